@@ -1,0 +1,36 @@
+"""Images of a dataset as files on this machine: training libraries read paths, not artifacts."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from models.records import Artifact
+from tasks.bench import Workbench
+from tasks.store import Missing
+
+
+def fetch_images(bench: Workbench, ids: Sequence[str]) -> list[Path]:
+    """A file per artifact id, in order: the store's own where it is a folder, else a fetched copy.
+
+    Raises:
+        Missing: an image was removed from the store; run again to make it anew.
+    """
+    found = _find(bench, ids)
+    folder = bench.scratch / "images"
+    return [bench.store.fetch(found[one], folder) for one in ids]
+
+
+def _find(bench: Workbench, ids: Sequence[str]) -> dict[str, Artifact]:
+    keys: dict[str, list[str]] = defaultdict(list)
+    for one in ids:
+        stage, _, key = one.partition("/")
+        keys[stage].append(key)
+    found = {
+        artifact.id: artifact
+        for stage, wanted in keys.items()
+        for artifact in bench.store.find(stage, list(dict.fromkeys(wanted))).values()
+    }
+    gone = next((one for one in ids if one not in found), None)
+    if gone is not None:
+        raise Missing(f"{bench.store.url}: {gone} was removed; run the same command again")
+    return found

@@ -1,0 +1,71 @@
+"""Train: the same network on each dataset, once per seed (the study: EfficientNet-B3)."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from models.image_set import ImageSet
+from models.records import Artifact
+from models.training import train_once
+from models.training_parameters import TrainingParameters
+from tasks.bench import Workbench
+from tasks.images import fetch_images
+from tasks.stage import Job, Piece, Product, stage
+
+# Where a training logs, and how many helpers it has, changes nothing in what is learnt.
+FREE = {"seeds", "loggers", "memory_mb", "workers"}
+
+
+def learning(parameters: TrainingParameters) -> dict[str, Any]:
+    """The settings that decide what is learnt; a weights file counts by its bytes, not its path."""
+    settings = parameters.model_dump(mode="json", exclude=FREE)
+    if parameters.weights_file is not None:
+        blob = Path(parameters.weights_file).read_bytes()
+        settings["weights_file"] = hashlib.sha256(blob).hexdigest()
+    return settings
+
+
+def same_budget(parameters: TrainingParameters, datasets: Sequence[Artifact]) -> TrainingParameters:
+    """The parameters with the steps of one pass over the largest dataset, for all of them alike."""
+    if parameters.steps_per_epoch is not None:
+        return parameters
+    largest = max(int(one.facts["train"]) for one in datasets)
+    return parameters.model_copy(update={"steps_per_epoch": -(-largest // parameters.batch_size)})
+
+
+def once_per_seed(parameters: TrainingParameters, datasets: Sequence[Artifact]) -> list[Job]:
+    """Per dataset, a training per seed."""
+    return [
+        Job((one,), {"arm": one.index["arm"], "seed": seed}, name=f"{one.index['arm']} · seed {seed}")
+        for one in datasets
+        for seed in parameters.seeds
+    ]
+
+
+@stage("train", version=1, media="ckpt", plan=once_per_seed, batch_size=1, identity=learning)
+def train(pieces: Sequence[Piece], parameters: TrainingParameters) -> Iterator[Product]:
+    """Checkpoints, best on val; ``facts`` hold the history. A training that was killed goes on."""
+    for piece in pieces:
+        arm, seed = str(piece.job.index["arm"]), int(piece.job.index["seed"])
+        content = piece.load()
+        classes = content["classes"]
+        run = train_once(
+            labelled(piece.bench, content["train"], classes),
+            labelled(piece.bench, content["val"], classes),
+            classes,
+            parameters,
+            seed,
+            piece.bench.scratch / "training" / arm / f"seed-{seed}-{piece.key[:8]}",
+            progress=lambda epoch, doing=piece.job.name: piece.bench.tell(  # type: ignore[misc]
+                f"{doing} · epoch {epoch.epoch + 1}"
+            ),
+        )
+        facts = run.model_dump(mode="json", exclude={"checkpoint"})
+        yield Product(run.checkpoint.read_bytes(), facts=facts)
+
+
+def labelled(bench: Workbench, rows: Sequence[Sequence[str]], classes: Sequence[str]) -> ImageSet:
+    """The files of a dataset document's rows with their class indices."""
+    files = fetch_images(bench, [image for image, _ in rows])
+    return [(file, classes.index(label)) for file, (_, label) in zip(files, rows, strict=True)]
