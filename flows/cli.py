@@ -1,0 +1,242 @@
+"""The command line. It reads options, calls one flow or task, prints, and sets the exit code.
+
+Exit codes: 0 what was asked exists; 1 it could not be made; 2 bad input, named in one line; 130 Ctrl-C.
+Heavy imports stay inside the commands, so that help is instant.
+"""
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+# No telemetry; a busy laptop may take long to start the embedded server; the terminal shows our own
+# progress while the UI gets the full log.
+PREFECT_DEFAULTS = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "synthset",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+}
+
+app = typer.Typer(
+    help="A few real photos per class in, a labelled training set out, and whether it helps.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+store_app = typer.Typer(help="Look after the artifact store.", no_args_is_help=True)
+app.add_typer(store_app, name="store")
+err = Console(stderr=True, highlight=False)
+
+Out = Annotated[Path, typer.Option(help="Folder for datasets, report and manifest.")]
+Store = Annotated[
+    str | None, typer.Option(help="Artifact store: a folder or s3://bucket/prefix [OUT/store].")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", help="Change a field of the recipe: outpaint.k=3.")
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="Expand at most N reference photos.")]
+AtOnce = Annotated[
+    int | None, typer.Option("--at-once", min=1, help="References expanded at a time [CPU cores].")
+]
+RecipeName = Annotated[str, typer.Argument(help="A YAML file, or a shipped name: demo, multiview.")]
+Photos = Annotated[Path, typer.Option(help="Photos by class, or train/, val/ and test/ of these.")]
+
+
+@app.command()
+def demo(
+    out: Out = Path("demo-run"),
+    store: Store = None,
+    as_json: Json = False,
+    changes: Changes = None,
+    at_once: AtOnce = None,
+) -> None:
+    """The whole job on scenes that synthset renders itself; minutes on two cores."""
+    with _plain_errors():
+        from flows.demo import render_demo_photos
+
+        render_demo_photos(out / "photos")
+        _regenerate("demo", out / "photos", out, store, changes, None, at_once, as_json)
+
+
+@app.command()
+def run(
+    recipe: RecipeName,
+    photos: Photos,
+    out: Out,
+    store: Store = None,
+    profile: Annotated[str | None, typer.Option(help="classical.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do.")] = False,
+    limit: Limit = None,
+    changes: Changes = None,
+    at_once: AtOnce = None,
+    as_json: Json = False,
+) -> None:
+    """The whole job on your photos. Run it again to go on where it stopped."""
+    changes = [*(changes or []), *([f"profile={profile}"] if profile else [])]
+    if dry_run:
+        plan(recipe, photos, changes, limit, as_json)
+        return
+    with _plain_errors():
+        _regenerate(recipe, photos, out, store, changes, limit, at_once, as_json)
+
+
+@app.command()
+def plan(
+    recipe: RecipeName,
+    photos: Photos,
+    changes: Changes = None,
+    limit: Limit = None,
+    as_json: Json = False,
+) -> None:
+    """Stages, counts, disk and time of a run; computes nothing."""
+    with _plain_errors():
+        from flows.plan import make_plan, show_plan
+        from flows.recipe import load_recipe
+
+        planned = make_plan(load_recipe(recipe, changes), photos, limit)
+        if as_json:
+            print(planned.model_dump_json(indent=1))
+        else:
+            show_plan(planned)
+
+
+@app.command()
+def export(
+    dataset: Annotated[Path, typer.Argument(help="A dataset of a run: OUT/datasets/synthetic.")],
+    out: Annotated[Path, typer.Option(help="New folder to write.")],
+    form: Annotated[str, typer.Option("--format", help="imagefolder.")] = "imagefolder",
+    as_json: Json = False,
+) -> None:
+    """A dataset in a layout that other tools read."""
+    with _plain_errors():
+        from tasks.export import export_dataset
+
+        counts = export_dataset(dataset, out, form)
+        _say({"out": str(out), "images": counts}, as_json, f"{sum(counts.values())} images in {out}")
+
+
+@app.command()
+def doctor(store: Store = None, as_json: Json = False) -> None:
+    """Whether this machine is fit for the job, and what to mend."""
+    with _plain_errors():
+        from flows.doctor import examine, show_findings
+
+        findings = examine(store)
+        if as_json:
+            print(json.dumps([finding.model_dump() for finding in findings], indent=1))
+        else:
+            show_findings(findings)
+        if any(not finding.fit for finding in findings):
+            raise typer.Exit(1)
+
+
+@store_app.command("ls")
+def store_ls(url: Annotated[str, typer.Argument(help="Store.")], as_json: Json = False) -> None:
+    """Artifacts and bytes per stage."""
+    with _plain_errors():
+        from flows.upkeep import list_stages
+
+        list_stages(url, as_json)
+
+
+@store_app.command("verify")
+def store_verify(
+    url: Annotated[str, typer.Argument(help="Store.")],
+    forget: Annotated[bool, typer.Option(help="Forget damaged artifacts; a run remakes them.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Read everything and check its digest; exit 1 if anything is damaged."""
+    with _plain_errors():
+        from flows.upkeep import verify_store
+
+        if not verify_store(url, forget, as_json):
+            raise typer.Exit(1)
+
+
+@store_app.command("gc")
+def store_gc(
+    url: Annotated[str, typer.Argument(help="Store.")],
+    delete: Annotated[bool, typer.Option(help="Delete it; without this, only say what.")] = False,
+    as_json: Json = False,
+) -> None:
+    """What no run's datasets refer to (and delete it, if told to)."""
+    with _plain_errors():
+        from flows.upkeep import collect_garbage
+
+        collect_garbage(url, delete, as_json)
+
+
+def main() -> None:
+    """Entry point of the ``synthset`` command."""
+    for name, value in PREFECT_DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    app()
+
+
+def _regenerate(
+    recipe: str,
+    photos: Path,
+    out: Path,
+    store: str | None,
+    changes: list[str] | None,
+    limit: int | None,
+    at_once: int | None,
+    as_json: bool,
+) -> None:
+    from flows.recipe import load_recipe
+
+    loaded = load_recipe(recipe, changes)
+    err.print("starting Prefect (a few seconds) ...")
+    from flows.regenerate import Place, regenerate
+
+    place = Place(
+        photos=photos.resolve(),
+        out=out.resolve(),
+        store=store or str(out.resolve() / "store"),
+        limit=limit,
+        at_once=at_once or os.cpu_count() or 1,
+    )
+    summary = regenerate(loaded, place)
+    _say(summary.model_dump(mode="json"), as_json, summary.told())
+
+
+def _say(found: dict[str, Any], as_json: bool, told: str) -> None:
+    print(json.dumps(found, indent=1, ensure_ascii=False) if as_json else told)
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """One line per mistake on stderr; the traceback only where SYNTHSET_TRACEBACK is set."""
+    try:
+        yield
+    except (typer.Exit, typer.Abort):
+        raise
+    except KeyboardInterrupt:
+        err.print("synthset: stopped; run the same command again to go on")
+        raise typer.Exit(130) from None
+    except Exception as error:
+        if os.environ.get("SYNTHSET_TRACEBACK"):
+            traceback.print_exc(file=sys.stderr)
+        line = " ".join(str(error).split()) or type(error).__name__
+        err.print(f"synthset: {line}", markup=False, soft_wrap=True)
+        raise typer.Exit(_exit_code(error)) from None
+
+
+def _exit_code(error: Exception) -> int:
+    from tasks.store import StoreRefused
+
+    return 2 if isinstance(error, ValueError | StoreRefused | FileNotFoundError) else 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Whether a machine is fit for the job: versions, cores, memory, disk, GPU, Prefect, store."""
+
+import importlib.metadata
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from models.records import Record
+
+NEEDED = ("prefect", "torch", "torchvision", "lightning", "timm", "opencv-python-headless")
+ENOUGH_MEMORY_GB = 4
+ENOUGH_DISK_GB = 5
+
+
+class Finding(Record):
+    """One thing that was looked at; ``mend`` says what to do where it is not fit."""
+
+    what: str
+    found: str
+    fit: bool = True
+    mend: str = ""
+
+
+def examine(store: str | None) -> list[Finding]:
+    """Everything that was found, in the order it was looked at."""
+    findings = [_python(), *_packages(), _cores(), _memory(), _disk(), _gpu(), _prefect()]
+    return [*findings, _store(store)] if store else findings
+
+
+def show_findings(findings: list[Finding]) -> None:
+    """Print the findings as a table."""
+    table = Table("", "what", "found", "mend")
+    for one in findings:
+        table.add_row("ok" if one.fit else "NO", one.what, one.found, one.mend)
+    Console().print(table)
+
+
+def _python() -> Finding:
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    fit = sys.version_info >= (3, 11)
+    return Finding(what="Python", found=version, fit=fit, mend="" if fit else "use Python 3.11 or later")
+
+
+def _packages() -> Iterator[Finding]:
+    for name in NEEDED:
+        try:
+            yield Finding(what=name, found=importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(what=name, found="missing", fit=False, mend="run: make setup")
+
+
+def _cores() -> Finding:
+    return Finding(what="CPU cores", found=str(os.cpu_count()))
+
+
+def _memory() -> Finding:
+    gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    fit = gigabytes >= ENOUGH_MEMORY_GB
+    mend = "" if fit else f"{ENOUGH_MEMORY_GB} GB are enough with --at-once 1"
+    return Finding(what="memory", found=f"{gigabytes:.0f} GB", fit=fit, mend=mend)
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    fit = free >= ENOUGH_DISK_GB
+    mend = "" if fit else "free some space, or use --store on another disk"
+    return Finding(what="free disk here", found=f"{free:.0f} GB", fit=fit, mend=mend)
+
+
+def _gpu() -> Finding:
+    from models.hardware import describe_gpu
+
+    return Finding(what="GPU", found=describe_gpu() or "none; the classical profile needs none")
+
+
+def _prefect() -> Finding:
+    url = os.environ.get("PREFECT_API_URL")
+    if url is None:
+        return _tried("Prefect", _start_embedded, "embedded server starts", "see docs/operations.md")
+    return _tried("Prefect", _ask_server, f"server at {url}", "start it, or unset PREFECT_API_URL")
+
+
+def _start_embedded() -> None:
+    from prefect import flow
+
+    @flow(name="doctor", persist_result=False)
+    def check() -> bool:
+        return True
+
+    with tempfile.TemporaryDirectory():
+        check()
+
+
+def _ask_server() -> None:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        client.hello()
+
+
+def _store(url: str) -> Finding:
+    from tasks.store import open_store
+
+    return _tried("store", lambda: open_store(url), f"{url} can be used", "")
+
+
+def _tried(what: str, attempt: Callable[[], object], found: str, mend: str) -> Finding:
+    try:
+        attempt()
+    except Exception as error:  # whatever it is, it is the finding
+        line = " ".join(str(error).split())[:200]
+        return Finding(what=what, found=line or type(error).__name__, fit=False, mend=mend)
+    return Finding(what=what, found=found)

@@ -1,0 +1,120 @@
+"""Expand one reference photo into 7 · t · c · k² labelled images: the figure of the study, top to bottom."""
+
+import logging
+
+from prefect import flow
+
+from flows.recipe import Recipe
+from models.records import Artifact, Record, Reference
+from tasks.augment import augment
+from tasks.background import background
+from tasks.bench import StageCount, Workbench
+from tasks.caption import caption
+from tasks.depth import depth
+from tasks.expansion import Expansion, expansion_key, gather_samples, save_expansion
+from tasks.label import Label, label
+from tasks.masked_depth import masked_depth
+from tasks.measure import Measure, measure
+from tasks.multiview import multiview
+from tasks.outpaint import outpaint
+from tasks.resize import resize
+from tasks.screen import screen, verdicts_by_image
+from tasks.segment import segment
+from tasks.store import Corrupt, Missing, open_store
+from tasks.upscale import upscale
+
+log = logging.getLogger("synthset.expand")
+
+REPAIRS = 8
+STAGES = (
+    *(upscale, multiview, augment, segment, depth, masked_depth),
+    *(caption, background, outpaint, measure, screen, resize, label),
+)
+
+
+class Beside(Record):
+    """What every reference of a run is expanded beside: plates, and the held-out photos' index."""
+
+    plates: tuple[Artifact, ...] = ()
+    heldout: tuple[Artifact, ...]
+
+
+class Expanded(Record):
+    """What a child run tells its parent; the samples themselves are a document in the store."""
+
+    reference: str
+    key: str
+    images: int
+    accepted: int
+    counts: dict[str, StageCount]
+    cpu_s: dict[str, float] = {}
+
+
+def key_of(recipe: Recipe, reference: Reference, beside: Beside) -> str:
+    """The key of the reference's expansion under a recipe."""
+    versions = {stage.name: stage.version for stage in STAGES}
+    together = (*beside.plates, *beside.heldout)
+    return expansion_key(reference, recipe.expanding(), versions, together)
+
+
+@flow(
+    name="expand_reference",
+    flow_run_name="{reference.name} · expand",
+    validate_parameters=False,
+)
+def expand_reference(recipe: Recipe, reference: Reference, beside: Beside, store: str) -> Expanded:
+    """Expand one reference photo, computing only what the store lacks.
+
+    When an artifact turns out damaged or gone, its record is forgotten and the stages are walked again:
+    the one that makes it repairs it, and only that.
+
+    Raises:
+        StoreError: the store refused, stayed away, or gives damaged bytes again and again.
+    """
+    bench = Workbench(open_store(store), reference.name)
+    for _ in range(REPAIRS):
+        try:
+            return expand(bench, recipe, reference, beside)
+        except (Corrupt, Missing) as damage:
+            log.warning("%s; it is made again", damage)
+    return expand(bench, recipe, reference, beside)
+
+
+def expand(bench: Workbench, recipe: Recipe, reference: Reference, beside: Beside) -> Expanded:
+    """The stages of `expand_reference`, in a run that is already at work."""
+    bench.made[reference.photo.id] = reference.photo
+
+    large = upscale(bench, recipe.upscale, [reference.photo])
+    views = multiview(bench, recipe.multiview, large)
+    captions = caption(bench, recipe.caption, views[:1], reference.label, reference.prompt)
+    large_views = upscale(bench, recipe.upscale_views, views)
+    copies = augment(bench, recipe.augment, large_views)
+    cut_outs = segment(bench, recipe.segment, copies)
+    depths = depth(bench, recipe.depth, copies)
+    masked = masked_depth(bench, recipe.masked_depth, cut_outs, depths)
+    scenes = background(bench, recipe.background, cut_outs, masked, captions, beside.plates)
+    images = outpaint(bench, recipe.outpaint, scenes)
+    measures = measure(bench, Measure(), images)
+    verdicts = screen(bench, recipe.screen, measures, beside.heldout)
+
+    verdict_of = verdicts_by_image(bench, measures, verdicts)
+    accepted = [image for image in images if verdict_of[image.id]["accepted"]]
+    jpegs = resize(bench, recipe.resize, accepted)
+    masks = label(bench, Label(longest_side=recipe.resize.longest_side), accepted)
+    finished = {
+        image.id: (jpeg, mask) for image, jpeg, mask in zip(accepted, jpegs, masks, strict=True)
+    }
+    samples = gather_samples(bench, reference, images, verdict_of, finished)
+    key = key_of(recipe, reference, beside)
+    expansion = Expansion(
+        reference=reference.name, samples=samples, artifacts=tuple(bench.made.values())
+    )
+    save_expansion(bench.store, key, expansion)
+    return Expanded(
+        reference=reference.name,
+        key=key,
+        images=len(images),
+        accepted=len(accepted),
+        counts=bench.counts,
+        cpu_s={stage: sum(costs.values()) for stage, costs in bench.cpu_s.items()},
+    )

@@ -1,0 +1,137 @@
+"""What a run would make: counts per stage, disk and time, from the file names alone."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from flows.recipe import Recipe
+from models.folders import PhotoFile, find_photos
+from models.records import Record
+
+# CPU milliseconds and PNG bytes per megapixel of output, measured by `benchmarks/stages.py` on one
+# core (see benchmarks/RESULTS.md); a plan is an estimate, good to a factor of two.
+COST_MS = {
+    **{"upscale": 60, "multiview": 900, "augment": 90, "segment": 150, "depth": 130},
+    **{"masked_depth": 60, "caption": 2, "background": 190, "outpaint": 60, "measure": 15},
+    **{"resize": 25, "label": 10},
+}
+BYTES = {
+    **{"upscale": 1.3e6, "multiview": 1.0e6, "augment": 1.0e6, "segment": 1.0e6, "depth": 0.9e6},
+    **{"masked_depth": 0.5e6, "background": 1.4e6, "outpaint": 1.4e6, "resize": 0.6e6},
+    "label": 0.02e6,
+}
+PHOTO_MEGAPIXELS = 0.3
+
+
+class StagePlan(Record):
+    """How many artifacts a stage would make, and what they would cost if none were there."""
+
+    stage: str
+    artifacts: int
+    megabytes: float
+    cpu_seconds: float
+
+
+class Plan(Record):
+    """A run as it would be."""
+
+    recipe: str
+    photos: dict[str, int]
+    references: int
+    images_per_photo: int
+    images: int
+    stages: tuple[StagePlan, ...]
+    trainings: int
+    megabytes: float
+    cpu_seconds: float
+
+
+def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
+    """The plan of a run; reads no photo and computes nothing.
+
+    Raises:
+        ValueError: the folder is not as it must be.
+    """
+    files, _ = find_photos(folder)
+    per_class = _train_per_class(recipe, files)
+    references = sum(min(count, recipe.references_per_class or count) for count in per_class.values())
+    references = min(references, limit or references)
+    stages = tuple(
+        _stage(stage, references * count, megapixels)
+        for stage, count, megapixels in _volumes(recipe)
+    )
+    arms = 4 if recipe.assemble.few_shot else 3
+    return Plan(
+        recipe=recipe.name,
+        photos=per_class,
+        references=references,
+        images_per_photo=recipe.images_per_photo,
+        images=references * recipe.images_per_photo,
+        stages=stages,
+        trainings=arms * len(recipe.train.seeds) if recipe.train else 0,
+        megabytes=round(sum(one.megabytes for one in stages), 1),
+        cpu_seconds=round(sum(one.cpu_seconds for one in stages), 1),
+    )
+
+
+def show_plan(plan: Plan) -> None:
+    """Print the plan as a table."""
+    table = Table("stage", "images", "disk MB", "CPU s", title=f"{plan.recipe}: if nothing is there")
+    for one in plan.stages:
+        table.add_row(
+            one.stage, f"{one.artifacts}", f"{one.megabytes:.0f}", f"{one.cpu_seconds:.0f}"
+        )
+    table.add_row("total", f"{plan.images}", f"{plan.megabytes:.0f}", f"{plan.cpu_seconds:.0f}")
+    console = Console()
+    console.print(table)
+    photos = ", ".join(f"{label} {count}" for label, count in plan.photos.items())
+    console.print(
+        f"train photos: {photos}; {plan.references} references x {plan.images_per_photo} images; "
+        f"{plan.trainings} trainings (their time is not in the table)"
+    )
+
+
+def _train_per_class(recipe: Recipe, files: list[PhotoFile]) -> dict[str, int]:
+    given = any(one.split == "test" for one in files)
+    counts: dict[str, int] = {}
+    for one in files:
+        if one.split in (None, "train"):
+            counts[one.label] = counts.get(one.label, 0) + 1
+    kept = 1.0 if any(one.split == "val" for one in files) else 1.0 - recipe.split.val
+    kept -= 0.0 if given else recipe.split.test
+    return {label: max(1, round(count * kept)) for label, count in sorted(counts.items())}
+
+
+def _volumes(recipe: Recipe) -> list[tuple[str, int, float]]:
+    """Per stage: its name, images per reference, and megapixels of one."""
+    views = recipe.multiview.views + 1
+    copies = views * recipe.augment.copies
+    scenes = copies * recipe.background.copies
+    images = scenes * recipe.outpaint.k**2
+    photo = PHOTO_MEGAPIXELS * recipe.upscale.factor**2
+    view = recipe.multiview.size**2 / 1e6
+    large = view * recipe.upscale_views.factor**2
+    scene = recipe.background.width * recipe.background.height / 1e6
+    small = recipe.resize.longest_side**2 * 0.75 / 1e6
+    return [
+        ("upscale", 1, photo),
+        ("multiview", views, view),
+        ("caption", 1, 0.0),
+        ("upscale", views, large),
+        *((stage, copies, large) for stage in ("augment", "segment", "depth", "masked_depth")),
+        ("background", scenes, scene),
+        ("outpaint", images, scene),
+        ("measure", images, scene),
+        ("resize", images, small),
+        ("label", images, small),
+    ]
+
+
+def _stage(stage: str, artifacts: int, megapixels: float) -> StagePlan:
+    return StagePlan(
+        stage=stage,
+        artifacts=artifacts,
+        megabytes=round(artifacts * megapixels * BYTES.get(stage, 0.0) / 1e6, 1),
+        cpu_seconds=round(artifacts * megapixels * COST_MS[stage] / 1e3, 1),
+    )

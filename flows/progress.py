@@ -1,0 +1,63 @@
+"""How far long work is: a bar in the terminal and a progress artifact in the Prefect UI."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+
+COLUMNS = (
+    *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
+    *(TimeElapsedColumn(), TextColumn("{task.fields[doing]}")),
+)
+
+
+class Advance(Protocol):
+    """Say that one more piece of the work is done."""
+
+    def __call__(self, doing: str) -> None: ...
+
+
+class Move(Protocol):
+    """Say how many of how many pieces are done."""
+
+    def __call__(self, done: int, total: int, doing: str = "") -> None: ...
+
+
+@contextmanager
+def shown(title: str, total: int) -> Iterator[Advance]:
+    """Show ``total`` pieces of work being done, on stderr and in the run's artifacts."""
+    artifact = create_progress_artifact(progress=0.0, description=title)
+    done = 0
+    with bar(title) as move:
+
+        def advance(doing: str) -> None:
+            nonlocal done
+            done += 1
+            move(done, total, doing)
+            update_progress_artifact(artifact, progress=100.0 * done / max(total, 1))
+
+        yield advance
+
+
+@contextmanager
+def bar(title: str) -> Iterator[Move]:
+    """A bar on stderr; where that is no terminal, a line at each tenth of the way."""
+    console = Console(file=sys.stderr)
+    told = -1
+    with Progress(*COLUMNS, console=console, disable=not console.is_terminal) as progress:
+        row = progress.add_task(title, total=None, doing="")
+
+        def move(done: int, total: int, doing: str = "") -> None:
+            nonlocal told
+            progress.update(row, completed=done, total=total, doing=doing)
+            tenth = 10 * done // max(total, 1)
+            if not console.is_terminal and tenth != told:
+                told = tenth
+                console.print(f"{title}: {done}/{total} {doing}", highlight=False)
+
+        yield move

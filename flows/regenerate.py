@@ -1,0 +1,188 @@
+"""The whole job: photos in, datasets and a verdict out. Run it every night; it redoes what changed."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from pydantic import Field
+
+from flows.assemble import Assembled, assemble
+from flows.expand_reference import Beside
+from flows.fan_out import Outcome, Outcomes, fan_out, require
+from flows.recipe import Recipe
+from flows.train import Trained, train_networks
+from models.folders import find_photos
+from models.records import Record, Reference
+from tasks.bench import StageCount, Workbench
+from tasks.choose_references import choose_references
+from tasks.expansion import artifacts_of
+from tasks.ingest import IngestedPhotos, ingest_photos, ingest_plates
+from tasks.report import Story, write_report
+from tasks.run import keep_artifacts, run_id, save_part
+from tasks.screen import HeldOut, index_heldout
+from tasks.store import Store, open_store
+
+
+class Place(Record):
+    """Where a run reads and writes, and how much of the machine it takes."""
+
+    photos: Path = Field(description="Photos by class, or train/, val/ and test/ of these.")
+    out: Path = Field(description="Folder for datasets, report and manifest.")
+    store: str = Field(description="Artifact store: a folder or s3://bucket/prefix.")
+    limit: int | None = Field(None, ge=1, description="Expand at most so many reference photos.")
+    at_once: int = Field(1, ge=1, description="References expanded at a time.")
+
+
+class Summary(Record):
+    """What a run left behind, as ``--json`` prints it."""
+
+    out: Path
+    report: Path
+    photos: dict[str, int]
+    refused: int
+    references: dict[str, str]
+    images: dict[str, int]
+    stages: dict[str, StageCount]
+    datasets: dict[str, dict[str, dict[str, int]]]
+    trained: dict[str, str]
+    verdict: dict[str, Any] | None
+    seconds: float
+
+    def told(self) -> str:
+        """The summary in a few lines for a person."""
+        computed = sum(count.computed for count in self.stages.values())
+        reused = sum(count.reused for count in self.stages.values())
+        lines = [
+            f"{self.images['accepted']} of {self.images['made']} synthetic images accepted; "
+            f"{computed} artifacts computed, {reused} reused, in {self.seconds:.0f} s",
+            *(f"{name}: {what}" for name, what in self.trained.items() if what != "reused"),
+            *([self.verdict["text"]] if self.verdict else []),
+            f"report: {self.report}",
+        ]
+        return "\n".join(lines)
+
+
+@flow(name="regenerate", flow_run_name="{recipe.name} · {place.out.name}", validate_parameters=False)
+def regenerate(recipe: Recipe, place: Place) -> Summary:
+    """Photos to datasets, classifiers and report; only what the store lacks is computed.
+
+    Raises:
+        ValueError: photos, recipe or folders are not as they must be; one line says which and how.
+        ReferencesFailed: more references failed than the recipe allows.
+        StoreError: the store refused or stayed away.
+    """
+    started = time.monotonic()
+    store, run = open_store(place.store), run_id(place.out)
+    bench = Workbench(store, recipe.name)
+    photos = take_in(bench, recipe, place.photos)
+    save_part(store, run, photos)
+    references = choose_references(
+        photos.of("train"), recipe.references_per_class, place.limit, recipe.split.seed
+    )
+    heldout = index_heldout(bench, HeldOut(), [one.photo for one in photos.of("val", "test")])
+    plates = ingest_plates(bench, recipe.plates, recipe.ingest)
+    beside = Beside(plates=tuple(plates), heldout=tuple(heldout))
+
+    outcomes = fan_out(store, recipe, references, beside, place.at_once)
+    save_part(store, run, Outcomes(outcomes=tuple(outcomes)))
+    require(outcomes, recipe.min_references)
+    assembled = assemble(recipe, run, place.out, place.store)
+    trained = train_networks(recipe, run, place.out, place.store)
+
+    stages = add_counts(bench.counts, outcomes, assembled, trained)
+    keep(store, run, photos, outcomes, assembled, trained)
+    story = Story(
+        recipe=recipe.model_dump(mode="json"),
+        arithmetic=arithmetic(recipe, references),
+        photos=photos,
+        outcomes=[outcome.model_dump(mode="json") for outcome in outcomes],
+        stages={name: count.model_dump() for name, count in stages.items()},
+        volumes=assembled.volumes,
+        test_volume=assembled.test_volume,
+        rejects=assembled.rejects,
+        checkpoints=trained.checkpoints,
+        scores=trained.scores,
+    )
+    report = write_report(bench, story, place.out)
+    return Summary(
+        out=place.out,
+        report=report.path,
+        photos={split: len(photos.of(split)) for split in ("train", "val", "test")},
+        refused=len(photos.refused),
+        references={one.reference.name: state_of(one) for one in outcomes},
+        images={
+            "made": sum(one.expanded.images for one in outcomes if one.expanded),
+            "accepted": sum(one.expanded.accepted for one in outcomes if one.expanded),
+        },
+        stages=stages,
+        datasets=assembled.volumes,
+        trained=told_trainings(trained),
+        verdict=report.verdict,
+        seconds=round(time.monotonic() - started, 1),
+    )
+
+
+def take_in(bench: Workbench, recipe: Recipe, folder: Path) -> IngestedPhotos:
+    """Find, read and split the photos of a folder; files that are no photos are refused by name."""
+    files, refused = find_photos(folder)
+    photos = ingest_photos(bench, files, recipe.ingest, recipe.split)
+    unread = [(one.file, one.reason) for one in refused]
+    return photos.model_copy(update={"refused": tuple(sorted([*photos.refused, *unread]))})
+
+
+def arithmetic(recipe: Recipe, references: list[Reference]) -> dict[str, int]:
+    """The numbers of ``7 · t · c · k²`` and what they come to."""
+    return {
+        "views": recipe.multiview.views + 1,
+        "t": recipe.augment.copies,
+        "c": recipe.background.copies,
+        "k": recipe.outpaint.k,
+        "per_photo": recipe.images_per_photo,
+        "photos": len(references),
+        "total": recipe.images_per_photo * len(references),
+    }
+
+
+def state_of(outcome: Outcome) -> str:
+    """``computed``, ``reused`` or the reason why it failed."""
+    return outcome.failure or ("reused" if outcome.reused else "computed")
+
+
+def told_trainings(trained: Trained) -> dict[str, str]:
+    """Per training, whether it was reused, or trained and why."""
+    why = "trained, since its images, its settings or its seed are new"
+    return {
+        one.name: why if one.id in trained.fresh else "reused" for one in trained.checkpoints
+    }
+
+
+def add_counts(
+    own: dict[str, StageCount], outcomes: list[Outcome], assembled: Assembled, trained: Trained
+) -> dict[str, StageCount]:
+    """The counts of all flows of a run, per stage."""
+    parts = [own, assembled.counts, trained.counts]
+    parts += [outcome.expanded.counts for outcome in outcomes if outcome.expanded]
+    total: dict[str, StageCount] = {}
+    for part in parts:
+        for stage, count in part.items():
+            total[stage] = total.get(stage, StageCount()).plus(count)
+    return total
+
+
+def keep(
+    store: Store,
+    run: str,
+    photos: IngestedPhotos,
+    outcomes: list[Outcome],
+    assembled: Assembled,
+    trained: Trained,
+) -> None:
+    """Tell the garbage collector what the run's results stand on."""
+    ids = [one.photo.id for one in photos.photos]
+    ids += [one.id for one in (*assembled.arms.values(), assembled.test)]
+    ids += [one.id for one in (*trained.checkpoints, *trained.scores)]
+    for outcome in outcomes:
+        if outcome.expanded:
+            ids += artifacts_of(store, outcome.expanded.key)
+    keep_artifacts(store, run, ids)

@@ -1,0 +1,54 @@
+"""Train the same network on each dataset with each seed, and score it on held-out real photos."""
+
+from pathlib import Path
+
+from prefect import flow
+
+from flows.assemble import Assembled
+from flows.progress import shown
+from flows.recipe import Recipe
+from models.records import Artifact, Record
+from tasks.bench import StageCount, Workbench
+from tasks.run import load_part, save_part
+from tasks.score import score
+from tasks.store import open_store
+from tasks.train import same_budget, train
+
+
+class Trained(Record):
+    """Checkpoints and their scores, in the same order; both empty where the recipe trains nothing.
+
+    ``fresh`` are the ids of the checkpoints that were not in the store before.
+    """
+
+    checkpoints: tuple[Artifact, ...] = ()
+    scores: tuple[Artifact, ...] = ()
+    fresh: tuple[str, ...] = ()
+    counts: dict[str, StageCount] = {}
+
+
+@flow(name="train", flow_run_name="{recipe.name} · train", validate_parameters=False)
+def train_networks(recipe: Recipe, run: str, out: Path, store: str) -> Trained:
+    """Train and score; what was trained on the same images with the same settings is reused.
+
+    Raises:
+        WeightsMissing: pretrained weights were asked for and can't be had.
+    """
+    bench = Workbench(open_store(store), "train", scratch=out)
+    trained = Trained()
+    if recipe.train is not None:
+        assembled = load_part(bench.store, run, Assembled)
+        datasets = list(assembled.arms.values())
+        parameters = same_budget(recipe.train, datasets)
+        epochs = len(datasets) * len(parameters.seeds) * parameters.epochs
+        with shown("training epochs", epochs) as bench.tell:
+            checkpoints = train(bench, parameters, datasets)
+        scores = score(bench, parameters, checkpoints, datasets, [assembled.test])
+        trained = Trained(
+            checkpoints=tuple(checkpoints),
+            scores=tuple(scores),
+            fresh=tuple(sorted(bench.fresh)),
+            counts=bench.counts,
+        )
+    save_part(bench.store, run, trained)
+    return trained

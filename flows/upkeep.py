@@ -1,0 +1,56 @@
+"""Looking after a store from the command line."""
+
+import json
+import sys
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.table import Table
+
+from flows.progress import bar
+from tasks.run import kept_artifacts
+from tasks.store import open_store
+
+
+def list_stages(url: str, as_json: bool) -> None:
+    """Print artifacts and bytes per stage."""
+    sizes = open_store(url).ls()
+    if as_json:
+        print(json.dumps([asdict(size) for size in sizes], indent=1))
+        return
+    table = Table("stage", "artifacts", "MB")
+    for size in sizes:
+        table.add_row(size.stage, str(size.artifacts), f"{size.size / 1e6:.1f}")
+    Console().print(table)
+
+
+def verify_store(url: str, forget: bool, as_json: bool) -> bool:
+    """Check every digest and print what is damaged; whether nothing is."""
+    store = open_store(url)
+    total = sum(size.artifacts for size in store.ls())
+    with bar("checking") as move:
+        report = store.verify(lambda done: move(done, total), forget=forget)
+    if as_json:
+        print(json.dumps({**asdict(report), "good": report.good}, indent=1))
+        return report.good
+    print(f"{report.artifacts} artifacts, {report.size / 1e6:.1f} MB")
+    for what, names in (("damaged", report.corrupt), ("gone", report.missing)):
+        for name in names:
+            print(f"{what}: {name}")
+    if not report.good:
+        mend = "forgotten; the next run makes them anew" if report.forgotten else "say --forget"
+        print(f"{len(report.corrupt) + len(report.missing)} bad artifacts: {mend}")
+    return report.good
+
+
+def collect_garbage(url: str, delete: bool, as_json: bool) -> None:
+    """Print what no run keeps, and delete it if told to."""
+    store = open_store(url)
+    report = store.gc(kept_artifacts(store), delete=delete)
+    if as_json:
+        print(json.dumps(asdict(report), indent=1))
+        return
+    done = "deleted" if report.deleted else "could be deleted"
+    print(f"{report.kept} artifacts kept; {report.garbage} {done} ({report.size / 1e6:.1f} MB)")
+    if not delete:
+        print("nothing was deleted; say --delete to do it", file=sys.stderr)
