@@ -6,12 +6,11 @@ from prefect import flow
 
 from flows.fan_out import Outcomes
 from flows.recipe import Recipe
-from models.records import Artifact, Record, Sample
+from models.records import Artifact, IngestedPhotos, Record, Sample
 from tasks.assemble import Dataset, choose, dataset
 from tasks.bench import StageCount, Workbench
 from tasks.expansion import samples_of
 from tasks.folders import write_split
-from tasks.ingest import IngestedPhotos
 from tasks.manifest import write_manifest
 from tasks.resize import resize
 from tasks.run import load_part, save_part

@@ -1,7 +1,7 @@
 """The command line. It reads options, calls one flow or task, prints, and sets the exit code.
 
-Exit codes: 0 what was asked exists; 1 it could not be made; 2 bad input, named in one line; 130 Ctrl-C.
-Heavy imports stay inside the commands, so that help is instant.
+Exit codes: 0 what was asked exists; 1 it could not be made; 2 bad input, named in one line; 130
+Ctrl-C. Heavy imports stay inside the commands, so that help is instant.
 """
 
 import json
@@ -122,7 +122,9 @@ def export(
         from tasks.export import export_dataset
 
         counts = export_dataset(dataset, out, form)
-        _say({"out": str(out), "images": counts}, as_json, f"{sum(counts.values())} images in {out}")
+        _say(
+            {"out": str(out), "images": counts}, as_json, f"{sum(counts.values())} images in {out}"
+        )
 
 
 @app.command()
@@ -140,6 +142,15 @@ def doctor(store: Store = None, as_json: Json = False) -> None:
             raise typer.Exit(1)
 
 
+@app.command()
+def fields() -> None:
+    """Every field of a recipe with its default, bounds and meaning, as Markdown."""
+    with _plain_errors():
+        from flows.fields import describe_fields
+
+        print(describe_fields(), end="")
+
+
 @store_app.command("ls")
 def store_ls(url: Annotated[str, typer.Argument(help="Store.")], as_json: Json = False) -> None:
     """Artifacts and bytes per stage."""
@@ -152,7 +163,9 @@ def store_ls(url: Annotated[str, typer.Argument(help="Store.")], as_json: Json =
 @store_app.command("verify")
 def store_verify(
     url: Annotated[str, typer.Argument(help="Store.")],
-    forget: Annotated[bool, typer.Option(help="Forget damaged artifacts; a run remakes them.")] = False,
+    forget: Annotated[
+        bool, typer.Option(help="Forget damaged artifacts; a run remakes them.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Read everything and check its digest; exit 1 if anything is damaged."""

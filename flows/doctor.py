@@ -44,7 +44,9 @@ def show_findings(findings: list[Finding]) -> None:
 def _python() -> Finding:
     version = ".".join(str(part) for part in sys.version_info[:3])
     fit = sys.version_info >= (3, 11)
-    return Finding(what="Python", found=version, fit=fit, mend="" if fit else "use Python 3.11 or later")
+    return Finding(
+        what="Python", found=version, fit=fit, mend="" if fit else "use Python 3.11 or later"
+    )
 
 
 def _packages() -> Iterator[Finding]:
@@ -82,7 +84,9 @@ def _gpu() -> Finding:
 def _prefect() -> Finding:
     url = os.environ.get("PREFECT_API_URL")
     if url is None:
-        return _tried("Prefect", _start_embedded, "embedded server starts", "see docs/operations.md")
+        return _tried(
+            "Prefect", _start_embedded, "embedded server starts", "see docs/operations.md"
+        )
     return _tried("Prefect", _ask_server, f"server at {url}", "start it, or unset PREFECT_API_URL")
 
 

@@ -1,6 +1,9 @@
-"""Expand one reference photo into 7 · t · c · k² labelled images: the figure of the study, top to bottom."""
+"""Expand one reference photo into 7 · t · c · k² labelled images: the figure of the study, top to
+bottom.
+"""
 
 import logging
+from typing import Any
 
 from prefect import flow
 
@@ -20,13 +23,14 @@ from tasks.outpaint import outpaint
 from tasks.resize import resize
 from tasks.screen import screen, verdicts_by_image
 from tasks.segment import segment
+from tasks.stage import Stage
 from tasks.store import Corrupt, Missing, open_store
 from tasks.upscale import upscale
 
 log = logging.getLogger("synthset.expand")
 
 REPAIRS = 8
-STAGES = (
+STAGES: tuple[Stage[Any], ...] = (
     *(upscale, multiview, augment, segment, depth, masked_depth),
     *(caption, background, outpaint, measure, screen, resize, label),
 )
@@ -65,8 +69,8 @@ def key_of(recipe: Recipe, reference: Reference, beside: Beside) -> str:
 def expand_reference(recipe: Recipe, reference: Reference, beside: Beside, store: str) -> Expanded:
     """Expand one reference photo, computing only what the store lacks.
 
-    When an artifact turns out damaged or gone, its record is forgotten and the stages are walked again:
-    the one that makes it repairs it, and only that.
+    When an artifact turns out damaged or gone, its record is forgotten and the stages are walked
+    again: the one that makes it repairs it, and only that.
 
     Raises:
         StoreError: the store refused, stayed away, or gives damaged bytes again and again.

@@ -89,8 +89,8 @@ def require(outcomes: Sequence[Outcome], at_least: int | None) -> None:
     names = "; ".join(f"{one.reference.name}: {one.failure}" for one in failed[:5])
     more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
     raise ReferencesFailed(
-        f"{len(failed)} of {len(outcomes)} references failed ({names}{more}); mend the cause and run "
-        "the same command again: what is done stays done. min_references allows fewer."
+        f"{len(failed)} of {len(outcomes)} references failed ({names}{more}); mend the cause and "
+        "run the same command again: what is done stays done. min_references allows fewer."
     )
 
 

@@ -55,7 +55,9 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
     """
     files, _ = find_photos(folder)
     per_class = _train_per_class(recipe, files)
-    references = sum(min(count, recipe.references_per_class or count) for count in per_class.values())
+    references = sum(
+        min(count, recipe.references_per_class or count) for count in per_class.values()
+    )
     references = min(references, limit or references)
     stages = tuple(
         _stage(stage, references * count, megapixels)
@@ -77,7 +79,9 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
 
 def show_plan(plan: Plan) -> None:
     """Print the plan as a table."""
-    table = Table("stage", "images", "disk MB", "CPU s", title=f"{plan.recipe}: if nothing is there")
+    table = Table(
+        "stage", "images", "disk MB", "CPU s", title=f"{plan.recipe}: if nothing is there"
+    )
     for one in plan.stages:
         table.add_row(
             one.stage, f"{one.artifacts}", f"{one.megabytes:.0f}", f"{one.cpu_seconds:.0f}"

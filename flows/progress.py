@@ -3,12 +3,11 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
 
 COLUMNS = (
     *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
@@ -31,7 +30,7 @@ class Move(Protocol):
 @contextmanager
 def shown(title: str, total: int) -> Iterator[Advance]:
     """Show ``total`` pieces of work being done, on stderr and in the run's artifacts."""
-    artifact = create_progress_artifact(progress=0.0, description=title)
+    artifact: Any = create_progress_artifact(progress=0.0, description=title)
     done = 0
     with bar(title) as move:
 

@@ -1,4 +1,4 @@
-"""The recipe: one section per stage, read from YAML, then ``--set a.b=c``; every field is checked."""
+"""The recipe: one section per stage, from YAML, then ``--set a.b=c``; every field is checked."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -60,7 +60,8 @@ class Recipe(Record):
     resize: Resize = Resize()
     assemble: Assemble = Assemble()
     train: TrainingParameters | None = Field(
-        default_factory=TrainingParameters, description="How each dataset is tried; none: not at all."
+        default_factory=TrainingParameters,
+        description="How each dataset is tried; none: not at all.",
     )
 
     @property
@@ -86,7 +87,8 @@ def load_recipe(source: str | Path, changes: list[str] | None = None) -> Recipe:
         changes: ``section.field=value`` strings; values are read as YAML.
 
     Raises:
-        RecipeError: no such recipe, no such field, or a value out of bounds; one line that says which.
+        RecipeError: no such recipe, no such field, or a value out of bounds; one line that says
+        which.
     """
     path = _find(source)
     try:
@@ -94,7 +96,9 @@ def load_recipe(source: str | Path, changes: list[str] | None = None) -> Recipe:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RecipeError(f"{path}: no readable YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise RecipeError(f"{path}: a recipe is a mapping of sections, such as 'outpaint: {{k: 2}}'")
+        raise RecipeError(
+            f"{path}: a recipe is a mapping of sections, such as 'outpaint: {{k: 2}}'"
+        )
     if isinstance(content.get("plates"), str):
         content["plates"] = str(path.parent / content["plates"])
     content.setdefault("name", path.stem)

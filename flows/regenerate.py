@@ -1,4 +1,4 @@
-"""The whole job: photos in, datasets and a verdict out. Run it every night; it redoes what changed."""
+"""The whole job: photos in, datasets and a verdict out. Run nightly, it redoes what changed."""
 
 import time
 from pathlib import Path
@@ -13,15 +13,16 @@ from flows.fan_out import Outcome, Outcomes, fan_out, require
 from flows.recipe import Recipe
 from flows.train import Trained, train_networks
 from models.folders import find_photos
-from models.records import Record, Reference
+from models.records import IngestedPhotos, Record, Reference
 from tasks.bench import StageCount, Workbench
 from tasks.choose_references import choose_references
 from tasks.expansion import artifacts_of
-from tasks.ingest import IngestedPhotos, ingest_photos, ingest_plates
-from tasks.report import Story, write_report
+from tasks.ingest import ingest_photos, ingest_plates
+from tasks.report import write_report
 from tasks.run import keep_artifacts, run_id, save_part
 from tasks.screen import HeldOut, index_heldout
 from tasks.store import Store, open_store
+from tasks.story import ReferenceStory, Story
 
 
 class Place(Record):
@@ -63,7 +64,9 @@ class Summary(Record):
         return "\n".join(lines)
 
 
-@flow(name="regenerate", flow_run_name="{recipe.name} · {place.out.name}", validate_parameters=False)
+@flow(
+    name="regenerate", flow_run_name="{recipe.name} · {place.out.name}", validate_parameters=False
+)
 def regenerate(recipe: Recipe, place: Place) -> Summary:
     """Photos to datasets, classifiers and report; only what the store lacks is computed.
 
@@ -96,13 +99,16 @@ def regenerate(recipe: Recipe, place: Place) -> Summary:
         recipe=recipe.model_dump(mode="json"),
         arithmetic=arithmetic(recipe, references),
         photos=photos,
-        outcomes=[outcome.model_dump(mode="json") for outcome in outcomes],
-        stages={name: count.model_dump() for name, count in stages.items()},
+        references=tuple(told_reference(outcome) for outcome in outcomes),
+        stages=told_stages(stages, outcomes),
         volumes=assembled.volumes,
         test_volume=assembled.test_volume,
         rejects=assembled.rejects,
+        arms=assembled.arms,
+        test=assembled.test,
         checkpoints=trained.checkpoints,
         scores=trained.scores,
+        seconds=time.monotonic() - started,
     )
     report = write_report(bench, story, place.out)
     return Summary(
@@ -149,12 +155,39 @@ def state_of(outcome: Outcome) -> str:
     return outcome.failure or ("reused" if outcome.reused else "computed")
 
 
+def told_reference(outcome: Outcome) -> ReferenceStory:
+    """What the report tells of one reference."""
+    expanded = outcome.expanded
+    state = "failed" if outcome.failure else "reused" if outcome.reused else "computed"
+    return ReferenceStory(
+        name=outcome.reference.name,
+        label=outcome.reference.label,
+        status=state,
+        reason=outcome.failure,
+        key=expanded.key if expanded else None,
+        images=expanded.images if expanded else 0,
+        accepted=expanded.accepted if expanded else 0,
+    )
+
+
+def told_stages(
+    stages: dict[str, StageCount], outcomes: list[Outcome]
+) -> dict[str, dict[str, Any]]:
+    """The counts of each stage, with the CPU seconds that its new artifacts took."""
+    spent: dict[str, float] = {}
+    for outcome in outcomes:
+        for stage, cpu_s in (outcome.expanded.cpu_s if outcome.expanded else {}).items():
+            spent[stage] = spent.get(stage, 0.0) + cpu_s
+    return {
+        stage: {**count.model_dump(), "cpu_s": round(spent.get(stage, 0.0), 2)}
+        for stage, count in stages.items()
+    }
+
+
 def told_trainings(trained: Trained) -> dict[str, str]:
     """Per training, whether it was reused, or trained and why."""
     why = "trained, since its images, its settings or its seed are new"
-    return {
-        one.name: why if one.id in trained.fresh else "reused" for one in trained.checkpoints
-    }
+    return {one.name: why if one.id in trained.fresh else "reused" for one in trained.checkpoints}
 
 
 def add_counts(

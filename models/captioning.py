@@ -45,8 +45,8 @@ def write_caption(label: str, image: Pixels, template: str) -> str:
     """``template`` with ``{label}``, ``{colour}`` and ``{a}`` (the article, if any) filled in.
 
     Example:
-        >>> write_caption("red-shoes", np.full((8, 8, 3), 20, np.uint8), "a photo of {a}{colour} {label}")
-        'a photo of black red shoes'
+        >>> write_caption("red-shoes", np.full((8, 8, 3), 20, np.uint8), "a photo of {a}{colour}
+        {label}") 'a photo of black red shoes'
     """
     words = label.replace("_", " ").replace("-", " ")
     colour = name_colour(image)
@@ -65,5 +65,5 @@ def _lab(colours: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 
 def _centre_weights(side: int) -> npt.NDArray[np.float32]:
-    line = np.exp(-np.linspace(-2, 2, side) ** 2)
+    line = np.exp(-(np.linspace(-2, 2, side) ** 2))
     return np.outer(line, line).astype(np.float32)

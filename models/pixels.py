@@ -18,7 +18,8 @@ def encode_png(image: Image) -> bytes:
     """Lossless PNG bytes of an image.
 
     Args:
-        image: HxW (uint8 or uint16), HxWx3 RGB uint8, or HxWx4 RGB + matte uint8 (not premultiplied).
+        image: HxW (uint8 or uint16), HxWx3 RGB uint8, or HxWx4 RGB + matte uint8 (not
+        premultiplied).
 
     Raises:
         ValueError: the array is no such image.
@@ -60,7 +61,8 @@ def carried_matte(image: Pixels) -> npt.NDArray[np.float32] | None:
 
 
 def with_matte(pixels: Pixels, alpha: npt.NDArray[np.float32]) -> Pixels:
-    """RGB + matte: the colours of ``pixels`` and ``alpha`` (float HxW in 0..1) as fourth channel."""
+    """RGB + matte: the colours of ``pixels`` and ``alpha`` (float HxW in 0..1) as fourth channel.
+    """
     channel = np.rint(np.clip(alpha, 0.0, 1.0) * 255.0).astype(np.uint8)
     return np.dstack([pixels[..., :3], channel])
 
@@ -78,7 +80,9 @@ def fit_within(image: Pixels, longest_side: int) -> Pixels:
 def _encode(suffix: str, image: Image, flags: list[int]) -> bytes:
     channels = 1 if image.ndim == 2 else image.shape[-1]
     if image.ndim not in (2, 3) or channels not in (1, 3, 4) or 0 in image.shape:
-        raise ValueError(f"an image of shape {image.shape} can't be written; give HxW, HxWx3 or HxWx4")
+        raise ValueError(
+            f"an image of shape {image.shape} can't be written; give HxW, HxWx3 or HxWx4"
+        )
     done, blob = cv2.imencode(suffix, _swap_red_and_blue(image), flags)
     if not done:
         raise ValueError(f"OpenCV could not write an image of shape {image.shape} as {suffix}")

@@ -1,4 +1,5 @@
-"""The records that travel between stages: small, frozen, JSON-able. Pixels never travel with them."""
+"""The records that travel between stages: small, frozen, JSON-able. Pixels never travel with them.
+"""
 
 from typing import Any, Literal
 
@@ -68,12 +69,31 @@ class Reference(Record):
     prompt: str | None = None
 
 
+class IngestedPhotos(Record):
+    """All photos of a run with their splits, the refused ones, and what else a person should know.
+    """
+
+    photos: tuple[Reference, ...]
+    refused: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+
+    def of(self, *splits: str) -> list[Reference]:
+        """The photos of some splits, in the order of their names."""
+        return [photo for photo in self.photos if photo.split in splits]
+
+    @property
+    def classes(self) -> list[str]:
+        """The class names, sorted."""
+        return sorted({photo.label for photo in self.photos})
+
+
 class Sample(Record):
     """One image that a dataset may hold, real or synthetic, accepted or rejected with its reason.
 
-    ``image`` is the JPEG that a dataset holds, or the finished image where it was rejected; ``mask``
-    is its 8-bit mask; ``seed`` is the finished image's; ``boxes`` are in pixels of ``image``; ``chain`` names the stages it went through,
-    the photo's first, with their models and licences; ``source`` is the name of its reference photo.
+    ``image`` is the JPEG that a dataset holds, or the finished image where it was rejected;
+    ``mask`` is its 8-bit mask; ``seed`` is the finished image's; ``boxes`` are in pixels of
+    ``image``; ``chain`` names the stages it went through, the photo's first, with their models and
+    licences; ``source`` is the name of its reference photo.
     """
 
     name: str

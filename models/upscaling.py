@@ -11,8 +11,8 @@ def upscale_lanczos(image: Pixels, factor: int, sharpen: float = 0.3) -> Pixels:
 
     Args:
         image: HxWx3 RGB or HxWx4 RGB + matte, uint8. The matte is resampled but never sharpened.
-        factor: whole scale factor, 1 or more.
-        sharpen: weight of the unsharp mask whose radius is the width of one source pixel; 0 is none.
+        factor: whole scale factor, 1 or more. sharpen: weight of the unsharp mask whose radius is
+        the width of one source pixel; 0 is none.
     """
     height, width = image.shape[:2]
     large = cv2.resize(

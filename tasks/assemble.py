@@ -1,4 +1,4 @@
-"""Assemble: the datasets to compare, of equal volume per class, as folders of images with metadata."""
+"""Assemble: the datasets to compare, of equal volume per class, and their documents."""
 
 import hashlib
 from collections import defaultdict
@@ -19,7 +19,9 @@ class Assemble(Record):
     """How large the datasets are, and which are built beside real, synthetic and mixed."""
 
     per_class: int | None = Field(
-        None, ge=1, description="Train images per class; none means as many as every dataset can have."
+        None,
+        ge=1,
+        description="Train images per class; none means as many as every dataset can have.",
     )
     few_shot: bool = Field(
         False, description="Also a dataset of the reference photos alone, as a lower bound."
@@ -73,13 +75,13 @@ def train_and_val(
 ) -> list[Job]:
     """One document per dataset; classes are part of its key, since a folder's name is its label."""
     labels = hashlib.sha256("\n".join(one.label for one in (*train, *val)).encode()).hexdigest()
-    index = {"arm": arm, "train": len(train), "labels": labels}
+    index: dict[str, int | str] = {"arm": arm, "train": len(train), "labels": labels}
     return [Job((*train, *val), index, name=f"dataset {arm}")]
 
 
 @stage("dataset", version=1, media="json", plan=train_and_val)
 def dataset(pieces: Sequence[Piece], parameters: Dataset) -> Iterator[Product]:
-    """``{"arm", "classes", "train", "val"}``; images as artifact id and class, in training's order."""
+    """``{"arm", "classes", "train", "val"}``; rows of artifact id and class."""
     for piece in pieces:
         split = int(piece.job.index["train"])
         rows = [[image.id, image.label] for image in piece.job.inputs]
@@ -117,8 +119,8 @@ def _require(arm: str, label: str, has: int, needs: int) -> None:
     if has < needs:
         mend = {
             "real": "add photos or lower assemble.per_class",
-            "synthetic": "raise augment.copies, background.copies or outpaint.k, look at the rejects "
-            "in the report, or lower assemble.per_class",
+            "synthetic": "raise augment.copies, background.copies or outpaint.k, look at the "
+            "rejects in the report, or lower assemble.per_class",
         }[arm]
         raise TooFew(
             f"{arm}: class {label} has {has} train images of {needs} ({needs - has} short); {mend}"

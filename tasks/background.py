@@ -1,19 +1,19 @@
 """Background: the object in c new scenes (the study: SDXL with a depth ControlNet).
 
-The classical model composites the cut-out on a plate: a photo from the user's folder of plates, or a
-procedural surface that the prompt names. Colours are harmonised, a shadow grounds it, the seam blends.
+The classical model composites the cut-out on a plate: a photo from the user's folder of plates, or
+a procedural surface that the prompt names. Colours are harmonised, a shadow grounds it, the seam
+blends.
 """
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from models.plates import Plate, plate_from_photo, procedural_plate, scene_from_prompt
 from pydantic import Field
 
 from models.composite import CompositeRanges, composite
-from models.plates import Plate, plate_from_photo, procedural_plate, scene_from_prompt
 from models.records import Artifact, Record
 from tasks.stage import Job, Piece, Product, stage, whereabouts
 
@@ -25,9 +25,6 @@ class Background(Record):
     copies: int = Field(2, ge=1, le=64, description="Scenes per augmented view (c).")
     width: int = Field(768, ge=64, le=4096, description="Width of a scene, px.")
     height: int = Field(1024, ge=64, le=4096, description="Height of a scene, px.")
-    plates: Path | None = Field(
-        None, description="Folder of photos to use as plates; none means procedural ones."
-    )
     scenes: tuple[str, ...] = Field(
         (), description="Endings of the prompt to choose from, such as 'on grass'."
     )
@@ -68,7 +65,7 @@ def background(pieces: Sequence[Piece], parameters: Background) -> Iterator[Prod
         else:
             plate = procedural_plate(scene, size, rng)
         near = piece.load(1).astype(np.float32) / 65535.0
-        image = composite(piece.load(0), plate, size, rng, depth=near, ranges=parameters.ranges)
+        image = composite(piece.load(0), plate, rng, depth=near, ranges=parameters.ranges)
         prompt = sentence if scene in sentence else f"{sentence} {scene}"
         yield Product(image, prompt=prompt, facts={"scene": scene})
 
@@ -79,9 +76,7 @@ def _ending(parameters: Background, sentence: str, rng: np.random.Generator) -> 
     return scene_from_prompt(sentence, rng)
 
 
-def _drawn_plates(
-    cut_out: Artifact, plates: Sequence[Artifact], copies: int
-) -> Sequence[Artifact]:
+def _drawn_plates(cut_out: Artifact, plates: Sequence[Artifact], copies: int) -> Sequence[Artifact]:
     """Different plates for the scenes of one cut-out, drawn by rendezvous hashing: a plate added to
     the folder changes only the scenes that now draw it."""
 

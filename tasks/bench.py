@@ -37,11 +37,11 @@ class StageCount(Record):
 class Workbench:
     """What the stages of one flow run share. Safe to use from several threads.
 
-    ``made`` holds every artifact of the run, rejected ones too, by id; ``fresh`` the ids of those that
-    were computed in it. ``scratch`` is a folder for what
-    must be a file while it is worked on, such as a training's checkpoints. ``cancelled`` is asked
-    between batches, so that a cancelled run stops within one batch; ``tell`` hears of each step of a
-    job that has steps, such as an epoch.
+    ``made`` holds every artifact of the run, rejected ones too, by id; ``fresh`` the ids of those
+    that were computed in it. ``scratch`` is a folder for what must be a file while it is worked on,
+    such as a training's checkpoints. ``cancelled`` is asked between batches, so that a cancelled
+    run stops within one batch; ``tell`` hears of each step of a job that has steps, such as an
+    epoch.
     """
 
     def __init__(
@@ -67,7 +67,8 @@ class Workbench:
         self._local = threading.local()
 
     def load(self, artifact: Artifact) -> Any:
-        """The content of an artifact, digest-checked: an image array, or the mapping of a JSON blob.
+        """The content of an artifact, digest-checked: an image array, or the mapping of a JSON
+        blob.
 
         Raises:
             Missing, Corrupt: the bytes are gone or damaged; the record has been forgotten.
@@ -84,7 +85,9 @@ class Workbench:
         return content
 
     def remember(self, artifact: Artifact, content: Any) -> None:
-        """Keep a content for the next stage, within `REMEMBERED_BYTES`, least recently used out first."""
+        """Keep a content for the next stage, within `REMEMBERED_BYTES`, least recently used out
+        first.
+        """
         if isinstance(content, bytes):
             return
         if isinstance(content, np.ndarray):
@@ -145,4 +148,3 @@ class Workbench:
 
 def _size(content: Any) -> int:
     return content.nbytes if isinstance(content, np.ndarray) else 1024
-

@@ -11,7 +11,7 @@ from tasks.stage import Job, Piece, Product, stage
 
 
 class Caption(Record):
-    """How a photo is put into words. A photo's own prompt (``<photo>.txt`` beside it) comes first."""
+    """How a photo is put into words; its own prompt (``<photo>.txt`` beside it) comes first."""
 
     model: Literal["template"] = Field("template", description="Class and colour in a sentence.")
     template: str = Field(

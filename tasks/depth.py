@@ -16,7 +16,9 @@ from tasks.stage import Piece, Product, stage
 class Depth(Record):
     """How depth is estimated."""
 
-    model: Literal["relief"] = Field("relief", description="The matte inflated over a ground plane.")
+    model: Literal["relief"] = Field(
+        "relief", description="The matte inflated over a ground plane."
+    )
 
 
 @stage("depth", version=1)

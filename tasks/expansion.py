@@ -1,7 +1,7 @@
 """Expansion: what became of one reference photo, as one document in the store.
 
-A child run writes it last. While it is there with every artifact it names, the reference is done and
-no child run needs to be started for it.
+A child run writes it last. While it is there with every artifact it names, the reference is done
+and no child run needs to be started for it.
 """
 
 import hashlib

@@ -26,7 +26,9 @@ def export_dataset(dataset: Path, out: Path, form: str) -> dict[str, int]:
     splits["test"] = dataset.parent / "test"
     for folder in splits.values():
         if not (folder / METADATA).is_file():
-            raise ValueError(f"{dataset}: no finished dataset ({folder.name}/{METADATA} is missing)")
+            raise ValueError(
+                f"{dataset}: no finished dataset ({folder.name}/{METADATA} is missing)"
+            )
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"--out {out}: is not empty; name a new folder")
     writing = out.with_name(f"{out.name}.writing")

@@ -1,8 +1,8 @@
 """Folders: datasets written below ``--out`` as image folders with metadata, exactly and no more.
 
-A folder's ``metadata.jsonl`` is its last file to be written; the list of files about to be written is
-put beside it first. So a killed run leaves only files that the next run knows as its own, and nothing
-of the user's is ever overwritten or removed.
+A folder's ``metadata.jsonl`` is its last file to be written; the list of files about to be written
+is put beside it first. So a killed run leaves only files that the next run knows as its own, and
+nothing of the user's is ever overwritten or removed.
 """
 
 import hashlib
@@ -38,12 +38,16 @@ def write_split(store: Store, samples: Sequence[Sample], folder: Path, masks: Pa
     rows = [_row(sample, folder, masks) for sample in sorted(samples, key=lambda one: one.name)]
     files = [(folder / row["file_name"], one.image) for row, one in _pairs(rows, samples)]
     files += [
-        (folder / row["mask"], one.mask) for row, one in _pairs(rows, samples) if one.mask is not None
+        (folder / row["mask"], one.mask)
+        for row, one in _pairs(rows, samples)
+        if one.mask is not None
     ]
     owned = _owned(folder)
     foreign = next((path for path in _files(folder) if _key(path, folder) not in owned), None)
     if foreign is not None:
-        raise ForeignFolder(f"{foreign} was not made by synthset; choose another --out or move it away")
+        raise ForeignFolder(
+            f"{foreign} was not made by synthset; choose another --out or move it away"
+        )
     text = "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows)
     if owned and (folder / METADATA).is_file() and (folder / METADATA).read_text("utf-8") == text:
         planned = None
@@ -106,9 +110,9 @@ def _key(path: Path, folder: Path) -> str:
 
 def _copy(store: Store, artifact: Artifact, path: Path) -> bool:
     """Put the artifact's bytes at ``path`` unless they are there already; True if they were not."""
-    if path.is_file() and path.stat().st_size == artifact.size:
-        if hashlib.sha256(path.read_bytes()).hexdigest() == artifact.digest:
-            return False
+    there = path.is_file() and path.stat().st_size == artifact.size
+    if there and hashlib.sha256(path.read_bytes()).hexdigest() == artifact.digest:
+        return False
     _write(path, store.read(artifact))
     return True
 

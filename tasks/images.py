@@ -15,12 +15,17 @@ def fetch_images(bench: Workbench, ids: Sequence[str]) -> list[Path]:
     Raises:
         Missing: an image was removed from the store; run again to make it anew.
     """
-    found = _find(bench, ids)
+    found = find_artifacts(bench, ids)
     folder = bench.scratch / "images"
     return [bench.store.fetch(found[one], folder) for one in ids]
 
 
-def _find(bench: Workbench, ids: Sequence[str]) -> dict[str, Artifact]:
+def find_artifacts(bench: Workbench, ids: Sequence[str]) -> dict[str, Artifact]:
+    """The records of artifacts by id.
+
+    Raises:
+        Missing: one was removed from the store; run again to make it anew.
+    """
     keys: dict[str, list[str]] = defaultdict(list)
     for one in ids:
         stage, _, key = one.partition("/")

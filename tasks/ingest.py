@@ -1,4 +1,6 @@
-"""Ingest: photo files become photos in the store, upright RGB; what can't be read is refused by name."""
+"""Ingest: photo files become photos in the store, upright RGB; what can't be read is refused by
+name.
+"""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -6,10 +8,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from models.folders import SUFFIXES, PhotoFile, Refused
-from models.photos import PhotoRejected, read_photo
+from models.folders import PhotoFile, Refused
+from models.photos import SUFFIXES, PhotoRejected, read_photo
 from models.quality import dhash, dhash_mirrored
-from models.records import Artifact, Record, Reference
+from models.records import Artifact, IngestedPhotos, Record, Reference
 from models.splitting import Hashed, SplitParameters, split
 from tasks.bench import Workbench
 from tasks.stage import Piece, Product, stage
@@ -23,23 +25,6 @@ class Ingest(Record):
     max_pixels: int = Field(
         100_000_000, ge=1_000_000, description="Photos of more pixels are refused unread."
     )
-
-
-class IngestedPhotos(Record):
-    """All photos of a run with their splits, the refused ones, and what else a person should know."""
-
-    photos: tuple[Reference, ...]
-    refused: tuple[tuple[str, str], ...]
-    notes: tuple[str, ...]
-
-    def of(self, *splits: str) -> list[Reference]:
-        """The photos of some splits, in the order of their names."""
-        return [photo for photo in self.photos if photo.split in splits]
-
-    @property
-    def classes(self) -> list[str]:
-        """The class names, sorted."""
-        return sorted({photo.label for photo in self.photos})
 
 
 @stage("ingest", version=1)
@@ -132,14 +117,16 @@ def ingest_plates(bench: Workbench, folder: Path | None, parameters: Ingest) -> 
     if not folder.is_dir():
         raise ValueError(f"background.plates: {folder} is no folder; name one that holds photos")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    plates = ingest(bench, parameters, [_as_artifact(path, f"plates/{path.name}") for path in paths])
+    plates = ingest(
+        bench, parameters, [_as_artifact(path, f"plates/{path.name}") for path in paths]
+    )
     if not plates:
         raise ValueError(f"background.plates: {folder} holds no photo that can be read")
     return plates
 
 
 def _as_artifact(path: Path, name: str) -> Artifact:
-    """The file as an input of the ingest stage: the user's folder keeps its bytes, not the store."""
+    """The file as an input of the stage: the user's folder keeps its bytes, not the store."""
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:

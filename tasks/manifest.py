@@ -1,4 +1,6 @@
-"""Manifest: one row per image of a run, accepted or rejected, real or synthetic, as a Parquet table."""
+"""Manifest: one row per image of a run, accepted or rejected, real or synthetic, as a Parquet
+table.
+"""
 
 import json
 import os
@@ -61,7 +63,7 @@ def write_manifest(
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     writing = path.with_name(f"{path.name}.{os.getpid()}.writing")
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), writing)  # type: ignore[no-untyped-call]
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), writing)
     writing.replace(path)
 
 

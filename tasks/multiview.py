@@ -1,8 +1,8 @@
 """Multiview: six new views of the object and the original (the study: Zero123++ v1.2).
 
-The classical model cuts the object out, inflates its matte to a relief and turns that. Each view is a
-square image, object centred on grey, with the object's matte as fourth channel. View 0 is the photo
-itself, cropped square around the object, with its own background.
+The classical model cuts the object out, inflates its matte to a relief and turns that. Each view is
+a square image, object centred on grey, with the object's matte as fourth channel. View 0 is the
+photo itself, cropped square around the object, with its own background.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,12 +28,14 @@ class Multiview(Record):
 
 def original_and_views(parameters: Multiview, photos: Sequence[Artifact]) -> list[Job]:
     """Per photo, view 0 (the original) and the new views 1 to ``views``."""
-    return [Job((photo,), {"view": view}) for photo in photos for view in range(parameters.views + 1)]
+    return [
+        Job((photo,), {"view": view}) for photo in photos for view in range(parameters.views + 1)
+    ]
 
 
 @stage("multiview", version=1, plan=original_and_views)
 def multiview(pieces: Sequence[Piece], parameters: Multiview) -> Iterator[Product]:
-    """Square RGB + matte views; a photo in which no object is found is rejected with that reason."""
+    """Square RGB + matte views; a photo in which no object is found is rejected."""
     cut_outs: dict[str, pixels.Pixels | str] = {}
     for piece in pieces:
         photo = piece.job.inputs[0].digest

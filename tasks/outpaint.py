@@ -1,4 +1,6 @@
-"""Outpaint: the scene shifted over a k x k grid, its revealed border filled (the study: SD2 inpainting)."""
+"""Outpaint: the scene shifted over a k x k grid, its revealed border filled (the study: SD2
+inpainting).
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Literal
@@ -26,7 +28,7 @@ def shifts_of_each(parameters: Outpaint, scenes: Sequence[Artifact]) -> list[Job
 
 @stage("outpaint", version=1, plan=shifts_of_each, batch_size=16)
 def outpaint(pieces: Sequence[Piece], parameters: Outpaint) -> Iterator[Product]:
-    """Shifted scenes of the same size, RGB + matte; each scene is extended once for all its shifts."""
+    """Shifted scenes of the same size, RGB + matte; each scene is extended once."""
     offsets = grid_offsets(parameters.k, parameters.reach)
     prepared: tuple[str, ExtendedScene] | None = None
     for piece in pieces:

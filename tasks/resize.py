@@ -13,7 +13,9 @@ class Resize(Record):
     """How large, and how well kept, the images of a dataset are."""
 
     longest_side: int = Field(512, ge=32, le=4096, description="Longer side at most, px.")
-    quality: int = Field(92, ge=50, le=100, description="JPEG quality (chroma is never subsampled).")
+    quality: int = Field(
+        92, ge=50, le=100, description="JPEG quality (chroma is never subsampled)."
+    )
 
 
 @stage("resize", version=1, media="jpg")

@@ -32,7 +32,9 @@ def load_part(store: Store, run: str, kind: type[R]) -> R:
     """
     blob = store.get_document(_document(run, kind))
     if blob is None:
-        raise Missing(f"{store.url}: run {run} has no {kind.__name__.lower()} yet; run it from the start")
+        raise Missing(
+            f"{store.url}: run {run} has no {kind.__name__.lower()} yet; run it from the start"
+        )
     return kind.model_validate_json(blob)
 
 

@@ -1,4 +1,6 @@
-"""Screen: which finished images a dataset may hold; the others are kept with their reason and score."""
+"""Screen: which finished images a dataset may hold; the others are kept with their reason and
+score.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

@@ -4,6 +4,7 @@ An image that already carries a matte gives it as prior: only its uncertain band
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Literal
 
 from pydantic import Field
@@ -18,6 +19,9 @@ class Segment(Record):
     """How the object is found."""
 
     model: Literal["grabcut"] = Field("grabcut", description="GrabCut from a saliency prior.")
+    min_score: float = Field(
+        0.35, ge=0, le=1, description="Estimated IoU of the mask; below: rejected as uncertain."
+    )
     working_side: int = Field(320, ge=128, le=1024, description="Side at which GrabCut works, px.")
 
 
@@ -33,4 +37,8 @@ def segment(pieces: Sequence[Piece], parameters: Segment) -> Iterator[Product]:
             yield Product(rejected=str(reason))
             continue
         quality = matte_quality(colours, alpha)
-        yield Product(pixels.with_matte(colours, alpha), facts={"matte": quality.as_facts()})
+        facts = {name: round(float(value), 4) for name, value in asdict(quality).items()}
+        if quality.score < parameters.min_score:
+            yield Product(rejected=f"mask uncertain (score {quality.score:.2f})", facts=facts)
+        else:
+            yield Product(pixels.with_matte(colours, alpha), facts=facts)

@@ -1,9 +1,10 @@
 """The one mechanism under every stage: key, lease, batch, publish, count, and the Prefect task.
 
-A stage file declares its parameters, how inputs become jobs (``plan``) and how a batch of jobs becomes
-products (the decorated function). Everything else happens here: the key of each job is computed, the
-store is asked which are done, only the others are computed, each product is published as it is made,
-and the records come back in the order of the plan. See docs/artifacts.md for the contract.
+A stage file declares its parameters, how inputs become jobs (``plan``) and how a batch of jobs
+becomes products (the decorated function). Everything else happens here: the key of each job is
+computed, the store is asked which are done, only the others are computed, each product is published
+as it is made, and the records come back in the order of the plan. See docs/artifacts.md for the
+contract.
 """
 
 import hashlib
@@ -18,7 +19,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.states import Completed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 
 from models import pixels
 from models.records import Artifact, Media, Record
@@ -52,7 +54,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Product:
-    """What a stage made of one job: an image array or a JSON-able mapping, or why it was rejected."""
+    """What a stage made of one job: an array, bytes or a JSON-able mapping, or why it has none."""
 
     content: Any = None
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -83,7 +85,9 @@ class Piece:
 
 
 def settings(parameters: Record) -> dict[str, Any]:
-    """What of a stage's parameters goes into its keys: all of them, unless the stage says otherwise."""
+    """What of a stage's parameters goes into its keys: all of them, unless the stage says
+    otherwise.
+    """
     return parameters.model_dump(mode="json")
 
 
@@ -94,8 +98,8 @@ Plan = Callable[..., list[Job]]
 def one_each(
     _parameters: Record, inputs: Sequence[Artifact], *beside: Sequence[Artifact]
 ) -> list[Job]:
-    """The usual plan: a job per input, with its partner of the same name and index from each sequence
-    beside it. An input whose partner was rejected has no job."""
+    """The usual plan: a job per input, with its partner of the same name and index from each
+    sequence beside it. An input whose partner was rejected has no job."""
     partners = [{whereabouts(artifact): artifact for artifact in others} for others in beside]
     return [
         Job((first, *(others[whereabouts(first)] for others in partners)))
@@ -105,7 +109,7 @@ def one_each(
 
 
 def whereabouts(artifact: Artifact, *without: str) -> tuple[Any, ...]:
-    """What an artifact is of, for pairing it with its partners: name and index, less ``without``."""
+    """What an artifact is of, to pair it with its partners: name and index, less ``without``."""
     index = {at: value for at, value in artifact.index.items() if at not in without}
     return artifact.name, *sorted(index.items())
 
@@ -117,12 +121,10 @@ def stage(
     media: Media = "png",
     plan: Plan = one_each,
     batch_size: int = 16,
-    identity: Callable[[P], dict[str, Any]] = settings,
+    identity: Callable[[Any], dict[str, Any]] = settings,
 ) -> Callable[[Compute[P]], "Stage[P]"]:
-    """Declare a stage. Raise ``version`` when the output changes: everything downstream is redone."""
-    return lambda compute: Stage(
-        name, version, media, plan, batch_size, identity, compute
-    )
+    """Declare a stage. Raise ``version`` when its output changes: what hangs on it is redone."""
+    return lambda compute: Stage(name, version, media, plan, batch_size, identity, compute)
 
 
 @dataclass(frozen=True)
@@ -134,16 +136,14 @@ class Stage(Generic[P]):
     media: Media
     plan: Plan
     batch_size: int
-    identity: Callable[[P], dict[str, Any]]
+    identity: Callable[[Any], dict[str, Any]]
     compute: Compute[P]
 
-    def __call__(
-        self, bench: Workbench, parameters: P, *inputs: Sequence[Artifact]
-    ) -> list[Artifact]:
-        """Run as a task of the flow run at work; the accepted artifacts, in the order of the plan."""
+    def __call__(self, bench: Workbench, parameters: P, *inputs: Any) -> list[Artifact]:
+        """Run as a task of the flow at work; the accepted artifacts, in the order of the plan."""
         return _as_task(_Order(self, bench, parameters, inputs))
 
-    def run(self, bench: Workbench, parameters: P, *inputs: Sequence[Artifact]) -> list[Artifact]:
+    def run(self, bench: Workbench, parameters: P, *inputs: Any) -> list[Artifact]:
         """The accepted artifacts, in the order of the plan, computing only what the store lacks.
 
         Raises:
@@ -194,7 +194,9 @@ class Stage(Generic[P]):
             artifacts = [future.result() for future in published]
         if artifacts:
             seconds = time.perf_counter() - started
-            log.info("%s: %d computed in %.1f s (%s)", self.name, len(artifacts), seconds, bench.title)
+            log.info(
+                "%s: %d computed in %.1f s (%s)", self.name, len(artifacts), seconds, bench.title
+            )
         return {artifact.key: artifact for artifact in artifacts}
 
     def _timed(
@@ -246,7 +248,7 @@ class _Order:
     stage: Stage[Any]
     bench: Workbench
     parameters: Record
-    inputs: tuple[Sequence[Artifact], ...]
+    inputs: tuple[Any, ...]
 
     def __str__(self) -> str:
         return f"{self.stage.name} · {self.bench.title}"
@@ -258,15 +260,7 @@ def _outage(_task: Any, _run: Any, state: State[Any]) -> bool:
 
 
 def _as_task(order: _Order) -> list[Artifact]:
-    def run() -> Any:
-        computed = order.bench.computed(order.stage.name)
-        artifacts = order.stage.run(order.bench, order.parameters, *order.inputs)
-        if order.bench.computed(order.stage.name) == computed:
-            return Completed(name="Cached", message=f"{len(artifacts)} reused", data=artifacts)
-        return artifacts
-
-    made = task(
-        run,
+    @task(
         name=order.stage.name,
         task_run_name=str(order).replace("{", "(").replace("}", ")"),
         cache_policy=NO_CACHE,
@@ -274,8 +268,17 @@ def _as_task(order: _Order) -> list[Artifact]:
         retries=3,
         retry_delay_seconds=[5, 20, 60],
         retry_condition_fn=_outage,
-    )()
-    return made.result() if isinstance(made, State) else made
+    )
+    def work() -> Any:
+        computed = order.bench.computed(order.stage.name)
+        artifacts = order.stage.run(order.bench, order.parameters, *order.inputs)
+        if order.bench.computed(order.stage.name) == computed:
+            return Completed(name="Cached", message=f"{len(artifacts)} reused", data=artifacts)
+        return artifacts
+
+    made: Any = work()
+    artifacts: list[Artifact] = made.result() if isinstance(made, State) else made
+    return artifacts
 
 
 def _publish(bench: Workbench, draft: Artifact, product: Product) -> Artifact:
@@ -304,13 +307,13 @@ def _encode(media: Media, content: Any) -> bytes:
 
 
 def _wait_for_the_oldest(published: list[Future[Artifact]], at_most: int) -> None:
-    """Hold the computation while too many products wait to be written, so that memory stays flat."""
+    """Hold the computation while many products wait to be written: memory stays flat."""
     if len(published) >= at_most:
         published[-at_most].result()
 
 
 def _label(artifact: Artifact, job: Job) -> Artifact:
-    """The record under this run's names: the bytes may come from a run that called them otherwise."""
+    """The record under this run's names: an earlier run may have called the bytes otherwise."""
     name, index = job.label(artifact.stage)
     parents = tuple(parent.id for parent in job.inputs)
     return artifact.model_copy(update={"name": name, "index": index, "parents": parents})

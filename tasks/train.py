@@ -1,11 +1,12 @@
 """Train: the same network on each dataset, once per seed (the study: EfficientNet-B3)."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from models.image_set import ImageSet
+from models.learner import EpochRecord
 from models.records import Artifact
 from models.training import train_once
 from models.training_parameters import TrainingParameters
@@ -37,7 +38,11 @@ def same_budget(parameters: TrainingParameters, datasets: Sequence[Artifact]) ->
 def once_per_seed(parameters: TrainingParameters, datasets: Sequence[Artifact]) -> list[Job]:
     """Per dataset, a training per seed."""
     return [
-        Job((one,), {"arm": one.index["arm"], "seed": seed}, name=f"{one.index['arm']} · seed {seed}")
+        Job(
+            (one,),
+            {"arm": one.index["arm"], "seed": seed},
+            name=f"{one.index['arm']} · seed {seed}",
+        )
         for one in datasets
         for seed in parameters.seeds
     ]
@@ -57,12 +62,14 @@ def train(pieces: Sequence[Piece], parameters: TrainingParameters) -> Iterator[P
             parameters,
             seed,
             piece.bench.scratch / "training" / arm / f"seed-{seed}-{piece.key[:8]}",
-            progress=lambda epoch, doing=piece.job.name: piece.bench.tell(  # type: ignore[misc]
-                f"{doing} · epoch {epoch.epoch + 1}"
-            ),
+            progress=_teller(piece),
         )
         facts = run.model_dump(mode="json", exclude={"checkpoint"})
         yield Product(run.checkpoint.read_bytes(), facts=facts)
+
+
+def _teller(piece: Piece) -> Callable[[EpochRecord], None]:
+    return lambda epoch: piece.bench.tell(f"{piece.job.name} · epoch {epoch.epoch + 1}")
 
 
 def labelled(bench: Workbench, rows: Sequence[Sequence[str]], classes: Sequence[str]) -> ImageSet:

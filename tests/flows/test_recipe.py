@@ -33,7 +33,9 @@ def test_images_per_photo_are_7_t_c_k_squared() -> None:
 def test_changes_are_read_as_yaml(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("outpaint: {k: 2}\n")
-    recipe = load_recipe(path, ["outpaint.k=3", "train.seeds=[1, 2]", "caption.prompts.shoes=a shoe"])
+    recipe = load_recipe(
+        path, ["outpaint.k=3", "train.seeds=[1, 2]", "caption.prompts.shoes=a shoe"]
+    )
     assert recipe.name == "mine"
     assert recipe.outpaint.k == 3
     assert recipe.train is not None
@@ -71,7 +73,7 @@ def test_a_fault_is_one_line_that_names_the_field(
 
 
 def test_an_unknown_recipe_names_the_known_ones() -> None:
-    with pytest.raises(RecipeError, match="demo.*multiview"):
+    with pytest.raises(RecipeError, match=r"demo.*multiview"):
         load_recipe("nothing")
 
 

@@ -7,7 +7,9 @@ from tasks.assemble import Assemble, TooFew, choose
 
 
 def image(name: str) -> Artifact:
-    return Artifact(key=name, stage="resize", version=1, name=name, media="jpg", digest=name, size=1)
+    return Artifact(
+        key=name, stage="resize", version=1, name=name, media="jpg", digest=name, size=1
+    )
 
 
 def samples(origin: str, per_class: dict[str, int], per_source: int = 4) -> list[Sample]:
@@ -17,7 +19,9 @@ def samples(origin: str, per_class: dict[str, int], per_source: int = 4) -> list
             label=label,
             split="train",
             origin=origin,
-            source=f"{label}/{origin}{number}" if origin == "real" else f"{label}/real{number // per_source}",
+            source=f"{label}/{origin}{number}"
+            if origin == "real"
+            else f"{label}/real{number // per_source}",
             image=image(f"{label}-{origin}-{number}"),
         )
         for label, count in per_class.items()
@@ -30,7 +34,10 @@ def counted(chosen: list[Sample]) -> dict[tuple[str, str], int]:
 
 
 def test_every_arm_has_the_same_volume_per_class() -> None:
-    real, synthetic = samples("real", {"cup": 9, "pan": 7}), samples("synthetic", {"cup": 40, "pan": 20})
+    real, synthetic = (
+        samples("real", {"cup": 9, "pan": 7}),
+        samples("synthetic", {"cup": 40, "pan": 20}),
+    )
     arms = choose(real, synthetic, [], Assemble())
     assert counted(arms["real"]) == {("cup", "real"): 7, ("pan", "real"): 7}
     assert counted(arms["synthetic"]) == {("cup", "synthetic"): 7, ("pan", "synthetic"): 7}
@@ -43,7 +50,10 @@ def test_every_arm_has_the_same_volume_per_class() -> None:
 
 
 def test_the_studys_467_per_class_is_honoured_exactly() -> None:
-    real, synthetic = samples("real", {"a": 467, "b": 500}), samples("synthetic", {"a": 900, "b": 467})
+    real, synthetic = (
+        samples("real", {"a": 467, "b": 500}),
+        samples("synthetic", {"a": 900, "b": 467}),
+    )
     arms = choose(real, synthetic, [], Assemble(per_class=467))
     assert {arm: len(chosen) for arm, chosen in arms.items()} == dict.fromkeys(arms, 934)
     assert counted(arms["mixed"]) == {
@@ -56,7 +66,11 @@ def test_the_studys_467_per_class_is_honoured_exactly() -> None:
     ("real", "synthetic", "line"),
     [
         ({"a": 120, "b": 130}, {"a": 900, "b": 900}, "real: class a has 120 train images of 467"),
-        ({"a": 467, "b": 467}, {"a": 900, "b": 90}, "synthetic: class b has 90 train images of 467"),
+        (
+            {"a": 467, "b": 467},
+            {"a": 900, "b": 90},
+            "synthetic: class b has 90 train images of 467",
+        ),
     ],
 )
 def test_what_is_short_is_named(real: dict[str, int], synthetic: dict[str, int], line: str) -> None:

@@ -81,7 +81,9 @@ def test_a_changed_or_lost_file_is_mended(store: Store, tmp_path: Path) -> None:
     assert snapshot(out) == before
 
 
-def test_files_of_an_earlier_recipe_go_and_the_folder_is_exact(store: Store, tmp_path: Path) -> None:
+def test_files_of_an_earlier_recipe_go_and_the_folder_is_exact(
+    store: Store, tmp_path: Path
+) -> None:
     out, fresh = tmp_path / "out", tmp_path / "fresh"
     write(store, ["cup/a", "cup/old", "pan/b"], out)
     write(store, ["cup/a", "pan/new"], out)
@@ -105,7 +107,7 @@ def test_a_users_file_stops_the_run_and_stays(store: Store, tmp_path: Path) -> N
     holiday = tmp_path / "out" / "train" / "cup" / "holiday.jpg"
     holiday.parent.mkdir(parents=True)
     holiday.write_bytes(b"mine")
-    with pytest.raises(ForeignFolder, match="holiday.jpg was not made by synthset"):
+    with pytest.raises(ForeignFolder, match=r"holiday\.jpg was not made by synthset"):
         write(store, ["cup/a"], tmp_path / "out")
     assert holiday.read_bytes() == b"mine"
 

@@ -37,7 +37,9 @@ def grain(pieces: Sequence[Piece], parameters: Brighten) -> Iterator[Product]:
             yield Product(piece.load() // 2 + noise)
 
 
-@stage("photo", version=1, plan=lambda _, names: [Job((), {"name": name}, name=name) for name in names])
+@stage(
+    "photo", version=1, plan=lambda _, names: [Job((), {"name": name}, name=name) for name in names]
+)
 def photo(pieces: Sequence[Piece], parameters: Brighten) -> Iterator[Product]:
     for piece in pieces:
         yield Product(piece.rng().integers(0, 200, (8, 6, 3), dtype=np.uint8))
@@ -117,7 +119,7 @@ def test_lineage_leads_back_to_the_photo(store: Store) -> None:
 
 
 def test_a_damaged_input_is_never_used_and_is_made_again(store: Store, tmp_path: Path) -> None:
-    bench, photos = begin(store)
+    _, photos = begin(store)
     blob = next((tmp_path / "store" / "photo").rglob(f"{photos[0].key}.png"))
     blob.write_bytes(b"\x00" * photos[0].size)
     with pytest.raises((Corrupt, Missing)):
@@ -147,7 +149,7 @@ def test_a_record_under_another_name_keeps_its_bytes_and_takes_the_new_name(stor
 
 def test_a_cancelled_run_stops_between_batches_and_keeps_what_it_published(store: Store) -> None:
     stopped = threading.Event()
-    bench, photos = begin(store)
+    _, photos = begin(store)
     bench = Workbench(store, "cancelled", cancelled=stopped.is_set)
 
     @stage("slow", version=1, plan=copies, batch_size=2)
@@ -164,7 +166,7 @@ def test_a_cancelled_run_stops_between_batches_and_keeps_what_it_published(store
 
 
 def test_two_workers_do_the_same_work_once(store: Store) -> None:
-    bench, photos = begin(store)
+    _, photos = begin(store)
     benches = [Workbench(store, f"worker {number}") for number in range(2)]
     workers = [
         threading.Thread(target=grain.run, args=(one, Brighten(), photos)) for one in benches
@@ -207,8 +209,10 @@ def test_in_a_flow_a_stage_is_a_task_run_and_reuse_shows_as_cached(
 
 
 def test_records_are_small_json(store: Store, tmp_path: Path) -> None:
-    bench, photos = begin(store)
-    records = [path for path in (tmp_path / "store" / "photo").rglob("*") if path.suffix == ".record"]
+    begin(store)
+    records = [
+        path for path in (tmp_path / "store" / "photo").rglob("*") if path.suffix == ".record"
+    ]
     assert len(records) == 2
     for path in records:
         content = json.loads(path.read_text())

@@ -1,0 +1,154 @@
+"""The pictures of a report: every intermediate of some references, rejects, samples, mistakes."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from models.records import Artifact, Sample
+from models.report_input import RejectGroup, Sheet, SheetRow, Thumb
+from tasks.bench import Workbench
+from tasks.expansion import Expansion, load_expansion
+from tasks.images import find_artifacts
+from tasks.story import Story
+
+SHEETS = 6
+PER_ROW = 8
+PER_REJECT = 6
+PER_CLASS = 4
+MISTAKES = 12
+
+# The study's figure, row by row: stage, title, and how a matte is shown.
+ROWS = (
+    ("ingest", "the photo", "hidden"),
+    ("multiview", "view 0 is the photo, cut square; the others are turned", "hidden"),
+    ("augment", "copies of the enlarged views, changed in colour and place", "hidden"),
+    ("segment", "the object, cut out", "checker"),
+    ("depth", "near is bright", "hidden"),
+    ("masked_depth", "the object's own depth", "hidden"),
+    ("background", "new scenes, the mask outlined", "outline"),
+    ("outpaint", "the scenes shifted over the grid", "hidden"),
+)
+
+
+def draw_sheets(bench: Workbench, story: Story) -> tuple[Sheet, ...]:
+    """A contact sheet for some references, of every class in turns."""
+    chosen = _in_turns([one for one in story.references if one.key])[:SHEETS]
+    sheets = []
+    for reference in chosen:
+        expansion = load_expansion(bench.store, str(reference.key))
+        if expansion is not None:
+            rows = tuple(_rows(bench, expansion))
+            sheets.append(Sheet(reference.name, reference.label, rows))
+    return tuple(sheets)
+
+
+def draw_rejects(bench: Workbench, story: Story) -> tuple[RejectGroup, ...]:
+    """What was made and left out, by reason, with some examples."""
+    counts: dict[str, int] = defaultdict(int)
+    shown: dict[str, list[Thumb]] = defaultdict(list)
+    for sample in _rejected(bench, story):
+        reason = (sample.reason or "").partition(":")[0]
+        counts[reason] += 1
+        if len(shown[reason]) < PER_REJECT:
+            scores = ", ".join(f"{name} {value:g}" for name, value in sample.scores.items())
+            title = f"{sample.reason}; {scores}"
+            shown[reason].append(Thumb(bench.load(sample.image), sample.name, title, "hidden"))
+    return tuple(
+        RejectGroup(reason, counts[reason], tuple(shown[reason])) for reason in sorted(counts)
+    )
+
+
+def draw_datasets(bench: Workbench, story: Story) -> dict[str, tuple[Thumb, ...]]:
+    """Some train images of each dataset, the same number of every class."""
+    return {
+        arm: _some_of_each(bench, bench.load(document)["train"])
+        for arm, document in story.arms.items()
+    }
+
+
+def draw_test(bench: Workbench, story: Story) -> tuple[Thumb, ...]:
+    """Some test photos, the same number of every class."""
+    return _some_of_each(bench, bench.load(story.test)["val"])
+
+
+def draw_mistakes(bench: Workbench, story: Story) -> tuple[Thumb, ...]:
+    """Test photos that most networks got wrong, the worst first."""
+    wrong: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for checkpoint, document in zip(story.checkpoints, story.scores, strict=True):
+        found = bench.load(document)
+        classes, test = found["classes"], found["test"]
+        for image, truth, row in zip(
+            test["images"], test["truth"], test["probabilities"], strict=True
+        ):
+            guess = int(np.argmax(row))
+            if guess != truth:
+                wrong[image].append((str(checkpoint.index["arm"]), classes[guess]))
+    worst = sorted(wrong, key=lambda image: (-len(wrong[image]), image))[:MISTAKES]
+    artifacts = find_artifacts(bench, worst)
+    thumbs = []
+    for image in worst:
+        guesses = [guess for _, guess in wrong[image]]
+        common = max(sorted(set(guesses)), key=guesses.count)
+        caption = f"{artifacts[image].label}, taken for {common}"
+        title = f"{artifacts[image].name}: wrong in {len(guesses)} of {len(story.scores)} networks"
+        thumbs.append(Thumb(bench.load(artifacts[image]), caption, title))
+    return tuple(thumbs)
+
+
+def _rows(bench: Workbench, expansion: Expansion) -> Iterable[SheetRow]:
+    by_stage: dict[str, list[Artifact]] = defaultdict(list)
+    for artifact in expansion.artifacts:
+        if artifact.rejected is None:
+            by_stage[artifact.stage].append(artifact)
+    for stage, explanation, matte_as in ROWS:
+        made = by_stage[stage]
+        thumbs = tuple(
+            Thumb(bench.load(one), _caption(one), one.prompt or "", matte_as)  # type: ignore[arg-type]
+            for one in _spread(made, PER_ROW)
+        )
+        yield SheetRow(stage, explanation, thumbs, len(made))
+
+
+def _caption(artifact: Artifact) -> str:
+    short = {"view": "view", "copy": "t", "background": "c", "shift": "shift"}
+    parts = [f"{short[at]} {value}" for at, value in artifact.index.items() if at in short]
+    return " · ".join(parts)
+
+
+def _spread(made: Sequence[Artifact], count: int) -> list[Artifact]:
+    """``count`` of them at even distances."""
+    if len(made) <= count:
+        return list(made)
+    return [made[round(place * (len(made) - 1) / (count - 1))] for place in range(count)]
+
+
+def _rejected(bench: Workbench, story: Story) -> Iterable[Sample]:
+    for reference in story.references:
+        expansion = load_expansion(bench.store, reference.key) if reference.key else None
+        if expansion is not None:
+            yield from (sample for sample in expansion.samples if not sample.accepted)
+
+
+def _some_of_each(bench: Workbench, rows: Sequence[Sequence[str]]) -> tuple[Thumb, ...]:
+    shown: dict[str, list[str]] = defaultdict(list)
+    for image, label in rows:
+        if len(shown[label]) < PER_CLASS:
+            shown[label].append(image)
+    artifacts = find_artifacts(bench, [image for images in shown.values() for image in images])
+    return tuple(
+        Thumb(bench.load(artifacts[image]), label, artifacts[image].name)
+        for label, images in sorted(shown.items())
+        for image in images
+    )
+
+
+def _in_turns(references: Sequence[Any]) -> list[Any]:
+    queues: Mapping[str, list[Any]] = defaultdict(list)
+    for one in references:
+        queues[one.label].append(one)
+    longest = max((len(queue) for queue in queues.values()), default=0)
+    return [
+        queue[turn] for turn in range(longest) for queue in queues.values() if turn < len(queue)
+    ]
