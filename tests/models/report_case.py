@@ -73,7 +73,7 @@ def make_report(metrics: dict[str, Any] | None = None) -> ReportInput:
             RejectGroup("near-duplicate of a sibling", 61, samples[:4]),
             RejectGroup("object too small", 17, samples[:2]),
         ),
-        dataset_samples=dict.fromkeys(metrics["datasets"], samples),
+        dataset_samples=dict.fromkeys(metrics.get("datasets", {}), samples),
         test_samples=samples,
         misclassified=(Thumb(draw_scene(3, 96, 128), "taken for mug, 0.71", "sneaker"),),
     )
