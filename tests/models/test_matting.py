@@ -87,7 +87,7 @@ def test_tiny_and_odd_sizes(size):
 
 
 def test_same_bytes_from_any_thread_in_any_order():
-    scenes = [draw_scene(kind)[0] for kind in ("disc", "pair", "mug", "cropped")]
+    scenes = [draw_scene(kind, 120, 150)[0] for kind in ("disc", "pair", "cropped")]
     expected = [matte_object(pixels).tobytes() for pixels in scenes]
     cv2.setRNGSeed(99)
     with ThreadPoolExecutor(2) as pool:
@@ -188,11 +188,22 @@ def test_foreground_takes_the_ground_out_of_the_edge():
 
 @pytest.mark.skipif(not (SHARED / "fruit").exists(), reason="shared fruit photos are not here")
 def test_labelled_fruit_keeps_its_measured_iou():
-    # Measured on all 25 hand-held fruits: mean 0.81; here every second of them.
+    # Measured on all 25 hand-held fruits: mean 0.81; here every fourth of them.
     scores = []
-    for mask_file in sorted((SHARED / "fruit" / "train_masks").glob("*/*.png"))[::2]:
+    for mask_file in sorted((SHARED / "fruit" / "train_masks").glob("*/*.png"))[::4]:
         photo = SHARED / "fruit" / "train" / mask_file.parent.name / f"{mask_file.stem}.jpg"
         pixels = cv2.cvtColor(cv2.imread(str(photo)), cv2.COLOR_BGR2RGB)
         mask = cv2.imread(str(mask_file), cv2.IMREAD_GRAYSCALE) > 127
         scores.append(iou(matte_object(pixels), mask))
     assert np.mean(scores) > 0.72
+
+
+def test_rendered_scenes_keep_their_measured_iou():
+    # Held out from every fit, mean IoU is 0.88 on 36 scenes of domain train, 0.79 on 36 of test.
+    # These five measured 0.80: the bowl is missed (its wall has the colour of the cloth).
+    scene = pytest.importorskip("models.scene")
+    labels = ("bowl", "car", "mug", "teapot", "vase")
+    scenes = [scene.render(label, 204, size=(240, 180)) for label in labels]
+    scores = [iou(matte_object(view.pixels), view.mask) for view in scenes]
+    assert np.mean(scores) > 0.75
+    assert np.median(scores) > 0.95
