@@ -19,17 +19,20 @@ This page is written by `synthset fields`; a test keeps it true.
 def describe_fields() -> str:
     """The page."""
     lines = [HEAD, "| field | default | bounds | meaning |", "|---|---|---|---|"]
-    lines += [_row(*row) for row in _walk("", Recipe)]
+    lines += [_row(*row) for row in _walk("", Recipe, Recipe())]
     return "\n".join(lines) + "\n"
 
 
-def _walk(prefix: str, section: type[Record]) -> Iterator[tuple[str, FieldInfo]]:
+def _walk(
+    prefix: str, section: type[Record], defaults: Record
+) -> Iterator[tuple[str, FieldInfo, Any]]:
     for name, field in section.model_fields.items():
         below = next((one for one in _types(field.annotation) if _is_section(one)), None)
+        default = getattr(defaults, name)
         if below is None:
-            yield f"{prefix}{name}", field
+            yield f"{prefix}{name}", field, default
         else:
-            yield from _walk(f"{prefix}{name}.", below)
+            yield from _walk(f"{prefix}{name}.", below, default)
 
 
 def _types(annotation: Any) -> tuple[Any, ...]:
@@ -40,8 +43,7 @@ def _is_section(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Record)
 
 
-def _row(name: str, field: FieldInfo) -> str:
-    default = field.get_default(call_default_factory=True)
+def _row(name: str, field: FieldInfo, default: Any) -> str:
     shown = "none" if default is None else str(default).replace("|", "\\|")
     signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
     bounds = ", ".join(

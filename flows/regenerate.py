@@ -23,6 +23,7 @@ from tasks.run import keep_artifacts, run_id, save_part
 from tasks.screen import HeldOut, index_heldout
 from tasks.store import Store, open_store
 from tasks.story import ReferenceStory, Story
+from tasks.train import require_trainable
 
 
 class Place(Record):
@@ -77,6 +78,8 @@ def regenerate(recipe: Recipe, place: Place) -> Summary:
     """
     started = time.monotonic()
     store, run = open_store(place.store), run_id(place.out)
+    if recipe.train is not None:
+        require_trainable(recipe.train)
     bench = Workbench(store, recipe.name)
     photos = take_in(bench, recipe, place.photos)
     save_part(store, run, photos)

@@ -217,6 +217,7 @@ def write_photos(
     *,
     train: int,
     test: int,
+    classes: Sequence[str] = CLASSES,
     size: tuple[int, int] = (320, 240),
     seed: int = 0,
     processes: int | None = None,
@@ -229,19 +230,20 @@ def write_photos(
     only, never on `processes` (default: one per core). `progress` is told (done, total).
 
     Raises:
-        ValueError: a negative count, or a size below 16 x 16.
+        ValueError: a negative count, an unknown class, or a size below 16 x 16.
     """
     if min(train, test) < 0:
         raise ValueError(f"train={train}, test={test}: the number of photos can't be negative")
-    _check(CLASSES[0], "train", size)
+    for label in classes:
+        _check(label, "train", size)
     jobs = [
         (path, label, domain, (seed, index), size)
         for domain, count in _counts(train, test)
-        for label in CLASSES
+        for label in classes
         for index in range(count)
         if not (path := folder / domain / label / f"{label}_{index:03d}.jpg").exists()
     ]
-    total = (train + test) * len(CLASSES)
+    total = (train + test) * len(classes)
     done = total - len(jobs)
     if progress:
         progress(done, total)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from pydantic import Field
 
-from models.augmentation import AugmentRanges, augment_image
+from models.augment_ranges import AugmentRanges
 from models.records import Artifact, Record
 from tasks.stage import Job, Piece, Product, stage
 
@@ -25,6 +25,9 @@ def copies_of_each(parameters: Augment, views: Sequence[Artifact]) -> list[Job]:
 @stage("augment", version=1, plan=copies_of_each)
 def augment(pieces: Sequence[Piece], parameters: Augment) -> Iterator[Product]:
     """Changed copies; geometry moves colours and matte together."""
+    # torchvision takes 2 s to import; a run with nothing to augment does without.
+    from models.augmentation import augment_image
+
     for piece in pieces:
         image = piece.load()
         unchanged = parameters.keep_first and piece.job.index["copy"] == 0

@@ -28,6 +28,9 @@ class Background(Record):
     scenes: tuple[str, ...] = Field(
         (), description="Endings of the prompt to choose from, such as 'on grass'."
     )
+    from_above: float | None = Field(
+        None, ge=0, le=1, description="Chance of a flat ground seen from above; none: by the scene."
+    )
     ranges: CompositeRanges = Field(default_factory=CompositeRanges, description="Size and light.")
 
 
@@ -63,9 +66,10 @@ def background(pieces: Sequence[Piece], parameters: Background) -> Iterator[Prod
         if len(piece.job.inputs) > 3:
             plate: Plate = plate_from_photo(piece.load(3), size, rng)
         else:
-            plate = procedural_plate(scene, size, rng)
+            kind = scene_from_prompt(scene, rng)
+            plate = procedural_plate(kind, size, rng, from_above=parameters.from_above)
         near = piece.load(1).astype(np.float32) / 65535.0
-        image = composite(piece.load(0), plate, rng, depth=near, ranges=parameters.ranges)
+        image = composite(piece.load(0), plate, size, rng, depth=near, ranges=parameters.ranges)
         prompt = sentence if scene in sentence else f"{sentence} {scene}"
         yield Product(image, prompt=prompt, facts={"scene": scene})
 

@@ -23,9 +23,11 @@ class Expansion(Record):
 
     @property
     def counts(self) -> dict[str, StageCount]:
-        """Per stage, its artifacts as reused ones."""
+        """Per stage, its artifacts as reused ones; the photo is the parent run's."""
         counts: dict[str, StageCount] = {}
         for artifact in self.artifacts:
+            if artifact.stage == "ingest":
+                continue
             one = StageCount(reused=1, rejected=int(artifact.rejected is not None))
             counts[artifact.stage] = counts.get(artifact.stage, StageCount()).plus(one)
         return counts

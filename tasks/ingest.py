@@ -3,6 +3,7 @@ name.
 """
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -144,15 +145,14 @@ def _as_artifact(path: Path, name: str) -> Artifact:
 
 
 def _names(files: Sequence[PhotoFile]) -> dict[str, str]:
-    """``<class>/<stem>`` per file; files that differ by suffix or folder alone get a number."""
+    """``<class>/<stem>`` per file; where that is taken, with the split's name or a number."""
     names: dict[str, str] = {}
     taken: set[str] = set()
-    for one in files:
+    for one in sorted(files, key=lambda file: (file.split != "train", file.file)):
         stem = f"{one.label}/{one.path.stem}"
-        name, number = stem, 1
-        while name.casefold() in taken:
-            number += 1
-            name = f"{stem}-{number}"
+        split = [f"-{one.split}"] if one.split else []
+        tails = itertools.chain(["", *split], (f"-{number}" for number in itertools.count(2)))
+        name = next(name for tail in tails if (name := f"{stem}{tail}").casefold() not in taken)
         taken.add(name.casefold())
         names[one.file] = name
     return names

@@ -8,7 +8,6 @@ photo itself, cropped square around the object, with its own background.
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-import numpy as np
 from pydantic import Field
 
 from models import pixels
@@ -50,9 +49,10 @@ def multiview(pieces: Sequence[Piece], parameters: Multiview) -> Iterator[Produc
 
 def _cut_out(image: pixels.Pixels) -> pixels.Pixels | str:
     try:
-        return pixels.with_matte(image, matte_object(pixels.rgb(image)))
+        cut_out = pixels.with_matte(image, matte_object(pixels.rgb(image)))
     except NoObject as reason:
         return str(reason)
+    return cut_out if (cut_out[..., 3] >= 128).any() else "no object found: its matte is empty"
 
 
 def _view(cut_out: pixels.Pixels, view: int, size: int) -> Product:
@@ -60,6 +60,4 @@ def _view(cut_out: pixels.Pixels, view: int, size: int) -> Product:
         return Product(crop_square(cut_out, size=size), facts={"azimuth": 0.0, "elevation": 0.0})
     camera = ZERO123_VIEWS[view - 1]
     turned = render_views(cut_out, [camera], size=size)[0]
-    if not np.any(turned[..., 3]):
-        return Product(rejected=f"view {view} shows nothing of the object")
     return Product(turned, facts={"azimuth": camera.azimuth, "elevation": camera.elevation})

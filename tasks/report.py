@@ -15,6 +15,7 @@ from prefect.artifacts import (
 from prefect.cache_policies import NO_CACHE
 
 from models.dataset_card import render_card
+from models.figure import Style
 from models.pixels import encode_jpeg, fit_within
 from models.records import Record
 from models.report import render_report
@@ -29,6 +30,7 @@ from tasks.report_pictures import (
     draw_sheets,
     draw_test,
 )
+from tasks.report_plots import draw_plots, draw_scoreboard
 from tasks.story import Story
 
 IN_THE_UI = 3
@@ -43,7 +45,7 @@ class Written(Record):
 
 @task(name="report", task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
 def write_report(bench: Workbench, story: Story, out: Path) -> Written:
-    """Write ``metrics.json``, ``report.html`` and ``README.md`` below ``out``."""
+    """Write ``report.html``, ``plots/``, ``metrics.json`` and ``README.md`` below ``out``."""
     metrics = gather_metrics(bench, story)
     sheets = draw_sheets(bench, story)
     page = render_report(
@@ -57,6 +59,8 @@ def write_report(bench: Workbench, story: Story, out: Path) -> Written:
             misclassified=draw_mistakes(bench, story),
         )
     )
+    for name, plot in draw_plots(metrics):
+        _write(out / "plots" / name, plot.decode())
     _write(out / "metrics.json", json.dumps(metrics, indent=1, ensure_ascii=False))
     _write(out / "README.md", render_card(metrics))
     _write(out / "report.html", page)
@@ -74,13 +78,17 @@ def _show_in_prefect(metrics: dict[str, Any], sheets: tuple[Sheet, ...], report:
     create_markdown_artifact(
         markdown=f"## Which dataset to use\n\n{answer}\n\nReport: `{report}`", key="verdict"
     )
+    if metrics["verdict"]:
+        board = draw_scoreboard(metrics, Style(kind="png", theme="light", dpi=96))
+        _show_picture(board, "image/png", "scoreboard", "The same network on each dataset")
     for sheet in sheets[:IN_THE_UI]:
-        picture = base64.b64encode(encode_jpeg(fit_within(contact_sheet(sheet), 1200), 80))
-        create_image_artifact(
-            image_url=f"data:image/jpeg;base64,{picture.decode()}",
-            key="contact-sheet",
-            description=f"{sheet.reference}: every intermediate",
-        )
+        picture = encode_jpeg(fit_within(contact_sheet(sheet), 1200), 80)
+        _show_picture(picture, "image/jpeg", "contact-sheet", f"{sheet.reference}: every stage")
+
+
+def _show_picture(picture: bytes, kind: str, key: str, description: str) -> None:
+    url = f"data:{kind};base64,{base64.b64encode(picture).decode()}"
+    create_image_artifact(image_url=url, key=key, description=description)
 
 
 def _write(path: Path, text: str) -> None:

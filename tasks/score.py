@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 
 from models.records import Artifact
-from models.training import predict
 from models.training_parameters import TrainingParameters
 from tasks.images import fetch_images
 from tasks.stage import Job, Piece, Product, stage
@@ -31,6 +30,9 @@ def seeing(parameters: TrainingParameters) -> dict[str, object]:
 @stage("score", version=1, media="json", plan=held_out_sets, batch_size=1, identity=seeing)
 def score(pieces: Sequence[Piece], parameters: TrainingParameters) -> Iterator[Product]:
     """``{"classes", "val", "test"}``; each split as ``images``, ``truth`` and ``probabilities``."""
+    # torch takes seconds to import; a run with nothing to score does without.
+    from models.training import predict
+
     for piece in pieces:
         dataset, test = piece.load(1), piece.load(2)
         classes = dataset["classes"]

@@ -20,7 +20,10 @@ class Segment(Record):
 
     model: Literal["grabcut"] = Field("grabcut", description="GrabCut from a saliency prior.")
     min_score: float = Field(
-        0.35, ge=0, le=1, description="Estimated IoU of the mask; below: rejected as uncertain."
+        0.25, ge=0, le=1, description="Estimated IoU of the mask; below: rejected as uncertain."
+    )
+    min_compactness: float = Field(
+        0.1, ge=0, le=1, description="1 for a disc, towards 0 for frayed masks; below: rejected."
     )
     working_side: int = Field(320, ge=128, le=1024, description="Side at which GrabCut works, px.")
 
@@ -38,7 +41,9 @@ def segment(pieces: Sequence[Piece], parameters: Segment) -> Iterator[Product]:
             continue
         quality = matte_quality(colours, alpha)
         facts = {name: round(float(value), 4) for name, value in asdict(quality).items()}
-        if quality.score < parameters.min_score:
+        if quality.compactness < parameters.min_compactness:
+            yield Product(rejected=f"mask frayed ({quality.compactness:.2f})", facts=facts)
+        elif quality.score < parameters.min_score:
             yield Product(rejected=f"mask uncertain (score {quality.score:.2f})", facts=facts)
         else:
             yield Product(pixels.with_matte(colours, alpha), facts=facts)

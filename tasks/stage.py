@@ -20,6 +20,7 @@ import numpy as np
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
 from prefect.states import Completed
 
 from models import pixels
@@ -129,7 +130,7 @@ def stage(
 
 @dataclass(frozen=True)
 class Stage(Generic[P]):
-    """A declared stage. Call it in a flow (a Prefect task run), or `run` it without Prefect."""
+    """A declared stage. Call it: in a flow that is a Prefect task run, outside one it just runs."""
 
     name: str
     version: int
@@ -140,7 +141,9 @@ class Stage(Generic[P]):
     compute: Compute[P]
 
     def __call__(self, bench: Workbench, parameters: P, *inputs: Any) -> list[Artifact]:
-        """Run as a task of the flow at work; the accepted artifacts, in the order of the plan."""
+        """The accepted artifacts, as `run` gives them; inside a flow, from a task run of it."""
+        if FlowRunContext.get() is None:
+            return self.run(bench, parameters, *inputs)
         return _as_task(_Order(self, bench, parameters, inputs))
 
     def run(self, bench: Workbench, parameters: P, *inputs: Any) -> list[Artifact]:

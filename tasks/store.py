@@ -6,6 +6,7 @@ killed at any moment leaves no half artifact behind. Damaged or lost bytes are f
 on reading, and their record is forgotten, so that a rerun makes them again; they are never served.
 """
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -168,6 +169,26 @@ class Store:
             " than were written); run again to make it anew",
             artifact,
         )
+
+    def fetch(self, artifact: Artifact, folder: Path) -> Path:
+        """A file with the artifact's bytes, for reading only.
+
+        It is the store's own where the store is a folder, else a copy in ``folder``.
+
+        Raises:
+            Missing, Corrupt: as `read` does.
+        """
+        own = self._backend.path(blob_name(artifact))
+        if own is not None:
+            self.read(artifact)
+            return own
+        copy = folder / f"{artifact.digest}.{artifact.media}"
+        if not copy.is_file() or not _fits(artifact, copy.read_bytes()):
+            folder.mkdir(parents=True, exist_ok=True)
+            part = copy.with_name(f"{copy.name}.{os.getpid()}{PART}")
+            part.write_bytes(self.read(artifact))
+            part.replace(copy)
+        return copy
 
     def absent(self, artifacts: Sequence[Artifact]) -> list[Artifact]:
         """Those of the artifacts whose blob is gone or has another size; in their order.

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
 from pydantic import ValidationError
@@ -77,6 +78,9 @@ class Backend(Protocol):
 
     def entries(self, prefix: str) -> Iterator[Entry]:
         """Everything whose name starts with ``prefix``, folder by folder, unfinished parts too."""
+
+    def path(self, name: str) -> Path | None:
+        """The file of a name on this machine; None where a name is no file."""
 
     def delete(self, name: str) -> None:
         """Forget a name; nothing happens if it is not there."""

@@ -85,6 +85,10 @@ class FolderBackend:
         """
         return self._walk(prefix.rpartition("/")[0], prefix)
 
+    def path(self, name: str) -> Path | None:
+        """The file of a name, whether it is there or not."""
+        return Path(self._root, name)
+
     def delete(self, name: str) -> None:
         """Remove a file if it is there."""
         try:

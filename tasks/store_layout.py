@@ -82,6 +82,12 @@ def parse_name(name: str) -> FileName | None:
     return FileName(match["stage"], match["key"], match["suffix"])
 
 
+def is_part(name: str) -> bool:
+    """Whether this is a temporary file, for bytes that are not yet whole."""
+    base = name.rpartition("/")[2]
+    return base.startswith(".") and base.endswith(PART)
+
+
 def parse_id(artifact_id: str) -> tuple[str, str]:
     """The stage and the key of an `Artifact.id`.
 

@@ -12,6 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -36,7 +37,11 @@ Style = Literal["auto", "virtual", "path"]
 PATIENCE_S = 90.0
 _OPENING_PATIENCE_S = 5.0
 _FIRST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 15.0
+_LONGEST_PAUSE_S = 4.0
+
+# Seconds to connect, seconds without a byte, and tries of botocore's own per call.
+_IMPATIENT = (3.0, 10.0, 1)
+_PATIENT = (5.0, 60.0, 2)
 
 _ENDPOINT = "check that the endpoint is up, and AWS_ENDPOINT_URL_S3"
 _KEYS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
@@ -64,6 +69,7 @@ _FINAL_CODES = {
     "AccessDenied": _RIGHTS,
     "403": _RIGHTS,
     "401": _KEYS,
+    "400": "log in again if the keys are temporary; otherwise the endpoint's log says why",
 }
 _PASSING_CODES = {
     "RequestTimeout",
@@ -165,6 +171,10 @@ class S3Backend:
             if not token:
                 return
 
+    def path(self, name: str) -> Path | None:
+        """None: objects are no files."""
+        return None
+
     def delete(self, name: str) -> None:
         """Remove an object if it is there."""
         key = self._prefix + name
@@ -196,14 +206,16 @@ class S3Backend:
         """A client for the run, after an impatient one has found bucket, keys and endpoint good."""
         session = botocore.session.get_session()
         factory = boto3.Session(botocore_session=session)
-        endpoint = urlsplit(factory.client("s3").meta.endpoint_url)
+        self._client = factory.client("s3", config=_config("path", *_IMPATIENT))
+        endpoint = urlsplit(self._client.meta.endpoint_url)
         if endpoint.username is not None:
             raise StoreRefused(
                 f"store {self.url} can't be opened: there is a user or a password in"
                 f" AWS_ENDPOINT_URL_S3; take it out and {_KEYS}"
             )
         style = _addressing_style(session, endpoint.hostname or "")
-        self._client = factory.client("s3", config=_config(style, 3, 10, 1))
+        if style != "path":
+            self._client = factory.client("s3", config=_config(style, *_IMPATIENT))
         patience_s, self._patience_s = self._patience_s, _OPENING_PATIENCE_S
         try:
             self._page("", "", limit=1)
@@ -211,13 +223,14 @@ class S3Backend:
             raise StoreRefused(str(error)) from None
         finally:
             self._patience_s = patience_s
-        return factory.client("s3", config=_config(style, 5, 60, 2))
+        return factory.client("s3", config=_config(style, *_PATIENT))
 
     def _call(self, doing: str, call: Callable[[], T]) -> T | None:
         """What ``call`` returns, after as many tries as it takes; None if S3 says: not there."""
         failing_since: float | None = None
         pause_s = _FIRST_PAUSE_S
         while True:
+            began = time.monotonic()
             try:
                 result = call()
             except _FAILURES as error:
@@ -225,7 +238,7 @@ class S3Backend:
                     return None
                 trouble = _diagnose(error)
             else:
-                self._note_answer()
+                self._note_answer(began)
                 return result
             now = time.monotonic()
             failing_since = now if failing_since is None else failing_since
@@ -252,13 +265,14 @@ class S3Backend:
             *(self.url, trouble.code, self._patience_s, trouble.mend),
         )
 
-    def _note_answer(self) -> None:
-        if self._down_since is None:
-            return
+    def _note_answer(self, began: float) -> None:
+        """Only a call that began after the outage was noticed tells that the outage is over."""
         with self._lock:
-            since, self._down_since = self._down_since, None
-        if since is not None:
-            log.warning("store %s answers again after %.0f s", self.url, time.monotonic() - since)
+            since = self._down_since
+            if since is None or began < since:
+                return
+            self._down_since = None
+        log.warning("store %s answers again after %.0f s", self.url, time.monotonic() - since)
 
 
 class _Trouble(NamedTuple):

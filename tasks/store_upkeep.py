@@ -7,17 +7,21 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
+from models.records import Artifact
 from tasks.store_backend import Backend, Entry, StoreError, in_parallel, read_record
 from tasks.store_layout import (
     LEASES,
-    PART,
     RECORD,
     blob_name,
     digest_of,
+    is_part,
     parse_id,
     parse_name,
     record_name,
 )
+
+# Whatever the grace, younger temporary files and leases may be in use this moment.
+_AT_WORK_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -122,8 +126,9 @@ def collect_garbage(
     backend: Backend, roots: Iterable[str], *, delete: bool, grace_s: float
 ) -> GarbageReport:
     """See `tasks.store.Store.gc`."""
-    horizon = time.time() - grace_s
-    young, strays = _young_and_strays(backend, horizon)
+    now = time.time()
+    horizon = now - grace_s
+    young, strays = _young_and_strays(backend, horizon, min(horizon, now - _AT_WORK_S))
     wanted = {"/".join(parse_id(root)) for root in roots}
     live, lacking = _with_ancestors(backend, wanted | young)
     unknown = wanted & lacking
@@ -197,8 +202,11 @@ def _still(backend: Backend, group: _Group, names: tuple[str, ...]) -> tuple[str
     return () if arrived else names
 
 
-def _young_and_strays(backend: Backend, horizon: float) -> tuple[set[str], list[Entry]]:
-    """The ids of artifacts written after the horizon, and older leftovers of killed workers."""
+def _young_and_strays(
+    backend: Backend, horizon: float, at_work: float
+) -> tuple[set[str], list[Entry]]:
+    """The ids of artifacts written after ``horizon``, and what killed workers left: temporary files
+    and leases that nobody has touched since ``at_work`` (both are Unix times)."""
     young: set[str] = set()
     strays: list[Entry] = []
     for entry in backend.entries(""):
@@ -206,13 +214,9 @@ def _young_and_strays(backend: Backend, horizon: float) -> tuple[set[str], list[
         if name is not None:
             if entry.modified > horizon:
                 young.add(f"{name.stage}/{name.key}")
-        elif entry.modified <= horizon and _is_stray(entry.name):
+        elif entry.modified <= at_work and (is_part(entry.name) or entry.name.startswith(LEASES)):
             strays.append(entry)
     return young, strays
-
-
-def _is_stray(name: str) -> bool:
-    return name.endswith(PART) or name.startswith(LEASES)
 
 
 def _with_ancestors(backend: Backend, roots: set[str]) -> tuple[set[str], set[str]]:
@@ -222,9 +226,7 @@ def _with_ancestors(backend: Backend, roots: set[str]) -> tuple[set[str], set[st
     frontier = sorted(roots)
     while frontier:
         live.update(frontier)
-        records = in_parallel(
-            lambda one: read_record(backend, *parse_id(one)), frontier, backend.parallel
-        )
+        records = in_parallel(lambda one: _record(backend, one), frontier, backend.parallel)
         parents: set[str] = set()
         for one, record in zip(frontier, records, strict=True):
             if record is None:
@@ -233,6 +235,15 @@ def _with_ancestors(backend: Backend, roots: set[str]) -> tuple[set[str], set[st
                 parents.update(record.parents)
         frontier = sorted(parents - live)
     return live, lacking
+
+
+def _record(backend: Backend, artifact_id: str) -> Artifact | None:
+    """The record of a parent, which may be a file outside the store under any id."""
+    try:
+        stage, key = parse_id(artifact_id)
+    except ValueError:
+        return None
+    return read_record(backend, stage, key)
 
 
 def _record_first(group: _Group) -> tuple[Entry, ...]:

@@ -3,16 +3,18 @@
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from models.image_set import ImageSet
-from models.learner import EpochRecord
 from models.records import Artifact
-from models.training import train_once
 from models.training_parameters import TrainingParameters
 from tasks.bench import Workbench
 from tasks.images import fetch_images
 from tasks.stage import Job, Piece, Product, stage
+
+# torch and Lightning take 3 s to import; a run with nothing to train does without.
+if TYPE_CHECKING:
+    from models.image_set import ImageSet
+    from models.learner import EpochRecord
 
 # Where a training logs, and how many helpers it has, changes nothing in what is learnt.
 FREE = {"seeds", "loggers", "memory_mb", "workers"}
@@ -25,6 +27,18 @@ def learning(parameters: TrainingParameters) -> dict[str, Any]:
         blob = Path(parameters.weights_file).read_bytes()
         settings["weights_file"] = hashlib.sha256(blob).hexdigest()
     return settings
+
+
+def require_trainable(parameters: TrainingParameters) -> None:
+    """Find out before anything is generated what would make a training impossible.
+
+    Raises:
+        WeightsMissing: published weights were asked for and can't be had.
+        ValueError: the network, the weights file, a logger or the precision can't be had.
+    """
+    from models.training import check_ready
+
+    check_ready(parameters)
 
 
 def same_budget(parameters: TrainingParameters, datasets: Sequence[Artifact]) -> TrainingParameters:
@@ -51,6 +65,8 @@ def once_per_seed(parameters: TrainingParameters, datasets: Sequence[Artifact]) 
 @stage("train", version=1, media="ckpt", plan=once_per_seed, batch_size=1, identity=learning)
 def train(pieces: Sequence[Piece], parameters: TrainingParameters) -> Iterator[Product]:
     """Checkpoints, best on val; ``facts`` hold the history. A training that was killed goes on."""
+    from models.training import train_once
+
     for piece in pieces:
         arm, seed = str(piece.job.index["arm"]), int(piece.job.index["seed"])
         content = piece.load()
@@ -68,11 +84,11 @@ def train(pieces: Sequence[Piece], parameters: TrainingParameters) -> Iterator[P
         yield Product(run.checkpoint.read_bytes(), facts=facts)
 
 
-def _teller(piece: Piece) -> Callable[[EpochRecord], None]:
+def _teller(piece: Piece) -> "Callable[[EpochRecord], None]":
     return lambda epoch: piece.bench.tell(f"{piece.job.name} · epoch {epoch.epoch + 1}")
 
 
-def labelled(bench: Workbench, rows: Sequence[Sequence[str]], classes: Sequence[str]) -> ImageSet:
+def labelled(bench: Workbench, rows: Sequence[Sequence[str]], classes: Sequence[str]) -> "ImageSet":
     """The files of a dataset document's rows with their class indices."""
     files = fetch_images(bench, [image for image, _ in rows])
     return [(file, classes.index(label)) for file, (_, label) in zip(files, rows, strict=True)]

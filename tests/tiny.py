@@ -1,0 +1,282 @@
+"""A run so small that tests can afford many: drawn photos, a recipe to match, and the command line.
+
+A test module that lists this one in ``pytest_plugins`` may ask for `cli`, which runs the real command
+line in processes of its own beside one shared Prefect server, and for `undisturbed`, a finished run
+that all tests compare with and whose store they may copy.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+CLASSES = ("block", "disc")
+PER_CLASS = {"train": 3, "val": 1, "test": 2}
+REFERENCES = len(CLASSES) * PER_CLASS["train"]
+# The screen's limits are off, so that counts do not hang on how well a tiny shape is cut out.
+RECIPE = """\
+upscale: {factor: 1}
+multiview: {size: 64, views: 2}
+upscale_views: {factor: 1}
+augment: {copies: 1}
+segment: {working_side: 128, min_score: 0, min_compactness: 0}
+background: {copies: 1, width: 80, height: 80}
+outpaint: {k: 2}
+screen:
+  {min_contrast: 0, min_sharpness: 0, min_object: 0, max_object: 1, max_cut: 1,
+   sibling_bits: 0, heldout_bits: 0}
+resize: {longest_side: 64}
+train:
+  network: small_cnn
+  pretrained: false
+  learning_rate: 0.002
+  milestones: [1]
+  image_size: 32
+  epochs: 2
+  seeds: [0]
+  loggers: [csv]
+"""
+# Artifacts of one reference, stage by stage: 3 views, 1 copy, 1 background, 2 x 2 shifts.
+ONE_REFERENCE = {
+    **{"upscale": 4, "multiview": 3, "caption": 1, "augment": 3, "segment": 3, "depth": 3},
+    **{"masked_depth": 3, "background": 3, "outpaint": 12, "measure": 3, "screen": 1},
+    **{"resize": 12, "label": 12},
+}
+PHOTOS = len(CLASSES) * sum(PER_CLASS.values())
+ALL = {
+    **{stage: REFERENCES * count for stage, count in ONE_REFERENCE.items()},
+    **{"resize": REFERENCES * ONE_REFERENCE["resize"] + PHOTOS, "ingest": PHOTOS, "heldout": 1},
+    **{"dataset": 4, "train": 3, "score": 3},
+}
+OTHERS = ("PREFECT_", "HF_", "WANDB_", "MLFLOW_", "SYNTHSET_", "CUDA_", "OMP_")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that ended: its exit code and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def found(self) -> Any:
+        """What ``--json`` printed; fails unless that is all of stdout, and one object."""
+        assert self.code == 0, self.err
+        return json.loads(self.out)
+
+    @property
+    def complaint(self) -> str:
+        """The one line in which a command said what is wrong."""
+        lines = [line for line in self.err.splitlines() if line.startswith("synthset: ")]
+        assert len(lines) == 1, self.err
+        assert "Traceback" not in self.err
+        assert self.out == ""
+        return lines[0]
+
+
+class Cli:
+    """The command line, each command in a new process and process group."""
+
+    def __init__(self, home: Path, api_url: str | None) -> None:
+        self._own = {
+            **{"OMP_NUM_THREADS": "1", "PREFECT_HOME": str(home), "DO_NOT_TRACK": "1"},
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        }
+        if api_url is not None:
+            self._own["PREFECT_API_URL"] = api_url
+
+    def start(
+        self, *arguments: object, log: Path, environment: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start a command that a test will kill; what it prints goes to ``log``."""
+        with log.open("wb") as output:
+            return subprocess.Popen(
+                self._command(arguments),
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+                cwd=ROOT,
+                env=self._environment(environment),
+                start_new_session=True,
+            )
+
+    def run(self, *arguments: object, environment: Mapping[str, str] | None = None) -> Ended:
+        """A command, waited for."""
+        ended = subprocess.run(
+            self._command(arguments),
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            cwd=ROOT,
+            env=self._environment(environment),
+            timeout=240,
+            text=True,
+            check=False,
+        )
+        return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+    @staticmethod
+    def _command(arguments: tuple[object, ...]) -> list[str]:
+        return [sys.executable, "-m", "flows.cli", *map(str, arguments)]
+
+    def _environment(self, more: Mapping[str, str] | None) -> dict[str, str]:
+        kept = {name: text for name, text in os.environ.items() if not name.startswith(OTHERS)}
+        return {**kept, **self._own, **(more or {})}
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a run reads and writes."""
+
+    recipe: Path
+    photos: Path
+    out: Path
+
+    @property
+    def store(self) -> Path:
+        """Its local store."""
+        return self.out / "store"
+
+    @property
+    def arguments(self) -> list[object]:
+        """The command that does it, with its summary as JSON."""
+        return ["run", self.recipe, "--photos", self.photos, "--out", self.out, "--json"]
+
+    def beside(self, out: Path, *, store: bool = True) -> "Run":
+        """The same run into another folder, with a copy of the store if asked for."""
+        if store:
+            shutil.copytree(self.store, out / "store")
+        return Run(self.recipe, self.photos, out)
+
+
+@dataclass(frozen=True)
+class Undisturbed(Run):
+    """A finished run, with what it printed. Nothing may be changed in it."""
+
+    summary: dict[str, Any]
+    datasets: dict[str, str]
+    rows: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def cli(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Cli:
+    """The command line beside the session's Prefect server: starting one takes seconds."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        return Cli(tmp_path_factory.mktemp("prefect-home"), str(client.api_url))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    """The run that nothing happened to."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    draw_photos(folder / "photos")
+    recipe = folder / "tiny.yaml"
+    recipe.write_text(RECIPE)
+    run = Run(recipe, folder / "photos", folder / "out")
+    summary = cli.run(*run.arguments).found
+    datasets, rows = files_of(run.out / "datasets"), manifest_of(run.out)
+    return Undisturbed(run.recipe, run.photos, run.out, summary, datasets, rows)
+
+
+def draw_photos(folder: Path) -> None:
+    """Blocks and discs on smooth grounds, no two alike, as ``<split>/<class>/<class>_<n>.png``."""
+    number = 0
+    for label in CLASSES:
+        for split, count in PER_CLASS.items():
+            for _ in range(count):
+                path = folder / split / label / f"{label}_{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                draw_photo(path, label, number)
+                number += 1
+
+
+def draw_photo(path: Path, label: str, seed: int) -> None:
+    """One shape in a saturated colour on a smooth pale ground; the seed decides which."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.uniform(120, 235, (5, 6, 1)).astype(np.float32)
+    ground = cv2.resize(coarse, (96, 72), interpolation=cv2.INTER_CUBIC)[..., None]
+    tint = rng.uniform(0.92, 1.0, 3)
+    canvas: npt.NDArray[np.float32] = np.ascontiguousarray(ground * tint, np.float32)
+    colour = [float(one) for one in rng.permutation([200.0, 40.0, 20.0])]
+    x, y, r = int(rng.integers(40, 56)), int(rng.integers(32, 40)), int(rng.integers(18, 24))
+    if label == "disc":
+        cv2.circle(canvas, (x, y), r, colour, -1, cv2.LINE_AA)
+    else:
+        cv2.rectangle(canvas, (x - r, y - r + 4), (x + r, y + r - 4), colour, -1)
+    grain = rng.normal(0, 2, canvas.shape)
+    Image.fromarray(np.clip(canvas + grain, 0, 255).astype(np.uint8)).save(path)
+
+
+def computed(summary: Mapping[str, Any]) -> dict[str, int]:
+    """Per stage what a run computed, stages that computed nothing left out."""
+    counts = {stage: count["computed"] for stage, count in summary["stages"].items()}
+    return {stage: count for stage, count in counts.items() if count}
+
+
+def present(summary: Mapping[str, Any]) -> dict[str, int]:
+    """Per stage what a run computed or found done."""
+    stages: dict[str, dict[str, int]] = summary["stages"]
+    return {stage: count["computed"] + count["reused"] for stage, count in stages.items()}
+
+
+def files_of(folder: Path) -> dict[str, str]:
+    """The digest of every file below a folder, by its path."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def manifest_of(out: Path) -> list[dict[str, Any]]:
+    """The rows of a run's manifest."""
+    rows: list[dict[str, Any]] = pq.read_table(out / "manifest.parquet").to_pylist()
+    return rows
+
+
+def records_of(store: Path) -> dict[str, tuple[int, int]]:
+    """Every record of a local store with its inode and its time of writing (ns)."""
+    return {
+        path.relative_to(store).as_posix(): (path.stat().st_ino, path.stat().st_mtime_ns)
+        for path in store.glob("*/??/*.record")
+    }
+
+
+def child_runs(since: datetime) -> list[str]:
+    """The names of the references for which a child run was started since then."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import (
+        FlowFilter,
+        FlowFilterName,
+        FlowRunFilter,
+        FlowRunFilterStartTime,
+    )
+
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=["expand_reference"])),
+            flow_run_filter=FlowRunFilter(start_time=FlowRunFilterStartTime(after_=since)),
+        )
+    return sorted(run.name.partition(" ")[0] for run in runs)
+
+
+def now() -> datetime:
+    """This moment, for `child_runs`."""
+    return datetime.now(UTC)
