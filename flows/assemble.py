@@ -9,7 +9,7 @@ from flows.recipe import Recipe
 from models.records import Artifact, IngestedPhotos, Record, Sample
 from tasks.assemble import Dataset, choose, dataset
 from tasks.bench import StageCount, Workbench
-from tasks.expansion import samples_of
+from tasks.expansion import plain_reason, samples_of
 from tasks.folders import write_split
 from tasks.manifest import write_manifest
 from tasks.resize import resize
@@ -107,5 +107,5 @@ def _per_class(samples: list[Sample]) -> dict[str, int]:
 
 
 def _per_reason(samples: list[Sample]) -> dict[str, int]:
-    reasons = [(sample.reason or "").partition(":")[0] for sample in samples if not sample.accepted]
+    reasons = [plain_reason(sample) for sample in samples if not sample.accepted]
     return {reason: reasons.count(reason) for reason in sorted(set(reasons))}

@@ -12,6 +12,4 @@ TRAIN, TEST = 28, 24
 def render_demo_photos(folder: Path) -> None:
     """Render the scenes that are not there yet; they are pictures by a ray marcher, not photos."""
     with bar("rendering scenes") as advance:
-        write_photos(
-            folder, train=TRAIN, test=TEST, classes=CLASSES, progress=advance
-        )
+        write_photos(folder, train=TRAIN, test=TEST, classes=CLASSES, progress=advance)

@@ -104,7 +104,7 @@ def _done_before(
     expanded = Expanded(
         reference=reference.name,
         key=key,
-        images=len(expansion.samples),
+        images=sum(sample.image.rejected is None for sample in expansion.samples),
         accepted=sum(sample.accepted for sample in expansion.samples),
         counts=expansion.counts,
     )

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
-from models.plates import Plate, plate_from_photo, procedural_plate, scene_from_prompt
 from pydantic import Field
 
 from models.composite import CompositeRanges, composite
+from models.plates import Plate, plate_from_photo, procedural_plate, scene_from_prompt
 from models.records import Artifact, Record
 from tasks.stage import Job, Piece, Product, stage, whereabouts
 

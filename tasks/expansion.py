@@ -96,7 +96,7 @@ def gather_samples(
     verdicts: Mapping[str, Mapping[str, Any]],
     finished: Mapping[str, tuple[Artifact, Artifact]],
 ) -> tuple[Sample, ...]:
-    """A sample per image of a reference.
+    """A sample per image of a reference, and per piece that a stage rejected on the way.
 
     Args:
         bench: the run, which knows the lineage.
@@ -107,30 +107,38 @@ def gather_samples(
     """
     samples = []
     for image in images:
-        verdict = verdicts[image.id]
         jpeg, mask = finished.get(image.id, (image, None))
-        lineage = bench.lineage(image)
-        samples.append(
-            Sample(
-                name=sample_name(image),
-                label=reference.label,
-                split=reference.split,
-                origin="synthetic",
-                source=reference.name,
-                image=jpeg,
-                mask=mask,
-                boxes=tuple(tuple(box) for box in mask.facts["boxes"]) if mask else (),
-                seed=image.seed,
-                chain=tuple(dict.fromkeys(one.stage for one in lineage)),
-                models=_known(f"{one.stage}:{one.model}" for one in lineage if one.model),
-                licences=_known(one.licence for one in lineage if one.licence),
-                prompt=image.prompt,
-                scores=dict(verdict["scores"]),
-                accepted=verdict["accepted"],
-                reason=verdict["reason"],
-            )
-        )
+        sample = _sample(bench, reference, image, verdicts[image.id])
+        boxes = tuple(tuple(box) for box in mask.facts["boxes"]) if mask else ()
+        samples.append(sample.model_copy(update={"image": jpeg, "mask": mask, "boxes": boxes}))
+    for piece in bench.made.values():
+        if piece.rejected is not None:
+            scores = {name: one for name, one in piece.facts.items() if isinstance(one, float)}
+            verdict = {"accepted": False, "reason": piece.rejected, "scores": scores}
+            samples.append(_sample(bench, reference, piece, verdict))
     return tuple(samples)
+
+
+def _sample(
+    bench: Workbench, reference: Reference, image: Artifact, verdict: Mapping[str, Any]
+) -> Sample:
+    lineage = bench.lineage(image)
+    return Sample(
+        name=sample_name(image),
+        label=reference.label,
+        split=reference.split,
+        origin="synthetic",
+        source=reference.name,
+        image=image,
+        seed=image.seed,
+        chain=_known(one.stage for one in lineage),
+        models=_known(f"{one.stage}:{one.model}" for one in lineage if one.model),
+        licences=_known(one.licence for one in lineage if one.licence),
+        prompt=image.prompt,
+        scores=dict(verdict["scores"]),
+        accepted=verdict["accepted"],
+        reason=verdict["reason"],
+    )
 
 
 def sample_name(image: Artifact) -> str:
@@ -145,6 +153,11 @@ def _content(store: Store, key: str) -> dict[str, Any]:
         raise Missing(f"{store.url}: expansion {key} was removed during the run; run again")
     content: dict[str, Any] = json.loads(blob)
     return content
+
+
+def plain_reason(sample: Sample) -> str:
+    """The reason of a rejection without its figures and names, for counting."""
+    return (sample.reason or "").partition(":")[0].partition(" (")[0]
 
 
 def _known(names: Any) -> tuple[str, ...]:

@@ -155,6 +155,8 @@ def _comparisons(arms: Mapping[str, Arm], answer: Verdict | None) -> list[dict[s
     gaps = dict(answer.differences)
     if {"mixed", "synthetic"} <= set(arms):
         gaps["mixed-synthetic"] = compare(arms["mixed"], arms["synthetic"], answer.metric)
+    if {"few_shot", "synthetic"} <= set(arms):
+        gaps["synthetic-few"] = compare(arms["synthetic"], arms["few_shot"], answer.metric)
     return [
         {"a": gap.arm_a, "b": gap.arm_b, **gap.model_dump(exclude={"arm_a", "arm_b"})}
         for gap in gaps.values()

@@ -9,12 +9,12 @@ import numpy as np
 from models.records import Artifact, Sample
 from models.report_input import RejectGroup, Sheet, SheetRow, Thumb
 from tasks.bench import Workbench
-from tasks.expansion import Expansion, load_expansion
+from tasks.expansion import Expansion, load_expansion, plain_reason
 from tasks.images import find_artifacts
 from tasks.story import Story
 
 SHEETS = 6
-PER_ROW = 8
+PER_ROW = 7
 PER_REJECT = 6
 PER_CLASS = 4
 MISTAKES = 12
@@ -48,13 +48,13 @@ def draw_rejects(bench: Workbench, story: Story) -> tuple[RejectGroup, ...]:
     """What was made and left out, by reason, with some examples."""
     counts: dict[str, int] = defaultdict(int)
     shown: dict[str, list[Thumb]] = defaultdict(list)
-    for sample in _rejected(bench, story):
-        reason = (sample.reason or "").partition(":")[0]
+    for sample, picture in _rejected(bench, story):
+        reason = plain_reason(sample)
         counts[reason] += 1
         if len(shown[reason]) < PER_REJECT:
             scores = ", ".join(f"{name} {value:g}" for name, value in sample.scores.items())
             title = f"{sample.reason}; {scores}"
-            shown[reason].append(Thumb(bench.load(sample.image), sample.name, title, "hidden"))
+            shown[reason].append(Thumb(bench.load(picture), sample.name, title, "hidden"))
     return tuple(
         RejectGroup(reason, counts[reason], tuple(shown[reason])) for reason in sorted(counts)
     )
@@ -124,11 +124,17 @@ def _spread(made: Sequence[Artifact], count: int) -> list[Artifact]:
     return [made[round(place * (len(made) - 1) / (count - 1))] for place in range(count)]
 
 
-def _rejected(bench: Workbench, story: Story) -> Iterable[Sample]:
+def _rejected(bench: Workbench, story: Story) -> Iterable[tuple[Sample, Artifact]]:
+    """Rejected samples with a picture: their own, or what they were to be made of."""
     for reference in story.references:
         expansion = load_expansion(bench.store, reference.key) if reference.key else None
-        if expansion is not None:
-            yield from (sample for sample in expansion.samples if not sample.accepted)
+        for sample in expansion.samples if expansion else ():
+            if sample.accepted or expansion is None:
+                continue
+            picture = sample.image
+            if picture.rejected is not None:
+                picture = next(one for one in expansion.artifacts if one.id == picture.parents[0])
+            yield sample, picture
 
 
 def _some_of_each(bench: Workbench, rows: Sequence[Sequence[str]]) -> tuple[Thumb, ...]:

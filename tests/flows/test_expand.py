@@ -82,7 +82,8 @@ def test_one_photo_gives_7_t_c_k_squared_images(
     mug: tuple[Expanded, Expansion], recipe: Recipe
 ) -> None:
     expanded, expansion = mug
-    assert expanded.images == len(expansion.samples) == recipe.images_per_photo == 7 * 2 * 2 * 4
+    assert expanded.images == recipe.images_per_photo == 7 * 2 * 2 * 4
+    assert len(expansion.samples) == expanded.images
     made = Counter(one.stage for one in expansion.artifacts)
     assert made["multiview"] == 7
     assert made["augment"] == made["segment"] == made["depth"] == made["masked_depth"] == 14
@@ -211,3 +212,7 @@ def test_a_photo_without_an_object_gives_no_image_and_says_so(run: Run, recipe: 
     rejects = {one.rejected for one in bench.made.values() if one.stage == "multiview"}
     assert len(rejects) == 1
     assert "no object found" in str(rejects)
+    expansion = load_expansion(run.store, expanded.key)
+    assert expansion is not None
+    assert len(expansion.samples) == 7
+    assert {one.reason for one in expansion.samples} == rejects

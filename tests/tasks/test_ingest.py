@@ -62,7 +62,9 @@ def test_what_was_read_is_not_read_again(bench: Workbench, tmp_path: Path) -> No
 
 def test_the_same_name_in_two_splits_stays_apart(bench: Workbench, tmp_path: Path) -> None:
     files = [
-        photo(tmp_path, f"{split}/{label}/{n}.png", draw(100 * n + 7 * len(split) + len(label)), split)
+        photo(
+            tmp_path, f"{split}/{label}/{n}.png", draw(100 * n + 7 * len(split) + len(label)), split
+        )
         for split in ("train", "val", "test")
         for label in ("cup", "spoon")
         for n in range(2)
@@ -73,7 +75,10 @@ def test_the_same_name_in_two_splits_stays_apart(bench: Workbench, tmp_path: Pat
     assert len(set(names)) == len(names) == 13
     train = {one.name for one in found.of("train")}
     assert {"cup/0", "cup/0-train", "cup/1"} <= train
-    assert {one.name for one in found.of("test") if one.label == "cup"} == {"cup/0-test", "cup/1-test"}
+    assert {one.name for one in found.of("test") if one.label == "cup"} == {
+        "cup/0-test",
+        "cup/1-test",
+    }
 
 
 def test_plates_of_a_missing_or_empty_folder_are_one_clear_line(
