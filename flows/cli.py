@@ -210,8 +210,10 @@ def _regenerate(
 
     loaded = load_recipe(recipe, changes)
     err.print("starting Prefect (a few seconds) ...")
+    from flows.embedded_server import start_server_if_none_is_set
     from flows.regenerate import Place, regenerate
 
+    start_server_if_none_is_set()
     place = Place(
         photos=photos.resolve(),
         out=out.resolve(),

@@ -3,6 +3,8 @@ bottom.
 """
 
 import logging
+import threading
+from contextvars import ContextVar
 from typing import Any
 
 from prefect import flow
@@ -34,6 +36,15 @@ STAGES: tuple[Stage[Any], ...] = (
     *(upscale, multiview, augment, segment, depth, masked_depth),
     *(caption, background, outpaint, measure, screen, resize, label),
 )
+
+
+stopped: ContextVar[threading.Event | None] = ContextVar("stopped", default=None)
+
+
+def is_stopped() -> bool:
+    """Whether the run that this thread works for was told to stop."""
+    event = stopped.get()
+    return event is not None and event.is_set()
 
 
 class Beside(Record):
@@ -73,13 +84,18 @@ def expand_reference(recipe: Recipe, reference: Reference, beside: Beside, store
     again: the one that makes it repairs it, and only that.
 
     Raises:
+        Corrupt, Missing: what the parent run gave is damaged: its photo, a plate, the held-out
+            photos' index. The parent must make it anew.
         StoreError: the store refused, stayed away, or gives damaged bytes again and again.
     """
-    bench = Workbench(open_store(store), reference.name)
+    bench = Workbench(open_store(store), reference.name, cancelled=is_stopped)
+    own = {stage.name for stage in STAGES}
     for _ in range(REPAIRS):
         try:
             return expand(bench, recipe, reference, beside)
         except (Corrupt, Missing) as damage:
+            if damage.artifact is not None and damage.artifact.stage not in own:
+                raise
             log.warning("%s; it is made again", damage)
     return expand(bench, recipe, reference, beside)
 

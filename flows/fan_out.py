@@ -7,21 +7,25 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from prefect.client.schemas.objects import State
 
-from flows.expand_reference import Beside, Expanded, expand_reference, key_of
+from flows.expand_reference import Beside, Expanded, expand_reference, key_of, stopped
 from flows.progress import shown
 from flows.recipe import Recipe
 from models.records import Record, Reference
 from tasks.expansion import load_expansion
-from tasks.store import Store
+from tasks.store import Corrupt, Missing, Store
 
 
 class Outcome(Record):
-    """What became of one reference: done now, done before, or failed with the reason."""
+    """What became of one reference: done now, done before, or failed with the reason.
+
+    ``damaged`` tells that it failed on something that the parent run can make anew.
+    """
 
     reference: Reference
     expanded: Expanded | None = None
     reused: bool = False
     failure: str | None = None
+    damaged: bool = False
 
 
 class Outcomes(Record):
@@ -44,6 +48,7 @@ def fan_out(
     """
     outcomes: dict[str, Outcome] = {}
     stop = threading.Event()
+    stopped.set(stop)
     with shown("references", len(references)) as advance:
         waiting = []
         for reference in references:
@@ -74,6 +79,17 @@ def fan_out(
                 stop.set()
                 raise
     return [outcomes[reference.name] for reference in references]
+
+
+def raise_damage(outcomes: Sequence[Outcome]) -> None:
+    """Stop where references failed on something that the parent run can make anew.
+
+    Raises:
+        Missing: they did; the line says on what.
+    """
+    for outcome in outcomes:
+        if outcome.damaged:
+            raise Missing(f"{outcome.reference.name}: {outcome.failure}")
 
 
 def require(outcomes: Sequence[Outcome], at_least: int | None) -> None:
@@ -116,4 +132,5 @@ def _outcome(reference: Reference, state: State[Expanded]) -> Outcome:
     if isinstance(result, Expanded):
         return Outcome(reference=reference, expanded=result)
     failure = " ".join(str(result).split()) or type(result).__name__
-    return Outcome(reference=reference, failure=failure)
+    damaged = isinstance(result, Corrupt | Missing)
+    return Outcome(reference=reference, failure=failure, damaged=damaged)

@@ -61,7 +61,7 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
     references = min(references, limit or references)
     stages = tuple(
         _stage(stage, references * count, megapixels)
-        for stage, count, megapixels in _volumes(recipe)
+        for stage, count, megapixels in volumes(recipe)
     )
     arms = 4 if recipe.assemble.few_shot else 3
     return Plan(
@@ -107,13 +107,18 @@ def _train_per_class(recipe: Recipe, files: list[PhotoFile]) -> dict[str, int]:
     return {label: max(1, round(count * kept)) for label, count in sorted(counts.items())}
 
 
-def _volumes(recipe: Recipe) -> list[tuple[str, int, float]]:
-    """Per stage: its name, images per reference, and megapixels of one."""
+def volumes(
+    recipe: Recipe, photo_megapixels: float = PHOTO_MEGAPIXELS
+) -> list[tuple[str, int, float]]:
+    """Per stage: its name, images per reference, and megapixels of one.
+
+    `upscale` is there twice: for the photo and for its views.
+    """
     views = recipe.multiview.views + 1
     copies = views * recipe.augment.copies
     scenes = copies * recipe.background.copies
     images = scenes * recipe.outpaint.k**2
-    photo = PHOTO_MEGAPIXELS * recipe.upscale.factor**2
+    photo = photo_megapixels * recipe.upscale.factor**2
     view = recipe.multiview.size**2 / 1e6
     large = view * recipe.upscale_views.factor**2
     scene = recipe.background.width * recipe.background.height / 1e6

@@ -1,5 +1,6 @@
 """The whole job: photos in, datasets and a verdict out. Run nightly, it redoes what changed."""
 
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -9,21 +10,27 @@ from pydantic import Field
 
 from flows.assemble import Assembled, assemble
 from flows.expand_reference import Beside
-from flows.fan_out import Outcome, Outcomes, fan_out, require
+from flows.fan_out import Outcome, Outcomes, fan_out, raise_damage, require
 from flows.recipe import Recipe
+from flows.tally import Tally
 from flows.train import Trained, train_networks
 from models.folders import find_photos
 from models.records import IngestedPhotos, Record, Reference
 from tasks.bench import StageCount, Workbench
 from tasks.choose_references import choose_references
+from tasks.damage import siblings_checked
 from tasks.expansion import artifacts_of
 from tasks.ingest import ingest_photos, ingest_plates
 from tasks.report import write_report
 from tasks.run import keep_artifacts, run_id, save_part
 from tasks.screen import HeldOut, index_heldout
-from tasks.store import Store, open_store
+from tasks.store import Corrupt, Missing, Store, open_store
 from tasks.story import ReferenceStory, Story
 from tasks.train import require_trainable
+
+log = logging.getLogger("synthset.regenerate")
+
+REPAIRS = 8
 
 
 class Place(Record):
@@ -71,16 +78,36 @@ class Summary(Record):
 def regenerate(recipe: Recipe, place: Place) -> Summary:
     """Photos to datasets, classifiers and report; only what the store lacks is computed.
 
+    When something turns out damaged, it is made anew, and what hangs on it is walked again.
+
     Raises:
         ValueError: photos, recipe or folders are not as they must be; one line says which and how.
         ReferencesFailed: more references failed than the recipe allows.
         StoreError: the store refused or stayed away.
     """
     started = time.monotonic()
-    store, run = open_store(place.store), run_id(place.out)
     if recipe.train is not None:
         require_trainable(recipe.train)
+    tally = Tally()
+    for _ in range(REPAIRS):
+        try:
+            return walk(recipe, place, tally, started)
+        except (Corrupt, Missing) as damage:
+            log.warning("%s; it is made again", damage)
+    return walk(recipe, place, tally, started, go_on=True)
+
+
+def walk(
+    recipe: Recipe, place: Place, tally: Tally, started: float, *, go_on: bool = False
+) -> Summary:
+    """One walk over all stages. ``go_on`` with damaged references as with others that fail.
+
+    Raises:
+        Corrupt, Missing: something is damaged, and forgotten: the next walk makes it anew.
+    """
+    store, run = open_store(place.store), run_id(place.out)
     bench = Workbench(store, recipe.name)
+    tally.begin(bench.counts)
     photos = take_in(bench, recipe, place.photos)
     save_part(store, run, photos)
     references = choose_references(
@@ -90,20 +117,23 @@ def regenerate(recipe: Recipe, place: Place) -> Summary:
     plates = ingest_plates(bench, recipe.plates, recipe.ingest)
     beside = Beside(plates=tuple(plates), heldout=tuple(heldout))
 
-    outcomes = fan_out(store, recipe, references, beside, place.at_once)
+    with siblings_checked(store, bench.made.values()):
+        outcomes = tally.add_outcomes(fan_out(store, recipe, references, beside, place.at_once))
+        if not go_on:
+            raise_damage(outcomes)
     save_part(store, run, Outcomes(outcomes=tuple(outcomes)))
     require(outcomes, recipe.min_references)
     assembled = assemble(recipe, run, place.out, place.store)
-    trained = train_networks(recipe, run, place.out, place.store)
-
-    stages = add_counts(bench.counts, outcomes, assembled, trained)
+    tally.add(assembled.counts)
+    trained = tally.add_trained(train_networks(recipe, run, place.out, place.store))
     keep(store, run, photos, outcomes, assembled, trained)
+
     story = Story(
         recipe=recipe.model_dump(mode="json"),
         arithmetic=arithmetic(recipe, references),
         photos=photos,
         references=tuple(told_reference(outcome) for outcome in outcomes),
-        stages=told_stages(stages, outcomes),
+        stages=told_stages(tally.counts, outcomes),
         volumes=assembled.volumes,
         test_volume=assembled.test_volume,
         rejects=assembled.rejects,
@@ -113,7 +143,8 @@ def regenerate(recipe: Recipe, place: Place) -> Summary:
         scores=trained.scores,
         seconds=time.monotonic() - started,
     )
-    report = write_report(bench, story, place.out)
+    with siblings_checked(store, bench.made.values()):
+        report = write_report(bench, story, place.out)
     return Summary(
         out=place.out,
         report=report.path,
@@ -124,7 +155,7 @@ def regenerate(recipe: Recipe, place: Place) -> Summary:
             "made": sum(one.expanded.images for one in outcomes if one.expanded),
             "accepted": sum(one.expanded.accepted for one in outcomes if one.expanded),
         },
-        stages=stages,
+        stages=tally.counts,
         datasets=assembled.volumes,
         trained=told_trainings(trained),
         verdict=report.verdict,
@@ -191,19 +222,6 @@ def told_trainings(trained: Trained) -> dict[str, str]:
     """Per training, whether it was reused, or trained and why."""
     why = "trained, since its images, its settings or its seed are new"
     return {one.name: why if one.id in trained.fresh else "reused" for one in trained.checkpoints}
-
-
-def add_counts(
-    own: dict[str, StageCount], outcomes: list[Outcome], assembled: Assembled, trained: Trained
-) -> dict[str, StageCount]:
-    """The counts of all flows of a run, per stage."""
-    parts = [own, assembled.counts, trained.counts]
-    parts += [outcome.expanded.counts for outcome in outcomes if outcome.expanded]
-    total: dict[str, StageCount] = {}
-    for part in parts:
-        for stage, count in part.items():
-            total[stage] = total.get(stage, StageCount()).plus(count)
-    return total
 
 
 def keep(

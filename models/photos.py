@@ -51,7 +51,7 @@ _EXIF_ORIENTATION = 0x0112
 _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_PLANAR = 258, 262, 284
 
 
-class PhotoRejected(ValueError):  # noqa: N818 - says what happened to the photo, not an error
+class PhotoRejected(ValueError):
     """A file that can't serve as a photo; the message is the reason, in one line."""
 
 

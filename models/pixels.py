@@ -61,7 +61,7 @@ def carried_matte(image: Pixels) -> npt.NDArray[np.float32] | None:
 
 
 def with_matte(pixels: Pixels, alpha: npt.NDArray[np.float32]) -> Pixels:
-    """RGB + matte: the colours of ``pixels`` and ``alpha`` (float HxW in 0..1) as fourth channel."""
+    """RGB + matte: the colours of ``pixels``, and ``alpha`` (float HxW, 0..1) as fourth channel."""
     channel = np.rint(np.clip(alpha, 0.0, 1.0) * 255.0).astype(np.uint8)
     return np.dstack([pixels[..., :3], channel])
 

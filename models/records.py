@@ -1,4 +1,4 @@
-"""The records that travel between stages: small, frozen, JSON-able. Pixels never travel with them."""
+"""The records that travel between stages: small, frozen, JSON-able; pixels never travel along."""
 
 from typing import Any, Literal
 
@@ -69,7 +69,7 @@ class Reference(Record):
 
 
 class IngestedPhotos(Record):
-    """All photos of a run with their splits, the refused ones, and what else a person should know."""
+    """All photos of a run with their splits, the refused ones, and what else is worth knowing."""
 
     photos: tuple[Reference, ...]
     refused: tuple[tuple[str, str], ...]

@@ -1,7 +1,7 @@
 """Caption: a sentence on the photo's object, and the prompts made of it (the study: BLIP)."""
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -32,7 +32,13 @@ def one_per_photo(
     return [Job((view,), {"label": label, "asked": asked}) for view in originals]
 
 
-@stage("caption", version=1, media="json", plan=one_per_photo)
+def wording(parameters: Caption) -> dict[str, Any]:
+    """What of the settings goes into a key; of all classes' prompts only the photo's own, by its
+    job's index."""
+    return parameters.model_dump(mode="json", exclude={"prompts"})
+
+
+@stage("caption", version=1, media="json", plan=one_per_photo, identity=wording)
 def caption(pieces: Sequence[Piece], parameters: Caption) -> Iterator[Product]:
     """``{"caption", "negative_prompt"}`` of each photo."""
     for piece in pieces:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from models.records import Artifact, Sample
+from tasks.damage import siblings_checked
 from tasks.store import Store
 
 METADATA = "metadata.jsonl"
@@ -34,6 +35,7 @@ def write_split(store: Store, samples: Sequence[Sample], folder: Path, masks: Pa
 
     Raises:
         ForeignFolder: the folder holds files that are not a run's.
+        Corrupt, Missing: an image is damaged or gone; run again to make it anew.
     """
     rows = [_row(sample, folder, masks) for sample in sorted(samples, key=lambda one: one.name)]
     files = [(folder / row["file_name"], one.image) for row, one in _pairs(rows, samples)]
@@ -54,7 +56,8 @@ def write_split(store: Store, samples: Sequence[Sample], folder: Path, masks: Pa
     else:
         planned = "\n".join(sorted(owned | {_key(path, folder) for path, _ in files}))
         _write(folder / PLANNED, planned.encode())
-    changed = sum(_copy(store, artifact, path) for path, artifact in files)
+    with siblings_checked(store, (artifact for _, artifact in files)):
+        changed = sum(_copy(store, artifact, path) for path, artifact in files)
     if planned is not None:
         for stale in owned - {_key(path, folder) for path, _ in files}:
             _remove(folder / stale, below=folder.parent)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from models.records import Artifact
 from tasks.bench import Workbench
+from tasks.damage import siblings_checked
 from tasks.store import Missing
 
 
@@ -13,11 +14,12 @@ def fetch_images(bench: Workbench, ids: Sequence[str]) -> list[Path]:
     """A file per artifact id, in order: the store's own where it is a folder, else a fetched copy.
 
     Raises:
-        Missing: an image was removed from the store; run again to make it anew.
+        Missing, Corrupt: an image was removed or is damaged; run again to make it anew.
     """
     found = find_artifacts(bench, ids)
     folder = bench.scratch / "images"
-    return [bench.store.fetch(found[one], folder) for one in ids]
+    with siblings_checked(bench.store, found.values()):
+        return [bench.store.fetch(found[one], folder) for one in ids]
 
 
 def find_artifacts(bench: Workbench, ids: Sequence[str]) -> dict[str, Artifact]:

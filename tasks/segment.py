@@ -23,7 +23,7 @@ class Segment(Record):
         0.25, ge=0, le=1, description="Estimated IoU of the mask; below: rejected as uncertain."
     )
     min_compactness: float = Field(
-        0.1, ge=0, le=1, description="1 for a disc, towards 0 for frayed masks; below: rejected."
+        0.13, ge=0, le=1, description="1 for a disc, towards 0 for frayed masks; below: rejected."
     )
     working_side: int = Field(320, ge=128, le=1024, description="Side at which GrabCut works, px.")
 

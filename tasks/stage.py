@@ -26,6 +26,7 @@ from prefect.states import Completed
 from models import pixels
 from models.records import Artifact, Media, Record
 from tasks.bench import Workbench
+from tasks.damage import siblings_checked
 from tasks.store import StoreUnavailable
 
 log = logging.getLogger("synthset.stage")
@@ -163,9 +164,12 @@ class Stage(Generic[P]):
             with bench.store.lease(f"{self.name}/{unit}"):
                 done |= bench.store.find(self.name, list(missing))
                 missing = {key: job for key, job in missing.items() if key not in done}
-                done |= self._compute(bench, parameters, missing)
+                with siblings_checked(
+                    bench.store, (one for job in missing.values() for one in job.inputs)
+                ):
+                    done |= self._compute(bench, parameters, missing)
         made = [_label(done[key], job) for key, job in zip(keys, jobs, strict=True)]
-        bench.count(self.name, made, fresh=missing)
+        bench.count(self.name, made)
         return [artifact for artifact in made if artifact.rejected is None]
 
     def key(self, job: Job, parameters: P) -> str:
@@ -287,6 +291,7 @@ def _as_task(order: _Order) -> list[Artifact]:
 def _publish(bench: Workbench, draft: Artifact, product: Product) -> Artifact:
     if product.rejected is not None:
         bench.store.put(draft, b"")
+        bench.published(draft)
         return draft
     cpu = time.thread_time()
     blob = _encode(draft.media, product.content)
@@ -296,6 +301,7 @@ def _publish(bench: Workbench, draft: Artifact, product: Product) -> Artifact:
     bench.spend(draft.stage, "encode", time.thread_time() - cpu)
     cpu = time.thread_time()
     bench.store.put(artifact, blob)
+    bench.published(artifact)
     bench.spend(draft.stage, "store", time.thread_time() - cpu)
     bench.remember(artifact, product.content)
     return artifact

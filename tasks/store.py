@@ -144,8 +144,8 @@ class Store:
 
         Raises:
             Missing: they are gone; the record has been forgotten, so that a rerun makes them again.
-            Corrupt: they are others than the artifact tells of, even on a second reading; the
-                record has been forgotten, unless it fits the bytes (someone made them anew).
+            Corrupt: they are others than the artifact tells of, even on a second reading; they and
+                the record have been removed, unless the two fit (someone made them anew).
             StoreError: the artifact was rejected and never had any bytes.
         """
         if artifact.rejected is not None:
@@ -164,6 +164,7 @@ class Store:
         record = read_record(self._backend, artifact.stage, artifact.key)
         if record is None or not _fits(record, blob):
             self._backend.delete(record_name(artifact.stage, artifact.key))
+            self._backend.delete(name)
         raise Corrupt(
             f"store {self.url}: {name} is damaged ({len(blob)} of {artifact.size} bytes, or others"
             " than were written); run again to make it anew",
@@ -241,8 +242,8 @@ class Store:
     ) -> StoreReport:
         """A report of what is damaged or lost, from reading every record and every blob.
 
-        ``progress`` is told how many artifacts have been looked at. With ``forget``, bad records
-        are removed, so that the next run makes those artifacts anew.
+        ``progress`` is told how many artifacts have been looked at. With ``forget``, bad artifacts
+        are removed, so that the next run makes them anew.
         """
         return verify(self._backend, progress, forget=forget)
 

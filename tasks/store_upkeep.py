@@ -17,7 +17,6 @@ from tasks.store_layout import (
     is_part,
     parse_id,
     parse_name,
-    record_name,
 )
 
 # Whatever the grace, younger temporary files and leases may be in use this moment.
@@ -107,7 +106,7 @@ def verify(
         if verdict.fault is not None:
             faults[verdict.fault].append(verdict.group.id)
             if forget:
-                backend.delete(record_name(verdict.group.stage, verdict.group.key))
+                _delete(backend, _record_first(verdict.group))
         if verdict.orphans:
             orphans.append((verdict.group, verdict.orphans))
         if progress is not None:

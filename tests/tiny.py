@@ -1,8 +1,6 @@
 """A run so small that tests can afford many: drawn photos, a recipe to match, and the command line.
 
-A test module that lists this one in ``pytest_plugins`` may ask for `cli`, which runs the real command
-line in processes of its own beside one shared Prefect server, and for `undisturbed`, a finished run
-that all tests compare with and whose store they may copy.
+The fixtures that give them to tests, `cli` and `undisturbed`, are in tests/flows/conftest.py.
 """
 
 import contextlib
@@ -25,8 +23,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
-import pytest
 from PIL import Image
+
+from flows.cli import PREFECT_DEFAULTS
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSES = ("block", "disc")
@@ -70,10 +69,9 @@ ALL = {
 OTHERS = ("PREFECT_", "HF_", "WANDB_", "MLFLOW_", "SYNTHSET_", "CUDA_", "OMP_")
 PATIENCE_S = 240.0
 
-# What takes seconds to import, and starts no thread and reads no setting while it is.
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
-    ["models.training", "models.augmentation", "models.report", "models.plots", "models.plates"]
+    ["models.training", "models.augmentation", "models.plots", "flows.regenerate"]
 )
 
 
@@ -104,8 +102,8 @@ class Ended:
 class Cli:
     """The command line: each command in a process and a process group of its own.
 
-    `call` starts ``python -m flows.cli`` as a user does. `run` and `start` enter the same ``main`` in
-    a process forked from one that has imported the heavy libraries: seconds less for each command.
+    `call` starts ``python -m flows.cli`` as a user does. `run` and `start` enter the same ``main``
+    in a process forked from one that has imported the heavy libraries: seconds less each time.
     """
 
     def __init__(self, folder: Path, api_url: str | None = None) -> None:
@@ -116,6 +114,17 @@ class Cli:
         }
         if api_url is not None:
             self._own["PREFECT_API_URL"] = api_url
+
+    def prepare(self) -> None:
+        """Start the process that `run` and `start` fork from. Prefect reads its settings there."""
+        before = dict(os.environ)
+        os.environ.clear()
+        os.environ.update({**PREFECT_DEFAULTS, **self.environment({})})
+        first = _FORKS.Process(target=int)
+        first.start()
+        first.join()
+        os.environ.clear()
+        os.environ.update(before)
 
     def call(self, *arguments: object, **more: str) -> Ended:
         """A command in a new interpreter, waited for; ``more`` goes into its environment."""
@@ -216,7 +225,7 @@ class Run:
         return ["run", self.recipe, "--photos", self.photos, "--out", self.out, "--json"]
 
     def beside(self, out: Path, photos: Path | None = None) -> "Run":
-        """The same run into another folder that has a copy of the store, perhaps of other photos."""
+        """The same run into a folder that has a copy of the store, perhaps of other photos."""
         shutil.copytree(self.store, out / "store")
         return Run(self.recipe, photos or self.photos, out)
 
@@ -228,28 +237,6 @@ class Undisturbed(Run):
     summary: dict[str, Any]
     datasets: dict[str, str]
     rows: list[dict[str, Any]]
-
-
-@pytest.fixture(scope="session")
-def cli(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Cli:
-    """The command line beside the session's Prefect server: starting one takes seconds."""
-    from prefect.client.orchestration import get_client
-
-    with get_client(sync_client=True) as client:
-        return Cli(tmp_path_factory.mktemp("cli"), str(client.api_url))
-
-
-@pytest.fixture(scope="session")
-def undisturbed(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    """The run that nothing happened to."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    draw_photos(folder / "photos")
-    recipe = folder / "tiny.yaml"
-    recipe.write_text(RECIPE)
-    run = Run(recipe, folder / "photos", folder / "out")
-    summary = cli.run(*run.arguments).found
-    datasets, rows = files_of(run.out / "datasets"), manifest_of(run.out)
-    return Undisturbed(run.recipe, run.photos, run.out, summary, datasets, rows)
 
 
 def draw_photos(folder: Path) -> None:

@@ -25,8 +25,6 @@ from tests.tiny import (
     records_of,
 )
 
-pytest_plugins = ["tests.tiny"]
-
 SCENE_ON = {
     stage: ONE_REFERENCE[stage]
     for stage in ("background", "outpaint", "measure", "screen", "resize", "label")

@@ -3,6 +3,7 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -125,6 +126,21 @@ class ArtifactContract(_Fresh):
         assert caught.value.artifact == artifact
         assert backend.get(record_name("upscale", artifact.key)) is None
 
+    def test_fetches_a_file_that_others_can_open(
+        self, store: Store, backend: Backend, tmp_path: Path
+    ) -> None:
+        (artifact,) = put(store, 1)
+        path = store.fetch(artifact, tmp_path / "copies")
+        assert path.suffix == ".png"
+        assert path.read_bytes() == sample(1)[1]
+        assert store.fetch(artifact, tmp_path / "copies") == path
+        if path.parent == tmp_path / "copies":
+            path.write_bytes(b"spoilt")
+            assert store.fetch(artifact, tmp_path / "copies").read_bytes() == sample(1)[1]
+        backend.put(blob_name(artifact), b"spoilt")
+        with pytest.raises(Corrupt):
+            store.fetch(artifact, tmp_path / "others")
+
     def test_bytes_made_anew_keep_their_record(self, store: Store) -> None:
         """Whoever still has the old record can't read, but must not spoil the new one."""
         artifact, _ = sample(1)
@@ -236,6 +252,15 @@ class LeaseContract(_Fresh):
             while "lost the lease on unit" not in caplog.text and time.monotonic() < deadline:
                 time.sleep(0.02)
         assert "lost the lease on unit; its work goes on" in caplog.text
+
+    def test_a_lease_needs_a_name_and_a_time(self, store: Store, backend: Backend) -> None:
+        for unit, ttl_s in (("", 60.0), ("unit", 0.0), ("unit", -1.0)):
+            with (
+                pytest.raises(ValueError, match="give a name and a time"),
+                store.lease(unit, ttl_s),
+            ):
+                raise AssertionError("never entered")
+        assert list(backend.entries(LEASES)) == []
 
     def test_an_error_gives_the_lease_back(self, store: Store, backend: Backend) -> None:
         with pytest.raises(ZeroDivisionError), store.lease("unit"):

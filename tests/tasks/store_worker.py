@@ -76,10 +76,5 @@ def full(url: str, size: str) -> None:
 
 
 if __name__ == "__main__":
-    commands: dict[str, Callable[..., None]] = {
-        "put": put,
-        "once": once,
-        "hold": hold,
-        "full": full,
-    }
-    commands[sys.argv[1]](*sys.argv[2:])
+    commands: list[Callable[..., None]] = [put, once, hold, full]
+    {command.__name__: command for command in commands}[sys.argv[1]](*sys.argv[2:])

@@ -14,7 +14,7 @@ import pytest
 
 from tasks.store import Corrupt, Missing, Store, StoreError, StoreRefused, open_store
 from tasks.store_backend import Backend, in_parallel
-from tasks.store_layout import LEASES, is_part, parse_name
+from tasks.store_layout import LEASES, blob_name, is_part, parse_name
 from tests.tasks.store_contract import ArtifactContract, LeaseContract, UpkeepContract, put
 from tests.tasks.store_worker import sample
 
@@ -85,6 +85,19 @@ class TestFolder(ArtifactContract, LeaseContract, UpkeepContract):
             open_store(tmp_path / "photo.jpg" / "store")
         with pytest.raises(StoreRefused, match="can't be opened by gs://"):
             open_store("gs://bucket/prefix")
+
+    def test_a_folder_in_the_place_of_a_file_is_one_clear_error(
+        self, store: Store, url: str
+    ) -> None:
+        (artifact,) = put(store, 1)
+        blob = Path(url) / blob_name(artifact)
+        blob.unlink()
+        blob.mkdir()
+        for ask in (lambda: store.read(artifact), lambda: store.put(*sample(1))):
+            with pytest.raises(StoreError, match=f"{blob.name} failed: Is a directory"):
+                ask()
+        assert store.absent([artifact]) == [artifact]
+        assert store.find("upscale", [artifact.key]) == {}
 
     def test_overlooks_what_the_file_system_left(self, url: str) -> None:
         for folder in ("lost+found", ".snapshot"):

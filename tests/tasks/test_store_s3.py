@@ -150,7 +150,11 @@ def test_a_bucket_that_vanishes_is_final(moto: Server) -> None:
     backend = S3Backend("s3://fleeting/a")
     client.delete_bucket(Bucket="fleeting")
     started = time.monotonic()
-    for ask in (lambda: backend.put("x", b"x"), lambda: backend.get("x")):
+    asks: list[Callable[[], object]] = [
+        lambda: backend.put("x", b"x"),
+        lambda: backend.get("x"),
+    ]
+    for ask in asks:
         with pytest.raises(StoreRefused, match="there is no such bucket"):
             ask()
     assert time.monotonic() - started < 5

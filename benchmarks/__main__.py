@@ -1,0 +1,63 @@
+"""``python -m benchmarks [NAME ...]``: measure, and print figures with the machine they are of."""
+
+import argparse
+import importlib
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from flows.cli import PREFECT_DEFAULTS
+
+# Cheap ones first; `memory` reuses the largest run of `rerun`.
+NAMES = ("codecs", "stages", "overhead", "rerun", "memory")
+# One core, so that CPU seconds are not spent on waiting for one another.
+SINGLE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+def main() -> None:
+    """Run the named benchmarks, or all of them, each in a process of its own."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument("--work", type=Path, help="Folder for runs, kept (else a temporary one).")
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    unknown = sorted(set(chosen.names) - set(NAMES))
+    if unknown:
+        parser.error(f"no benchmark {', '.join(unknown)}; choose from {', '.join(NAMES)}")
+    if chosen.here:
+        _measure(chosen.names[0], chosen.work)
+        return
+    with tempfile.TemporaryDirectory(prefix="synthset-benchmarks-") as temporary:
+        work = (chosen.work or Path(temporary)).resolve()
+        (work / "prefect").mkdir(parents=True, exist_ok=True)
+        for name in chosen.names or NAMES:
+            command = [sys.executable, "-m", "benchmarks", "--here", "--work", str(work), name]
+            if subprocess.run(command, env=_environment(work)).returncode:
+                sys.exit(f"benchmarks: {name} failed")
+
+
+def _environment(work: Path) -> dict[str, str]:
+    """A Prefect home of their own: neither the user's runs nor theirs get in each other's way."""
+    home = {"PREFECT_HOME": str(work / "prefect")}
+    return {**PREFECT_DEFAULTS, **SINGLE, **os.environ, **home}
+
+
+def _measure(name: str, work: Path) -> None:
+    import cv2
+
+    from benchmarks.machine import machine, require_proc
+
+    require_proc()
+    cv2.setNumThreads(1)
+    benchmark = importlib.import_module(f"benchmarks.{name}")
+    print(f"## {name}: {(benchmark.__doc__ or '').splitlines()[0]}\n\n{machine()}\n", flush=True)
+    folder = work / ("many" if name in ("rerun", "memory") else name)
+    folder.mkdir(parents=True, exist_ok=True)
+    benchmark.main(folder)
+    print(flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""Why images between stages are PNG of level 1 with the "up" filter, written by OpenCV.
+
+All codecs here are lossless and are checked to be. Those of packages that synthset does not need
+are shown where they are installed.
+"""
+
+import importlib
+import io
+import struct
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from benchmarks.machine import table
+from benchmarks.photos import draw_photo, take_in
+from flows.expand_reference import expand
+from flows.recipe import load_recipe
+from models import pixels
+from tasks.bench import Workbench
+from tasks.store import open_store
+
+Encode = Callable[[pixels.Pixels], bytes]
+Decode = Callable[[bytes], Any]
+OURS = "OpenCV PNG 1, up (ours)"
+PEER = "Pillow PNG, default"
+LEVEL, FILTER = cv2.IMWRITE_PNG_COMPRESSION, cv2.IMWRITE_PNG_FILTER
+STRATEGY = cv2.IMWRITE_PNG_STRATEGY
+
+
+@dataclass(frozen=True)
+class Codec:
+    """CPU milliseconds to write and to read a megapixel, and the megabytes it takes."""
+
+    name: str
+    write_ms: float
+    read_ms: float
+    size_mb: float
+
+
+def measure(images: Sequence[pixels.Pixels], repeats: int) -> list[Codec]:
+    """Every codec on the same RGB + matte images, the least of the repeats.
+
+    Raises:
+        RuntimeError: a codec gave other pixels back.
+    """
+    return [_time(name, write, read, images, repeats) for name, write, read in _codecs()]
+
+
+def main(folder: Path) -> None:
+    """Print the table for finished images of 768x1024, and the ratio to Pillow's default."""
+    found = measure(finished_images(folder), repeats=3)
+    print(table(
+        ["codec", "write ms/MP", "read ms/MP", "MB/MP"],
+        [[one.name, one.write_ms, one.read_ms, one.size_mb] for one in found],
+    ))  # fmt: skip
+    by_name = {one.name: one for one in found}
+    ours, peer = by_name[OURS], by_name[PEER]
+    print(
+        f"\n**Ours writes {peer.write_ms / ours.write_ms:.1f} times as fast as Pillow's default** "
+        f"and takes {ours.size_mb / peer.size_mb:.2f} times the bytes."
+    )
+
+
+def finished_images(folder: Path) -> list[pixels.Pixels]:
+    """Finished images of 768x1024 with mattes: one photo's views in one scene each."""
+    store = open_store(folder / "codecs")
+    recipe = load_recipe("multiview", ["augment.copies=1", "background.copies=1", "outpaint.k=1"])
+    reference, beside = take_in(Workbench(store, "ingest"), draw_photo(folder, "mug", 3))
+    bench = Workbench(store, reference.name)
+    expand(bench, recipe, reference, beside)
+    return [bench.load(one) for one in bench.made.values() if one.stage == "outpaint"]
+
+
+def _time(
+    name: str, write: Encode, read: Decode, images: Sequence[pixels.Pixels], repeats: int
+) -> Codec:
+    writing, reading, blobs = [], [], []
+    for _ in range(repeats):
+        started = time.process_time()
+        blobs = [write(image) for image in images]
+        writing.append(time.process_time() - started)
+        started = time.process_time()
+        back = [read(blob) for blob in blobs]
+        reading.append(time.process_time() - started)
+    if not all(np.array_equal(a, b) for a, b in zip(images, back, strict=True)):
+        raise RuntimeError(f"{name} lost something")
+    megapixels = sum(image.shape[0] * image.shape[1] for image in images) / 1e6
+    return Codec(
+        name=name,
+        write_ms=1e3 * min(writing) / megapixels,
+        read_ms=1e3 * min(reading) / megapixels,
+        size_mb=sum(map(len, blobs)) / 1e6 / megapixels,
+    )
+
+
+def _codecs() -> Iterator[tuple[str, Encode, Decode]]:
+    yield OURS, pixels.encode_png, pixels.decode
+    yield "OpenCV PNG, default", _opencv(), pixels.decode
+    for name, flags in (
+        ("1, sub", [LEVEL, 1, FILTER, cv2.IMWRITE_PNG_FILTER_SUB]),
+        ("1, paeth", [LEVEL, 1, FILTER, cv2.IMWRITE_PNG_FILTER_PAETH]),
+        ("1, sub, Huffman only", _flags(cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY)),
+        ("1, sub, run lengths", _flags(cv2.IMWRITE_PNG_STRATEGY_RLE)),
+        ("6, up", [LEVEL, 6, FILTER, cv2.IMWRITE_PNG_FILTER_UP]),
+    ):
+        yield f"OpenCV PNG {name}", _opencv(*flags), pixels.decode
+    yield PEER, lambda image: _pillow(image, "PNG"), pixels.decode
+    yield "Pillow PNG 1", lambda image: _pillow(image, "PNG", compress_level=1), pixels.decode
+    yield (
+        "Pillow WebP, lossless",
+        lambda image: _pillow(image, "WEBP", lossless=True, exact=True, method=0, quality=0),
+        lambda blob: np.asarray(Image.open(io.BytesIO(blob))),
+    )
+    yield "PNG of zlib 0 (no compression)", _png(lambda raw: zlib.compress(raw, 0)), pixels.decode
+    yield from _not_needed()
+
+
+def _not_needed() -> Iterator[tuple[str, Encode, Decode]]:
+    deflate = _installed("deflate")
+    if deflate:
+        compress = deflate.zlib_compress
+        yield "PNG of libdeflate 1", _png(lambda raw: bytes(compress(raw, 1))), pixels.decode
+    isal = _installed("isal.isal_zlib")
+    if isal:
+        yield "PNG of ISA-L 1", _png(lambda raw: isal.compress(raw, 1)), pixels.decode
+    fpng = _installed("fpng")
+    if fpng:
+        yield "fpng", fpng.from_ndarray, pixels.decode
+    others = _installed("imagecodecs")
+    if others:
+        yield "QOI (imagecodecs)", others.qoi_encode, others.qoi_decode
+
+
+def _installed(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+def _opencv(*flags: int) -> Encode:
+    def encode(image: pixels.Pixels) -> bytes:
+        _, blob = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGBA2BGRA), list(flags))
+        return blob.tobytes()
+
+    return encode
+
+
+def _flags(strategy: int) -> list[int]:
+    return [LEVEL, 1, FILTER, cv2.IMWRITE_PNG_FILTER_SUB, STRATEGY, strategy]
+
+
+def _pillow(image: pixels.Pixels, form: str, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, form, **options)
+    return stream.getvalue()
+
+
+def _png(compress: Callable[[bytes], bytes]) -> Encode:
+    """A writer of PNG around a compressor; NumPy filters the rows (PNG specification, 9)."""
+
+    def encode(image: pixels.Pixels) -> bytes:
+        height, width = image.shape[:2]
+        rows = image.reshape(height, -1)
+        lines = np.full((height, rows.shape[1] + 1), 2, np.uint8)
+        lines[0, 1:] = rows[0]
+        np.subtract(rows[1:], rows[:-1], out=lines[1:, 1:])
+        head = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
+        body = compress(lines.tobytes())
+        chunks = _chunk(b"IHDR", head) + _chunk(b"IDAT", body) + _chunk(b"IEND", b"")
+        return b"\x89PNG\r\n\x1a\n" + chunks
+
+    return encode
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    check = struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
+    return struct.pack(">I", len(body)) + kind + body + check

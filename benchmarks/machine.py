@@ -1,0 +1,129 @@
+"""What a benchmark says of the machine, and how it counts CPU time, memory and tables.
+
+CPU time is what is compared: a shared machine makes wall time a matter of luck. It is counted over
+this process and all its descendants, since Prefect's embedded server is a process of its own.
+"""
+
+import importlib.metadata
+import os
+import platform
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+PROC = Path("/proc")
+SHOWN = ("prefect", "numpy", "opencv-python-headless", "pillow", "torch", "torchvision")
+
+
+def machine() -> str:
+    """One line: processor, cores, memory, Python and the versions of what does the work."""
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in SHOWN)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    return (
+        f"{_processor()}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB, "
+        f"{platform.system()} {platform.release()}, Python {platform.python_version()}, {versions}"
+    )
+
+
+def require_proc() -> None:
+    """Say so where CPU time and memory of processes can't be read.
+
+    Raises:
+        SystemExit: this is no Linux.
+    """
+    if not (PROC / "self" / "stat").is_file():
+        sys.exit("benchmarks: need /proc to count CPU time and memory; run them on Linux")
+
+
+def tree_cpu_s() -> float:
+    """CPU seconds of this process and its descendants so far, finished children included."""
+    ticks = sum(sum(_stat(pid)[13:17]) for pid in descendants(os.getpid()))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def descendants(root: int) -> list[int]:
+    """The ids of a process and of all below it."""
+    parents = {pid: _stat(pid)[3] for pid in _processes()}
+    family, frontier = [], [root]
+    while frontier:
+        family += frontier
+        frontier = [pid for pid, parent in parents.items() if parent in frontier]
+    return family
+
+
+class PeakMemory(threading.Thread):
+    """Watches a process and its descendants while it is entered; ``peaks`` are MiB by process."""
+
+    def __init__(self, root: int, every_s: float = 0.2) -> None:
+        super().__init__(daemon=True)
+        self.root = root
+        self.peaks: dict[int, float] = {}
+        self._every_s = every_s
+        self._stop = threading.Event()
+
+    def __enter__(self) -> "PeakMemory":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self.join()
+
+    def run(self) -> None:
+        """Note the high-water marks until told to stop; the kernel keeps them between looks."""
+        while not self._stop.wait(self._every_s):
+            for pid in descendants(self.root):
+                mark = _high_water_mb(pid)
+                if mark is not None:
+                    self.peaks[pid] = mark
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table with its columns aligned: names to the left, figures to the right."""
+    cells = [list(map(str, head)), *([_shown(one) for one in row] for row in rows)]
+    widths = [max(len(row[at]) for row in cells) for at in range(len(head))]
+    lines = [_line(row, widths) for row in cells]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    return "\n".join([lines[0], f"| {' | '.join(rule)} |", *lines[1:]])
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    first, *others = zip(row, widths, strict=True)
+    aligned = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
+    return f"| {' | '.join(aligned)} |"
+
+
+def _shown(value: object) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f}"
+
+
+def _processor() -> str:
+    for line in (PROC / "cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _processes() -> Iterator[int]:
+    return (int(one.name) for one in PROC.iterdir() if one.name.isdigit())
+
+
+def _stat(pid: int) -> list[int]:
+    """The numbers of ``/proc/<pid>/stat`` at their places (the name and the state read 0)."""
+    try:
+        text = (PROC / str(pid) / "stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return [0] * 20
+    return [pid, 0, 0, *map(int, text.rpartition(")")[2].split()[1:20])]
+
+
+def _high_water_mb(pid: int) -> float | None:
+    try:
+        status = (PROC / str(pid) / "status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    marks = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
+    return int(marks[0]) / 1024 if marks else None

@@ -1,0 +1,156 @@
+"""What a run costs beyond its models: store, PNG and Prefect against the models alone.
+
+The same images are made in three ways and the CPU seconds compared: the models in a plain loop; the
+stages with their records, PNG files and store; and the flow runs of Prefect around them. Prefect's
+share is measured on references whose work is done already, where nothing else is left to measure,
+with the embedded server's CPU time.
+"""
+
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.machine import table, tree_cpu_s
+from benchmarks.photos import draw_photo, take_in
+from benchmarks.replay import Contents, replay
+from flows.expand_reference import Beside, expand, expand_reference
+from flows.progress import shown
+from flows.recipe import Recipe, load_recipe
+from models.records import Reference
+from tasks.bench import Workbench
+from tasks.store import Store, open_store
+
+GOAL = 0.10
+RUNS = 10
+# After the last flow the embedded server still writes down what it was told.
+SETTLE_S = 2.0
+
+
+@dataclass(frozen=True)
+class Work:
+    """A photo to expand, with everything it is expanded with."""
+
+    recipe: Recipe
+    reference: Reference
+    beside: Beside
+
+
+@dataclass(frozen=True)
+class Costs:
+    """CPU seconds of one photo's images: the models in a loop, and what comes on top in a run."""
+
+    images: int
+    models_s: float
+    computing_s: float
+    codec_s: float
+    store_s: float
+
+    @property
+    def total_s(self) -> float:
+        """The stages with their store, without Prefect."""
+        return self.computing_s + self.codec_s + self.store_s
+
+
+def measure(recipe: Recipe, photo: Path, folder: Path, repeats: int) -> Costs:
+    """The models alone and the stages, in turns; of each the fastest turn.
+
+    Raises:
+        RuntimeError: the loop did not compute what the stages did, so there is no comparison.
+    """
+    turns = [_turn(recipe, photo, folder / f"turn-{at}") for at in range(repeats)]
+    models_s = min(turn.models_s for turn in turns)
+    fastest = min(turns, key=lambda turn: turn.total_s)
+    return Costs(fastest.images, models_s, fastest.computing_s, fastest.codec_s, fastest.store_s)
+
+
+def measure_prefect(recipe: Recipe, photo: Path, folder: Path, runs: int) -> float:
+    """CPU seconds that Prefect takes for one reference: child run, task runs, progress and server.
+
+    Starting the server is not in it.
+    """
+    from prefect import flow
+
+    store = open_store(folder / "prefect")
+    work = _take_in(recipe, photo, store)
+    expand(Workbench(store, work.reference.name), work.recipe, work.reference, work.beside)
+
+    @flow(name="benchmark", validate_parameters=False)
+    def parent() -> float:
+        with shown("references", runs) as advance:
+            time.sleep(SETTLE_S)
+            started = tree_cpu_s()
+            for _ in range(runs):
+                expand_reference(work.recipe, work.reference, work.beside, store.url)
+                advance(work.reference.name)
+            time.sleep(SETTLE_S)
+            return tree_cpu_s() - started
+
+    with_prefect = parent() / runs
+    started = time.process_time()
+    for _ in range(runs):
+        expand(Workbench(store, work.reference.name), work.recipe, work.reference, work.beside)
+    return with_prefect - (time.process_time() - started) / runs
+
+
+def main(folder: Path) -> None:
+    """Print the costs of 64 images of 768x1024: 4 views x 2 copies x 2 backgrounds x 4 shifts."""
+    recipe = load_recipe("multiview", ["multiview.views=3"])
+    photo = draw_photo(folder, "mug", 3)
+    prefect_s = measure_prefect(recipe, photo, folder, RUNS)
+    costs = measure(recipe, photo, folder, repeats=4)
+    parts: dict[str, float] = {
+        "models in a plain loop": costs.models_s,
+        "the same beside the writing threads": costs.computing_s - costs.models_s,
+        "PNG and digests, writing and reading": costs.codec_s,
+        "store: keys, records, files": costs.store_s,
+        "Prefect: child run, 13 task runs, server": prefect_s,
+    }
+    print(table([f"one photo, {costs.images} images", "CPU s", "of the models'"], _rows(parts)))
+    together = (costs.store_s + prefect_s) / costs.models_s
+    everything = (costs.total_s + prefect_s) / costs.models_s - 1
+    print(
+        f"\n**Store and Prefect add {100 * together:.1f} %** to the models' CPU time (goal: under "
+        f"{100 * GOAL:.0f} %: {'met' if together < GOAL else 'missed'}); with PNG coding, which any "
+        f"lossless way of keeping images costs, a run adds {100 * everything:.0f} %."
+    )
+
+
+def _rows(parts: Mapping[str, float]) -> list[list[object]]:
+    models_s = next(iter(parts.values()))
+    return [[name, spent, f"{100 * spent / models_s:.1f} %"] for name, spent in parts.items()]
+
+
+def _turn(recipe: Recipe, photo: Path, place: Path) -> Costs:
+    store = open_store(place)
+    work = _take_in(recipe, photo, store)
+    bench = Workbench(store, work.reference.name)
+    started = time.process_time()
+    images = expand(bench, recipe, work.reference, work.beside).images
+    total_s = time.process_time() - started
+    spent = {
+        cost: sum(account[cost] for account in bench.cpu_s.values())
+        for cost in ("compute", "decode", "encode")
+    }
+    models_s = _replayed(work, bench)
+    shutil.rmtree(place)
+    codec_s = spent["encode"] + spent["decode"]
+    return Costs(images, models_s, spent["compute"], codec_s, total_s - spent["compute"] - codec_s)
+
+
+def _replayed(work: Work, bench: Workbench) -> float:
+    given = (work.reference.photo, *work.beside.heldout)
+    contents = Contents((one.id, bench.load(one)) for one in given)
+    made = {**{one.id: one for one in given}, **bench.made}
+    started = time.process_time()
+    replay(made, work.recipe, contents)
+    spent = time.process_time() - started
+    finished = [one for one in bench.made.values() if one.stage == "resize" and not one.rejected]
+    if any(bench.store.read(one) != contents[one.id] for one in finished):
+        raise RuntimeError("the plain loop made other images than the run")
+    return spent
+
+
+def _take_in(recipe: Recipe, photo: Path, store: Store) -> Work:
+    return Work(recipe, *take_in(Workbench(store, "ingest"), photo))

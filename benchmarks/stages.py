@@ -1,0 +1,162 @@
+"""How many images a second the classical pipeline makes, and what each stage costs.
+
+Every stage keeps an account of its CPU seconds: computing, decoding its inputs, encoding and
+storing its products. The peer is what one would write by hand: cut-outs pasted on plates and saved
+with Pillow, without views, shadows, harmony, depth, masks, screening or a store.
+"""
+
+import io
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.machine import table
+from benchmarks.photos import draw_photo, take_in
+from flows.expand_reference import expand
+from flows.plan import volumes
+from flows.recipe import Recipe, load_recipe
+from models import pixels
+from models.plates import procedural_plate
+from tasks.bench import Workbench
+from tasks.store import open_store
+
+COSTS = ("compute", "decode", "encode", "store")
+ONE_MEGAPIXEL = 1e6
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """What a stage made of the photos, in CPU seconds by kind, megapixels and stored bytes."""
+
+    stage: str
+    artifacts: int
+    megapixels: float
+    size: int
+    cpu_s: dict[str, float]
+
+    @property
+    def total_s(self) -> float:
+        """All its CPU seconds."""
+        return sum(self.cpu_s.values())
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Photos expanded: finished images, the stages' accounts, and all CPU seconds of the runs."""
+
+    images: int
+    stages: list[StageCost]
+    cpu_s: float
+    peer_s: float
+
+
+def measure(recipe: Recipe, photos: Sequence[Path], folder: Path, repeats: int) -> Measured:
+    """Expand each photo, without Prefect, in a new store; of the repeats, the least of each cost.
+
+    Args:
+        recipe: what to make of a photo.
+        photos: files named ``<class>_<number>``.
+        folder: an empty place for stores.
+        repeats: how often.
+    """
+    runs = [_expand_all(recipe, photos, folder / f"store-{at}") for at in range(repeats)]
+    megapixels: dict[str, float] = {}
+    for photo in photos:
+        height, width = pixels.decode(photo.read_bytes()).shape[:2]
+        for stage, count, each in volumes(recipe, width * height / ONE_MEGAPIXEL):
+            megapixels[stage] = megapixels.get(stage, 0.0) + count * each
+    first = runs[0]
+    stages = [
+        StageCost(
+            stage,
+            artifacts,
+            megapixels.get(stage, 0.0),
+            size,
+            {cost: min(run.cpu_s[stage][cost] for run in runs) for cost in COSTS},
+        )
+        for stage, (artifacts, size) in first.made.items()
+    ]
+    peer_s = min(_paste_by_hand(first.benches, first.images) for _ in range(repeats))
+    return Measured(first.images, stages, min(run.total_s for run in runs), peer_s)
+
+
+def main(folder: Path) -> None:
+    """Print the table for the shipped recipe ``multiview``, scenes of 768x1024."""
+    photos = [draw_photo(folder, label, seed) for label, seed in (("mug", 3), ("bottle", 5))]
+    found = measure(load_recipe("multiview"), photos, folder, repeats=2)
+    total = sum(one.total_s for one in found.stages)
+    rows = [
+        [
+            *(one.stage, one.artifacts, *(one.cpu_s[cost] for cost in COSTS)),
+            f"{100 * one.total_s / total:.0f} %",
+            *(_per_megapixel(one, 1e3 * one.total_s), _per_megapixel(one, one.size / 1e6)),
+        ]
+        for one in found.stages
+    ]
+    shares = {cost: sum(one.cpu_s[cost] for one in found.stages) for cost in COSTS}
+    told = ", ".join(f"{cost} {100 * spent / total:.0f} %" for cost, spent in shares.items())
+    print(table(["stage", "artifacts", *COSTS, "share", "ms/MP", "MB/MP"], rows))
+    print(
+        f"\n{found.images} images of 768x1024 in {found.cpu_s:.1f} CPU s: "
+        f"**{found.images / found.cpu_s:.2f} images per CPU second** ({told})"
+    )
+    print(
+        f"An image costs {found.cpu_s / found.peer_s:.2f} times what pasting a cut-out by hand and "
+        f"saving it with Pillow costs ({1e3 * found.peer_s / found.images:.0f} ms)."
+    )
+
+
+@dataclass(frozen=True)
+class _Run:
+    images: int
+    made: dict[str, tuple[int, int]]
+    cpu_s: dict[str, dict[str, float]]
+    total_s: float
+    benches: list[Workbench]
+
+
+def _expand_all(recipe: Recipe, photos: Sequence[Path], place: Path) -> _Run:
+    store = open_store(place)
+    made: dict[str, tuple[int, int]] = {}
+    cpu_s: dict[str, dict[str, float]] = {}
+    images, total_s, benches = 0, 0.0, []
+    for photo in photos:
+        reference, beside = take_in(Workbench(store, "ingest"), photo)
+        bench = Workbench(store, reference.name)
+        started = time.process_time()
+        images += expand(bench, recipe, reference, beside).images
+        total_s += time.process_time() - started
+        for artifact in bench.made.values():
+            if artifact.stage in bench.cpu_s:
+                count, size = made.get(artifact.stage, (0, 0))
+                made[artifact.stage] = count + 1, size + artifact.size
+        for stage, costs in bench.cpu_s.items():
+            account = cpu_s.setdefault(stage, dict.fromkeys(COSTS, 0.0))
+            for cost, spent in costs.items():
+                account[cost] += spent
+        benches.append(bench)
+    return _Run(images, made, cpu_s, total_s, benches)
+
+
+def _paste_by_hand(benches: Sequence[Workbench], images: int) -> float:
+    """CPU seconds of pasting as many cut-outs on plates with Pillow, measured on eight of them."""
+    made = [one for bench in benches for one in bench.made.values()]
+    cut_outs = [one for one in made if one.stage == "segment" and not one.rejected][:8]
+    blobs = [benches[0].store.read(one) for one in cut_outs]
+    plate = procedural_plate("on a wooden table", (768, 1024), np.random.default_rng(0)).pixels
+    background = io.BytesIO(pixels.encode_jpeg(plate))
+    started = time.process_time()
+    for blob in blobs:
+        cut_out = Image.open(io.BytesIO(blob)).resize((500, 500), Image.Resampling.LANCZOS)
+        scene = Image.open(background).convert("RGB")
+        scene.paste(cut_out, (130, 400), cut_out)
+        scene.save(io.BytesIO(), "PNG")
+    return (time.process_time() - started) / len(blobs) * images
+
+
+def _per_megapixel(cost: StageCost, amount: float) -> float | str:
+    return amount / cost.megapixels if cost.megapixels else "-"

@@ -1,0 +1,208 @@
+"""Runs that are killed, and stores that are damaged: what was done stays, the rest is made."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import (
+    ALL,
+    ONE_REFERENCE,
+    REFERENCES,
+    ROOT,
+    Cli,
+    Ended,
+    Run,
+    Undisturbed,
+    computed,
+    files_of,
+    manifest_of,
+    present,
+    records_of,
+)
+
+STAGES = (
+    *("ingest", "heldout", "upscale", "multiview", "caption", "augment", "segment", "depth"),
+    *("masked_depth", "background", "outpaint", "measure", "screen", "resize", "label"),
+)
+LAST_EPOCH = "*/*/last.ckpt"
+
+
+@pytest.mark.slow
+def test_killed_in_every_stage_a_run_goes_on_and_ends_the_same(
+    cli: Cli, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    run = Run(undisturbed.recipe, undisturbed.photos, tmp_path / "out")
+    moments = [(run.store / stage, "??/*.record") for stage in STAGES]
+    moments += [(run.out / "datasets", "**/*.jpg"), (run.store / "dataset", "??/*.record")]
+    moments += [(run.out / "training", LAST_EPOCH), (run.store / "train", "??/*.record")]
+    moments += [(run.store / "score", "??/*.record")]
+    done: dict[str, tuple[int, int]] = {}
+    for folder, files in moments:
+        assert kill_when(cli, run, new_file(folder, files)).code == -signal.SIGKILL
+        records = records_of(run.store)
+        assert done.items() <= records.items(), f"killed in {folder.name}: done work was redone"
+        done = records
+
+    missing = sum(ALL.values()) - len(done)
+    assert missing > 0
+    summary = cli.run(*run.arguments).found
+    assert sum(computed(summary).values()) == missing
+    assert present(summary) == ALL
+    assert done.items() <= records_of(run.store).items()
+    assert files_of(run.out / "datasets") == undisturbed.datasets
+    assert manifest_of(run.out) == undisturbed.rows
+
+
+@pytest.mark.slow
+def test_a_training_killed_between_epochs_goes_on_with_the_next(
+    cli: Cli, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    run = undisturbed.beside(tmp_path / "out")
+    for stage in ("train", "score"):
+        shutil.rmtree(run.store / stage)
+    killed = kill_when(cli, run, new_file(run.out / "training", LAST_EPOCH))
+    again = cli.run(*run.arguments)
+
+    assert computed(again.found) == {"train": 3, "score": 3}
+    told = [line.rpartition("/6 ")[2] for line in (killed.err + again.err).splitlines()]
+    epochs = [line for line in told if " epoch " in line]
+    assert len(epochs) == len(set(epochs)), "an epoch was trained twice"
+    assert len(epochs) >= 5
+
+
+@pytest.mark.slow
+def test_no_server_outlives_a_killed_command(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    run = Run(undisturbed.recipe, undisturbed.photos, tmp_path / "out")
+    command = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", *map(str, run.arguments)],
+        cwd=ROOT,
+        env=Cli(tmp_path).environment({}),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        wait_until(lambda: (run.store / "ingest").is_dir() or command.poll() is not None)
+        server = next(pid for pid, line in children_of(command.pid).items() if "uvicorn" in line)
+        command.kill()
+        command.wait()
+        wait_until(lambda: "uvicorn" not in command_of(server))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(command.pid, signal.SIGKILL)
+        command.wait()
+
+
+@pytest.mark.slow
+def test_damage_in_the_middle_of_the_chain_is_repaired(
+    cli: Cli, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    run = undisturbed.beside(tmp_path / "out")
+    flip_bytes(some_blob(run.store, "background"))
+    # With another reach every background is read again.
+    summary = cli.run(*run.arguments, "--set", "outpaint.reach=0.05").found
+    assert summary["stages"]["background"]["computed"] == 1
+    assert present(summary) == ALL
+    assert cli.run("store", "verify", run.store, "--json").found["good"]
+
+
+@pytest.mark.slow
+def test_damage_to_what_a_run_reads_at_its_ends_is_repaired(
+    cli: Cli, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    run = undisturbed.beside(tmp_path / "out")
+    for stage in ("ingest", "resize", "dataset", "train"):
+        for blob in blobs(run.store, stage):
+            flip_bytes(blob)
+    shutil.rmtree(run.store / "score")
+    summary = cli.run(*run.arguments).found
+    assert present(summary) == ALL
+    redone = computed(summary)
+    assert {stage: redone[stage] for stage in ("train", "score")} == {"train": 3, "score": 3}
+    assert files_of(run.out / "datasets") == undisturbed.datasets
+    assert manifest_of(run.out) == undisturbed.rows
+
+
+@pytest.mark.slow
+def test_a_reference_that_fails_fails_alone(
+    cli: Cli, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    run = undisturbed.beside(tmp_path / "out")
+    blocked = some_blob(run.store, "label")
+    blocked.unlink()
+    blocked.mkdir()
+    failed = cli.run(*run.arguments)
+    assert failed.code == 1
+    names = [name for name in undisturbed.summary["references"] if name in failed.complaint]
+    assert len(names) == 1
+    assert f"1 of {REFERENCES} references failed" in failed.complaint
+
+    fewer = cli.run(*run.arguments, "--set", f"min_references={REFERENCES - 1}").found
+    assert [name for name, state in fewer["references"].items() if state != "reused"] == names
+    assert fewer["images"]["made"] == (REFERENCES - 1) * ONE_REFERENCE["outpaint"]
+
+    blocked.rmdir()
+    mended = cli.run(*run.arguments).found
+    assert computed(mended)["label"] == 1
+    assert files_of(run.out / "datasets") == undisturbed.datasets
+
+
+def kill_when(cli: Cli, run: Run, began: Callable[[], bool]) -> Ended:
+    """Start a run and kill it with all its processes as soon as ``began``."""
+    with cli.start(*run.arguments, "--at-once", 1) as started:
+        while started.running and not began():
+            time.sleep(0.001)
+        assert started.running, f"ended before it could be killed: {started.wait().err}"
+        return started.kill()
+
+
+def new_file(folder: Path, files: str) -> Callable[[], bool]:
+    """Whether there is a file now that was not there before."""
+    before = set(folder.glob(files))
+    return lambda: any(path not in before for path in folder.glob(files))
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Return once it holds; fail if that takes more than a minute."""
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def children_of(parent: int) -> dict[int, str]:
+    """The living processes that a process started, with their command lines."""
+    table = subprocess.run(
+        ["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
+    ).stdout
+    rows = [line.split(None, 2) for line in table.splitlines()]
+    return {int(row[0]): row[2] for row in rows if int(row[1]) == parent}
+
+
+def command_of(pid: int) -> str:
+    """The command line of a process; empty where it ended."""
+    asked = ["ps", "-o", "args=", "-p", str(pid)]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+
+
+def blobs(store: Path, stage: str) -> list[Path]:
+    """The blobs of a stage."""
+    return sorted(path for path in (store / stage).glob("??/*") if path.suffix != ".record")
+
+
+def some_blob(store: Path, stage: str) -> Path:
+    """One blob of a stage."""
+    return blobs(store, stage)[0]
+
+
+def flip_bytes(blob: Path) -> None:
+    """Damage that leaves the size as it is."""
+    blob.write_bytes(bytes(255 - byte for byte in blob.read_bytes()))
