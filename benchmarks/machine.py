@@ -60,19 +60,19 @@ class PeakMemory(threading.Thread):
         self.root = root
         self.peaks: dict[int, float] = {}
         self._every_s = every_s
-        self._stop = threading.Event()
+        self._ended = threading.Event()
 
     def __enter__(self) -> "PeakMemory":
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
+        self._ended.set()
         self.join()
 
     def run(self) -> None:
         """Note the high-water marks until told to stop; the kernel keeps them between looks."""
-        while not self._stop.wait(self._every_s):
+        while not self._ended.wait(self._every_s):
             for pid in descendants(self.root):
                 mark = _high_water_mb(pid)
                 if mark is not None:

@@ -16,7 +16,7 @@ from models.scene import write_photos
 
 LABELS = ("bottle", "bowl", "mug")
 PER_PHOTO = 112
-PLATES = ("on a wooden table", "on grass", "on a stone floor", "on sand")
+PLATES = ("on a wooden table", "on grass", "on cobblestones", "on sand")
 # The study's numbers at a size where computing is cheap: what is left is the run's own cost. Photos
 # as plates, since drawing a plate takes as long as all the rest.
 RECIPE = """\

@@ -22,6 +22,7 @@ PREFECT_DEFAULTS = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "synthset",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
 }
@@ -134,11 +135,13 @@ def doctor(store: Store = None, as_json: Json = False) -> None:
         from flows.doctor import examine, show_findings
 
         findings = examine(store)
+        fit = all(finding.fit for finding in findings)
         if as_json:
-            print(json.dumps([finding.model_dump() for finding in findings], indent=1))
+            found = [finding.model_dump() for finding in findings]
+            print(json.dumps({"fit": fit, "findings": found}, indent=1))
         else:
             show_findings(findings)
-        if any(not finding.fit for finding in findings):
+        if not fit:
             raise typer.Exit(1)
 
 
@@ -206,18 +209,22 @@ def _regenerate(
     at_once: int | None,
     as_json: bool,
 ) -> None:
+    from flows.check import check_places
     from flows.recipe import load_recipe
 
     loaded = load_recipe(recipe, changes)
+    photos, out = photos.resolve(), out.resolve()
+    store = store or str(out / "store")
+    check_places(photos, out, store)
     err.print("starting Prefect (a few seconds) ...")
     from flows.embedded_server import start_server_if_none_is_set
     from flows.regenerate import Place, regenerate
 
     start_server_if_none_is_set()
     place = Place(
-        photos=photos.resolve(),
-        out=out.resolve(),
-        store=store or str(out.resolve() / "store"),
+        photos=photos,
+        out=out,
+        store=store,
         limit=limit,
         at_once=at_once or os.cpu_count() or 1,
     )

@@ -4,7 +4,6 @@ import importlib.metadata
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -82,30 +81,22 @@ def _gpu() -> Finding:
 
 
 def _prefect() -> Finding:
-    url = os.environ.get("PREFECT_API_URL")
+    from prefect.settings import get_current_settings
+
+    url = get_current_settings().api.url
     if url is None:
-        return _tried(
-            "Prefect", _start_embedded, "embedded server starts", "see docs/operations.md"
-        )
+        return _tried("Prefect", _ask_server, "embedded server starts", "run: make setup")
     return _tried("Prefect", _ask_server, f"server at {url}", "start it, or unset PREFECT_API_URL")
-
-
-def _start_embedded() -> None:
-    from prefect import flow
-
-    @flow(name="doctor", persist_result=False)
-    def check() -> bool:
-        return True
-
-    with tempfile.TemporaryDirectory():
-        check()
 
 
 def _ask_server() -> None:
     from prefect.client.orchestration import get_client
 
+    from flows.embedded_server import start_server_if_none_is_set
+
+    start_server_if_none_is_set()
     with get_client(sync_client=True) as client:
-        client.hello()
+        client.hello().raise_for_status()
 
 
 def _store(url: str) -> Finding:

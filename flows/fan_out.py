@@ -5,8 +5,6 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
-from prefect.client.schemas.objects import State
-
 from flows.expand_reference import Beside, Expanded, expand_reference, key_of, stopped
 from flows.progress import shown
 from flows.recipe import Recipe
@@ -62,8 +60,13 @@ def fan_out(
         def child(reference: Reference) -> Outcome:
             if stop.is_set():
                 return Outcome(reference=reference, failure="not started: the run was stopped")
-            state = expand_reference(recipe, reference, beside, store.url, return_state=True)
-            return _outcome(reference, state)
+            try:
+                # Not by way of the run's state: a server that answers late gives it back without
+                # the value.
+                expanded = expand_reference(recipe, reference, beside, store.url)
+            except Exception as error:  # whatever it is, it is this reference's alone
+                return _failed(reference, error)
+            return Outcome(reference=reference, expanded=expanded)
 
         with ThreadPoolExecutor(at_once, thread_name_prefix="reference") as pool:
             try:
@@ -127,10 +130,7 @@ def _done_before(
     return Outcome(reference=reference, expanded=expanded, reused=True)
 
 
-def _outcome(reference: Reference, state: State[Expanded]) -> Outcome:
-    result = state.result(raise_on_failure=False)
-    if isinstance(result, Expanded):
-        return Outcome(reference=reference, expanded=result)
-    failure = " ".join(str(result).split()) or type(result).__name__
-    damaged = isinstance(result, Corrupt | Missing)
+def _failed(reference: Reference, error: Exception) -> Outcome:
+    failure = " ".join(str(error).split()) or type(error).__name__
+    damaged = isinstance(error, Corrupt | Missing)
     return Outcome(reference=reference, failure=failure, damaged=damaged)

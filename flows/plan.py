@@ -80,13 +80,14 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
 def show_plan(plan: Plan) -> None:
     """Print the plan as a table."""
     table = Table(
-        "stage", "images", "disk MB", "CPU s", title=f"{plan.recipe}: if nothing is there"
+        "stage", "artifacts", "disk MB", "CPU s", title=f"{plan.recipe}: if nothing is there"
     )
     for one in plan.stages:
         table.add_row(
             one.stage, f"{one.artifacts}", f"{one.megabytes:.0f}", f"{one.cpu_seconds:.0f}"
         )
-    table.add_row("total", f"{plan.images}", f"{plan.megabytes:.0f}", f"{plan.cpu_seconds:.0f}")
+    artifacts = sum(one.artifacts for one in plan.stages)
+    table.add_row("total", f"{artifacts}", f"{plan.megabytes:.0f}", f"{plan.cpu_seconds:.0f}")
     console = Console()
     console.print(table)
     photos = ", ".join(f"{label} {count}" for label, count in plan.photos.items())
@@ -110,7 +111,7 @@ def _train_per_class(recipe: Recipe, files: list[PhotoFile]) -> dict[str, int]:
 def volumes(
     recipe: Recipe, photo_megapixels: float = PHOTO_MEGAPIXELS
 ) -> list[tuple[str, int, float]]:
-    """Per stage: its name, images per reference, and megapixels of one.
+    """Per stage: its name, artifacts per reference, and megapixels of one.
 
     `upscale` is there twice: for the photo and for its views.
     """
@@ -131,7 +132,7 @@ def volumes(
         *((stage, copies, large) for stage in ("augment", "segment", "depth", "masked_depth")),
         ("background", scenes, scene),
         ("outpaint", images, scene),
-        ("measure", images, scene),
+        ("measure", scenes, scene * recipe.outpaint.k**2),
         ("resize", images, small),
         ("label", images, small),
     ]

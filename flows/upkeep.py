@@ -14,9 +14,9 @@ from tasks.store import open_store
 
 def list_stages(url: str, as_json: bool) -> None:
     """Print artifacts and bytes per stage."""
-    sizes = open_store(url).ls()
+    sizes = open_store(url, make=False).ls()
     if as_json:
-        print(json.dumps([asdict(size) for size in sizes], indent=1))
+        print(json.dumps({"stages": [asdict(size) for size in sizes]}, indent=1))
         return
     table = Table("stage", "artifacts", "MB")
     for size in sizes:
@@ -26,7 +26,7 @@ def list_stages(url: str, as_json: bool) -> None:
 
 def verify_store(url: str, forget: bool, as_json: bool) -> bool:
     """Check every digest and print what is damaged; whether nothing is."""
-    store = open_store(url)
+    store = open_store(url, make=False)
     total = sum(size.artifacts for size in store.ls())
     with bar("checking") as move:
         report = store.verify(lambda done: move(done, total), forget=forget)
@@ -45,7 +45,7 @@ def verify_store(url: str, forget: bool, as_json: bool) -> bool:
 
 def collect_garbage(url: str, delete: bool, as_json: bool) -> None:
     """Print what no run keeps, and delete it if told to."""
-    store = open_store(url)
+    store = open_store(url, make=False)
     report = store.gc(kept_artifacts(store), delete=delete)
     if as_json:
         print(json.dumps(asdict(report), indent=1))

@@ -18,10 +18,21 @@ from tasks.store import Store
 
 METADATA = "metadata.jsonl"
 PLANNED = ".metadata.jsonl.planned"
+WRITING = ".writing"
 
 
 class ForeignFolder(ValueError):
     """A folder to be written holds files that no run of synthset made."""
+
+
+def refuse_foreign(datasets: Path) -> None:
+    """Return if all files of the datasets below a folder, which need not be there, are a run's.
+
+    Raises:
+        ForeignFolder: one is not; the line names it.
+    """
+    for folder in (datasets / "test", *datasets.glob("*/train"), *datasets.glob("*/val")):
+        _refuse_foreign(folder, _owned(folder))
 
 
 def write_split(store: Store, samples: Sequence[Sample], folder: Path, masks: Path) -> int:
@@ -45,11 +56,8 @@ def write_split(store: Store, samples: Sequence[Sample], folder: Path, masks: Pa
         if one.mask is not None
     ]
     owned = _owned(folder)
-    foreign = next((path for path in _files(folder) if _key(path, folder) not in owned), None)
-    if foreign is not None:
-        raise ForeignFolder(
-            f"{foreign} was not made by synthset; choose another --out or move it away"
-        )
+    _refuse_foreign(folder, owned)
+    _sweep((folder, masks), folder, owned | {_key(path, folder) for path, _ in files})
     text = "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows)
     if owned and (folder / METADATA).is_file() and (folder / METADATA).read_text("utf-8") == text:
         planned = None
@@ -98,12 +106,28 @@ def _owned(folder: Path) -> set[str]:
     return owned
 
 
+def _refuse_foreign(folder: Path, owned: set[str]) -> None:
+    for path in _files(folder):
+        if _key(path, folder) not in owned:
+            raise ForeignFolder(
+                f"{path} was not made by synthset; choose another --out or move it away"
+            )
+
+
+def _sweep(places: Iterable[Path], folder: Path, ours: set[str]) -> None:
+    """Remove what a killed run left of files that it was writing."""
+    for left in (path for place in places for path in place.rglob(f"*{WRITING}")):
+        whole = left.with_name(left.name.rsplit(".", 2)[0])
+        if whole.name in {METADATA, PLANNED} or _key(whole, folder) in ours:
+            left.unlink(missing_ok=True)
+
+
 def _files(folder: Path) -> Iterable[Path]:
     ours = {METADATA, PLANNED}
     return (
         path
         for path in folder.rglob("*")
-        if path.is_file() and path.name not in ours and not path.name.endswith(".writing")
+        if path.is_file() and path.name not in ours and not path.name.endswith(WRITING)
     )
 
 
@@ -128,6 +152,6 @@ def _remove(path: Path, below: Path) -> None:
 
 def _write(path: Path, blob: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    writing = path.with_name(f"{path.name}.{os.getpid()}.writing")
+    writing = path.with_name(f"{path.name}.{os.getpid()}{WRITING}")
     writing.write_bytes(blob)
     writing.replace(path)

@@ -3,7 +3,6 @@ table.
 """
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,7 +61,7 @@ def write_manifest(
         for file, reason in refused
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    writing = path.with_name(f"{path.name}.{os.getpid()}.writing")
+    writing = path.with_name(f".{path.name}.writing")
     pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), writing)
     writing.replace(path)
 

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +92,6 @@ def _show_picture(picture: bytes, kind: str, key: str, description: str) -> None
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    writing = path.with_name(f"{path.name}.{os.getpid()}.writing")
+    writing = path.with_name(f".{path.name}.writing")
     writing.write_text(text, encoding="utf-8")
     writing.replace(path)

@@ -64,14 +64,15 @@ _LAYOUT = b'{"synthset-store": 1}\n'
 _LISTING_FROM = 256
 
 
-def open_store(url: str | Path) -> "Store":
-    """The store in a folder, which is made if needed, or under ``s3://bucket/prefix``.
+def open_store(url: str | Path, *, make: bool = True) -> "Store":
+    """The store in a folder or under ``s3://bucket/prefix``; unless told not to, it is made there.
 
     Keys and endpoint of S3 come from the environment, as boto3 reads it.
 
     Raises:
-        StoreRefused: it can't be reached, read or written, holds other files than a store's, or was
-            laid out by another version. One line names the url and the mend.
+        StoreRefused: it can't be reached, read or written, holds other files than a store's, was
+            laid out by another version, or is not there and must not be made. One line names the
+            url and the mend.
     """
     address = str(url)
     if address.startswith("s3://"):
@@ -84,9 +85,11 @@ def open_store(url: str | Path) -> "Store":
         raise StoreRefused(
             f"a store can't be opened by {scheme}://; use a folder or s3://bucket/prefix"
         )
-    else:
+    elif make or Path(url).expanduser().is_dir():
         backend = FolderBackend(Path(url))
-    _claim(backend)
+    else:
+        raise StoreRefused(f"store {address}: there is no such folder")
+    _claim(backend, make)
     return Store(backend)
 
 
@@ -286,7 +289,7 @@ def _fits(artifact: Artifact, blob: bytes) -> bool:
     return len(blob) == artifact.size and digest_of(blob) == artifact.digest
 
 
-def _claim(backend: Backend) -> None:
+def _claim(backend: Backend, make: bool) -> None:
     """Mark an empty place as a store; refuse one that holds a stranger's files."""
     marker = backend.get(MARKER)
     if marker is None and any(not _is_hidden(entry.name) for entry in backend.entries("")):
@@ -296,6 +299,8 @@ def _claim(backend: Backend) -> None:
                 f"store {backend.url} holds other files and is no store; name an empty folder or"
                 " prefix, or an existing store"
             )
+    if marker is None and not make:
+        raise StoreRefused(f"store {backend.url} is empty: no run has used it yet")
     if marker is None:
         backend.put(MARKER, _LAYOUT)
     elif marker != _LAYOUT:

@@ -98,6 +98,9 @@ def test_a_killed_run_leaves_nothing_behind_in_the_end(store: Store, tmp_path: P
     planned = ["cup/half.jpg", "../masks/train/cup/half.png"]
     (out / "train" / ".metadata.jsonl.planned").write_text("\n".join(planned))
     (out / "train/cup/half.jpg").write_bytes(b"written before the kill")
+    (out / "train/cup/half.jpg.77.writing").write_bytes(b"wri")
+    (out / "masks/train/cup/a.png.77.writing").write_bytes(b"")
+    (out / "train/metadata.jsonl.77.writing").write_bytes(b"{")
     write(store, ["cup/a"], out)
     write(store, ["cup/a"], fresh)
     assert snapshot(out) == snapshot(fresh)
