@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from models.records import Artifact, Sample
-from models.report_input import RejectGroup, Sheet, SheetRow, Thumb
+from models.report_input import MatteAs, RejectGroup, Sheet, SheetRow, Thumb
 from tasks.bench import Workbench
 from tasks.expansion import Expansion, load_expansion, plain_reason
 from tasks.images import find_artifacts
@@ -20,7 +20,7 @@ PER_CLASS = 4
 MISTAKES = 12
 
 # The study's figure, row by row: stage, title, and how a matte is shown.
-ROWS = (
+ROWS: tuple[tuple[str, str, MatteAs], ...] = (
     ("ingest", "the photo", "hidden"),
     ("multiview", "view 0 is the photo, cut square; the others are turned", "hidden"),
     ("augment", "copies of the enlarged views, changed in colour and place", "hidden"),
@@ -105,7 +105,7 @@ def _rows(bench: Workbench, expansion: Expansion) -> Iterable[SheetRow]:
     for stage, explanation, matte_as in ROWS:
         made = by_stage[stage]
         thumbs = tuple(
-            Thumb(bench.load(one), _caption(one), one.prompt or "", matte_as)  # type: ignore[arg-type]
+            Thumb(bench.load(one), _caption(one), one.prompt or "", matte_as)
             for one in _spread(made, PER_ROW)
         )
         yield SheetRow(stage, explanation, thumbs, len(made))
