@@ -6,6 +6,7 @@ with Pillow, without views, shadows, harmony, depth, masks, screening or a store
 """
 
 import io
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ from tasks.store import open_store
 
 COSTS = ("compute", "decode", "encode", "store")
 ONE_MEGAPIXEL = 1e6
+HALF = (
+    *("multiview.size=160", "background.width=384", "background.height=512"),
+    "resize.longest_side=256",
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,11 @@ class StageCost:
     def total_s(self) -> float:
         """All its CPU seconds."""
         return sum(self.cpu_s.values())
+
+    @property
+    def point(self) -> tuple[float, float]:
+        """Megapixels and CPU milliseconds of one artifact."""
+        return self.megapixels / self.artifacts, 1e3 * self.total_s / self.artifacts
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,7 @@ def measure(recipe: Recipe, photos: Sequence[Path], folder: Path, repeats: int) 
     Args:
         recipe: what to make of a photo.
         photos: files named ``<class>_<number>``.
-        folder: an empty place for stores.
+        folder: a place for stores; those of an earlier measurement are removed.
         repeats: how often.
     """
     runs = [_expand_all(recipe, photos, folder / f"store-{at}") for at in range(repeats)]
@@ -84,22 +94,38 @@ def measure(recipe: Recipe, photos: Sequence[Path], folder: Path, repeats: int) 
     return Measured(first.images, stages, min(run.total_s for run in runs), peer_s)
 
 
+def constants(large: Measured, small: Measured) -> dict[str, tuple[float, float]]:
+    """Per stage the CPU milliseconds of an artifact, and those of each megapixel of it.
+
+    They are the line through two sizes of the same work; `flows.plan.COST_MS` has them rounded.
+    """
+    small_points = {one.stage: one.point for one in small.stages}
+    lines = {}
+    for one in large.stages:
+        (near, low), (far, high) = small_points[one.stage], one.point
+        slope = max(0.0, (high - low) / (far - near)) if far > near else 0.0
+        lines[one.stage] = max(0.0, low - slope * near), slope
+    return lines
+
+
 def main(folder: Path) -> None:
     """Print the table for the shipped recipe ``multiview``, scenes of 768x1024."""
     photos = [draw_photo(folder, label, seed) for label, seed in (("mug", 3), ("bottle", 5))]
     found = measure(load_recipe("multiview"), photos, folder, repeats=2)
+    half = measure(load_recipe("multiview", list(HALF)), photos[:1], folder / "half", repeats=2)
+    lines = constants(found, half)
     total = sum(one.total_s for one in found.stages)
     rows = [
         [
             *(one.stage, one.artifacts, *(one.cpu_s[cost] for cost in COSTS)),
             f"{100 * one.total_s / total:.0f} %",
-            *(_per_megapixel(one, 1e3 * one.total_s), _per_megapixel(one, one.size / 1e6)),
+            *(*lines[one.stage], _megabytes(one)),
         ]
         for one in found.stages
     ]
     shares = {cost: sum(one.cpu_s[cost] for one in found.stages) for cost in COSTS}
     told = ", ".join(f"{cost} {100 * spent / total:.0f} %" for cost, spent in shares.items())
-    print(table(["stage", "artifacts", *COSTS, "share", "ms/MP", "MB/MP"], rows))
+    print(table(["stage", "artifacts", *COSTS, "share", "ms each", "+ ms/MP", "MB/MP"], rows))
     print(
         f"\n{found.images} images of 768x1024 in {found.cpu_s:.1f} CPU s: "
         f"**{found.images / found.cpu_s:.2f} images per CPU second** ({told})"
@@ -120,6 +146,7 @@ class _Run:
 
 
 def _expand_all(recipe: Recipe, photos: Sequence[Path], place: Path) -> _Run:
+    shutil.rmtree(place, ignore_errors=True)
     store = open_store(place)
     made: dict[str, tuple[int, int]] = {}
     cpu_s: dict[str, dict[str, float]] = {}
@@ -158,5 +185,5 @@ def _paste_by_hand(benches: Sequence[Workbench], images: int) -> float:
     return (time.process_time() - started) / len(blobs) * images
 
 
-def _per_megapixel(cost: StageCost, amount: float) -> float | str:
-    return amount / cost.megapixels if cost.megapixels else "-"
+def _megabytes(cost: StageCost) -> float | str:
+    return cost.size / 1e6 / cost.megapixels if cost.megapixels else "-"

@@ -9,16 +9,17 @@ from flows.recipe import Recipe
 from models.folders import PhotoFile, find_photos
 from models.records import Record
 
-# CPU milliseconds and PNG bytes per megapixel of output, measured by `benchmarks/stages.py` on one
-# core (see benchmarks/RESULTS.md); a plan is an estimate, good to a factor of two.
-COST_MS = {
-    **{"upscale": 60, "multiview": 900, "augment": 90, "segment": 150, "depth": 130},
-    **{"masked_depth": 60, "caption": 2, "background": 190, "outpaint": 60, "measure": 15},
-    **{"resize": 25, "label": 10},
+# CPU milliseconds of an artifact: so many, and so many more per megapixel of it; and its bytes per
+# megapixel. Measured by `python -m benchmarks stages` on one core at two sizes (see
+# benchmarks/RESULTS.md); a plan is an estimate, good to a factor of two.
+COST_MS: dict[str, tuple[float, float]] = {
+    **{"upscale": (2, 38), "multiview": (25, 400), "caption": (2, 0), "augment": (0, 105)},
+    **{"segment": (74, 60), "depth": (0, 50), "masked_depth": (1, 13), "background": (28, 185)},
+    **{"outpaint": (6, 47), "measure": (2, 2.6), "resize": (1, 13), "label": (0.5, 1.5)},
 }
 BYTES = {
-    **{"upscale": 1.3e6, "multiview": 1.0e6, "augment": 1.0e6, "segment": 1.0e6, "depth": 0.9e6},
-    **{"masked_depth": 0.5e6, "background": 1.4e6, "outpaint": 1.4e6, "resize": 0.6e6},
+    **{"upscale": 0.7e6, "multiview": 0.9e6, "augment": 1.0e6, "segment": 1.0e6, "depth": 0.4e6},
+    **{"masked_depth": 0.4e6, "background": 1.4e6, "outpaint": 1.4e6, "resize": 0.25e6},
     "label": 0.02e6,
 }
 PHOTO_MEGAPIXELS = 0.3
@@ -139,9 +140,10 @@ def volumes(
 
 
 def _stage(stage: str, artifacts: int, megapixels: float) -> StagePlan:
+    each, per_megapixel = COST_MS[stage]
     return StagePlan(
         stage=stage,
         artifacts=artifacts,
         megabytes=round(artifacts * megapixels * BYTES.get(stage, 0.0) / 1e6, 1),
-        cpu_seconds=round(artifacts * megapixels * COST_MS[stage] / 1e3, 1),
+        cpu_seconds=round(artifacts * (each + megapixels * per_megapixel) / 1e3, 1),
     )

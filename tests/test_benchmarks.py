@@ -46,6 +46,15 @@ def test_every_stage_has_its_account(recipe: Recipe, photo: Path, tmp_path: Path
     assert found.peer_s > 0
 
 
+def test_a_plan_s_constants_are_a_line_through_two_sizes() -> None:
+    def of(megapixels: float, cpu_s: float) -> stages.Measured:
+        cost = stages.StageCost("depth", 10, 10 * megapixels, 0, {"compute": 10 * cpu_s})
+        return stages.Measured(10, [cost], 1.0, 1.0)
+
+    fixed, per_megapixel = stages.constants(of(2.0, 0.110), of(0.5, 0.035))["depth"]
+    assert (fixed, per_megapixel) == (pytest.approx(10), pytest.approx(50))
+
+
 def test_the_replay_is_the_run_without_store(recipe: Recipe, photo: Path, tmp_path: Path) -> None:
     store = open_store(tmp_path / "store")
     reference, beside = take_in(Workbench(store, "ingest"), photo)
