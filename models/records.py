@@ -1,6 +1,7 @@
 """The records that travel between stages: small, frozen, JSON-able; pixels never travel along."""
 
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -13,6 +14,28 @@ class Record(BaseModel):
     """A frozen pydantic model that refuses unknown fields, so that a typo is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True, init=False)
+class Of:
+    """Says of a stage's field that only some of its models read it.
+
+    It stays out of the key of what another model makes.
+    """
+
+    models: tuple[str, ...]
+
+    def __init__(self, *models: str) -> None:
+        object.__setattr__(self, "models", models)
+
+
+@dataclass(frozen=True)
+class NamesCheckpoint:
+    """Says of a field that it names a checkpoint of the catalog."""
+
+
+# ``id``, or ``id@revision``; a run pins the revision before it starts.
+Checkpoint = Annotated[str, NamesCheckpoint()]
 
 
 class Artifact(Record):

@@ -1,0 +1,1 @@
+"""Tiny random checkpoints in the layout of the published repositories."""
