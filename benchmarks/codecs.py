@@ -71,7 +71,8 @@ def main(folder: Path) -> None:
 def finished_images(folder: Path) -> list[pixels.Pixels]:
     """Finished images of 768x1024 with mattes: one photo's views in one scene each."""
     store = open_store(folder / "codecs")
-    recipe = load_recipe("multiview", ["augment.copies=1", "background.copies=1", "outpaint.k=1"])
+    changes = ["augment.copies=1", "background.copies=1", "outpaint.k=1"]
+    recipe = load_recipe("multiview", ["profile=classical", *changes])
     reference, beside = take_in(Workbench(store, "ingest"), draw_photo(folder, "mug", 3))
     bench = Workbench(store, reference.name)
     expand(bench, recipe, reference, beside)

@@ -103,7 +103,7 @@ def measure_prefect(recipe: Recipe, photo: Path, folder: Path, runs: int) -> flo
 
 def main(folder: Path) -> None:
     """Print the costs of 64 images of 768x1024: 4 views x 2 copies x 2 backgrounds x 4 shifts."""
-    recipe = load_recipe("multiview", ["multiview.views=3"])
+    recipe = load_recipe("multiview", ["profile=classical", "multiview.views=3"])
     photo = draw_photo(folder, "mug", 3)
     prefect_s = measure_prefect(recipe, photo, folder, RUNS)
     costs = measure(recipe, photo, folder, repeats=4)

@@ -111,7 +111,7 @@ def constants(large: Measured, small: Measured) -> dict[str, tuple[float, float]
 def main(folder: Path) -> None:
     """Print the table for the shipped recipe ``multiview``, scenes of 768x1024."""
     photos = [draw_photo(folder, label, seed) for label, seed in (("mug", 3), ("bottle", 5))]
-    found = measure(load_recipe("multiview"), photos, folder, repeats=2)
+    found = measure(load_recipe("multiview", ["profile=classical"]), photos, folder, repeats=2)
     half = measure(load_recipe("multiview", list(HALF)), photos[:1], folder / "half", repeats=2)
     lines = constants(found, half)
     total = sum(one.total_s for one in found.stages)

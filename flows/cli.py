@@ -22,7 +22,7 @@ PREFECT_DEFAULTS = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
+    "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "synthset",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
 }
@@ -35,6 +35,8 @@ app = typer.Typer(
 )
 store_app = typer.Typer(help="Look after the artifact store.", no_args_is_help=True)
 app.add_typer(store_app, name="store")
+models_app = typer.Typer(help="Look after the checkpoints.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
 err = Console(stderr=True, highlight=False)
 
 Out = Annotated[Path, typer.Option(help="Folder for datasets, report and manifest.")]
@@ -44,6 +46,9 @@ Store = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", help="Change a field of the recipe: outpaint.k=3.")
+]
+Checkpoints = Annotated[
+    list[str] | None, typer.Argument(help="owner/name, or owner/name@revision.")
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Expand at most N reference photos.")]
 AtOnce = Annotated[
@@ -75,7 +80,7 @@ def run(
     photos: Photos,
     out: Out,
     store: Store = None,
-    profile: Annotated[str | None, typer.Option(help="classical.")] = None,
+    profile: Annotated[str | None, typer.Option(help="classical or diffusion.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do.")] = False,
     limit: Limit = None,
     changes: Changes = None,
@@ -192,6 +197,44 @@ def store_gc(
         collect_garbage(url, delete, as_json)
 
 
+@models_app.command("list")
+def models_list(as_json: Json = False) -> None:
+    """Every checkpoint that a recipe may name: terms, size, revision, and whether it is here."""
+    with _plain_errors():
+        from flows.checkpoints import list_checkpoints
+
+        list_checkpoints(as_json)
+
+
+@models_app.command("pull")
+def models_pull(
+    checkpoints: Checkpoints = None,
+    recipe: Annotated[str | None, typer.Option(help="All checkpoints that it uses.")] = None,
+    origin: Annotated[
+        str | None, typer.Option("--from", help="A folder, s3://bucket/prefix or a mirror's URL.")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Another revision than the pinned.")] = None,
+    changes: Changes = None,
+    as_json: Json = False,
+) -> None:
+    """Fetch checkpoints, whole or not at all; an interrupted pull goes on where it stopped."""
+    with _plain_errors():
+        from flows.checkpoints import pull_checkpoints
+
+        wanted = [*(checkpoints or []), *(_checkpoints_of(recipe, changes) if recipe else [])]
+        pull_checkpoints(wanted, origin, revision, as_json)
+
+
+@models_app.command("check")
+def models_check(checkpoints: Checkpoints = None, as_json: Json = False) -> None:
+    """Read every file of the checkpoints that are here; exit 1 if any is damaged or missing."""
+    with _plain_errors():
+        from flows.checkpoints import check_checkpoints
+
+        if not check_checkpoints(checkpoints or [], as_json):
+            raise typer.Exit(1)
+
+
 def main() -> None:
     """Entry point of the ``synthset`` command."""
     for name, value in PREFECT_DEFAULTS.items():
@@ -211,8 +254,11 @@ def _regenerate(
 ) -> None:
     from flows.check import check_places
     from flows.recipe import load_recipe
+    from flows.weights import pin_checkpoints, require_checkpoints
 
     loaded = load_recipe(recipe, changes)
+    require_checkpoints(loaded, recipe)
+    loaded = pin_checkpoints(loaded)
     photos, out = photos.resolve(), out.resolve()
     store = store or str(out / "store")
     check_places(photos, out, store)
@@ -230,6 +276,13 @@ def _regenerate(
     )
     summary = regenerate(loaded, place)
     _say(summary.model_dump(mode="json"), as_json, summary.told())
+
+
+def _checkpoints_of(recipe: str, changes: list[str] | None) -> list[str]:
+    from flows.recipe import load_recipe
+    from flows.weights import checkpoints_in
+
+    return checkpoints_in(load_recipe(recipe, changes))
 
 
 def _say(found: dict[str, Any], as_json: bool, told: str) -> None:

@@ -1,6 +1,7 @@
 """Whether a machine is fit for the job: versions, cores, memory, disk, GPU, Prefect, store."""
 
 import importlib.metadata
+import importlib.util
 import os
 import shutil
 import sys
@@ -13,6 +14,7 @@ from rich.table import Table
 from models.records import Record
 
 NEEDED = ("prefect", "torch", "torchvision", "lightning", "timm", "opencv-python-headless")
+DIFFUSION = ("accelerate", "compel", "diffusers", "huggingface_hub", "spandrel", "transformers")
 ENOUGH_MEMORY_GB = 4
 ENOUGH_DISK_GB = 5
 
@@ -28,7 +30,8 @@ class Finding(Record):
 
 def examine(store: str | None) -> list[Finding]:
     """Everything that was found, in the order it was looked at."""
-    findings = [_python(), *_packages(), _cores(), _memory(), _disk(), _gpu(), _prefect()]
+    findings = [_python(), *_packages(), _cores(), _memory(), _disk(), _gpu(), _diffusion()]
+    findings.append(_prefect())
     return [*findings, _store(store)] if store else findings
 
 
@@ -78,6 +81,20 @@ def _gpu() -> Finding:
     from models.hardware import describe_gpu
 
     return Finding(what="GPU", found=describe_gpu() or "none; the classical profile needs none")
+
+
+def _diffusion() -> Finding:
+    """Never unfit: the classical profile needs none of it."""
+    from models.checkpoints import manifests, models_folder
+
+    missing = [name for name in DIFFUSION if importlib.util.find_spec(name) is None]
+    if missing:
+        mend = "for the diffusion profile: pip install 'synthset[diffusion]'"
+        return Finding(what="diffusion", found=f"no {', '.join(missing)}", mend=mend)
+    count = sum(1 for _ in manifests())
+    mend = "" if count else "for the diffusion profile: synthset models pull --recipe multiview"
+    found = f"installed; {count} checkpoints in {models_folder()}"
+    return Finding(what="diffusion", found=found, mend=mend)
 
 
 def _prefect() -> Finding:

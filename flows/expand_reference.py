@@ -13,6 +13,7 @@ from flows.recipe import Recipe
 from models.records import Artifact, Record, Reference
 from tasks.augment import augment
 from tasks.background import background
+from tasks.baseline import baseline
 from tasks.bench import StageCount, Workbench
 from tasks.caption import caption
 from tasks.depth import depth
@@ -34,7 +35,7 @@ log = logging.getLogger("synthset.expand")
 REPAIRS = 8
 STAGES: tuple[Stage[Any], ...] = (
     *(upscale, multiview, augment, segment, depth, masked_depth),
-    *(caption, background, outpaint, measure, screen, resize, label),
+    *(caption, background, outpaint, baseline, measure, screen, resize, label),
 )
 
 
@@ -114,17 +115,18 @@ def expand(bench: Workbench, recipe: Recipe, reference: Reference, beside: Besid
     masked = masked_depth(bench, recipe.masked_depth, cut_outs, depths)
     scenes = background(bench, recipe.background, cut_outs, masked, captions, beside.plates)
     images = outpaint(bench, recipe.outpaint, scenes)
-    measures = measure(bench, Measure(), images)
+    finished = [*images, *draw_baseline(bench, recipe, large, captions)]
+    measures = measure(bench, Measure(), finished)
     verdicts = screen(bench, recipe.screen, measures, beside.heldout)
 
     verdict_of = verdicts_by_image(bench, measures, verdicts)
-    accepted = [image for image in images if verdict_of[image.id]["accepted"]]
+    accepted = [image for image in finished if verdict_of[image.id]["accepted"]]
     jpegs = resize(bench, recipe.resize, accepted)
     masks = label(bench, Label(longest_side=recipe.resize.longest_side), accepted)
-    finished = {
+    in_datasets = {
         image.id: (jpeg, mask) for image, jpeg, mask in zip(accepted, jpegs, masks, strict=True)
     }
-    samples = gather_samples(bench, reference, images, verdict_of, finished)
+    samples = gather_samples(bench, reference, finished, verdict_of, in_datasets)
     key = key_of(recipe, reference, beside)
     expansion = Expansion(
         reference=reference.name, samples=samples, artifacts=tuple(bench.made.values())
@@ -134,7 +136,16 @@ def expand(bench: Workbench, recipe: Recipe, reference: Reference, beside: Besid
         reference=reference.name,
         key=key,
         images=len(images),
-        accepted=len(accepted),
+        accepted=sum(verdict_of[image.id]["accepted"] for image in images),
         counts=bench.counts,
         cpu_s={stage: sum(costs.values()) for stage, costs in bench.cpu_s.items()},
     )
+
+
+def draw_baseline(
+    bench: Workbench, recipe: Recipe, photos: list[Artifact], captions: list[Artifact]
+) -> list[Artifact]:
+    """The images of the study's baseline, cut out so that they are screened like all others."""
+    if recipe.baseline is None:
+        return []
+    return segment(bench, recipe.segment, baseline(bench, recipe.baseline, photos, captions))

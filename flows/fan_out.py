@@ -120,11 +120,12 @@ def _done_before(
     expansion = load_expansion(store, key)
     if expansion is None:
         return None
+    samples = [sample for sample in expansion.samples if not sample.is_baseline]
     expanded = Expanded(
         reference=reference.name,
         key=key,
-        images=sum(sample.image.rejected is None for sample in expansion.samples),
-        accepted=sum(sample.accepted for sample in expansion.samples),
+        images=sum(sample.image.rejected is None for sample in samples),
+        accepted=sum(sample.accepted for sample in samples),
         counts=expansion.counts,
     )
     return Outcome(reference=reference, expanded=expanded, reused=True)

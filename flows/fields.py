@@ -6,7 +6,7 @@ from typing import Any, get_args
 from pydantic.fields import FieldInfo
 
 from flows.recipe import Recipe
-from models.records import Record
+from models.records import Of, Record
 
 HEAD = """# Recipe fields
 
@@ -32,7 +32,9 @@ def _walk(
         if below is None:
             yield f"{prefix}{name}", field, default
         else:
-            yield from _walk(f"{prefix}{name}.", below, default)
+            if default is None:
+                yield f"{prefix}{name}", field, default
+            yield from _walk(f"{prefix}{name}.", below, default or below())
 
 
 def _types(annotation: Any) -> tuple[Any, ...]:
@@ -59,4 +61,6 @@ def _row(name: str, field: FieldInfo, default: Any) -> str:
         if isinstance(one, str)
     ] or [str(one) for one in get_args(field.annotation) if isinstance(one, str)]
     meaning = (field.description or "").replace("|", "\\|")
+    owners = [", ".join(mark.models) for mark in field.metadata if isinstance(mark, Of)]
+    meaning = f"({owners[0]}) {meaning}" if owners else meaning
     return f"| `{name}` | `{shown or '(empty)'}` | {bounds or ', '.join(choices)} | {meaning} |"

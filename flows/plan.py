@@ -6,8 +6,10 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.recipe import Recipe
+from flows.weights import warnings_of
 from models.folders import PhotoFile, find_photos
 from models.records import Record
+from tasks.stage import checkpoints_of
 
 # CPU milliseconds of an artifact: so many, and so many more per megapixel of it; and its bytes per
 # megapixel. Measured by `python -m benchmarks stages` on one core at two sizes (see
@@ -17,10 +19,19 @@ COST_MS: dict[str, tuple[float, float]] = {
     **{"segment": (74, 60), "depth": (0, 50), "masked_depth": (1, 13), "background": (28, 185)},
     **{"outpaint": (6, 47), "measure": (2, 2.6), "resize": (1, 13), "label": (0.5, 1.5)},
 }
+# Trillion operations of an artifact of a network: so many, and so many more per megapixel of it.
+# Counted by `python -m benchmarks flops` on the published sizes at the default number of steps.
+TFLOP: dict[str, tuple[float, float]] = {
+    **{"realesrgan": (0, 2.25), "zero123plus": (28, 0), "isnet": (0.32, 0), "sam": (0.97, 0)},
+    **{"dpt": (0.52, 0), "depth-anything": (0.1, 0), "blip": (0.5, 0), "florence-2": (0.3, 0)},
+    **{"sdxl-controlnet-depth": (0, 417), "sd2-inpaint": (0, 214), "sdxl-img2img": (0, 204)},
+}
+# What a data-centre GPU does of them in half precision with full batches, per second.
+TFLOP_PER_S = 300.0
 BYTES = {
     **{"upscale": 0.7e6, "multiview": 0.9e6, "augment": 1.0e6, "segment": 1.0e6, "depth": 0.4e6},
     **{"masked_depth": 0.4e6, "background": 1.4e6, "outpaint": 1.4e6, "resize": 0.25e6},
-    "label": 0.02e6,
+    **{"baseline": 1.2e6, "label": 0.02e6},
 }
 PHOTO_MEGAPIXELS = 0.3
 
@@ -32,6 +43,7 @@ class StagePlan(Record):
     artifacts: int
     megabytes: float
     cpu_seconds: float
+    gpu_seconds: float = 0.0
 
 
 class Plan(Record):
@@ -46,6 +58,8 @@ class Plan(Record):
     trainings: int
     megabytes: float
     cpu_seconds: float
+    gpu_seconds: float
+    warnings: tuple[str, ...]
 
 
 def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
@@ -61,7 +75,7 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
     )
     references = min(references, limit or references)
     stages = tuple(
-        _stage(stage, references * count, megapixels)
+        _stage(stage, _model(recipe, stage), references * count, megapixels)
         for stage, count, megapixels in volumes(recipe)
     )
     arms = 4 if recipe.assemble.few_shot else 3
@@ -75,20 +89,21 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
         trainings=arms * len(recipe.train.seeds) if recipe.train else 0,
         megabytes=round(sum(one.megabytes for one in stages), 1),
         cpu_seconds=round(sum(one.cpu_seconds for one in stages), 1),
+        gpu_seconds=round(sum(one.gpu_seconds for one in stages), 1),
+        warnings=tuple(warnings_of(recipe)),
     )
 
 
 def show_plan(plan: Plan) -> None:
     """Print the plan as a table."""
     table = Table(
-        "stage", "artifacts", "disk MB", "CPU s", title=f"{plan.recipe}: if nothing is there"
+        *("stage", "artifacts", "disk MB", "CPU s", "GPU s"),
+        title=f"{plan.recipe}: if nothing is there",
     )
     for one in plan.stages:
-        table.add_row(
-            one.stage, f"{one.artifacts}", f"{one.megabytes:.0f}", f"{one.cpu_seconds:.0f}"
-        )
+        table.add_row(one.stage, *_told(one.artifacts, one))
     artifacts = sum(one.artifacts for one in plan.stages)
-    table.add_row("total", f"{artifacts}", f"{plan.megabytes:.0f}", f"{plan.cpu_seconds:.0f}")
+    table.add_row("total", *_told(artifacts, plan))
     console = Console()
     console.print(table)
     photos = ", ".join(f"{label} {count}" for label, count in plan.photos.items())
@@ -96,6 +111,13 @@ def show_plan(plan: Plan) -> None:
         f"train photos: {photos}; {plan.references} references x {plan.images_per_photo} images; "
         f"{plan.trainings} trainings (their time is not in the table)"
     )
+    for warning in plan.warnings:
+        console.print(f"note: {warning}", style="yellow", highlight=False, soft_wrap=True)
+
+
+def _told(artifacts: int, cost: StagePlan | Plan) -> tuple[str, ...]:
+    figures = (cost.megabytes, cost.cpu_seconds, cost.gpu_seconds)
+    return (f"{artifacts}", *(f"{figure:.0f}" for figure in figures))
 
 
 def _train_per_class(recipe: Recipe, files: list[PhotoFile]) -> dict[str, int]:
@@ -133,17 +155,26 @@ def volumes(
         *((stage, copies, large) for stage in ("augment", "segment", "depth", "masked_depth")),
         ("background", scenes, scene),
         ("outpaint", images, scene),
+        *([("baseline", recipe.baseline.copies, scene)] if recipe.baseline else []),
         ("measure", scenes, scene * recipe.outpaint.k**2),
         ("resize", images, small),
         ("label", images, small),
     ]
 
 
-def _stage(stage: str, artifacts: int, megapixels: float) -> StagePlan:
-    each, per_megapixel = COST_MS[stage]
+def _model(recipe: Recipe, stage: str) -> str | None:
+    """The network of a stage, or None: a classical model's cost is in `COST_MS`."""
+    section = getattr(recipe, stage, None)
+    return section.model if section is not None and checkpoints_of(section) else None
+
+
+def _stage(stage: str, network: str | None, artifacts: int, megapixels: float) -> StagePlan:
+    each, per_megapixel = COST_MS[stage] if network is None else (0.0, 30.0)
+    fixed, moving = TFLOP.get(network or "", (0.0, 0.0))
     return StagePlan(
         stage=stage,
         artifacts=artifacts,
         megabytes=round(artifacts * megapixels * BYTES.get(stage, 0.0) / 1e6, 1),
         cpu_seconds=round(artifacts * (each + megapixels * per_megapixel) / 1e3, 1),
+        gpu_seconds=round(artifacts * (fixed + megapixels * moving) / TFLOP_PER_S, 1),
     )

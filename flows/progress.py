@@ -1,6 +1,7 @@
 """How far long work is: a bar in the terminal and a progress artifact in the Prefect UI."""
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -31,14 +32,17 @@ class Move(Protocol):
 def shown(title: str, total: int) -> Iterator[Advance]:
     """Show ``total`` pieces of work being done, on stderr and in the run's artifacts."""
     artifact: Any = create_progress_artifact(progress=0.0, description=title)
-    done = 0
+    done, told = 0, 0.0
     with bar(title) as move:
 
         def advance(doing: str) -> None:
-            nonlocal done
+            nonlocal done, told
             done += 1
             move(done, total, doing)
-            update_progress_artifact(artifact, progress=100.0 * done / max(total, 1))
+            # The server takes 12 ms for an update, and a rerun has thousands of references.
+            if done >= total or time.monotonic() - told >= 1.0:
+                told = time.monotonic()
+                update_progress_artifact(artifact, progress=100.0 * done / max(total, 1))
 
         yield advance
 

@@ -12,6 +12,7 @@ from models.training_parameters import TrainingParameters
 from tasks.assemble import Assemble
 from tasks.augment import Augment
 from tasks.background import Background
+from tasks.baseline import Baseline
 from tasks.caption import Caption
 from tasks.depth import Depth
 from tasks.ingest import Ingest
@@ -21,9 +22,21 @@ from tasks.outpaint import Outpaint
 from tasks.resize import Resize
 from tasks.screen import Screen
 from tasks.segment import Segment
+from tasks.stage import settings
 from tasks.upscale import Upscale
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
+Profile = Literal["classical", "diffusion"]
+# The model of each stage whose section names none. What is not here has one way of working.
+MODELS: dict[Profile, dict[str, str]] = {
+    "classical": {},
+    "diffusion": {
+        **{"upscale": "realesrgan", "multiview": "zero123plus", "upscale_views": "realesrgan"},
+        **{"segment": "isnet", "depth": "dpt", "caption": "blip"},
+        **{"background": "sdxl-controlnet-depth", "outpaint": "sd2-inpaint"},
+        "baseline": "sdxl-img2img",
+    },
+}
 
 
 class RecipeError(ValueError):
@@ -34,7 +47,9 @@ class Recipe(Record):
     """Everything that decides what a run makes."""
 
     name: str = Field("multiview", description="Name shown in reports and in the Prefect UI.")
-    profile: Literal["classical"] = Field("classical", description="Which models the stages use.")
+    profile: Profile = Field(
+        "classical", description="The models of stages whose section names none."
+    )
     references_per_class: int | None = Field(
         None, ge=1, description="Train photos per class that are expanded; none means all."
     )
@@ -56,6 +71,9 @@ class Recipe(Record):
     caption: Caption = Caption()
     background: Background = Background()
     outpaint: Outpaint = Outpaint()
+    baseline: Baseline | None = Field(
+        None, description="Images drawn from the photo alone, to compare with; none: none are."
+    )
     screen: Screen = Screen()
     resize: Resize = Resize()
     assemble: Assemble = Assemble()
@@ -71,12 +89,13 @@ class Recipe(Record):
         return views * self.augment.copies * self.background.copies * k * k
 
     def expanding(self) -> dict[str, Any]:
-        """The sections that decide what one reference photo becomes."""
-        sections = {
+        """The settings that decide what one reference photo becomes."""
+        names = (
             *("upscale", "multiview", "upscale_views", "augment", "segment", "depth"),
             *("masked_depth", "caption", "background", "outpaint", "screen", "resize"),
-        }
-        return self.model_dump(mode="json", include=sections)
+        )
+        sections = {name: settings(getattr(self, name)) for name in names}
+        return sections | ({"baseline": settings(self.baseline)} if self.baseline else {})
 
 
 def load_recipe(source: str | Path, changes: list[str] | None = None) -> Recipe:
@@ -104,6 +123,7 @@ def load_recipe(source: str | Path, changes: list[str] | None = None) -> Recipe:
     content.setdefault("name", path.stem)
     for change in changes or []:
         _apply(content, change)
+    _name_models(content)
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
@@ -119,6 +139,14 @@ def _find(source: str | Path) -> Path:
         return shipped
     names = ", ".join(sorted(one.stem for one in RECIPES.glob("*.yaml")))
     raise RecipeError(f"no recipe {source}: give a YAML file or one of the shipped names: {names}")
+
+
+def _name_models(content: dict[str, Any]) -> None:
+    """Give the stages that name no model the one of the recipe's profile."""
+    for stage, model in MODELS.get(content.get("profile", "classical"), {}).items():
+        section = content.setdefault(stage, {})
+        if isinstance(section, dict):
+            section.setdefault("model", model)
 
 
 def _apply(content: dict[str, Any], change: str) -> None:

@@ -13,7 +13,8 @@ from flows.expand_reference import Beside
 from flows.fan_out import Outcome, Outcomes, fan_out, raise_damage, require
 from flows.recipe import Recipe
 from flows.tally import Tally
-from flows.train import Trained, train_networks
+from flows.train import Trained, train_networks, trained_alike
+from flows.weights import pin_checkpoints, used_models, warnings_of
 from models.folders import find_photos
 from models.records import IngestedPhotos, Record, Reference
 from tasks.bench import StageCount, Workbench
@@ -86,7 +87,11 @@ def regenerate(recipe: Recipe, place: Place) -> Summary:
         StoreError: the store refused or stayed away.
     """
     started = time.monotonic()
-    if recipe.train is not None:
+    recipe = pin_checkpoints(recipe)
+    # Looking at networks takes seconds, and a night that changes nothing trains none.
+    if recipe.train is not None and not trained_alike(
+        recipe, run_id(place.out), open_store(place.store)
+    ):
         require_trainable(recipe.train)
     tally = Tally()
     for _ in range(REPAIRS):
@@ -131,6 +136,8 @@ def walk(
     story = Story(
         recipe=recipe.model_dump(mode="json"),
         arithmetic=arithmetic(recipe, references),
+        models=tuple(used_models(recipe)),
+        warnings=tuple(warnings_of(recipe)),
         photos=photos,
         references=tuple(told_reference(outcome) for outcome in outcomes),
         stages=told_stages(tally.counts, outcomes),

@@ -11,8 +11,8 @@ from models.records import Artifact, Record
 from tasks.bench import StageCount, Workbench
 from tasks.run import load_part, save_part
 from tasks.score import score
-from tasks.store import open_store
-from tasks.train import same_budget, train
+from tasks.store import Missing, Store, open_store
+from tasks.train import learning, same_budget, train
 
 
 class Trained(Record):
@@ -25,6 +25,22 @@ class Trained(Record):
     scores: tuple[Artifact, ...] = ()
     fresh: tuple[str, ...] = ()
     counts: dict[str, StageCount] = {}
+
+
+def trained_alike(recipe: Recipe, run: str, store: Store) -> bool:
+    """Whether the run's last networks were trained with these settings, on this store's word."""
+    if recipe.train is None or not recipe.train.seeds:
+        return False
+    apart = {"steps_per_epoch"}
+    try:
+        before = load_part(store, run, Trained).checkpoints
+        wanted = {at: value for at, value in learning(recipe.train).items() if at not in apart}
+    except (Missing, OSError):
+        return False
+    return bool(before) and all(
+        {at: value for at, value in one.parameters.items() if at not in apart} == wanted
+        for one in before
+    )
 
 
 @flow(name="train", flow_run_name="{recipe.name} · train", validate_parameters=False)

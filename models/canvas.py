@@ -64,7 +64,7 @@ class ExtendedScene:
         height, width = rgba.shape[:2]
         self._size = (width, height)
         self._pads = (int(np.ceil(reach * width)), int(np.ceil(reach * height)))
-        self._limits = _free_ways(rgba[..., 3], self._pads)
+        self._limits = free_ways(rgba[..., 3], self._pads)
         self._canvas = _extend(rgba, self._pads, rng)
 
     def shift(self, dx: float, dy: float) -> Pixels:
@@ -128,7 +128,7 @@ def seam_contrast(pixels: Pixels, dx: int, dy: int) -> float:
     return max(ratios, default=0.0)
 
 
-def _free_ways(matte: npt.NDArray[np.uint8], pads: tuple[int, int]) -> list[tuple[int, int]]:
+def free_ways(matte: npt.NDArray[np.uint8], pads: tuple[int, int]) -> list[tuple[int, int]]:
     """Per axis the least and the greatest move in px that leaves the object as whole as it is."""
     ways = []
     solid = matte > 12

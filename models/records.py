@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 Split = Literal["train", "val", "test"]
 Media = Literal["png", "json", "jpg", "ckpt"]
@@ -31,11 +31,11 @@ class Of:
 
 @dataclass(frozen=True)
 class NamesCheckpoint:
-    """Says of a field that it names a checkpoint of the catalog."""
+    """Says of a field that it names a checkpoint; it counts only while the stage uses it."""
 
 
-# ``id``, or ``id@revision``; a run pins the revision before it starts.
-Checkpoint = Annotated[str, NamesCheckpoint()]
+# A checkpoint of the catalog: ``id``, or ``id@revision``. A run pins the revision when it starts.
+Checkpoint = Annotated[str, Field(pattern=r"^[^@\s]+(@[^@\s]+)?$"), NamesCheckpoint()]
 
 
 class Artifact(Record):
@@ -133,3 +133,8 @@ class Sample(Record):
     scores: dict[str, float] = {}
     accepted: bool = True
     reason: str | None = None
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it was drawn from the photo alone, to compare with."""
+        return "baseline" in self.chain

@@ -26,6 +26,9 @@ class Assemble(Record):
     few_shot: bool = Field(
         False, description="Also a dataset of the reference photos alone, as a lower bound."
     )
+    baseline: bool = Field(
+        False, description="Also a dataset of the baseline's images, as many as the others have."
+    )
     seed: int = Field(0, ge=0, description="Changes which images are drawn.")
 
 
@@ -39,11 +42,12 @@ def choose(
     references: Sequence[str],
     parameters: Assemble,
 ) -> dict[str, list[Sample]]:
-    """The train images of each arm: real, synthetic, mixed 1:1 and, if asked for, few_shot.
+    """The train images of each arm: real, synthetic, mixed 1:1 and, if asked for, few_shot and
+    baseline.
 
     Args:
         real: train photos.
-        synthetic: accepted synthetic images.
+        synthetic: synthetic images, the baseline's among them.
         references: names of the photos that were expanded.
         parameters: volume, arms and seed.
 
@@ -52,7 +56,8 @@ def choose(
     """
     classes = sorted({sample.label for sample in real})
     drawn_real = {one: _spread(_of(real, one), parameters.seed) for one in classes}
-    drawn_synthetic = {one: _spread(_of(synthetic, one), parameters.seed) for one in classes}
+    made = [sample for sample in synthetic if not sample.is_baseline]
+    drawn_synthetic = {one: _spread(_of(made, one), parameters.seed) for one in classes}
     volume = parameters.per_class or min(
         min(len(drawn_real[one]), len(drawn_synthetic[one])) for one in classes
     )
@@ -67,6 +72,13 @@ def choose(
         arms["mixed"] += drawn_real[label][: volume - half] + drawn_synthetic[label][:half]
     if parameters.few_shot:
         arms["few_shot"] = [sample for sample in real if sample.source in set(references)]
+    if parameters.baseline:
+        compared = [sample for sample in synthetic if sample.is_baseline]
+        arms["baseline"] = []
+        for label in classes:
+            spread = _spread(_of(compared, label), parameters.seed)
+            _require("baseline", label, len(spread), volume)
+            arms["baseline"] += spread[:volume]
     return arms
 
 
@@ -121,6 +133,7 @@ def _require(arm: str, label: str, has: int, needs: int) -> None:
             "real": "add photos or lower assemble.per_class",
             "synthetic": "raise augment.copies, background.copies or outpaint.k, look at the "
             "rejects in the report, or lower assemble.per_class",
+            "baseline": "raise baseline.copies, or set assemble.baseline=false",
         }[arm]
         raise TooFew(
             f"{arm}: class {label} has {has} train images of {needs} ({needs - has} short); {mend}"

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from models.augment_ranges import AugmentRanges
 from models.records import Artifact, Record
-from tasks.stage import Job, Piece, Product, stage
+from tasks.stage import Job, Piece, Product, each_alone, stage
 
 
 class Augment(Record):
@@ -22,7 +22,7 @@ def copies_of_each(parameters: Augment, views: Sequence[Artifact]) -> list[Job]:
     return [Job((view,), {"copy": copy}) for view in views for copy in range(parameters.copies)]
 
 
-@stage("augment", version=1, plan=copies_of_each)
+@stage("augment", version=1, plan=copies_of_each, identity=each_alone)
 def augment(pieces: Sequence[Piece], parameters: Augment) -> Iterator[Product]:
     """Changed copies; geometry moves colours and matte together."""
     # torchvision takes 2 s to import; a run with nothing to augment does without.

@@ -2,36 +2,114 @@
 
 The classical model composites the cut-out on a plate: a photo from the user's folder of plates, or
 a procedural surface that the prompt names. Colours are harmonised, a shadow grounds it, the seam
-blends.
+blends. The diffusion model draws object and scene anew from the caption and the object's depth; the
+matte says where the depth was.
 """
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
 from models.composite import CompositeRanges, composite
+from models.pixels import Pixels, rgb
+from models.placement import Placed, paste, place
 from models.plates import Plate, plate_from_photo, procedural_plate, scene_from_prompt
-from models.records import Artifact, Record
-from tasks.stage import Job, Piece, Product, stage, whereabouts
+from models.prompts import Part, escape, translate_colons, weighted_prompt
+from models.records import Artifact, Checkpoint, Of, Record
+from tasks.stage import Job, Piece, Product, each_alone, stage, whereabouts
+
+GRID = 64
 
 
 class Background(Record):
     """How many scenes, how large, and what stands behind the object."""
 
-    model: Literal["composite"] = Field("composite", description="The cut-out pasted on a plate.")
+    model: Literal["composite", "sdxl-controlnet-depth"] = Field(
+        "composite",
+        description="composite: the cut-out pasted on a plate. sdxl-controlnet-depth: object and "
+        "scene drawn anew from the caption and the object's depth.",
+    )
     copies: int = Field(2, ge=1, le=64, description="Scenes per augmented view (c).")
     width: int = Field(768, ge=64, le=4096, description="Width of a scene, px.")
     height: int = Field(1024, ge=64, le=4096, description="Height of a scene, px.")
     scenes: tuple[str, ...] = Field(
         (), description="Endings of the prompt to choose from, such as 'on grass'."
     )
-    from_above: float | None = Field(
+    from_above: Annotated[float | None, Of("composite")] = Field(
         None, ge=0, le=1, description="Chance of a flat ground seen from above; none: by the scene."
     )
     ranges: CompositeRanges = Field(default_factory=CompositeRanges, description="Size and light.")
+    checkpoint: Annotated[Checkpoint, Of("sdxl-controlnet-depth")] = Field(
+        "stabilityai/stable-diffusion-xl-base-1.0", description="Weights of SDXL."
+    )
+    controlnet: Annotated[Checkpoint, Of("sdxl-controlnet-depth")] = Field(
+        "diffusers/controlnet-depth-sdxl-1.0-small",
+        description="Weights that make it follow the depth.",
+    )
+    vae: Annotated[Checkpoint, Of("sdxl-controlnet-depth")] = Field(
+        "madebyollin/sdxl-vae-fp16-fix", description="Weights of the decoder."
+    )
+    safety_checker: Annotated[Checkpoint | None, Of("sdxl-controlnet-depth")] = Field(
+        None,
+        description="Weights that find images not safe for work, such as "
+        "CompVis/stable-diffusion-safety-checker; none: SDXL has none of its own.",
+    )
+    nsfw_retries: Annotated[int, Of("sdxl-controlnet-depth")] = Field(
+        3, ge=0, le=20, description="How often an image that was found not safe is drawn anew."
+    )
+    scheduler: Annotated[
+        Literal["unipc", "dpm++", "euler", "ddim"], Of("sdxl-controlnet-depth")
+    ] = Field("unipc", description="Sampler.")
+    steps: Annotated[int, Of("sdxl-controlnet-depth")] = Field(
+        30, ge=1, le=200, description="Denoising steps."
+    )
+    guidance_scale: Annotated[float, Of("sdxl-controlnet-depth")] = Field(
+        5.0, ge=0, le=30, description="How strictly the prompt is followed; 1 or less: loosely."
+    )
+    control_scale: Annotated[float, Of("sdxl-controlnet-depth")] = Field(
+        1.0,
+        ge=0,
+        le=2,
+        description="How strictly the depth is followed; low: the matte may no longer fit.",
+    )
+    control_end: Annotated[float, Of("sdxl-controlnet-depth")] = Field(
+        1.0, ge=0, le=1, description="Share of the steps in which the depth is followed."
+    )
+    few_step: Annotated[Literal[4, 8] | None, Of("sdxl-controlnet-depth")] = Field(
+        None,
+        description="Steps of a distilled network, in place of steps, scheduler and "
+        "guidance_scale: several times as fast, less varied.",
+    )
+    few_step_checkpoint: Annotated[Checkpoint, Of("sdxl-controlnet-depth")] = Field(
+        "ByteDance/SDXL-Lightning", description="Weights of the distilled network."
+    )
+    caption_weight: Annotated[float, Of("sdxl-controlnet-depth")] = Field(
+        1.0, ge=0, le=2, description="How much the caption counts in the prompt."
+    )
+    suffix: Annotated[str, Of("sdxl-controlnet-depth")] = Field(
+        "highly detailed photo", description="What the prompt ends with, after the scene."
+    )
+    suffix_weight: Annotated[float, Of("sdxl-controlnet-depth")] = Field(
+        1.0, ge=0, le=2, description="How much scene and suffix count in the prompt."
+    )
+    negative_weight: Annotated[float, Of("sdxl-controlnet-depth")] = Field(
+        1.0, ge=0, le=2, description="How much the caption stage's negative prompt counts."
+    )
+    paste_back: Annotated[bool, Of("sdxl-controlnet-depth")] = Field(
+        False, description="Set the photo's own object over the drawn one: keeps logos and writing."
+    )
+
+    @property
+    def checkpoints(self) -> tuple[str, ...]:
+        """The checkpoints in use."""
+        if self.model == "composite":
+            return ()
+        few_step = (self.few_step_checkpoint,) if self.few_step else ()
+        checker = (self.safety_checker,) if self.safety_checker else ()
+        return self.checkpoint, self.controlnet, self.vae, *few_step, *checker
 
 
 def scenes_of_each(
@@ -55,9 +133,14 @@ def scenes_of_each(
     return jobs
 
 
-@stage("background", version=1, plan=scenes_of_each, batch_size=8)
+@stage("background", version=1, plan=scenes_of_each, batch_size=8, identity=each_alone)
 def background(pieces: Sequence[Piece], parameters: Background) -> Iterator[Product]:
     """Scenes at the output size, RGB + the object's matte, with the prompt that describes them."""
+    drawn = {"composite": _composited, "sdxl-controlnet-depth": _drawn_by_sdxl}
+    yield from drawn[parameters.model](pieces, parameters)
+
+
+def _composited(pieces: Sequence[Piece], parameters: Background) -> Iterator[Product]:
     size = (parameters.width, parameters.height)
     for piece in pieces:
         rng = piece.rng()
@@ -72,6 +155,76 @@ def background(pieces: Sequence[Piece], parameters: Background) -> Iterator[Prod
         image = composite(piece.load(0), plate, size, rng, depth=near, ranges=parameters.ranges)
         prompt = sentence if scene in sentence else f"{sentence} {scene}"
         yield Product(image, prompt=prompt, facts={"scene": scene})
+
+
+def _drawn_by_sdxl(pieces: Sequence[Piece], parameters: Background) -> Iterator[Product]:
+    from models.batches import Unusable
+    from models.residency import ask
+    from models.sdxl_background import SdxlBackground, SdxlBackgroundRequest
+
+    placed, prompts, scenes, requests = [], [], [], []
+    for piece in pieces:
+        rng, words = piece.rng(), piece.load(2)
+        scenes.append(_ending(parameters, words["caption"], rng))
+        size = (parameters.width, parameters.height)
+        placed.append(place(piece.load(0), piece.load(1), size, rng, parameters.ranges))
+        prompts.append(_prompts(parameters, words, scenes[-1]))
+        depth = _on_grid(placed[-1])
+        requests.append(
+            SdxlBackgroundRequest(
+                depth=depth,
+                prompt=prompts[-1][0],
+                negative=prompts[-1][1],
+                seed=piece.seed,
+                width=depth.shape[1],
+                height=depth.shape[0],
+                steps=parameters.few_step or parameters.steps,
+                guidance_scale=0.0 if parameters.few_step else parameters.guidance_scale,
+                control_scale=parameters.control_scale,
+                control_end=parameters.control_end,
+                scheduler=parameters.scheduler,
+                few_step=parameters.few_step is not None,
+                nsfw_retries=parameters.nsfw_retries,
+            )
+        )
+    results = ask(SdxlBackground, parameters.checkpoints, requests)
+    for result, there, (prompt, negative), scene in zip(
+        results, placed, prompts, scenes, strict=True
+    ):
+        facts = {"scene": scene, "negative": negative}
+        if isinstance(result, Unusable):
+            yield Product(rejected=result.reason, prompt=prompt, facts=facts)
+            continue
+        image = _cut_to(result.image, there)
+        image = paste(image, there) if parameters.paste_back else image
+        content = np.dstack([rgb(image), there.rgba[..., 3]])
+        yield Product(content, prompt=prompt, facts={**facts, "retries": result.retries})
+
+
+def _prompts(parameters: Background, words: dict[str, str], scene: str) -> tuple[str, str]:
+    """The prompt and the negative one. The caption is somebody's sentence, so it is escaped; what
+    the recipe says may hold weights of its own."""
+    caption = words["caption"]
+    ending = [one for one in (scene, parameters.suffix) if one and one not in caption]
+    suffix = Part(translate_colons(", ".join(ending)), parameters.suffix_weight)
+    negative = Part(translate_colons(words["negative_prompt"]), parameters.negative_weight)
+    prompt = weighted_prompt(Part(escape(caption), parameters.caption_weight), suffix)
+    return prompt, weighted_prompt(negative)
+
+
+def _on_grid(placed: Placed) -> np.ndarray[tuple[int, int], np.dtype[np.uint16]]:
+    """The depth with as much empty space around it as SDXL's grid of 64 px wants."""
+    height, width = placed.depth.shape
+    wide, high = -width % GRID, -height % GRID
+    around = (high // 2, high - high // 2), (wide // 2, wide - wide // 2)
+    return np.pad(placed.depth, around)
+
+
+def _cut_to(image: Pixels, placed: Placed) -> Pixels:
+    """The middle of a drawn image, without what `_on_grid` put around it."""
+    height, width = placed.depth.shape
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    return image[top : top + height, left : left + width]
 
 
 def _ending(parameters: Background, sentence: str, rng: np.random.Generator) -> str:

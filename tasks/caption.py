@@ -1,27 +1,65 @@
 """Caption: a sentence on the photo's object, and the prompts made of it (the study: BLIP)."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from models.caption_words import class_words, clean_caption, with_article
 from models.captioning import write_caption
-from models.records import Artifact, Record
-from tasks.stage import Job, Piece, Product, stage
+from models.records import Artifact, Checkpoint, Of, Record
+from tasks.stage import Job, Piece, Product, settings, stage
 
 
 class Caption(Record):
     """How a photo is put into words; its own prompt (``<photo>.txt`` beside it) comes first."""
 
-    model: Literal["template"] = Field("template", description="Class and colour in a sentence.")
-    template: str = Field(
+    model: Literal["template", "blip", "florence-2"] = Field(
+        "template",
+        description="template: class and colour in a sentence. blip: the study's network. "
+        "florence-2: a smaller and newer one, more literal.",
+    )
+    checkpoint: Annotated[Checkpoint, Of("blip")] = Field(
+        "Salesforce/blip-image-captioning-large", description="Weights of blip."
+    )
+    florence: Annotated[Checkpoint, Of("florence-2")] = Field(
+        "florence-community/Florence-2-base",
+        description="Weights of florence-2, in the layout that needs no remote code.",
+    )
+    template: Annotated[str, Of("template")] = Field(
         "a photo of {a}{colour} {label}",
         description="Sentence with {label}, {colour} and {a}, the article.",
+    )
+    prefix: Annotated[str, Of("blip")] = Field(
+        "a photo of {a}{label}",
+        description="What the caption begins with, so that it is about the class; empty for the "
+        "network's own words. Knows {label} and {a}, the article.",
+    )
+    detailed: Annotated[bool, Of("florence-2")] = Field(
+        False, description="Two or three sentences instead of one."
+    )
+    num_beams: Annotated[int, Of("blip", "florence-2")] = Field(
+        3, ge=1, le=16, description="Sentences kept in view while searching; 1 is greedy."
+    )
+    repetition_penalty: Annotated[float, Of("blip", "florence-2")] = Field(
+        1.1, ge=1, le=2, description="Above 1, words that have been said become less likely."
+    )
+    max_new_tokens: Annotated[int, Of("blip", "florence-2")] = Field(
+        40, ge=5, le=100, description="Word pieces of a caption at most."
+    )
+    max_words: Annotated[int, Of("blip", "florence-2")] = Field(
+        40, ge=5, le=75, description="Words that are kept; CLIP reads about 55."
     )
     prompts: dict[str, str] = Field({}, description="Per class: a sentence used instead.")
     negative_prompt: str = Field(
         "blurry, cropped, deformed, watermark, text", description="What no image should show."
     )
+
+    @property
+    def checkpoints(self) -> tuple[str, ...]:
+        """The checkpoints in use."""
+        used = {"blip": (self.checkpoint,), "florence-2": (self.florence,)}
+        return used.get(self.model, ())
 
 
 def one_per_photo(
@@ -35,14 +73,77 @@ def one_per_photo(
 def wording(parameters: Caption) -> dict[str, Any]:
     """What of the settings goes into a key; of all classes' prompts only the photo's own, by its
     job's index."""
-    return parameters.model_dump(mode="json", exclude={"prompts"})
+    return settings(parameters, without=("prompts",))
 
 
 @stage("caption", version=1, media="json", plan=one_per_photo, identity=wording)
 def caption(pieces: Sequence[Piece], parameters: Caption) -> Iterator[Product]:
     """``{"caption", "negative_prompt"}`` of each photo."""
+    make = _by_template if parameters.model == "template" else _by_network
+    return make(pieces, parameters)
+
+
+def _by_template(pieces: Sequence[Piece], parameters: Caption) -> Iterator[Product]:
     for piece in pieces:
-        label, asked = str(piece.job.index["label"]), str(piece.job.index["asked"])
-        sentence = asked or write_caption(label, piece.load(), parameters.template)
-        content = {"caption": sentence, "negative_prompt": parameters.negative_prompt}
-        yield Product(content, prompt=sentence)
+        label = str(piece.job.index["label"])
+        sentence = _asked(piece) or write_caption(label, piece.load(), parameters.template)
+        yield _as_product(sentence, parameters)
+
+
+def _by_network(pieces: Sequence[Piece], parameters: Caption) -> Iterator[Product]:
+    """Photos with a sentence of their own load no network."""
+    from models.batches import Unusable
+
+    said = iter(_say([piece for piece in pieces if not _asked(piece)], parameters))
+    for piece in pieces:
+        if _asked(piece):
+            yield _as_product(_asked(piece), parameters)
+            continue
+        words = next(said)
+        if isinstance(words, Unusable):
+            yield Product(rejected=words.reason)
+            continue
+        label = str(piece.job.index["label"])
+        sentence = clean_caption(words, label, max_words=parameters.max_words)
+        yield _as_product(sentence, parameters, {"said": words})
+
+
+def _say(pieces: Sequence[Piece], parameters: Caption) -> list[Any]:
+    """What the network says of each photo, or `Unusable`."""
+    from models.blip import Blip, BlipRequest
+    from models.florence import Florence, FlorenceRequest
+    from models.residency import ask
+
+    search = {
+        "max_new_tokens": parameters.max_new_tokens,
+        "num_beams": parameters.num_beams,
+        "repetition_penalty": parameters.repetition_penalty,
+    }
+    if parameters.model == "blip":
+        asked = [
+            BlipRequest(piece.load(), _prefix(piece, parameters), **search)  # type: ignore[arg-type]
+            for piece in pieces
+        ]
+        return ask(Blip, parameters.checkpoints, asked)
+    task: Any = "<DETAILED_CAPTION>" if parameters.detailed else "<CAPTION>"
+    questions = [
+        FlorenceRequest(piece.load(), task, **search)  # type: ignore[arg-type]
+        for piece in pieces
+    ]
+    return ask(Florence, parameters.checkpoints, questions)
+
+
+def _prefix(piece: Piece, parameters: Caption) -> str | None:
+    name = class_words(str(piece.job.index["label"]))
+    article = with_article(name).removesuffix(name)
+    filled = parameters.prefix.replace("{a}", article).replace("{label}", name)
+    return filled or None
+
+
+def _asked(piece: Piece) -> str:
+    return str(piece.job.index["asked"])
+
+
+def _as_product(sentence: str, parameters: Caption, facts: dict[str, Any] | None = None) -> Product:
+    content = {"caption": sentence, "negative_prompt": parameters.negative_prompt}
+    return Product(content, facts=facts or {}, prompt=sentence)

@@ -1,14 +1,14 @@
 """Depth: how near each pixel is, 16-bit grey, larger is nearer (the study: DPT)."""
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
 from models import pixels
 from models.matting import NoObject, matte_object
-from models.records import Record
+from models.records import Checkpoint, Of, Record
 from models.relief import relief_depth
 from tasks.stage import Piece, Product, stage
 
@@ -16,14 +16,34 @@ from tasks.stage import Piece, Product, stage
 class Depth(Record):
     """How depth is estimated."""
 
-    model: Literal["relief"] = Field(
-        "relief", description="The matte inflated over a ground plane."
+    model: Literal["relief", "dpt", "depth-anything"] = Field(
+        "relief",
+        description="relief: the matte inflated over a ground plane. dpt: the study's network, at "
+        "384x384. depth-anything: Depth Anything V2 Small, finer edges.",
     )
+    checkpoint: Annotated[Checkpoint, Of("dpt")] = Field(
+        "Intel/dpt-large", description="Weights of dpt; Intel/dpt-hybrid-midas is a third as large."
+    )
+    depth_anything: Annotated[Checkpoint, Of("depth-anything")] = Field(
+        "depth-anything/Depth-Anything-V2-Small-hf",
+        description="Weights of depth-anything; those of Base and Large are non-commercial.",
+    )
+
+    @property
+    def checkpoints(self) -> tuple[str, ...]:
+        """The checkpoints in use."""
+        used = {"dpt": (self.checkpoint,), "depth-anything": (self.depth_anything,)}
+        return used.get(self.model, ())
 
 
 @stage("depth", version=1)
 def depth(pieces: Sequence[Piece], parameters: Depth) -> Iterator[Product]:
     """Depth maps of the whole image; the classical one needs the object's matte to inflate it."""
+    make = _by_relief if parameters.model == "relief" else _by_network
+    return make(pieces, parameters)
+
+
+def _by_relief(pieces: Sequence[Piece], _parameters: Depth) -> Iterator[Product]:
     for piece in pieces:
         image = piece.load()
         colours, alpha = pixels.rgb(image), pixels.carried_matte(image)
@@ -32,4 +52,19 @@ def depth(pieces: Sequence[Piece], parameters: Depth) -> Iterator[Product]:
         except NoObject as reason:
             yield Product(rejected=str(reason))
             continue
-        yield Product(np.rint(near * 65535).astype(np.uint16))
+        yield _as_product(near)
+
+
+def _by_network(pieces: Sequence[Piece], parameters: Depth) -> Iterator[Product]:
+    from models.batches import Unusable
+    from models.dpt import DepthAnything, DepthRequest, Dpt
+    from models.residency import ask
+
+    kind = Dpt if parameters.model == "dpt" else DepthAnything
+    requests = [DepthRequest(piece.load()) for piece in pieces]
+    for near in ask(kind, parameters.checkpoints, requests):
+        yield Product(rejected=near.reason) if isinstance(near, Unusable) else _as_product(near)
+
+
+def _as_product(near: np.typing.NDArray[np.float32]) -> Product:
+    return Product(np.rint(near * 65535).astype(np.uint16))

@@ -132,7 +132,7 @@ def _sample(
         image=image,
         seed=image.seed,
         chain=_known(one.stage for one in lineage),
-        models=_known(f"{one.stage}:{one.model}" for one in lineage if one.model),
+        models=_known(f"{one.stage}:{one.revision or one.model}" for one in lineage if one.model),
         licences=_known(one.licence for one in lineage if one.licence),
         prompt=image.prompt,
         scores=dict(verdict["scores"]),
@@ -143,7 +143,7 @@ def _sample(
 
 def sample_name(image: Artifact) -> str:
     """``<class>/<stem>_view3_copy1_background0_shift2``: stable, readable, never random."""
-    shown = ("view", "copy", "background", "shift")
+    shown = ("view", "copy", "background", "shift", "baseline")
     return "_".join([image.name, *(f"{at}{image.index[at]}" for at in shown if at in image.index)])
 
 

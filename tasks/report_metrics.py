@@ -36,7 +36,7 @@ def gather_metrics(bench: Workbench, story: Story) -> dict[str, Any]:
         "classes": photos.classes,
         "photos": {split: _per_class(photos, split) for split in ("train", "val", "test")},
         "refused": [{"file": file, "reason": reason} for file, reason in photos.refused],
-        "notes": list(photos.notes),
+        "notes": [*story.warnings, *photos.notes],
         "references": [
             {
                 **one.model_dump(exclude={"key"}),
@@ -54,7 +54,7 @@ def gather_metrics(bench: Workbench, story: Story) -> dict[str, Any]:
         "runs": runs,
         "comparisons": _comparisons(arms, answer),
         "verdict": answer.model_dump(mode="json") if answer else None,
-        "models": _models(story),
+        "models": list(story.models),
         "seconds": round(story.seconds, 1),
     }
 
@@ -161,13 +161,3 @@ def _comparisons(arms: Mapping[str, Arm], answer: Verdict | None) -> list[dict[s
         {"a": gap.arm_a, "b": gap.arm_b, **gap.model_dump(exclude={"arm_a", "arm_b"})}
         for gap in gaps.values()
     ]
-
-
-def _models(story: Story) -> list[dict[str, Any]]:
-    """The models of the stages; the classical ones are part of synthset itself."""
-    rows = []
-    for stage, settings in story.recipe.items():
-        if isinstance(settings, dict) and "model" in settings:
-            row = {"stage": stage, "model": settings["model"], "revision": None}
-            rows.append({**row, "licence": "Apache-2.0", "commercial": True})
-    return rows

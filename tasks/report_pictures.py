@@ -29,6 +29,7 @@ ROWS: tuple[tuple[str, str, MatteAs], ...] = (
     ("masked_depth", "the object's own depth", "hidden"),
     ("background", "new scenes, the mask outlined", "outline"),
     ("outpaint", "the scenes shifted over the grid", "hidden"),
+    ("baseline", "to compare with: drawn from the photo alone", "hidden"),
 )
 
 
@@ -100,10 +101,13 @@ def draw_mistakes(bench: Workbench, story: Story) -> tuple[Thumb, ...]:
 def _rows(bench: Workbench, expansion: Expansion) -> Iterable[SheetRow]:
     by_stage: dict[str, list[Artifact]] = defaultdict(list)
     for artifact in expansion.artifacts:
-        if artifact.rejected is None:
+        apart = "baseline" in artifact.index and artifact.stage != "baseline"
+        if artifact.rejected is None and not apart:
             by_stage[artifact.stage].append(artifact)
     for stage, explanation, matte_as in ROWS:
         made = by_stage[stage]
+        if stage == "baseline" and not made:
+            continue
         thumbs = tuple(
             Thumb(bench.load(one), _caption(one), one.prompt or "", matte_as)
             for one in _spread(made, PER_ROW)
@@ -112,7 +116,7 @@ def _rows(bench: Workbench, expansion: Expansion) -> Iterable[SheetRow]:
 
 
 def _caption(artifact: Artifact) -> str:
-    short = {"view": "view", "copy": "t", "background": "c", "shift": "shift"}
+    short = {"view": "view", "copy": "t", "background": "c", "shift": "shift", "baseline": "image"}
     parts = [f"{short[at]} {value}" for at, value in artifact.index.items() if at in short]
     return " · ".join(parts)
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args
 
 import numpy as np
 from prefect import task
@@ -22,9 +22,11 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.states import Completed
+from pydantic.fields import FieldInfo
 
 from models import pixels
-from models.records import Artifact, Media, Record
+from models.checkpoints import licence_of
+from models.records import Artifact, Media, NamesCheckpoint, Of, Record
 from tasks.bench import Workbench
 from tasks.damage import siblings_checked
 from tasks.store import StoreUnavailable
@@ -86,11 +88,39 @@ class Piece:
         return self.bench.load(self.job.inputs[position])
 
 
-def settings(parameters: Record) -> dict[str, Any]:
-    """What of a stage's parameters goes into its keys: all of them, unless the stage says
-    otherwise.
+def settings(parameters: Record, without: Sequence[str] = ()) -> dict[str, Any]:
+    """What of a stage's parameters goes into its keys, unless the stage says otherwise: all but
+    those that are `Of` other models than the one in use, and checkpoints that are not loaded.
     """
-    return parameters.model_dump(mode="json")
+    fields = type(parameters).model_fields
+    idle = {name for name, field in fields.items() if _is_idle(field, parameters, name)}
+    return parameters.model_dump(mode="json", exclude=idle | set(without))
+
+
+def _is_idle(field: FieldInfo, parameters: Record, name: str) -> bool:
+    marks = [
+        *field.metadata,
+        *(one for kind in get_args(field.annotation) for one in get_args(kind)),
+    ]
+    used = getattr(parameters, "model", None)
+    if any(isinstance(mark, Of) and used not in mark.models for mark in marks):
+        return True
+    names_checkpoint = any(isinstance(mark, NamesCheckpoint) for mark in marks)
+    return names_checkpoint and getattr(parameters, name) not in checkpoints_of(parameters)
+
+
+def each_alone(parameters: Record) -> dict[str, Any]:
+    """`settings` without how many images are made of an input: their index tells them apart, and
+    more of them redo none."""
+    return settings(parameters, without=("copies", "views"))
+
+
+def checkpoints_of(parameters: Record) -> tuple[str, ...]:
+    """The checkpoints that a stage loads with these parameters, ``id@revision``; none for a
+    classical model.
+    """
+    references: tuple[str, ...] = getattr(parameters, "checkpoints", ())
+    return references
 
 
 Compute = Callable[[Sequence[Piece], P], Iterator[Product]]
@@ -237,7 +267,8 @@ class Stage(Generic[P]):
             parents=tuple(artifact.id for artifact in piece.job.inputs),
             parameters=self.identity(parameters),
             model=getattr(parameters, "model", None),
-            licence="Apache-2.0" if hasattr(parameters, "model") else None,
+            revision=" + ".join(checkpoints_of(parameters)) or None,
+            licence=_licence(parameters),
             seed=piece.seed,
             prompt=product.prompt,
             batch_size=batch_size,
@@ -305,6 +336,14 @@ def _publish(bench: Workbench, draft: Artifact, product: Product) -> Artifact:
     bench.spend(draft.stage, "store", time.thread_time() - cpu)
     bench.remember(artifact, product.content)
     return artifact
+
+
+def _licence(parameters: Record) -> str | None:
+    """The terms of the weights that were used; without weights, those of synthset itself."""
+    if not hasattr(parameters, "model"):
+        return None
+    references = checkpoints_of(parameters)
+    return " + ".join(dict.fromkeys(licence_of(one) for one in references)) or "Apache-2.0"
 
 
 def _encode(media: Media, content: Any) -> bytes:

@@ -20,8 +20,8 @@ class ReferenceStory(Record):
 class Story(Record):
     """A run from its photos to its trained networks.
 
-    ``stages`` and ``volumes`` are counts; ``arms``, ``test``, ``checkpoints`` and ``scores`` are
-    documents in the store. ``datasets`` names each arm's document.
+    ``stages`` and ``volumes`` are counts; ``models`` has a row per checkpoint with its terms;
+    ``arms``, ``test``, ``checkpoints`` and ``scores`` are documents in the store.
     """
 
     recipe: dict[str, Any]
@@ -32,6 +32,8 @@ class Story(Record):
     volumes: dict[str, dict[str, dict[str, int]]]
     test_volume: dict[str, int]
     rejects: dict[str, int]
+    models: tuple[dict[str, Any], ...] = ()
+    warnings: tuple[str, ...] = ()
     arms: dict[str, Artifact]
     test: Artifact
     checkpoints: tuple[Artifact, ...] = ()

@@ -1,8 +1,10 @@
 """What all tests share: a clean environment, and one Prefect server for those that run flows."""
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +13,7 @@ os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = "180"
 
 FOREIGN = ("AWS_", "HF_", "WANDB_", "MLFLOW_", "SYNTHSET_")
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -41,3 +44,26 @@ def shared_photos() -> Path:
     if not folder.is_dir():
         pytest.skip("needs ../shared/data: real photos for development")
     return folder
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Whatever was asked for outside this machine: nothing gets through, and the test can look."""
+    asked: list[str] = []
+    connect, resolve = socket.socket.connect, socket.getaddrinfo
+
+    def guarded_connect(own: socket.socket, address: Any) -> Any:
+        if own.family != socket.AF_UNIX and str(address[0]) not in LOOPBACK:
+            asked.append(str(address))
+            raise ConnectionRefusedError(f"a test asked for {address}")
+        return connect(own, address)
+
+    def guarded_resolve(host: Any, *rest: Any, **more: Any) -> Any:
+        if host is not None and str(host) not in LOOPBACK:
+            asked.append(str(host))
+            raise socket.gaierror(f"a test asked for {host}")
+        return resolve(host, *rest, **more)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded_connect)
+    monkeypatch.setattr(socket, "getaddrinfo", guarded_resolve)
+    return asked

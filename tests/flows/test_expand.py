@@ -20,6 +20,7 @@ from tasks.screen import HeldOut, index_heldout
 from tasks.store import Store, open_store
 
 SMALL = [
+    "profile=classical",
     *("upscale.factor=1", "multiview.size=96", "upscale_views.factor=2", "augment.copies=2"),
     *("background.copies=2", "background.width=128", "background.height=160", "outpaint.k=2"),
     *("resize.longest_side=96", "outpaint.reach=0.06"),

@@ -1,0 +1,56 @@
+"""All checkpoints of the diffusion profile, tiny, as their publishers lay them out."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.checkpoints import (
+    blip,
+    depth_anything,
+    dpt,
+    florence,
+    isnet,
+    realesrgan,
+    sam,
+    sd2_inpaint,
+    sdxl,
+    vitmatte,
+    zero123plus,
+)
+
+BUILDERS: dict[str, Callable[[Path], None]] = {
+    "xinntao/RealESRGAN_x2plus": realesrgan.build_x2,
+    "xinntao/RealESRGAN_x4plus": realesrgan.build_x4,
+    "sudo-ai/zero123plus-v1.2": zero123plus.build,
+    "xuebinqin/IS-Net": isnet.build,
+    "facebook/sam-vit-base": sam.build,
+    "hustvl/vitmatte-small-composition-1k": vitmatte.build,
+    "Intel/dpt-large": dpt.build,
+    "depth-anything/Depth-Anything-V2-Small-hf": depth_anything.build,
+    "Salesforce/blip-image-captioning-large": blip.build,
+    "florence-community/Florence-2-base": florence.build,
+    "stabilityai/stable-diffusion-xl-base-1.0": sdxl.build,
+    "diffusers/controlnet-depth-sdxl-1.0-small": sdxl.build_controlnet,
+    "madebyollin/sdxl-vae-fp16-fix": sdxl.build_vae,
+    "CompVis/stable-diffusion-safety-checker": sdxl.build_safety_checker,
+    "ByteDance/SDXL-Lightning": sdxl.build_lightning,
+    "sd2-community/stable-diffusion-2-inpainting": sd2_inpaint.build,
+    "cross-attention/asymmetric-autoencoder-kl-x-2": sd2_inpaint.build_asymmetric_vae,
+}
+
+
+def build_models_folder(folder: Path) -> None:
+    """A models folder with all of them, as ``synthset models pull --from`` fills it."""
+    from models.pull_folder import FolderSource, FolderTree
+    from models.pulling import pull
+
+    with tempfile.TemporaryDirectory() as temporary, pytest.MonkeyPatch.context() as patch:
+        published = Path(temporary)
+        for checkpoint, build in BUILDERS.items():
+            build(published / checkpoint)
+        patch.setenv("SYNTHSET_MODELS", str(folder))
+        source = FolderSource(FolderTree(published))
+        for checkpoint in BUILDERS:
+            pull(checkpoint, source, lambda *_: None)

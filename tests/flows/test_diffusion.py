@@ -1,0 +1,189 @@
+"""The whole diffusion profile on tiny random checkpoints, through the code that loads real ones."""
+
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.expand_reference import STAGES, Beside, expand
+from flows.recipe import Recipe, load_recipe
+from flows.weights import checkpoints_in, pin_checkpoints, used_models, warnings_of
+from models.checkpoints import CheckpointMissing
+from models.folders import find_photos
+from models.records import Artifact, Reference
+from models.scene import write_photos
+from tasks.bench import Workbench
+from tasks.ingest import ingest_photos
+from tasks.screen import HeldOut, index_heldout
+from tasks.store import open_store
+from tests.checkpoints.everything import build_models_folder
+from tests.tiny import Cli, manifest_of
+
+TINY = Path(__file__).parents[1] / "checkpoints" / "tiny.yaml"
+ONE_REFERENCE = {
+    **{"upscale": 8, "multiview": 7, "caption": 1, "augment": 7, "segment": 9, "depth": 7},
+    **{"masked_depth": 7, "background": 7, "outpaint": 28, "baseline": 2, "screen": 1},
+}
+NETWORKS = {
+    *("upscale", "multiview", "upscale_views", "segment", "depth", "caption", "background"),
+    *("outpaint", "baseline"),
+}
+
+
+@pytest.fixture(scope="module")
+def models_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All checkpoints of the profile, pulled from a folder in the published layout."""
+    folder = tmp_path_factory.mktemp("models")
+    build_models_folder(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rendered scenes: three train photos and two test photos of each of two classes."""
+    folder = tmp_path_factory.mktemp("photos")
+    write_photos(folder, train=4, test=2, classes=("bottle", "mug"))
+    return folder
+
+
+@pytest.fixture
+def recipe(models_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
+    """The tiny recipe, pinned to what is in the models folder."""
+    monkeypatch.setenv("SYNTHSET_MODELS", str(models_folder))
+    return pin_checkpoints(load_recipe(TINY))
+
+
+def prepare(recipe: Recipe, photos: Path, store: Path) -> tuple[Workbench, Reference, Beside]:
+    """A workbench, one reference photo, and the index of held-out ones."""
+    bench = Workbench(open_store(str(store)), "tiny")
+    taken = ingest_photos(bench, find_photos(photos)[0], recipe.ingest, recipe.split)
+    heldout = index_heldout(bench, HeldOut(), [one.photo for one in taken.of("val", "test")])
+    return bench, taken.of("train")[0], Beside(heldout=tuple(heldout))
+
+
+def by_stage(bench: Workbench) -> dict[str, list[Artifact]]:
+    made: dict[str, list[Artifact]] = {}
+    for artifact in bench.made.values():
+        made.setdefault(artifact.stage, []).append(artifact)
+    return made
+
+
+@pytest.mark.slow
+def test_one_reference_goes_through_every_network_without_a_network(
+    recipe: Recipe, photos: Path, tmp_path: Path, no_network: list[str]
+) -> None:
+    bench, reference, beside = prepare(recipe, photos, tmp_path / "store")
+    started = time.monotonic()
+    expanded = expand(bench, recipe, reference, beside)
+    assert time.monotonic() - started < 120
+    made = by_stage(bench)
+    assert {stage: len(made[stage]) for stage in ONE_REFERENCE} == ONE_REFERENCE
+    assert not [one.rejected for one in bench.made.values() if one.rejected]
+    assert expanded.images == 28
+    for stage in set(ONE_REFERENCE) - {"augment", "masked_depth", "screen"}:
+        for artifact in made[stage]:
+            assert artifact.revision is not None, stage
+            assert all("@local-" in one for one in artifact.revision.split(" + "))
+            assert artifact.licence not in (None, "Apache-2.0") or stage == "depth"
+    assert no_network == []
+
+    again, _, _ = prepare(recipe, photos, tmp_path / "store")
+    assert expand(again, recipe, reference, beside).counts["background"].computed == 0
+
+    elsewhere, _, _ = prepare(recipe, photos, tmp_path / "elsewhere")
+    expand(elsewhere, recipe, reference, beside)
+    first = {one.id: one.digest for one in bench.made.values()}
+    assert {one.id: one.digest for one in elsewhere.made.values()} == first
+
+
+@pytest.mark.slow
+def test_the_command_line_leaves_a_report_with_every_intermediate(
+    cli: Cli, models_folder: Path, photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    found = cli.run(
+        *("run", TINY, "--photos", photos, "--out", out, "--json"),
+        SYNTHSET_MODELS=str(models_folder),
+        HF_ENDPOINT="http://127.0.0.1:9",
+    ).found
+    assert set(found["references"].values()) == {"computed"}
+    assert set(found["datasets"]) == {"real", "synthetic", "mixed", "baseline"}
+    page = (out / "report.html").read_text(encoding="utf-8")
+    for stage in ("multiview", "depth", "segment", "masked_depth", "background", "outpaint"):
+        assert re.search(rf">\s*{stage}\s*<", page), stage
+    assert "drawn from the photo alone" in page
+    assert "not for commercial use" in page
+    metrics: dict[str, Any] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    used = {(one["stage"], one["model"]) for one in metrics["models"]}
+    assert ("multiview", "sudo-ai/zero123plus-v1.2") in used
+    assert {stage for stage, _ in used} == NETWORKS
+    rows = [row for row in manifest_of(out) if row["origin"] == "synthetic"]
+    assert any("baseline" in row["stage_chain"] for row in rows)
+    outpainted = [row for row in rows if "outpaint" in row["stage_chain"]]
+    assert all("CC-BY-NC-4.0" in row["licences"] for row in outpainted)
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert "sudo-ai/zero123plus-v1.2" in card
+    assert "not allowed" in card
+
+
+def test_another_revision_of_a_checkpoint_is_other_work(recipe: Recipe) -> None:
+    stage = next(one for one in STAGES if one.name == "depth")
+    other = recipe.depth.model_copy(update={"checkpoint": "Intel/dpt-large@another"})
+    assert stage.identity(recipe.depth) != stage.identity(other)
+    assert "depth_anything" not in stage.identity(recipe.depth)
+
+
+def test_a_classical_recipe_keeps_its_keys_whatever_the_networks_settings() -> None:
+    before = load_recipe("demo")
+    after = load_recipe("demo", ["background.guidance_scale=9", "outpaint.steps=7"])
+    assert before.expanding() == after.expanding()
+
+
+def test_the_profile_names_the_models_that_a_recipe_leaves_out(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("profile: diffusion\nsegment: {model: grabcut}\nbaseline: null\n")
+    recipe = load_recipe(path)
+    assert (recipe.segment.model, recipe.depth.model) == ("grabcut", "dpt")
+    assert recipe.baseline is None
+    assert load_recipe(path, ["profile=classical"]).depth.model == "relief"
+
+
+def test_every_checkpoint_of_a_recipe_is_pinned_once(recipe: Recipe) -> None:
+    references = checkpoints_in(recipe)
+    assert len(references) == len(set(references)) == 10
+    assert all("@local-" in one for one in references)
+    assert pin_checkpoints(recipe) == recipe
+
+
+def test_terms_are_told_before_anything_is_made(recipe: Recipe) -> None:
+    warnings = " ".join(warnings_of(recipe))
+    assert "zero123plus-v1.2 is under CC-BY-NC-4.0" in warnings
+    assert "xuebinqin/IS-Net comes without stated terms" in warnings
+    assert not warnings_of(load_recipe("permissive"))
+    assert not warnings_of(load_recipe("demo"))
+    rows = used_models(load_recipe("demo"))
+    assert {row["licence"] for row in rows} == {"Apache-2.0"}
+
+
+def test_a_machine_without_weights_is_told_what_to_run(
+    cli: Cli, photos: Path, tmp_path: Path
+) -> None:
+    complaint = cli.run(
+        *("run", "multiview", "--photos", photos, "--out", tmp_path / "out"),
+        SYNTHSET_MODELS=str(tmp_path / "empty"),
+    ).complaint
+    assert "synthset models pull --recipe multiview" in complaint
+    assert "--profile classical" in complaint
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_that_the_catalog_does_not_know_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SYNTHSET_MODELS", str(tmp_path))
+    recipe = load_recipe("multiview", ["depth.checkpoint=Intel/dpt-lage"])
+    with pytest.raises(CheckpointMissing, match="did you mean Intel/dpt-large"):
+        pin_checkpoints(recipe)

@@ -1,0 +1,58 @@
+"""Prompts: escaping, weights, and the form in which other programs write weights."""
+
+import pytest
+
+from models.prompts import Part, escape, translate_colons, unescape, weighted_prompt
+
+CAPTIONS = (
+    "C++ book (red)",
+    'a "red" car, 3.5 x=y, well-known - and...',
+    "ends with a dash-",
+    "smile :) :-( a.swap(b) (x, y).blend(1, 2)",
+    "an open ( bracket, withLora(a, 1)",
+)
+
+
+@pytest.mark.parametrize("caption", CAPTIONS)
+@pytest.mark.parametrize("weight", [1.0, 1.3, 0.7])
+def test_a_caption_means_itself(caption: str, weight: float) -> None:
+    compel = pytest.importorskip("compel")
+    prompt = weighted_prompt(Part(escape(caption), weight), Part("(on grass)1.1"))
+    parsed = compel.Compel.parse_prompt_string(prompt)
+    assert len(parsed.prompts) == 1
+    first, *rest = parsed.prompts[0].children
+    assert unescape(first.text) == caption
+    assert (first.weight, [(one.text, one.weight) for one in rest]) == (
+        weight,
+        [("on grass", 1.1)],
+    )
+
+
+def test_escaping_drops_what_compel_cannot_say() -> None:
+    assert escape("a \\ b\n\tc\x0bd") == "a b c d"
+    assert unescape(escape("1+1=2 (yes)")) == "1+1=2 (yes)"
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("(red:1.3) car", "(red)1.3 car"),
+        ("a (big (red:1.5) car:1.1) road", "a (big (red)1.5 car)1.1 road"),
+        ("(((a:1.1):1.2) : 1.30)", "(((a)1.1)1.2)1.3"),
+        ("(a (b)1.4 c:.5)", "(a (b)1.4 c)0.5"),
+        ("(a (b c) d:1.3)", "(a (b c) d)1.3"),
+        ("\\(a:1.3\\) b", "\\(a:1.3\\) b"),
+        ("(note: yes) ratio 4:3", "(note: yes) ratio 4:3"),
+        ("a) (b:2", "a) (b:2"),
+        ("(red)1.4 car++", "(red)1.4 car++"),
+    ],
+)
+def test_colons_are_translated(written: str, meant: str) -> None:
+    assert translate_colons(written) == meant
+
+
+def test_parts_are_put_together() -> None:
+    parts = Part("a shoe", 1.2), Part(""), Part("on grass"), Part("  sharp ", 0.9)
+    assert weighted_prompt(*parts) == "(a shoe)1.2 on grass (sharp)0.9"
+    with pytest.raises(ValueError, match=r"weight -1.* of 'a': give a number"):
+        weighted_prompt(Part("a", -1.0))
