@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= demo-run
+# `make demo PROFILE=tiny`: every network of the diffusion profile, tiny and with random weights.
+PROFILE ?= classical
 
 .PHONY: setup demo test check bench clean
 
@@ -13,7 +15,15 @@ setup: .venv/.ready
 	touch $@
 
 demo: setup
+ifeq ($(PROFILE),tiny)
+	$(BIN)/python -m tests.checkpoints $(OUT)-tiny
+	SYNTHSET_MODELS=$(OUT)-tiny/models $(BIN)/synthset run tests/checkpoints/tiny.yaml \
+		--photos $(OUT)-tiny/photos --out $(OUT)-tiny
+else ifeq ($(PROFILE),classical)
 	$(BIN)/synthset demo --out $(OUT)
+else
+	$(error PROFILE=$(PROFILE): make demo knows PROFILE=classical and PROFILE=tiny)
+endif
 
 test: setup
 	$(BIN)/python -m pytest
@@ -29,4 +39,4 @@ bench: setup
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf .venv demo-run .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv demo-run demo-run-tiny .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

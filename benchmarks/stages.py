@@ -28,6 +28,7 @@ from tasks.store import open_store
 COSTS = ("compute", "decode", "encode", "store")
 ONE_MEGAPIXEL = 1e6
 HALF = (
+    "profile=classical",
     *("multiview.size=160", "background.width=384", "background.height=512"),
     "resize.longest_side=256",
 )

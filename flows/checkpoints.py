@@ -29,6 +29,7 @@ from models.pull_transfer import Told
 from models.pulling import Pulled, pull
 
 MB = 1_000_000
+WIDE = 150
 NO_PIN = "settled by the first pull"
 
 
@@ -46,7 +47,8 @@ def list_checkpoints(as_json: bool) -> None:
         cells = (row["id"], row["stage"], row["licence"], row["commercial"])
         size = f"{row['size'] / 1e9:.2f}"
         table.add_row(*cells, size, vram, _short(row), "yes" if row["here"] else "no")
-    Console().print(table)
+    # A name that is cut off can't be given to another command.
+    Console(width=max(Console().width, WIDE)).print(table)
     print(f"models folder: {models_folder()} (SYNTHSET_MODELS)")
 
 

@@ -296,6 +296,10 @@ def _plain_errors() -> Iterator[None]:
         yield
     except (typer.Exit, typer.Abort):
         raise
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; nothing is left to be flushed to them.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(141) from None
     except KeyboardInterrupt:
         err.print("synthset: stopped; run the same command again to go on")
         raise typer.Exit(130) from None

@@ -23,7 +23,7 @@ COST_MS: dict[str, tuple[float, float]] = {
 # Counted by `python -m benchmarks flops` on the published sizes at the default number of steps.
 TFLOP: dict[str, tuple[float, float]] = {
     **{"realesrgan": (0, 2.25), "zero123plus": (28, 0), "isnet": (0.32, 0), "sam": (0.97, 0)},
-    **{"dpt": (0.52, 0), "depth-anything": (0.1, 0), "blip": (0.5, 0), "florence-2": (0.3, 0)},
+    **{"dpt": (0.52, 0), "depth-anything": (0.17, 0), "blip": (0.5, 0), "florence-2": (0.3, 0)},
     **{"sdxl-controlnet-depth": (0, 417), "sd2-inpaint": (0, 214), "sdxl-img2img": (0, 204)},
 }
 # What a data-centre GPU does of them in half precision with full batches, per second.

@@ -15,7 +15,8 @@ from models.batches import Unusable, device_of, dtype_of, guarded
 from models.hardware import Machine
 from models.isnet_network import IsNet
 from models.pixels import Pixels
-from models.weights import BadCheckpoint, fill, read_tensors
+from models.pretrained import WrongCheckpoint
+from models.weights import fill, read_tensors
 
 FILE = "isnet-general-use"
 SIDE = 1024
@@ -55,7 +56,7 @@ class Isnet:
         is not the published one.
 
         Raises:
-            BadCheckpoint: no such file, or one of another network.
+            WrongCheckpoint: no such file, or one of another network.
         """
         (folder,) = folders
         divisor, side = _read_config(folder / "config.json")
@@ -115,7 +116,7 @@ def _read_config(path: Path) -> tuple[int, int]:
         content = json.loads(path.read_text())
         divisor, side = int(content.get("width_divisor", 1)), int(content.get("side", SIDE))
     except (ValueError, AttributeError, TypeError) as error:
-        raise BadCheckpoint(f"{path}: not the settings of an IS-Net; remove the file") from error
+        raise WrongCheckpoint(f"{path}: not the settings of an IS-Net; remove the file") from error
     if divisor not in (1, 2, 4, 8, 16) or side < 32:
-        raise BadCheckpoint(f"{path}: width_divisor is 1, 2, 4, 8 or 16, and side 32 or more")
+        raise WrongCheckpoint(f"{path}: width_divisor is 1, 2, 4, 8 or 16, and side 32 or more")
     return divisor, side

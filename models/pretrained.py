@@ -1,7 +1,8 @@
-"""Networks of transformers from a local folder in the published layout, checked key by key."""
+"""Networks of transformers and diffusers from a local folder in the published layout, checked key
+by key.
+"""
 
 import contextlib
-import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,11 @@ from typing import Any
 import torch
 
 from models.hardware import Machine
+from models.quiet import quiet
 
 SHOWN = 3
+_HALF = (torch.float16, torch.bfloat16)
+_TALKATIVE = ("transformers", "diffusers.models.modeling_utils", "diffusers.configuration_utils")
 
 
 class WrongCheckpoint(ValueError):
@@ -18,10 +22,12 @@ class WrongCheckpoint(ValueError):
 
 
 def load_strictly(kind: Any, folder: Path, machine: Machine, *, unread: Sequence[str] = ()) -> Any:
-    """A network of transformers for inference, on the machine's device and in its dtype.
+    """A network for inference, on the machine's device and in its dtype.
 
-    transformers fills weights that a file lacks with random numbers and only logs it; here that is
-    an error, and so are weights that the network has no place for.
+    The libraries fill weights that a file lacks with random numbers and only log it; here that is
+    an error, and so are weights that the network has no place for. Where a folder holds files in
+    full and in half precision (``*.fp16.safetensors``), a machine that computes in half precision
+    reads the smaller ones.
 
     Args:
         kind: its class, such as ``DPTForDepthEstimation``.
@@ -33,12 +39,21 @@ def load_strictly(kind: Any, folder: Path, machine: Machine, *, unread: Sequence
     Raises:
         WrongCheckpoint: the folder has no safetensors file, or the weights don't fit.
     """
+    names = [path.name for path in folder.glob("*.safetensors*")] if folder.is_dir() else []
+    if not names or not (folder / "config.json").is_file():
+        raise WrongCheckpoint(
+            f"{folder}: no config.json with safetensors weights of {kind.__name__}; fetch it again"
+        )
+    half = [name for name in names if ".fp16." in name]
+    use_half = bool(half) and (machine.dtype in _HALF or len(half) == len(names))
     try:
-        with _quiet():
+        # What they report of the weights is judged below.
+        with quiet(*_TALKATIVE), _no_bars():
             network, found = kind.from_pretrained(
                 folder,
                 local_files_only=True,
                 use_safetensors=True,
+                variant="fp16" if use_half else None,
                 dtype=machine.dtype,
                 output_loading_info=True,
             )
@@ -51,7 +66,7 @@ def load_strictly(kind: Any, folder: Path, machine: Machine, *, unread: Sequence
     wrong = {
         "missing": missing,
         "unexpected": found["unexpected_keys"],
-        "of another shape": [one[0] for one in found["mismatched_keys"]],
+        "of another shape": [one[0] for one in found.get("mismatched_keys") or ()],
     }
     told = "; ".join(f"{what}: {_named(names)}" for what, names in wrong.items() if names)
     if told:
@@ -65,19 +80,15 @@ def load_strictly(kind: Any, folder: Path, machine: Machine, *, unread: Sequence
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """transformers without its progress bars and its report on weights, which is judged above."""
+def _no_bars() -> Iterator[None]:
     from transformers.utils import logging as its
 
-    log, bars = logging.getLogger("transformers"), its.is_progress_bar_enabled()
-    level = log.level
+    shown = its.is_progress_bar_enabled()
+    its.disable_progress_bar()
     try:
-        its.disable_progress_bar()
-        log.setLevel(logging.ERROR)
         yield
     finally:
-        log.setLevel(level)
-        if bars:
+        if shown:
             its.enable_progress_bar()
 
 

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from models.batches import Unusable, as_uint8, device_of, dtype_of, guarded
 from models.hardware import Machine
 from models.pixels import Image
+from models.pretrained import WrongCheckpoint
 from models.realesrgan_tiles import Tile, hard_tiles, soft_tiles, whole
-from models.weights import BadCheckpoint, read_tensors
+from models.weights import read_tensors
 
 ARCHITECTURES = ("ESRGAN", "Compact")
 # Above this many pixels an image is cut into tiles; 1 Mpx at x4 needs about 8 GB in float16.
@@ -96,7 +97,7 @@ class RealEsrgan:
         """From a folder with one weights file, as the Real-ESRGAN releases publish it.
 
         Raises:
-            BadCheckpoint: no such file, or one of another network.
+            WrongCheckpoint: no such file, or one of another network.
         """
         from spandrel import ModelLoader
 
@@ -106,11 +107,11 @@ class RealEsrgan:
             found = ModelLoader().load_from_state_dict(tensors)
         except Exception as error:
             reason = " ".join(str(error).split())[:120]
-            raise BadCheckpoint(
+            raise WrongCheckpoint(
                 f"{folder}: no Real-ESRGAN weights ({reason}); give RealESRGAN_x2plus or _x4plus"
             ) from error
         if found.architecture.id not in ARCHITECTURES or found.input_channels != 3:
-            raise BadCheckpoint(
+            raise WrongCheckpoint(
                 f"{folder}: weights of {found.architecture.id}; give RealESRGAN_x2plus or _x4plus"
             )
         return cls(found.model, found.scale, machine)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from models.batches import Unusable, device_of, dtype_of, guarded
 from models.hardware import Machine
 from models.pixels import Pixels
+from models.pretrained import WrongCheckpoint, load_strictly
 from models.quiet import quiet
 
 
@@ -38,22 +39,20 @@ class SafetyChecker:
         ``safety_checker/`` and ``feature_extractor/``.
 
         Raises:
-            IncompleteCheckpoint: the folder holds no such network.
+            WrongCheckpoint: the folder holds no such network.
         """
         from diffusers.pipelines.stable_diffusion.safety_checker import (
             StableDiffusionSafetyChecker,
         )
         from transformers import CLIPImageProcessor
 
-        from models.sdxl import IncompleteCheckpoint, load_network
-
         inner = folder / "safety_checker"
-        network = load_network(
+        network = load_strictly(
             StableDiffusionSafetyChecker, inner if inner.is_dir() else folder, machine
         )
         settings = folder / "feature_extractor" if inner.is_dir() else folder
         if not (settings / "preprocessor_config.json").is_file():
-            raise IncompleteCheckpoint(f"{settings}: no preprocessor_config.json; fetch it again")
+            raise WrongCheckpoint(f"{settings}: no preprocessor_config.json; fetch it again")
         processor = CLIPImageProcessor.from_pretrained(settings, local_files_only=True)
         return cls(network, processor, machine.batch)
 

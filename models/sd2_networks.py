@@ -57,11 +57,11 @@ class SD2Inpainting:
 
         _check(root, vae or root / "vae")
         text_encoder = load_strictly(CLIPTextModel, root / "text_encoder", machine)
-        unet = _loaded(UNet2DConditionModel, root / "unet", machine)
+        unet = load_strictly(UNet2DConditionModel, root / "unet", machine)
         decoder = (
-            _loaded(AsymmetricAutoencoderKL, vae, machine)
+            load_strictly(AsymmetricAutoencoderKL, vae, machine)
             if vae
-            else _loaded(AutoencoderKL, root / "vae", machine)
+            else load_strictly(AutoencoderKL, root / "vae", machine)
         )
         if machine.compile:
             unet.compile_repeated_blocks()
@@ -187,33 +187,6 @@ def _check(root: Path, vae_folder: Path) -> None:
             f"{vae_folder}: latents scaled by {scale}, {2 ** (len(blocks) - 1)} px each; "
             f"give a VAE of Stable Diffusion 1 or 2 ({LATENT_SCALE}, {CELL} px)"
         )
-
-
-def _loaded(kind: Any, folder: Path, machine: Machine) -> Any:
-    """A network of diffusers, all of whose weights are in the folder: it would only log others."""
-    try:
-        network, found = kind.from_pretrained(
-            folder,
-            local_files_only=True,
-            use_safetensors=True,
-            dtype=machine.dtype,
-            output_loading_info=True,
-        )
-    except (OSError, RuntimeError, ValueError) as error:
-        told = " ".join(str(error).split())[:200]
-        raise WrongCheckpoint(
-            f"{folder}: no checkpoint of {kind.__name__} ({told}); fetch it again"
-        ) from error
-    wrong = [*found["missing_keys"], *found["unexpected_keys"]]
-    if wrong:
-        raise WrongCheckpoint(
-            f"{folder}: its weights are not those of {kind.__name__} (missing or unexpected: "
-            f"{', '.join(sorted(wrong)[:3])}); fetch it again"
-        )
-    network = network.to(machine.device).eval().requires_grad_(False)
-    if machine.device.type == "cuda":
-        network = network.to(memory_format=torch.channels_last)
-    return network
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -3,7 +3,6 @@ uses share (Podell et al., "SDXL: Improving Latent Diffusion Models for High-Res
 Synthesis", ICLR 2024).
 """
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from models.batches import device_of, dtype_of, in_float32
 from models.hardware import Machine
+from models.pretrained import WrongCheckpoint, load_strictly
 from models.quiet import quiet
 from models.sdxl_text import SdxlText
 
@@ -21,11 +21,6 @@ Scheduler = Literal["unipc", "dpm++", "euler", "ddim"]
 GRID = 64
 # The decoder needs ten times the memory of a denoising step, so it gets few images at a time.
 DECODED_AT_ONCE = 4
-_HALF = (torch.float16, torch.bfloat16)
-
-
-class IncompleteCheckpoint(ValueError):
-    """A folder lacks a part of a checkpoint, or holds the parts of another; the line names both."""
 
 
 @dataclass
@@ -66,20 +61,20 @@ def load_sdxl(base: Path, vae: Path | None, machine: Machine) -> SdxlParts:
         machine: where they go.
 
     Raises:
-        IncompleteCheckpoint: a part is missing or damaged.
+        WrongCheckpoint: a part is missing or damaged.
     """
     from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-    text_1 = load_network(CLIPTextModel, base / "text_encoder", machine)
-    text_2 = load_network(CLIPTextModelWithProjection, base / "text_encoder_2", machine)
-    unet = load_network(UNet2DConditionModel, base / "unet", machine)
-    decoder = load_network(AutoencoderKL, vae or base / "vae", machine)
+    text_1 = load_strictly(CLIPTextModel, base / "text_encoder", machine)
+    text_2 = load_strictly(CLIPTextModelWithProjection, base / "text_encoder_2", machine)
+    unet = load_strictly(UNet2DConditionModel, base / "unet", machine)
+    decoder = load_strictly(AutoencoderKL, vae or base / "vae", machine)
     if unet.config.addition_embed_type != "text_time":
-        raise IncompleteCheckpoint(f"{base}: its U-Net is not one of SDXL; give an SDXL checkpoint")
+        raise WrongCheckpoint(f"{base}: its U-Net is not one of SDXL; give an SDXL checkpoint")
     for part in ("tokenizer", "tokenizer_2", "scheduler"):
         if not (base / part).is_dir():
-            raise IncompleteCheckpoint(f"{base}: no {part}/; fetch the checkpoint again")
+            raise WrongCheckpoint(f"{base}: no {part}/; fetch the checkpoint again")
     tokenizers = tuple(
         CLIPTokenizer.from_pretrained(base / part, local_files_only=True)
         for part in ("tokenizer", "tokenizer_2")
@@ -93,62 +88,6 @@ def load_sdxl(base: Path, vae: Path | None, machine: Machine) -> SdxlParts:
         decoder,
         dict(EulerDiscreteScheduler.load_config(base / "scheduler", local_files_only=True)),
     )
-
-
-def load_network(kind: Any, folder: Path, machine: Machine) -> Any:
-    """A network of diffusers or transformers for inference, from safetensors only.
-
-    A folder may hold files in full precision, in half (``*.fp16.safetensors``) or both; on a
-    machine that computes in half precision the smaller ones are read.
-
-    Raises:
-        IncompleteCheckpoint: the folder holds no such network.
-    """
-    names = [path.name for path in folder.glob("*.safetensors*")] if folder.is_dir() else []
-    if not names or not (folder / "config.json").is_file():
-        raise IncompleteCheckpoint(
-            f"{folder}: no config.json with safetensors weights of {kind.__name__}; "
-            "fetch the checkpoint again"
-        )
-    half = [name for name in names if ".fp16." in name]
-    use_half = bool(half) and (machine.dtype in _HALF or len(half) == len(names))
-    try:
-        # What they report of the weights is judged below.
-        with quiet("diffusers.models.modeling_utils", "transformers"), _no_bars():
-            network, found = kind.from_pretrained(
-                folder,
-                local_files_only=True,
-                use_safetensors=True,
-                variant="fp16" if use_half else None,
-                dtype=machine.dtype,
-                output_loading_info=True,
-            )
-    except (OSError, RuntimeError, ValueError) as error:
-        told = " ".join(str(error).split())[:160]
-        raise IncompleteCheckpoint(f"{folder}: no {kind.__name__} ({told})") from error
-    missing = sorted(one for one in found["missing_keys"] if "position_ids" not in one)
-    if missing:
-        raise IncompleteCheckpoint(
-            f"{folder}: the weights lack {len(missing)} of {kind.__name__}, first {missing[0]}; "
-            "fetch the checkpoint again"
-        )
-    network = network.to(machine.device).eval().requires_grad_(False)
-    if machine.device.type == "cuda":
-        network = network.to(memory_format=torch.channels_last)
-    return network
-
-
-@contextlib.contextmanager
-def _no_bars() -> Iterator[None]:
-    from transformers.utils import logging as its
-
-    shown = its.is_progress_bar_enabled()
-    its.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            its.enable_progress_bar()
 
 
 def scheduler(name: Scheduler, schedule: dict[str, Any], *, trailing: bool = False) -> Any:

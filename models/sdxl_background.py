@@ -21,16 +21,15 @@ from torch import Tensor, nn
 from models.batches import Unusable, as_uint8, device_of, dtype_of, generator, guarded, noise_like
 from models.hardware import Machine
 from models.pixels import Pixels
+from models.pretrained import WrongCheckpoint, load_strictly
 from models.safety import SafetyChecker
 from models.sdxl import (
-    IncompleteCheckpoint,
     Scheduler,
     SdxlParts,
     check_size,
     decode,
     embeddings,
     groups,
-    load_network,
     load_sdxl,
     scheduler,
 )
@@ -150,14 +149,14 @@ class SdxlBackground:
         order: one with few-step U-Nets, and one of a safety checker, told apart by their files.
 
         Raises:
-            IncompleteCheckpoint: a folder lacks a part.
+            WrongCheckpoint: a folder lacks a part.
         """
         from diffusers import ControlNetModel
 
         base, controlnet, vae, *others = folders
         few_step = next((folder for folder in others if _few_steps_in(folder)), None)
         checkers = [SafetyChecker.load(one, machine=machine) for one in others if one != few_step]
-        control = load_network(ControlNetModel, controlnet, machine)
+        control = load_strictly(ControlNetModel, controlnet, machine)
         if machine.compile:
             control.compile()
         return cls(
@@ -177,7 +176,7 @@ class SdxlBackground:
 
         Raises:
             PromptError: a prompt can't be read.
-            IncompleteCheckpoint: few-step images are asked for and there is no U-Net for the steps.
+            WrongCheckpoint: few-step images are asked for and there is no U-Net for the steps.
         """
         results: list[SdxlBackgroundResult | Unusable] = [Unusable("not drawn")] * len(requests)
         waiting, attempt = list(range(len(requests))), 0
@@ -267,7 +266,7 @@ class SdxlBackground:
         known = _few_steps_in(self._few_step) if self._few_step else {}
         if request.steps not in known:
             there = ", ".join(map(str, sorted(known))) or "none"
-            raise IncompleteCheckpoint(
+            raise WrongCheckpoint(
                 f"{self._few_step or 'no few-step checkpoint'}: no U-Net for {request.steps} "
                 f"steps; there is one for {there}"
             )
@@ -298,4 +297,4 @@ def _fill(unet: nn.Module, file: Path) -> None:
         unet.load_state_dict(load_file(file))
     except (RuntimeError, OSError) as error:
         told = " ".join(str(error).split())[:160]
-        raise IncompleteCheckpoint(f"{file}: no U-Net of the SDXL beside it ({told})") from error
+        raise WrongCheckpoint(f"{file}: no U-Net of the SDXL beside it ({told})") from error

@@ -106,7 +106,7 @@ class SdxlImg2Img:
         """From two folders, those of SDXL and of the VAE.
 
         Raises:
-            IncompleteCheckpoint: a folder lacks a part.
+            WrongCheckpoint: a folder lacks a part.
         """
         base, vae = folders
         return cls(load_sdxl(base, vae, machine), machine)

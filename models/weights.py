@@ -6,11 +6,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from models.pretrained import WrongCheckpoint
+
 WRAPPERS = ("params_ema", "params", "state_dict")
-
-
-class BadCheckpoint(ValueError):
-    """A checkpoint's file is absent or is not what its name says; the line names the mend."""
 
 
 def read_tensors(folder: Path, *names: str) -> dict[str, Tensor]:
@@ -21,7 +19,7 @@ def read_tensors(folder: Path, *names: str) -> dict[str, Tensor]:
     (tensors only). A dictionary under ``params_ema``, ``params`` or ``state_dict`` is unwrapped.
 
     Raises:
-        BadCheckpoint: no such file, several, or one that holds no tensors.
+        WrongCheckpoint: no such file, several, or one that holds no tensors.
     """
     path = _find(folder, names)
     if path.suffix == ".safetensors":
@@ -30,7 +28,7 @@ def read_tensors(folder: Path, *names: str) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = " ".join(str(error).split())[:120]
-        raise BadCheckpoint(f"{path}: no file of tensors ({reason}); fetch it again") from error
+        raise WrongCheckpoint(f"{path}: no file of tensors ({reason}); fetch it again") from error
     for name in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(name), dict):
             content = content[name]
@@ -38,7 +36,7 @@ def read_tensors(folder: Path, *names: str) -> dict[str, Tensor]:
     if not isinstance(content, dict) or not all(
         isinstance(one, Tensor) for one in content.values()
     ):
-        raise BadCheckpoint(f"{path}: no dictionary of tensors; fetch the published file")
+        raise WrongCheckpoint(f"{path}: no dictionary of tensors; fetch the published file")
     return dict(content)
 
 
@@ -46,13 +44,13 @@ def fill(network: nn.Module, tensors: dict[str, Tensor], folder: Path) -> None:
     """Give a network its tensors; every key and every shape must agree.
 
     Raises:
-        BadCheckpoint: keys or shapes differ; the line names the first of them.
+        WrongCheckpoint: keys or shapes differ; the line names the first of them.
     """
     try:
         network.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:160]
-        raise BadCheckpoint(f"{folder}: weights of another network ({reason})") from error
+        raise WrongCheckpoint(f"{folder}: weights of another network ({reason})") from error
 
 
 def _find(folder: Path, names: tuple[str, ...]) -> Path:
@@ -64,4 +62,4 @@ def _find(folder: Path, names: tuple[str, ...]) -> Path:
     if len(found) == 1:
         return found[0]
     what = f"{len(found)} weights files" if found else "no .safetensors or .pth file"
-    raise BadCheckpoint(f"{folder}: {what}; put exactly one there")
+    raise WrongCheckpoint(f"{folder}: {what}; put exactly one there")

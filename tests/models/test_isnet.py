@@ -13,7 +13,7 @@ from models.batches import Unusable
 from models.hardware import Machine
 from models.isnet import Isnet, IsnetRequest
 from models.isnet_network import IsNet
-from models.weights import BadCheckpoint
+from models.pretrained import WrongCheckpoint
 from tests.checkpoints import isnet as tiny
 from tests.conftest import SHARED
 from tests.models.test_matting import draw_scene, iou
@@ -157,7 +157,7 @@ def test_a_wrong_checkpoint_is_one_line(tmp_path: Path, config: Any, weights: An
     (tmp_path / "config.json").write_text(text)
     if weights:
         save_file(weights, tmp_path / "isnet-general-use.safetensors")
-    with pytest.raises(BadCheckpoint) as caught:
+    with pytest.raises(WrongCheckpoint) as caught:
         Isnet.load(tmp_path, machine=CPU)
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)

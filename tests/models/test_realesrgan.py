@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from models.batches import OutOfMemory, Unusable
 from models.hardware import Machine
+from models.pretrained import WrongCheckpoint
 from models.realesrgan import RealEsrgan, RealEsrganRequest
 from models.realesrgan_tiles import soft_tiles
-from models.weights import BadCheckpoint
 from tests.checkpoints import realesrgan as tiny
 from tests.conftest import SHARED
 
@@ -164,7 +164,7 @@ def test_a_wrong_folder_is_one_line(tmp_path: Path, content: str) -> None:
         torch.save({"params": Machine}, tmp_path / "a.pth")
     elif content == "another network":
         save_file({"layer.weight": torch.zeros(2, 2)}, tmp_path / "a.safetensors")
-    with pytest.raises(BadCheckpoint) as caught:
+    with pytest.raises(WrongCheckpoint) as caught:
         RealEsrgan.load(tmp_path, machine=CPU)
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models.hardware import Machine
+from models.pretrained import WrongCheckpoint
 from models.safety import SafetyChecker
-from models.sdxl import IncompleteCheckpoint
 from tests.checkpoints.sdxl import build_safety_checker
 
 pytest.importorskip("diffusers")
@@ -81,5 +81,5 @@ def test_published_layouts_load(tmp_path: Path) -> None:
 def test_a_folder_without_it_is_one_line(tmp_path: Path) -> None:
     build_safety_checker(tmp_path)
     (tmp_path / "preprocessor_config.json").unlink()
-    with pytest.raises(IncompleteCheckpoint, match=r"no preprocessor_config\.json; fetch it again"):
+    with pytest.raises(WrongCheckpoint, match=r"no preprocessor_config\.json; fetch it again"):
         SafetyChecker.load(tmp_path, machine=CPU)

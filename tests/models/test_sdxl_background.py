@@ -11,7 +11,8 @@ import torch
 from models.batches import Unusable
 from models.hardware import Machine
 from models.pixels import Pixels
-from models.sdxl import IncompleteCheckpoint, load_sdxl
+from models.pretrained import WrongCheckpoint
+from models.sdxl import load_sdxl
 from models.sdxl_background import SdxlBackground, SdxlBackgroundRequest, SdxlBackgroundResult
 from tests.checkpoints import sdxl
 
@@ -202,9 +203,9 @@ def test_few_steps_come_from_their_own_unet(
     assert apart(first, eight) > 1
     assert (image_of(fast, four) == first).all()
     assert (image_of(fast, replace(four, negative="sharp", guidance_scale=9.0)) == first).all()
-    with pytest.raises(IncompleteCheckpoint, match="no U-Net for 2 steps; there is one for 4, 8"):
+    with pytest.raises(WrongCheckpoint, match="no U-Net for 2 steps; there is one for 4, 8"):
         list(fast.compute([replace(four, steps=2)]))
-    with pytest.raises(IncompleteCheckpoint, match="no few-step checkpoint: no U-Net for 4 steps"):
+    with pytest.raises(WrongCheckpoint, match="no few-step checkpoint: no U-Net for 4 steps"):
         list(network.compute([four]))
     with pytest.raises(ValueError, match="loaded for few steps"):
         list(fast.compute([a_request()]))
@@ -282,5 +283,5 @@ def test_a_missing_part_is_one_line(
 
     copy = Path(shutil.copytree(folders["base"], tmp_path / "base"))
     (copy / broken).unlink()
-    with pytest.raises(IncompleteCheckpoint, match=f"{broken.partition('/')[0]}: {complaint}"):
+    with pytest.raises(WrongCheckpoint, match=f"{broken.partition('/')[0]}: {complaint}"):
         load({**folders, "base": copy})

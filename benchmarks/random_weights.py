@@ -1,0 +1,152 @@
+"""Checkpoints of the diffusion profile with random weights, in the layouts of the published ones.
+
+Speed does not hang on what the weights are. The tiny ones are those of the tests; the full-size
+ones have the published shapes and are drawn on the device, so that nothing is fetched.
+"""
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from benchmarks import full_size
+from tests.checkpoints import blip, dpt, isnet, realesrgan, sd2_inpaint, sdxl, zero123plus
+from tests.checkpoints.clip import text_config
+
+TINY = {
+    "sdxl": sdxl.build,
+    "controlnet": sdxl.build_controlnet,
+    "sdxl_vae": sdxl.build_vae,
+    "sd2_inpaint": sd2_inpaint.build,
+    "asymmetric_vae": sd2_inpaint.build_asymmetric_vae,
+    "zero123plus": zero123plus.build,
+    "realesrgan_x2": realesrgan.build_x2,
+    "realesrgan_x4": realesrgan.build_x4,
+    "isnet": isnet.build,
+    "dpt": dpt.build,
+    "blip": blip.build,
+}
+
+
+def write(name: str, folder: Path, device: torch.device | None, dtype: torch.dtype) -> Path:
+    """A checkpoint's folder below ``folder``, written if it is not there.
+
+    Args:
+        name: one of `TINY`.
+        folder: where all checkpoints lie.
+        device: where full-size weights are drawn; None: tiny ones.
+        dtype: of full-size weights.
+    """
+    size = "tiny" if device is None else f"full-{str(dtype).removeprefix('torch.')}"
+    made = folder / size / name
+    if (made / "done").is_file():
+        return made
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir(parents=True)
+    TINY[name](made)
+    if device is not None:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), device:
+            torch.manual_seed(0)
+            with _default(dtype):
+                _enlarge(name, made)
+    (made / "done").touch()
+    return made
+
+
+@contextlib.contextmanager
+def _default(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _enlarge(name: str, folder: Path) -> None:
+    """Networks of the published size in place of the tiny ones."""
+    for part, network in _networks(name):
+        target = folder / part
+        for old in (*target.glob("*.safetensors"), *target.glob("*.bin")):
+            old.unlink()
+        if hasattr(network, "save_pretrained"):
+            network.save_pretrained(target)
+        else:
+            weights = {key: one.cpu().contiguous() for key, one in network.state_dict().items()}
+            save_file(weights, target / f"{name}.safetensors")
+    if name == "zero123plus":
+        _resize(folder / "feature_extractor_clip", 224)
+        _resize(folder / "feature_extractor_vae", 512)
+    elif name in ("dpt", "blip"):
+        _set(folder / "preprocessor_config.json", size={"height": 384, "width": 384})
+    elif name == "isnet":
+        (folder / "config.json").unlink()
+        (folder / "isnet.safetensors").rename(folder / "isnet-general-use.safetensors")
+
+
+def _networks(name: str) -> Iterator[tuple[str, Any]]:
+    """Parts of a checkpoint by their folder, each built when it is its turn."""
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+    build = full_size.NETWORKS
+    if name == "sdxl":
+        yield "unet", build["SDXL UNet"]()
+        yield "vae", build["SDXL VAE"]()
+        first = text_config(**full_size.CLIP_LARGE, num_attention_heads=12)
+        yield "text_encoder", CLIPTextModel(first)
+        second = text_config(**full_size.OPEN_CLIP_BIG, num_attention_heads=20, projection_dim=1280)
+        yield "text_encoder_2", CLIPTextModelWithProjection(second)
+    elif name in ("sd2_inpaint", "zero123plus"):
+        inpaints = name == "sd2_inpaint"
+        yield "unet", build["SD2 inpainting UNet" if inpaints else "Zero123++ UNet"]()
+        yield "vae", _sd_vae()
+        wide = text_config(**full_size.OPEN_CLIP_HUGE, num_attention_heads=16, hidden_act="gelu")
+        yield "text_encoder", CLIPTextModel(wide)
+        if not inpaints:
+            yield "vision_encoder", _vision()
+    elif name == "blip":
+        yield "", _blip()
+    else:
+        single = {
+            **{"controlnet": "ControlNet small", "sdxl_vae": "SDXL VAE", "dpt": "DPT-large"},
+            **{"asymmetric_vae": "asymmetric VAE", "isnet": "IS-Net"},
+            **{"realesrgan_x2": "RRDBNet x2", "realesrgan_x4": "RRDBNet x4"},
+        }
+        yield "", build[single[name]]()
+
+
+def _sd_vae() -> Any:
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(**full_size.VAE)
+
+
+def _vision() -> Any:
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    config = CLIPVisionConfig(**full_size.VISION_HUGE, hidden_act="gelu")
+    return CLIPVisionModelWithProjection(config)
+
+
+def _blip() -> Any:
+    """BLIP large. It never ends a sentence, so a caption takes all the tokens that it may."""
+    from transformers import BlipConfig, BlipForConditionalGeneration
+
+    vision = {**full_size.BLIP_VISION["large"], "image_size": 384, "patch_size": 16}
+    tokens = {"vocab_size": 30524, "bos_token_id": 30522, "sep_token_id": 3, "pad_token_id": 0}
+    text = {**full_size.BLIP_TEXT, **tokens, "encoder_hidden_size": 1024}
+    return BlipForConditionalGeneration(BlipConfig(text_config=text, vision_config=vision))
+
+
+def _resize(folder: Path, side: int) -> None:
+    crop = {"height": side, "width": side}
+    _set(folder / "preprocessor_config.json", size={"shortest_edge": side}, crop_size=crop)
+
+
+def _set(file: Path, **changed: Any) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changed}))
