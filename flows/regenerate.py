@@ -137,7 +137,7 @@ def walk(
         recipe=recipe.model_dump(mode="json"),
         arithmetic=arithmetic(recipe, references),
         models=tuple(used_models(recipe)),
-        warnings=tuple(warnings_of(recipe)),
+        warnings=(*warnings_of(recipe), *told_redrawn(tally.counts)),
         photos=photos,
         references=tuple(told_reference(outcome) for outcome in outcomes),
         stages=told_stages(tally.counts, outcomes),
@@ -223,6 +223,15 @@ def told_stages(
         stage: {**count.model_dump(), "cpu_s": round(spent.get(stage, 0.0), 2)}
         for stage, count in stages.items()
     }
+
+
+def told_redrawn(counts: dict[str, StageCount]) -> list[str]:
+    """A line per stage in which images were drawn anew."""
+    return [
+        f"{stage}: {count.redrawn} images were drawn anew, since the safety checker flagged them"
+        for stage, count in counts.items()
+        if count.redrawn
+    ]
 
 
 def told_trainings(trained: Trained) -> dict[str, str]:

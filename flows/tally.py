@@ -53,6 +53,7 @@ class Tally:
                 computed=count.computed + earlier,
                 reused=max(0, count.reused - earlier),
                 rejected=count.rejected,
+                redrawn=count.redrawn,
             )
         return last
 

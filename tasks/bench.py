@@ -21,11 +21,15 @@ REMEMBERED_BYTES = 512 * 2**20
 
 
 class StageCount(Record):
-    """How many artifacts a stage computed, found done, and rejected in one run."""
+    """How many artifacts a stage computed, found done, and rejected in one run.
+
+    ``redrawn`` counts the images that a safety checker flagged and that were drawn anew.
+    """
 
     computed: int = 0
     reused: int = 0
     rejected: int = 0
+    redrawn: int = 0
 
     def plus(self, other: "StageCount") -> "StageCount":
         """The two counts added up."""
@@ -33,6 +37,7 @@ class StageCount(Record):
             computed=self.computed + other.computed,
             reused=self.reused + other.reused,
             rejected=self.rejected + other.rejected,
+            redrawn=self.redrawn + other.redrawn,
         )
 
 
@@ -61,7 +66,7 @@ class Workbench:
         self.made: dict[str, Artifact] = {}
         self.fresh: set[str] = set()
         self.counts: dict[str, StageCount] = {}
-        self._rejected: dict[str, dict[str, bool]] = defaultdict(dict)
+        self._made: dict[str, dict[str, Artifact]] = defaultdict(dict)
         self.cpu_s: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
         self._cancelled = cancelled
         self._contents: OrderedDict[str, Any] = OrderedDict()
@@ -113,11 +118,14 @@ class Workbench:
         """Note what a stage returned. Each artifact counts once, however often it is walked to."""
         with self._lock:
             self.made.update((artifact.id, artifact) for artifact in made)
-            known = self._rejected[stage]
-            known.update((artifact.id, artifact.rejected is not None) for artifact in made)
+            known = self._made[stage]
+            known.update((artifact.id, artifact) for artifact in made)
             computed = sum(one in self.fresh for one in known)
             self.counts[stage] = StageCount(
-                computed=computed, reused=len(known) - computed, rejected=sum(known.values())
+                computed=computed,
+                reused=len(known) - computed,
+                rejected=sum(one.rejected is not None for one in known.values()),
+                redrawn=sum(int(one.facts.get("retries", 0)) for one in known.values()),
             )
 
     def computed(self, stage: str) -> int:

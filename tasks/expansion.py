@@ -28,7 +28,11 @@ class Expansion(Record):
         for artifact in self.artifacts:
             if artifact.stage == "ingest":
                 continue
-            one = StageCount(reused=1, rejected=int(artifact.rejected is not None))
+            one = StageCount(
+                reused=1,
+                rejected=int(artifact.rejected is not None),
+                redrawn=int(artifact.facts.get("retries", 0)),
+            )
             counts[artifact.stage] = counts.get(artifact.stage, StageCount()).plus(one)
         return counts
 
