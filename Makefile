@@ -5,7 +5,7 @@ OUT ?= demo-run
 # `make demo PROFILE=tiny`: every network of the diffusion profile, tiny and with random weights.
 PROFILE ?= classical
 
-.PHONY: setup demo test check bench clean
+.PHONY: setup demo test check audit bench clean
 
 setup: .venv/.ready
 
@@ -34,6 +34,10 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pip check
+
+# Needs a package index that knows vulnerabilities; CI outside a closed network runs it.
+audit: setup
+	$(BIN)/pip-audit -r constraints.txt --no-deps --disable-pip
 
 bench: setup
 	$(BIN)/python -m benchmarks

@@ -11,7 +11,7 @@ from pathlib import Path
 from flows.cli import PREFECT_DEFAULTS
 
 # Cheap ones first; `memory` reuses the largest run of `rerun`.
-NAMES = ("codecs", "stages", "flops", "overhead", "wrappers", "rerun", "memory")
+NAMES = ("codecs", "stages", "flops", "overhead", "wrappers", "child_runs", "rerun", "memory")
 # What needs a GPU runs only when it is named.
 NAMED = ("diffusion_gpu",)
 # One core, so that CPU seconds are not spent on waiting for one another.

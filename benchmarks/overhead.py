@@ -16,11 +16,12 @@ from pathlib import Path
 from benchmarks.machine import table, tree_cpu_s
 from benchmarks.photos import draw_photo, take_in
 from benchmarks.replay import Contents, replay
-from flows.expand_reference import Beside, expand, expand_reference
+from flows.expand_reference import expand, expand_reference, key_of
 from flows.progress import shown
 from flows.recipe import Recipe, load_recipe
 from models.records import Reference
 from tasks.bench import Workbench
+from tasks.order import Beside, Order, save_order, save_setting
 from tasks.store import Store, open_store
 
 GOAL = 0.10
@@ -89,7 +90,10 @@ def measure_prefect(recipe: Recipe, photo: Path, folder: Path, runs: int) -> flo
             time.sleep(SETTLE_S)
             started = tree_cpu_s()
             for _ in range(runs):
-                expand_reference(work.recipe, work.reference, work.beside, store.url)
+                setting = save_setting(store, work.recipe.model_dump(mode="json"), work.beside)
+                key = key_of(work.recipe, work.reference, work.beside)
+                save_order(store, key, Order(reference=work.reference, setting=setting))
+                expand_reference(work.reference.name, store.url, key)
                 advance(work.reference.name)
             time.sleep(SETTLE_S)
             return tree_cpu_s() - started

@@ -3,12 +3,12 @@
 import hashlib
 from pathlib import Path
 
-from flows.expand_reference import Beside
 from models import pixels
 from models.records import Artifact, Reference
 from models.scene import render
 from tasks.bench import Workbench
 from tasks.ingest import Ingest, ingest
+from tasks.order import Beside
 from tasks.screen import HeldOut, index_heldout
 
 PHOTO = (400, 533)

@@ -29,7 +29,7 @@ class Assembled(Record):
     counts: dict[str, StageCount]
 
 
-@flow(name="assemble", flow_run_name="{recipe.name} · assemble", validate_parameters=False)
+@flow(name="assemble", flow_run_name="assemble · {run}")
 def assemble(recipe: Recipe, run: str, out: Path, store: str) -> Assembled:
     """Draw, write and publish the datasets; images that are on disk already are not written again.
 

@@ -47,6 +47,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to std
 Changes = Annotated[
     list[str] | None, typer.Option("--set", help="Change a field of the recipe: outpaint.k=3.")
 ]
+State = Annotated[Path | None, typer.Option(help="State folder [~/.local/state/synthset].")]
 Checkpoints = Annotated[
     list[str] | None, typer.Argument(help="owner/name, or owner/name@revision.")
 ]
@@ -157,6 +158,87 @@ def fields() -> None:
         from flows.fields import describe_fields
 
         print(describe_fields(), end="")
+
+
+@app.command()
+def deploy(
+    recipe: RecipeName = "multiview",
+    photos: Annotated[Path | None, typer.Option(help="As the workers see them.")] = None,
+    out: Annotated[Path | None, typer.Option(help="As the workers see it.")] = None,
+    store: Store = None,
+    cron: Annotated[str, typer.Option(help="When, as five cron fields.")] = "0 2 * * *",
+    timezone: Annotated[str, typer.Option(help="Of the cron fields.")] = "UTC",
+    changes: Changes = None,
+    at_once: AtOnce = None,
+    infrastructure: Annotated[str, typer.Option(help="process, docker or kubernetes.")] = "process",
+    gpu: Annotated[list[str] | None, typer.Option(help="HOST:NUMBER of its GPUs.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Work pools, deployments and the nightly schedule on the Prefect server."""
+    with _plain_errors():
+        from flows.deploy import POOLS, Nightly
+        from flows.deploy import deploy as apply
+        from flows.recipe import load_recipe
+
+        if infrastructure not in POOLS["synthset-cpu"]:
+            raise ValueError(f"--infrastructure {infrastructure}: process, docker or kubernetes")
+        night = None
+        if photos and out and store:
+            night = Nightly(
+                recipe=load_recipe(recipe, changes),
+                photos=photos,
+                out=out,
+                store=store,
+                cron=cron,
+                timezone=timezone,
+                at_once=at_once,
+            )
+        elif photos or out or store:
+            raise ValueError("give --photos, --out and --store together, or none of them")
+        done = apply(night, infrastructure, gpu or ())
+        _say({"changed": done}, as_json, "\n".join(done) or "all is as it should be")
+
+
+@app.command()
+def up(
+    state: State = None,
+    host: Annotated[str, typer.Option(help="Address the servers listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the Prefect server.")] = 4200,
+    s3_port: Annotated[int, typer.Option(help="Port of the S3 server.")] = 9000,
+    auth: Annotated[bool, typer.Option(help="A password on localhost too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Prefect server, S3 server and two workers in the background of this machine."""
+    with _plain_errors():
+        from flows.stack import default_state
+        from flows.stack import up as start
+
+        found = start(state or default_state(), host, port, s3_port, auth)
+        _say(found.model_dump(mode="json"), as_json, found.told())
+
+
+@app.command()
+def down(state: State = None, as_json: Json = False) -> None:
+    """Stop what `up` started; what is stored stays."""
+    with _plain_errors():
+        from flows.stack import default_state
+        from flows.stack import down as stop
+
+        ended = stop(state or default_state())
+        _say({"stopped": ended}, as_json, f"stopped: {', '.join(ended) or 'nothing was running'}")
+
+
+@app.command()
+def retry(
+    run: Annotated[str, typer.Argument(help="Id or name of a flow run that did not complete.")],
+    as_json: Json = False,
+) -> None:
+    """Schedule a run again under its own id; what is done stays done."""
+    with _plain_errors():
+        from flows.retry import retry_run
+
+        again = retry_run(run)
+        _say({"retried": again}, as_json, f"scheduled again: {', '.join(again)}")
 
 
 @store_app.command("ls")

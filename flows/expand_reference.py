@@ -4,17 +4,19 @@ bottom.
 
 import logging
 import threading
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
 from prefect import flow
 
+from flows.progress import stage_progress, this_run
 from flows.recipe import Recipe
-from models.records import Artifact, Record, Reference
+from models.records import Artifact, Reference
 from tasks.augment import augment
 from tasks.background import background
 from tasks.baseline import baseline
-from tasks.bench import StageCount, Workbench
+from tasks.bench import Workbench
 from tasks.caption import caption
 from tasks.depth import depth
 from tasks.expansion import Expansion, expansion_key, gather_samples, save_expansion
@@ -22,12 +24,13 @@ from tasks.label import Label, label
 from tasks.masked_depth import masked_depth
 from tasks.measure import Measure, measure
 from tasks.multiview import multiview
+from tasks.order import Beside, Expanded, Told, load_order, tell
 from tasks.outpaint import outpaint
 from tasks.resize import resize
 from tasks.screen import screen, verdicts_by_image
 from tasks.segment import segment
 from tasks.stage import Stage
-from tasks.store import Corrupt, Missing, open_store
+from tasks.store import Corrupt, Missing, Store, StoreError, open_store
 from tasks.upscale import upscale
 
 log = logging.getLogger("synthset.expand")
@@ -48,24 +51,6 @@ def is_stopped() -> bool:
     return event is not None and event.is_set()
 
 
-class Beside(Record):
-    """What every reference of a run is expanded beside: plates, and the held-out photos' index."""
-
-    plates: tuple[Artifact, ...] = ()
-    heldout: tuple[Artifact, ...]
-
-
-class Expanded(Record):
-    """What a child run tells its parent; the samples themselves are a document in the store."""
-
-    reference: str
-    key: str
-    images: int
-    accepted: int
-    counts: dict[str, StageCount]
-    cpu_s: dict[str, float] = {}
-
-
 def key_of(recipe: Recipe, reference: Reference, beside: Beside) -> str:
     """The key of the reference's expansion under a recipe."""
     versions = {stage.name: stage.version for stage in STAGES}
@@ -73,32 +58,53 @@ def key_of(recipe: Recipe, reference: Reference, beside: Beside) -> str:
     return expansion_key(reference, recipe.expanding(), versions, together)
 
 
-@flow(
-    name="expand_reference",
-    flow_run_name="{reference.name} · expand",
-    validate_parameters=False,
-)
-def expand_reference(recipe: Recipe, reference: Reference, beside: Beside, store: str) -> Expanded:
+@flow(name="expand_reference", flow_run_name="{reference} · expand", validate_parameters=False)
+def expand_reference(reference: str, store: str, order: str) -> Expanded:
     """Expand one reference photo, computing only what the store lacks.
 
     When an artifact turns out damaged or gone, its record is forgotten and the stages are walked
-    again: the one that makes it repairs it, and only that.
+    again: the one that makes it repairs it, and only that. How it ended is told in the store too,
+    for a parent run on another machine.
+
+    Args:
+        reference: name of the photo, for people; the order says which it is.
+        store: artifact store.
+        order: key of the order, as the parent run placed it.
 
     Raises:
         Corrupt, Missing: what the parent run gave is damaged: its photo, a plate, the held-out
             photos' index. The parent must make it anew.
         StoreError: the store refused, stayed away, or gives damaged bytes again and again.
     """
-    bench = Workbench(open_store(store), reference.name, cancelled=is_stopped)
-    own = {stage.name for stage in STAGES}
-    for _ in range(REPAIRS):
-        try:
-            return expand(bench, recipe, reference, beside)
-        except (Corrupt, Missing) as damage:
-            if damage.artifact is not None and damage.artifact.stage not in own:
-                raise
-            log.warning("%s; it is made again", damage)
-    return expand(bench, recipe, reference, beside)
+    run = this_run()
+    opened = open_store(store)
+    try:
+        expanded = carry_out(opened, order)
+    except Exception as error:
+        failure = " ".join(str(error).split()) or type(error).__name__
+        damaged = isinstance(error, Corrupt | Missing)
+        with suppress(StoreError):
+            tell(opened, order, Told(run=run, failure=failure, damaged=damaged))
+        raise
+    tell(opened, order, Told(run=run, expanded=expanded))
+    return expanded
+
+
+def carry_out(store: Store, key: str) -> Expanded:
+    """Expand what an order names, and repair what turns out damaged on the way."""
+    order, setting = load_order(store, key)
+    recipe = Recipe.model_validate(setting.recipe)
+    with stage_progress() as shown:
+        bench = Workbench(store, order.reference.name, cancelled=is_stopped, progress=shown)
+        own = {stage.name for stage in STAGES}
+        for _ in range(REPAIRS):
+            try:
+                return expand(bench, recipe, order.reference, setting.beside)
+            except (Corrupt, Missing) as damage:
+                if damage.artifact is not None and damage.artifact.stage not in own:
+                    raise
+                log.warning("%s; it is made again", damage)
+        return expand(bench, recipe, order.reference, setting.beside)
 
 
 def expand(bench: Workbench, recipe: Recipe, reference: Reference, beside: Beside) -> Expanded:

@@ -2,28 +2,22 @@
 
 import contextvars
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
-from flows.expand_reference import Beside, Expanded, expand_reference, key_of, stopped
+from prefect import tags
+
+from flows.dispatch import Outcome, Placed, dispatch, tags_of
+from flows.expand_reference import expand_reference, key_of, stopped
 from flows.progress import shown
 from flows.recipe import Recipe
 from models.records import Record, Reference
 from tasks.expansion import load_expansion
+from tasks.order import Beside, Expanded, Order, save_order, save_setting
 from tasks.store import Corrupt, Missing, Store
 
-
-class Outcome(Record):
-    """What became of one reference: done now, done before, or failed with the reason.
-
-    ``damaged`` tells that it failed on something that the parent run can make anew.
-    """
-
-    reference: Reference
-    expanded: Expanded | None = None
-    reused: bool = False
-    failure: str | None = None
-    damaged: bool = False
+# A bucket answers many small puts at a time.
+PLACERS = 8
 
 
 class Outcomes(Record):
@@ -37,51 +31,90 @@ class ReferencesFailed(RuntimeError):
 
 
 def fan_out(
-    store: Store, recipe: Recipe, references: Sequence[Reference], beside: Beside, at_once: int
+    store: Store,
+    recipe: Recipe,
+    references: Sequence[Reference],
+    beside: Beside,
+    at_once: int,
+    deployment: str | None = None,
 ) -> list[Outcome]:
     """Expand references, ``at_once`` at a time; those that are done already get no child run.
 
-    The outcomes are in the order of the references. Ctrl-C lets the children at work finish their
-    batch and starts no further one.
+    Args:
+        store: where everything lies.
+        recipe: the run's recipe.
+        references: the photos to expand.
+        beside: what they are expanded beside.
+        at_once: child runs at work, or waiting for a worker, at a time.
+        deployment: whose workers expand them; None: this process. Ctrl-C then lets the children at
+            work finish their batch and starts no further one.
+
+    Returns:
+        The outcomes in the order of the references.
     """
     outcomes: dict[str, Outcome] = {}
-    stop = threading.Event()
-    stopped.set(stop)
     with shown("references", len(references)) as advance:
-        waiting = []
+        orders = {}
         for reference in references:
-            done = _done_before(store, recipe, reference, beside)
+            key = key_of(recipe, reference, beside)
+            done = _done_before(store, key, reference)
             if done is None:
-                waiting.append(reference)
+                orders[reference.name] = Placed(reference, key)
             else:
                 outcomes[reference.name] = done
                 advance(f"{reference.name} reused")
-
-        def child(reference: Reference) -> Outcome:
-            if stop.is_set():
-                return Outcome(reference=reference, failure="not started: the run was stopped")
-            try:
-                # Not by way of the run's state: a server that answers late gives it back without
-                # the value.
-                expanded = expand_reference(recipe, reference, beside, store.url)
-            except Exception as error:  # whatever it is, it is this reference's alone
-                return _failed(reference, error)
-            return Outcome(reference=reference, expanded=expanded)
-
-        with ThreadPoolExecutor(at_once, thread_name_prefix="reference") as pool:
-            try:
-                runs = [
-                    pool.submit(contextvars.copy_context().run, child, reference)
-                    for reference in waiting
-                ]
-                for run in as_completed(runs):
-                    outcome = run.result()
-                    outcomes[outcome.reference.name] = outcome
-                    advance(f"{outcome.reference.name} {'failed' if outcome.failure else 'done'}")
-            except KeyboardInterrupt:
-                stop.set()
-                raise
+        place_orders(store, recipe, list(orders.values()), beside)
+        expanded = (
+            expand_here(store, recipe, list(orders.values()), at_once)
+            if deployment is None
+            else dispatch(store, recipe, list(orders.values()), at_once, deployment)
+        )
+        for outcome in expanded:
+            outcomes[outcome.reference.name] = outcome
+            advance(f"{outcome.reference.name} {'failed' if outcome.failure else 'done'}")
     return [outcomes[reference.name] for reference in references]
+
+
+def place_orders(store: Store, recipe: Recipe, placed: Sequence[Placed], beside: Beside) -> None:
+    """Keep in the store what the child runs are to do."""
+    if not placed:
+        return
+    setting = save_setting(store, recipe.model_dump(mode="json"), beside)
+
+    def keep(one: Placed) -> None:
+        save_order(store, one.key, Order(reference=one.reference, setting=setting))
+
+    with ThreadPoolExecutor(PLACERS, thread_name_prefix="order") as pool:
+        list(pool.map(keep, placed))
+
+
+def expand_here(
+    store: Store, recipe: Recipe, placed: Sequence[Placed], at_once: int
+) -> Iterator[Outcome]:
+    """Child runs in threads of this process; outcomes as they come."""
+    stop = threading.Event()
+    stopped.set(stop)
+
+    def child(one: Placed) -> Outcome:
+        if stop.is_set():
+            return Outcome(reference=one.reference, failure="not started: the run was stopped")
+        try:
+            # Not by way of the run's state: a server that answers late gives it back without the
+            # value.
+            with tags(*tags_of(recipe, one.reference)):
+                expanded = expand_reference(one.reference.name, store.url, one.key)
+        except Exception as error:  # whatever it is, it is this reference's alone
+            return _failed(one.reference, error)
+        return Outcome(reference=one.reference, expanded=expanded)
+
+    with ThreadPoolExecutor(at_once, thread_name_prefix="reference") as pool:
+        try:
+            runs = [pool.submit(contextvars.copy_context().run, child, one) for one in placed]
+            for run in as_completed(runs):
+                yield run.result()
+        except BaseException:
+            stop.set()
+            raise
 
 
 def raise_damage(outcomes: Sequence[Outcome]) -> None:
@@ -113,10 +146,7 @@ def require(outcomes: Sequence[Outcome], at_least: int | None) -> None:
     )
 
 
-def _done_before(
-    store: Store, recipe: Recipe, reference: Reference, beside: Beside
-) -> Outcome | None:
-    key = key_of(recipe, reference, beside)
+def _done_before(store: Store, key: str, reference: Reference) -> Outcome | None:
     expansion = load_expansion(store, key)
     if expansion is None:
         return None

@@ -2,14 +2,17 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.context import FlowRunContext
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+# A stage that takes no longer needs no bar of its own.
+LONG_S = 5.0
 COLUMNS = (
     *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
     *(TimeElapsedColumn(), TextColumn("{task.fields[doing]}")),
@@ -45,6 +48,36 @@ def shown(title: str, total: int) -> Iterator[Advance]:
                 update_progress_artifact(artifact, progress=100.0 * done / max(total, 1))
 
         yield advance
+
+
+@contextmanager
+def stage_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A call per batch of a stage: stages that take long get a progress artifact in the UI."""
+    begun: dict[str, float] = {}
+    artifacts: dict[str, Any] = {}
+    told: dict[str, float] = {}
+
+    def progress(stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        waited = now - told.get(stage, begun.setdefault(stage, now))
+        if FlowRunContext.get() is None or (
+            waited < LONG_S and (done < total or stage not in told)
+        ):
+            return
+        told[stage] = now
+        share = 100.0 * done / max(total, 1)
+        if stage in artifacts:
+            update_progress_artifact(artifacts[stage], progress=share)
+        else:
+            artifacts[stage] = create_progress_artifact(progress=share, description=stage)
+
+    yield progress
+
+
+def this_run() -> str | None:
+    """The id of the flow run that this code works for, if any."""
+    context = FlowRunContext.get()
+    return str(context.flow_run.id) if context and context.flow_run else None
 
 
 @contextmanager

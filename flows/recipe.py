@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from models.records import Record
 from models.splitting import SplitParameters
@@ -82,6 +82,19 @@ class Recipe(Record):
         description="How each dataset is tried; none: not at all.",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _name_models(cls, content: Any) -> Any:
+        """Give the stages that name no model the one of the recipe's profile."""
+        if not isinstance(content, dict):
+            return content
+        named = dict(content)
+        for stage, model in MODELS.get(content.get("profile", "classical"), {}).items():
+            section = named.get(stage, {})
+            if isinstance(section, dict):
+                named[stage] = {"model": model, **section}
+        return named
+
     @property
     def images_per_photo(self) -> int:
         """``7 · t · c · k²`` with the recipe's numbers."""
@@ -123,7 +136,6 @@ def load_recipe(source: str | Path, changes: list[str] | None = None) -> Recipe:
     content.setdefault("name", path.stem)
     for change in changes or []:
         _apply(content, change)
-    _name_models(content)
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
@@ -139,14 +151,6 @@ def _find(source: str | Path) -> Path:
         return shipped
     names = ", ".join(sorted(one.stem for one in RECIPES.glob("*.yaml")))
     raise RecipeError(f"no recipe {source}: give a YAML file or one of the shipped names: {names}")
-
-
-def _name_models(content: dict[str, Any]) -> None:
-    """Give the stages that name no model the one of the recipe's profile."""
-    for stage, model in MODELS.get(content.get("profile", "classical"), {}).items():
-        section = content.setdefault(stage, {})
-        if isinstance(section, dict):
-            section.setdefault("model", model)
 
 
 def _apply(content: dict[str, Any], change: str) -> None:

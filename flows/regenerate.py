@@ -5,15 +5,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from prefect import flow
+from prefect import flow, runtime
 from pydantic import Field
 
 from flows.assemble import Assembled, assemble
-from flows.expand_reference import Beside
-from flows.fan_out import Outcome, Outcomes, fan_out, raise_damage, require
+from flows.dispatch import Outcome, cancel_children
+from flows.fan_out import Outcomes, fan_out, raise_damage, require
 from flows.recipe import Recipe
 from flows.tally import Tally
-from flows.train import Trained, train_networks, trained_alike
+from flows.train import Trained, train_elsewhere, train_networks, trained_alike
 from flows.weights import pin_checkpoints, used_models, warnings_of
 from models.folders import find_photos
 from models.records import IngestedPhotos, Record, Reference
@@ -22,6 +22,7 @@ from tasks.choose_references import choose_references
 from tasks.damage import siblings_checked
 from tasks.expansion import artifacts_of
 from tasks.ingest import ingest_photos, ingest_plates
+from tasks.order import Beside
 from tasks.report import write_report
 from tasks.run import keep_artifacts, run_id, save_part
 from tasks.screen import HeldOut, index_heldout
@@ -42,6 +43,14 @@ class Place(Record):
     store: str = Field(description="Artifact store: a folder or s3://bucket/prefix.")
     limit: int | None = Field(None, ge=1, description="Expand at most so many reference photos.")
     at_once: int = Field(1, ge=1, description="References expanded at a time.")
+    deployment: str | None = Field(
+        None,
+        description="Deployment whose workers expand the references, such as expand_reference/gpu; "
+        "none: the run's own process.",
+    )
+    training: str | None = Field(
+        None, description="Deployment that trains, such as train/gpu; none: the run's own process."
+    )
 
 
 class Summary(Record):
@@ -73,9 +82,22 @@ class Summary(Record):
         return "\n".join(lines)
 
 
-@flow(
-    name="regenerate", flow_run_name="{recipe.name} · {place.out.name}", validate_parameters=False
-)
+def named() -> str:
+    """What the run is called in the UI: its recipe and the folder it writes to."""
+    given = runtime.flow_run.parameters
+    recipe, place = given.get("recipe") or {}, given.get("place") or {}
+    name = recipe.get("name") if isinstance(recipe, dict) else recipe.name
+    out = place.get("out") if isinstance(place, dict) else place.out
+    return f"{name or 'multiview'} · {Path(str(out)).name}"
+
+
+def cancel_family(flow: Any, flow_run: Any, state: Any) -> None:
+    """A cancelled run takes its child runs with it; one that crashed is retried and adopts them."""
+    cancelled = cancel_children(str(flow_run.id))
+    log.warning("cancelled, and %d child runs with it", cancelled)
+
+
+@flow(name="regenerate", flow_run_name=named, on_cancellation=[cancel_family])
 def regenerate(recipe: Recipe, place: Place) -> Summary:
     """Photos to datasets, classifiers and report; only what the store lacks is computed.
 
@@ -123,14 +145,20 @@ def walk(
     beside = Beside(plates=tuple(plates), heldout=tuple(heldout))
 
     with siblings_checked(store, bench.made.values()):
-        outcomes = tally.add_outcomes(fan_out(store, recipe, references, beside, place.at_once))
+        outcomes = tally.add_outcomes(
+            fan_out(store, recipe, references, beside, place.at_once, place.deployment)
+        )
         if not go_on:
             raise_damage(outcomes)
     save_part(store, run, Outcomes(outcomes=tuple(outcomes)))
     require(outcomes, recipe.min_references)
     assembled = assemble(recipe, run, place.out, place.store)
     tally.add(assembled.counts)
-    trained = tally.add_trained(train_networks(recipe, run, place.out, place.store))
+    trained = tally.add_trained(
+        train_networks(recipe, run, place.out, place.store)
+        if place.training is None
+        else train_elsewhere(recipe, run, place.out, place.store, place.training)
+    )
     keep(store, run, photos, outcomes, assembled, trained)
 
     story = Story(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from flows.fan_out import Outcome
+from flows.dispatch import Outcome
 from flows.train import Trained
 from tasks.bench import StageCount
 

@@ -1,8 +1,10 @@
 """Train the same network on each dataset with each seed, and score it on held-out real photos."""
 
 from pathlib import Path
+from typing import Any
 
 from prefect import flow
+from prefect.deployments import run_deployment
 
 from flows.assemble import Assembled
 from flows.progress import shown
@@ -43,7 +45,22 @@ def trained_alike(recipe: Recipe, run: str, store: Store) -> bool:
     )
 
 
-@flow(name="train", flow_run_name="{recipe.name} · train", validate_parameters=False)
+def train_elsewhere(recipe: Recipe, run: str, out: Path, store: str, deployment: str) -> Trained:
+    """`train_networks` on the workers of a deployment, waited for.
+
+    Raises:
+        RuntimeError: the training failed there; the line says why.
+    """
+    asked = {"recipe": recipe.model_dump(mode="json"), "run": run, "out": str(out), "store": store}
+    trained: Any = run_deployment(deployment, parameters=asked, poll_interval=2)
+    state = trained.state
+    if state is None or not state.is_completed():
+        told = state.message if state else "it never ended"
+        raise RuntimeError(f"{deployment}: run {trained.name} did not complete: {told}")
+    return load_part(open_store(store), run, Trained)
+
+
+@flow(name="train", flow_run_name="train · {run}")
 def train_networks(recipe: Recipe, run: str, out: Path, store: str) -> Trained:
     """Train and score; what was trained on the same images with the same settings is reused.
 

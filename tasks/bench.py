@@ -48,7 +48,7 @@ class Workbench:
     that were computed in it. ``scratch`` is a folder for what must be a file while it is worked on,
     such as a training's checkpoints. ``cancelled`` is asked between batches, so that a cancelled
     run stops within one batch; ``tell`` hears of each step of a job that has steps, such as an
-    epoch.
+    epoch; ``progress`` hears after each batch how many of how many artifacts a stage has made.
     """
 
     def __init__(
@@ -58,11 +58,13 @@ class Workbench:
         scratch: Path = Path(),
         cancelled: Callable[[], bool] = lambda: False,
         tell: Callable[[str], None] = lambda _: None,
+        progress: Callable[[str, int, int], None] = lambda *_: None,
     ) -> None:
         self.store = store
         self.title = title
         self.scratch = scratch
         self.tell = tell
+        self.progress = progress
         self.made: dict[str, Artifact] = {}
         self.fresh: set[str] = set()
         self.counts: dict[str, StageCount] = {}

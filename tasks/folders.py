@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from models.records import Artifact, Sample
@@ -49,6 +49,12 @@ def write_split(store: Store, samples: Sequence[Sample], folder: Path, masks: Pa
         Corrupt, Missing: an image is damaged or gone; run again to make it anew.
     """
     rows = [_row(sample, folder, masks) for sample in sorted(samples, key=lambda one: one.name)]
+    for row in rows:
+        if not _stays_inside(row["file_name"]):
+            raise ForeignFolder(
+                f"{folder}: the store has a sample called {row['source']!r}, which would be "
+                "written outside of it; it was forged: use another store"
+            )
     files = [(folder / row["file_name"], one.image) for row, one in _pairs(rows, samples)]
     files += [
         (folder / row["mask"], one.mask)
@@ -92,6 +98,11 @@ def _pairs(
     rows: Sequence[dict[str, Any]], samples: Sequence[Sample]
 ) -> Iterable[tuple[dict[str, Any], Sample]]:
     return zip(rows, sorted(samples, key=lambda one: one.name), strict=True)
+
+
+def _stays_inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts
 
 
 def _owned(folder: Path) -> set[str]:

@@ -29,6 +29,7 @@ from models.checkpoints import licence_of
 from models.records import Artifact, Media, NamesCheckpoint, Of, Record
 from tasks.bench import Workbench
 from tasks.damage import siblings_checked
+from tasks.gpu import held_gpu
 from tasks.store import StoreUnavailable
 
 log = logging.getLogger("synthset.stage")
@@ -224,10 +225,12 @@ class Stage(Generic[P]):
                 bench.check_cancelled()
                 batch = pieces[first : first + self.batch_size]
                 products = self._timed(bench, self.compute(batch, parameters))
-                for piece, (product, seconds) in zip(batch, products, strict=True):
-                    draft = self._draft(piece, parameters, product, seconds, len(batch))
-                    published.append(publishers.submit(_publish, bench, draft, product))
-                    _wait_for_the_oldest(published, at_most=2 * PUBLISHERS)
+                with held_gpu(needed=bool(checkpoints_of(parameters))):
+                    for piece, (product, seconds) in zip(batch, products, strict=True):
+                        draft = self._draft(piece, parameters, product, seconds, len(batch))
+                        published.append(publishers.submit(_publish, bench, draft, product))
+                        _wait_for_the_oldest(published, at_most=2 * PUBLISHERS)
+                bench.progress(self.name, first + len(batch), len(pieces))
             artifacts = [future.result() for future in published]
         if artifacts:
             seconds = time.perf_counter() - started
@@ -310,9 +313,12 @@ def _as_task(order: _Order) -> list[Artifact]:
     def work() -> Any:
         computed = order.bench.computed(order.stage.name)
         artifacts = order.stage.run(order.bench, order.parameters, *order.inputs)
-        if order.bench.computed(order.stage.name) == computed:
+        made = order.bench.computed(order.stage.name) - computed
+        if not made:
             return Completed(name="Cached", message=f"{len(artifacts)} reused", data=artifacts)
-        return artifacts
+        count = order.bench.counts[order.stage.name]
+        told = f"{made} computed, {count.reused} reused, {count.rejected} rejected"
+        return Completed(message=told, data=artifacts)
 
     made: Any = work()
     artifacts: list[Artifact] = made.result() if isinstance(made, State) else made

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flows.expand_reference import STAGES, Beside, expand
+from flows.expand_reference import STAGES, expand
 from flows.recipe import Recipe, load_recipe
 from flows.weights import checkpoints_in, pin_checkpoints, used_models, warnings_of
 from models.checkpoints import CheckpointMissing
@@ -17,6 +17,7 @@ from models.records import Artifact, Reference
 from models.scene import write_photos
 from tasks.bench import Workbench
 from tasks.ingest import ingest_photos
+from tasks.order import Beside
 from tasks.screen import HeldOut, index_heldout
 from tasks.store import open_store
 from tests.checkpoints.everything import build_models_folder
@@ -25,7 +26,7 @@ from tests.tiny import Cli, manifest_of
 TINY = Path(__file__).parents[1] / "checkpoints" / "tiny.yaml"
 ONE_REFERENCE = {
     **{"upscale": 8, "multiview": 7, "caption": 1, "augment": 7, "segment": 9, "depth": 7},
-    **{"masked_depth": 7, "background": 7, "outpaint": 28, "baseline": 2, "screen": 1},
+    **{"baseline": 2, "screen": 1},
 }
 NETWORKS = {
     *("upscale", "multiview", "upscale_views", "segment", "depth", "caption", "background"),
@@ -81,9 +82,15 @@ def test_one_reference_goes_through_every_network_without_a_network(
     assert time.monotonic() - started < 120
     made = by_stage(bench)
     assert {stage: len(made[stage]) for stage in ONE_REFERENCE} == ONE_REFERENCE
-    assert not [one.rejected for one in bench.made.values() if one.rejected]
-    assert expanded.images == 28
-    for stage in set(ONE_REFERENCE) - {"augment", "masked_depth", "screen"}:
+    # Random networks see no object in some views.
+    rejected = {one.stage for one in bench.made.values() if one.rejected}
+    assert rejected <= {"segment"}
+    cut_out = [one for one in made["segment"] if not one.rejected and "view" in one.index]
+    assert len(cut_out) >= 4
+    for stage, each in (("masked_depth", 1), ("background", 1), ("outpaint", 4)):
+        assert len(made[stage]) == each * len(cut_out)
+    assert expanded.images == 4 * len(cut_out)
+    for stage in {*ONE_REFERENCE, "background", "outpaint"} - {"augment", "screen"}:
         for artifact in made[stage]:
             assert artifact.revision is not None, stage
             assert all("@local-" in one for one in artifact.revision.split(" + "))
@@ -91,7 +98,8 @@ def test_one_reference_goes_through_every_network_without_a_network(
     assert no_network == []
 
     again, _, _ = prepare(recipe, photos, tmp_path / "store")
-    assert expand(again, recipe, reference, beside).counts["background"].computed == 0
+    counts = expand(again, recipe, reference, beside).counts
+    assert not any(count.computed for count in counts.values())
 
     elsewhere, _, _ = prepare(recipe, photos, tmp_path / "elsewhere")
     expand(elsewhere, recipe, reference, beside)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows.expand_reference import Beside, Expanded, expand, key_of
+from flows.expand_reference import expand, key_of
 from flows.recipe import Recipe, load_recipe
 from models.folders import PhotoFile
 from models.pixels import decode, encode_png
@@ -16,6 +16,7 @@ from models.splitting import SplitParameters
 from tasks.bench import Workbench
 from tasks.expansion import Expansion, load_expansion
 from tasks.ingest import Ingest, ingest_photos
+from tasks.order import Beside, Expanded
 from tasks.screen import HeldOut, index_heldout
 from tasks.store import Store, open_store
 

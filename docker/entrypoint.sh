@@ -1,0 +1,69 @@
+#!/bin/bash
+# Start one part of the stack: server | s3 | worker POOL TYPE | any command, such as a flow run.
+#
+# A secret is given as the file that holds it (X_FILE for the variable X), so that neither
+# `docker inspect` nor a process list shows it.
+set -euo pipefail
+
+fail() {
+    echo "entrypoint: $1" >&2
+    exit 2
+}
+
+for name in PREFECT_API_AUTH_STRING PREFECT_SERVER_API_AUTH_STRING \
+    PREFECT_SERVER_DATABASE_PASSWORD AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY; do
+    file_name="${name}_FILE"
+    file="${!file_name:-}"
+    if [ -n "$file" ]; then
+        [ -r "$file" ] || fail "$file_name: $file can't be read; run docker/make-secrets.sh"
+        value="$(<"$file")"
+        [ -n "$value" ] || fail "$file_name: $file is empty; run docker/make-secrets.sh"
+        export "$name=$value"
+    fi
+done
+
+mkdir -p "${HOME:-/tmp/home}"
+
+wait_for_server() {
+    [ -n "${PREFECT_API_URL:-}" ] || fail "PREFECT_API_URL is not set: http://server:4200/api"
+    local deadline=$((SECONDS + ${SYNTHSET_WAIT_S:-180}))
+    until python - "$PREFECT_API_URL/health" <<'PYTHON' 2>/dev/null; do
+import sys, urllib.request
+urllib.request.urlopen(sys.argv[1], timeout=5)
+PYTHON
+        [ "$SECONDS" -lt "$deadline" ] || fail "no Prefect server at $PREFECT_API_URL"
+        sleep 1
+    done
+}
+
+role="${1:-}"
+echo "$role" > "${SYNTHSET_ROLE_FILE:-/tmp/role}"
+case "$role" in
+server)
+    [ -n "${PREFECT_SERVER_API_AUTH_STRING:-}" ] ||
+        fail "no password for the server: set PREFECT_SERVER_API_AUTH_STRING_FILE"
+    exec prefect server start --host 0.0.0.0 --port 4200
+    ;;
+s3)
+    [ -n "${AWS_ACCESS_KEY_ID:-}" ] && [ -n "${AWS_SECRET_ACCESS_KEY:-}" ] ||
+        fail "no keys for the store: set AWS_ACCESS_KEY_ID_FILE and AWS_SECRET_ACCESS_KEY_FILE"
+    folder="${SYNTHSET_S3_FOLDER:-/s3}"
+    mkdir -p "$folder/synthset"
+    export RCLONE_AUTH_KEY="\"$AWS_ACCESS_KEY_ID,$AWS_SECRET_ACCESS_KEY\""
+    exec rclone serve s3 --config /dev/null --addr 0.0.0.0:9000 "$folder"
+    ;;
+worker)
+    [ "$#" -eq 3 ] || fail "worker POOL TYPE, such as: worker synthset-cpu process"
+    wait_for_server
+    if [ -n "${SYNTHSET_DEPLOY:-}" ]; then
+        synthset deploy --gpu "$SYNTHSET_DEPLOY"
+    fi
+    exec prefect worker start --pool "$2" --type "$3" --with-healthcheck --install-policy never
+    ;;
+"")
+    fail "say what to start: server, s3, worker POOL TYPE, or a command"
+    ;;
+*)
+    exec "$@"
+    ;;
+esac
