@@ -25,8 +25,9 @@ else
 	$(error PROFILE=$(PROFILE): make demo knows PROFILE=classical and PROFILE=tiny)
 endif
 
+# A file's tests stay together: they share servers and finished runs.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -36,9 +36,11 @@ def require_proc() -> None:
         sys.exit("benchmarks: need /proc to count CPU time and memory; run them on Linux")
 
 
-def tree_cpu_s() -> float:
-    """CPU seconds of this process and its descendants so far, finished children included."""
-    ticks = sum(sum(_stat(pid)[13:17]) for pid in descendants(os.getpid()))
+def tree_cpu_s(root: int | None = None) -> float:
+    """CPU seconds of a process (else of this one) and its descendants so far, finished children
+    included.
+    """
+    ticks = sum(sum(_stat(pid)[13:17]) for pid in descendants(root or os.getpid()))
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
@@ -74,7 +76,7 @@ class PeakMemory(threading.Thread):
         """Note the high-water marks until told to stop; the kernel keeps them between looks."""
         while not self._ended.wait(self._every_s):
             for pid in descendants(self.root):
-                mark = _high_water_mb(pid)
+                mark = high_water_mb(pid)
                 if mark is not None:
                     self.peaks[pid] = mark
 
@@ -120,7 +122,8 @@ def _stat(pid: int) -> list[int]:
     return [pid, 0, 0, *map(int, text.rpartition(")")[2].split()[1:20])]
 
 
-def _high_water_mb(pid: int) -> float | None:
+def high_water_mb(pid: int) -> float | None:
+    """The most memory that a process has held so far, MiB; None if it has ended."""
     try:
         status = (PROC / str(pid) / "status").read_text()
     except (FileNotFoundError, ProcessLookupError):
