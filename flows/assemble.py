@@ -5,6 +5,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.fan_out import Outcomes
+from flows.naming import named_assemble
 from flows.recipe import Recipe
 from models.records import Artifact, IngestedPhotos, Record, Sample
 from tasks.assemble import Dataset, choose, dataset
@@ -29,7 +30,7 @@ class Assembled(Record):
     counts: dict[str, StageCount]
 
 
-@flow(name="assemble", flow_run_name="assemble · {run}")
+@flow(name="assemble", flow_run_name=named_assemble)
 def assemble(recipe: Recipe, run: str, out: Path, store: str) -> Assembled:
     """Draw, write and publish the datasets; images that are on disk already are not written again.
 

@@ -27,6 +27,9 @@ PREFECT_DEFAULTS = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
 }
 
+# A few per GPU slot: enough that no worker waits for the parent's next look.
+CHILDREN_AT_ONCE = 16
+
 app = typer.Typer(
     help="A few real photos per class in, a labelled training set out, and whether it helps.",
     no_args_is_help=True,
@@ -191,7 +194,7 @@ def deploy(
                 store=store,
                 cron=cron,
                 timezone=timezone,
-                at_once=at_once,
+                at_once=at_once or CHILDREN_AT_ONCE,
             )
         elif photos or out or store:
             raise ValueError("give --photos, --out and --store together, or none of them")

@@ -66,7 +66,9 @@ class Nightly(Record):
     cron: str = "0 2 * * *"
     timezone: str = "UTC"
     active: bool = True
-    at_once: int | None = Field(None, ge=1, description="References at work at a time.")
+    at_once: int = Field(
+        16, ge=1, description="Child runs waiting or at work at a time: a few per GPU slot."
+    )
 
 
 def deploy(
@@ -203,7 +205,7 @@ def _wanted(file: Path, nightly: Nightly | None) -> Iterator[dict[str, Any]]:
             "work_pool_name": entry["work_pool"]["name"],
             "work_queue_name": entry["work_pool"]["work_queue_name"],
             "parameters": entry.get("parameters") or {},
-            "parameter_openapi_schema": parameter_schema(flow).model_dump_for_openapi(),
+            "parameter_openapi_schema": parameter_schema(flow.fn).model_dump_for_openapi(),
             "enforce_parameter_schema": entry["enforce_parameter_schema"],
             "schedules": [_schedule(**schedule) for schedule in entry["schedules"]],
             "concurrency_limit": limit.get("limit"),
@@ -219,8 +221,7 @@ def _wanted(file: Path, nightly: Nightly | None) -> Iterator[dict[str, Any]]:
 
 def _nightly_part(nightly: Nightly, place: dict[str, Any]) -> dict[str, Any]:
     ours = {"photos": str(nightly.photos), "out": str(nightly.out), "store": nightly.store}
-    if nightly.at_once is not None:
-        ours["at_once"] = nightly.at_once  # type: ignore[assignment]
+    ours["at_once"] = nightly.at_once  # type: ignore[assignment]
     schedule = _schedule("nightly", nightly.cron, nightly.timezone, nightly.active)
     # The recipe is written out in full: a default that a later version changes changes no night.
     recipe = nightly.recipe.model_dump(mode="json")

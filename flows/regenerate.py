@@ -5,12 +5,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, runtime
+from prefect import flow
 from pydantic import Field
 
 from flows.assemble import Assembled, assemble
 from flows.dispatch import Outcome, cancel_children
 from flows.fan_out import Outcomes, fan_out, raise_damage, require
+from flows.naming import named_regenerate
 from flows.recipe import Recipe
 from flows.tally import Tally
 from flows.train import Trained, train_elsewhere, train_networks, trained_alike
@@ -82,22 +83,13 @@ class Summary(Record):
         return "\n".join(lines)
 
 
-def named() -> str:
-    """What the run is called in the UI: its recipe and the folder it writes to."""
-    given = runtime.flow_run.parameters
-    recipe, place = given.get("recipe") or {}, given.get("place") or {}
-    name = recipe.get("name") if isinstance(recipe, dict) else recipe.name
-    out = place.get("out") if isinstance(place, dict) else place.out
-    return f"{name or 'multiview'} · {Path(str(out)).name}"
-
-
 def cancel_family(flow: Any, flow_run: Any, state: Any) -> None:
     """A cancelled run takes its child runs with it; one that crashed is retried and adopts them."""
     cancelled = cancel_children(str(flow_run.id))
     log.warning("cancelled, and %d child runs with it", cancelled)
 
 
-@flow(name="regenerate", flow_run_name=named, on_cancellation=[cancel_family])
+@flow(name="regenerate", flow_run_name=named_regenerate, on_cancellation=[cancel_family])
 def regenerate(recipe: Recipe, place: Place) -> Summary:
     """Photos to datasets, classifiers and report; only what the store lacks is computed.
 

@@ -7,6 +7,7 @@ from prefect import flow
 from prefect.deployments import run_deployment
 
 from flows.assemble import Assembled
+from flows.naming import named_train
 from flows.progress import shown
 from flows.recipe import Recipe
 from models.records import Artifact, Record
@@ -60,7 +61,7 @@ def train_elsewhere(recipe: Recipe, run: str, out: Path, store: str, deployment:
     return load_part(open_store(store), run, Trained)
 
 
-@flow(name="train", flow_run_name="train · {run}")
+@flow(name="train", flow_run_name=named_train)
 def train_networks(recipe: Recipe, run: str, out: Path, store: str) -> Trained:
     """Train and score; what was trained on the same images with the same settings is reused.
 
