@@ -205,7 +205,7 @@ def _wanted(file: Path, nightly: Nightly | None) -> Iterator[dict[str, Any]]:
             "work_pool_name": entry["work_pool"]["name"],
             "work_queue_name": entry["work_pool"]["work_queue_name"],
             "parameters": entry.get("parameters") or {},
-            "parameter_openapi_schema": parameter_schema(flow.fn).model_dump_for_openapi(),
+            "parameter_openapi_schema": _schema(flow),
             "enforce_parameter_schema": entry["enforce_parameter_schema"],
             "schedules": [_schedule(**schedule) for schedule in entry["schedules"]],
             "concurrency_limit": limit.get("limit"),
@@ -217,6 +217,12 @@ def _wanted(file: Path, nightly: Nightly | None) -> Iterator[dict[str, Any]]:
         if nightly is not None and f"{flow.name}/{entry['name']}" == NIGHTLY:
             wanted |= _nightly_part(nightly, wanted["parameters"]["place"])
         yield wanted
+
+
+def _schema(flow: Flow[Any, Any]) -> dict[str, Any]:
+    """The form of a flow's parameters; like ``prefect deploy``, without an empty part."""
+    schema = parameter_schema(flow).model_dump_for_openapi()
+    return {name: part for name, part in schema.items() if name != "definitions" or part}
 
 
 def _nightly_part(nightly: Nightly, place: dict[str, Any]) -> dict[str, Any]:
