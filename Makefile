@@ -5,7 +5,7 @@ OUT ?= demo-run
 # `make demo PROFILE=tiny`: every network of the diffusion profile, tiny and with random weights.
 PROFILE ?= classical
 
-.PHONY: setup demo test check audit bench clean
+.PHONY: setup demo test e2e check audit bench clean
 
 setup: .venv/.ready
 
@@ -27,7 +27,11 @@ endif
 
 # A file's tests stay together: they share servers and finished runs.
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not e2e"
+
+# A night on two hosts with PostgreSQL and S3, one of which dies; minutes.
+e2e: setup
+	$(BIN)/python -m pytest tests/e2e -m e2e
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -9,6 +9,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -24,6 +25,7 @@ from prefect.states import Cancelling, Scheduled
 from flows.progress import this_run
 from flows.recipe import Recipe
 from models.records import Record, Reference
+from tasks.expansion import load_expansion
 from tasks.order import Expanded, told_of
 from tasks.store import Store
 
@@ -35,8 +37,13 @@ AGAIN = {StateType.FAILED, StateType.CRASHED}
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
 # The server returns at most so many runs at a time.
 PAGE = 200
+# Answers below 500 that pass by themselves: a request that took too long, too many of them.
+PASSING = {408, 429}
 # How long the server may be away, such as for an upgrade, before the parent gives up.
 SERVER_AWAY_S = 900.0
+# How long a worker may take to start a run that it took, before it is taken for dead; and how long
+# a run that has its machine, such as a pod, may wait for it.
+TAKEN_S, QUEUED_S = 300.0, 3600.0
 
 
 class Outcome(Record):
@@ -66,6 +73,7 @@ class _Child:
 
     placed: Placed
     attempts: int = 1
+    pending_since: float | None = None
 
 
 @dataclass
@@ -80,16 +88,33 @@ class _Window:
     under_way: dict[UUID, _Child] = field(default_factory=dict)
 
     def start(self, placed: Placed) -> None:
-        """Start the child run of an order, or adopt the one that is there."""
-        run = _patiently(self._run, placed)
-        self.under_way[run.id] = _Child(placed)
+        """Start the child run of an order, or adopt the one that is there.
+
+        One that has ended, in whatever way, goes on if what it was to make is not there: its
+        artifacts were damaged since, or the parent has made anew what it failed on.
+        """
+        try:
+            run = _patiently(self._run, placed)
+        except ObjectNotFound as error:
+            raise ValueError(
+                f"deployment {self.deployment} is not on this server ({_short(error)}); "
+                "run synthset deploy, or leave the deployment out"
+            ) from error
+        child = self.under_way[run.id] = _Child(placed)
+        ended = run.state is not None and run.state.is_final()
+        if ended and load_expansion(self.store, placed.key) is None:
+            self._again(run, child)
 
     def ended(self) -> list[Outcome]:
         """The outcomes of children that ended since the last look; failed ones go on again."""
-        outcomes = []
-        for run in self._look():
+        runs = self._look()
+        gone = set(self.under_way) - {run.id for run in runs}
+        outcomes = [_deleted(self.under_way.pop(run)) for run in gone]
+        for run in runs:
             child = self.under_way[run.id]
             if run.state is None or not run.state.is_final():
+                if _is_stuck(run, child):
+                    self._again(run, child)
                 continue
             if run.state.type in AGAIN and child.attempts < ATTEMPTS and self._is_worth_it(child):
                 child.attempts += 1
@@ -133,19 +158,25 @@ class _Window:
 
     def _again(self, run: FlowRun, child: _Child) -> None:
         assert run.state is not None
+        child.pending_since = None
         log.warning(
             "%s %s (%s); attempt %d of %d",
             *(run.name, _named(run.state), _line(run.state), child.attempts, ATTEMPTS),
         )
         again: State[Any] = Scheduled(message=f"Attempt {child.attempts} of {ATTEMPTS}")
-        _patiently(lambda state: self.client.set_flow_run_state(run.id, state, force=True), again)
+        # One that was deleted meanwhile is missed at the next look.
+        with suppress(ObjectNotFound):
+            _patiently(
+                lambda state: self.client.set_flow_run_state(run.id, state, force=True), again
+            )
 
     def _outcome(self, run: FlowRun, placed: Placed) -> Outcome:
         assert run.state is not None
         told = told_of(self.store, placed.key)
+        # Another parent's child may have told last; what an order makes is the same.
+        if run.state.is_completed() and told is not None and told.expanded is not None:
+            return Outcome(reference=placed.reference, expanded=told.expanded)
         own = told if told is not None and told.run == str(run.id) else None
-        if run.state.is_completed() and own is not None and own.expanded is not None:
-            return Outcome(reference=placed.reference, expanded=own.expanded)
         failure = own.failure if own is not None and own.failure else _line(run.state)
         return Outcome(
             reference=placed.reference,
@@ -222,20 +253,46 @@ def _patiently(ask: Any, question: Any) -> Any:
     while True:
         try:
             return ask(question)
-        except ObjectNotFound as error:
-            raise ValueError(
-                f"no deployment of that name on this server ({_short(error)}); "
-                "run synthset deploy, or leave the deployment out"
-            ) from error
-        except httpx.HTTPError as error:
-            gone_since = gone_since or time.monotonic()
-            if time.monotonic() - gone_since > SERVER_AWAY_S:
-                raise RuntimeError(
-                    f"the Prefect server has been away for {SERVER_AWAY_S:.0f} s "
-                    f"({_short(error)}); start it and retry this run: its children go on"
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code < 500 and error.response.status_code not in PASSING:
+                raise ValueError(
+                    f"the Prefect server refuses ({_short(error)}); mend PREFECT_API_AUTH_STRING "
+                    "where it wants a password, else run synthset deploy"
                 ) from error
-            log.warning("the Prefect server does not answer (%s); asking again", _short(error))
-            time.sleep(LONGEST_PAUSE_S / 2)
+            gone_since = _wait_for_server(error, gone_since)
+        except httpx.HTTPError as error:
+            gone_since = _wait_for_server(error, gone_since)
+
+
+def _wait_for_server(error: httpx.HTTPError, gone_since: float | None) -> float:
+    """Pause before the server is asked again; since when it is away."""
+    gone_since = gone_since or time.monotonic()
+    if time.monotonic() - gone_since > SERVER_AWAY_S:
+        raise RuntimeError(
+            f"the Prefect server has been away for {SERVER_AWAY_S:.0f} s "
+            f"({_short(error)}); start it and retry this run: its children go on"
+        ) from error
+    log.warning("the Prefect server does not answer (%s); asking again", _short(error))
+    time.sleep(LONGEST_PAUSE_S / 2)
+    return gone_since
+
+
+def _is_stuck(run: FlowRun, child: _Child) -> bool:
+    """Whether a worker took the run and is gone: such runs send no heartbeat that could be missed.
+
+    A run with an ``infrastructure_pid`` has been started, and waits for its machine.
+    """
+    if run.state is None or not run.state.is_pending():
+        child.pending_since = None
+        return False
+    child.pending_since = child.pending_since or time.monotonic()
+    patience_s = QUEUED_S if run.infrastructure_pid else TAKEN_S
+    return time.monotonic() - child.pending_since > patience_s
+
+
+def _deleted(child: _Child) -> Outcome:
+    failure = "deleted: its run was deleted on the server; run again"
+    return Outcome(reference=child.placed.reference, failure=failure)
 
 
 def _line(state: State[Any]) -> str:

@@ -1,0 +1,355 @@
+"""The two sides of the simulated fan-out, each a process of its own: the parent run, which is the
+product's, and a worker that ends the children without doing any of their stages.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+from uuid import UUID
+
+from prefect import flow
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.states import Completed, Pending, Running
+
+import flows.dispatch
+import flows.fan_out
+from benchmarks.machine import high_water_mb, tree_cpu_s
+from flows.assemble import Assembled
+from flows.fan_out import Outcomes, fan_out, raise_damage, require
+from flows.recipe import Recipe
+from flows.regenerate import keep, told_reference, told_stages
+from flows.tally import Tally
+from flows.train import Trained
+from models.records import Artifact, IngestedPhotos, Media, Reference, Sample
+from tasks.assemble import Assemble, Dataset, choose, dataset
+from tasks.bench import StageCount, Workbench
+from tasks.expansion import Expansion, samples_of, save_expansion
+from tasks.manifest import write_manifest
+from tasks.order import Beside, Expanded, Told, load_order, tell
+from tasks.run import load_part, save_part
+from tasks.store import Store, open_store
+
+POOL = "simulated"
+DEPLOYMENT = f"expand_reference/{POOL}"
+AT_ONCE = 32
+CLASSES = 3
+SAMPLES = 4
+HANDS = 4
+POLL_S = 1.0
+STAGES = 14
+TENTHS = 10
+BLOB = b"nothing was computed"
+
+
+@dataclass
+class Spent:
+    """What a step took: seconds of the clock and of the processors, and how often it was taken."""
+
+    calls: int = 0
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+
+
+@dataclass
+class Tenth:
+    """One tenth of the children: seconds of the clock, and CPU seconds by process."""
+
+    wall_s: float
+    cpu_s: dict[str, float]
+
+
+@dataclass
+class Found:
+    """What a parent run measured: its steps, the tenths of its fan-out, its memory in MiB."""
+
+    steps: dict[str, Spent] = field(default_factory=lambda: defaultdict(Spent))
+    again: dict[str, Spent] = field(default_factory=lambda: defaultdict(Spent))
+    tenths: list[Tenth] = field(default_factory=list)
+    peak_mb: dict[str, float] = field(default_factory=dict)
+
+
+def parent(folder: Path, references: int, watched: dict[str, int]) -> None:
+    """Fan out, and take every later step of the parent run that grows with the references.
+
+    Args:
+        folder: where the store is; ``found.json`` is left there.
+        references: how many.
+        watched: process ids by name, whose CPU seconds are noted at every tenth of the way.
+    """
+    recipe, found = Recipe(), Found()
+    store = open_store(folder / "store")
+    photos = draw_references(references)
+    beside = Beside(heldout=(artifact_of("heldout", "heldout", "json"),))
+
+    @flow(name="fan_out_benchmark", validate_parameters=False)
+    def run() -> None:
+        found.peak_mb["start"] = _peak_mb()
+        tenth = _tenths(references, watched, found)
+        with clocked(found.steps), _after_each(tenth), timed(found.steps, "fan out, all of it"):
+            outcomes = fan_out(store, recipe, photos, beside, AT_ONCE, DEPLOYMENT)
+        found.peak_mb["fan_out"] = _peak_mb()
+        failed = [one.failure for one in outcomes if one.failure]
+        if failed:
+            raise RuntimeError(f"{len(failed)} children failed: {failed[0]}")
+        _go_on(store, folder, photos, outcomes, found.steps)
+        found.peak_mb["end"] = _peak_mb()
+        with clocked(found.again), timed(found.again, "fan out, all of it"):
+            again = fan_out(store, recipe, photos, beside, AT_ONCE, DEPLOYMENT)
+        if not all(one.reused for one in again):
+            raise RuntimeError("a reference that was done was expanded again")
+
+    run()
+    (folder / "found.json").write_text(json.dumps(found, default=vars))
+
+
+def worker(folder: Path) -> None:
+    """Take what is scheduled, and end it as a child run with no-op stages would, for ever."""
+    store = open_store(folder / "store")
+    taken: set[UUID] = set()
+    waiting: SimpleQueue[FlowRun] = SimpleQueue()
+
+    def hand() -> None:
+        with get_client(sync_client=True) as client:
+            while True:
+                _carry_out(client, store, waiting.get())
+
+    for _ in range(HANDS):
+        threading.Thread(target=hand, daemon=True).start()
+    with get_client(sync_client=True) as client:
+        while True:
+            soon = datetime.now(UTC) + timedelta(seconds=10)
+            for one in client.get_scheduled_flow_runs_for_work_pool(POOL, scheduled_before=soon):
+                if one.flow_run.id not in taken:
+                    taken.add(one.flow_run.id)
+                    waiting.put(one.flow_run)
+            time.sleep(POLL_S)
+
+
+def draw_references(count: int) -> list[Reference]:
+    """References of photos that are nowhere, in `CLASSES` classes."""
+    return [_reference(at, "train") for at in range(count)]
+
+
+def artifact_of(stage: str, name: str, media: Media, text: str = "") -> Artifact:
+    """An artifact with the bytes `BLOB`, which is what a no-op stage makes."""
+    key = hashlib.sha256(f"{stage} {name} {text}".encode()).hexdigest()
+    digest = hashlib.sha256(BLOB).hexdigest()
+    return Artifact(
+        **{"key": key, "stage": stage, "version": 1, "name": name, "media": media},
+        **{"digest": digest, "size": len(BLOB)},
+    )
+
+
+@contextmanager
+def timed(steps: dict[str, Spent], step: str) -> Iterator[None]:
+    """Add what goes on in the context to the account of a step."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    try:
+        yield
+    finally:
+        spent = steps[step]
+        spent.calls += 1
+        spent.wall_s += time.perf_counter() - wall
+        spent.cpu_s += time.process_time() - cpu
+
+
+@contextmanager
+def clocked(steps: dict[str, Spent]) -> Iterator[None]:
+    """Time the steps of the product's fan-out."""
+    with ExitStack() as stack:
+        for owner, name, step in (
+            (flows.fan_out, "key_of", "keys"),
+            (flows.fan_out, "load_expansion", "look what is done"),
+            (flows.fan_out, "place_orders", "place orders"),
+            (flows.dispatch._Window, "start", "start children"),
+            (flows.dispatch._Window, "_look", "poll"),
+            (flows.dispatch._Window, "_outcome", "collect outcomes"),
+        ):
+            stack.enter_context(_replaced(owner, name, _timing(steps, step)))
+        yield
+
+
+def _timing(
+    steps: dict[str, Spent], step: str
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def around(original: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*given: Any, **named: Any) -> Any:
+            with timed(steps, step):
+                return original(*given, **named)
+
+        return wrapper
+
+    return around
+
+
+@contextmanager
+def _replaced(
+    owner: Any, name: str, around: Callable[[Callable[..., Any]], Callable[..., Any]]
+) -> Iterator[None]:
+    original = getattr(owner, name)
+    setattr(owner, name, around(original))
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
+
+
+@contextmanager
+def _after_each(tenth: Callable[[], None]) -> Iterator[None]:
+    def around(original: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*given: Any, **named: Any) -> Any:
+            outcome = original(*given, **named)
+            tenth()
+            return outcome
+
+        return wrapper
+
+    with _replaced(flows.dispatch._Window, "_outcome", around):
+        yield
+
+
+def _tenths(references: int, watched: dict[str, int], found: Found) -> Callable[[], None]:
+    ends = [references * tenth // TENTHS for tenth in range(1, TENTHS + 1)]
+    done = 0
+
+    def now() -> tuple[float, dict[str, float]]:
+        cpu_s = {name: tree_cpu_s(pid) for name, pid in watched.items()}
+        return time.monotonic(), {**cpu_s, "parent": time.process_time()}
+
+    last = now()
+
+    def tenth() -> None:
+        nonlocal done, last
+        done += 1
+        if done in ends:
+            wall, cpu_s = now()
+            spent = {name: cpu_s[name] - last[1][name] for name in cpu_s}
+            found.tenths.append(Tenth(wall - last[0], spent))
+            last = wall, cpu_s
+
+    return tenth
+
+
+def _go_on(
+    store: Store,
+    folder: Path,
+    photos: Sequence[Reference],
+    given: Sequence[Any],
+    steps: dict[str, Spent],
+) -> None:
+    """What `regenerate` and `assemble` do with outcomes, step by step, without pixels."""
+    bench, run = Workbench(store, "benchmark"), "benchmark"
+    tally = Tally()
+    tally.begin(bench.counts)
+    with timed(steps, "outcomes to the store and back"):
+        outcomes = tally.add_outcomes(list(given))
+        raise_damage(outcomes)
+        save_part(store, run, Outcomes(outcomes=tuple(outcomes)))
+        require(outcomes, None)
+        outcomes = list(load_part(store, run, Outcomes).outcomes)
+    with timed(steps, "samples"):
+        synthetic = [
+            sample
+            for one in outcomes
+            if one.expanded
+            for sample in samples_of(store, one.expanded.key)
+        ]
+    held_out = [_reference(at, "val") for at in range(len(photos) // 10)]
+    real = [_photo_sample(one) for one in (*photos, *held_out)]
+    names = [one.reference.name for one in outcomes]
+    with timed(steps, "choose"):
+        arms = choose(real[: len(photos)], synthetic, names, Assemble(few_shot=True))
+    with timed(steps, "manifest"):
+        write_manifest(folder / "manifest.parquet", [*real, *synthetic], [], arms)
+    with timed(steps, "dataset documents"):
+        documents = {
+            arm: dataset(bench, Dataset(), arm, [one.image for one in chosen], [])[0]
+            for arm, chosen in arms.items()
+        }
+    with timed(steps, "what the report is told"):
+        for one in outcomes:
+            told_reference(one)
+        told_stages(tally.counts, outcomes)
+    with timed(steps, "keep"):
+        assembled = Assembled(
+            **{"arms": documents, "test": documents["real"], "volumes": {}, "test_volume": {}},
+            **{"rejects": {}, "written": 0, "counts": {}},
+        )
+        taken = IngestedPhotos(photos=(*photos, *held_out), refused=(), notes=())
+        keep(store, run, taken, outcomes, assembled, Trained(checkpoints=(), scores=(), counts={}))
+
+
+def _carry_out(client: SyncPrefectClient, store: Store, run: FlowRun) -> None:
+    begin: tuple[State[Any], ...] = (Pending(), Running())
+    for state in begin:
+        client.set_flow_run_state(run.id, state, force=True)
+    key = str(run.parameters["order"])
+    order, _ = load_order(store, key)
+    reference = order.reference
+    samples = tuple(_sample(reference, at) for at in range(SAMPLES))
+    artifacts = [one for sample in samples for one in (sample.image, sample.mask) if one]
+    for one in artifacts:
+        store.put(one, BLOB)
+    expansion = Expansion(reference=reference.name, samples=samples, artifacts=tuple(artifacts))
+    save_expansion(store, key, expansion)
+    expanded = Expanded(
+        reference=reference.name,
+        key=key,
+        images=SAMPLES,
+        accepted=SAMPLES,
+        counts={f"stage_{at}": StageCount(computed=SAMPLES) for at in range(STAGES)},
+        cpu_s={f"stage_{at}": 0.1 for at in range(STAGES)},
+    )
+    tell(store, key, Told(run=str(run.id), expanded=expanded))
+    client.set_flow_run_state(run.id, Completed(), force=True)
+
+
+def _peak_mb() -> float:
+    return high_water_mb(os.getpid()) or 0.0
+
+
+def _reference(at: int, split: Any) -> Reference:
+    label = f"class_{at % CLASSES}"
+    name = f"{label}/{split}_{at:05d}"
+    photo = artifact_of("ingest", name, "png")
+    photo = photo.model_copy(update={"digest": photo.key})
+    return Reference(name=name, file=f"{name}.jpg", label=label, split=split, photo=photo)
+
+
+def _photo_sample(photo: Reference) -> Sample:
+    return Sample(
+        **{"name": photo.name, "label": photo.label, "split": photo.split, "origin": "real"},
+        **{"source": photo.name, "image": photo.photo, "chain": ("ingest", "resize")},
+    )
+
+
+def _sample(reference: Reference, at: int) -> Sample:
+    name = f"{reference.name}_view0_copy{at}"
+    image = artifact_of("resize", name, "jpg")
+    return Sample(
+        **{"name": name, "label": reference.label, "split": "train", "origin": "synthetic"},
+        **{"source": reference.name, "mask": artifact_of("label", name, "png"), "seed": at},
+        image=image,
+        chain=("ingest", "upscale", "multiview", "augment", "outpaint", "resize"),
+        scores={"contrast": 0.5, "sharpness": 20.0, "object_fraction": 0.3, "cut_fraction": 0.0},
+        boxes=((10, 10, 90, 90),),
+    )
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "worker":
+        worker(Path(sys.argv[2]))
+    else:
+        parent(Path(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4]))

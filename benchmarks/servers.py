@@ -1,0 +1,149 @@
+"""Processes that a benchmark brings along: a Prefect server, PostgreSQL, and others; each is gone
+when its context ends.
+"""
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+PATIENCE_S = 90.0
+# A server on SQLite whose garbage is collected in a thread of its own. In the event loop,
+# collecting a cursor waits for its connection, which may wait for SQLite's lock, whose holder waits
+# for the loop: all stand still for the minute until SQLite gives up.
+APART = """
+import gc, sys, threading, time
+def collect():
+    while True:
+        time.sleep(5)
+        gc.collect()
+gc.disable()
+threading.Thread(target=collect, daemon=True).start()
+from prefect.cli import app
+app()
+"""
+# Where Debian keeps what it does not put on the path.
+PROGRAMS = "/usr/lib/postgresql"
+
+
+@contextmanager
+def process(
+    command: Sequence[str],
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    user: str | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process at work, its output in ``log``; told to end when the context ends."""
+    with log.open("wb") as output:
+        started = subprocess.Popen(
+            command,
+            env=None if environment is None else dict(environment),
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            user=user,
+        )
+        try:
+            yield started
+        finally:
+            started.terminate()
+            try:
+                started.wait(30)
+            except subprocess.TimeoutExpired:
+                started.kill()
+                started.wait()
+
+
+@contextmanager
+def prefect_server(folder: Path, database: str | None = None) -> Iterator[tuple[int, str]]:
+    """A Prefect server with a home of its own; its process id and the URL of its API.
+
+    Args:
+        folder: its home, with SQLite's file, and its log.
+        database: URL of another database.
+
+    Raises:
+        RuntimeError: it did not start.
+    """
+    port = str(free_port())
+    url = f"http://127.0.0.1:{port}/api"
+    environment = {**os.environ, "PREFECT_HOME": str(folder / "home"), "PREFECT_API_URL": url}
+    if database is not None:
+        environment["PREFECT_API_DATABASE_CONNECTION_URL"] = database
+    program = ["-m", "prefect"] if database else ["-c", APART]
+    command = [sys.executable, *program, "server", "start", "--no-ui", "--port", port]
+    with process(command, folder / "server.log", environment) as server:
+        _wait_until(lambda: httpx.get(f"{url}/health").is_success, "the Prefect server")
+        yield server.pid, url
+
+
+@contextmanager
+def postgres(log: Path) -> Iterator[tuple[int, str]]:
+    """A PostgreSQL of its own with no password; its process id and the URL that Prefect takes.
+
+    Started by root it runs as user ``postgres``, since it refuses to run as root.
+
+    Raises:
+        RuntimeError: it did not start.
+    """
+    user = "postgres" if os.geteuid() == 0 else None
+    folder = Path(tempfile.mkdtemp(prefix="synthset-postgres-"))
+    if user is not None:
+        os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
+    port = str(free_port())
+    try:
+        initdb = [_program("initdb"), "-D", str(folder / "data"), "-U", "prefect", "-A", "trust"]
+        subprocess.run(initdb, user=user, cwd=folder, check=True, capture_output=True)
+        command = [_program("postgres"), "-D", str(folder / "data"), "-p", port, "-k", str(folder)]
+        ready = [_program("pg_isready"), "-h", "127.0.0.1", "-p", port]
+        with process(command, log, user=user) as server:
+            _wait_until(
+                lambda: subprocess.run(ready, capture_output=True).returncode == 0, "PostgreSQL"
+            )
+            yield server.pid, f"postgresql+asyncpg://prefect@127.0.0.1:{port}/postgres"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def has_postgres() -> bool:
+    """Whether PostgreSQL's programs are installed."""
+    try:
+        return bool(_program("initdb"))
+    except RuntimeError:
+        return False
+
+
+def free_port() -> int:
+    """A port of this machine on which nothing listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def _program(name: str) -> str:
+    places = [str(one / "bin") for one in sorted(Path(PROGRAMS).glob("*"), reverse=True)]
+    found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *places]))
+    if found is None:
+        raise RuntimeError(f"there is no {name}: install PostgreSQL")
+    return found
+
+
+def _wait_until(ready: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        try:
+            if ready():
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.2)
+    raise RuntimeError(f"{what} did not start")

@@ -1,0 +1,166 @@
+"""A way to an S3 server that writes down who asked for what, and fails or holds what it is told to.
+
+Who asks is told by ``AWS_SDK_UA_APP_ID``, which boto3 sends along.
+"""
+
+import contextlib
+import http.client
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlsplit
+
+_WHO = re.compile(r"\bapp/(\S+)")
+_OF_A_CONNECTION = {"connection", "content-length", "transfer-encoding", "date", "expect"}
+_DENIED = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>no</Message></Error>"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request: who asked, its method, the object's name with its bucket, and the answer.
+
+    ``status`` is 0 where there was none, since the request was held until its sender was gone.
+    """
+
+    who: str
+    method: str
+    name: str
+    status: int = 0
+
+
+class S3Log:
+    """The proxy; use it as a context. ``asked`` holds the requests in the order of their ends."""
+
+    def __init__(self, address: str, port: int, upstream: int) -> None:
+        self.url = f"http://{address}:{port}"
+        self.upstream = upstream
+        self.asked: list[Asked] = []
+        self.held = threading.Event()
+        self.released = threading.Event()
+        self._refusals: Counter[str] = Counter()
+        self._holds: Callable[[Asked], bool] | None = None
+        self._lock = threading.Lock()
+        handler = type("Handler", (_Handler,), {"log": self})
+        self._server = _Server((address, port), handler)
+
+    def __enter__(self) -> "S3Log":
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.released.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def refuse(self, name: str, times: int) -> None:
+        """Refuse the next writes of an object, as for want of rights."""
+        self._refusals[name] = times
+
+    def hold(self, when: Callable[[Asked], bool]) -> None:
+        """Hold the first request of which ``when`` is true, unanswered, until `released` is set."""
+        self._holds = when
+
+    def puts(self, who: str | None = None) -> Counter[str]:
+        """How often each object was written."""
+        return Counter(
+            one.name
+            for one in list(self.asked)
+            if one.method == "PUT" and one.status == 200 and who in (None, one.who)
+        )
+
+    def is_refused(self, asked: Asked) -> bool:
+        """Whether this request must fail; counts it."""
+        with self._lock:
+            if asked.method != "PUT" or self._refusals[asked.name] <= 0:
+                return False
+            self._refusals[asked.name] -= 1
+            return True
+
+    def is_held(self, asked: Asked) -> bool:
+        """Whether this request is the one to hold. Returns only when it was released."""
+        with self._lock:
+            if self._holds is None or not self._holds(asked):
+                return False
+            self._holds = None
+        self.held.set()
+        self.released.wait()
+        return True
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that was killed cuts its connections: nothing to tell."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    log: S3Log
+    protocol_version = "HTTP/1.1"
+    # Small answers must not wait for the acknowledgement of their heads.
+    disable_nagle_algorithm = True
+    wbufsize = -1
+
+    def setup(self) -> None:
+        super().setup()
+        self.server_side = http.client.HTTPConnection("127.0.0.1", self.log.upstream, timeout=60)
+
+    def finish(self) -> None:
+        self.server_side.close()
+        with contextlib.suppress(OSError):
+            super().finish()
+
+    def handle_expect_100(self) -> bool:
+        """boto3 waits a second for this answer before it sends a body."""
+        answered = super().handle_expect_100()
+        self.wfile.flush()
+        return answered
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Stay silent: the tests read ``asked``."""
+
+    def _pass_on(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        who = _WHO.search(self.headers.get("User-Agent", ""))
+        name = unquote(urlsplit(self.path).path).lstrip("/")
+        asked = Asked(who[1] if who else "", self.command, name)
+        if self.log.is_held(asked):
+            self.close_connection = True
+        elif self.log.is_refused(asked):
+            self._answer(asked, 403, {"Content-Type": "application/xml"}, _DENIED)
+        else:
+            self._answer(asked, *self._ask(body))
+
+    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _pass_on  # noqa: N815
+
+    def _ask(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        headers = {
+            name: text for name, text in self.headers.items() if name.lower() not in {"expect"}
+        }
+        for last in (False, True):
+            try:
+                self.server_side.request(self.command, self.path, body or None, headers)
+                answer = self.server_side.getresponse()
+                return answer.status, dict(answer.getheaders()), answer.read()
+            except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+                # The server closes connections that were idle.
+                self.server_side.close()
+                if last:
+                    raise
+        raise AssertionError
+
+    def _answer(self, asked: Asked, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.log.asked.append(Asked(asked.who, asked.method, asked.name, status))
+        self.send_response(status)
+        for name, text in headers.items():
+            if name.lower() not in _OF_A_CONNECTION:
+                self.send_header(name, text)
+        length = headers.get("Content-Length", "0") if self.command == "HEAD" else str(len(body))
+        self.send_header("Content-Length", length)
+        self.end_headers()
+        self.wfile.write(body)
+        self.wfile.flush()

@@ -1,0 +1,143 @@
+"""Forty reference photos, a recipe that makes little of each, and the run that nothing disturbs."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import SHARED
+from tests.e2e.house import base_environment
+from tests.tiny import ROOT, draw_photo, files_of, manifest_of
+
+PER_CLASS = {"train": 20, "val": 2, "test": 3}
+REFERENCES = 2 * PER_CLASS["train"]
+CLOTHES = SHARED / "data" / "clothing"
+# Four views of a photo at the size of a thumbnail; the limits of the screen are its usual ones.
+RECIPE = """\
+name: nightly
+ingest: {max_side: 160}
+upscale: {factor: 1}
+multiview: {size: 96, views: 1}
+upscale_views: {factor: 1}
+augment: {copies: 1}
+segment: {working_side: 128}
+background: {copies: 1, width: 120, height: 120}
+outpaint: {k: 2}
+resize: {longest_side: 96}
+train:
+  network: small_cnn
+  pretrained: false
+  learning_rate: 0.002
+  milestones: [1]
+  image_size: 32
+  epochs: 1
+  seeds: [0]
+  loggers: [csv]
+"""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Photos and recipe, and a run of them in one process with a folder as store."""
+
+    photos: Path
+    recipe: Path
+    out: Path
+    real: bool
+    process: subprocess.Popen[bytes]
+    since: float
+
+    def wait(self) -> float:
+        """Wait for the run that nothing disturbs; the seconds it took."""
+        code = self.process.wait(900)
+        assert code == 0, (self.out.parent / "undisturbed.log").read_text(errors="replace")
+        return time.monotonic() - self.since
+
+    @property
+    def store(self) -> Path:
+        """The store of the undisturbed run."""
+        return self.out / "store"
+
+    @cached_property
+    def datasets(self) -> dict[str, str]:
+        """The digest of each file of the undisturbed datasets."""
+        return files_of(self.out / "datasets")
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """The undisturbed manifest."""
+        return manifest_of(self.out)
+
+    @cached_property
+    def artifacts(self) -> dict[str, int]:
+        """The bytes of every file of an artifact, record or blob, by its name in the store."""
+        return {
+            path.relative_to(self.store).as_posix(): path.stat().st_size
+            for path in self.store.glob("*/??/*.*")
+            if path.relative_to(self.store).parts[0] not in ("documents", "leases")
+        }
+
+    @cached_property
+    def expansions(self) -> dict[str, list[str]]:
+        """Per reference, the names of the records it stands on."""
+        documents = (self.store / "documents" / "expansions").glob("??/*.json")
+        contents = [json.loads(path.read_text()) for path in documents]
+        return {
+            one["reference"]: [
+                f"{artifact['stage']}/{artifact['key'][:2]}/{artifact['key']}.record"
+                for artifact in one["artifacts"]
+            ]
+            for one in contents
+        }
+
+
+def set_scene(folder: Path) -> Scene:
+    """Choose real photos, or draw some where there are none, and start the undisturbed run."""
+    photos, recipe, out = folder / "photos", folder / "recipe.yaml", folder / "undisturbed"
+    real = CLOTHES.is_dir()
+    (_copy_photos if real else _draw_photos)(photos)
+    recipe.write_text(RECIPE)
+    command = [sys.executable, "-m", "flows.cli", "run", str(recipe)]
+    command += ["--photos", str(photos), "--out", str(out)]
+    own = {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_SERVER_LOGGING_LEVEL": "ERROR"}
+    with (folder / "undisturbed.log").open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=ROOT,
+            env={**base_environment(), **own},
+            start_new_session=True,
+        )
+    return Scene(photos, recipe, out, real, process, time.monotonic())
+
+
+def _copy_photos(folder: Path) -> None:
+    for label in ("pants", "shoes"):
+        train = sorted((CLOTHES / "train" / label).glob("*.jpg"))
+        test = sorted((CLOTHES / "test" / label).glob("*.jpg"))
+        chosen = {
+            "train": train[: PER_CLASS["train"]],
+            "val": train[-PER_CLASS["val"] :],
+            "test": test[: PER_CLASS["test"]],
+        }
+        for split, files in chosen.items():
+            (folder / split / label).mkdir(parents=True)
+            for file in files:
+                shutil.copy(file, folder / split / label)
+
+
+def _draw_photos(folder: Path) -> None:
+    number = 0
+    for label in ("block", "disc"):
+        for split, count in PER_CLASS.items():
+            (folder / split / label).mkdir(parents=True)
+            for _ in range(count):
+                draw_photo(folder / split / label / f"{label}_{number}.png", label, number)
+                number += 1

@@ -1,0 +1,98 @@
+"""One night on one server for all tests of the UI, and a browser to look at it."""
+
+import io
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.tiny import ROOT
+from tests.ui.browser import Page, chromium, find_chromium
+from tests.ui.night import Night, plan_night
+from tests.ui.server import Server, prefect_server
+
+# Read before the tests' environment is cleaned.
+TAKES_PICTURES = bool(os.environ.get("SYNTHSET_SCREENSHOTS"))
+PICTURES = ROOT / "docs" / "images"
+SECRETS = {
+    "AWS_ACCESS_KEY_ID": "canary-access-key-7c1d",
+    "AWS_SECRET_ACCESS_KEY": "canary-secret-key-9f2e",
+    "HF_TOKEN": "canary-token-4b8a",
+}
+
+Picture = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A night that is over, on a server that still runs, as does the worker."""
+
+    server: Server
+    night: Night
+    parent: str
+    child: str
+
+    @property
+    def child_name(self) -> str:
+        """What the child run of the reference that failed is called."""
+        return f"{self.night.unlucky.name} · expand"
+
+    def address(self, run: str) -> str:
+        """The page of a flow run."""
+        return f"{self.server.url}/runs/flow-run/{run}"
+
+
+@pytest.fixture(scope="session")
+def browser() -> str:
+    """The browser's program; tests are skipped where there is none."""
+    found = find_chromium()
+    if found is None:
+        pytest.skip("needs chromium on the PATH: apt-get install chromium")
+    return found
+
+
+@pytest.fixture(scope="session")
+def watched(browser: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """A run of four references on one warm worker, of which one fails in all its attempts."""
+    folder = tmp_path_factory.mktemp("ui")
+    with (
+        ThreadPoolExecutor(1) as beside,
+        prefect_server(folder, **SECRETS) as server,
+    ):
+        planning = beside.submit(plan_night, folder)
+        server.synthset("deploy")
+        night = planning.result()
+        night.block()
+        with server.worker("synthset-gpu", "warm-process"):
+            ended = night.run(server)
+            assert ended.returncode == 0, ended.stderr
+            (parent,) = server.runs(flows={"name": {"any_": ["regenerate"]}})
+            name = f"{night.unlucky.name} · expand"
+            (child,) = server.runs(flow_runs={"name": {"any_": [name]}})
+            yield Watched(server, night, parent["id"], child["id"])
+
+
+@pytest.fixture
+def page(browser: str, tmp_path: Path) -> Iterator[Page]:
+    """A browser of 1280 x 900 pixels."""
+    with chromium(browser, tmp_path / "profile") as opened:
+        opened.size(1280, 900)
+        yield opened
+
+
+@pytest.fixture
+def picture(page: Page) -> Picture:
+    """Keep a picture of the page for the docs, in 256 colours, if SYNTHSET_SCREENSHOTS is set."""
+
+    def keep(name: str) -> None:
+        if TAKES_PICTURES:
+            page.settle()
+            with Image.open(io.BytesIO(page.picture())) as shown:
+                few = shown.convert("RGB").quantize(256)
+                few.save(PICTURES / f"ui-{name}.png", optimize=True)
+
+    return keep

@@ -1,0 +1,158 @@
+"""A Prefect server of the test's own, with what is started beside it: nothing is left of either."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from tests.tiny import OTHERS, ROOT
+
+T = TypeVar("T")
+Ended = subprocess.CompletedProcess[str]
+PATIENCE_S = 300.0
+WORKER = "import flows.warm_worker; from prefect.cli import app; app()"
+
+
+@dataclass
+class Server:
+    """A server that answers: its client, and the environment of what talks to it."""
+
+    url: str
+    api: httpx.Client
+    environment: dict[str, str]
+    folder: Path
+
+    def ask(self, method: str, path: str, **body: Any) -> Any:
+        """A call to the API; the answer's JSON."""
+        answer = self.api.request(method, path, json=body or None)
+        # As Prefect's own client does: SQLite is busy now and then.
+        for _ in range(5):
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+            time.sleep(1)
+            answer = self.api.request(method, path, json=body or None)
+        assert answer.is_success, answer.text
+        return answer.json() if answer.content else None
+
+    def runs(self, **wanted: Any) -> list[dict[str, Any]]:
+        """Flow runs that a filter of the API lets through, in the order of their start."""
+        found: list[dict[str, Any]] = self.ask(
+            "POST", "/flow_runs/filter", sort="EXPECTED_START_TIME_ASC", **wanted
+        )
+        return found
+
+    def run(self, identifier: str) -> dict[str, Any]:
+        """A flow run by its id."""
+        found: dict[str, Any] = self.ask("GET", f"/flow_runs/{identifier}")
+        return found
+
+    def synthset(self, *arguments: str) -> str:
+        """A command that must succeed; what it printed."""
+        ended = run([sys.executable, "-m", "flows.cli", *arguments], self.environment)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+    @contextmanager
+    def worker(self, pool: str, kind: str, slots: int = 1) -> Iterator[None]:
+        """A worker of a pool."""
+        options = ("--pool", pool, "--type", kind, "--limit", str(slots), "--name", f"{pool}-1")
+        command = [sys.executable, "-c", WORKER, "worker", "start", *options]
+        with process(command, self.environment, self.folder / f"{pool}.log"):
+            yield
+
+
+@contextmanager
+def prefect_server(folder: Path, **more: str) -> Iterator[Server]:
+    """A server with UI and a SQLite database in ``folder``, on a free port of this machine."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    kept = {name: text for name, text in os.environ.items() if not name.startswith(OTHERS)}
+    environment = {
+        **kept,
+        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_API_URL": f"{url}/api",
+        "PREFECT_SERVER_UI_API_URL": "/api",
+        "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(folder / "ui"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "synthset",
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "PREFECT_WORKER_PREFETCH_SECONDS": "1",
+        "DO_NOT_TRACK": "1",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        **more,
+    }
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
+    with (
+        process([*command, "--port", str(port)], environment, folder / "server.log"),
+        httpx.Client(base_url=f"{url}/api", timeout=30) as api,
+    ):
+        until(lambda: _healthy(api))
+        yield Server(url, api, environment, folder)
+
+
+@contextmanager
+def process(
+    command: Sequence[str], environment: Mapping[str, str], log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process in a group of its own, of which nothing is left afterwards."""
+    with log.open("ab") as into:
+        started = subprocess.Popen(
+            command, env=environment, cwd=ROOT, stdout=into, stderr=into, start_new_session=True
+        )
+    try:
+        yield started
+    finally:
+        started.send_signal(signal.SIGTERM)
+        try:
+            started.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(started.pid, signal.SIGKILL)
+            started.wait()
+
+
+def run(command: Sequence[str], environment: Mapping[str, str], given: str = "") -> Ended:
+    """A command that is waited for, with ``given`` on its standard input."""
+    return subprocess.run(
+        command,
+        env=environment,
+        cwd=ROOT,
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+
+
+def until(ask: Callable[[], T], seconds: float = 120.0) -> T:
+    """What ``ask`` gives once that is true; fails if it never is."""
+    end = time.monotonic() + seconds
+    while not (found := ask()):
+        assert time.monotonic() < end, f"it did not come true within {seconds:.0f} s"
+        time.sleep(0.1)
+    return found
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def _healthy(api: httpx.Client) -> bool:
+    try:
+        return api.get("/health").is_success
+    except httpx.TransportError:
+        return False
