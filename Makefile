@@ -27,7 +27,7 @@ endif
 
 # A file's tests stay together: they share servers and finished runs.
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not e2e"
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # A night on two hosts with PostgreSQL and S3, one of which dies; minutes.
 e2e: setup

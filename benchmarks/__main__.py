@@ -11,9 +11,19 @@ from pathlib import Path
 from flows.cli import PREFECT_DEFAULTS
 
 # Cheap ones first; `memory` reuses the largest run of `rerun`.
-NAMES = ("codecs", "stages", "flops", "overhead", "wrappers", "child_runs", "rerun", "memory")
-# What needs a GPU runs only when it is named.
-NAMED = ("diffusion_gpu",)
+NAMES = (
+    "codecs",
+    "stages",
+    "flops",
+    "overhead",
+    "wrappers",
+    "batches",
+    "child_runs",
+    "rerun",
+    "memory",
+)
+# What needs a GPU, or hours, runs only when it is named.
+NAMED = ("diffusion_gpu", "fan_out")
 # One core, so that CPU seconds are not spent on waiting for one another.
 SINGLE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 

@@ -1,5 +1,6 @@
 """Assemble real, synthetic and mixed datasets of equal volume from what the references became."""
 
+from collections import Counter
 from pathlib import Path
 
 from prefect import flow
@@ -103,10 +104,9 @@ def _real_samples(bench: Workbench, recipe: Recipe, photos: IngestedPhotos) -> l
 
 
 def _per_class(samples: list[Sample]) -> dict[str, int]:
-    labels = [sample.label for sample in samples]
-    return {label: labels.count(label) for label in sorted(set(labels))}
+    return dict(sorted(Counter(sample.label for sample in samples).items()))
 
 
 def _per_reason(samples: list[Sample]) -> dict[str, int]:
-    reasons = [plain_reason(sample) for sample in samples if not sample.accepted]
-    return {reason: reasons.count(reason) for reason in sorted(set(reasons))}
+    reasons = Counter(plain_reason(sample) for sample in samples if not sample.accepted)
+    return dict(sorted(reasons.items()))

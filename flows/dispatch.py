@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -33,6 +34,8 @@ log = logging.getLogger("synthset.dispatch")
 
 # Attempts at a reference in one parent run: enough for a worker that dies and one that comes back.
 ATTEMPTS = 4
+# Before each attempt: what hit one may pass, such as a store that was away.
+PAUSES_S = (0, 0, 5, 20)
 AGAIN = {StateType.FAILED, StateType.CRASHED}
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
 # The server returns at most so many runs at a time.
@@ -163,7 +166,11 @@ class _Window:
             "%s %s (%s); attempt %d of %d",
             *(run.name, _named(run.state), _line(run.state), child.attempts, ATTEMPTS),
         )
-        again: State[Any] = Scheduled(message=f"Attempt {child.attempts} of {ATTEMPTS}")
+        wait = timedelta(seconds=PAUSES_S[min(child.attempts, len(PAUSES_S)) - 1])
+        again: State[Any] = Scheduled(
+            scheduled_time=datetime.now(UTC) + wait,
+            message=f"Attempt {child.attempts} of {ATTEMPTS}",
+        )
         # One that was deleted meanwhile is missed at the next look.
         with suppress(ObjectNotFound):
             _patiently(

@@ -71,7 +71,8 @@ def choose(
         arms["synthetic"] += drawn_synthetic[label][:volume]
         arms["mixed"] += drawn_real[label][: volume - half] + drawn_synthetic[label][:half]
     if parameters.few_shot:
-        arms["few_shot"] = [sample for sample in real if sample.source in set(references)]
+        expanded = set(references)
+        arms["few_shot"] = [sample for sample in real if sample.source in expanded]
     if parameters.baseline:
         compared = [sample for sample in synthetic if sample.is_baseline]
         arms["baseline"] = []
