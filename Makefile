@@ -29,9 +29,9 @@ endif
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-# A night on two hosts with PostgreSQL and S3, one of which dies; minutes.
+# A night on two hosts with PostgreSQL and S3, one of which dies; the UI in a browser. Minutes.
 e2e: setup
-	$(BIN)/python -m pytest tests/e2e -m e2e
+	$(BIN)/python -m pytest tests/e2e tests/ui -m e2e
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -24,6 +24,7 @@ PREFECT_DEFAULTS = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "synthset",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
 }
 
@@ -348,6 +349,8 @@ def _regenerate(
     store = store or str(out / "store")
     check_places(photos, out, store)
     err.print("starting Prefect (a few seconds) ...")
+    from prefect import tags
+
     from flows.embedded_server import start_server_if_none_is_set
     from flows.regenerate import Place, regenerate
 
@@ -359,7 +362,8 @@ def _regenerate(
         limit=limit,
         at_once=at_once or os.cpu_count() or 1,
     )
-    summary = regenerate(loaded, place)
+    with tags(loaded.name, loaded.profile):
+        summary = regenerate(loaded, place)
     _say(summary.model_dump(mode="json"), as_json, summary.told())
 
 

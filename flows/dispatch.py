@@ -185,6 +185,7 @@ class _Window:
             return Outcome(reference=placed.reference, expanded=told.expanded)
         own = told if told is not None and told.run == str(run.id) else None
         failure = own.failure if own is not None and own.failure else _line(run.state)
+        log.error("%s %s: %s", run.name, _named(run.state), failure)
         return Outcome(
             reference=placed.reference,
             failure=f"{_named(run.state)}: {failure}",

@@ -1,5 +1,6 @@
 """How far long work is: a bar in the terminal and a progress artifact in the Prefect UI."""
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,8 @@ from prefect.context import FlowRunContext
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+# Prefect 3.8 gives extra loggers its handler, but no level: the root's would hold, WARNING.
+logging.getLogger("synthset").setLevel(logging.INFO)
 # A stage that takes no longer needs no bar of its own.
 LONG_S = 5.0
 COLUMNS = (

@@ -2,12 +2,12 @@
 
 import base64
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from prefect import task
 from prefect.artifacts import (
-    create_image_artifact,
     create_markdown_artifact,
     create_table_artifact,
 )
@@ -42,9 +42,19 @@ class Written(Record):
     verdict: dict[str, Any] | None
 
 
-@task(name="report", task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
 def write_report(bench: Workbench, story: Story, out: Path) -> Written:
     """Write ``report.html``, ``plots/``, ``metrics.json`` and ``README.md`` below ``out``."""
+
+    # Prefect would find the results of other flow runs in the story, and note them as inputs of a
+    # kind that its UI doesn't know: it then lists no task run at all.
+    @task(name="report", task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
+    def work() -> Written:
+        return _write(bench, story, out)
+
+    return work()
+
+
+def _write(bench: Workbench, story: Story, out: Path) -> Written:
     metrics = gather_metrics(bench, story)
     sheets = draw_sheets(bench, story)
     page = render_report(
@@ -59,38 +69,45 @@ def write_report(bench: Workbench, story: Story, out: Path) -> Written:
         )
     )
     for name, plot in draw_plots(metrics):
-        _write(out / "plots" / name, plot.decode())
-    _write(out / "metrics.json", json.dumps(metrics, indent=1, ensure_ascii=False))
-    _write(out / "README.md", render_card(metrics))
-    _write(out / "report.html", page)
-    _show_in_prefect(metrics, sheets, out / "report.html")
+        _save(out / "plots" / name, plot.decode())
+    _save(out / "metrics.json", json.dumps(metrics, indent=1, ensure_ascii=False))
+    _save(out / "README.md", render_card(metrics))
+    _save(out / "report.html", page)
+    _show_in_prefect(metrics, story, sheets, out / "report.html")
     return Written(path=out / "report.html", verdict=metrics["verdict"])
 
 
-def _show_in_prefect(metrics: dict[str, Any], sheets: tuple[Sheet, ...], report: Path) -> None:
+def _show_in_prefect(
+    metrics: dict[str, Any], story: Story, sheets: tuple[Sheet, ...], report: Path
+) -> None:
     counts = [
         {"stage": stage, **{at: count[at] for at in ("computed", "reused", "rejected")}}
         for stage, count in metrics["stages"].items()
     ]
     create_table_artifact(table=counts, key="stages", description="What each stage did")
     answer = (metrics["verdict"] or {}).get("text", "Nothing was trained.")
+    failed = [f"- {one.name}: {one.reason}" for one in story.references if one.status == "failed"]
+    missing = ["## Missing references", "\n".join(failed)] if failed else []
+    told = ["## Which dataset to use", answer, f"Report: `{report}`", *missing]
     create_markdown_artifact(
-        markdown=f"## Which dataset to use\n\n{answer}\n\nReport: `{report}`", key="verdict"
+        markdown="\n\n".join(told), key="verdict", description="Which dataset to use"
     )
     if metrics["verdict"]:
         board = draw_scoreboard(metrics, Style(kind="png", theme="light", dpi=96))
         _show_picture(board, "image/png", "scoreboard", "The same network on each dataset")
     for sheet in sheets[:IN_THE_UI]:
         picture = encode_jpeg(fit_within(contact_sheet(sheet), 1200), 80)
-        _show_picture(picture, "image/jpeg", "contact-sheet", f"{sheet.reference}: every stage")
+        key = "contact-sheet-" + re.sub("[^a-z0-9]+", "-", sheet.reference.lower()).strip("-")
+        _show_picture(picture, "image/jpeg", key, f"{sheet.reference}: every stage")
 
 
 def _show_picture(picture: bytes, kind: str, key: str, description: str) -> None:
     url = f"data:{kind};base64,{base64.b64encode(picture).decode()}"
-    create_image_artifact(image_url=url, key=key, description=description)
+    # The page of an image artifact prints its whole data URL below the picture.
+    create_markdown_artifact(markdown=f"![{description}]({url})", key=key, description=description)
 
 
-def _write(path: Path, text: str) -> None:
+def _save(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     writing = path.with_name(f".{path.name}.writing")
     writing.write_text(text, encoding="utf-8")

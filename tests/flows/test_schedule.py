@@ -14,7 +14,7 @@ from flows.deploy import DEPLOYMENTS, read_template
 from tests.ui.server import Server, prefect_server, until
 
 POOL = "nights"
-EVERY_S, TAKES_S = 2.0, 3.5
+EVERY_S, TAKES_S = 2.0, 5.0
 FLOW = """\
 import json, time
 from pathlib import Path

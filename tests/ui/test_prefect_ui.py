@@ -12,7 +12,7 @@ from tests.ui.conftest import SECRETS, Picture, Watched
 from tests.ui.night import told_tasks
 from tests.ui.server import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 # The stages in the order of their task runs; upscale runs before multiview and after it.
 STAGES = (
@@ -92,7 +92,6 @@ def test_the_artifacts_open(watched: Watched, page: Page, picture: Picture) -> N
     picture("contact-sheet")
 
 
-@pytest.mark.xfail(strict=True, reason="the UI knows no inputs of type flow_run, as report has")
 def test_the_parents_own_tasks_are_listed(watched: Watched, page: Page) -> None:
     open_run(watched, page, watched.parent, "Task Runs")
     page.wait_for("ingest · scenes\nCompleted", 20)
@@ -100,7 +99,6 @@ def test_the_parents_own_tasks_are_listed(watched: Watched, page: Page) -> None:
     assert not page.errors
 
 
-@pytest.mark.xfail(strict=True, reason="Prefect gives extra loggers a handler, but no level")
 def test_the_log_tells_how_long_stages_took(watched: Watched) -> None:
     logs = [told for page in pages(watched, "/logs/filter") for told in json.loads(page)]
     ours = [told["message"] for told in logs if told["name"] == "synthset.stage"]
