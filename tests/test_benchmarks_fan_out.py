@@ -11,7 +11,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="n
 FEW = 6
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 def test_a_small_fan_out_has_its_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DO_NOT_TRACK", "1")
     monkeypatch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")

@@ -46,7 +46,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             yield started
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 def test_a_schedule_fires_and_never_overlaps_itself(server: Server, tmp_path: Path) -> None:
     nightly = shipped("nightly")
     limit = nightly["concurrency_limit"]
@@ -84,7 +84,7 @@ def test_a_schedule_fires_and_never_overlaps_itself(server: Server, tmp_path: Pa
     assert pauses == {EVERY_S}
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 def test_without_the_limit_the_same_runs_overlap(server: Server, tmp_path: Path) -> None:
     free = deploy(server, "unlimited", tmp_path)
     for _ in range(2):

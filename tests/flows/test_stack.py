@@ -160,7 +160,7 @@ def test_down_where_nothing_ever_ran(tmp_path: Path) -> None:
     assert down(tmp_path / "nowhere") == []
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 def test_whole_stack_comes_up_is_kept_up_and_goes_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

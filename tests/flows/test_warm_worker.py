@@ -223,7 +223,7 @@ def warm(server: Server) -> Iterator[Server]:
         yield server
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 def test_runs_share_an_interpreter_and_nothing_else(warm: Server, tmp_path: Path) -> None:
     # Deployed first, so that they are no newer code than what the interpreter begins with.
     plain, broken = warm.deploy("probe", "plain"), warm.deploy("fail")
@@ -247,7 +247,7 @@ def test_runs_share_an_interpreter_and_nothing_else(warm: Server, tmp_path: Path
     until(lambda: "no photo" in str(warm.ask("POST", "/logs/filter", logs=asked)))
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 def test_a_killed_interpreter_crashes_its_run_only(warm: Server, tmp_path: Path) -> None:
     run = warm.start(warm.deploy("hold"), tmp_path / "1")
     child = told(tmp_path / "1")
@@ -266,7 +266,7 @@ def test_a_killed_interpreter_crashes_its_run_only(warm: Server, tmp_path: Path)
     assert warm.run(probe, tmp_path / "3")["pid"] != first["pid"]
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 @pytest.mark.parametrize("deaf", [False, True])
 def test_a_cancelled_run_ends_cancelled(warm: Server, tmp_path: Path, deaf: bool) -> None:
     run = warm.start(warm.deploy("hold", f"deaf-{deaf}", grace_s=2), tmp_path / "1", deaf=deaf)
@@ -280,7 +280,7 @@ def test_a_cancelled_run_ends_cancelled(warm: Server, tmp_path: Path, deaf: bool
         assert warm.run(warm.deploy("probe"), tmp_path / "2")["pid"] != child["pid"]
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 def test_an_interpreter_is_replaced_when_worn_or_outdated(warm: Server, tmp_path: Path) -> None:
     worn = warm.deploy("probe", "worn", max_runs=1)
     first = warm.run(worn, tmp_path / "1")
@@ -295,7 +295,7 @@ def test_an_interpreter_is_replaced_when_worn_or_outdated(warm: Server, tmp_path
     assert (before["release"], after["release"]) == (1, 2)
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_a_worker_that_ends_leaves_no_child(
     server: Server, tmp_path: Path, how: signal.Signals
