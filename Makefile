@@ -25,9 +25,10 @@ else
 	$(error PROFILE=$(PROFILE): make demo knows PROFILE=classical and PROFILE=tiny)
 endif
 
-# A file's tests stay together: they share servers and finished runs.
+# A file's tests stay together: they share servers and finished runs. One thread each: two processes
+# with two threads on two cores take twice the CPU time.
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # What works on pools of workers: a night on two hosts of which one dies, the UI in a browser, the warm
 # worker, the local stack, a schedule. Minutes.
