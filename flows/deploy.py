@@ -226,8 +226,10 @@ def _schema(flow: Flow[Any, Any]) -> dict[str, Any]:
 
 
 def _nightly_part(nightly: Nightly, place: dict[str, Any]) -> dict[str, Any]:
-    ours = {"photos": str(nightly.photos), "out": str(nightly.out), "store": nightly.store}
-    ours["at_once"] = nightly.at_once  # type: ignore[assignment]
+    ours = {
+        **{"photos": str(nightly.photos), "out": str(nightly.out), "store": nightly.store},
+        "at_once": nightly.at_once,
+    }
     schedule = _schedule("nightly", nightly.cron, nightly.timezone, nightly.active)
     # The recipe is written out in full: a default that a later version changes changes no night.
     recipe = nightly.recipe.model_dump(mode="json")

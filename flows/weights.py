@@ -64,9 +64,8 @@ def used_models(recipe: Recipe) -> list[UsedModel]:
             terms = {"licence": licence_of(reference), "commercial": is_commercial(reference)}
             rows.append({"stage": name, "model": checkpoint, "revision": revision, **terms})
         if not checkpoints_of(section):
-            model = getattr(section, "model")  # noqa: B009
             terms = {"licence": "Apache-2.0", "commercial": True}
-            rows.append({"stage": name, "model": model, "revision": None, **terms})
+            rows.append({"stage": name, "model": section.model, "revision": None, **terms})
     return rows
 
 
@@ -84,7 +83,7 @@ def warnings_of(recipe: Recipe) -> list[str]:
     return lines
 
 
-def _sections(recipe: Recipe) -> Iterator[tuple[str, Record]]:
+def _sections(recipe: Recipe) -> Iterator[tuple[str, Any]]:
     """The sections that have a model."""
     for name in type(recipe).model_fields:
         section = getattr(recipe, name)

@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 
@@ -53,7 +53,7 @@ def this_machine() -> Machine:
         dtype=DTYPES[dtype],
         batch=int(_number("SYNTHSET_BATCH", GPU_BATCH if on_gpu else 1)),
         budget=_budget(device),
-        residency=residency,  # type: ignore[arg-type]  # one of the choices
+        residency=cast(Residency, residency),
         compile=_choice("SYNTHSET_COMPILE", ("0", "1"), "0") == "1",
     )
 

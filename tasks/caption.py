@@ -114,22 +114,18 @@ def _say(pieces: Sequence[Piece], parameters: Caption) -> list[Any]:
     from models.florence import Florence, FlorenceRequest
     from models.residency import ask
 
-    search = {
+    search: dict[str, Any] = {
         "max_new_tokens": parameters.max_new_tokens,
         "num_beams": parameters.num_beams,
         "repetition_penalty": parameters.repetition_penalty,
     }
     if parameters.model == "blip":
         asked = [
-            BlipRequest(piece.load(), _prefix(piece, parameters), **search)  # type: ignore[arg-type]
-            for piece in pieces
+            BlipRequest(piece.load(), _prefix(piece, parameters), **search) for piece in pieces
         ]
         return ask(Blip, parameters.checkpoints, asked)
     task: Any = "<DETAILED_CAPTION>" if parameters.detailed else "<CAPTION>"
-    questions = [
-        FlorenceRequest(piece.load(), task, **search)  # type: ignore[arg-type]
-        for piece in pieces
-    ]
+    questions = [FlorenceRequest(piece.load(), task, **search) for piece in pieces]
     return ask(Florence, parameters.checkpoints, questions)
 
 

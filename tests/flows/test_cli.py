@@ -267,3 +267,31 @@ def test_ctrl_c_ends_a_run_with_its_server_in_seconds(
 def present_in(store: Path) -> int:
     """How many artifacts a store holds."""
     return len(list(store.glob("*/??/*.record")))
+
+
+def test_deploying_twice_changes_nothing_the_second_time(cli: Cli, tmp_path: Path) -> None:
+    places = ("--photos", tmp_path / "photos", "--out", tmp_path / "out", "--store", tmp_path / "s")
+    command = ("deploy", "demo", *places, "--gpu", "ada:1", "--set", "outpaint.k=3", "--json")
+    changed = cli.run(*command).found["changed"]
+    assert any("regenerate/nightly" in line for line in changed)
+    assert cli.run(*command).found["changed"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("deploy", "--photos", "photos"), "give --photos, --out and --store together"),
+        (("deploy", "--infrastructure", "cloud"), "process, docker or kubernetes"),
+        (("deploy", "--gpu", "ada"), "write it as host:number"),
+        (("retry", "no such run"), "no flow run is called 'no such run'"),
+        (("retry", "12345678-1234-1234-1234-123456789012"), "no flow run 12345678"),
+        (("models", "pull"), "name a checkpoint, or give --recipe"),
+        (("models", "pull", "Intel/dpt-lage"), "did you mean Intel/dpt-large"),
+    ],
+)
+def test_a_mistake_in_what_is_deployed_retried_or_pulled_is_one_line(
+    cli: Cli, arguments: tuple[str, ...], line: str, tmp_path: Path
+) -> None:
+    ended = cli.run(*arguments, SYNTHSET_MODELS=str(tmp_path))
+    assert line in ended.complaint
+    assert ended.code == 2
