@@ -5,7 +5,9 @@ Stable Diffusion Safety Filter", 2022, describe it). It errs to both sides: skin
 photo may be flagged, violence is not.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,58 @@ from models.hardware import Machine
 from models.pixels import Pixels
 from models.pretrained import WrongCheckpoint, load_strictly
 from models.quiet import quiet
+
+log = logging.getLogger("synthset.models")
+
+Flags = Callable[[Sequence[Pixels]], Sequence[bool]]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """An image that may be used, and how often it was drawn anew for that."""
+
+    image: Pixels
+    retries: int
+
+
+def draw_safely(
+    draw: Callable[[Sequence[int], int], Sequence[Pixels | Unusable]],
+    retries: Sequence[int],
+    flags: Flags | None,
+) -> Iterator[Drawn | Unusable]:
+    """Draw images, and those that are flagged once more with another seed, up to a bound.
+
+    Args:
+        draw: an image, or why there is none, for each of some places, at an attempt from 0 on; the
+            attempt is to be added to the image's seed.
+        retries: per place, how often it may be drawn anew.
+        flags: which of some uint8 RGB images are not safe for work; None: none is looked at.
+    """
+    results: list[Drawn | Unusable] = [Unusable("not drawn")] * len(retries)
+    waiting, attempt = list(range(len(retries))), 0
+    while waiting:
+        drawn = dict(zip(waiting, draw(waiting, attempt), strict=True))
+        flagged = _flagged(drawn, flags)
+        for at, image in drawn.items():
+            if isinstance(image, Unusable):
+                results[at] = image
+            elif at not in flagged:
+                results[at] = Drawn(image, attempt)
+            elif attempt >= retries[at]:
+                results[at] = Unusable(f"flagged as not safe for work {attempt + 1} times")
+        attempt += 1
+        waiting = [at for at in flagged if attempt <= retries[at]]
+        if waiting:
+            log.info("%d images drawn anew: flagged as not safe for work", len(waiting))
+    yield from results
+
+
+def _flagged(drawn: dict[int, Pixels | Unusable], flags: Flags | None) -> list[int]:
+    images = {at: one for at, one in drawn.items() if not isinstance(one, Unusable)}
+    if flags is None or not images:
+        return []
+    found = flags([image[..., :3] for image in images.values()])
+    return [at for at, flag in zip(images, found, strict=True) if flag]
 
 
 class SafetyChecker:

@@ -22,7 +22,7 @@ from models.batches import Unusable, as_uint8, guarded
 from models.hardware import Machine
 from models.outpaint_canvas import CELL, Bools, Move, cells_to_generate, paste_back, placed
 from models.pixels import Pixels
-from models.safety import SafetyChecker
+from models.safety import SafetyChecker, draw_safely
 from models.sd2_networks import SD2Inpainting
 
 # The decoders, above all the asymmetric one, need several times the UNet's memory per image.
@@ -197,31 +197,17 @@ class SD2Outpaint:
         flags is drawn anew with the seed plus 1, 2, ...; `Unusable` when that does not help, or the
         numbers are not finite.
         """
-        results: list[OutpaintResult | Unusable] = [Unusable("not drawn")] * len(requests)
-        waiting, attempt = list(range(len(requests))), 0
-        while waiting:
-            asked = [(requests[at], (requests[at].seed + attempt) % _SEEDS) for at in waiting]
-            with torch.inference_mode():
-                drawn = dict(zip(waiting, self._draw(asked), strict=True))
-            flagged = self._flagged(drawn)
-            for at, image in drawn.items():
-                if isinstance(image, Unusable):
-                    results[at] = image
-                elif at not in flagged:
-                    results[at] = OutpaintResult(image, attempt)
-                elif attempt >= requests[at].nsfw_retries:
-                    results[at] = Unusable(f"flagged as not safe for work {attempt + 1} times")
-            attempt += 1
-            waiting = [at for at in flagged if attempt <= requests[at].nsfw_retries]
-        yield from results
 
-    def _flagged(self, drawn: dict[int, Pixels | Unusable]) -> list[int]:
-        """Which of the new images must not be used."""
-        images = {at: one for at, one in drawn.items() if not isinstance(one, Unusable)}
-        if self._checker is None or not images:
-            return []
-        found = self._checker.flags([image[..., :3] for image in images.values()])
-        return [at for at, flagged in zip(images, found, strict=True) if flagged]
+        @torch.inference_mode()
+        def draw(places: Sequence[int], attempt: int) -> list[Pixels | Unusable]:
+            return self._draw(
+                [(requests[at], (requests[at].seed + attempt) % _SEEDS) for at in places]
+            )
+
+        flags = None if self._checker is None else self._checker.flags
+        bounds = [request.nsfw_retries for request in requests]
+        for one in draw_safely(draw, bounds, flags):
+            yield one if isinstance(one, Unusable) else OutpaintResult(one.image, one.retries)
 
     def _draw(self, asked: Sequence[tuple[OutpaintRequest, int]]) -> list[Pixels | Unusable]:
         """A result per request and seed: texts and scenes encoded, noise taken away, decoded."""

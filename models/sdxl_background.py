@@ -6,9 +6,8 @@ of SDXL-Lightning (Lin et al., "SDXL-Lightning: Progressive Adversarial Diffusio
 2024) an image takes 4 or 8 steps and no guidance.
 """
 
-import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from models.batches import Unusable, as_uint8, device_of, dtype_of, generator, g
 from models.hardware import Machine
 from models.pixels import Pixels
 from models.pretrained import WrongCheckpoint, load_strictly
-from models.safety import SafetyChecker
+from models.safety import Flags, SafetyChecker, draw_safely
 from models.sdxl import (
     Scheduler,
     SdxlParts,
@@ -34,9 +33,6 @@ from models.sdxl import (
     scheduler,
 )
 
-log = logging.getLogger("synthset.models")
-
-Flags = Callable[[Sequence[Pixels]], list[bool]]
 _FEW_STEPS = re.compile(r"sdxl_lightning_(\d+)step_unet\.safetensors")
 _SEEDS = 2**63
 
@@ -178,31 +174,13 @@ class SdxlBackground:
             PromptError: a prompt can't be read.
             WrongCheckpoint: few-step images are asked for and there is no U-Net for the steps.
         """
-        results: list[SdxlBackgroundResult | Unusable] = [Unusable("not drawn")] * len(requests)
-        waiting, attempt = list(range(len(requests))), 0
-        while waiting:
-            again = [_reseeded(requests[at], attempt) for at in waiting]
-            drawn = dict(zip(waiting, self._draw(again), strict=True))
-            flagged = self._flagged(drawn)
-            for at, image in drawn.items():
-                if isinstance(image, Unusable):
-                    results[at] = image
-                elif at not in flagged:
-                    results[at] = SdxlBackgroundResult(image, attempt)
-                elif attempt >= requests[at].nsfw_retries:
-                    results[at] = Unusable(f"flagged as not safe for work {attempt + 1} times")
-            attempt += 1
-            waiting = [at for at in sorted(flagged) if attempt <= requests[at].nsfw_retries]
-            if waiting:
-                log.info("%d images drawn anew: flagged as not safe for work", len(waiting))
-        yield from results
 
-    def _flagged(self, drawn: dict[int, Pixels | Unusable]) -> set[int]:
-        images = {at: one for at, one in drawn.items() if not isinstance(one, Unusable)}
-        if self._flags is None or not images:
-            return set()
-        flags = self._flags(list(images.values()))
-        return {at for at, flag in zip(images, flags, strict=True) if flag}
+        def draw(places: Sequence[int], attempt: int) -> list[Pixels | Unusable]:
+            return self._draw([_reseeded(requests[at], attempt) for at in places])
+
+        bounds = [request.nsfw_retries for request in requests]
+        for one in draw_safely(draw, bounds, self._flags):
+            yield one if isinstance(one, Unusable) else SdxlBackgroundResult(one.image, one.retries)
 
     def _draw(self, requests: Sequence[SdxlBackgroundRequest]) -> list[Pixels | Unusable]:
         blocks = [self._blocks(request) for request in requests]
