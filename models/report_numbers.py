@@ -20,6 +20,7 @@ EXPLAINED = {
     "synthetic": "generated images only",
     "mixed": "real and generated, one to one",
     "few_shot": "the reference photos alone",
+    "baseline": "each photo drawn anew, image to image",
 }
 
 
