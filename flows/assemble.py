@@ -40,7 +40,7 @@ def assemble(recipe: Recipe, run: str, out: Path, store: str) -> Assembled:
         ForeignFolder: a dataset folder holds files that are not a run's.
         TooNear: a train image is all but the same as a held-out photo.
     """
-    bench = Workbench(open_store(store), "assemble")
+    bench = Workbench(open_store(store, patient=True), "assemble")
     photos = load_part(bench.store, run, IngestedPhotos)
     outcomes = load_part(bench.store, run, Outcomes).outcomes
     real = _real_samples(bench, recipe, photos)

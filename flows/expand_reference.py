@@ -77,7 +77,7 @@ def expand_reference(reference: str, store: str, order: str) -> Expanded:
         StoreError: the store refused, stayed away, or gives damaged bytes again and again.
     """
     run = this_run()
-    opened = open_store(store)
+    opened = open_store(store, patient=True)
     try:
         expanded = carry_out(opened, order)
     except Exception as error:

@@ -104,7 +104,7 @@ def regenerate(recipe: Recipe, place: Place) -> Summary:
     recipe = pin_checkpoints(recipe)
     # Looking at networks takes seconds, and a night that changes nothing trains none.
     if recipe.train is not None and not trained_alike(
-        recipe, run_id(place.out), open_store(place.store)
+        recipe, run_id(place.out), open_store(place.store, patient=True)
     ):
         require_trainable(recipe.train)
     tally = Tally()
@@ -124,7 +124,7 @@ def walk(
     Raises:
         Corrupt, Missing: something is damaged, and forgotten: the next walk makes it anew.
     """
-    store, run = open_store(place.store), run_id(place.out)
+    store, run = open_store(place.store, patient=True), run_id(place.out)
     bench = Workbench(store, recipe.name)
     tally.begin(bench.counts)
     photos = take_in(bench, recipe, place.photos)

@@ -58,7 +58,7 @@ def train_elsewhere(recipe: Recipe, run: str, out: Path, store: str, deployment:
     if state is None or not state.is_completed():
         told = state.message if state else "it never ended"
         raise RuntimeError(f"{deployment}: run {trained.name} did not complete: {told}")
-    return load_part(open_store(store), run, Trained)
+    return load_part(open_store(store, patient=True), run, Trained)
 
 
 @flow(name="train", flow_run_name=named_train)
@@ -68,7 +68,7 @@ def train_networks(recipe: Recipe, run: str, out: Path, store: str) -> Trained:
     Raises:
         WeightsMissing: pretrained weights were asked for and can't be had.
     """
-    bench = Workbench(open_store(store), "train", scratch=out)
+    bench = Workbench(open_store(store, patient=True), "train", scratch=out)
     trained = Trained()
     if recipe.train is not None:
         assembled = load_part(bench.store, run, Assembled)

@@ -98,7 +98,7 @@ def told_of(store: Store, key: str) -> Told | None:
 # A warm worker expands one reference of a run after the other.
 @lru_cache(maxsize=8)
 def _load_setting(url: str, digest: str) -> Setting:
-    store = open_store(url)
+    store = open_store(url, patient=True)
     blob = store.get_document(_setting(digest))
     if blob is None:
         raise Missing(f"{store.url}: no setting {digest}; run regenerate again, which keeps it")

@@ -65,22 +65,30 @@ _LISTING_FROM = 256
 _LISTED_PER_ARTIFACT = 12
 
 
-def open_store(url: str | Path, *, make: bool = True) -> "Store":
+def open_store(url: str | Path, *, make: bool = True, patient: bool = False) -> "Store":
     """The store in a folder or under ``s3://bucket/prefix``; unless told not to, it is made there.
 
-    Keys and endpoint of S3 come from the environment, as boto3 reads it.
+    Keys and endpoint of S3 come from the environment, as boto3 reads it. A ``patient`` caller, one
+    that is at work already, waits for an endpoint that is away; others hear of it in seconds.
 
     Raises:
         StoreRefused: it can't be reached, read or written, holds other files than a store's, was
             laid out by another version, or is not there and must not be made. One line names the
             url and the mend.
+        StoreUnavailable: a patient caller has waited in vain.
     """
     address = str(url)
     if address.startswith("s3://"):
         # boto3 takes 0.3 s to import; a local run needs none of it.
-        from tasks.store_s3 import S3Backend
+        from tasks.store_s3 import OPENING_S, PATIENCE_S, S3Backend
 
-        backend: Backend = S3Backend(address)
+        opening_s = PATIENCE_S if patient else OPENING_S
+        try:
+            backend: Backend = S3Backend(address, opening_s=opening_s)
+        except StoreUnavailable as error:
+            if patient:
+                raise
+            raise StoreRefused(str(error)) from None
     elif "://" in address:
         scheme = address.partition("://")[0]
         raise StoreRefused(

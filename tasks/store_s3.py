@@ -35,7 +35,7 @@ T = TypeVar("T")
 Style = Literal["auto", "virtual", "path"]
 
 PATIENCE_S = 90.0
-_OPENING_PATIENCE_S = 5.0
+OPENING_S = 5.0
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 4.0
 
@@ -109,17 +109,22 @@ class S3Backend:
     with growing pauses, until ``patience_s`` after its first failure: that long an endpoint may be
     down.
 
+    Only the first look has a patience of its own, ``opening_s``: whoever is about to start work
+    wants to hear of a wrong endpoint at once, and who is at work waits as with any other call.
+
     Raises:
-        StoreRefused: bad address, no or wrong keys, no such bucket, nothing at the endpoint; within
-            seconds.
+        StoreRefused: bad address, no or wrong keys, no such bucket; within seconds.
+        StoreUnavailable: nothing answers at the endpoint, for ``opening_s``.
     """
 
     parallel = 16
 
-    def __init__(self, url: str, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self, url: str, patience_s: float = PATIENCE_S, opening_s: float = OPENING_S
+    ) -> None:
         self._bucket, self._prefix = _split(url)
         self.url = f"s3://{self._bucket}/{self._prefix}".rstrip("/")
-        self._patience_s = patience_s
+        self._patience_s = opening_s
         self._down_since: float | None = None
         self._lock = threading.Lock()
         try:
@@ -128,6 +133,7 @@ class S3Backend:
             raise StoreRefused(f"store {self.url} can't be opened: {_ADDRESS}") from None
         except aws.BotoCoreError as error:
             raise StoreRefused(self._line("can't be opened", _diagnose(error))) from None
+        self._patience_s = patience_s
 
     def get(self, name: str) -> bytes | None:
         """The bytes of an object; None if it is not there."""
@@ -216,13 +222,7 @@ class S3Backend:
         style = _addressing_style(session, endpoint.hostname or "")
         if style != "path":
             self._client = factory.client("s3", config=_config(style, *_IMPATIENT))
-        patience_s, self._patience_s = self._patience_s, _OPENING_PATIENCE_S
-        try:
-            self._page("", "", limit=1)
-        except StoreUnavailable as error:
-            raise StoreRefused(str(error)) from None
-        finally:
-            self._patience_s = patience_s
+        self._page("", "", limit=1)
         return factory.client("s3", config=_config(style, *_PATIENT))
 
     def _call(self, doing: str, call: Callable[[], T]) -> T | None:

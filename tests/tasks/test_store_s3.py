@@ -104,7 +104,7 @@ def test_refuses_a_wrong_setting_and_names_the_mend(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(store_s3, "_OPENING_PATIENCE_S", 0.5)
+    monkeypatch.setattr(store_s3, "OPENING_S", 0.5)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     line = refusal(address, caplog)
@@ -135,7 +135,7 @@ def test_refuses_an_endpoint_that_speaks_no_s3(
         def log_message(self, format: str, *args: object) -> None:
             """Stay silent."""
 
-    monkeypatch.setattr(store_s3, "_OPENING_PATIENCE_S", 0.5)
+    monkeypatch.setattr(store_s3, "OPENING_S", 0.5)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Web) as server:
         threading.Thread(target=lambda: server.serve_forever(0.01), daemon=True).start()
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.server_port}")
@@ -182,6 +182,16 @@ def test_a_run_survives_an_endpoint_that_is_down_for_a_while(
     assert "does not answer" in told[0]
     assert "check that the endpoint is up" in told[0]
     assert "answers again after" in told[1]
+
+
+def test_who_is_at_work_waits_for_a_store_that_others_hear_is_away(
+    proxy: FaultProxy, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_s3, "OPENING_S", 0.3)
+    with proxy.down_for(2.0):
+        with pytest.raises(StoreRefused, match="check that the endpoint is up"):
+            open_store(url)
+        assert open_store(url, patient=True).ls() == []
 
 
 def test_an_endpoint_that_stays_down_is_unavailable_not_refused(
