@@ -40,8 +40,8 @@ class RealEsrganRequest:
     """An image to enlarge.
 
     ``image`` is HxW grey, HxWx3 RGB or HxWx4 RGB + alpha (not premultiplied), uint8 or uint16. A
-    uint16 image whose largest value is 256 or less is taken as one of 8 bits, as the published
-    program does. ``outscale`` is how many times as wide and high the result is (None: the network's
+    uint16 image whose largest value is 256 or less is taken as one of 8 bits and comes back as
+    uint8, as the published program does. ``outscale`` is how many times as wide and high the result is (None: the network's
     own scale); another factor is reached by Lanczos resampling of the network's result. ``tile`` is
     the side of a tile in source pixels (0: uncut up to 1 Mpx, else chosen). ``seamless`` gives
     tiles enough surroundings and blends them; without it they are cut and pasted as the published
@@ -78,6 +78,11 @@ class RealEsrganRequest:
     def full_range(self) -> int:
         """The value of white: 255 or 65535."""
         return 65535 if self.image.dtype == np.uint16 and self.image.max() > 256 else 255
+
+    @property
+    def result_type(self) -> type[np.uint8] | type[np.uint16]:
+        """The dtype of the enlarged image."""
+        return np.uint16 if self.full_range == 65535 else np.uint8
 
 
 class RealEsrgan:
@@ -117,7 +122,7 @@ class RealEsrgan:
         return cls(found.model, found.scale, machine)
 
     def compute(self, requests: Sequence[RealEsrganRequest]) -> Iterator[Image | Unusable]:
-        """Enlarged images of the same kind and dtype, in order; equal sizes run together.
+        """Enlarged images of the same kind and range, in order; equal sizes run together.
 
         A result's size is ``int(side * outscale)``. Cut with ``seamless`` it differs from the uncut
         one by at most one grey level of 8 bits.
@@ -218,7 +223,7 @@ class RealEsrgan:
         size = (width * self.scale, height * self.scale)
         large = cv2.resize(share, size, interpolation=cv2.INTER_LINEAR)
         levels: Any = np.rint(np.clip(large, 0, 1) * request.full_range)
-        return levels.astype(request.image.dtype)  # type: ignore[no-any-return]
+        return levels.astype(request.result_type)  # type: ignore[no-any-return]
 
 
 @dataclass(eq=False)
@@ -285,8 +290,8 @@ def _mirror(image: Any, bottom: int, right: int) -> Any:
 
 
 def _levels(colour: Tensor, request: RealEsrganRequest) -> Image:
-    """[C, H, W] in 0..1 as an array of the request's dtype and range, rounded on the device."""
-    if request.image.dtype == np.uint8:
+    """[C, H, W] in 0..1 as an array of the result's dtype and range, rounded on the device."""
+    if request.result_type is np.uint8:
         return as_uint8(colour)
     levels = (colour * request.full_range).round().to(torch.int32)
     array = levels.permute(1, 2, 0).cpu().numpy().astype(np.uint16)

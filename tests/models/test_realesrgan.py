@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -132,11 +132,19 @@ def test_sixteen_bits_are_the_same_network_at_a_finer_step(
     assert np.abs(made / 65535 - raw).max() <= 64 / 65535
 
 
-def test_a_dark_sixteen_bit_image_is_taken_for_eight_bits(x4: RealEsrgan) -> None:
-    image = photo(12, 16)
-    dark = only(x4, RealEsrganRequest(image.astype(np.uint16)))
-    assert dark.dtype == np.uint16
-    assert np.array_equal(dark, only(x4, RealEsrganRequest(image)))
+@pytest.mark.parametrize("outscale", [None, 2.5])
+@pytest.mark.parametrize("alpha", ["network", "resize"])
+def test_a_dark_sixteen_bit_image_is_taken_for_eight_bits(
+    x4: RealEsrgan, alpha: Literal["network", "resize"], outscale: float | None
+) -> None:
+    """The published program gives uint8 for it, with OpenCV's bounds of uint8 when resampling."""
+    image = np.dstack([photo(12, 16), photo(12, 16)[..., 0]])
+    dark, bright = (
+        only(x4, RealEsrganRequest(one, alpha=alpha, outscale=outscale))
+        for one in (image.astype(np.uint16), image)
+    )
+    assert dark.dtype == np.uint8
+    assert np.array_equal(dark, bright)
 
 
 @pytest.mark.parametrize("layout", ["params_ema", "params", "bare", "safetensors"])
