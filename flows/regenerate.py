@@ -248,7 +248,7 @@ def told_stages(
 def told_redrawn(counts: dict[str, StageCount]) -> list[str]:
     """A line per stage in which images were drawn anew."""
     return [
-        f"{stage}: {count.redrawn} images were drawn anew, since the safety checker flagged them"
+        f"{stage}: {count.redrawn} times an image was drawn anew that the safety checker flagged"
         for stage, count in counts.items()
         if count.redrawn
     ]

@@ -16,18 +16,20 @@ _LOOSE_END = re.compile(
 _AFTER_A_NOUN = re.compile(
     r"(?:is|are|that|which|with|on|in|at|and|of|near|next|by|to|from|\w+ing)[,.]?|", re.IGNORECASE
 )
+_AROUND_A_WORD = ',.;:!?()[]{}<>"\u201c\u201d'
 _LONGEST_REPEAT = 8
 _VOWELS = "aeiou"
 
 
 def clean_caption(said: str, label: str, *, max_words: int = 40) -> str:
-    """A network's caption as a prompt that names its class.
+    """A network's caption as plain words that name its class.
 
-    In this order: brackets, quotes and ``+`` are dropped, since prompts may take them for weights;
-    BLIP's invented words go, or make way for the class where they are the subject; phrases that
-    follow themselves are said once; what exceeds ``max_words`` is cut, at a sentence's end if there
-    is one, and loose ends with it. A caption that does not name its class gets it: by its last word
-    (``sports car`` where "car" is said), else in front (``mug: a white cup``).
+    In this order: spaces are set as a person would set them; BLIP's invented words go, or make way
+    for the class where they are the subject; phrases that follow themselves are said once; what
+    exceeds ``max_words`` is cut, at a sentence's end if there is one, and loose ends with it. A
+    caption that does not name its class gets it: by its last word (``sports car`` where "car" is
+    said), else in front (``mug: a white cup``). Brackets, quotes and ``+`` stay: where a prompt may
+    hold weights, the caption is escaped (models/prompts.py).
 
     Args:
         said: what the network said; may be empty.
@@ -39,7 +41,7 @@ def clean_caption(said: str, label: str, *, max_words: int = 40) -> str:
         'a mug on a table'
     """
     name = class_words(label)
-    text = _without_invented_words(_plain(said), name)
+    text = _without_invented_words(_tidy(said), name)
     words = _once(_OPENINGS.sub("", text).split())
     kept = " ".join(_cut(words, max_words))
     return _naming(kept, name) if kept else f"a photo of {with_article(name)}"
@@ -57,14 +59,23 @@ def with_article(name: str) -> str:
     return f"an {name}" if name[:1].lower() in _VOWELS else f"a {name}"
 
 
-def _plain(said: str) -> str:
-    text = re.sub(r"[()\[\]{}<>\"\u201c\u201d*_~|\\]", " ", said)
-    text = re.sub(r"\++", " ", text)
+def with_class(text: str, name: str) -> str:
+    """A recipe's words with ``{label}``, the class, and ``{a}``, its article, filled in."""
+    article = with_article(name).removesuffix(name)
+    return text.replace("{a}", article).replace("{label}", name)
+
+
+def _tidy(said: str) -> str:
+    """Words and signs with spaces as a person would set them; "" where there is no word. The
+    tokenizers of captioners part every sign from its word: ``c + + ( red )``."""
+    text = re.sub(r"(?<=\w)(?: ?\+){2,}(?!\S)", lambda found: found[0].replace(" ", ""), said)
+    text = re.sub(r"([(\[{])\s+|\s+(?=[)\]}])", r"\1", text)
     text = re.sub(r"(\w) ?- ?(?=\w)", r"\1-", text)
     text = re.sub(r"(?<!\w)-+|-+(?!\w)", " ", text)
+    text = re.sub(r'"\s*([^"]*?)\s*"', r'"\1"', text)
     text = re.sub(r"\s+(['\u2019])\s*(s|t|re|ll)\b", r"\1\2", text)
     text = re.sub(r"\s+([,.;:!?])", r"\1", text)
-    return " ".join(text.split())
+    return " ".join(text.split()) if re.search(r"\w", text) else ""
 
 
 def _without_invented_words(text: str, name: str) -> str:
@@ -114,7 +125,7 @@ def _cut(words: list[str], most: int) -> list[str]:
 
 def _naming(caption: str, name: str) -> str:
     words = caption.split()
-    said = [_forms(word.strip(",.;:")) for word in words]
+    said = [_forms(word) for word in words]
     every = {form for forms in said for form in forms}
     missing = [word for word in name.split() if not _forms(word) & every]
     if not missing:
@@ -128,7 +139,7 @@ def _naming(caption: str, name: str) -> str:
 
 def _forms(word: str) -> set[str]:
     """A word and its parts, with whatever may be their singulars; only for comparisons."""
-    plain = word.lower().removesuffix("'s")
+    plain = word.strip(_AROUND_A_WORD).lower().removesuffix("'s")
     forms = {plain, *plain.split("-")}
     for ending, instead in (("s", ""), ("es", ""), ("ies", "y"), ("ves", "f")):
         forms |= {one[: -len(ending)] + instead for one in forms if one.endswith(ending)}

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from models.batches import Unusable, as_uint8, device_of, dtype_of, guarded
+from models.batches import Unusable, as_uint8, device_of, dtype_of, guarded, place
 from models.hardware import Machine
 from models.pixels import Image
 from models.pretrained import WrongCheckpoint
@@ -41,13 +41,14 @@ class RealEsrganRequest:
 
     ``image`` is HxW grey, HxWx3 RGB or HxWx4 RGB + alpha (not premultiplied), uint8 or uint16. A
     uint16 image whose largest value is 256 or less is taken as one of 8 bits and comes back as
-    uint8, as the published program does. ``outscale`` is how many times as wide and high the result is (None: the network's
-    own scale); another factor is reached by Lanczos resampling of the network's result. ``tile`` is
-    the side of a tile in source pixels (0: uncut up to 1 Mpx, else chosen). ``seamless`` gives
-    tiles enough surroundings and blends them; without it they are cut and pasted as the published
-    program does, with ``tile_pad`` neighbouring pixels (0: whatever the size, uncut). ``pre_pad``
-    mirrors as many pixels at the right and the bottom before the network. ``alpha`` says whether
-    the fourth channel goes through the network or is resampled (sharper, and half the work).
+    uint8, as the published program does. ``outscale`` is how many times as wide and high the result
+    is (None: the network's own scale); another factor is reached by Lanczos resampling of the
+    network's result. ``tile`` is the side of a tile in source pixels (0: uncut up to 1 Mpx, else
+    chosen). ``seamless`` gives tiles enough surroundings and blends them; without it they are cut
+    and pasted as the published program does, with ``tile_pad`` neighbouring pixels (0: whatever the
+    size, uncut). ``pre_pad`` mirrors as many pixels at the right and the bottom before the network.
+    ``alpha`` says whether the fourth channel goes through the network or is resampled (sharper, and
+    half the work).
 
     Raises:
         ValueError: no such image, or a setting below its minimum.
@@ -89,9 +90,8 @@ class RealEsrgan:
     """A Real-ESRGAN network (RRDB or the compact one) of any whole scale."""
 
     def __init__(self, network: nn.Module, scale: int, machine: Machine) -> None:
-        network = network.eval().requires_grad_(False).to(machine.device, machine.dtype)
-        if machine.device.type == "cuda":
-            network = network.to(memory_format=torch.channels_last)
+        network = network.eval().requires_grad_(False).to(dtype=machine.dtype)
+        place(network, machine.device)
         self.network = network
         self.scale = scale
         self.modules: tuple[nn.Module, ...] = (network,)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from models.batches import Unusable, device_of, dtype_of, guarded
 from models.hardware import Machine
 from models.pixels import Pixels
-from models.pretrained import WrongCheckpoint, load_strictly
+from models.pretrained import WrongCheckpoint, load_shared
 from models.quiet import quiet
 
 log = logging.getLogger("synthset.models")
@@ -34,11 +34,18 @@ class Drawn:
     retries: int
 
 
+@dataclass(frozen=True)
+class Rejected(Unusable):
+    """An image that may not be used, and how often it was drawn anew all the same."""
+
+    retries: int = 0
+
+
 def draw_safely(
     draw: Callable[[Sequence[int], int], Sequence[Pixels | Unusable]],
     retries: Sequence[int],
     flags: Flags | None,
-) -> Iterator[Drawn | Unusable]:
+) -> Iterator[Drawn | Rejected]:
     """Draw images, and those that are flagged once more with another seed, up to a bound.
 
     Args:
@@ -47,18 +54,19 @@ def draw_safely(
         retries: per place, how often it may be drawn anew.
         flags: which of some uint8 RGB images are not safe for work; None: none is looked at.
     """
-    results: list[Drawn | Unusable] = [Unusable("not drawn")] * len(retries)
+    results: list[Drawn | Rejected] = [Rejected("not drawn")] * len(retries)
     waiting, attempt = list(range(len(retries))), 0
     while waiting:
         drawn = dict(zip(waiting, draw(waiting, attempt), strict=True))
         flagged = _flagged(drawn, flags)
         for at, image in drawn.items():
             if isinstance(image, Unusable):
-                results[at] = image
+                results[at] = Rejected(image.reason, attempt)
             elif at not in flagged:
                 results[at] = Drawn(image, attempt)
             elif attempt >= retries[at]:
-                results[at] = Unusable(f"flagged as not safe for work {attempt + 1} times")
+                times = "once" if attempt == 0 else f"{attempt + 1} times"
+                results[at] = Rejected(f"flagged as not safe for work {times}", attempt)
         attempt += 1
         waiting = [at for at in flagged if attempt <= retries[at]]
         if waiting:
@@ -101,7 +109,7 @@ class SafetyChecker:
         from transformers import CLIPImageProcessor
 
         inner = folder / "safety_checker"
-        network = load_strictly(
+        network = load_shared(
             StableDiffusionSafetyChecker, inner if inner.is_dir() else folder, machine
         )
         settings = folder / "feature_extractor" if inner.is_dir() else folder

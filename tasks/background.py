@@ -13,11 +13,12 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from models.caption_words import with_class
 from models.composite import CompositeRanges, composite
 from models.pixels import Pixels, rgb
 from models.placement import Placed, paste, place
 from models.plates import Plate, plate_from_photo, procedural_plate, scene_from_prompt
-from models.prompts import Part, escape, translate_colons, weighted_prompt
+from models.prompts import Part, escape, to_compel, weighted_prompt, without_weights
 from models.records import Artifact, Checkpoint, Of, Record
 from tasks.stage import Job, Piece, Product, each_alone, stage, whereabouts
 
@@ -89,6 +90,14 @@ class Background(Record):
     caption_weight: Annotated[float, Of("sdxl-controlnet-depth")] = Field(
         1.0, ge=0, le=2, description="How much the caption counts in the prompt."
     )
+    prompt: Annotated[str, Of("sdxl-controlnet-depth")] = Field(
+        "",
+        description="Part of every prompt, after the caption. Knows {label} and {a}, its article; "
+        "may hold weights, as (sharp:1.3) or (sharp)1.3.",
+    )
+    prompt_weight: Annotated[float, Of("sdxl-controlnet-depth")] = Field(
+        1.0, ge=0, le=2, description="How much that part counts."
+    )
     suffix: Annotated[str, Of("sdxl-controlnet-depth")] = Field(
         "highly detailed photo", description="What the prompt ends with, after the scene."
     )
@@ -133,7 +142,7 @@ def scenes_of_each(
     return jobs
 
 
-@stage("background", version=1, plan=scenes_of_each, batch_size=8, identity=each_alone)
+@stage("background", version=2, plan=scenes_of_each, batch_size=8, identity=each_alone)
 def background(pieces: Sequence[Piece], parameters: Background) -> Iterator[Product]:
     """Scenes at the output size, RGB + the object's matte, with the prompt that describes them."""
     drawn = {"composite": _composited, "sdxl-controlnet-depth": _drawn_by_sdxl}
@@ -145,7 +154,7 @@ def _composited(pieces: Sequence[Piece], parameters: Background) -> Iterator[Pro
     for piece in pieces:
         rng = piece.rng()
         sentence = piece.load(2)["caption"]
-        scene = _ending(parameters, sentence, rng)
+        scene = without_weights(_ending(parameters, sentence, rng))
         if len(piece.job.inputs) > 3:
             plate: Plate = plate_from_photo(piece.load(3), size, rng)
         else:
@@ -191,25 +200,37 @@ def _drawn_by_sdxl(pieces: Sequence[Piece], parameters: Background) -> Iterator[
     for result, there, (prompt, negative), scene in zip(
         results, placed, prompts, scenes, strict=True
     ):
-        facts = {"scene": scene, "negative": negative}
+        facts = {
+            "scene": without_weights(scene),
+            "negative": negative,
+            "plain_prompt": without_weights(prompt),
+            "retries": result.retries,
+        }
         if isinstance(result, Unusable):
             yield Product(rejected=result.reason, prompt=prompt, facts=facts)
             continue
         image = _cut_to(result.image, there)
         image = paste(image, there) if parameters.paste_back else image
         content = np.dstack([rgb(image), there.rgba[..., 3]])
-        yield Product(content, prompt=prompt, facts={**facts, "retries": result.retries})
+        yield Product(content, prompt=prompt, facts=facts)
 
 
 def _prompts(parameters: Background, words: dict[str, str], scene: str) -> tuple[str, str]:
-    """The prompt and the negative one. The caption is somebody's sentence, so it is escaped; what
-    the recipe says may hold weights of its own."""
-    caption = words["caption"]
-    ending = [one for one in (scene, parameters.suffix) if one and one not in caption]
-    suffix = Part(translate_colons(", ".join(ending)), parameters.suffix_weight)
-    negative = Part(translate_colons(words["negative_prompt"]), parameters.negative_weight)
-    prompt = weighted_prompt(Part(escape(caption), parameters.caption_weight), suffix)
-    return prompt, weighted_prompt(negative)
+    """The prompt and the negative one, in Compel's syntax. What the recipe says may hold weights of
+    its own."""
+    said = words["caption"]
+    ending = [one for one in (scene, parameters.suffix) if one and one not in said]
+    parts = (
+        Part(words["prompt"], parameters.caption_weight),
+        Part(_of_class(parameters.prompt, words["label"]), parameters.prompt_weight),
+        Part(to_compel(", ".join(ending)), parameters.suffix_weight),
+    )
+    negative = Part(to_compel(words["negative_prompt"]), parameters.negative_weight)
+    return weighted_prompt(*parts), weighted_prompt(negative)
+
+
+def _of_class(prompt: str, name: str) -> str:
+    return with_class(to_compel(prompt), escape(name))
 
 
 def _on_grid(placed: Placed) -> np.ndarray[tuple[int, int], np.dtype[np.uint16]]:

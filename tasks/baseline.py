@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from models.pixels import Pixels, rgb
-from models.prompts import Part, escape, translate_colons, weighted_prompt
+from models.prompts import Part, to_compel, weighted_prompt
 from models.records import Artifact, Checkpoint, Of, Record
 from tasks.stage import Job, Piece, Product, each_alone, stage
 
@@ -69,7 +69,7 @@ def copies_of_each(
     ]
 
 
-@stage("baseline", version=1, plan=copies_of_each, batch_size=8, identity=each_alone)
+@stage("baseline", version=2, plan=copies_of_each, batch_size=8, identity=each_alone)
 def baseline(pieces: Sequence[Piece], parameters: Baseline) -> Iterator[Product]:
     """RGB images without matte, in the photo's shape up to a crop to whole cells of 64 px."""
     from models.batches import Unusable
@@ -79,12 +79,12 @@ def baseline(pieces: Sequence[Piece], parameters: Baseline) -> Iterator[Product]
     requests = []
     for piece in pieces:
         words = piece.load(1)
-        suffix = Part(translate_colons(parameters.suffix))
+        suffix = Part(to_compel(parameters.suffix))
         requests.append(
             SdxlImg2ImgRequest(
                 image=fit_to_grid(rgb(piece.load(0)), parameters.longest_side),
-                prompt=weighted_prompt(Part(escape(words["caption"])), suffix),
-                negative=translate_colons(words["negative_prompt"]),
+                prompt=weighted_prompt(Part(words["prompt"]), suffix),
+                negative=to_compel(words["negative_prompt"]),
                 seed=piece.seed,
                 strength=parameters.strength,
                 steps=parameters.steps,

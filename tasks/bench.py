@@ -23,7 +23,8 @@ REMEMBERED_BYTES = 512 * 2**20
 class StageCount(Record):
     """How many artifacts a stage computed, found done, and rejected in one run.
 
-    ``redrawn`` counts the images that a safety checker flagged and that were drawn anew.
+    ``redrawn`` counts how often an image that a safety checker flagged was drawn anew, also those
+    that were rejected in the end.
     """
 
     computed: int = 0

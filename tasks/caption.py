@@ -5,14 +5,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from models.caption_words import class_words, clean_caption, with_article
+from models.caption_words import class_words, clean_caption, with_class
 from models.captioning import write_caption
+from models.prompts import escape, to_compel, without_weights
 from models.records import Artifact, Checkpoint, Of, Record
 from tasks.stage import Job, Piece, Product, settings, stage
 
 
 class Caption(Record):
-    """How a photo is put into words; its own prompt (``<photo>.txt`` beside it) comes first."""
+    """How a photo is put into words; its own prompt (``<photo>.txt`` beside it), which may hold
+    weights, comes first.
+    """
 
     model: Literal["template", "blip", "florence-2"] = Field(
         "template",
@@ -50,7 +53,9 @@ class Caption(Record):
     max_words: Annotated[int, Of("blip", "florence-2")] = Field(
         40, ge=5, le=75, description="Words that are kept; CLIP reads about 55."
     )
-    prompts: dict[str, str] = Field({}, description="Per class: a sentence used instead.")
+    prompts: dict[str, str] = Field(
+        {}, description="Per class: a sentence used instead; may hold weights, as (red:1.3)."
+    )
     negative_prompt: str = Field(
         "blurry, cropped, deformed, watermark, text", description="What no image should show."
     )
@@ -76,18 +81,18 @@ def wording(parameters: Caption) -> dict[str, Any]:
     return settings(parameters, without=("prompts",))
 
 
-@stage("caption", version=1, media="json", plan=one_per_photo, identity=wording)
+@stage("caption", version=2, media="json", plan=one_per_photo, identity=wording)
 def caption(pieces: Sequence[Piece], parameters: Caption) -> Iterator[Product]:
-    """``{"caption", "negative_prompt"}`` of each photo."""
+    """``{"caption", "prompt", "negative_prompt", "label"}`` of each photo: the caption in plain
+    words, the prompt in Compel's syntax, and the class as words."""
     make = _by_template if parameters.model == "template" else _by_network
     return make(pieces, parameters)
 
 
 def _by_template(pieces: Sequence[Piece], parameters: Caption) -> Iterator[Product]:
     for piece in pieces:
-        label = str(piece.job.index["label"])
-        sentence = _asked(piece) or write_caption(label, piece.load(), parameters.template)
-        yield _as_product(sentence, parameters)
+        sentence = _asked(piece) or write_caption(_label(piece), piece.load(), parameters.template)
+        yield _as_product(piece, sentence, parameters)
 
 
 def _by_network(pieces: Sequence[Piece], parameters: Caption) -> Iterator[Product]:
@@ -97,15 +102,14 @@ def _by_network(pieces: Sequence[Piece], parameters: Caption) -> Iterator[Produc
     said = iter(_say([piece for piece in pieces if not _asked(piece)], parameters))
     for piece in pieces:
         if _asked(piece):
-            yield _as_product(_asked(piece), parameters)
+            yield _as_product(piece, _asked(piece), parameters)
             continue
         words = next(said)
         if isinstance(words, Unusable):
             yield Product(rejected=words.reason)
             continue
-        label = str(piece.job.index["label"])
-        sentence = clean_caption(words, label, max_words=parameters.max_words)
-        yield _as_product(sentence, parameters, {"said": words})
+        sentence = clean_caption(words, _label(piece), max_words=parameters.max_words)
+        yield _as_product(piece, sentence, parameters, {"said": words})
 
 
 def _say(pieces: Sequence[Piece], parameters: Caption) -> list[Any]:
@@ -130,16 +134,26 @@ def _say(pieces: Sequence[Piece], parameters: Caption) -> list[Any]:
 
 
 def _prefix(piece: Piece, parameters: Caption) -> str | None:
-    name = class_words(str(piece.job.index["label"]))
-    article = with_article(name).removesuffix(name)
-    filled = parameters.prefix.replace("{a}", article).replace("{label}", name)
-    return filled or None
+    return with_class(parameters.prefix, class_words(_label(piece))) or None
+
+
+def _label(piece: Piece) -> str:
+    return str(piece.job.index["label"])
 
 
 def _asked(piece: Piece) -> str:
     return str(piece.job.index["asked"])
 
 
-def _as_product(sentence: str, parameters: Caption, facts: dict[str, Any] | None = None) -> Product:
-    content = {"caption": sentence, "negative_prompt": parameters.negative_prompt}
-    return Product(content, facts=facts or {}, prompt=sentence)
+def _as_product(
+    piece: Piece, sentence: str, parameters: Caption, facts: dict[str, Any] | None = None
+) -> Product:
+    # A person's own sentence may hold weights; all of a template's or a network's means itself.
+    prompt = to_compel(sentence) if _asked(piece) else escape(sentence)
+    content = {
+        "caption": without_weights(prompt),
+        "prompt": prompt,
+        "negative_prompt": parameters.negative_prompt,
+        "label": class_words(_label(piece)),
+    }
+    return Product(content, facts=facts or {}, prompt=content["caption"])

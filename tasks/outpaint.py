@@ -58,11 +58,13 @@ class Outpaint(Record):
     prompt_from: Annotated[Literal["scene", "caption"], Of("sd2-inpaint")] = Field(
         "scene",
         description="scene: the border's prompt is where the scene plays, and the class is kept "
-        "out of it. caption: the scene's whole prompt, which may draw a second object.",
+        "out of it. caption: the scene's whole prompt, less its weights, which may draw a second "
+        "object.",
     )
     prompt: Annotated[str, Of("sd2-inpaint")] = Field(
         "an empty background {scene}",
-        description="Prompt of the border with {scene}, such as 'on grass'.",
+        description="Prompt of the border with {scene}, such as 'on grass', in plain words: this "
+        "model knows no weights.",
     )
     negative_prompt: Annotated[str, Of("sd2-inpaint")] = Field(
         "frame, border, text, watermark, blurry", description="What no border should show."
@@ -134,13 +136,14 @@ def _by_network(pieces: Sequence[Piece], parameters: Outpaint) -> Iterator[Produ
         dx, dy = offsets[int(piece.job.index["shift"])]
         facts: dict[str, Any] = {
             **{"dx": round(dx, 4), "dy": round(dy, 4), "moved": list(request.shift)},
+            "retries": result.retries,
         }
+        prompt = piece.job.inputs[0].prompt
         if isinstance(result, Unusable):
-            yield Product(rejected=result.reason, facts=facts)
+            yield Product(rejected=result.reason, prompt=prompt, facts=facts)
             continue
         seam = round(seam_step(result.image, request.move), 3)
-        facts |= {"seam": seam, "retries": result.retries}
-        yield Product(result.image, prompt=piece.job.inputs[0].prompt, facts=facts)
+        yield Product(result.image, prompt=prompt, facts={**facts, "seam": seam})
 
 
 def _requests(
@@ -174,13 +177,14 @@ def _requests(
 
 
 def border_prompts(scene: Artifact, parameters: Outpaint) -> tuple[str, str]:
-    """The prompt and the negative prompt of a scene's border.
+    """The prompt and the negative prompt of a scene's border, in plain words: CLIP reads them as
+    they are, brackets, signs and all.
 
     A prompt that names the class would draw another one into the border; so by default only the
     place is named, and the class is what the border should not show.
     """
     if parameters.prompt_from == "caption" and scene.prompt:
-        return scene.prompt, parameters.negative_prompt
+        return str(scene.facts.get("plain_prompt", scene.prompt)), parameters.negative_prompt
     place = str(scene.facts.get("scene", ""))
     words = class_words(scene.label)
     prompt = " ".join(parameters.prompt.replace("{scene}", place).split())

@@ -1,6 +1,7 @@
 import pytest
 
 from models.caption_words import class_words, clean_caption, with_article
+from models.prompts import escape, unescape
 
 
 @pytest.mark.parametrize(
@@ -43,11 +44,21 @@ def test_a_caption_of_nothing_is_the_class(said: str) -> None:
     assert clean_caption(said, "apple") == "a photo of an apple"
 
 
-def test_signs_that_prompts_take_for_weights_go() -> None:
-    cleaned = clean_caption('c++ book (red)1.4 with the words " hello -- "', "book")
-    assert not set('()"+') & set(cleaned)
-    assert "book" in cleaned
-    assert "hello" in cleaned
+@pytest.mark.parametrize(
+    ("said", "label", "expected"),
+    [
+        ("a c++ (red) book", "book", "a c++ (red) book"),
+        ("a c + + book ( red ) [ old ]", "book", "a c++ book (red) [old]"),
+        ('a book with the words " hello -- " on it', "book", 'a book with the words "hello" on it'),
+        ("2 + 2 on a board", "board", "2 + 2 on a board"),
+        ("a cup (mug)", "mug", "a cup (mug)"),
+        ("a tool", "c++", "c++: a tool"),
+    ],
+)
+def test_brackets_and_plus_signs_stay(said: str, label: str, expected: str) -> None:
+    cleaned = clean_caption(said, label)
+    assert cleaned == expected
+    assert unescape(escape(cleaned)) == cleaned
 
 
 def test_a_long_caption_is_cut_at_a_sentence_s_end() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.prompts import Part, escape, translate_colons, unescape, weighted_prompt
+from models.prompts import Part, escape, to_compel, unescape, weighted_prompt, without_weights
 
 CAPTIONS = (
     "C++ book (red)",
@@ -43,12 +43,39 @@ def test_escaping_drops_what_compel_cannot_say() -> None:
         ("(a (b c) d:1.3)", "(a (b c) d)1.3"),
         ("\\(a:1.3\\) b", "\\(a:1.3\\) b"),
         ("(note: yes) ratio 4:3", "(note: yes) ratio 4:3"),
-        ("a) (b:2", "a) (b:2"),
+        ("a) (b:2", "a\\) \\(b:2"),
+        ("smile :) ((red:1.2) mug", "smile :\\) \\((red)1.2 mug"),
+        ('a 5" "wide" plate (new:1.1)', 'a 5" "wide\\" plate (new)1.1'),
         ("(red)1.4 car++", "(red)1.4 car++"),
     ],
 )
-def test_colons_are_translated(written: str, meant: str) -> None:
-    assert translate_colons(written) == meant
+def test_what_people_write_is_read_as_compel_reads_it(written: str, meant: str) -> None:
+    assert to_compel(written) == meant
+    assert to_compel(meant) == meant
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *("(red:1.3) car", "a (big (red)1.5 car)1.1 road++", "a T-shirt-- (size-- M)+, x+y - z"),
+        *("smile :) (red)1.2", 'a "5 by 5" plate', '("a b")++ "c d"1.3 e', "C\\+\\+ (b\\))1.2"),
+        *('a 5" plate (on grass)1.1', "a++b (c).5 d", "5 + 3 = 8."),
+    ],
+)
+def test_words_without_weights_are_those_that_compel_weighs(written: str) -> None:
+    compel = pytest.importorskip("compel")
+    (parsed,) = compel.Compel.parse_prompt_string(to_compel(written)).prompts
+    said = " ".join(unescape(one.text) for one in parsed.children)
+    assert without_weights(written).replace(" ", "") == said.replace(" ", "")
+
+
+def test_a_blend_without_weights_is_all_it_blends() -> None:
+    assert without_weights('("a cat", "a (big:1.2) dog").blend(0.7, 0.3)') == "a cat, a big dog"
+
+
+@pytest.mark.parametrize("caption", CAPTIONS)
+def test_a_caption_without_its_backslashes_is_the_caption(caption: str) -> None:
+    assert without_weights(weighted_prompt(Part(escape(caption), 1.2))) == caption
 
 
 def test_parts_are_put_together() -> None:

@@ -1,5 +1,6 @@
 """The safety checker at tiny size, in the layouts in which it is published."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from models.batches import Unusable
 from models.hardware import Machine
+from models.pixels import Pixels
 from models.pretrained import WrongCheckpoint
-from models.safety import SafetyChecker
+from models.safety import Drawn, Rejected, SafetyChecker, draw_safely
 from tests.checkpoints.sdxl import build_safety_checker
 
 pytest.importorskip("diffusers")
@@ -76,6 +79,33 @@ def test_published_layouts_load(tmp_path: Path) -> None:
     assert all(
         torch.equal(one, theirs[name]) for name, one in first.modules[0].state_dict().items()
     )
+
+
+def test_every_outcome_tells_how_often_it_was_drawn_anew() -> None:
+    """Place 0 is flagged once, 1 always, 2 never; 3 is flagged, and then gives no numbers."""
+    flagged = {0: 1, 1: 9, 2: 0, 3: 1}
+
+    def draw(places: Sequence[int], attempt: int) -> list[Pixels | Unusable]:
+        return [
+            Unusable("no numbers")
+            if (at, attempt) == (3, 1)
+            else np.full((1, 1, 3), 255 * (attempt < flagged[at]), np.uint8)
+            for at in places
+        ]
+
+    def flags(shown: Sequence[Pixels]) -> list[bool]:
+        return [bool(one.any()) for one in shown]
+
+    results = list(draw_safely(draw, [3, 3, 3, 3], flags))
+    assert [one.retries for one in results] == [1, 3, 0, 1]
+    assert [isinstance(one, Drawn) for one in results] == [True, False, True, False]
+    assert results[1] == Rejected("flagged as not safe for work 4 times", 3)
+    assert results[3] == Rejected("no numbers", 1)
+    assert (
+        list(draw_safely(draw, [0, 0], flags))
+        == [Rejected("flagged as not safe for work once", 0)] * 2
+    )
+    assert [one.retries for one in draw_safely(draw, [3, 3], None)] == [0, 0]
 
 
 def test_a_folder_without_it_is_one_line(tmp_path: Path) -> None:

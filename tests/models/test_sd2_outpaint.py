@@ -14,6 +14,7 @@ from models.hardware import Machine
 from models.outpaint_canvas import CELL, cells_to_generate
 from models.plates import procedural_plate
 from models.pretrained import WrongCheckpoint
+from models.safety import Rejected
 from models.sd2_networks import SD2Inpainting
 from models.sd2_outpaint import OutpaintRequest, SD2Outpaint
 from tests.checkpoints import sd2_inpaint, sdxl
@@ -338,8 +339,8 @@ def test_flagged_images_are_drawn_anew_with_the_next_seed(painter):
         np.testing.assert_array_equal(result.image, image)
     stubborn, once = replace(requests[0], nsfw_retries=2), replace(requests[0], nsfw_retries=0)
     assert list(fresh(painter, checker=Censor()).compute([stubborn, once])) == [
-        Unusable("flagged as not safe for work 3 times"),
-        Unusable("flagged as not safe for work 1 times"),
+        Rejected("flagged as not safe for work 3 times", 2),
+        Rejected("flagged as not safe for work once", 0),
     ]
 
 

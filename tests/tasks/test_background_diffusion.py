@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from models.batches import Unusable
 from models.composite import CompositeRanges
 from models.hardware import Machine
 from models.placement import Placed, paste, place
 from models.records import Artifact, Record
+from models.safety import Rejected
 from models.sdxl_background import SdxlBackground
 from tasks.background import Background, background
 from tasks.bench import Workbench
@@ -22,7 +22,12 @@ from tests.checkpoints import sdxl
 
 pytest.importorskip("compel")
 CPU = Machine(torch.device("cpu"), torch.float32)
-WORDS = {"caption": "a C++ book (red)", "negative_prompt": "blurry, (text:1.3)"}
+WORDS = {
+    "caption": "a C++ book (red)",
+    "prompt": r"a C\+\+ book \(red\)",
+    "negative_prompt": "blurry, (text:1.3)",
+    "label": "old book (A+)",
+}
 SDXL = Background(
     model="sdxl-controlnet-depth", copies=2, width=70, height=100, steps=2, scenes=("on grass",)
 )
@@ -123,21 +128,38 @@ def test_the_prompt_is_written_down(
     assert made.facts == {
         "scene": "on grass",
         "negative": "(blurry, (text)1.3)1.1",
+        "plain_prompt": "a C++ book (red) on grass, sharp photo",
         "retries": 0,
     }
     assert request.negative == made.facts["negative"]
 
 
-def test_unusable_scenes_are_rejected(
+def test_the_recipe_s_own_part_of_the_prompt_names_the_class(
+    bench: Workbench, inputs: list[list[Artifact]], asked: list[tuple[Any, ...]]
+) -> None:
+    scenes = ("in a (dark:1.3) room",)
+    own = {"prompt": "{a}{label}, (centred:1.2)", "prompt_weight": 1.1, "scenes": scenes}
+    (made,) = background.run(bench, SDXL.model_copy(update={"copies": 1, **own}), *inputs)
+    assert made.prompt == (
+        r"a C\+\+ book \(red\) (an old book \(A\+\), (centred)1.2)1.1 "
+        "in a (dark)1.3 room, highly detailed photo"
+    )
+    plain = "a C++ book (red) an old book (A+), centred in a dark room, highly detailed photo"
+    assert made.facts["plain_prompt"] == plain
+    assert made.facts["scene"] == "in a dark room"
+
+
+def test_unusable_scenes_are_rejected_and_their_redraws_counted(
     bench: Workbench, inputs: list[list[Artifact]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ask(_kind: type, _references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
-        return [Unusable("flagged as not safe for work 4 times") for _ in requests]
+        return [Rejected("flagged as not safe for work 4 times", 3) for _ in requests]
 
     monkeypatch.setattr("models.residency.ask", ask)
     assert background.run(bench, SDXL, *inputs) == []
     reasons = {one.rejected for one in bench.made.values() if one.stage == "background"}
     assert reasons == {"flagged as not safe for work 4 times"}
+    assert bench.counts["background"].redrawn == 6
 
 
 def test_the_object_can_be_pasted_back(
@@ -175,7 +197,7 @@ def test_few_steps_ask_for_no_guidance(
 
     def ask(_kind: type, references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
         asked.extend([*references, *requests])
-        return [Unusable("not drawn")] * len(requests)
+        return [Rejected("not drawn")] * len(requests)
 
     monkeypatch.setattr("models.residency.ask", ask)
     background.run(bench, SDXL.model_copy(update={"few_step": 8}), *inputs)

@@ -34,7 +34,8 @@ def photo(pieces: Sequence[Piece], parameters: Nothing) -> Any:
 
 @stage("words", version=1, media="json", plan=lambda _, count: [Job((), {"view": 0}, name="mug/1")])
 def words(pieces: Sequence[Piece], parameters: Nothing) -> Any:
-    yield Product({"caption": "a mug (red)", "negative_prompt": "(text:1.2)"})
+    said = {"caption": "a mug (red)", "prompt": r"a mug \(red\)", "label": "mug"}
+    yield Product({**said, "negative_prompt": "(text:1.2)"})
 
 
 @pytest.fixture

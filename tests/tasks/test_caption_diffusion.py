@@ -113,6 +113,31 @@ def test_a_photo_s_own_sentence_comes_first_and_needs_no_network(
     assert made[0].facts == {}
 
 
+def test_what_a_network_says_means_itself(
+    bench: Workbench, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering(monkeypatch, "a mug with the words c + + ( red:1.3 )")
+    (made,) = caption.run(bench, Caption(model="blip"), photos[:1], "mug", None)
+    assert bench.load(made) == {
+        "caption": "a mug with the words c++ (red:1.3)",
+        "prompt": r"a mug with the words c\+\+ \(red:1\.3\)",
+        "negative_prompt": Caption().negative_prompt,
+        "label": "mug",
+    }
+
+
+@pytest.mark.parametrize("parameters", [Caption(), Caption(model="blip")])
+def test_a_person_s_own_sentence_keeps_its_weights(
+    parameters: Caption, bench: Workbench, photos: list[Artifact]
+) -> None:
+    own = r"a (red:1.3) mug++ \(1\) :)"
+    (made,) = caption.run(bench, parameters, photos[:1], "my_mug", own)
+    words = bench.load(made)
+    assert words["prompt"] == r"a (red)1.3 mug++ \(1\) :\)"
+    assert words["caption"] == made.prompt == "a red mug (1) :)"
+    assert words["label"] == "my mug"
+
+
 def test_an_unusable_result_is_a_rejection(
     bench: Workbench, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from models.batches import Unusable
 from models.canvas import ExtendedScene, grid_offsets
 from models.hardware import Machine
 from models.outpaint_canvas import Move
 from models.plates import procedural_plate
 from models.records import Artifact, Record
+from models.safety import Rejected
 from models.sd2_outpaint import OutpaintRequest, OutpaintResult, SD2Outpaint
 from tasks.bench import Workbench
 from tasks.outpaint import Outpaint, border_prompts, outpaint, shifts_of_each
@@ -120,13 +120,15 @@ def test_an_unusable_border_is_a_rejection(
 ) -> None:
     def ask(_kind: type, _references: Any, requests: Sequence[OutpaintRequest]) -> list[Any]:
         images = [OutpaintResult(one.scene) for one in requests[1:]]
-        return [Unusable("the network gave no finite numbers"), *images]
+        return [Rejected("the network gave no finite numbers", 2), *images]
 
     monkeypatch.setattr("models.residency.ask", ask)
     made = outpaint.run(bench, SD2, scenes[:1])
     assert len(made) == 8
     (rejected,) = [one for one in bench.made.values() if one.rejected]
     assert rejected.rejected == "the network gave no finite numbers"
+    assert rejected.prompt == scenes[0].prompt
+    assert bench.counts["outpaint"].redrawn == 2
 
 
 def test_the_classical_model_asks_no_network_and_gives_the_same_bytes(
@@ -178,6 +180,15 @@ def test_the_class_is_kept_out_of_the_border(
     scenes: list[Artifact], settings: dict[str, Any], expected: tuple[str, str]
 ) -> None:
     assert border_prompts(scenes[0], Outpaint(model="sd2-inpaint", **settings)) == expected
+
+
+def test_a_border_that_follows_the_caption_gets_plain_words(scenes: list[Artifact]) -> None:
+    """CLIP would read the backslashes and weights of the prompt that SDXL was given."""
+    facts = {"scene": "on grass", "plain_prompt": "a C++ mug (red) on grass"}
+    weighted = {"prompt": r"(a C\+\+ mug \(red\))1.2 on grass", "facts": facts}
+    follows = Outpaint(model="sd2-inpaint", prompt_from="caption", negative_prompt="")
+    scene = scenes[0].model_copy(update=weighted)
+    assert border_prompts(scene, follows) == ("a C++ mug (red) on grass", "")
 
 
 def test_a_class_under_another_name_is_other_work(scenes: list[Artifact]) -> None:
