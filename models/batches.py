@@ -7,6 +7,7 @@ numbers that overflow are dealt with here, once, for every network.
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,9 +16,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from models.compiling import filled, is_compiled, room_for_graphs, uncompiled
+
 log = logging.getLogger("synthset.models")
 
 T = TypeVar("T")
+
+Run = Callable[[Sequence[T]], Sequence[Tensor]]
+
+# How room is made on the device when memory runs out; whether there was any to make.
+_room: ContextVar[Callable[[], bool]] = ContextVar("room", default=lambda: False)
+_SHORT = ("out of memory", "can't allocate memory", "not enough memory", "status_alloc_failed")
 
 
 @dataclass(frozen=True)
@@ -28,20 +37,17 @@ class Unusable:
 
 
 class OutOfMemory(RuntimeError):
-    """Even a batch of one does not fit; the line says what to do."""
+    """What does not fit into memory, with no other network on the device; says what to do."""
 
 
 def guarded(
-    run: Callable[[Sequence[T]], Sequence[Tensor]],
-    items: Sequence[T],
-    *,
-    at_most: int,
-    modules: Sequence[nn.Module],
+    run: Run[T], items: Sequence[T], *, at_most: int, modules: Sequence[nn.Module]
 ) -> Iterator[Tensor | Unusable]:
     """Run a network over items, ``at_most`` at a time; one result per item, in order.
 
-    When memory runs out the batch is halved, and stays so for this call. A result that is not
-    finite is computed once more, alone and in float32, and is `Unusable` if that does not help.
+    When memory runs out the batch is halved, and stays so for this call; for a single item
+    `fitting` makes room. A result that is not finite is computed once more, alone and in float32,
+    and is `Unusable` if that does not help or does not fit.
 
     Args:
         run: computes a floating-point tensor per item of a batch, in the dtype of ``modules``. It
@@ -57,33 +63,76 @@ def guarded(
     size, first = max(1, at_most), 0
     while first < len(items):
         batch = items[first : first + size]
-        try:
-            results = run(batch)
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            if len(batch) == 1:
-                raise OutOfMemory(
-                    f"one image does not fit into memory ({' '.join(str(error).split())[:160]}); "
-                    "free the device, set SYNTHSET_RESIDENCY=evict, or make images smaller"
-                ) from error
+        results = _results(run, batch, size, modules)
+        if results is None:
             size = max(1, len(batch) // 2)
             log.warning("memory ran out with %d images at once; going on with %d", len(batch), size)
-        else:
-            for item, result in zip(batch, results, strict=True):
-                yield result if _is_finite(result) else _again_in_float32(run, item, modules)
-            first += len(batch)
             continue
+        for item, result, finite in zip(batch, results, _are_finite(results), strict=True):
+            yield result if finite else _again_in_float32(run, item, modules)
+        first += len(batch)
+
+
+def fitting(compute: Callable[[], T], what: str = "one image") -> T:
+    """What ``compute`` gives; if memory runs out, of a second try with no other network beside it.
+
+    Raises:
+        OutOfMemory: that does not help, or `making_room` knows no way; names ``what``.
+    """
+    while True:
+        try:
+            return compute()
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            told = str(error) if isinstance(error, OutOfMemory) else _does_not_fit(what, error)
+        # Not within the handler: its traceback holds whatever the attempt had on the device.
         release_memory()
+        if not _room.get()():
+            raise OutOfMemory(told)
 
 
-def _again_in_float32(
-    run: Callable[[Sequence[T]], Sequence[Tensor]], item: T, modules: Sequence[nn.Module]
-) -> Tensor | Unusable:
+@contextlib.contextmanager
+def making_room(make: Callable[[], bool]) -> Iterator[None]:
+    """Within it, `fitting` calls ``make`` when memory runs out: to free what it can of the device,
+    and to tell whether that was anything."""
+    before = _room.set(make)
+    try:
+        yield
+    finally:
+        _room.reset(before)
+
+
+def _results(
+    run: Run[T], batch: Sequence[T], at_most: int, modules: Sequence[nn.Module]
+) -> Sequence[Tensor] | None:
+    """The results of a batch, one per item; None if memory ran out and the batch can be halved."""
+    given = filled(batch, at_most) if is_compiled(modules) else batch
+    with room_for_graphs(modules):
+        if len(batch) == 1:
+            return fitting(lambda: run(given))[:1]
+        try:
+            return run(given)[: len(batch)]
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+    release_memory()
+    return None
+
+
+def _again_in_float32(run: Run[T], item: T, modules: Sequence[nn.Module]) -> Tensor | Unusable:
     log.warning("a result is not finite; computing it again in float32")
-    with in_float32(modules):
-        result = run([item])[0]
-    return result if _is_finite(result) else Unusable("the network gave no finite numbers")
+
+    def again() -> Tensor:
+        with uncompiled(modules), in_float32(modules):
+            return run([item])[0]
+
+    try:
+        result = fitting(again)
+    except OutOfMemory:
+        return Unusable("the network gave no finite numbers, and float32 does not fit into memory")
+    (finite,) = _are_finite([result])
+    return result if finite else Unusable("the network gave no finite numbers")
 
 
 @contextlib.contextmanager
@@ -96,7 +145,26 @@ def in_float32(modules: Sequence[nn.Module]) -> Iterator[None]:
         yield
     finally:
         for module, dtype in before:
-            module.to(dtype)
+            _cast_back(module, dtype)
+
+
+def _cast_back(module: nn.Module, dtype: torch.dtype) -> None:
+    """Also where memory has just run out, and there may be no room for both dtypes of a weight."""
+    try:
+        module.to(dtype)
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
+        device = device_of(module)
+        module.to("cpu").to(dtype)
+        place(module, device)
+
+
+def place(module: nn.Module, device: torch.device) -> None:
+    """Move a network to a device, into the memory layout that convolutions are fast in there."""
+    module.to(device)
+    if device.type == "cuda":
+        module.to(memory_format=torch.channels_last)
 
 
 def dtype_of(module: nn.Module) -> torch.dtype:
@@ -146,12 +214,21 @@ def release_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _is_finite(result: Tensor) -> bool:
-    return bool(torch.isfinite(result).all())
+def _are_finite(results: Sequence[Tensor]) -> list[bool]:
+    """Which results are finite, with one wait for the device."""
+    found: list[bool] = torch.stack([torch.isfinite(one).all() for one in results]).tolist()
+    return found
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
     text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or (
-        "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
+    return isinstance(error, torch.OutOfMemoryError | OutOfMemory) or any(
+        one in text for one in _SHORT
+    )
+
+
+def _does_not_fit(what: str, error: RuntimeError) -> str:
+    return (
+        f"{what} does not fit into memory ({' '.join(str(error).split())[:160]}); "
+        "free the device, set SYNTHSET_RESIDENCY=evict, or make images smaller"
     )

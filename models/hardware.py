@@ -1,8 +1,9 @@
 """What the machine offers to networks, and how much of it they may take."""
 
 import os
-from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from collections.abc import MutableMapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast, get_args
 
 import torch
 
@@ -24,7 +25,9 @@ class Machine:
     ``all`` refuses to load more, ``offload`` moves it to main memory, ``evict`` drops it.
     ``batch`` is how many images a network gets at a time. On a CPU it is 1: more gains nothing
     there, and the bytes of an image then don't hang on its company. ``compile`` compiles the
-    networks that run for many steps.
+    networks that run for many steps and their decoders (`models.compiling`), by ``compiler``, a
+    backend of torch's. ``parts`` keeps what several networks borrow (`models.pretrained`); None:
+    each has its own.
     """
 
     device: torch.device
@@ -33,6 +36,8 @@ class Machine:
     budget: int | None = None
     residency: Residency = "offload"
     compile: bool = False
+    compiler: str = "inductor"
+    parts: MutableMapping[Any, Any] | None = field(default=None, compare=False, repr=False)
 
 
 def this_machine() -> Machine:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  # the usual name
 from torch import Tensor, nn
 
-from models.batches import Unusable, device_of, dtype_of, guarded
+from models.batches import Unusable, device_of, dtype_of, guarded, place
 from models.hardware import Machine
 from models.isnet_network import IsNet
 from models.pixels import Pixels
@@ -40,9 +40,8 @@ class Isnet:
     """The network with the published steps around it."""
 
     def __init__(self, network: IsNet, side: int, machine: Machine) -> None:
-        network = network.eval().requires_grad_(False).to(machine.device, machine.dtype)
-        if machine.device.type == "cuda":
-            network = network.to(memory_format=torch.channels_last)
+        network = network.eval().requires_grad_(False).to(dtype=machine.dtype)
+        place(network, machine.device)
         self.network = network
         self.side = side
         self.modules: tuple[nn.Module, ...] = (network,)

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from models.batches import place
+from models.compiling import compile_blocks
 from models.hardware import Machine
 from models.quiet import quiet
 
@@ -22,7 +24,7 @@ class WrongCheckpoint(ValueError):
 
 
 def load_strictly(kind: Any, folder: Path, machine: Machine, *, unread: Sequence[str] = ()) -> Any:
-    """A network for inference, on the machine's device and in its dtype.
+    """A network for inference, on the machine's device and in its dtype, compiled if it says so.
 
     The libraries fill weights that a file lacks with random numbers and only log it; here that is
     an error, and so are weights that the network has no place for. Where a folder holds files in
@@ -73,10 +75,24 @@ def load_strictly(kind: Any, folder: Path, machine: Machine, *, unread: Sequence
         raise WrongCheckpoint(
             f"{folder}: its weights are not those of {kind.__name__} ({told}); fetch it again"
         )
-    network = network.to(machine.device).eval().requires_grad_(False)
-    if machine.device.type == "cuda":
-        network = network.to(memory_format=torch.channels_last)
+    network = network.eval().requires_grad_(False)
+    place(network, machine.device)
+    compile_blocks(network, machine)
     return network
+
+
+def load_shared(kind: Any, folder: Path, machine: Machine) -> Any:
+    """As `load_strictly`, but once for all that borrow it from a machine that keeps ``parts``.
+
+    Nobody may fill it with other weights; whoever wants to do that loads a network of his own.
+    """
+    if machine.parts is None:
+        return load_strictly(kind, folder, machine)
+    name = kind, folder, machine.dtype
+    part = machine.parts.get(name)
+    if part is None:
+        part = machine.parts[name] = load_strictly(kind, folder, machine)
+    return part
 
 
 @contextlib.contextmanager

@@ -3,22 +3,25 @@
 `ask` is the only way by which stages reach a network. References that are expanded side by side
 ask for the same networks; whoever gets the device next takes along what the others have queued, so
 that batches fill up across references.
+
+Networks may borrow the same part, as both uses of SDXL do (`models.pretrained.load_shared`). A part
+lies on the device as long as one of the networks there has it, and is gone with the last that does.
 """
 
-import json
+import gc
 import logging
-import struct
 import threading
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 import torch
 from torch import nn
 
-from models.batches import OutOfMemory, release_memory
+from models.batches import OutOfMemory, fitting, making_room, place, release_memory
 from models.checkpoints import locate
 from models.hardware import Machine, this_machine
 
@@ -38,6 +41,7 @@ class Network(Protocol):
         """A result, or `models.batches.Unusable`, per request, in their order."""
 
 
+_CPU = torch.device("cpu")
 _residents: list["Residents"] = []
 _first = threading.Lock()
 
@@ -59,8 +63,7 @@ class _Asked:
 @dataclass
 class _Resident:
     network: Network
-    size: int
-    on_device: bool = True
+    on_device: bool = False
 
 
 @dataclass
@@ -73,6 +76,9 @@ class Residents:
     _queues: dict[Name, list[_Asked]] = field(default_factory=lambda: defaultdict(list))
     _queueing: threading.Lock = field(default_factory=threading.Lock)
     _device: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.machine = replace(self.machine, parts=WeakValueDictionary())
 
     def ask(
         self, kind: type[Network], references: Sequence[str], requests: Sequence[Any]
@@ -103,7 +109,7 @@ class Residents:
     @property
     def on_device(self) -> int:
         """Bytes of weights that lie on the device now."""
-        return sum(one.size for one in self._loaded.values() if one.on_device)
+        return _size_of(part for one in self._there() for part in one.network.modules)
 
     def _serve(self, name: Name, mine: list[_Asked]) -> None:
         """Compute everything that is queued; if that fails, only what this caller asked for."""
@@ -114,15 +120,17 @@ class Residents:
         except Exception:
             if len(together) == len(mine):
                 raise
-            self._compute(name, [one for one in mine if not one.done])
+        # Not within the handler: its traceback holds whatever the attempt had on the device.
+        left = [one for one in mine if not one.done]
+        if left:
+            self._compute(name, left)
 
     def _compute(self, name: Name, asked: list[_Asked]) -> None:
-        try:
-            results = list(self._network(name).compute([one.request for one in asked]))
-        except OutOfMemory:
-            if not self._put_aside(besides=name):
-                raise
-            results = list(self._network(name).compute([one.request for one in asked]))
+        requests = [one.request for one in asked]
+        with making_room(lambda: self._put_aside(besides=name) > 0):
+            results = fitting(
+                lambda: list(self._network(name).compute(requests)), what=" + ".join(name[1])
+            )
         for one, result in zip(asked, results, strict=True):
             one.answer(result)
 
@@ -132,29 +140,43 @@ class Residents:
             self._queues[name] = [one for one in self._queues[name] if id(one) not in own]
 
     def _network(self, name: Name) -> Network:
-        resident = self._loaded.get(name)
-        if resident is None:
-            folders = [locate(reference) for reference in name[1]]
-            self._make_room(sum(weights_size(one, self.machine.dtype) for one in folders), name)
-            network = name[0].load(*folders, machine=self.machine)
-            self.loads += 1
-            resident = _Resident(network, _size_of(network))
-            self._loaded[name] = resident
-            log.info("%s loaded: %.2f GB", " + ".join(name[1]), resident.size / 1e9)
-        elif not resident.on_device:
-            self._make_room(resident.size, name)
-            _move(resident, self.machine.device)
+        resident = self._loaded.get(name) or self._load(name)
         self._loaded.move_to_end(name)
+        if not resident.on_device:
+            self._bring(name, resident)
         return resident.network
 
-    def _make_room(self, needed: int, name: Name) -> None:
+    def _load(self, name: Name) -> _Resident:
+        """Into main memory. What a network takes on the device is known when it is there: which
+        files it reads, and which parts another network has brought already, is its own affair."""
+        folders = [locate(reference) for reference in name[1]]
+        resident = _Resident(name[0].load(*folders, machine=replace(self.machine, device=_CPU)))
+        self._loaded[name] = resident
+        self.loads += 1
+        size = _size_of(resident.network.modules)
+        log.info("%s loaded: %.2f GB", " + ".join(name[1]), size / 1e9)
+        return resident
+
+    def _bring(self, name: Name, resident: _Resident) -> None:
+        resident.on_device = True
+        try:
+            self._make_room(name, resident)
+            for part in resident.network.modules:
+                place(part, self.machine.device)
+        except BaseException:
+            resident.on_device = False
+            self._tidy()
+            raise
+
+    def _make_room(self, name: Name, resident: _Resident) -> None:
         budget = self.machine.budget
-        while budget is not None and self.on_device + needed > budget:
-            if self.machine.residency == "all" or not self._put_aside(besides=name, at_most=1):
+        while budget is not None and self.on_device > budget:
+            if not self._put_aside(besides=name, at_most=1):
+                needed = _size_of(resident.network.modules)
                 raise OutOfMemory(
                     f"{' + '.join(name[1])} needs {needed / 1e9:.2f} GB, and "
-                    f"{self.on_device / 1e9:.2f} of {budget / 1e9:.2f} GB are taken; raise "
-                    "SYNTHSET_VRAM_GB, or set SYNTHSET_RESIDENCY to offload or evict"
+                    f"{(self.on_device - needed) / 1e9:.2f} of {budget / 1e9:.2f} GB are taken; "
+                    "raise SYNTHSET_VRAM_GB, or set SYNTHSET_RESIDENCY to offload or evict"
                 )
 
     def _put_aside(self, *, besides: Name, at_most: int | None = None) -> int:
@@ -164,12 +186,25 @@ class Residents:
         others = [one for one, resident in self._loaded.items() if resident.on_device]
         chosen = [one for one in others if one != besides][:at_most]
         for one in chosen:
+            self._loaded[one].on_device = False
             if self.machine.residency == "evict":
                 del self._loaded[one]
-            else:
-                _move(self._loaded[one], torch.device("cpu"))
-        release_memory()
+        self._tidy()
         return len(chosen)
+
+    def _tidy(self) -> None:
+        """Move to main memory what no network on the device has, and free what none has at all."""
+        needed = {id(part) for one in self._there() for part in one.network.modules}
+        for resident in self._loaded.values():
+            for part in resident.network.modules:
+                if id(part) not in needed:
+                    part.to(_CPU)
+        gc.collect()
+        release_memory()
+
+    def _there(self) -> list[_Resident]:
+        """The networks that the device has, or makes room for."""
+        return [one for one in self._loaded.values() if one.on_device]
 
 
 def ask(kind: type[Network], references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
@@ -185,45 +220,10 @@ def residents() -> Residents:
         return _residents[0]
 
 
-def weights_size(folder: Path, dtype: torch.dtype) -> int:
-    """Bytes that a checkpoint's weights will take in ``dtype``: counted from the headers of its
-    safetensors files; other weight files count with their size.
-    """
-    each = torch.finfo(dtype).bits // 8
-    size = 0
-    for path in folder.rglob("*"):
-        if path.suffix == ".safetensors":
-            size += sum(_numbers(one) * each for one in _header(path).values())
-        elif path.suffix in (".pth", ".bin", ".ckpt"):
-            size += path.stat().st_size
-    return size
-
-
-def _header(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header: dict[str, Any] = json.loads(file.read(length))
-    header.pop("__metadata__", None)
-    return header
-
-
-def _numbers(entry: dict[str, Any]) -> int:
-    count = 1
-    for extent in entry["shape"]:
-        count *= extent
-    return count
-
-
-def _size_of(network: Network) -> int:
-    tensors = {
-        tensor.data_ptr(): tensor.numel() * tensor.element_size()
-        for module in network.modules
+def _size_of(modules: Iterable[nn.Module]) -> int:
+    """Bytes of weights; a network that comes up twice counts once."""
+    return sum(
+        tensor.numel() * tensor.element_size()
+        for module in {id(module): module for module in modules}.values()
         for tensor in (*module.parameters(), *module.buffers())
-    }
-    return sum(tensors.values())
-
-
-def _move(resident: _Resident, device: torch.device) -> None:
-    for module in resident.network.modules:
-        module.to(device)
-    resident.on_device = device.type != "cpu"
+    )

@@ -1,6 +1,7 @@
 """What all networks share: halving, the second try in float32, noise and bytes."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models import batches
-from models.batches import OutOfMemory, Unusable, guarded
+from models.batches import OutOfMemory, Unusable, guarded, making_room
 
 
 def run_with(network: nn.Module, sizes: list[int]) -> Callable[[Sequence[float]], list[Tensor]]:
@@ -45,6 +46,8 @@ def test_no_items_run_nothing(double: nn.Module) -> None:
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
     ],
 )
 def test_the_batch_is_halved_and_stays_so(error: Exception) -> None:
@@ -107,6 +110,85 @@ def test_the_dtype_comes_back_even_if_the_second_try_fails(double: nn.Module) ->
     with pytest.raises(RuntimeError, match="broken"):
         list(guarded(run, [1.0], at_most=1, modules=[double]))
     assert batches.dtype_of(double) == torch.float16
+
+
+class Cramped(nn.Linear):
+    """Half-precision weights that find no room for another dtype as often as ``short`` says."""
+
+    short = 0
+
+    def to(self, *place: Any) -> "Cramped":
+        if self.short and torch.float32 in place:
+            self.short -= 1
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return super().to(*place)
+
+
+@pytest.fixture
+def cramped() -> Cramped:
+    network = Cramped(1, 1, bias=False).requires_grad_(False).half()
+    network.weight.fill_(2.0)
+    return network
+
+
+@pytest.mark.parametrize("where", ["cast", "run"])
+def test_where_float32_does_not_fit_the_image_is_unusable(cramped: Cramped, where: str) -> None:
+    cramped.short = 1 if where == "cast" else 0
+    run = run_with(cramped, [])
+
+    def hungry(items: Sequence[float]) -> list[Tensor]:
+        if batches.dtype_of(cramped) == torch.float32:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return run(items)
+
+    made = list(guarded(hungry, [1.0, 40000.0, 3.0], at_most=3, modules=[cramped]))
+    no = "the network gave no finite numbers, and float32 does not fit into memory"
+    assert made[1] == Unusable(no)
+    assert [float(made[0]), float(made[2])] == [2.0, 6.0]  # type: ignore[arg-type]
+    assert batches.dtype_of(cramped) == torch.float16
+
+
+def test_room_is_made_for_float32_where_there_is_some_to_make(cramped: Cramped) -> None:
+    cramped.short = 2
+    others = ["one", "another"]
+    with making_room(lambda: bool(others and others.pop())):
+        (made,) = guarded(run_with(cramped, []), [40000.0], at_most=1, modules=[cramped])
+    assert float(made) == 80000.0  # type: ignore[arg-type]
+    assert batches.dtype_of(cramped) == torch.float16
+
+
+def test_room_is_made_for_a_single_image(double: nn.Module) -> None:
+    run, others = run_with(double, []), ["one"]
+
+    def cramped(items: Sequence[float]) -> list[Tensor]:
+        if others:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return run(items)
+
+    with making_room(lambda: bool(others and others.pop())):
+        made = list(guarded(cramped, [1.0, 2.0], at_most=2, modules=[double]))
+    assert [float(one) for one in made] == [2.0, 4.0]  # type: ignore[arg-type]
+    others.append("but beyond the block there is no way to make it")
+    with pytest.raises(OutOfMemory):
+        list(guarded(cramped, [1.0], at_most=1, modules=[double]))
+
+
+def test_the_dtype_comes_back_by_way_of_main_memory(double: nn.Module) -> None:
+    """Where memory has run out, there may be no room for the old and the new weights at once."""
+    ways: list[tuple[Any, ...]] = []
+
+    class Full(nn.Linear):
+        def to(self, *place: Any) -> "Full":
+            ways.append(place)
+            if place == (torch.float16,) and ways.count(place) == 1:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().to(*place)
+
+    network = Full(1, 1).half()
+    with batches.in_float32([network]):
+        assert batches.dtype_of(network) == torch.float32
+    assert batches.dtype_of(network) == torch.float16
+    assert ways[1:] == [(torch.float16,), ("cpu",), (torch.float16,), (torch.device("cpu"),)]
 
 
 def test_noise_is_each_images_own() -> None:

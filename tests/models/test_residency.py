@@ -1,20 +1,46 @@
 """Networks are loaded once, stay within the budget, and serve several references at a time."""
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from models.batches import OutOfMemory
 from models.hardware import Machine, MachineError, Residency, this_machine
-from models.residency import Residents, ask, weights_size
+from models.residency import Residents, ask
 
 CPU = torch.device("cpu")
 META = torch.device("meta")
+MOVED: list[str] = []
+ALIVE: "weakref.WeakSet[Weights]" = weakref.WeakSet()
+
+
+class Weights(nn.Module):
+    """1,000 numbers in main memory or on the device, which is meta and keeps none."""
+
+    most = 10**9
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.weight = nn.Parameter(torch.zeros(1000), requires_grad=False)
+        ALIVE.add(self)
+
+    def to(self, device: Any) -> "Weights":  # type: ignore[override]
+        device = torch.device(device)
+        if device != self.weight.device:
+            there = sum(one.weight.device == META for one in ALIVE)
+            if device == META and there >= self.most:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 4 kB")
+            MOVED.append(f"{self.name} to {device.type}")
+            self.weight = nn.Parameter(torch.zeros(1000, device=device), requires_grad=False)
+        return self
 
 
 class Doubler:
@@ -22,15 +48,16 @@ class Doubler:
 
     loads: list[Path] = []
 
-    def __init__(self, folder: Path, device: torch.device) -> None:
-        self.modules = (nn.Linear(100, 10, bias=False, device=device),)
+    def __init__(self, folder: Path, *parts: nn.Module) -> None:
+        self.modules = parts
         self.folder = folder
         self.calls: list[list[int]] = []
 
     @classmethod
     def load(cls, *folders: Path, machine: Machine) -> "Doubler":
+        assert machine.device == CPU
         cls.loads.append(folders[0])
-        return cls(folders[0], machine.device)
+        return cls(folders[0], Weights(folders[0].name))
 
     def compute(self, requests: Sequence[int]) -> Iterator[int]:
         self.calls.append(list(requests))
@@ -44,18 +71,25 @@ class Other(Doubler):
     """Another network of the same size."""
 
 
+class Sharing(Doubler):
+    """Weights of its own for each checkpoint but the first, which it shares."""
+
+    @classmethod
+    def load(cls, *folders: Path, machine: Machine) -> "Sharing":
+        first, *others = folders
+        assert machine.parts is not None
+        shared = machine.parts.get(first) or Weights(first.name)
+        machine.parts[first] = shared
+        return cls(first, shared, *(Weights(one.name) for one in others))
+
+
 @pytest.fixture(autouse=True)
-def checkpoints(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Every reference is a folder with 1,000 numbers of weights."""
+def checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every reference is a folder of its name."""
     Doubler.loads.clear()
-
-    def locate(reference: str) -> Path:
-        folder = tmp_path / reference.replace("/", "-")
-        folder.mkdir(exist_ok=True)
-        save_file({"weight": torch.zeros(10, 100)}, folder / "model.safetensors")
-        return folder
-
-    monkeypatch.setattr("models.residency.locate", locate)
+    MOVED.clear()
+    ALIVE.clear()
+    monkeypatch.setattr("models.residency.locate", lambda name: Path(name.replace("/", "-")))
 
 
 def machine(budget: int | None = None, residency: Residency = "offload") -> Machine:
@@ -85,28 +119,53 @@ def test_no_requests_load_nothing() -> None:
     assert not Doubler.loads
 
 
-def test_the_longest_unused_network_leaves_the_device_first(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    moved: list[str] = []
-    monkeypatch.setattr(
-        "models.residency._move",
-        lambda resident, device: (
-            moved.append(f"{resident.network.folder.name} to {device.type}"),
-            setattr(resident, "on_device", device.type != "cpu"),
-        ),
-    )
+def test_the_longest_unused_network_leaves_the_device_first() -> None:
     residents = Residents(machine(budget=8_000))
     residents.ask(Doubler, ["a"], [1])
     residents.ask(Doubler, ["b"], [1])
     residents.ask(Doubler, ["a"], [1])
     assert residents.on_device == 8_000
+    MOVED.clear()
     residents.ask(Other, ["c"], [1])
-    assert moved == ["b to cpu"]
+    assert MOVED == ["b to cpu", "c to meta"]
     residents.ask(Doubler, ["b"], [1])
-    assert moved == ["b to cpu", "a to cpu", "b to meta"]
+    assert MOVED[2:] == ["a to cpu", "b to meta"]
     assert residents.on_device == 8_000
     assert residents.loads == 3
+
+
+def test_a_part_that_two_networks_have_is_loaded_and_counted_once() -> None:
+    residents = Residents(machine())
+    residents.ask(Sharing, ["base", "a"], [1])
+    residents.ask(Sharing, ["base", "b"], [1])
+    assert residents.on_device == 12_000
+    assert MOVED == ["base to meta", "a to meta", "b to meta"]
+
+
+def test_a_shared_part_stays_on_the_device_while_a_network_there_has_it() -> None:
+    residents = Residents(machine(budget=8_000))
+    residents.ask(Sharing, ["base", "a"], [1])
+    residents.ask(Sharing, ["base", "b"], [1])
+    assert MOVED == ["base to meta", "a to meta", "a to cpu", "b to meta"]
+    residents.ask(Sharing, ["base"], [1])
+    assert len(MOVED) == 4
+    residents.ask(Other, ["c"], [1])
+    assert MOVED[4:] == ["b to cpu", "c to meta"]
+    residents.ask(Other, ["d"], [1])
+    assert MOVED[6:] == ["base to cpu", "d to meta"]
+    assert residents.on_device == 8_000
+
+
+def test_evicting_a_network_keeps_what_another_has_of_it() -> None:
+    residents = Residents(machine(residency="evict", budget=8_000))
+    for others in (["a"], ["b"], ["a"], []):
+        residents.ask(Sharing, ["base", *others], [1])
+    assert MOVED.count("base to meta") == 1
+    assert "base to cpu" not in MOVED
+    residents.ask(Other, ["c"], [1])
+    residents.ask(Other, ["d"], [1])
+    gc.collect()
+    assert not residents.machine.parts
 
 
 def test_evicted_networks_are_loaded_again() -> None:
@@ -187,12 +246,64 @@ def test_an_image_that_does_not_fit_gets_the_whole_device_and_one_more_try() -> 
     assert names(residents) == ["Hungry"]
 
 
-def test_weights_are_measured_before_they_are_loaded(tmp_path: Path) -> None:
-    (tmp_path / "unet").mkdir()
-    save_file({"a": torch.zeros(3, 5), "b": torch.zeros(7)}, tmp_path / "unet/one.safetensors")
-    (tmp_path / "net.pth").write_bytes(b"0" * 100)
-    assert weights_size(tmp_path, torch.float16) == (15 + 7) * 2 + 100
-    assert weights_size(tmp_path, torch.float32) == (15 + 7) * 4 + 100
+def test_weights_that_do_not_fit_get_the_whole_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Weights, "most", 4)
+    residents = Residents(machine())
+    for reference in "xy":
+        residents.ask(Other, [reference], [1])
+    MOVED.clear()
+    assert residents.ask(Sharing, ["a", "b", "c"], [3]) == [6]
+    assert MOVED[:4] == ["a to meta", "b to meta", "a to cpu", "b to cpu"], "undone"
+    assert MOVED[4:6] == ["x to cpu", "y to cpu"]
+    assert MOVED[6:] == ["a to meta", "b to meta", "c to meta"]
+    assert residents.on_device == 12_000
+
+
+def test_evicted_weights_leave_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Weights, "most", 1)
+    residents = Residents(machine(residency="evict"))
+    for reference in "xyx":
+        assert residents.ask(Other, [reference], [1]) == [2]
+    assert residents.loads == 3
+
+
+def test_weights_that_do_not_fit_alone_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Weights, "most", 1)
+    residents = Residents(machine())
+    residents.ask(Other, ["x"], [1])
+    for _ in range(2):
+        with pytest.raises(OutOfMemory, match=r"^a \+ b does not fit into memory \(CUDA out of"):
+            residents.ask(Sharing, ["a", "b"], [3])
+        assert residents.on_device == 0
+        assert {one.weight.device for one in ALIVE} == {CPU}
+    assert residents.ask(Other, ["x"], [1]) == [2]
+
+
+class Batch:
+    """What a network has on the device while it computes."""
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, OutOfMemory])
+def test_what_did_not_fit_is_gone_before_the_second_try(error: type[Exception]) -> None:
+    seen: list[weakref.ref[Batch]] = []
+
+    class Hungry(Doubler):
+        def compute(self, requests: Sequence[int]) -> Iterator[int]:
+            assert all(one() is None for one in seen), "still there"
+            batch = Batch()
+            seen.append(weakref.ref(batch))
+            if residents.on_device > 4_000:
+                raise error("no room")
+            yield from super().compute(requests)
+
+    residents = Residents(machine())
+    residents.ask(Other, ["b"], [1])
+    gc.disable()
+    try:
+        assert residents.ask(Hungry, ["a"], [4]) == [8]
+    finally:
+        gc.enable()
+    assert len(seen) == 2
 
 
 def test_the_machine_is_what_its_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
