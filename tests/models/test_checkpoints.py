@@ -180,9 +180,10 @@ def test_the_default_folder_is_in_the_home(monkeypatch: pytest.MonkeyPatch) -> N
     assert models_folder() == Path.home() / ".cache" / "synthset" / "models"
 
 
-def test_import_shuts_remote_code_out_and_loads_no_library() -> None:
+@pytest.mark.parametrize("module", ["models.checkpoints", "models.quiet"])
+def test_importing_any_module_shuts_remote_code_out_and_loads_no_library(module: str) -> None:
     program = (
-        "import json, os, sys; import models.checkpoints;"
+        f"import json, os, sys; import {module};"
         "heavy = [one for one in ('torch', 'diffusers', 'transformers', 'huggingface_hub', 'boto3')"
         " if one in sys.modules];"
         "print(json.dumps([heavy, os.environ['DIFFUSERS_DISABLE_REMOTE_CODE'],"
