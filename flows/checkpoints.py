@@ -12,6 +12,7 @@ from rich.table import Table
 from flows.progress import bar
 from models.catalog import CatalogEntry, entries, entry
 from models.checkpoints import (
+    LOCAL,
     Manifest,
     command_for,
     first_absent,
@@ -24,13 +25,15 @@ from models.checkpoints import (
 from models.pull_check import check
 from models.pull_folder import FolderSource, FolderTree
 from models.pull_hub import HubSource
+from models.pull_record import recorded
 from models.pull_source import PullRefused, Source
 from models.pull_transfer import Told
 from models.pulling import Pulled, pull
 
 MB = 1_000_000
-WIDE = 150
+WIDE = 172
 NO_PIN = "settled by the first pull"
+CATALOG, FOLDER = "catalog", "models folder"
 
 
 def list_checkpoints(as_json: bool) -> None:
@@ -40,13 +43,15 @@ def list_checkpoints(as_json: bool) -> None:
         print(json.dumps({"folder": str(models_folder()), "checkpoints": rows}, indent=1))
         return
     table = Table(
-        "checkpoint", "stage", "licence", "commercial", "GB", "VRAM GB", "revision", "here"
+        *("checkpoint", "stage", "licence", "commercial", "GB", "VRAM GB"),
+        *("revision", "sums", "here"),
     )
     for row in rows:
         vram = f"{row['vram'] / 1e9:.1f}" if row["vram"] else "?"
         cells = (row["id"], row["stage"], row["licence"], row["commercial"])
         size = f"{row['size'] / 1e9:.2f}"
-        table.add_row(*cells, size, vram, _short(row), "yes" if row["here"] else "no")
+        sums = row["sums_by"] or "none yet"
+        table.add_row(*cells, size, vram, _short(row), sums, "yes" if row["here"] else "no")
     # A name that is cut off can't be given to another command.
     Console(width=max(Console().width, WIDE)).print(table)
     print(f"models folder: {models_folder()} (SYNTHSET_MODELS)")
@@ -103,8 +108,11 @@ def check_checkpoints(references: Sequence[str], as_json: bool) -> bool:
         print(f"{one.id}@{one.revision}: {state}, {one.size / MB:.1f} MB")
         for line in one.damage:
             print(f"  {line}")
+        command = command_for(one.id, one.revision)
+        for name in one.lacks:
+            print(f"  without {name}; for a recipe that names it: {command}")
         if one.damage:
-            print(f"  mend it: {command_for(one.id, one.revision)}")
+            print(f"  mend it: {command}")
     if not checked:
         print(f"no checkpoint in {models_folder()}")
     return good
@@ -137,7 +145,7 @@ def _tell(pulled: Pulled) -> None:
     if known is None:
         print("  not in the catalog: its terms are not known to synthset")
         return
-    if pulled.revision.startswith("local-"):
+    if pulled.revision.startswith(LOCAL):
         print("  other files than the catalog's: keys and records name this revision")
     print(f"  licence {known.licence}, commercial use: {known.commercial}. {known.note}".rstrip())
 
@@ -158,6 +166,7 @@ def _row(known: CatalogEntry) -> dict[str, Any]:
         "vram": known.vram,
         "revision": revision,
         "pinned_by": _pinned_by(known, revision),
+        "sums_by": _sums_by(known, revision),
         "here": revision is not None and first_absent(folder_of(known.id, revision)) is None,
     }
 
@@ -166,7 +175,8 @@ def _stranger(manifest: Manifest) -> dict[str, Any]:
     return {
         **{"id": manifest.id, "title": "", "stage": "", "licence": "none stated"},
         **{"commercial": "unstated", "note": "not in the catalog", "size": manifest.size},
-        **{"vram": None, "revision": manifest.revision, "pinned_by": "models folder"},
+        **{"vram": None, "revision": manifest.revision},
+        **{"pinned_by": FOLDER, "sums_by": FOLDER},
         "here": first_absent(folder_of(manifest.id, manifest.revision)) is None,
     }
 
@@ -178,7 +188,14 @@ def _strangers() -> list[Manifest]:
 def _pinned_by(known: CatalogEntry, revision: str | None) -> str | None:
     if revision is None:
         return None
-    return "catalog" if revision == known.revision else "models folder"
+    return CATALOG if revision == known.revision else FOLDER
+
+
+def _sums_by(known: CatalogEntry, revision: str | None) -> str | None:
+    """Who says what the weights' sums must be; None: whoever they are first pulled from."""
+    if known.has_sums and revision == known.revision:
+        return CATALOG
+    return FOLDER if revision is not None and recorded(known.id, revision) else None
 
 
 def _short(row: dict[str, Any]) -> str:
@@ -186,4 +203,4 @@ def _short(row: dict[str, Any]) -> str:
         return NO_PIN
     revision = str(row["revision"])
     short = revision[:10] if len(revision) == 40 else revision
-    return short if row["pinned_by"] == "catalog" else f"{short} (this folder)"
+    return short if row["pinned_by"] == CATALOG else f"{short} (this folder)"

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.recipe import Recipe
-from flows.weights import warnings_of
+from flows.weights import absent_checkpoints, warnings_of
 from models.folders import PhotoFile, find_photos
 from models.records import Record
 from tasks.stage import checkpoints_of
@@ -78,6 +78,7 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
         _stage(stage, _model(recipe, stage), references * count, megapixels)
         for stage, count, megapixels in volumes(recipe)
     )
+    absent = absent_checkpoints(recipe)
     arms = 4 if recipe.assemble.few_shot else 3
     return Plan(
         recipe=recipe.name,
@@ -90,7 +91,7 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
         megabytes=round(sum(one.megabytes for one in stages), 1),
         cpu_seconds=round(sum(one.cpu_seconds for one in stages), 1),
         gpu_seconds=round(sum(one.gpu_seconds for one in stages), 1),
-        warnings=tuple(warnings_of(recipe)),
+        warnings=(*warnings_of(recipe), *([f"not here yet: {absent}"] if absent else [])),
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from flows.recipe import Recipe
+from models.catalog import few_step_unet
 from models.checkpoints import CheckpointMissing, is_commercial, licence_of, locate, pinned
 from models.records import Record
 from tasks.stage import checkpoints_of
@@ -38,18 +39,30 @@ def require_checkpoints(recipe: Recipe, source: str) -> None:
     Raises:
         CheckpointMissing: some are not there; names the first, and says what to run.
     """
-    faults = []
-    for reference in checkpoints_in(recipe):
-        try:
-            locate(reference)
-        except CheckpointMissing as fault:
-            faults.append(str(fault))
-    if faults:
-        others = f", as are {len(faults) - 1} others" if len(faults) > 1 else ""
+    absent = absent_checkpoints(recipe)
+    if absent:
         raise CheckpointMissing(
-            f"{faults[0]}{others}. For all of them: synthset models pull --recipe {source}; "
+            f"{absent}. For all of them: synthset models pull --recipe {source}; "
             "without weights: --profile classical"
         )
+
+
+def absent_checkpoints(recipe: Recipe) -> str | None:
+    """The first checkpoint that is not whole on this machine, the command that fetches it, and how
+    many others are not; None if all are.
+    """
+    needed: dict[str, list[str]] = {}
+    for _, section in _sections(recipe):
+        for reference in checkpoints_of(section):
+            needed.setdefault(reference, []).extend(_chosen_files(section, reference))
+    faults = []
+    for reference, files in needed.items():
+        try:
+            locate(reference, files)
+        except CheckpointMissing as fault:
+            faults.append(str(fault))
+    others = f", as are {len(faults) - 1} others" if len(faults) > 1 else ""
+    return f"{faults[0]}{others}" if faults else None
 
 
 def used_models(recipe: Recipe) -> list[UsedModel]:
@@ -89,6 +102,14 @@ def _sections(recipe: Recipe) -> Iterator[tuple[str, Any]]:
         section = getattr(recipe, name)
         if isinstance(section, Record) and hasattr(section, "model"):
             yield name, section
+
+
+def _chosen_files(section: Record, reference: str) -> list[str]:
+    """The files of a checkpoint that a section's settings choose among several."""
+    steps: int | None = getattr(section, "few_step", None)
+    if steps is None or getattr(section, "few_step_checkpoint", None) != reference:
+        return []
+    return [few_step_unet(steps)]
 
 
 def _pinned_section(section: Record) -> Record:

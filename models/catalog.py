@@ -1,7 +1,7 @@
 """What is known of each checkpoint that a recipe may name: catalog.yaml, as records.
 
-Commit hashes and sha256 sums in it were read in public sources; where none was found the revision
-is None, and the first pull settles it for the models folder (docs/checkpoints.md).
+Commit hashes, sums and sizes in it were read in public sources; where none was found it is None,
+and the first pull settles it for the models folder (docs/checkpoints.md).
 """
 
 import difflib
@@ -24,7 +24,8 @@ class WeightFile(Record):
     ``path`` is a safetensors file below the checkpoint's folder. ``published`` are paths in the
     repository, the preferred one first; one that is no safetensors file is converted. ``url`` is
     set for a file that lies outside the hub's repositories. ``sha256`` and ``size`` are those of
-    the preferred published file.
+    the preferred published file. An ``alternative`` is one of several of which a recipe needs one:
+    the hub gives all of them, a folder may hold only some.
     """
 
     path: str
@@ -32,6 +33,7 @@ class WeightFile(Record):
     url: str | None = None
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     size: int | None = None
+    alternative: bool = False
 
     @model_validator(mode="after")
     def _is_kept_safely(self) -> "WeightFile":
@@ -76,6 +78,11 @@ class CatalogEntry(Record):
         """Whether the weights' terms allow commercial use; None where they say nothing."""
         return {"yes": True, "no": False, "unstated": None}[self.commercial]
 
+    @property
+    def has_sums(self) -> bool:
+        """Whether the sha256 of all weights is known, so that no source has to be trusted."""
+        return all(one.sha256 is not None for one in self.weights)
+
 
 @cache
 def entries() -> tuple[CatalogEntry, ...]:
@@ -88,6 +95,11 @@ def entries() -> tuple[CatalogEntry, ...]:
 def entry(checkpoint: str) -> CatalogEntry | None:
     """The catalog's entry for an id without revision, or None."""
     return next((one for one in entries() if one.id == checkpoint), None)
+
+
+def few_step_unet(steps: int) -> str:
+    """The file of a few-step checkpoint that holds its U-Net for a count of steps."""
+    return f"sdxl_lightning_{steps}step_unet.safetensors"
 
 
 def successor(checkpoint: str) -> str | None:

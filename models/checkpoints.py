@@ -1,10 +1,10 @@
 """Where checkpoints lie on this machine, which revision of each is meant, and under what terms.
 
 The models folder ($SYNTHSET_MODELS, or ~/.cache/synthset/models) holds
-``<id>/<revision>/<files>`` with a manifest ``checkpoint.json`` that was written last, and
+``<id>/<revision>/<files>`` with a manifest ``checkpoint.json`` that was written last;
 ``revisions.json``: the revisions that this folder settled on where the catalog has none, or where
-an import replaces the catalog's. Nothing here hashes, fetches or writes weights; models/pulling.py
-does.
+an import replaces the catalog's; and ``sums.json`` (models/pull_record.py). Nothing here hashes,
+fetches or writes weights; models/pulling.py does.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import json
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -22,14 +22,12 @@ from models.catalog import entry as entry
 from models.catalog import near, successor
 from models.records import Record
 
-# Before any library that reads them is imported: no code from repositories, no telemetry.
-os.environ["DIFFUSERS_DISABLE_REMOTE_CODE"] = "1"
-os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-
 MANIFEST = "checkpoint.json"
 REVISIONS = "revisions.json"
 LOCK = ".revisions.lock"
 PULL = "synthset models pull"
+# How the revision of files begins that are not known to be a published one.
+LOCAL = "local-"
 _ID = re.compile(r"(?!\.)[\w.-]+/(?!\.)[\w.-]+")
 _REVISION = re.compile(r"(?!\.)[\w.-]+")
 
@@ -112,8 +110,12 @@ def pinned(reference: str) -> str:
     return f"{checkpoint}@{revision}"
 
 
-def locate(reference: str) -> Path:
+def locate(reference: str, needed: Sequence[str] = ()) -> Path:
     """The folder of a checkpoint whose files are all there, with the right sizes.
+
+    Args:
+        reference: ``id`` or ``id@revision``.
+        needed: files that must be among them, where a revision may be here without.
 
     Raises:
         CheckpointMissing: it is unknown or not whole; the line names the first file that is absent
@@ -122,7 +124,7 @@ def locate(reference: str) -> Path:
     checkpoint, revision = split(pinned(reference))
     assert revision is not None
     folder = folder_of(checkpoint, revision)
-    absent = first_absent(folder)
+    absent = first_absent(folder, needed)
     if absent is None:
         return folder
     command = command_for(checkpoint, revision)
@@ -132,14 +134,14 @@ def locate(reference: str) -> Path:
 def command_for(checkpoint: str, revision: str) -> str:
     """The command that fetches a revision of a checkpoint, or fetches it again."""
     known = entry(checkpoint)
-    if known is None or revision.startswith("local-"):
+    if known is None or revision.startswith(LOCAL):
         return f"{PULL} {checkpoint} --from FOLDER"
     if revision == known.revision:
         return f"{PULL} {checkpoint}"
     return f"{PULL} {checkpoint} --revision {revision}"
 
 
-def first_absent(folder: Path) -> str | None:
+def first_absent(folder: Path, needed: Sequence[str] = ()) -> str | None:
     """What is wrong with a revision's folder, as ``no FILE in FOLDER``; None if nothing is."""
     manifest = read_manifest(folder)
     if manifest is None:
@@ -150,7 +152,7 @@ def first_absent(folder: Path) -> str | None:
             return f"no {name} in {folder}"
         if path.stat().st_size != file.size:
             return f"{name} in {folder} has {path.stat().st_size} bytes instead of {file.size}"
-    return None
+    return next((f"no {name} in {folder}" for name in needed if name not in manifest.files), None)
 
 
 def licence_of(reference: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.catalog import entry
 from models.checkpoints import (
     MANIFEST,
     Manifest,
@@ -19,12 +20,15 @@ from models.pull_transfer import Progress, Told, sums_of
 
 @dataclass(frozen=True)
 class Checked:
-    """A checkpoint after a check: what is wrong with which of its files."""
+    """A checkpoint after a check: what is wrong with which of its files, and which of those that
+    a recipe may choose are not here.
+    """
 
     id: str
     revision: str
     size: int = 0
     damage: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
 
 
 def check(references: Sequence[str], told: Told) -> list[Checked]:
@@ -49,8 +53,15 @@ def check(references: Sequence[str], told: Told) -> list[Checked]:
             checked.append(Checked(checkpoint, revision, damage=(f"no {MANIFEST}: not here",)))
             continue
         damage = tuple(damage_of(folder_of(checkpoint, revision), manifest, progress))
-        checked.append(Checked(checkpoint, revision, manifest.size, damage))
+        checked.append(Checked(checkpoint, revision, manifest.size, damage, lacks_of(manifest)))
     return checked
+
+
+def lacks_of(manifest: Manifest) -> tuple[str, ...]:
+    """The catalog's alternatives for a recipe that a checkpoint is here without."""
+    known = entry(manifest.id)
+    paths = [one.path for one in known.weights if one.alternative] if known else []
+    return tuple(path for path in paths if path not in manifest.files)
 
 
 def damage_of(folder: Path, manifest: Manifest, progress: Progress) -> Iterator[str]:

@@ -60,6 +60,8 @@ def _compare(known: CatalogEntry | None, manifest: Manifest) -> None:
     for weights in known.weights:
         kept = manifest.files.get(weights.path)
         sha256 = (kept.converted_from or kept).sha256 if kept else None
+        if kept is None and weights.alternative:
+            continue
         if sha256 is None or weights.sha256 not in (None, sha256):
             raise PullRefused(
                 f"{known.id}: {weights.path} there is not that of revision {known.revision};"
@@ -85,11 +87,15 @@ def _weights(known: CatalogEntry, listing: Listing) -> list[Wanted]:
     wanted = []
     for weights in known.weights:
         here = [path for path in weights.choices if path in listing.files]
+        if not here and weights.alternative:
+            continue
         if not here:
             raise _lacks(known.id, listing, weights.choices[0])
         preferred = here[0] == weights.choices[0]
         sha256 = weights.sha256 if preferred else None
         wanted.append(Wanted(weights.path, listing.files[here[0]], sha256, preferred))
+    if not wanted:
+        raise _lacks(known.id, listing, " or ".join(one.path for one in known.weights))
     return wanted
 
 

@@ -11,12 +11,20 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from models.catalog import CatalogEntry, successor
-from models.pull_source import Interrupted, Listing, Published, PullFailed, PullRefused
+from models.pull_source import (
+    Interrupted,
+    Listing,
+    NothingThere,
+    Published,
+    PullFailed,
+    PullRefused,
+)
 
 HUB = "https://huggingface.co"
 RELEASES = "https://github.com"
 TIMEOUT_S = 30.0
 ELSEWHERE = "set HF_ENDPOINT to a mirror, or give --from FOLDER"
+RELEASED_ELSEWHERE = "set SYNTHSET_RELEASES to a mirror, or give --from FOLDER"
 
 
 class HubSource:
@@ -74,7 +82,7 @@ class HubSource:
                 )
             except (_transport_error(), OSError) as error:
                 raise Interrupted(f"{_host(url)} does not answer") from error
-            self._check(checkpoint, file.path, url, answer)
+            self._check(answer.status_code, url, f"{checkpoint}: {file.path}")
             yield (start if answer.status_code == 206 else 0), _chunks(answer, _host(url))
 
     def _ask(self, checkpoint: str, revision: str) -> Any:
@@ -87,38 +95,45 @@ class HubSource:
             )
         except errors.RevisionNotFoundError:
             raise PullRefused(
-                f"{self.name} has no revision {revision} of {checkpoint}; leave out --revision"
+                f"{self.name} has no revision {revision} of {checkpoint}; name another --revision,"
+                f" {ELSEWHERE}"
             ) from None
         except errors.HfHubHTTPError as error:
-            raise self._refusal(error.response.status_code, checkpoint, "") from None
+            status = error.response.status_code
+            raise self._refusal(status, self.endpoint, checkpoint) from None
         except (_transport_error(), OSError, ValueError, KeyError, TypeError) as error:
             raise PullFailed(
                 f"{_host(self.endpoint)} does not answer as a hub ({type(error).__name__});"
                 f" check the network, {ELSEWHERE}"
             ) from None
 
-    def _check(self, checkpoint: str, path: str, url: str, answer: Any) -> None:
+    def _check(self, status: int, url: str, what: str) -> None:
         """Raise unless the answer carries bytes of the file."""
-        status = answer.status_code
         if status in (200, 206):
             return
         if status == 416:
-            raise PullFailed(f"{checkpoint}: {path} at {_host(url)} is shorter than it was; retry")
+            raise NothingThere
         if status in (408, 429) or status >= 500:
             raise Interrupted(f"{_host(url)} answers {status}")
-        raise self._refusal(status, checkpoint, f": {path}")
+        raise self._refusal(status, url, what)
 
-    def _refusal(self, status: int, checkpoint: str, path: str) -> Exception:
+    def _refusal(self, status: int, url: str, what: str) -> Exception:
+        """The line for a status; ``what`` is a checkpoint, or ``checkpoint: file``."""
+        checkpoint = what.partition(":")[0]
         instead = successor(checkpoint)
         hint = f"; it was withdrawn, use {instead}" if instead else ""
+        released = url.startswith(f"{self.releases}/")
+        where, elsewhere = (
+            (self.releases, RELEASED_ELSEWHERE) if released else (self.name, ELSEWHERE)
+        )
+        if status in (401, 403) and released:
+            return PullRefused(f"{where} refuses {what} ({status}); {elsewhere}")
         if status in (401, 403):
             mend = f"accept its terms at {HUB}/{checkpoint} and set HF_TOKEN to your token"
-            return PullRefused(f"{self.name} refuses {checkpoint}{path} ({status}): {mend}{hint}")
+            return PullRefused(f"{where} refuses {what} ({status}): {mend}{hint}")
         if status == 404:
-            return PullRefused(
-                f"{self.name} has no {checkpoint}{path} (404){hint or '; ' + ELSEWHERE}"
-            )
-        return PullFailed(f"{self.name} answers {status} for {checkpoint}{path}; try later")
+            return PullRefused(f"{where} has no {what} (404){hint or '; ' + elsewhere}")
+        return PullFailed(f"{where} answers {status} for {what}; try later, or {elsewhere}")
 
     def _released(self, known: CatalogEntry, revision: str | None) -> Listing:
         if revision not in (None, known.revision):

@@ -19,6 +19,10 @@ class PullFailed(RuntimeError):
     """The source failed, or what it gave is not what it should be; the line says what helps."""
 
 
+class NothingThere(Exception):
+    """The source has no bytes of a file from where it was to go on: it ends there, or before."""
+
+
 class Interrupted(Exception):
     """The source stopped in the middle of a file; what came before it is good."""
 
@@ -77,5 +81,6 @@ class Source(Protocol):
 
         Raises:
             Interrupted: the connection broke, here or while reading; trying again may help.
+            NothingThere: the file ends at ``start``, or before it.
             PullRefused: it is not there, or may not be read.
         """

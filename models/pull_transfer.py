@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.checkpoints import PULL
 from models.pull_source import (
     CHUNK,
     Interrupted,
     Listing,
+    NothingThere,
     Published,
     PullFailed,
     Source,
@@ -48,8 +50,11 @@ class Transfer:
     def fetch(self, file: Published, part: Path) -> None:
         """Read a file into ``part``, from where that ends; again after a broken connection.
 
+        A part that the source has nothing to add to is whole where no size is known: whether it is
+        the right one is for `verify` to say.
+
         Raises:
-            PullFailed: it broke too often without anything new.
+            PullFailed: it broke too often without anything new, or is shorter than it should be.
             PullRefused: the source does not give it.
         """
         have = part.stat().st_size if part.is_file() else 0
@@ -57,7 +62,7 @@ class Transfer:
             part.unlink()
             have = 0
         self.progress.add(have, file.path)
-        failures, pause_s = 0, PAUSE_S
+        failures, pause_s, anew = 0, PAUSE_S, False
         while have == 0 or file.size is None or have < file.size:
             before = have
             try:
@@ -71,6 +76,19 @@ class Transfer:
                 if file.size is None or have >= file.size:
                     return
                 reason = f"{self.source.name} ends it early"
+            except NothingThere:
+                if file.size is None:
+                    return
+                if anew:
+                    raise PullFailed(
+                        f"{self.checkpoint}: {file.path} from {self.source.name} ends at {have} of"
+                        f" {file.size} bytes; use another source: {PULL} {self.checkpoint} --from"
+                        " PLACE"
+                    ) from None
+                part.unlink()
+                self.progress.add(-have, file.path)
+                have, anew = 0, True
+                continue
             except Interrupted as error:
                 have, reason = part.stat().st_size if part.is_file() else 0, str(error)
             failures = 1 if have > before else failures + 1
@@ -78,7 +96,8 @@ class Transfer:
                 size = f" of {file.size / 1e6:.1f}" if file.size else ""
                 raise PullFailed(
                     f"{self.checkpoint}: {file.path} stopped at {have / 1e6:.1f}{size} MB"
-                    f" ({reason}); run it again to go on, or give --from FOLDER"
+                    f" ({reason}); run it again to go on: {PULL} {self.checkpoint}, or give --from"
+                    " FOLDER"
                 )
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, 8 * PAUSE_S)
@@ -102,7 +121,8 @@ class Transfer:
             part.unlink()
             raise PullFailed(
                 f"{self.checkpoint}: {file.path} from {self.source.name} has {wrong};"
-                " refused and removed, pull again or use another source"
+                f" refused and removed, pull it again: {PULL} {self.checkpoint}, or use another"
+                " source: --from PLACE"
             )
         return sha256
 

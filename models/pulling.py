@@ -10,18 +10,17 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from models.catalog import CatalogEntry, entry
 from models.checkpoints import (
-    MANIFEST,
+    LOCAL,
+    PULL,
     CheckpointMissing,
     KeptFile,
     Manifest,
     Origin,
-    alone,
     digest_of,
     folder_of,
     models_folder,
@@ -34,11 +33,12 @@ from models.checkpoints import (
 )
 from models.pull_check import damage_of
 from models.pull_choice import Wanted, choose
+from models.pull_record import SUMS, published, record, recorded
 from models.pull_source import Listing, PullFailed, PullRefused, Source
+from models.pull_staging import PROGRESS, install, locked, put_beside
 from models.pull_transfer import Progress, Told, Transfer, sums_of
 
 SPARE_BYTES = 64 << 20
-PROGRESS = ".pulled.json"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,8 @@ def pull(reference: str, source: Source, told: Told) -> Pulled:
 
     A checkpoint that is here already is only verified. Without a revision in the reference it is
     the catalog's; where the catalog has none, the one that this models folder settled on, and at
-    first the newest. A folder's files replace the catalog's revision if they differ from it.
+    first the newest. Its sums must be those of the catalog, and of an earlier pull of the same
+    revision. A folder's files replace the catalog's revision if they differ from it.
 
     Args:
         told: called with the bytes done, the bytes of all files, and the file at work.
@@ -77,16 +78,17 @@ def pull(reference: str, source: Source, told: Told) -> Pulled:
     if known is None and not source.is_folder:
         raise CheckpointMissing(unknown(checkpoint))
     wanted_revision = explicit or (None if source.is_folder else _held(checkpoint, known))
-    pulled = _here(checkpoint, wanted_revision, told)
+    weights = {one.path for one in known.weights} if known and not source.is_folder else set()
+    pulled = _here(checkpoint, wanted_revision, weights, told)
     if pulled is None:
         listing = source.listing(checkpoint, wanted_revision, known)
         wanted = choose(checkpoint, known, listing)
         if source.is_folder and not all(one.preferred for one in wanted):
             listing = Listing(None, listing.files, listing.manifest)
-        pulled = _here(checkpoint, listing.revision, told)
+        pulled = _here(checkpoint, listing.revision, {one.path for one in wanted}, told)
     try:
         if pulled is None:
-            pulled = _Pull(checkpoint, known, source, listing, wanted, told).run()
+            pulled = _Pull(checkpoint, known, source, listing, wanted, told, explicit).run()
         _settle(pulled, known, explicit is not None)
     except OSError as error:
         raise _no_place(error) from error
@@ -103,18 +105,23 @@ class _Pull:
     listing: Listing
     wanted: list[Wanted]
     told: Told
+    explicit: str | None = None
+    noted: dict[str, str] = field(default_factory=dict)
     kept: dict[str, KeptFile] = field(default_factory=dict)
 
     def run(self) -> Pulled:
+        if self.listing.revision is not None:
+            self.noted = recorded(self.checkpoint, self.listing.revision)
         for one in self.wanted:
             self._expected(one)
-        with _locked(self._beside("lock")):
+        with locked(self._beside("lock")):
             staging = self._beside("partial")
             self._take_over(staging)
             self._check_room(staging)
             progress = Progress(sum(one.file.size or 0 for one in self.wanted), self.told)
             transfer = Transfer(self.checkpoint, self.source, self.listing, progress)
             files = {one.path: self._obtain(one, staging, transfer) for one in self.wanted}
+            files |= self._other_alternatives(files, staging)
             digest = digest_of(files)
             manifest = Manifest(
                 id=self.checkpoint,
@@ -123,7 +130,9 @@ class _Pull:
                 files=dict(sorted(files.items())),
                 digest=digest,
             )
-            folder = _install(staging, manifest)
+            if not manifest.revision.startswith(LOCAL):
+                record(self.checkpoint, manifest.revision, files)
+            folder = install(staging, manifest)
         return Pulled(self.checkpoint, manifest.revision, folder, manifest.size)
 
     def _beside(self, ending: str) -> Path:
@@ -132,17 +141,32 @@ class _Pull:
         return models_folder() / owner / f".{name}.{key}.{ending}"
 
     def _take_over(self, staging: Path) -> None:
-        """Go on with what an earlier pull left, or with the good files of a damaged checkpoint."""
+        """Go on with what an earlier pull left, and with the good files of what is here, which
+        stays in use until all are there.
+        """
+        staging.mkdir(parents=True, exist_ok=True)
         final = folder_of(self.checkpoint, self.listing.revision or "-")
         manifest = read_manifest(final)
-        if manifest is not None and not staging.exists():
-            write_whole(final / PROGRESS, _as_json(manifest.files))
-            (final / MANIFEST).unlink()
-            final.replace(staging)
-        staging.mkdir(parents=True, exist_ok=True)
+        if manifest is not None:
+            self.kept = dict(manifest.files)
+            for name in manifest.files:
+                put_beside(final / name, staging / name)
         with contextlib.suppress(OSError, ValueError, AttributeError):
             rows = json.loads((staging / PROGRESS).read_text(encoding="utf-8"))
-            self.kept = {name: KeptFile.model_validate(row) for name, row in rows.items()}
+            self.kept |= {name: KeptFile.model_validate(row) for name, row in rows.items()}
+
+    def _other_alternatives(self, files: dict[str, KeptFile], staging: Path) -> dict[str, KeptFile]:
+        """Good files of what is here that are not wanted this time, and stay."""
+        others = (
+            {one.path for one in self.known.weights if one.alternative} if self.known else set()
+        )
+        return {
+            name: kept
+            for name, kept in self.kept.items()
+            if name in others - files.keys()
+            and (staging / name).is_file()
+            and sums_of(staging / name)[0] == kept.sha256
+        }
 
     def _check_room(self, staging: Path) -> None:
         here = sum(path.stat().st_size for path in staging.rglob("*") if path.is_file())
@@ -179,27 +203,43 @@ class _Pull:
     def _is_good(self, target: Path, kept: KeptFile, wanted: Wanted) -> bool:
         """Whether a file that was pulled earlier is the one that is wanted, undamaged."""
         expected = self._expected(wanted)
-        published = kept.converted_from or kept
-        if not target.is_file() or wanted.file.size not in (None, published.size):
+        origin = kept.converted_from or kept
+        if not target.is_file() or wanted.file.size not in (None, origin.size):
             return False
-        if expected is not None and published.sha256 != expected:
+        if expected is not None and origin.sha256 != expected:
             return False
         return sums_of(target)[0] == kept.sha256
 
     def _expected(self, wanted: Wanted) -> str | None:
-        """The sha256 that the file must have. Of a folder that names no revision, or another one
-        than the catalog, nothing is expected: it may hold other weights.
+        """The sha256 that the file must have: the source's, the catalog's, and that of the first
+        pull of the revision, which must be one.
         """
-        stated, known = wanted.file.sha256, wanted.known_sha256
-        is_pin = self.known is not None and self.listing.revision == self.known.revision
-        if not is_pin:
-            return stated
-        if stated is not None and known is not None and stated != known:
-            raise PullRefused(
-                f"{self.source.name} has another {wanted.file.path} of {self.checkpoint} than the"
-                f" catalog (sha256 {stated[:12]}… instead of {known[:12]}…); use another source"
-            )
-        return stated or known
+        stated = wanted.file.sha256
+        manifest = self.listing.manifest
+        of_it = published(manifest.files)[wanted.path] if manifest else stated
+        known = wanted.known_sha256 if self._is_the_catalogs else None
+        noted = self.noted.get(wanted.path)
+        for whose, sha256, otherwise in (
+            ("the catalog", known, ""),
+            ("the first pull", noted, f"; if the first was wrong, remove its sums from {SUMS}"),
+        ):
+            if of_it is not None and sha256 is not None and of_it != sha256:
+                raise PullRefused(
+                    f"{self.source.name} has another {wanted.file.path} of {self.checkpoint} than"
+                    f" {whose} (sha256 {of_it[:12]}… instead of {sha256[:12]}…); use another"
+                    f" source: {PULL} {self.checkpoint} --from PLACE{otherwise}"
+                )
+        return stated or known or noted
+
+    @property
+    def _is_the_catalogs(self) -> bool:
+        """Whether the weights must be those that the catalog knows: at its revision, and from a hub
+        also where it has none and the reference names none. A folder may hold other weights.
+        """
+        pin = self.known.revision if self.known else None
+        if pin is not None and self.listing.revision == pin:
+            return True
+        return not self.source.is_folder and self.explicit is None
 
     def _convert(self, wanted: Wanted, part: Path, target: Path, sha256: str) -> KeptFile:
         from models.conversion import NotTensors, convert
@@ -210,7 +250,10 @@ class _Pull:
         except NotTensors as error:
             part.unlink()
             reason = str(error).partition(": ")[2]
-            raise PullRefused(f"{self.checkpoint}: {wanted.file.path}: {reason}") from None
+            raise PullRefused(
+                f"{self.checkpoint}: {wanted.file.path}: {reason}; use another source:"
+                f" {PULL} {self.checkpoint} --from PLACE"
+            ) from None
         part.unlink()
         return KeptFile(
             size=target.stat().st_size, sha256=sums_of(target)[0], converted_from=origin
@@ -221,10 +264,11 @@ class _Pull:
         if self.listing.revision is not None:
             return self.listing.revision
         if self.known is not None and self.known.revision is not None:
-            published = {name: (file.converted_from or file).sha256 for name, file in files.items()}
-            if all(one.sha256 == published.get(one.path) for one in self.known.weights):
+            sums = published(files)
+            here = [one for one in self.known.weights if one.path in sums or not one.alternative]
+            if all(one.sha256 and one.sha256 == sums.get(one.path) for one in here):
                 return self.known.revision
-        return f"local-{digest[:16]}"
+        return f"{LOCAL}{digest[:16]}"
 
 
 def _held(checkpoint: str, known: CatalogEntry | None) -> str | None:
@@ -232,13 +276,13 @@ def _held(checkpoint: str, known: CatalogEntry | None) -> str | None:
     if known is not None and known.revision is not None:
         return known.revision
     settled = revisions().get(checkpoint)
-    return None if settled is None or settled.startswith("local-") else settled
+    return None if settled is None or settled.startswith(LOCAL) else settled
 
 
-def _here(checkpoint: str, revision: str | None, told: Told) -> Pulled | None:
-    """A checkpoint that is here, whole and verified."""
+def _here(checkpoint: str, revision: str | None, files: set[str], told: Told) -> Pulled | None:
+    """A checkpoint that is here with these files at least, whole and verified."""
     manifest = read_manifest(folder_of(checkpoint, revision)) if revision else None
-    if manifest is None:
+    if manifest is None or not files <= manifest.files.keys():
         return None
     folder = folder_of(checkpoint, manifest.revision)
     if any(damage_of(folder, manifest, Progress(manifest.size, told))):
@@ -252,39 +296,6 @@ def _settle(pulled: Pulled, known: CatalogEntry | None, explicit: bool) -> None:
         settle(pulled.id, None if pulled.revision == pin else pulled.revision)
     elif pin is None and pulled.id not in revisions():
         settle(pulled.id, pulled.revision)
-
-
-def _install(staging: Path, manifest: Manifest) -> Path:
-    """Give a complete folder its name, in place of what has that name now."""
-    final = folder_of(manifest.id, manifest.revision)
-    (staging / PROGRESS).unlink(missing_ok=True)
-    for stray in [path for path in staging.rglob("*") if path.is_file()]:
-        if stray.relative_to(staging).as_posix() not in manifest.files:
-            stray.unlink()
-    write_whole(staging / MANIFEST, manifest.model_dump_json(indent=1, exclude_none=True))
-    final.parent.mkdir(parents=True, exist_ok=True)
-    aside = staging.with_name(f"{staging.name}.old")
-    if final.exists():
-        final.replace(aside)
-    staging.replace(final)
-    shutil.rmtree(aside, ignore_errors=True)
-    return final
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Keep other pulls of the same revision away."""
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(alone(path, wait=False))
-        except BlockingIOError:
-            raise PullFailed(
-                f"another pull of the same checkpoint is at work in {path.parent}; wait for it"
-            ) from None
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
 
 
 def _no_place(error: OSError) -> Exception:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,13 +19,16 @@ from typer.testing import CliRunner
 
 from flows import cli
 from flows.checkpoints import check_checkpoints, list_checkpoints, pull_checkpoints
+from flows.recipe import Recipe
+from flows.weights import absent_checkpoints, require_checkpoints
 from models import pull_transfer, pulling
-from models.catalog import CatalogEntry, WeightFile
+from models.catalog import CatalogEntry, WeightFile, few_step_unet
 from models.checkpoints import CheckpointMissing, locate, models_folder, pinned, read_manifest
 from models.pull_folder import FolderSource, FolderTree
 from models.pull_hub import HubSource
 from models.pull_source import PullFailed, PullRefused
 from models.pulling import Pulled, pull
+from tasks.background import Background
 from tests.mirror import Mirror, serving
 from tests.s3 import BUCKET, Server
 
@@ -183,7 +187,9 @@ class TestFromAMirror:
     @pytest.mark.parametrize("name", ["weights.fp16.safetensors", "config.json"])
     def test_refuses_wrong_bytes_and_removes_them(self, mirror: Mirror, name: str) -> None:
         mirror.wrong = {name}
-        with pytest.raises(PullFailed, match="refused and removed") as refused:
+        with pytest.raises(
+            PullFailed, match="refused and removed, pull it again: synthset models pull tiny/pinned"
+        ) as refused:
             pull_it()
         assert name in str(refused.value)
         assert "\n" not in str(refused.value)
@@ -192,15 +198,6 @@ class TestFromAMirror:
             locate("tiny/pinned")
         mirror.wrong.clear()
         assert not pull_it().was_here
-
-    def test_refuses_what_the_catalog_knows_otherwise(
-        self, mirror: Mirror, known: list[CatalogEntry]
-    ) -> None:
-        weights = known[0].weights[0].model_copy(update={"sha256": "0" * 64})
-        known[0] = known[0].model_copy(update={"weights": (weights,)})
-        with pytest.raises(PullRefused, match="than the catalog"):
-            pull_it()
-        assert mirror.gets("weights.fp16.safetensors") == []
 
     def test_refuses_a_mirror_that_gives_another_commit(self, mirror: Mirror) -> None:
         mirror.stands_for[PIN] = OTHER
@@ -220,9 +217,60 @@ class TestFromAMirror:
             pull_it()
         assert "\n" not in str(one.value)
 
+    @pytest.mark.parametrize("name", ["tiny/pinned", "tiny/loose"])
+    def test_refuses_what_the_catalog_knows_otherwise_pinned_or_not(
+        self, mirror: Mirror, known: list[CatalogEntry], name: str
+    ) -> None:
+        at = [one.id for one in known].index(name)
+        weights = known[at].weights[0].model_copy(update={"sha256": "0" * 64})
+        known[at] = known[at].model_copy(update={"weights": (weights,)})
+        with pytest.raises(PullRefused, match=rf"than the catalog .* pull {name} --from PLACE"):
+            pull_it(name)
+        assert mirror.gets("weights.fp16.safetensors") == []
+        mirror.put(name, OTHER, FILES)
+        assert pull_it(f"{name}@{OTHER}").revision == OTHER
+
+    def test_refuses_another_mirror_that_gives_other_files_than_the_first(
+        self, mirror: Mirror
+    ) -> None:
+        pull_it("tiny/loose")
+        shutil.rmtree(models_folder() / "tiny")
+        mirror.put("tiny/loose", PIN, {"config.json": b'{"kind": "else"}\n'})
+        with pytest.raises(PullFailed, match=r"config\.json .* has sha256 .* refused and removed"):
+            pull_it("tiny/loose")
+        mirror.put("tiny/loose", PIN, {**FILES, "unet/weights.fp16.safetensors": b"falsified"})
+        with pytest.raises(PullRefused, match=r"than the first pull .* remove its sums from sums"):
+            pull_it("tiny/loose")
+        mirror.put("tiny/loose", PIN, FILES)
+        assert pull_it("tiny/loose").revision == PIN
+
+    def test_compares_with_what_another_machine_noted(
+        self, mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pull_it("tiny/loose")
+        second = tmp_path / "second"
+        second.mkdir()
+        for name in ("revisions.json", "sums.json"):
+            shutil.copy(models_folder() / name, second)
+        monkeypatch.setenv("SYNTHSET_MODELS", str(second))
+        mirror.put("tiny/loose", OTHER, FILES)
+        mirror.put("tiny/loose", PIN, {"unet/weights.fp16.safetensors": b"falsified"})
+        with pytest.raises(PullRefused, match="than the first pull"):
+            pull_it("tiny/loose")
+        mirror.put("tiny/loose", PIN, FILES)
+        assert pull_it("tiny/loose").revision == PIN
+
+    def test_names_damaged_sums(self) -> None:
+        models_folder().mkdir()
+        (models_folder() / "sums.json").write_text("[1]")
+        with pytest.raises(CheckpointMissing, match=r"sums\.json is no JSON object .* remove it"):
+            pull_it()
+
     def test_says_in_one_line_that_it_is_not_there(self, mirror: Mirror) -> None:
         mirror.status = 404
-        with pytest.raises(PullRefused, match=r"has no tiny/pinned \(404\)") as refused:
+        with pytest.raises(
+            PullRefused, match=r"has no tiny/pinned \(404\); set HF_ENDPOINT .* --from FOLDER"
+        ) as refused:
             pull_it()
         assert "\n" not in str(refused.value)
 
@@ -233,6 +281,18 @@ class TestFromAMirror:
     def test_names_a_file_that_a_revision_lacks(self) -> None:
         with pytest.raises(PullRefused, match=f"no tokenizer.*|no unet/.* in revision {OTHER}"):
             pull_it(f"tiny/pinned@{OTHER}")
+
+    def test_says_that_a_file_is_shorter_than_stated(
+        self, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        listing = HubSource().listing("tiny/pinned", PIN, None)
+        files = dict(listing.files)
+        files["config.json"] = replace(files["config.json"], size=99)
+        monkeypatch.setattr(HubSource, "listing", lambda *_: replace(listing, files=files))
+        with pytest.raises(
+            PullFailed, match=r"config\.json .* ends at 17 of 99 bytes; use another"
+        ):
+            pull_it()
 
     def test_tries_a_failing_server_again_and_then_says_so(self, mirror: Mirror) -> None:
         mirror.cut["config.json"] = [0] * 99
@@ -379,9 +439,49 @@ class TestReleasedFiles:
         with pytest.raises(PullFailed, match=r"net\.pth .* has sha256 .* refused and removed"):
             pull_it("tiny/released")
 
+    def test_are_verified_after_the_process_was_killed_in_the_conversion(
+        self, mirror: Mirror, known: list[CatalogEntry], released: bytes
+    ) -> None:
+        assert known[-1].weights[0].size is None
+        program = (
+            "import os, sys; from models import catalog, pulling;"
+            "known = catalog.CatalogEntry.model_validate_json(sys.argv[1]);"
+            "catalog.entries = lambda: (known,);"
+            "pulling._Pull._convert = lambda *_: os._exit(9);"
+            "from models.pull_hub import HubSource;"
+            "pulling.pull(known.id, HubSource(), lambda *_: None)"
+        )
+        root = Path(__file__).resolve().parents[2]
+        command = [sys.executable, "-c", program, known[-1].model_dump_json()]
+        assert subprocess.run(command, cwd=root, check=False).returncode == 9
+        (part,) = models_folder().rglob("*.part")
+        assert part.stat().st_size == len(released)
+        mirror.sent = 0
+        pull_it("tiny/released")
+        assert mirror.gets("net.pth")[-1].endswith(f"bytes={len(released)}-")
+        assert mirror.sent == 0
+        assert list(load_file(locate("tiny/released") / "net.safetensors")) == ["w"]
+        assert leftovers() == []
+
+    def test_are_begun_anew_where_a_part_is_not_of_them(
+        self, mirror: Mirror, released: bytes
+    ) -> None:
+        mirror.cut["net.pth"] = [50_000] + [0] * pull_transfer.TRIES
+        with pytest.raises(PullFailed, match="run it again to go on: synthset models pull"):
+            pull_it("tiny/released")
+        mirror.cut.clear()
+        (part,) = models_folder().rglob("*.part")
+        part.write_bytes(released + b"more")
+        with pytest.raises(PullFailed, match="refused and removed"):
+            pull_it("tiny/released")
+        assert not pull_it("tiny/released").was_here
+
     def test_that_are_gone_take_one_line(self, mirror: Mirror, released: bytes) -> None:
         shutil.rmtree(mirror.folder / "releases")
-        with pytest.raises(PullRefused, match=r"has no tiny/released: net\.pth \(404\)"):
+        with pytest.raises(
+            PullRefused,
+            match=r"/releases has no tiny/released: net\.pth \(404\); set SYNTHSET_RELEASES",
+        ):
             pull_it("tiny/released")
 
     def test_come_from_a_folder_too(self, tmp_path: Path, released: bytes) -> None:
@@ -519,6 +619,89 @@ class TestFromAFolder:
             self.imported(tmp_path / "usb")
 
 
+class TestAlternatives:
+    """A checkpoint with several files of which a recipe needs one."""
+
+    FOUR, EIGHT = few_step_unet(4), few_step_unet(8)
+
+    @pytest.fixture
+    def unets(self, mirror: Mirror, known: list[CatalogEntry]) -> dict[str, bytes]:
+        weights = tuple(WeightFile(path=one, alternative=True) for one in (self.FOUR, self.EIGHT))
+        known.append(record("tiny/few", PIN, files=(), weights=weights))
+        files = {self.FOUR: b"four" * 9, self.EIGHT: b"eight" * 9}
+        mirror.put("tiny/few", PIN, files)
+        return files
+
+    def from_folder(self, folder: Path, files: dict[str, bytes]) -> Pulled:
+        cache = folder / "models--tiny--few" / "snapshots" / PIN
+        cache.mkdir(parents=True)
+        for name, content in files.items():
+            (cache / name).write_bytes(content)
+        return pull_it("tiny/few", FolderSource(FolderTree(folder)))
+
+    def test_the_hub_gives_all_of_them(self, unets: dict[str, bytes]) -> None:
+        assert files_in(pull_it("tiny/few").folder) == {*unets, "checkpoint.json"}
+
+    def test_a_folder_may_hold_one_and_another_is_added(
+        self, tmp_path: Path, mirror: Mirror, unets: dict[str, bytes]
+    ) -> None:
+        self.from_folder(tmp_path / "one", {self.FOUR: unets[self.FOUR]})
+        assert locate("tiny/few", [self.FOUR]).is_dir()
+        with pytest.raises(
+            CheckpointMissing,
+            match=rf"no {self.EIGHT} in .*; fetch it: synthset models pull tiny/few$",
+        ):
+            locate("tiny/few", [self.EIGHT])
+        pulled = pull_it("tiny/few")
+        assert files_in(pulled.folder) == {*unets, "checkpoint.json"}
+        assert mirror.gets(self.FOUR) == []
+        assert pull_it("tiny/few").was_here
+        assert self.from_folder(tmp_path / "two", {self.FOUR: unets[self.FOUR]}).was_here
+
+    def test_a_folder_adds_one_to_another(self, tmp_path: Path, unets: dict[str, bytes]) -> None:
+        self.from_folder(tmp_path / "one", {self.FOUR: unets[self.FOUR]})
+        pulled = self.from_folder(tmp_path / "two", {self.EIGHT: unets[self.EIGHT]})
+        assert files_in(pulled.folder) == {*unets, "checkpoint.json"}
+        assert check_checkpoints(["tiny/few"], as_json=True)
+
+    def test_an_interrupted_addition_leaves_the_first_in_use(
+        self, tmp_path: Path, mirror: Mirror, unets: dict[str, bytes]
+    ) -> None:
+        self.from_folder(tmp_path / "one", {self.FOUR: unets[self.FOUR]})
+        mirror.cut[self.EIGHT] = [3] + [0] * pull_transfer.TRIES
+        with pytest.raises(PullFailed, match="stopped at"):
+            pull_it("tiny/few")
+        assert (locate("tiny/few") / self.FOUR).read_bytes() == unets[self.FOUR]
+
+    def test_none_of_them_is_refused(self, tmp_path: Path, unets: dict[str, bytes]) -> None:
+        with pytest.raises(PullRefused, match=f"no {self.FOUR} or {self.EIGHT}"):
+            self.from_folder(tmp_path / "one", {"other.safetensors": b"x"})
+
+    def test_check_says_which_is_not_here(
+        self, tmp_path: Path, unets: dict[str, bytes], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.from_folder(tmp_path / "one", {self.FOUR: unets[self.FOUR]})
+        assert check_checkpoints(["tiny/few"], as_json=False)
+        said = capsys.readouterr().out
+        assert f"without {self.EIGHT}; for a recipe that names it: synthset models pull" in said
+
+    def test_a_run_is_refused_before_it_starts(
+        self, tmp_path: Path, unets: dict[str, bytes]
+    ) -> None:
+        self.from_folder(tmp_path / "one", {self.FOUR: unets[self.FOUR]})
+        for name in ("tiny/pinned", "tiny/loose"):
+            pull_it(name)
+        fields = {"model": "sdxl-controlnet-depth", "few_step_checkpoint": "tiny/few"}
+        fields |= {"checkpoint": "tiny/pinned", "controlnet": "tiny/loose", "vae": "tiny/loose"}
+        for steps, absent in ((4, None), (8, self.EIGHT)):
+            background = Background.model_validate(fields | {"few_step": steps})
+            recipe = Recipe(name="own", background=background)
+            assert (absent_checkpoints(recipe) is None) == (absent is None)
+            if absent:
+                with pytest.raises(CheckpointMissing, match=f"no {absent} in .* pull tiny/few"):
+                    require_checkpoints(recipe, "own")
+
+
 @pytest.mark.usefixtures("rclone", "mirror")
 class TestFromABucket:
     def test_reads_it_in_pieces(self, rclone_server: Server) -> None:
@@ -585,6 +768,10 @@ class TestCommands:
         list_checkpoints(as_json=True)
         rows = {row["id"]: row for row in json.loads(capsys.readouterr().out)["checkpoints"]}
         assert rows["tiny/pinned"] | {"here": False, "pinned_by": "catalog"} == rows["tiny/pinned"]
+        assert [rows[one]["sums_by"] for one in ("tiny/pinned", "tiny/loose")] == [
+            None,
+            "models folder",
+        ]
         here = {"here": True, "pinned_by": "models folder", "revision": PIN, "licence": "MIT"}
         assert rows["tiny/loose"] | here == rows["tiny/loose"]
         list_checkpoints(as_json=False)

@@ -1,11 +1,25 @@
 """The catalog: complete, consistent, and what it says of unknown and withdrawn checkpoints."""
 
 import re
+from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import ValidationError
 
-from models.catalog import CatalogEntry, WeightFile, entries, entry, near, successor
+from flows.checkpoints import list_checkpoints
+from flows.recipe import load_recipe
+from flows.weights import checkpoints_in
+from models.catalog import (
+    CatalogEntry,
+    WeightFile,
+    entries,
+    entry,
+    few_step_unet,
+    near,
+    successor,
+)
+from tasks.background import Background
 
 
 def test_has_every_checkpoint_of_the_profile_once() -> None:
@@ -64,6 +78,32 @@ def test_withdrawn_checkpoints_have_a_successor_that_is_known() -> None:
     assert successor("Intel/dpt-large") is None
     for one in entries():
         assert not {entry(old) for old in one.replaces} - {None}
+
+
+def test_every_count_of_few_steps_has_its_file() -> None:
+    lightning = entry(Background().few_step_checkpoint)
+    assert lightning is not None
+    (literal, _none) = get_args(Background.model_fields["few_step"].annotation)
+    counts = get_args(literal)
+    assert counts
+    assert [one.path for one in lightning.weights] == [few_step_unet(steps) for steps in counts]
+
+
+def test_the_recipes_stand_on_pinned_revisions_but_for_the_asymmetric_vae() -> None:
+    unpinned = {one.id for one in entries() if one.revision is None}
+    assert not unpinned & set(checkpoints_in(load_recipe("permissive")))
+    assert unpinned & set(checkpoints_in(load_recipe("multiview"))) <= {
+        "cross-attention/asymmetric-autoencoder-kl-x-2"
+    }
+
+
+def test_list_cuts_no_name_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SYNTHSET_MODELS", str(tmp_path))
+    list_checkpoints(as_json=False)
+    said = capsys.readouterr().out
+    assert all(f" {one.id} " in said for one in entries())
 
 
 def test_near_names() -> None:
