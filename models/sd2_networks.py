@@ -20,6 +20,7 @@ from models.hardware import Machine
 from models.outpaint_canvas import CELL
 from models.pixels import Pixels
 from models.pretrained import WrongCheckpoint, load_strictly
+from models.schedulers import fresh
 
 LATENT_SCALE = 0.18215
 
@@ -63,8 +64,6 @@ class SD2Inpainting:
             if vae
             else load_strictly(AutoencoderKL, root / "vae", machine)
         )
-        if machine.compile:
-            unet.compile_repeated_blocks()
         tokenizer = CLIPTokenizer.from_pretrained(root / "tokenizer", local_files_only=True)
         schedule = _read(root / "scheduler" / "scheduler_config.json")
         return cls(tokenizer, text_encoder, unet, decoder, schedule)
@@ -122,14 +121,12 @@ class SD2Inpainting:
             steps: of the sampler.
             scales: guidance scale (Ho and Salimans 2022) per image; unused without negative texts.
         """
-        from diffusers import EulerAncestralDiscreteScheduler
-
         like = next(self.unet.parameters())
         parts = len(texts)
         context = texts.flatten(0, 1).to(like)
         known = torch.cat([masks, masked], dim=1).to(like).repeat(parts, 1, 1, 1)
         weights = torch.tensor(scales, device=like.device).view(-1, 1, 1, 1)
-        scheduler = EulerAncestralDiscreteScheduler.from_config(self.schedule)
+        scheduler = fresh("EulerAncestralDiscreteScheduler", self.schedule)
         scheduler.set_timesteps(steps, device=like.device)
         generators = [generator(seed) for seed in seeds]
         # The sampler works in float32, and so draws the same noise whatever the networks' dtype.

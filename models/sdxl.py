@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from models.batches import device_of, dtype_of, in_float32
 from models.hardware import Machine
-from models.pretrained import WrongCheckpoint, load_strictly
-from models.quiet import quiet
+from models.pretrained import WrongCheckpoint, load_shared, load_strictly
+from models.schedulers import fresh
 from models.sdxl_text import SdxlText
 
 Scheduler = Literal["unipc", "dpm++", "euler", "ddim"]
@@ -52,13 +52,18 @@ class SdxlParts:
         }
 
 
-def load_sdxl(base: Path, vae: Path | None, machine: Machine) -> SdxlParts:
+def load_sdxl(
+    base: Path, vae: Path | None, machine: Machine, *, own_unet: bool = False
+) -> SdxlParts:
     """SDXL's parts on the machine's device and in its dtype; nothing is fetched, no code is run.
+
+    Networks are those that other uses of the same folders on this machine have, if it keeps them.
 
     Args:
         base: folder in the layout of stabilityai/stable-diffusion-xl-base-1.0.
         vae: folder of a VAE that takes the place of the base's own, which overflows in float16.
         machine: where they go.
+        own_unet: the U-Net is nobody else's, and may be filled with other weights.
 
     Raises:
         WrongCheckpoint: a part is missing or damaged.
@@ -66,10 +71,11 @@ def load_sdxl(base: Path, vae: Path | None, machine: Machine) -> SdxlParts:
     from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-    text_1 = load_strictly(CLIPTextModel, base / "text_encoder", machine)
-    text_2 = load_strictly(CLIPTextModelWithProjection, base / "text_encoder_2", machine)
-    unet = load_strictly(UNet2DConditionModel, base / "unet", machine)
-    decoder = load_strictly(AutoencoderKL, vae or base / "vae", machine)
+    text_1 = load_shared(CLIPTextModel, base / "text_encoder", machine)
+    text_2 = load_shared(CLIPTextModelWithProjection, base / "text_encoder_2", machine)
+    load_unet = load_strictly if own_unet else load_shared
+    unet = load_unet(UNet2DConditionModel, base / "unet", machine)
+    decoder = load_shared(AutoencoderKL, vae or base / "vae", machine)
     if unet.config.addition_embed_type != "text_time":
         raise WrongCheckpoint(f"{base}: its U-Net is not one of SDXL; give an SDXL checkpoint")
     for part in ("tokenizer", "tokenizer_2", "scheduler"):
@@ -79,8 +85,6 @@ def load_sdxl(base: Path, vae: Path | None, machine: Machine) -> SdxlParts:
         CLIPTokenizer.from_pretrained(base / part, local_files_only=True)
         for part in ("tokenizer", "tokenizer_2")
     )
-    if machine.compile:
-        unet.compile_repeated_blocks()
     return SdxlParts(
         SdxlText(tokenizers[0], tokenizers[1], text_1, text_2),
         (tokenizers[0], tokenizers[1]),
@@ -102,18 +106,26 @@ def scheduler(name: Scheduler, schedule: dict[str, Any], *, trailing: bool = Fal
         trailing: start at the noisiest step, as distilled networks need it (Lin et al., "Common
             Diffusion Noise Schedules and Sample Steps are Flawed", WACV 2024).
     """
-    import diffusers
-
     kinds = {
-        "unipc": diffusers.UniPCMultistepScheduler,
-        "dpm++": diffusers.DPMSolverMultistepScheduler,
-        "euler": diffusers.EulerDiscreteScheduler,
-        "ddim": diffusers.DDIMScheduler,
+        "unipc": "UniPCMultistepScheduler",
+        "dpm++": "DPMSolverMultistepScheduler",
+        "euler": "EulerDiscreteScheduler",
+        "ddim": "DDIMScheduler",
     }
     changed = {"timestep_spacing": "trailing"} if trailing else {}
-    # It reports settings of one sampler that another has no use for.
-    with quiet("diffusers.configuration_utils"):
-        return kinds[name].from_config(schedule, **changed)
+    return fresh(kinds[name], schedule, **changed)
+
+
+def quick(pipeline: Any) -> Any:
+    """A class of pipelines that runs where its U-Net is, instead of searching all modules of all
+    its networks for hooks that would move them, in each call."""
+
+    class Quick(pipeline):  # type: ignore[misc]  # a class of diffusers
+        @property
+        def _execution_device(self) -> torch.device:
+            return device_of(self.unet)
+
+    return Quick
 
 
 def decode(vae: Any, latents: Tensor) -> list[Tensor]:

@@ -30,6 +30,7 @@ from models.sdxl import (
     embeddings,
     groups,
     load_sdxl,
+    quick,
     scheduler,
 )
 
@@ -113,7 +114,7 @@ class SdxlBackground:
     Args:
         parts: SDXL with the VAE to decode by.
         controlnet: a `ControlNetModel` for SDXL.
-        machine: batch size and whether to compile.
+        machine: batch size.
         few_step: folder with ``sdxl_lightning_<n>step_unet.safetensors``; its U-Net takes the place
             of the base's.
         flags: tells the images that are not safe for work; none: nothing is checked.
@@ -134,7 +135,7 @@ class SdxlBackground:
         self.modules: tuple[nn.Module, ...] = (*parts.modules, controlnet, *more)
         self._parts, self._controlnet, self._machine = parts, controlnet, machine
         self._few_step, self._few_step_now, self._flags = few_step, 0, flags
-        self._pipeline = StableDiffusionXLControlNetPipeline(
+        self._pipeline = quick(StableDiffusionXLControlNetPipeline)(
             **parts.components, controlnet=controlnet, add_watermarker=False
         )
         self._pipeline.set_progress_bar_config(disable=True)
@@ -153,10 +154,8 @@ class SdxlBackground:
         few_step = next((folder for folder in others if _few_steps_in(folder)), None)
         checkers = [SafetyChecker.load(one, machine=machine) for one in others if one != few_step]
         control = load_strictly(ControlNetModel, controlnet, machine)
-        if machine.compile:
-            control.compile()
         return cls(
-            load_sdxl(base, vae, machine),
+            load_sdxl(base, vae, machine, own_unet=few_step is not None),
             control,
             machine,
             few_step,

@@ -33,6 +33,7 @@ from models.sdxl import (
     embeddings,
     groups,
     load_sdxl,
+    quick,
     scheduler,
 )
 
@@ -98,7 +99,9 @@ class SdxlImg2Img:
 
         self.modules: tuple[nn.Module, ...] = parts.modules
         self._parts, self._machine = parts, machine
-        self._pipeline = StableDiffusionXLImg2ImgPipeline(**parts.components, add_watermarker=False)
+        self._pipeline = quick(StableDiffusionXLImg2ImgPipeline)(
+            **parts.components, add_watermarker=False
+        )
         self._pipeline.set_progress_bar_config(disable=True)
 
     @classmethod

@@ -39,17 +39,13 @@ def load_parts(folder: Path, machine: Machine) -> dict[str, Any]:
         f"{part}_processor": CLIPImageProcessorPil(**_looks(folder / f"feature_extractor_{part}"))
         for part in ("clip", "vae")
     }
-    parts = {
+    return {
         "schedule": _schedule(folder / "scheduler" / "scheduler_config.json"),
         "ramp": ramp,
         "empty_prompt": _empty_prompt(folder / "tokenizer", len(ramp)),
         **processors,
         **{name: load_strictly(kind, folder / name, machine) for name, kind in kinds.items()},
     }
-    if machine.compile:
-        # As a whole: block by block, its four widths in two passes meet dynamo's recompile limit.
-        parts["unet"].compile()
-    return parts
 
 
 def _schedule(file: Path) -> dict[str, Any]:

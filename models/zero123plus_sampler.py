@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from models.batches import generator
+from models.schedulers import fresh
 
 Spacing = Literal["trailing", "linspace"]
 
@@ -39,9 +40,7 @@ def levels(config: Mapping[str, Any], steps: int, spacing: Spacing) -> list[Leve
         steps: 1 or more.
         spacing: how the steps lie in the training's 1000.
     """
-    from diffusers import EulerAncestralDiscreteScheduler
-
-    scheduler: Any = EulerAncestralDiscreteScheduler.from_config(config, timestep_spacing=spacing)
+    scheduler = fresh("EulerAncestralDiscreteScheduler", config, timestep_spacing=spacing)
     scheduler.set_timesteps(steps)
     sigmas: list[float] = scheduler.sigmas.tolist()
     times: list[float] = scheduler.timesteps.tolist()
