@@ -16,7 +16,7 @@ from tasks.folders import write_split
 from tasks.manifest import write_manifest
 from tasks.resize import resize
 from tasks.run import load_part, save_part
-from tasks.store import open_store
+from tasks.store import RUNS_WAIT_S, open_store
 
 
 class Assembled(Record):
@@ -40,7 +40,7 @@ def assemble(recipe: Recipe, run: str, out: Path, store: str) -> Assembled:
         ForeignFolder: a dataset folder holds files that are not a run's.
         TooNear: a train image is all but the same as a held-out photo.
     """
-    bench = Workbench(open_store(store, patient=True), "assemble")
+    bench = Workbench(open_store(store, patience_s=RUNS_WAIT_S), "assemble")
     photos = load_part(bench.store, run, IngestedPhotos)
     outcomes = load_part(bench.store, run, Outcomes).outcomes
     real = _real_samples(bench, recipe, photos)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -19,9 +20,9 @@ import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, State, StateType
-from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Cancelling, Scheduled
+from prefect.states import Cancelling, Pending, Scheduled
+from prefect.tasks import Task
 
 from flows.progress import this_run
 from flows.recipe import Recipe
@@ -86,7 +87,7 @@ class _Window:
     store: Store
     recipe: Recipe
     deployment: str
-    parent: str
+    parent: str | None
     client: SyncPrefectClient
     under_way: dict[UUID, _Child] = field(default_factory=dict)
 
@@ -96,13 +97,7 @@ class _Window:
         One that has ended, in whatever way, goes on if what it was to make is not there: its
         artifacts were damaged since, or the parent has made anew what it failed on.
         """
-        try:
-            run = _patiently(self._run, placed)
-        except ObjectNotFound as error:
-            raise ValueError(
-                f"deployment {self.deployment} is not on this server ({_short(error)}); "
-                "run synthset deploy, or leave the deployment out"
-            ) from error
+        run = _patiently(self._run, placed)
         child = self.under_way[run.id] = _Child(placed)
         ended = run.state is not None and run.state.is_final()
         if ended and load_expansion(self.store, placed.key) is None:
@@ -127,20 +122,42 @@ class _Window:
             outcomes.append(self._outcome(run, child.placed))
         return outcomes
 
+    @cached_property
+    def _deployed(self) -> UUID:
+        """The deployment, looked up once for all children."""
+        try:
+            found: UUID = _patiently(self.client.read_deployment_by_name, self.deployment).id
+        except ObjectNotFound as error:
+            raise ValueError(
+                f"deployment {self.deployment} is not on this server ({_short(error)}); "
+                "run synthset deploy, or leave the deployment out"
+            ) from error
+        return found
+
     def _run(self, placed: Placed) -> FlowRun:
-        run: Any = run_deployment(
-            self.deployment,
+        name = f"{placed.reference.name} · expand"
+        return self.client.create_flow_run_from_deployment(
+            self._deployed,
             parameters={
                 "reference": placed.reference.name,
                 "store": self.store.url,
                 "order": placed.key,
             },
-            flow_run_name=f"{placed.reference.name} · expand",
-            timeout=0,
-            tags=[*tags_of(self.recipe, placed.reference), family_of(self.parent)],
-            idempotency_key=f"{self.parent}:{placed.key}",
+            name=name,
+            tags=[*tags_of(self.recipe, placed.reference), family_of(self.parent or "")],
+            idempotency_key=f"{self.parent or ''}:{placed.key}",
+            parent_task_run_id=self._place_in(placed, name),
         )
-        return run  # type: ignore[no-any-return]  # typed for its asynchronous form
+
+    def _place_in(self, placed: Placed, name: str) -> UUID | None:
+        """The task run of the parent under which the UI shows the child; the same for a retried
+        parent."""
+        if self.parent is None:
+            return None
+        stands_for = Task(_elsewhere, name=self.deployment)
+        return self.client.create_task_run(
+            stands_for, UUID(self.parent), placed.key, name=name, state=Pending()
+        ).id
 
     def _look(self) -> list[FlowRun]:
         """The children under way, as the server knows them; one query per `PAGE` of them."""
@@ -208,7 +225,7 @@ def dispatch(
     waiting = deque(placed)
     pause_s = FIRST_PAUSE_S
     with get_client(sync_client=True) as client:
-        window = _Window(store, recipe, deployment, this_run() or "", client)
+        window = _Window(store, recipe, deployment, this_run(), client)
         while waiting or window.under_way:
             while waiting and len(window.under_way) < at_once:
                 window.start(waiting.popleft())
@@ -236,13 +253,23 @@ def cancel_children(parent: str) -> int:
     )
     count = 0
     with get_client(sync_client=True) as client:
-        while runs := client.read_flow_runs(flow_run_filter=wanted, limit=PAGE):
+        while runs := _patiently(
+            lambda wanted: client.read_flow_runs(flow_run_filter=wanted, limit=PAGE), wanted
+        ):
             for run in runs:
-                client.set_flow_run_state(run.id, Cancelling(message="its parent was cancelled"))
+                _patiently(lambda run: client.set_flow_run_state(run, _overtaken()), run.id)
             count += len(runs)
             if len(runs) < PAGE:
                 break
     return count
+
+
+def _elsewhere() -> None:
+    """What the parent itself does for a child run."""
+
+
+def _overtaken() -> State[Any]:
+    return Cancelling(message="its parent was cancelled")
 
 
 def tags_of(recipe: Recipe, reference: Reference) -> list[str]:

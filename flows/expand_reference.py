@@ -30,7 +30,7 @@ from tasks.resize import resize
 from tasks.screen import screen, verdicts_by_image
 from tasks.segment import segment
 from tasks.stage import Stage
-from tasks.store import Corrupt, Missing, Store, StoreError, open_store
+from tasks.store import STAGES_WAIT_S, Corrupt, Missing, Store, StoreError, open_store
 from tasks.upscale import upscale
 
 log = logging.getLogger("synthset.expand")
@@ -77,7 +77,7 @@ def expand_reference(reference: str, store: str, order: str) -> Expanded:
         StoreError: the store refused, stayed away, or gives damaged bytes again and again.
     """
     run = this_run()
-    opened = open_store(store, patient=True)
+    opened = open_store(store, patience_s=STAGES_WAIT_S)
     try:
         expanded = carry_out(opened, order)
     except Exception as error:

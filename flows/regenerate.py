@@ -27,7 +27,7 @@ from tasks.order import Beside
 from tasks.report import write_report
 from tasks.run import keep_artifacts, run_id, save_part
 from tasks.screen import HeldOut, index_heldout
-from tasks.store import Corrupt, Missing, Store, open_store
+from tasks.store import RUNS_WAIT_S, Corrupt, Missing, Store, open_store
 from tasks.story import ReferenceStory, Story
 from tasks.train import require_trainable
 
@@ -104,7 +104,7 @@ def regenerate(recipe: Recipe, place: Place) -> Summary:
     recipe = pin_checkpoints(recipe)
     # Looking at networks takes seconds, and a night that changes nothing trains none.
     if recipe.train is not None and not trained_alike(
-        recipe, run_id(place.out), open_store(place.store, patient=True)
+        recipe, run_id(place.out), open_store(place.store, patience_s=RUNS_WAIT_S)
     ):
         require_trainable(recipe.train)
     tally = Tally()
@@ -124,7 +124,7 @@ def walk(
     Raises:
         Corrupt, Missing: something is damaged, and forgotten: the next walk makes it anew.
     """
-    store, run = open_store(place.store, patient=True), run_id(place.out)
+    store, run = open_store(place.store, patience_s=RUNS_WAIT_S), run_id(place.out)
     bench = Workbench(store, recipe.name)
     tally.begin(bench.counts)
     photos = take_in(bench, recipe, place.photos)

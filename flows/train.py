@@ -14,7 +14,7 @@ from models.records import Artifact, Record
 from tasks.bench import StageCount, Workbench
 from tasks.run import load_part, save_part
 from tasks.score import score
-from tasks.store import Missing, Store, open_store
+from tasks.store import RUNS_WAIT_S, Missing, Store, open_store
 from tasks.train import learning, same_budget, train
 
 
@@ -58,7 +58,7 @@ def train_elsewhere(recipe: Recipe, run: str, out: Path, store: str, deployment:
     if state is None or not state.is_completed():
         told = state.message if state else "it never ended"
         raise RuntimeError(f"{deployment}: run {trained.name} did not complete: {told}")
-    return load_part(open_store(store, patient=True), run, Trained)
+    return load_part(open_store(store, patience_s=RUNS_WAIT_S), run, Trained)
 
 
 @flow(name="train", flow_run_name=named_train)
@@ -68,7 +68,7 @@ def train_networks(recipe: Recipe, run: str, out: Path, store: str) -> Trained:
     Raises:
         WeightsMissing: pretrained weights were asked for and can't be had.
     """
-    bench = Workbench(open_store(store, patient=True), "train", scratch=out)
+    bench = Workbench(open_store(store, patience_s=RUNS_WAIT_S), "train", scratch=out)
     trained = Trained()
     if recipe.train is not None:
         assembled = load_part(bench.store, run, Assembled)

@@ -11,7 +11,7 @@ from typing import Any
 
 from models.records import Artifact, Record, Reference
 from tasks.bench import StageCount
-from tasks.store import Missing, Store, open_store
+from tasks.store import STAGES_WAIT_S, Missing, Store, open_store
 
 
 class Beside(Record):
@@ -98,7 +98,7 @@ def told_of(store: Store, key: str) -> Told | None:
 # A warm worker expands one reference of a run after the other.
 @lru_cache(maxsize=8)
 def _load_setting(url: str, digest: str) -> Setting:
-    store = open_store(url, patient=True)
+    store = open_store(url, patience_s=STAGES_WAIT_S)
     blob = store.get_document(_setting(digest))
     if blob is None:
         raise Missing(f"{store.url}: no setting {digest}; run regenerate again, which keeps it")

@@ -44,6 +44,8 @@ from tasks.store_upkeep import (
 )
 
 __all__ = [
+    "RUNS_WAIT_S",
+    "STAGES_WAIT_S",
     "Corrupt",
     "GarbageReport",
     "Missing",
@@ -57,6 +59,10 @@ __all__ = [
     "open_store",
 ]
 
+# How long a store may be away: for a stage, whose run is tried again, and for a run that waits for
+# many others, such as the parent of a night.
+STAGES_WAIT_S, RUNS_WAIT_S = 90.0, 900.0
+
 _LAYOUT = b'{"synthset-store": 1}\n'
 
 # From about so many artifacts on, listing a whole stage (0.06 ms CPU per object) may be cheaper
@@ -65,28 +71,36 @@ _LISTING_FROM = 256
 _LISTED_PER_ARTIFACT = 12
 
 
-def open_store(url: str | Path, *, make: bool = True, patient: bool = False) -> "Store":
+def open_store(url: str | Path, *, make: bool = True, patience_s: float | None = None) -> "Store":
     """The store in a folder or under ``s3://bucket/prefix``; unless told not to, it is made there.
 
-    Keys and endpoint of S3 come from the environment, as boto3 reads it. A ``patient`` caller, one
-    that is at work already, waits for an endpoint that is away; others hear of it in seconds.
+    Keys and endpoint of S3 come from the environment, as boto3 reads it.
+
+    Args:
+        url: folder, or ``s3://bucket/prefix``.
+        make: whether it may be made.
+        patience_s: seconds that an endpoint may be away, while the store is opened too, for those
+            at work (`STAGES_WAIT_S`, `RUNS_WAIT_S`). None: who opens it hears of it in seconds.
 
     Raises:
         StoreRefused: it can't be reached, read or written, holds other files than a store's, was
             laid out by another version, or is not there and must not be made. One line names the
             url and the mend.
-        StoreUnavailable: a patient caller has waited in vain.
+        StoreUnavailable: it was waited for in vain.
     """
     address = str(url)
     if address.startswith("s3://"):
         # boto3 takes 0.3 s to import; a local run needs none of it.
-        from tasks.store_s3 import OPENING_S, PATIENCE_S, S3Backend
+        from tasks.store_s3 import OPENING_S, S3Backend
 
-        opening_s = PATIENCE_S if patient else OPENING_S
         try:
-            backend: Backend = S3Backend(address, opening_s=opening_s)
+            backend: Backend = (
+                S3Backend(address, STAGES_WAIT_S, OPENING_S)
+                if patience_s is None
+                else S3Backend(address, patience_s, patience_s)
+            )
         except StoreUnavailable as error:
-            if patient:
+            if patience_s is not None:
                 raise
             raise StoreRefused(str(error)) from None
     elif "://" in address:

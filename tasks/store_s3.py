@@ -34,7 +34,6 @@ log = logging.getLogger("synthset.store")
 T = TypeVar("T")
 Style = Literal["auto", "virtual", "path"]
 
-PATIENCE_S = 90.0
 OPENING_S = 5.0
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 4.0
@@ -119,9 +118,7 @@ class S3Backend:
 
     parallel = 16
 
-    def __init__(
-        self, url: str, patience_s: float = PATIENCE_S, opening_s: float = OPENING_S
-    ) -> None:
+    def __init__(self, url: str, patience_s: float = 90.0, opening_s: float = OPENING_S) -> None:
         self._bucket, self._prefix = _split(url)
         self.url = f"s3://{self._bucket}/{self._prefix}".rstrip("/")
         self._patience_s = opening_s

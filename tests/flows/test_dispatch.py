@@ -12,8 +12,9 @@ from uuid import UUID
 import httpx
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterTags
 from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.flows import Flow
 from prefect.states import Cancelled, Completed, Crashed, Failed, Pending, Running
 
 from flows import dispatch as dispatching
@@ -51,13 +52,17 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture(autouse=True)
-def parent(monkeypatch: pytest.MonkeyPatch) -> str:
+def parent(client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch) -> str:
     """The id of the parent run for which this test dispatches; looks come fast."""
-    run = str(uuid.uuid4())
+    run = _parent_run(client)
     monkeypatch.setattr(dispatching, "this_run", lambda: run)
     monkeypatch.setattr(dispatching, "FIRST_PAUSE_S", 0.02)
     monkeypatch.setattr(dispatching, "LONGEST_PAUSE_S", 0.05)
     return run
+
+
+def _parent_run(client: SyncPrefectClient) -> str:
+    return str(client.create_flow_run(Flow(lambda: None, name="regenerate")).id)
 
 
 class Night:
@@ -169,14 +174,13 @@ def reference(name: str) -> Reference:
 
 def test_no_more_children_wait_or_work_than_the_window_holds(night: Night) -> None:
     night.begin(orders(5), at_once=2)
-    most = 0
-    for _ in range(5):
-        run = night.take()
+    for left in range(5, 0, -1):
+        run, full = night.take(), min(2, left)
+        until(lambda full=full: len(_open_runs(night)) >= full)
         time.sleep(0.2)
-        most = max(most, len(night.runs(StateType.SCHEDULED, StateType.RUNNING)))
+        assert len(_open_runs(night)) <= 2
         night.complete(run)
     outcomes = night.end()
-    assert most == 2
     assert sorted(one.reference.name for one in outcomes) == [f"shoes/{n}" for n in range(5)]
     assert all(one.expanded is not None and one.expanded.images == 1 for one in outcomes)
     assert len(night.runs()) == 5
@@ -192,6 +196,18 @@ def test_a_child_has_a_name_and_tags_for_people_and_small_parameters(night: Nigh
     assert {"shoes", "multiview", "classical"} <= set(run.tags)
     given = {"reference": "shoes/0", "store": night.store.url, "order": placed[0].key}
     assert run.parameters == given
+
+
+def test_a_child_stands_under_its_parent_once_however_often_that_is_retried(night: Night) -> None:
+    placed = orders(2)
+    for _ in range(2):
+        for one in placed:
+            _begun(night, one)
+    under = night.client.read_task_runs(
+        flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[UUID(night.parent)]))
+    )
+    assert sorted(run.name for run in under) == [f"shoes/{n} · expand" for n in range(2)]
+    assert {run.parent_task_run_id for run in night.runs()} == {run.id for run in under}
 
 
 def test_a_child_that_fails_or_crashes_goes_on_under_its_own_id(night: Night) -> None:
@@ -323,7 +339,7 @@ def test_a_cancelled_family_is_that_of_one_parent(night: Night, parent: str) -> 
     night.client.update_flow_run(working.id, infrastructure_pid="host:1")
     night.set(working, Running())
     night.complete(done)
-    other = Night(night.client, night.store, str(uuid.uuid4()), night.deployment)
+    other = Night(night.client, night.store, _parent_run(night.client), night.deployment)
     foreign = _begun(other, placed[0])
 
     assert cancel_children(parent) == 2
@@ -417,6 +433,10 @@ def test_retry_refuses_a_run_without_deployment(client: SyncPrefectClient) -> No
 def test_retry_names_a_run_that_is_not_there(prefect_server: None, wanted: str) -> None:
     with pytest.raises(RetryError, match=wanted):
         retry_run(wanted)
+
+
+def _open_runs(night: Night) -> list[FlowRun]:
+    return night.runs(StateType.SCHEDULED, StateType.RUNNING)
 
 
 def _begun(night: Night, placed: Placed) -> FlowRun:

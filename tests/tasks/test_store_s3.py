@@ -191,7 +191,7 @@ def test_who_is_at_work_waits_for_a_store_that_others_hear_is_away(
     with proxy.down_for(2.0):
         with pytest.raises(StoreRefused, match="check that the endpoint is up"):
             open_store(url)
-        assert open_store(url, patient=True).ls() == []
+        assert open_store(url, patience_s=30).ls() == []
 
 
 def test_an_endpoint_that_stays_down_is_unavailable_not_refused(
