@@ -106,6 +106,11 @@ class Residents:
             self._forget(name, mine)
         return [one.result for one in mine]
 
+    def clear(self) -> None:
+        """Put all networks aside, for work that takes the device in its own way."""
+        with self._device:
+            self._put_aside(besides=None)
+
     @property
     def on_device(self) -> int:
         """Bytes of weights that lie on the device now."""
@@ -179,7 +184,7 @@ class Residents:
                     "raise SYNTHSET_VRAM_GB, or set SYNTHSET_RESIDENCY to offload or evict"
                 )
 
-    def _put_aside(self, *, besides: Name, at_most: int | None = None) -> int:
+    def _put_aside(self, *, besides: Name | None, at_most: int | None = None) -> int:
         """Offload or evict the networks that were used longest ago; how many it were."""
         if self.machine.residency == "all":
             return 0
@@ -218,6 +223,12 @@ def residents() -> Residents:
         if not _residents:
             _residents.append(Residents(this_machine()))
         return _residents[0]
+
+
+def clear_device() -> None:
+    """Put the networks of this process aside, if it has any. Residency ``all`` keeps them."""
+    for one in _residents:
+        one.clear()
 
 
 def _size_of(modules: Iterable[nn.Module]) -> int:

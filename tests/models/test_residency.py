@@ -134,6 +134,17 @@ def test_the_longest_unused_network_leaves_the_device_first() -> None:
     assert residents.loads == 3
 
 
+def test_a_cleared_device_is_empty_and_fills_again_without_reading_a_file() -> None:
+    residents = Residents(machine())
+    residents.ask(Doubler, ["a"], [1])
+    residents.ask(Doubler, ["b"], [1])
+    residents.clear()
+    assert residents.on_device == 0
+    assert residents.ask(Doubler, ["a"], [4]) == [8]
+    assert residents.on_device == 4_000
+    assert residents.loads == 2
+
+
 def test_a_part_that_two_networks_have_is_loaded_and_counted_once() -> None:
     residents = Residents(machine())
     residents.ask(Sharing, ["base", "a"], [1])
