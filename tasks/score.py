@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from models.records import Artifact
 from models.training_parameters import TrainingParameters
 from tasks.images import fetch_images
-from tasks.stage import Job, Piece, Product, stage
+from tasks.stage import Job, Piece, Product, always, stage
 
 
 def held_out_sets(
@@ -27,7 +27,15 @@ def seeing(parameters: TrainingParameters) -> dict[str, object]:
     return {"network": parameters.network, "image_size": parameters.image_size}
 
 
-@stage("score", version=1, media="json", plan=held_out_sets, batch_size=1, identity=seeing)
+@stage(
+    "score",
+    version=1,
+    media="json",
+    plan=held_out_sets,
+    batch_size=1,
+    identity=seeing,
+    heavy=always,
+)
 def score(pieces: Sequence[Piece], parameters: TrainingParameters) -> Iterator[Product]:
     """``{"classes", "val", "test"}``; each split as ``images``, ``truth`` and ``probabilities``."""
     # torch takes seconds to import; a run with nothing to score does without.

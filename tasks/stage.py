@@ -124,6 +124,16 @@ def checkpoints_of(parameters: Record) -> tuple[str, ...]:
     return references
 
 
+def loads_checkpoints(parameters: Record) -> bool:
+    """Whether a stage needs the GPU to itself with these parameters: where it loads networks."""
+    return bool(checkpoints_of(parameters))
+
+
+def always(_parameters: Record) -> bool:
+    """For a stage that takes the GPU whatever its parameters."""
+    return True
+
+
 Compute = Callable[[Sequence[Piece], P], Iterator[Product]]
 Plan = Callable[..., list[Job]]
 
@@ -155,9 +165,13 @@ def stage(
     plan: Plan = one_each,
     batch_size: int = 16,
     identity: Callable[[Any], dict[str, Any]] = settings,
+    heavy: Callable[[Any], bool] = loads_checkpoints,
 ) -> Callable[[Compute[P]], "Stage[P]"]:
-    """Declare a stage. Raise ``version`` when its output changes: what hangs on it is redone."""
-    return lambda compute: Stage(name, version, media, plan, batch_size, identity, compute)
+    """Declare a stage. Raise ``version`` when its output changes: what hangs on it is redone.
+
+    A batch of a ``heavy`` stage holds the worker's GPU, so that no two use it at a time.
+    """
+    return lambda compute: Stage(name, version, media, plan, batch_size, identity, heavy, compute)
 
 
 @dataclass(frozen=True)
@@ -170,6 +184,7 @@ class Stage(Generic[P]):
     plan: Plan
     batch_size: int
     identity: Callable[[Any], dict[str, Any]]
+    heavy: Callable[[Any], bool]
     compute: Compute[P]
 
     def __call__(self, bench: Workbench, parameters: P, *inputs: Any) -> list[Artifact]:
@@ -225,7 +240,7 @@ class Stage(Generic[P]):
                 bench.check_cancelled()
                 batch = pieces[first : first + self.batch_size]
                 products = self._timed(bench, self.compute(batch, parameters))
-                with held_gpu(needed=bool(checkpoints_of(parameters))):
+                with held_gpu(needed=self.heavy(parameters)):
                     for piece, (product, seconds) in zip(batch, products, strict=True):
                         draft = self._draft(piece, parameters, product, seconds, len(batch))
                         published.append(publishers.submit(_publish, bench, draft, product))

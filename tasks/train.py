@@ -9,7 +9,7 @@ from models.records import Artifact
 from models.training_parameters import TrainingParameters
 from tasks.bench import Workbench
 from tasks.images import fetch_images
-from tasks.stage import Job, Piece, Product, stage
+from tasks.stage import Job, Piece, Product, always, stage
 
 # torch and Lightning take 3 s to import; a run with nothing to train does without.
 if TYPE_CHECKING:
@@ -62,11 +62,22 @@ def once_per_seed(parameters: TrainingParameters, datasets: Sequence[Artifact]) 
     ]
 
 
-@stage("train", version=1, media="ckpt", plan=once_per_seed, batch_size=1, identity=learning)
+# The GPU is held for a whole training: between its epochs a second one would find no room.
+@stage(
+    "train",
+    version=1,
+    media="ckpt",
+    plan=once_per_seed,
+    batch_size=1,
+    identity=learning,
+    heavy=always,
+)
 def train(pieces: Sequence[Piece], parameters: TrainingParameters) -> Iterator[Product]:
     """Checkpoints, best on val; ``facts`` hold the history. A training that was killed goes on."""
+    from models.residency import clear_device
     from models.training import train_once
 
+    clear_device()
     for piece in pieces:
         arm, seed = str(piece.job.index["arm"]), int(piece.job.index["seed"])
         content = piece.load()
