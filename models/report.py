@@ -20,13 +20,14 @@ from models.report_curves import (
     threshold_chart,
 )
 from models.report_images import Shown, show_thumbs
-from models.report_input import RejectGroup, ReportInput, Sheet, SheetRow, Thumb
+from models.report_input import Gap, RejectGroup, ReportInput, Sheet, SheetRow, Thumb
 from models.report_making import licence_rows, made_of, photo_rows, stage_rows
 from models.report_sheet import contact_sheet
 from models.report_text import TEMPLATES, as_yaml
 from models.report_verdict import headline_of
 
 __all__ = [
+    "Gap",
     "RejectGroup",
     "ReportInput",
     "Sheet",
@@ -42,12 +43,12 @@ OPEN_SHEETS = 2
 
 @dataclass(frozen=True)
 class ShownRow:
-    """A row of a contact sheet with its pictures as the page needs them."""
+    """A row of a contact sheet with its pictures as the page needs them; ``heads`` says that the
+    names of the columns stand above it."""
 
-    stage: str
-    explanation: str
-    total: int
-    thumbs: tuple[Shown, ...]
+    row: SheetRow
+    thumbs: tuple[Shown | Gap, ...]
+    heads: bool
 
 
 @dataclass(frozen=True)
@@ -131,11 +132,16 @@ def _pictures(report: ReportInput) -> dict[str, Any]:
     def take(thumbs: Sequence[Thumb]) -> tuple[Shown, ...]:
         return tuple(next(shown) for _ in thumbs)
 
+    def take_rows(rows: Sequence[SheetRow]) -> Iterator[ShownRow]:
+        first = next((row for row in rows if row.aligned), None)
+        for row in rows:
+            cells = (one if isinstance(one, Gap) else next(shown) for one in row.thumbs)
+            yield ShownRow(row, tuple(cells), row is first)
+
     outcomes = {one.get("name"): one for one in report.metrics.get("references") or []}
     return {
         "sheets": [
-            (sheet, [ShownRow(row.stage, row.explanation, row.total, take(row.thumbs))
-                     for row in sheet.rows], outcomes.get(sheet.reference))
+            (sheet, list(take_rows(sheet.rows)), outcomes.get(sheet.reference))
             for sheet in report.sheets
         ],
         "rejects": [(group, take(group.thumbs)) for group in report.rejects],
@@ -149,7 +155,7 @@ def _pictures(report: ReportInput) -> dict[str, Any]:
 def _every_thumb(report: ReportInput) -> Iterator[Thumb]:
     for sheet in report.sheets:
         for row in sheet.rows:
-            yield from row.thumbs
+            yield from row.shown
     for group in report.rejects:
         yield from group.thumbs
     for samples in report.dataset_samples.values():

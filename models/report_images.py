@@ -27,6 +27,7 @@ class Shown:
     height: int
     title: str
     caption: str
+    left_out: str = ""
 
     @property
     def aspect(self) -> float:
@@ -66,7 +67,10 @@ def show_thumbs(thumbs: Iterable[Thumb], budget_bytes: int = PICTURE_BUDGET_BYTE
         if sum(map(len, blobs)) <= budget_bytes:
             break
     return [
-        Shown(_address(blob), one.shape[1], one.shape[0], thumb.title, thumb.caption)
+        Shown(
+            *(_address(blob), one.shape[1], one.shape[0]),
+            *(thumb.title, thumb.caption, thumb.left_out),
+        )
         for thumb, one, blob in zip(thumbs, drawn, blobs, strict=True)
     ]
 

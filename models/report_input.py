@@ -18,32 +18,53 @@ class Thumb:
     ``pixels``: HxWx3 RGB; HxWx4 RGB + matte; HxW bool, or uint8 of 0 and 255 only: a mask; any
     other HxW uint8 or uint16: a depth map (larger is nearer), shown in colours. ``matte_as`` says
     how a matte is shown: the cut-out on a checkerboard, the whole picture with the object outlined,
-    or not at all.
+    or not at all. ``left_out`` is why no dataset holds it, if that is so.
     """
 
     pixels: Picture
     caption: str = ""
     title: str = ""
     matte_as: MatteAs = "checker"
+    left_out: str = ""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A place without a picture, and why; no reason where an earlier step has none either."""
+
+    reason: str = ""
 
 
 @dataclass(frozen=True)
 class SheetRow:
-    """What one stage made of one reference photo: ``thumbs`` are shown of ``total`` images."""
+    """What one stage made of one reference photo: pictures of ``total`` images, and words.
+
+    The pictures of an ``aligned`` row stand in the sheet's columns, one or more lines of them; any
+    other row's stand side by side. ``words`` are pairs of what they are and what they say.
+    """
 
     stage: str
     explanation: str
-    thumbs: tuple[Thumb, ...]
+    thumbs: tuple[Thumb | Gap, ...]
     total: int
+    aligned: bool = False
+    words: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def shown(self) -> tuple[Thumb, ...]:
+        """The pictures, without the gaps."""
+        return tuple(one for one in self.thumbs if isinstance(one, Thumb))
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """One reference photo's way through the stages, in their order."""
+    """One reference photo's way through the stages, in their order; ``columns`` names what stands
+    below each other in its aligned rows."""
 
     reference: str
     label: str
     rows: tuple[SheetRow, ...]
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,30 +7,17 @@ from typing import Any
 import numpy as np
 
 from models.records import Artifact, Sample
-from models.report_input import MatteAs, RejectGroup, Sheet, SheetRow, Thumb
+from models.report_input import RejectGroup, Sheet, Thumb
 from tasks.bench import Workbench
-from tasks.expansion import Expansion, load_expansion, plain_reason
+from tasks.expansion import load_expansion, plain_reason
 from tasks.images import find_artifacts
+from tasks.report_sheets import draw_sheet
 from tasks.story import Story
 
 SHEETS = 6
-PER_ROW = 7
 PER_REJECT = 6
 PER_CLASS = 4
 MISTAKES = 12
-
-# The study's figure, row by row: stage, title, and how a matte is shown.
-ROWS: tuple[tuple[str, str, MatteAs], ...] = (
-    ("ingest", "the photo", "hidden"),
-    ("multiview", "view 0 is the photo, cut square; the others are turned", "hidden"),
-    ("augment", "copies of the enlarged views, changed in colour and place", "hidden"),
-    ("segment", "the object, cut out", "checker"),
-    ("depth", "near is bright", "hidden"),
-    ("masked_depth", "the object's own depth", "hidden"),
-    ("background", "new scenes, the mask outlined", "outline"),
-    ("outpaint", "the scenes shifted over the grid", "hidden"),
-    ("baseline", "to compare with: drawn from the photo alone", "hidden"),
-)
 
 
 def draw_sheets(bench: Workbench, story: Story) -> tuple[Sheet, ...]:
@@ -40,8 +27,7 @@ def draw_sheets(bench: Workbench, story: Story) -> tuple[Sheet, ...]:
     for reference in chosen:
         expansion = load_expansion(bench.store, str(reference.key))
         if expansion is not None:
-            rows = tuple(_rows(bench, expansion))
-            sheets.append(Sheet(reference.name, reference.label, rows))
+            sheets.append(draw_sheet(bench, reference.name, reference.label, expansion))
     return tuple(sheets)
 
 
@@ -96,36 +82,6 @@ def draw_mistakes(bench: Workbench, story: Story) -> tuple[Thumb, ...]:
         title = f"{artifacts[image].name}: wrong in {len(guesses)} of {len(story.scores)} networks"
         thumbs.append(Thumb(bench.load(artifacts[image]), caption, title))
     return tuple(thumbs)
-
-
-def _rows(bench: Workbench, expansion: Expansion) -> Iterable[SheetRow]:
-    by_stage: dict[str, list[Artifact]] = defaultdict(list)
-    for artifact in expansion.artifacts:
-        apart = "baseline" in artifact.index and artifact.stage != "baseline"
-        if artifact.rejected is None and not apart:
-            by_stage[artifact.stage].append(artifact)
-    for stage, explanation, matte_as in ROWS:
-        made = by_stage[stage]
-        if stage == "baseline" and not made:
-            continue
-        thumbs = tuple(
-            Thumb(bench.load(one), _caption(one), one.prompt or "", matte_as)
-            for one in _spread(made, PER_ROW)
-        )
-        yield SheetRow(stage, explanation, thumbs, len(made))
-
-
-def _caption(artifact: Artifact) -> str:
-    short = {"view": "view", "copy": "t", "background": "c", "shift": "shift", "baseline": "image"}
-    parts = [f"{short[at]} {value}" for at, value in artifact.index.items() if at in short]
-    return " · ".join(parts)
-
-
-def _spread(made: Sequence[Artifact], count: int) -> list[Artifact]:
-    """``count`` of them at even distances."""
-    if len(made) <= count:
-        return list(made)
-    return [made[round(place * (len(made) - 1) / (count - 1))] for place in range(count)]
 
 
 def _rejected(bench: Workbench, story: Story) -> Iterable[tuple[Sample, Artifact]]:

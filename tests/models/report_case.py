@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from models.comparison import Arm
-from models.report import RejectGroup, ReportInput, Sheet, SheetRow, Thumb
+from models.report import Gap, RejectGroup, ReportInput, Sheet, SheetRow, Thumb
 from models.scoring import score
 from models.verdict import verdict
 
@@ -104,8 +104,17 @@ def make_sheet(reference: str = "mug/photo-1", label: str = "mug") -> Sheet:
             SheetRow("multiview", "the photo and six new views around the object", views, 7),
             SheetRow("segment", "the object's mask", (Thumb(matte > 127), Thumb(matte)), 14),
             SheetRow("depth", "nearer is brighter", (Thumb(depth.astype(np.uint16)),), 14),
+            SheetRow(
+                "background",
+                "new scenes",
+                (*placed[:2], Gap("no object found"), Gap(), *placed[2:4]),
+                28,
+                aligned=True,
+                words=(("first prompt", "a photo of a mug"), ("to be avoided", "blurry")),
+            ),
             SheetRow("outpaint", "the object at k × k places of the frame", placed, 112),
         ),
+        columns=("view 0", "view 1", "view 2"),
     )
 
 

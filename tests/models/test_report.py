@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 
 from models.pixels import decode
-from models.report import ReportInput, Sheet, SheetRow, Thumb, contact_sheet, render_report
+from models.report import Gap, ReportInput, Sheet, SheetRow, Thumb, contact_sheet, render_report
 from models.report_charts import Axis, Series, Words, draw_lines, mean_by_place
 from models.report_curves import class_tones, learning_charts
 from models.report_images import draw_thumb, show_thumbs
@@ -306,6 +307,41 @@ def test_contact_sheet_wraps_wide_rows_and_takes_empty_ones() -> None:
     assert many.shape[1] == one.shape[1]
     nothing = contact_sheet(Sheet("a", "b", (SheetRow("depth", "no picture was made", (), 0),)))
     assert nothing.shape[0] > 100
+
+
+def test_cells_of_an_aligned_row_stand_in_their_columns_with_gaps() -> None:
+    """Two lines of three columns; each picture is as wide as its column, wherever the gaps are."""
+    colours = (40, 90, 140)
+    plain = [Thumb(np.full((60, 80, 3), colour, np.uint8)) for colour in colours]
+    cells = (plain[0], Gap("no object found"), plain[1], Gap(), plain[2], plain[0])
+    columns = ("view 0", "view 1", "view 2")
+    row = SheetRow("depth", "", cells, 4, aligned=True, words=(("prompt", "a mug"),))
+    drawn = contact_sheet(Sheet("a", "b", (row,), columns))
+    flat = (drawn == drawn[..., :1]).all(axis=2)
+    lefts = [np.nonzero((drawn[..., 0] == colour) & flat)[1].min() for colour in (90, 140)]
+    first = np.nonzero((drawn[..., 0] == 40) & flat)[1]
+    assert lefts[0] - first.min() == 2 * (lefts[1] - first.min())
+    assert first.max() > lefts[0], "the same picture again, in the last column"
+    without = contact_sheet(Sheet("a", "b", (replace(row, words=()),), columns))
+    assert drawn.shape[0] > without.shape[0]
+
+
+def test_the_page_names_columns_gaps_and_prompts(metrics: dict[str, Any]) -> None:
+    out = Thumb(draw_scene(0, 30, 40), "on grass", "c 0", left_out="object too small")
+    row = SheetRow(
+        *("background", "new scenes", (Gap("no object found"), out, Gap()), 9),
+        aligned=True,
+        words=(("first prompt", "(a mug)1.2 on grass"),),
+    )
+    sheet = Sheet("mug/photo-0", "mug", (row,), ("view 0", "view 1", "view 2"))
+    page = Page(render_report(ReportInput("run", metrics, (sheet,))))
+    told = " ".join(page.text.split())
+    assert "first prompt (a mug)1.2 on grass view 0 view 1 view 2 left out: no object found" in told
+    assert "left out: object too small c 0 on grass" in told
+    assert "background, view 2: nothing was made" in told
+    assert "1 of 9 shown" in told
+    (picture,) = page.all("img")
+    assert picture["alt"] == "background, view 1: c 0: on grass"
 
 
 def test_learning_charts_mark_the_kept_epoch_and_merge_equal_rates(metrics: dict[str, Any]) -> None:
