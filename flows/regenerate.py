@@ -12,10 +12,12 @@ from flows.assemble import Assembled, assemble
 from flows.dispatch import Outcome, cancel_children
 from flows.fan_out import Outcomes, fan_out, raise_damage, require
 from flows.naming import named_regenerate
+from flows.progress import this_run
 from flows.recipe import Recipe
 from flows.tally import Tally
 from flows.train import Trained, train_elsewhere, train_networks, trained_alike
 from flows.weights import pin_checkpoints, used_models, warnings_of
+from flows.zombies import give_up_after_crashes
 from models.folders import find_photos
 from models.records import IngestedPhotos, Record, Reference
 from tasks.bench import StageCount, Workbench
@@ -97,16 +99,18 @@ def regenerate(recipe: Recipe, place: Place) -> Summary:
 
     Raises:
         ValueError: photos, recipe or folders are not as they must be; one line says which and how.
+        CrashedTooOften: its worker died under it again and again.
         ReferencesFailed: more references failed than the recipe allows.
         StoreError: the store refused or stayed away.
     """
     started = time.monotonic()
+    give_up_after_crashes(this_run())
     recipe = pin_checkpoints(recipe)
     # Looking at networks takes seconds, and a night that changes nothing trains none.
     if recipe.train is not None and not trained_alike(
         recipe, run_id(place.out), open_store(place.store, patience_s=RUNS_WAIT_S)
     ):
-        require_trainable(recipe.train)
+        require_trainable(recipe.train, here=place.training is None)
     tally = Tally()
     for _ in range(REPAIRS):
         try:

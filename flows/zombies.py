@@ -1,9 +1,10 @@
-"""Runs whose worker or machine is gone: the automation that marks them, so that parents go on."""
+"""Runs whose worker or machine is gone: the automations that mark them and have the night go on."""
 
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
-from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
@@ -12,49 +13,130 @@ from prefect.events.schemas.events import ResourceSpecification
 # Five heartbeats of a minute: a server that restarts must not take its runs for dead.
 UNHEARD = timedelta(minutes=5)
 ZOMBIES = "synthset: runs that are not heard of have crashed"
-_ENDED_OR_WAITING = (
-    *("Completed", "Failed", "Cancelled", "Crashed"),
-    *("AwaitingRetry", "Scheduled", "Late", "Pending", "Paused", "Suspended"),
-)
+# A machine that was switched off may be up again by then.
+RESUMED_AFTER = timedelta(minutes=5)
+RESUMES = 4
+RESUMED = "Resumed"
+NIGHTS = "synthset: a regenerate run that crashed goes on"
+_ENDED = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
+_WAITING = {
+    f"prefect.flow-run.{state}"
+    for state in (
+        *("AwaitingRetry", "Scheduled", "Late", "Pending", "Paused", "Suspended", "Cancelling"),
+        RESUMED,
+    )
+}
+
+
+class CrashedTooOften(RuntimeError):
+    """A run that crashed again and again is given up; the line says what to do."""
 
 
 def apply_zombie_rule(client: SyncPrefectClient) -> str | None:
-    """Create or change the automation; what was done, or None if it was as it should be.
+    """Create or change the automation that marks silent runs as crashed; what was done, or None if
+    it was as it should be.
 
     One that an operator switched off stays off.
     """
-    heard = {f"prefect.flow-run.{state}" for state in _ENDED_OR_WAITING}
-    wanted = AutomationCore(
-        name=ZOMBIES,
-        description="A worker or its machine is gone: the run is marked, and its parent goes on.",
-        trigger=EventTrigger(
-            match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
-            for_each={"prefect.resource.id"},
-            after={"prefect.flow-run.heartbeat"},
-            expect=heard | {"prefect.flow-run.heartbeat"},
-            posture=Posture.Proactive,
-            threshold=1,
-            within=UNHEARD,
+    heartbeat = "prefect.flow-run.heartbeat"
+    return _apply(
+        client,
+        AutomationCore(
+            name=ZOMBIES,
+            description="A worker or its machine is gone: the run is marked, its parent goes on.",
+            trigger=EventTrigger(
+                match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
+                for_each={"prefect.resource.id"},
+                after={heartbeat},
+                expect=_ENDED | _WAITING | {heartbeat},
+                posture=Posture.Proactive,
+                threshold=1,
+                within=UNHEARD,
+            ),
+            actions=[
+                ChangeFlowRunState(
+                    state=StateType.CRASHED,
+                    message=f"not heard of for {UNHEARD.seconds // 60} minutes: its worker is gone",
+                )
+            ],
         ),
-        actions=[
-            ChangeFlowRunState(
-                state=StateType.CRASHED,
-                message=f"not heard of for {UNHEARD.seconds // 60} minutes: its worker is gone",
-            )
-        ],
+        "zombies",
     )
-    has = client.read_automations_by_name(ZOMBIES)
+
+
+def apply_resume_rule(client: SyncPrefectClient) -> str | None:
+    """Create or change the automation that schedules a crashed `regenerate` run again, under its
+    own id, so that it adopts its children; what was done, or None if it was as it should be.
+
+    It waits for `RESUMED_AFTER`, so that a run that can't even start is not started in a haste.
+    """
+    return _apply(
+        client,
+        AutomationCore(
+            name=NIGHTS,
+            description="The worker of the parent is gone: the night goes on where it stopped.",
+            trigger=EventTrigger(
+                match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
+                match_related=ResourceSpecification(
+                    {"prefect.resource.role": ["flow"], "prefect.resource.name": ["regenerate"]}
+                ),
+                for_each={"prefect.resource.id"},
+                after={"prefect.flow-run.Crashed"},
+                expect=(_ENDED - {"prefect.flow-run.Crashed"})
+                | _WAITING
+                | {"prefect.flow-run.Running"},
+                posture=Posture.Proactive,
+                threshold=1,
+                within=RESUMED_AFTER,
+            ),
+            actions=[
+                ChangeFlowRunState(
+                    state=StateType.SCHEDULED,
+                    name=RESUMED,
+                    message="it crashed; what is done stays done, and its children are adopted",
+                )
+            ],
+        ),
+        "crashed nights",
+    )
+
+
+def give_up_after_crashes(run: str | None) -> None:
+    """Return unless a run was resumed by the automation too often; a person's retry counts anew.
+
+    Raises:
+        CrashedTooOften: it was; the run then fails, and is not resumed again.
+    """
+    if run is None:
+        return
+    with get_client(sync_client=True) as client:
+        states = sorted(client.read_flow_run_states(UUID(run)), key=lambda one: one.timestamp)
+    resumed = 0
+    for state in states:
+        if state.type is StateType.SCHEDULED:
+            resumed = resumed + 1 if state.name == RESUMED else 0
+    if resumed > RESUMES:
+        raise CrashedTooOften(
+            f"this run crashed and was resumed {RESUMES} times; its worker's log and the machine's "
+            "tell why (out of memory?): mend the cause, then 'synthset retry' it: what is done "
+            "stays done"
+        )
+
+
+def _apply(client: SyncPrefectClient, wanted: AutomationCore, what: str) -> str | None:
+    has = client.read_automations_by_name(wanted.name)
     if not has:
         client.create_automation(wanted)
-        return "automation for zombies: created"
+        return f"automation for {what}: created"
     if _rule(has[0]) == _rule(wanted):
         return None
     client.update_automation(has[0].id, wanted.model_copy(update={"enabled": has[0].enabled}))
-    return "automation for zombies: changed"
+    return f"automation for {what}: changed"
 
 
 def _rule(automation: AutomationCore) -> Any:
     trigger, actions = automation.trigger, automation.actions
     assert isinstance(trigger, EventTrigger)
     fields = (trigger.after, trigger.expect, trigger.for_each, trigger.within, trigger.posture)
-    return fields, [action.model_dump(exclude={"id"}) for action in actions]
+    related = trigger.match_related
+    return fields, related, [action.model_dump(exclude={"id"}) for action in actions]
