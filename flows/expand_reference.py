@@ -4,12 +4,12 @@ bottom.
 
 import logging
 import threading
-from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
 from prefect import flow
 
+from flows.child_runs import failure_told
 from flows.progress import stage_progress, this_run
 from flows.recipe import Recipe
 from models.records import Artifact, Reference
@@ -30,7 +30,7 @@ from tasks.resize import resize
 from tasks.screen import screen, verdicts_by_image
 from tasks.segment import segment
 from tasks.stage import Stage
-from tasks.store import STAGES_WAIT_S, Corrupt, Missing, Store, StoreError, open_store
+from tasks.store import STAGES_WAIT_S, Corrupt, Missing, Store, open_store
 from tasks.upscale import upscale
 
 log = logging.getLogger("synthset.expand")
@@ -76,17 +76,10 @@ def expand_reference(reference: str, store: str, order: str) -> Expanded:
             photos' index. The parent must make it anew.
         StoreError: the store refused, stayed away, or gives damaged bytes again and again.
     """
-    run = this_run()
     opened = open_store(store, patience_s=STAGES_WAIT_S)
-    try:
+    with failure_told(opened, order):
         expanded = carry_out(opened, order)
-    except Exception as error:
-        failure = " ".join(str(error).split()) or type(error).__name__
-        damaged = isinstance(error, Corrupt | Missing)
-        with suppress(StoreError):
-            tell(opened, order, Told(run=run, failure=failure, damaged=damaged))
-        raise
-    tell(opened, order, Told(run=run, expanded=expanded))
+    tell(opened, order, Told(run=this_run(), expanded=expanded))
     return expanded
 
 

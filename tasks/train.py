@@ -29,16 +29,22 @@ def learning(parameters: TrainingParameters) -> dict[str, Any]:
     return settings
 
 
-def require_trainable(parameters: TrainingParameters) -> None:
+def require_trainable(parameters: TrainingParameters, *, here: bool = True) -> None:
     """Find out before anything is generated what would make a training impossible.
+
+    What another machine has, such as weights, a GPU, a logger, is not asked if it trains not here.
 
     Raises:
         WeightsMissing: published weights were asked for and can't be had.
         ValueError: the network, the weights file, a logger or the precision can't be had.
     """
+    from models.classifier import check_network
     from models.training import check_ready
 
-    check_ready(parameters)
+    if here:
+        check_ready(parameters)
+    else:
+        check_network(parameters.network)
 
 
 def same_budget(parameters: TrainingParameters, datasets: Sequence[Artifact]) -> TrainingParameters:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import httpx
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterTags
@@ -17,8 +16,9 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.flows import Flow
 from prefect.states import Cancelled, Completed, Crashed, Failed, Pending, Running
 
-from flows import dispatch as dispatching
-from flows.dispatch import ATTEMPTS, Outcome, Placed, cancel_children, dispatch, family_of
+from flows import child_runs
+from flows.child_runs import ATTEMPTS, family_of
+from flows.dispatch import Outcome, Placed, asked_of, cancel_children, dispatch
 from flows.recipe import Recipe
 from flows.retry import RetryError, retry_run
 from models.records import Artifact, Reference
@@ -55,9 +55,9 @@ def store(tmp_path: Path) -> Store:
 def parent(client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch) -> str:
     """The id of the parent run for which this test dispatches; looks come fast."""
     run = _parent_run(client)
-    monkeypatch.setattr(dispatching, "this_run", lambda: run)
-    monkeypatch.setattr(dispatching, "FIRST_PAUSE_S", 0.02)
-    monkeypatch.setattr(dispatching, "LONGEST_PAUSE_S", 0.05)
+    monkeypatch.setattr(child_runs, "this_run", lambda: run)
+    monkeypatch.setattr(child_runs, "FIRST_PAUSE_S", 0.02)
+    monkeypatch.setattr(child_runs, "LONGEST_PAUSE_S", 0.05)
     return run
 
 
@@ -317,7 +317,7 @@ def test_a_child_that_someone_deletes_is_a_failed_reference(night: Night) -> Non
 def test_a_run_whose_worker_died_before_it_began_is_scheduled_again(
     night: Night, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatching, "TAKEN_S", 1.0)
+    monkeypatch.setattr(child_runs, "TAKEN_S", 1.0)
     night.begin(orders(2))
     runs = until(lambda: (found := night.runs(StateType.SCHEDULED)) and len(found) == 2 and found)
     taken, queued = runs
@@ -354,34 +354,6 @@ def test_an_unknown_deployment_is_one_line(store: Store, prefect_server: None) -
         list(dispatch(store, Recipe(), orders(1), 1, "expand_reference/nowhere"))
     assert "expand_reference/nowhere" in str(refused.value)
     assert "\n" not in str(refused.value)
-
-
-def test_a_server_that_is_away_for_a_while_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = iter([httpx.ConnectError("refused"), status(503), "here"])
-
-    def ask(question: object) -> object:
-        answer = next(answers)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    assert dispatching._patiently(ask, None) == "here"
-
-    monkeypatch.setattr(dispatching, "SERVER_AWAY_S", 0.0)
-    answers = iter([httpx.ConnectError("refused")] * 3)
-    with pytest.raises(RuntimeError, match="start it and retry this run"):
-        dispatching._patiently(ask, None)
-
-    answers = iter([status(401)])
-    with pytest.raises(ValueError, match="PREFECT_API_AUTH_STRING"):
-        dispatching._patiently(ask, None)
-
-
-def status(code: int) -> httpx.HTTPStatusError:
-    request = httpx.Request("POST", "http://server/api")
-    return httpx.HTTPStatusError(
-        f"{code}", request=request, response=httpx.Response(code, request=request)
-    )
 
 
 def test_retry_schedules_a_run_under_its_own_id(night: Night) -> None:
@@ -441,8 +413,8 @@ def _open_runs(night: Night) -> list[FlowRun]:
 
 def _begun(night: Night, placed: Placed) -> FlowRun:
     """The child that an earlier attempt of the parent has started."""
-    window = dispatching._Window(
-        night.store, Recipe(), night.deployment, night.parent, night.client
+    window = child_runs.Window(
+        night.store, night.deployment, night.parent, night.client, is_done=lambda _: True
     )
-    window.start(placed)
+    window.start(asked_of(night.store, Recipe(), placed))
     return night.client.read_flow_run(next(iter(window.under_way)))
