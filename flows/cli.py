@@ -176,6 +176,9 @@ def deploy(
     at_once: AtOnce = None,
     infrastructure: Annotated[str, typer.Option(help="process, docker or kubernetes.")] = "process",
     gpu: Annotated[list[str] | None, typer.Option(help="HOST:NUMBER of its GPUs.")] = None,
+    training: Annotated[
+        str, typer.Option(help="Deployment that trains; none: the parent run itself.")
+    ] = "train/gpu",
     as_json: Json = False,
 ) -> None:
     """Work pools, deployments and the nightly schedule on the Prefect server."""
@@ -196,6 +199,7 @@ def deploy(
                 cron=cron,
                 timezone=timezone,
                 at_once=at_once or CHILDREN_AT_ONCE,
+                training=None if training == "none" else training,
             )
         elif photos or out or store:
             raise ValueError("give --photos, --out and --store together, or none of them")

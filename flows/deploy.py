@@ -17,7 +17,6 @@ import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import (
     DeploymentScheduleCreate,
-    GlobalConcurrencyLimitCreate,
     WorkPoolCreate,
     WorkPoolUpdate,
 )
@@ -30,6 +29,7 @@ from prefect.settings import get_current_settings
 from prefect.utilities.callables import parameter_schema
 from pydantic import Field, ValidationError
 
+from flows.gpu_limits import apply_limit
 from flows.recipe import Recipe
 from flows.zombies import apply_zombie_rule
 from models.records import Record
@@ -49,7 +49,8 @@ POOLS: dict[str, dict[Infrastructure, tuple[str, str]]] = {
         "kubernetes": ("kubernetes", "kubernetes-gpu"),
     },
 }
-NIGHTLY = "regenerate/nightly"
+GPU_POOL = "synthset-gpu"
+NIGHTLY, TRAINING = "regenerate/nightly", "train/gpu"
 
 
 class DeployError(ValueError):
@@ -68,6 +69,9 @@ class Nightly(Record):
     active: bool = True
     at_once: int = Field(
         16, ge=1, description="Child runs waiting or at work at a time: a few per GPU slot."
+    )
+    training: str | None = Field(
+        TRAINING, description="Deployment that trains; none: the parent run's own process."
     )
 
 
@@ -101,7 +105,7 @@ def deploy(
             _apply_deployment(client, wanted, nightly is None)
             for wanted in _wanted(DEPLOYMENTS / "prefect.yaml", nightly)
         ]
-        changes += [_apply_limit(client, slot) for slot in slots]
+        changes += [apply_limit(client, slot, GPU_POOL) for slot in slots]
         changes.append(apply_zombie_rule(client))
     return [change for change in changes if change]
 
@@ -228,7 +232,7 @@ def _schema(flow: Flow[Any, Any]) -> dict[str, Any]:
 def _nightly_part(nightly: Nightly, place: dict[str, Any]) -> dict[str, Any]:
     ours = {
         **{"photos": str(nightly.photos), "out": str(nightly.out), "store": nightly.store},
-        "at_once": nightly.at_once,
+        **{"at_once": nightly.at_once, "training": nightly.training},
     }
     schedule = _schedule("nightly", nightly.cron, nightly.timezone, nightly.active)
     # The recipe is written out in full: a default that a later version changes changes no night.
@@ -293,13 +297,3 @@ def _differing(has: DeploymentResponse, wanted: dict[str, Any]) -> Iterator[str]
 
 def _told(schedules: Sequence[Any]) -> list[tuple[Any, ...]]:
     return sorted((one.slug or "", one.active, one.schedule.model_dump_json()) for one in schedules)
-
-
-def _apply_limit(client: SyncPrefectClient, name: str) -> str | None:
-    try:
-        has = client.read_global_concurrency_limit_by_name(name)
-    except ObjectNotFound:
-        client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=1))
-        return f"limit {name}: created, 1 slot"
-    # What an operator set to another number or switched off, stays so.
-    return None if has.active else f"limit {name}: is switched off; left so"

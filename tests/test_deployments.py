@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 import yaml
 
-from flows.deploy import DEPLOYMENTS, POOLS, read_template
+from flows.deploy import DEPLOYMENTS, GPU_POOL, POOLS, TRAINING, read_template
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATES = sorted({file for kinds in POOLS.values() for _, file in kinds.values()})
@@ -146,7 +146,11 @@ def test_prefect_yaml_has_the_four_deployments() -> None:
         assert one["work_pool"]["name"] in POOLS
         assert one["description"]
         assert "synthset" in one["tags"]
+    heavy = {entry for entry, one in deployments.items() if one["work_pool"]["name"] == GPU_POOL}
+    assert heavy == {"flows.expand_reference.expand_reference", "flows.train.train_networks"}
     nightly = deployments["flows.regenerate.regenerate"]
+    place = nightly["parameters"]["place"]
+    assert (place["deployment"], place["training"]) == ("expand_reference/gpu", TRAINING)
     assert nightly["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
     (schedule,) = nightly["schedules"]
     assert schedule["timezone"]

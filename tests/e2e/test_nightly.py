@@ -59,7 +59,11 @@ def test_a_host_dies_and_a_reference_fails_and_nothing_is_done_twice(
             parent = await_end(client, run, stack)
             assert parent.state is not None
             assert parent.state.is_completed(), parent.state.message
-            children = children_of(client, run)
+            family = children_of(client, run)
+            children = [one for one in family if one.name.endswith(" · expand")]
+            (training,) = (one for one in family if one not in children)
+            assert training.state_name == "Completed"
+            assert training.work_pool_name == "synthset-gpu"
             histories = {one.name: history(client, one) for one in children}
 
         names = [f"{name} · expand" for name in scene.expansions]

@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flows import deploy as deploying
+from flows import gpu_limits as limits
 from flows.deploy import DeployError, Nightly, deploy, gpu_limits
 from flows.recipe import Recipe, load_recipe
 from flows.zombies import ZOMBIES
@@ -106,6 +108,7 @@ def test_the_night_is_written_and_then_left_alone(known: str) -> None:
     assert has.concurrency_options.collision_strategy == "CANCEL_NEW"
     assert has.global_concurrency_limit.limit == 1
     assert has.parameters["place"]["store"] == "s3://bucket/p"
+    assert has.parameters["place"]["training"] == "train/gpu"
     assert Recipe.model_validate(has.parameters["recipe"]) == load_recipe("demo")
     # No path of the machine that deployed is in what other machines run.
     assert (has.path, has.pull_steps) == (None, [])
@@ -178,6 +181,30 @@ def test_a_changed_template_is_written_and_an_operators_limit_kept(
         assert after.base_job_template == pool.base_job_template
         assert after.concurrency_limit == 3
         assert client.read_global_concurrency_limit_by_name("gpu:eve:0").limit == 2
+
+
+@pytest.mark.slow
+def test_a_taken_gpu_is_freed_when_no_run_can_be_holding_it(
+    known: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.states import Completed, Pending, Running
+
+    deploy(gpus=["fay:1"])
+    with get_client(sync_client=True) as client:
+        client.increment_concurrency_slots(["gpu:fay:0"], 1, "concurrency")
+        run = client.create_flow_run_from_deployment(read("expand_reference/gpu").id).id
+        for state in (Pending(), Running()):
+            client.set_flow_run_state(run, state)
+        assert deploy(gpus=["fay:1"]) == []
+        client.set_flow_run_state(run, Completed())
+        # Its lease may still be there.
+        assert deploy(gpus=["fay:1"]) == []
+        monkeypatch.setattr(limits, "ENDED_BEFORE", timedelta(0))
+        (freed,) = deploy(gpus=["fay:1"])
+        assert freed.startswith("limit gpu:fay:0: freed")
+        assert client.read_global_concurrency_limit_by_name("gpu:fay:0").active_slots == 0
+    assert deploy(gpus=["fay:1"]) == []
 
 
 @pytest.mark.slow
