@@ -1,20 +1,31 @@
-"""The stages of the diffusion profile as the study's listings do them: one image at a time.
+"""The networks of the diffusion profile as the study's listings run them: one image at a time.
 
-A pipeline of the library per image, with its default settings, PIL images in and out.
+A pipeline of the library per image, with its default settings, PIL images in and out. They take the
+requests of the wrappers and give results of the same kind, so that either serves the stages.
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.diffusion_setting import NEGATIVE, PROMPT, Loaded, Loader, Setting
+from benchmarks.diffusion_setting import Loaded, Loader, Setting
+from models import pixels
 from models.hardware import Machine
 
 
+def _one_by_one(make: Callable[[Any], Any]) -> Loaded:
+    @torch.no_grad()
+    def compute(requests: Sequence[Any]) -> Iterator[Any]:
+        return iter([make(request) for request in requests])
+
+    return Loaded(compute)
+
+
 def upscale(factor: int) -> Loader:
-    """The network on one image after another, numbers scaled on the CPU."""
+    """The network on one image after another, numbers scaled on the CPU; a matte is resampled."""
 
     def load(setting: Setting) -> Loaded:
         from spandrel import ModelLoader
@@ -24,42 +35,28 @@ def upscale(factor: int) -> Loader:
             next(setting.folder(f"realesrgan_x{factor}").glob("*.safetensors"))
         )
         network = found.model.eval().to(machine.device, machine.dtype)
-        image = Image.fromarray(setting.image(setting.sizes.small, setting.sizes.small))
 
-        @torch.no_grad()
-        def run(count: int) -> None:
-            for _ in range(count):
-                levels = np.asarray(image, np.float32).transpose(2, 0, 1)[None] / 255
-                result = network(torch.from_numpy(levels).to(machine.device, machine.dtype))
-                array = result[0].float().clamp(0, 1).cpu().numpy().transpose(1, 2, 0)
-                Image.fromarray((array * 255).round().astype(np.uint8))
+        def make(request: Any) -> Any:
+            levels = np.asarray(request.image[..., :3], np.float32).transpose(2, 0, 1)[None] / 255
+            result = network(torch.from_numpy(levels).to(machine.device, machine.dtype))
+            array = result[0].float().clamp(0, 1).cpu().numpy().transpose(1, 2, 0)
+            large = Image.fromarray((array * 255).round().astype(np.uint8))
+            if request.image.shape[2] == 4:
+                large.putalpha(Image.fromarray(request.image[..., 3]).resize(large.size))
+            return np.array(large)
 
-        return Loaded(run)
+        return _one_by_one(make)
 
     return load
 
 
 def multiview(setting: Setting) -> Loaded:
     """The published pipeline needs remote code, so this is our loop, one image after another."""
-    from models.zero123plus import Zero123Plus, Zero123PlusRequest
+    from models.zero123plus import Zero123Plus
 
-    sizes, machine = setting.sizes, setting.machine
-    network = Zero123Plus.load(
-        setting.folder("zero123plus"), machine=Machine(machine.device, machine.dtype)
-    )
-    image = Image.fromarray(setting.image(sizes.small, sizes.small))
-    (height, width), steps = sizes.sheet, sizes.steps["multiview"]
-
-    def run(count: int) -> None:
-        for at in range(count):
-            asked = Zero123PlusRequest(
-                np.asarray(image), at, steps=steps, width=width, height=height
-            )
-            (views,) = network.compute([asked])
-            if isinstance(views, np.ndarray):
-                list(map(Image.fromarray, views))
-
-    return Loaded(run)
+    machine = Machine(setting.machine.device, setting.machine.dtype)
+    network = Zero123Plus.load(setting.folder("zero123plus"), machine=machine)
+    return _one_by_one(lambda request: next(network.compute([request])))
 
 
 def segment(setting: Setting) -> Loaded:
@@ -69,21 +66,19 @@ def segment(setting: Setting) -> Loaded:
     machine = setting.machine
     loaded = Isnet.load(setting.folder("isnet"), machine=machine)
     network, side = loaded.network, loaded.side
-    image = Image.fromarray(setting.image(setting.sizes.large, setting.sizes.large))
+    resize = torch.nn.functional.interpolate
 
-    @torch.no_grad()
-    def run(count: int) -> None:
-        resize = torch.nn.functional.interpolate
-        for _ in range(count):
-            levels = torch.from_numpy(np.array(image, np.float32)).permute(2, 0, 1)[None]
-            small = resize(levels, (side, side), mode="bilinear").to(torch.uint8) / 255 - 0.5
-            found = network(small.to(machine.device, machine.dtype))
-            finest = found[0][0] if isinstance(found[0], tuple | list) else found[0]
-            full = resize(finest.float(), levels.shape[-2:], mode="bilinear")[0, 0]
-            stretched = (full - full.min()) / (full.max() - full.min() + 1e-8)
-            Image.fromarray((stretched * 255).cpu().numpy().astype(np.uint8))
+    def make(request: Any) -> Any:
+        levels = torch.from_numpy(np.array(request.image, np.float32)).permute(2, 0, 1)[None]
+        small = resize(levels, (side, side), mode="bilinear").to(torch.uint8) / 255 - 0.5
+        found = network(small.to(machine.device, machine.dtype))
+        finest = found[0][0] if isinstance(found[0], tuple | list) else found[0]
+        full = resize(finest.float(), levels.shape[-2:], mode="bilinear")[0, 0]
+        stretched = (full - full.min()) / (full.max() - full.min() + 1e-8)
+        mask = Image.fromarray((stretched * 255).cpu().numpy().astype(np.uint8))
+        return np.asarray(mask, np.float32) / 255
 
-    return Loaded(run)
+    return _one_by_one(make)
 
 
 def depth(setting: Setting) -> Loaded:
@@ -97,19 +92,17 @@ def depth(setting: Setting) -> Loaded:
     folder, machine = setting.folder("dpt"), setting.machine
     network = load_strictly(DPTForDepthEstimation, folder, machine, unread=UNREAD)
     processor = DPTImageProcessorPil.from_pretrained(folder)
-    image = Image.fromarray(setting.image(setting.sizes.large, setting.sizes.large))
 
-    @torch.no_grad()
-    def run(count: int) -> None:
-        for _ in range(count):
-            ready = processor(images=image, return_tensors="pt")["pixel_values"]
-            near = network(ready.to(machine.device, machine.dtype)).predicted_depth
-            size = image.size[::-1]
-            full = torch.nn.functional.interpolate(near[:, None].float(), size=size, mode="bicubic")
-            array = full[0, 0].cpu().numpy()
-            Image.fromarray((array * 255 / np.max(array)).astype(np.uint8))
+    def make(request: Any) -> Any:
+        image = Image.fromarray(pixels.rgb(request.image))
+        ready = processor(images=image, return_tensors="pt")["pixel_values"]
+        near = network(ready.to(machine.device, machine.dtype)).predicted_depth
+        size = image.size[::-1]
+        full = torch.nn.functional.interpolate(near[:, None].float(), size=size, mode="bicubic")
+        array = full[0, 0].cpu().numpy()
+        return np.clip(array / max(float(np.max(array)), 1e-8), 0, 1)
 
-    return Loaded(run)
+    return _one_by_one(make)
 
 
 def caption(setting: Setting) -> Loaded:
@@ -123,19 +116,23 @@ def caption(setting: Setting) -> Loaded:
     network = load_strictly(BlipForConditionalGeneration, folder, machine)
     tokenizer = BertTokenizer.from_pretrained(folder)
     processor = BlipProcessor(BlipImageProcessorPil.from_pretrained(folder), tokenizer)
-    image = Image.fromarray(setting.image(setting.sizes.large, setting.sizes.large))
 
-    def run(count: int) -> None:
-        for _ in range(count):
-            ready = processor(images=image, return_tensors="pt")["pixel_values"]
-            ids = network.generate(
-                pixel_values=ready.to(machine.device, machine.dtype),
-                max_new_tokens=setting.sizes.tokens,
-                num_beams=3,
-            )
-            tokenizer.decode(ids[0], skip_special_tokens=True)
+    def make(request: Any) -> str:
+        image = Image.fromarray(pixels.rgb(request.image))
+        ready = processor(images=image, return_tensors="pt")["pixel_values"]
+        begun: dict[str, Any] = {}
+        if request.prompt_prefix:
+            ids = tokenizer(request.prompt_prefix, return_tensors="pt")["input_ids"]
+            begun = {"input_ids": ids.to(machine.device)}
+        said = network.generate(
+            pixel_values=ready.to(machine.device, machine.dtype),
+            max_new_tokens=request.max_new_tokens,
+            num_beams=request.num_beams,
+            **begun,
+        )
+        return str(tokenizer.decode(said[0], skip_special_tokens=True))
 
-    return Loaded(run)
+    return _one_by_one(make)
 
 
 def background(setting: Setting) -> Loaded:
@@ -146,6 +143,8 @@ def background(setting: Setting) -> Loaded:
         StableDiffusionXLControlNetPipeline,
         UniPCMultistepScheduler,
     )
+
+    from models.sdxl_background import SdxlBackgroundResult
 
     machine = setting.machine
     told: dict[str, Any] = {"local_files_only": True, "dtype": machine.dtype}
@@ -158,28 +157,30 @@ def background(setting: Setting) -> Loaded:
     ).to(machine.device)
     pipeline.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
-    (height, width), steps = setting.sizes.scene, setting.sizes.steps["background"]
-    control = Image.fromarray(setting.image(height, width))
 
-    def run(count: int) -> None:
-        for at in range(count):
-            _ = pipeline(
-                PROMPT,
-                negative_prompt=NEGATIVE,
-                image=control,
-                height=height,
-                width=width,
-                num_inference_steps=steps,
-                guidance_scale=5.0,
-                generator=torch.Generator("cpu").manual_seed(at),
-            ).images[0]
+    def make(request: Any) -> SdxlBackgroundResult:
+        control = Image.fromarray((request.depth >> 8).astype(np.uint8)).convert("RGB")
+        (image,) = pipeline(
+            request.prompt,
+            negative_prompt=request.negative,
+            image=control,
+            height=request.height,
+            width=request.width,
+            num_inference_steps=request.steps,
+            guidance_scale=request.guidance_scale,
+            generator=torch.Generator("cpu").manual_seed(request.seed),
+        ).images
+        return SdxlBackgroundResult(np.array(image))
 
-    return Loaded(run)
+    return _one_by_one(make)
 
 
 def outpaint(setting: Setting) -> Loaded:
     """diffusers' pipeline."""
     from diffusers import AsymmetricAutoencoderKL, StableDiffusionInpaintPipeline
+
+    from models.outpaint_canvas import CELL, placed
+    from models.sd2_outpaint import OutpaintResult
 
     machine = setting.machine
     told: dict[str, Any] = {"local_files_only": True, "dtype": machine.dtype}
@@ -191,23 +192,22 @@ def outpaint(setting: Setting) -> Loaded:
         **told,
     ).to(machine.device)
     pipeline.set_progress_bar_config(disable=True)
-    (height, width), steps = setting.sizes.scene, setting.sizes.steps["outpaint"]
-    scene = Image.fromarray(setting.image(height, width))
-    missing = np.zeros((height, width), np.uint8)
-    missing[:24], missing[:, :32] = 255, 255
-    mask = Image.fromarray(missing)
 
-    def run(count: int) -> None:
-        for at in range(count):
-            _ = pipeline(
-                PROMPT,
-                negative_prompt=NEGATIVE,
-                image=scene,
-                mask_image=mask,
-                height=height,
-                width=width,
-                num_inference_steps=steps,
-                generator=torch.Generator("cpu").manual_seed(at),
-            ).images[0]
+    def make(request: Any) -> OutpaintResult:
+        canvas = placed(request.scene, request.move)
+        missing = np.kron(request.generated, np.ones((CELL, CELL), np.uint8))
+        height, width = canvas.shape[:2]
+        (image,) = pipeline(
+            request.prompt,
+            negative_prompt=request.negative_prompt,
+            image=Image.fromarray(pixels.rgb(canvas)),
+            mask_image=Image.fromarray(missing[:height, :width].astype(np.uint8) * 255),
+            height=height,
+            width=width,
+            num_inference_steps=request.steps,
+            guidance_scale=request.guidance_scale,
+            generator=torch.Generator("cpu").manual_seed(request.seed),
+        ).images
+        return OutpaintResult(np.dstack([np.array(image), canvas[..., 3:]]))
 
-    return Loaded(run)
+    return _one_by_one(make)

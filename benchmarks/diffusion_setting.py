@@ -1,18 +1,31 @@
 """Where the benchmarks of the diffusion profile run, and at what sizes."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from benchmarks.random_weights import write
+from flows.recipe import Recipe, load_recipe
 from models.hardware import Machine
 
 PROMPT = "a photo of a mug on a wooden table by a window"
 NEGATIVE = "blurry, cropped"
+# Per photo: seven views, one scene of each, and its four shifts. Networks with random weights find
+# no objects, and their masks must be mended like any other.
+REFERENCE = (
+    *("augment.copies=1", "background.copies=1", "outpaint.k=2"),
+    *("segment.min_score=0", "segment.min_compactness=0", "segment.min_confidence=0"),
+)
+TINY_REFERENCE = (
+    *(*REFERENCE, "multiview.size=64", "multiview.painted=64", "multiview.steps=2"),
+    *("background.width=128", "background.height=128", "background.steps=2", "outpaint.steps=2"),
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +59,11 @@ class Setting:
         """The published sizes, or tiny ones."""
         return TINY if self.tiny else FULL
 
+    @property
+    def recipe(self) -> Recipe:
+        """What is made of a photo: the recipe ``multiview`` with one copy and one scene."""
+        return load_recipe("multiview", list(TINY_REFERENCE if self.tiny else REFERENCE))
+
     def folder(self, name: str) -> Path:
         """A checkpoint's folder."""
         device = None if self.tiny else self.machine.device
@@ -53,26 +71,47 @@ class Setting:
 
     def image(self, height: int, width: int, seed: int = 0) -> Any:
         """A smooth random picture with a dark disc, uint8 RGB."""
-        rng = np.random.default_rng(seed)
-        coarse = rng.integers(90, 255, (8, 8, 3), dtype=np.uint8)
-        picture = np.array(
-            Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
-        )
-        rows, columns = np.mgrid[:height, :width]
-        inside = (rows / height - 0.5) ** 2 + (columns / width - 0.5) ** 2 < 0.06
-        picture[inside] = 20
-        return picture
+        return picture(height, width, seed)
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A stage with its networks in place: ``run`` makes as many results as it is told."""
+    """A stage's networks in place: ``compute`` gives a result per request, in order."""
 
-    run: Callable[[int], None]
+    compute: Callable[[Sequence[Any]], Iterable[Any]]
     modules: tuple[Any, ...] = ()
 
 
 Loader = Callable[[Setting], Loaded]
+
+
+def timed(work: Callable[[], Any], device: torch.device) -> float:
+    """Seconds until all that ``work`` has asked of the device is done."""
+    _wait(device)
+    started = time.perf_counter()
+    work()
+    _wait(device)
+    return time.perf_counter() - started
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def picture(height: int, width: int, seed: int = 0) -> Any:
+    """A smooth random picture with a dark disc, uint8 RGB."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(90, 255, (8, 8, 3), dtype=np.uint8)
+    drawn = np.array(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+    drawn[disc(height, width)] = 20
+    return drawn
+
+
+def disc(height: int, width: int) -> Any:
+    """Where the disc of a `picture` is, bool."""
+    rows, columns = np.mgrid[:height, :width]
+    return (rows / height - 0.5) ** 2 + (columns / width - 0.5) ** 2 < 0.06
 
 
 def without_reports() -> None:

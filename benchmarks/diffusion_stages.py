@@ -1,138 +1,162 @@
-"""Each stage of the diffusion profile as a function of how many: by synthset, and by hand.
+"""Each stage of the diffusion profile: its networks by synthset and by hand, what they are asked,
+and the stage itself.
 
 Both do the same number of steps on the same sizes, in the same precision, with weights loaded
 before.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks import diffusion_by_hand as by_hand
+from benchmarks import diffusion_work as work
 from benchmarks.diffusion_setting import NEGATIVE, PROMPT, Loaded, Loader, Setting
+from models.blip import Blip, BlipRequest
+from models.dpt import DepthRequest, Dpt
+from models.isnet import Isnet, IsnetRequest
+from models.realesrgan import RealEsrgan, RealEsrganRequest
+from models.sd2_outpaint import OutpaintRequest, SD2Outpaint
+from models.sdxl_background import SdxlBackground, SdxlBackgroundRequest
+from models.zero123plus import Zero123Plus, Zero123PlusRequest
+
+# Requests by their number, for networks of a setting.
+Asking = Callable[[Setting], Callable[[int], Any]]
 
 
 @dataclass(frozen=True)
 class StageOf:
-    """A stage, and what begins the name of its result in `benchmarks.flops.results`."""
+    """A stage.
+
+    ``counted`` begins the name of its result in `benchmarks.flops.results`; ``asking`` makes
+    requests, each of which gives one such result. The stage makes ``least`` results at a time.
+    """
 
     name: str
     ours: Loader
     by_hand: Loader
+    asking: Asking
+    work: work.Work
     counted: str
+    least: int = 1
+
+    def requests(self, setting: Setting, count: int) -> Sequence[Any]:
+        """As many requests; those of a larger count begin with those of a smaller."""
+        ask = self.asking(setting)
+        return [ask(at) for at in range(count)]
 
 
-def _ours(kind: Any, folders: list[Path], setting: Setting, ask: Callable[[int], Any]) -> Loaded:
-    network = kind.load(*folders, machine=setting.machine)
-
-    def run(count: int) -> None:
-        results = list(network.compute([ask(at) for at in range(count)]))
-        assert len(results) == count
-
-    return Loaded(run, network.modules)
-
-
-def upscale(factor: int) -> Loader:
-    """Real-ESRGAN."""
-
+def _ours(kind: Any, *names: str) -> Loader:
     def load(setting: Setting) -> Loaded:
-        from models.realesrgan import RealEsrgan, RealEsrganRequest
-
-        image = setting.image(setting.sizes.small, setting.sizes.small)
-        folder = setting.folder(f"realesrgan_x{factor}")
-        return _ours(RealEsrgan, [folder], setting, lambda _: RealEsrganRequest(image))
+        folders = [setting.folder(name) for name in names]
+        network = kind.load(*folders, machine=setting.machine)
+        return Loaded(network.compute, network.modules)
 
     return load
 
 
-def multiview(setting: Setting) -> Loaded:
-    """Zero123++, six views a result."""
-    from models.zero123plus import Zero123Plus, Zero123PlusRequest
+def _upscaling(setting: Setting) -> Callable[[int], Any]:
+    image = setting.image(setting.sizes.small, setting.sizes.small)
+    return lambda _: RealEsrganRequest(image)
 
+
+def _turning(setting: Setting) -> Callable[[int], Any]:
     sizes = setting.sizes
     image = setting.image(sizes.small, sizes.small)
     (height, width), steps = sizes.sheet, sizes.steps["multiview"]
-    return _ours(
-        Zero123Plus,
-        [setting.folder("zero123plus")],
-        setting,
-        lambda at: Zero123PlusRequest(image, at, steps=steps, width=width, height=height),
-    )
+    return lambda at: Zero123PlusRequest(image, at, steps=steps, width=width, height=height)
 
 
-def segment(setting: Setting) -> Loaded:
-    """IS-Net."""
-    from models.isnet import Isnet, IsnetRequest
+def _large(request: Callable[[Any], Any]) -> Asking:
+    def asking(setting: Setting) -> Callable[[int], Any]:
+        image = setting.image(setting.sizes.large, setting.sizes.large)
+        return lambda _: request(image)
 
+    return asking
+
+
+def _captions(setting: Setting) -> Callable[[int], Any]:
     image = setting.image(setting.sizes.large, setting.sizes.large)
-    return _ours(Isnet, [setting.folder("isnet")], setting, lambda _: IsnetRequest(image))
+    return lambda _: BlipRequest(image, max_new_tokens=setting.sizes.tokens)
 
 
-def depth(setting: Setting) -> Loaded:
-    """DPT."""
-    from models.dpt import DepthRequest, Dpt
-
-    image = setting.image(setting.sizes.large, setting.sizes.large)
-    return _ours(Dpt, [setting.folder("dpt")], setting, lambda _: DepthRequest(image))
-
-
-def caption(setting: Setting) -> Loaded:
-    """BLIP."""
-    from models.blip import Blip, BlipRequest
-
-    image = setting.image(setting.sizes.large, setting.sizes.large)
-    tokens = setting.sizes.tokens
-    return _ours(
-        Blip,
-        [setting.folder("blip")],
-        setting,
-        lambda _: BlipRequest(image, max_new_tokens=tokens),
-    )
-
-
-def background(setting: Setting) -> Loaded:
-    """SDXL with its depth ControlNet."""
-    from models.sdxl_background import SdxlBackground, SdxlBackgroundRequest
-
+def _scenes(setting: Setting) -> Callable[[int], Any]:
     (height, width), steps = setting.sizes.scene, setting.sizes.steps["background"]
     depths = setting.image(height, width)[..., 0].astype(np.uint16) * 257
-    folders = [setting.folder(name) for name in ("sdxl", "controlnet", "sdxl_vae")]
-    return _ours(
-        SdxlBackground,
-        folders,
-        setting,
-        lambda at: SdxlBackgroundRequest(
-            depths, PROMPT, NEGATIVE, seed=at, width=width, height=height, steps=steps
-        ),
+    return lambda at: SdxlBackgroundRequest(
+        depths, PROMPT, NEGATIVE, seed=at, width=width, height=height, steps=steps
     )
 
 
-def outpaint(setting: Setting) -> Loaded:
-    """SD2 inpainting with the asymmetric VAE; a scene has four shifts."""
-    from models.sd2_outpaint import OutpaintRequest, SD2Outpaint
-
+def _shifts(setting: Setting) -> Callable[[int], Any]:
+    """A scene has four shifts."""
     (height, width), steps = setting.sizes.scene, setting.sizes.steps["outpaint"]
     scene = setting.image(height, width)
     shifts = [(8 * x, 8 * y) for x in (-4, 4) for y in (-3, 3)]
-    folders = [setting.folder(name) for name in ("sd2_inpaint", "asymmetric_vae")]
-    return _ours(
-        SD2Outpaint,
-        folders,
-        setting,
-        lambda at: OutpaintRequest(scene, shifts[at % 4], PROMPT, NEGATIVE, seed=at, steps=steps),
-    )
+    return lambda at: OutpaintRequest(scene, shifts[at % 4], PROMPT, NEGATIVE, at, steps)
 
 
 STAGES = (
-    StageOf("upscale", upscale(2), by_hand.upscale(2), "upscale: "),
-    StageOf("multiview", multiview, by_hand.multiview, "multiview: "),
-    StageOf("caption", caption, by_hand.caption, "caption: "),
-    StageOf("upscale_views", upscale(4), by_hand.upscale(4), "upscale_views: "),
-    StageOf("segment", segment, by_hand.segment, "segment: "),
-    StageOf("depth", depth, by_hand.depth, "depth: DPT"),
-    StageOf("background", background, by_hand.background, "background: SDXL, small"),
-    StageOf("outpaint", outpaint, by_hand.outpaint, "outpaint: "),
+    StageOf(
+        "upscale",
+        _ours(RealEsrgan, "realesrgan_x2"),
+        by_hand.upscale(2),
+        _upscaling,
+        work.upscale_photos,
+        "upscale: ",
+    ),
+    StageOf(
+        "multiview",
+        _ours(Zero123Plus, "zero123plus"),
+        by_hand.multiview,
+        _turning,
+        work.turn,
+        "multiview: ",
+    ),
+    StageOf(
+        "caption", _ours(Blip, "blip"), by_hand.caption, _captions, work.put_into_words, "caption: "
+    ),
+    StageOf(
+        "upscale_views",
+        _ours(RealEsrgan, "realesrgan_x4"),
+        by_hand.upscale(4),
+        _upscaling,
+        work.upscale_views,
+        "upscale_views: ",
+    ),
+    StageOf(
+        "segment",
+        _ours(Isnet, "isnet"),
+        by_hand.segment,
+        _large(IsnetRequest),
+        work.cut_out,
+        "segment: ",
+    ),
+    StageOf(
+        "depth",
+        _ours(Dpt, "dpt"),
+        by_hand.depth,
+        _large(DepthRequest),
+        work.measure_depth,
+        "depth: DPT",
+    ),
+    StageOf(
+        "background",
+        _ours(SdxlBackground, "sdxl", "controlnet", "sdxl_vae"),
+        by_hand.background,
+        _scenes,
+        work.draw_scenes,
+        "background: SDXL, small",
+    ),
+    StageOf(
+        "outpaint",
+        _ours(SD2Outpaint, "sd2_inpaint", "asymmetric_vae"),
+        by_hand.outpaint,
+        _shifts,
+        work.move_scenes,
+        "outpaint: ",
+        work.SHIFTS,
+    ),
 )

@@ -105,7 +105,7 @@ def results(found: dict[str, Forward], steps: int = 30) -> list[Result]:
         Result("outpaint: SD2, asymmetric VAE, 25 steps", paint, 220.0),
         Result("multiview: Zero123++, six views, 28 steps", views, 198.0),
         Result("upscale: x2 of 320x320", cost("RRDBNet x2"), 0.9),
-        Result("upscale_views: x4 of six views", 6 * cost("RRDBNet x4"), 22.0),
+        Result("upscale_views: x4 of one view of 320x320", cost("RRDBNet x4"), 3.68),
         Result("depth: DPT-large", cost("DPT-large"), 0.52),
         Result("depth: Depth Anything V2 Small", cost("Depth Anything")),
         Result("segment: IS-Net", cost("IS-Net"), 0.32),

@@ -4,7 +4,6 @@ Speed does not hang on what the weights are. The tiny ones are those of the test
 ones have the published shapes and are drawn on the device, so that nothing is fetched.
 """
 
-import contextlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -50,27 +49,18 @@ def write(name: str, folder: Path, device: torch.device | None, dtype: torch.dty
     made.mkdir(parents=True)
     TINY[name](made)
     if device is not None:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), device:
+        gpus = [device.index or 0] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices=gpus), device:
             torch.manual_seed(0)
-            with _default(dtype):
-                _enlarge(name, made)
+            _enlarge(name, made, dtype)
     (made / "done").touch()
     return made
 
 
-@contextlib.contextmanager
-def _default(dtype: torch.dtype) -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-def _enlarge(name: str, folder: Path) -> None:
-    """Networks of the published size in place of the tiny ones."""
-    for part, network in _networks(name):
+def _enlarge(name: str, folder: Path, dtype: torch.dtype) -> None:
+    """Networks of the published size in place of the tiny ones, drawn in float32."""
+    for part, drawn in _networks(name):
+        network = drawn.to(dtype)
         target = folder / part
         for old in (*target.glob("*.safetensors"), *target.glob("*.bin")):
             old.unlink()
@@ -111,10 +101,14 @@ def _networks(name: str) -> Iterator[tuple[str, Any]]:
             yield "vision_encoder", _vision()
     elif name == "blip":
         yield "", _blip()
+    elif name == "isnet":
+        network = build["IS-Net"]()
+        isnet.see_darkness(network)
+        yield "", network
     else:
         single = {
             **{"controlnet": "ControlNet small", "sdxl_vae": "SDXL VAE", "dpt": "DPT-large"},
-            **{"asymmetric_vae": "asymmetric VAE", "isnet": "IS-Net"},
+            **{"asymmetric_vae": "asymmetric VAE"},
             **{"realesrgan_x2": "RRDBNet x2", "realesrgan_x4": "RRDBNet x4"},
         }
         yield "", build[single[name]]()

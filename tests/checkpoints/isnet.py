@@ -18,19 +18,20 @@ def build(folder: Path) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(3)
         network = IsNet(DIVISOR)
-        for name, tensor in network.state_dict().items():
-            if name.endswith("conv_s1.weight"):
-                tensor.copy_(torch.randn(tensor.shape) * 0.02)
-            elif name.endswith(("conv_s1.bias", "bn_s1.bias")):
-                tensor.zero_()
-    with torch.no_grad():
-        _see_darkness(network)
+        see_darkness(network)
     save_file(network.state_dict(), folder / "isnet-general-use.safetensors")
     (folder / "config.json").write_text(json.dumps({"width_divisor": DIVISOR, "side": SIDE}))
 
 
-def _see_darkness(network: IsNet) -> None:
-    """Channel 0 carries how much darker than mid grey a pixel is, past all blocks, to ``side1``."""
+@torch.no_grad()
+def see_darkness(network: IsNet) -> None:
+    """Make a mask white where the photo is dark, at any width: channel 0 carries how much darker
+    than mid grey a pixel is, past all blocks, to ``side1``. Other weights are drawn, and small."""
+    for name, tensor in network.state_dict().items():
+        if name.endswith("conv_s1.weight"):
+            tensor.copy_(torch.randn(tensor.shape) * 0.02)
+        elif name.endswith(("conv_s1.bias", "bn_s1.bias")):
+            tensor.zero_()
     network.conv_in.weight.zero_()
     network.conv_in.weight[0, :, 1, 1] = -1 / 3
     network.conv_in.bias.zero_()  # type: ignore[union-attr]

@@ -1,0 +1,159 @@
+"""The stages of the diffusion profile at work on drawn inputs: the product's own code, from the
+store back to the store.
+
+What a stage does beside its networks (cut-outs, mattes of views, mended masks, prompts, pasting,
+PNG files) is part of its time. Its networks are those that the caller gives.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from benchmarks.diffusion_setting import PROMPT, Loaded, Setting, disc, picture, timed
+from models import pixels, residency
+from models.records import Artifact, Record
+from tasks.background import background
+from tasks.bench import Workbench
+from tasks.caption import caption
+from tasks.depth import depth
+from tasks.multiview import multiview
+from tasks.outpaint import outpaint
+from tasks.segment import segment
+from tasks.stage import Job, Piece, Product, stage
+from tasks.store import open_store
+from tasks.upscale import upscale
+
+Call = Callable[[], list[Artifact]]
+# The call of a stage that gives as many results as it is told, of inputs that it has drawn.
+Work = Callable[[Workbench, Setting, int], Call]
+SHIFTS = 4
+
+
+class Drawn(Record):
+    """An input: RGB, RGB + matte, or 16-bit depth of the disc."""
+
+    kind: Literal["rgb", "rgba", "depth"]
+    height: int
+    width: int
+
+
+def _numbered(_parameters: Record, count: int) -> list[Job]:
+    return [Job((), {"view": at}, name="mug/1") for at in range(count)]
+
+
+@stage("drawn", version=1, plan=_numbered)
+def drawn(pieces: Sequence[Piece], parameters: Drawn) -> Iterator[Product]:
+    """No two alike, so that no stage finds its work done."""
+    size = parameters.height, parameters.width
+    inside = disc(*size)
+    for piece in pieces:
+        colours = picture(*size, int(piece.job.index["view"]))
+        if parameters.kind == "depth":
+            near = colours[..., 0].astype(np.uint16) * 200 + 10_000
+            yield Product(np.where(inside, near, 0).astype(np.uint16))
+        elif parameters.kind == "rgba":
+            yield Product(pixels.with_matte(colours, inside.astype(np.float32)))
+        else:
+            yield Product(colours)
+
+
+def _images(bench: Workbench, kind: Any, size: tuple[int, int], count: int) -> list[Artifact]:
+    return drawn(bench, Drawn(kind=kind, height=size[0], width=size[1]), count)
+
+
+def upscale_photos(bench: Workbench, setting: Setting, count: int) -> Call:
+    """Photos."""
+    side = setting.sizes.small
+    photos = _images(bench, "rgb", (side, side), count)
+    return partial(upscale, bench, setting.recipe.upscale, photos)
+
+
+def upscale_views(bench: Workbench, setting: Setting, count: int) -> Call:
+    """Views with their mattes."""
+    side = setting.sizes.small
+    views = _images(bench, "rgba", (side, side), count)
+    return partial(upscale, bench, setting.recipe.upscale_views, views)
+
+
+def turn(bench: Workbench, setting: Setting, count: int) -> Call:
+    """Photos of twice the size, to seven views each."""
+    side = 2 * setting.sizes.small
+    photos = _images(bench, "rgb", (side, side), count)
+    return partial(multiview, bench, setting.recipe.multiview, photos)
+
+
+def put_into_words(bench: Workbench, setting: Setting, count: int) -> Call:
+    """Original views, on which a caption is wanted."""
+    side = setting.sizes.small
+    views = _images(bench, "rgba", (side, side), count)
+    return partial(caption, bench, setting.recipe.caption, views, "mug", None)
+
+
+def cut_out(bench: Workbench, setting: Setting, count: int) -> Call:
+    """Copies of large views, which carry a matte."""
+    side = setting.sizes.large
+    copies = _images(bench, "rgba", (side, side), count)
+    return partial(segment, bench, setting.recipe.segment, copies)
+
+
+def measure_depth(bench: Workbench, setting: Setting, count: int) -> Call:
+    """Copies of large views."""
+    side = setting.sizes.large
+    copies = _images(bench, "rgba", (side, side), count)
+    return partial(depth, bench, setting.recipe.depth, copies)
+
+
+def draw_scenes(bench: Workbench, setting: Setting, count: int) -> Call:
+    """Cut-outs with their depth, one scene each."""
+    size = setting.sizes.large, setting.sizes.large
+    cut_outs, depths = (_images(bench, kind, size, count) for kind in ("rgba", "depth"))
+    recipe = setting.recipe
+    # A photo with a sentence of its own asks no network.
+    words = caption(bench, recipe.caption, cut_outs[:1], "mug", PROMPT)
+    return partial(background, bench, recipe.background, cut_outs, depths, words, [])
+
+
+def move_scenes(bench: Workbench, setting: Setting, count: int) -> Call:
+    """Scenes, moved by all shifts of the grid each: ``count`` results, a multiple of `SHIFTS`."""
+    recipe = setting.recipe
+    size = recipe.background.height, recipe.background.width
+    scenes = _images(bench, "rgba", size, count // SHIFTS)
+    return partial(outpaint, bench, recipe.outpaint, scenes)
+
+
+def seconds(work: Work, loaded: Loaded, setting: Setting, count: int) -> float:
+    """What a stage takes for ``count`` results with these networks, its inputs being there, in a
+    store that holds nothing else.
+
+    Raises:
+        RuntimeError: the stage gave the networks another number of requests.
+    """
+    asked = 0
+
+    def ask(_kind: type, _references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
+        nonlocal asked
+        asked += len(requests)
+        return list(loaded.compute(requests))
+
+    with tempfile.TemporaryDirectory(prefix="synthset-store-") as folder, _answered(ask):
+        call = work(Workbench(open_store(Path(folder)), "benchmark"), setting, count)
+        taken = timed(call, setting.machine.device)
+    if asked != count:
+        raise RuntimeError(f"{work.__name__}: {asked} requests to the networks instead of {count}")
+    return taken
+
+
+@contextmanager
+def _answered(ask: Callable[..., list[Any]]) -> Iterator[None]:
+    """Stages ask ``ask`` in place of the networks that this process would load."""
+    usual = residency.ask
+    residency.ask = ask
+    try:
+        yield
+    finally:
+        residency.ask = usual
