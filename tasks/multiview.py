@@ -77,7 +77,7 @@ def original_and_views(parameters: Multiview, photos: Sequence[Artifact]) -> lis
     ]
 
 
-@stage("multiview", version=1, plan=original_and_views, batch_size=BATCH, identity=each_alone)
+@stage("multiview", version=2, plan=original_and_views, batch_size=BATCH, identity=each_alone)
 def multiview(pieces: Sequence[Piece], parameters: Multiview) -> Iterator[Product]:
     """Square RGB + matte views; a photo in which no object is found is rejected."""
     make = _painted if parameters.model == "zero123plus" else _turned
