@@ -6,6 +6,7 @@ import json
 import os
 import struct
 import subprocess
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,7 +89,12 @@ def test_the_look_at_the_code_finds_what_it_is_for(tmp_path: Path, line: str) ->
 
 def test_only_the_files_that_talk_to_servers_import_clients() -> None:
     allowed = {
-        *("flows/stack.py", "models/pull_hub.py", "models/pull_transfer.py", "models/pulling.py"),
+        *(
+            "flows/stack_parts.py",
+            "models/pull_hub.py",
+            "models/pull_transfer.py",
+            "models/pulling.py",
+        ),
     }
     clients = {"requests", "urllib.request", "http.client", "urllib3", "aiohttp"}
     for path in OURS:
@@ -233,6 +239,41 @@ def test_dependencies_are_pinned_and_none_comes_from_an_address() -> None:
     pins = [line for line in lines if line and not line.startswith("#")]
     assert all(line.count("==") == 1 and "@" not in line and "://" not in line for line in pins)
     assert len({line.partition("==")[0].lower() for line in pins}) == len(pins)
+
+
+FINE = {"name": "a", "version": "1", "vulns": []}
+HOLE = {"id": "CVE-1", "fix_versions": ["2"]}
+BAD = {"name": "b", "version": "1", "vulns": [HOLE]}
+UNKNOWN = {"name": "c", "skip_reason": "Dependency not found on PyPI and could not be audited"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "said"),
+    [
+        ([FINE], 0, "audited: 1 packages, 0 with known holes\n"),
+        ([FINE, BAD], 1, "b 1: CVE-1, mended in 2\naudited: 2 packages, 1 with known holes\n"),
+        ([FINE, UNKNOWN], 0, "NOT AUDITED: 1 of 2 packages are not known there: c, ...\n"),
+        ([BAD, UNKNOWN], 1, "NOT AUDITED: 1 of 2"),
+        (None, 0, "NOT AUDITED: ConnectionError: no route\n"),
+    ],
+)
+def test_the_audit_fails_on_holes_and_says_what_it_did_not_see(
+    tmp_path: Path, answer: list[dict[str, Any]] | None, code: int, said: str
+) -> None:
+    script = "import sys; sys.exit('ConnectionError: no route')"
+    if answer is not None:
+        holes = any(one.get("vulns") for one in answer)
+        script = f"print({json.dumps({'dependencies': answer})!r}); raise SystemExit({int(holes)})"
+    (tmp_path / "pip_audit.py").write_text(script)
+    ended = subprocess.run(
+        [sys.executable, ROOT / ".ci" / "audit.py", sys.executable, tmp_path / "pip_audit.py"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == code
+    assert said in ended.stdout + ended.stderr
+    assert "make audit" in (ROOT / ".ci" / "run").read_text().splitlines()
 
 
 def test_no_secret_is_in_a_tracked_file() -> None:
