@@ -95,10 +95,11 @@ def _server(folder: Path) -> Iterator[tuple[httpx.Client, dict[str, str]]]:
         **os.environ,
         "PREFECT_HOME": str(folder / "home"),
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_UI_ENABLED": "false",
         "PREFECT_WORKER_QUERY_SECONDS": "1",
         "PYTHONPATH": os.pathsep.join([str(folder), here]),
     }
-    command = [sys.executable, "-m", "prefect", "server", "start", "--no-ui", "--port", port]
+    command = [sys.executable, "-m", "flows.server_process", "--port", port]
     with (
         _process(command, environment, folder / "server.log"),
         httpx.Client(base_url=environment["PREFECT_API_URL"], timeout=60) as api,

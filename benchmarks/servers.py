@@ -17,20 +17,6 @@ from pathlib import Path
 import httpx
 
 PATIENCE_S = 90.0
-# A server on SQLite whose garbage is collected in a thread of its own. In the event loop,
-# collecting a cursor waits for its connection, which may wait for SQLite's lock, whose holder waits
-# for the loop: all stand still for the minute until SQLite gives up.
-APART = """
-import gc, sys, threading, time
-def collect():
-    while True:
-        time.sleep(5)
-        gc.collect()
-gc.disable()
-threading.Thread(target=collect, daemon=True).start()
-from prefect.cli import app
-app()
-"""
 # Where Debian keeps what it does not put on the path.
 PROGRAMS = "/usr/lib/postgresql"
 
@@ -76,11 +62,14 @@ def prefect_server(folder: Path, database: str | None = None) -> Iterator[tuple[
     """
     port = str(free_port())
     url = f"http://127.0.0.1:{port}/api"
-    environment = {**os.environ, "PREFECT_HOME": str(folder / "home"), "PREFECT_API_URL": url}
+    environment = {
+        **os.environ,
+        **{"PREFECT_HOME": str(folder / "home"), "PREFECT_API_URL": url},
+        "PREFECT_SERVER_UI_ENABLED": "false",
+    }
     if database is not None:
         environment["PREFECT_API_DATABASE_CONNECTION_URL"] = database
-    program = ["-m", "prefect"] if database else ["-c", APART]
-    command = [sys.executable, *program, "server", "start", "--no-ui", "--port", port]
+    command = [sys.executable, "-m", "flows.server_process", "--port", port]
     with process(command, folder / "server.log", environment) as server:
         _wait_until(lambda: httpx.get(f"{url}/health").is_success, "the Prefect server")
         yield server.pid, url
@@ -112,6 +101,18 @@ def postgres(log: Path) -> Iterator[tuple[int, str]]:
             yield server.pid, f"postgresql+asyncpg://prefect@127.0.0.1:{port}/postgres"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def query(url: str, statement: str, given: Path | None = None) -> str:
+    """What PostgreSQL answers to a statement, unaligned; ``given`` is a file on its input.
+
+    Raises:
+        CalledProcessError: it refuses.
+    """
+    command = [_program("psql"), "-qtA", "-v", "ON_ERROR_STOP=1", url.replace("+asyncpg", "")]
+    with (given or Path(os.devnull)).open("rb") as source:
+        told = subprocess.run([*command, "-c", statement], stdin=source, stdout=-1, check=True)
+    return told.stdout.decode()
 
 
 def has_postgres() -> bool:

@@ -36,15 +36,18 @@ PYTHON
     done
 }
 
-role="${1:-}"
-echo "$role" > "${SYNTHSET_ROLE_FILE:-/tmp/role}"
-case "$role" in
+# What healthcheck.sh looks at. A command run beside the part (docker compose exec) leaves it alone.
+begin() { echo "$1" > "${SYNTHSET_ROLE_FILE:-/tmp/role}"; }
+
+case "${1:-}" in
 server)
+    begin server
     [ -n "${PREFECT_SERVER_API_AUTH_STRING:-}" ] ||
         fail "no password for the server: set PREFECT_SERVER_API_AUTH_STRING_FILE"
-    exec prefect server start --host 0.0.0.0 --port 4200
+    exec python -m flows.server_process --host 0.0.0.0 --port 4200
     ;;
 s3)
+    begin s3
     [ -n "${AWS_ACCESS_KEY_ID:-}" ] && [ -n "${AWS_SECRET_ACCESS_KEY:-}" ] ||
         fail "no keys for the store: set AWS_ACCESS_KEY_ID_FILE and AWS_SECRET_ACCESS_KEY_FILE"
     folder="${SYNTHSET_S3_FOLDER:-/s3}"
@@ -53,6 +56,7 @@ s3)
     exec rclone serve s3 --config /dev/null --addr 0.0.0.0:9000 "$folder"
     ;;
 worker)
+    begin worker
     [ "$#" -eq 3 ] || fail "worker POOL TYPE, such as: worker synthset-cpu process"
     wait_for_server
     if [ -n "${SYNTHSET_DEPLOY:-}" ]; then

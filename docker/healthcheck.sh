@@ -3,24 +3,27 @@
 set -euo pipefail
 
 role="$(cat "${SYNTHSET_ROLE_FILE:-/tmp/role}" 2>/dev/null || true)"
+port="${SYNTHSET_HEALTH_PORT:-}"
 case "$role" in
-server) url="http://127.0.0.1:${SYNTHSET_HEALTH_PORT:-4200}/api/health" ;;
-worker) url="http://127.0.0.1:${SYNTHSET_HEALTH_PORT:-8080}/health" ;;
-s3) url="http://127.0.0.1:${SYNTHSET_HEALTH_PORT:-9000}/" ;;
+server) urls=("http://127.0.0.1:${port:-4200}/api/health" "http://127.0.0.1:${port:-4200}/") ;;
+worker) urls=("http://127.0.0.1:${port:-8080}/health") ;;
+s3) urls=("http://127.0.0.1:${port:-9000}/") ;;
 *) exit 0 ;;
 esac
 
 # An S3 server refuses whoever has no key: that is an answer.
-exec python - "$url" "$role" <<'PYTHON'
+exec python - "$role" "${urls[@]}" <<'PYTHON'
 import sys
 import urllib.error
 import urllib.request
 
-url, role = sys.argv[1:]
-try:
-    urllib.request.urlopen(url, timeout=5)
-except urllib.error.HTTPError as error:
-    sys.exit(0 if role == "s3" and 400 <= error.code < 500 else f"{url}: {error.code}")
-except OSError as error:
-    sys.exit(f"{url}: {error}")
+role, *urls = sys.argv[1:]
+for url in urls:
+    try:
+        urllib.request.urlopen(url, timeout=5).close()
+    except urllib.error.HTTPError as error:
+        if role != "s3" or not 400 <= error.code < 500:
+            sys.exit(f"{url}: {error.code}")
+    except OSError as error:
+        sys.exit(f"{url}: {error}")
 PYTHON

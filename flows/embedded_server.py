@@ -44,7 +44,7 @@ def start_server_if_none_is_set() -> None:
 
 
 def _serve(port: str) -> subprocess.Popen[bytes]:
-    program = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
+    program = [sys.executable, "-m", "uvicorn", "--factory", "flows.server_process:create_app"]
     options = ["--host", "127.0.0.1", "--port", port, "--log-level", "error", "--lifespan", "on"]
     ours = get_current_settings().to_environment_variables(exclude_unset=True)
     return subprocess.Popen(

@@ -166,7 +166,7 @@ def test_services_name_settings_that_prefect_has(monkeypatch: pytest.MonkeyPatch
     known |= {"PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING"}
     for part in ("DRIVER", "HOST", "PORT", "NAME", "USER", "PASSWORD"):
         known.add(f"PREFECT_SERVER_DATABASE_{part}")
-    known |= {"PREFECT_API_URL", "PREFECT_UI_API_URL", "PREFECT_LOGGING_EXTRA_LOGGERS"}
+    known |= {"PREFECT_HOME", "PREFECT_API_URL", "PREFECT_LOGGING_EXTRA_LOGGERS"}
     for service in compose()["services"].values():
         for name in service["environment"]:
             if name.startswith("PREFECT_"):
@@ -193,7 +193,12 @@ class Box:
                 f'#!/bin/bash\necho "{program} $*" >> "{folder}/calls"\nenv > "{folder}/env"\n'
             )
             path.chmod(0o755)
-        (folder / "bin" / "python").symlink_to(sys.executable)
+        python = folder / "bin" / "python"
+        python.write_text(
+            f'#!/bin/bash\n[ "$1" = -m ] || exec "{sys.executable}" "$@"\n'
+            f'echo "python $*" >> "{folder}/calls"\nenv > "{folder}/env"\n'
+        )
+        python.chmod(0o755)
 
     def run(self, script: str, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         environment = {
@@ -231,7 +236,8 @@ def health() -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             seen.append(self.path)
-            self.send_response(200 if len(seen) > 2 and self.path.endswith("/health") else 503)
+            well = len(seen) > 2 and self.path in ("/api/health", "/health", "/")
+            self.send_response(200 if well else 503)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
@@ -259,7 +265,7 @@ def test_secrets_come_from_files_and_are_not_printed(box: Box, tmp_path: Path) -
         "entrypoint.sh", "server", PREFECT_SERVER_API_AUTH_STRING_FILE=str(tmp_path / "auth")
     )
     assert ended.returncode == 0, ended.stderr
-    assert box.calls == ["prefect server start --host 0.0.0.0 --port 4200"]
+    assert box.calls == ["python -m flows.server_process --host 0.0.0.0 --port 4200"]
     environment = (tmp_path / "env").read_text().splitlines()
     assert "PREFECT_SERVER_API_AUTH_STRING=someone:hidden-word" in environment
     assert "hidden-word" not in ended.stdout + ended.stderr
@@ -314,6 +320,52 @@ def test_worker_gives_up_on_a_server_that_never_comes(box: Box) -> None:
 def test_flow_run_command_is_run_as_it_is(box: Box) -> None:
     ended = box.run("entrypoint.sh", "bash", "-c", 'exit "$1"', "x", "7")
     assert ended.returncode == 7
+
+
+def test_a_command_beside_a_worker_leaves_its_healthcheck_alone(
+    box: Box, health: str, tmp_path: Path
+) -> None:
+    box.run("entrypoint.sh", "worker", "synthset-cpu", "process", PREFECT_API_URL=health)
+    assert (tmp_path / "role").read_text() == "worker\n"
+    assert box.run("entrypoint.sh", "synthset", "deploy").returncode == 0
+    dead = box.run("healthcheck.sh", SYNTHSET_HEALTH_PORT=str(free_port()))
+    assert dead.returncode == 1
+    port = health.rpartition(":")[2].partition("/")[0]
+    assert box.run("healthcheck.sh", SYNTHSET_HEALTH_PORT=port).returncode == 0
+
+
+def test_a_server_that_shows_no_pages_is_not_healthy(box: Box, tmp_path: Path) -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/api/health" else 404)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Stay silent."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    (tmp_path / "role").write_text("server\n")
+    asked = box.run("healthcheck.sh", SYNTHSET_HEALTH_PORT=str(server.server_port))
+    server.shutdown()
+    server.server_close()
+    assert asked.returncode == 1
+    assert "/: 404" in asked.stderr
+
+
+def test_the_server_has_a_home_that_outlives_it_and_is_its_users() -> None:
+    server = compose()["services"]["server"]
+    home = server["environment"]["PREFECT_HOME"]
+    (volume,) = server["volumes"]
+    assert volume.partition(":") == ("prefect", ":", home)
+    assert "prefect" in compose()["volumes"]
+    # A new volume takes its owner from the image's folder.
+    made = next(
+        text for name, text in instructions("Dockerfile.cpu") if "install --directory" in text
+    )
+    assert "--owner=10001 --group=10001" in made
+    assert home in made.split()
 
 
 def test_nothing_to_start_is_said(box: Box) -> None:
@@ -377,6 +429,8 @@ def test_healthcheck_of_server_and_of_a_flow_run(box: Box, health: str, tmp_path
     (tmp_path / "role").write_text("server\n")
     answers = [box.run("healthcheck.sh", SYNTHSET_HEALTH_PORT=port).returncode for _ in range(3)]
     assert answers == [1, 1, 0]
+    assert box.run("entrypoint.sh", "true").returncode == 0
+    assert (tmp_path / "role").read_text() == "server\n"
     (tmp_path / "role").write_text("python\n")
     assert box.run("healthcheck.sh").returncode == 0
 

@@ -180,15 +180,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         **clean,
         "PREFECT_HOME": str(folder / "prefect"),
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_ENABLED": "false",
         "PREFECT_WORKER_QUERY_SECONDS": "1",
         "DO_NOT_TRACK": "1",
         "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    command = ["-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    command = [sys.executable, "-m", "flows.server_process", "--port", str(port)]
     with (
-        process([sys.executable, *command, "--no-ui"], environment),
+        process(command, environment),
         httpx.Client(base_url=environment["PREFECT_API_URL"], timeout=30) as api,
     ):
         until(lambda: healthy(api), 120)

@@ -80,9 +80,6 @@ def prefect_server(folder: Path, **more: str) -> Iterator[Server]:
         **kept,
         "PREFECT_HOME": str(folder / "prefect"),
         "PREFECT_API_URL": f"{url}/api",
-        "PREFECT_SERVER_UI_API_URL": "/api",
-        "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(folder / "ui"),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "synthset",
         "PREFECT_WORKER_QUERY_SECONDS": "1",
         "PREFECT_WORKER_PREFETCH_SECONDS": "1",
@@ -92,9 +89,9 @@ def prefect_server(folder: Path, **more: str) -> Iterator[Server]:
         "PYTHONDONTWRITEBYTECODE": "1",
         **more,
     }
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
+    command = [sys.executable, "-m", "flows.server_process", "--port", str(port)]
     with (
-        process([*command, "--port", str(port)], environment, folder / "server.log"),
+        process(command, environment, folder / "server.log"),
         httpx.Client(base_url=f"{url}/api", timeout=30) as api,
     ):
         until(lambda: _healthy(api))
