@@ -24,6 +24,7 @@ from models.quiet import quiet
 log = logging.getLogger("synthset.models")
 
 Flags = Callable[[Sequence[Pixels]], Sequence[bool]]
+_SEEDS = 2**63
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def draw_safely(
 
     Args:
         draw: an image, or why there is none, for each of some places, at an attempt from 0 on; the
-            attempt is to be added to the image's seed.
+            attempt changes the image's seed (`seed_at`).
         retries: per place, how often it may be drawn anew.
         flags: which of some uint8 RGB images are not safe for work; None: none is looked at.
     """
@@ -72,6 +73,11 @@ def draw_safely(
         if waiting:
             log.info("%d images drawn anew: flagged as not safe for work", len(waiting))
     yield from results
+
+
+def seed_at(seed: int, attempt: int) -> int:
+    """The seed of an image's attempt from 0 on: the next one each time, within 0 .. 2**63 - 1."""
+    return (seed + attempt) % _SEEDS
 
 
 def _flagged(drawn: dict[int, Pixels | Unusable], flags: Flags | None) -> list[int]:

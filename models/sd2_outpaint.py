@@ -22,14 +22,13 @@ from models.batches import Unusable, as_uint8, guarded
 from models.hardware import Machine
 from models.outpaint_canvas import CELL, Bools, Move, cells_to_generate, paste_back, placed
 from models.pixels import Pixels
-from models.safety import SafetyChecker, draw_safely
+from models.safety import SafetyChecker, draw_safely, seed_at
 from models.sd2_networks import SD2Inpainting
 
 # The decoders, above all the asymmetric one, need several times the UNet's memory per image.
 DECODED_AT_ONCE = 2
 _SCENES_KEPT = 256
 _PROMPTS_KEPT = 256
-_SEEDS = 2**63
 
 Name = TypeVar("Name", bound=Hashable)
 # The size of a scene in cells, and the digest of its colours; none is the empty canvas.
@@ -201,7 +200,7 @@ class SD2Outpaint:
         @torch.inference_mode()
         def draw(places: Sequence[int], attempt: int) -> list[Pixels | Unusable]:
             return self._draw(
-                [(requests[at], (requests[at].seed + attempt) % _SEEDS) for at in places]
+                [(requests[at], seed_at(requests[at].seed, attempt)) for at in places]
             )
 
         flags = None if self._checker is None else self._checker.flags

@@ -21,7 +21,7 @@ from models.batches import Unusable, as_uint8, device_of, dtype_of, generator, g
 from models.hardware import Machine
 from models.pixels import Pixels
 from models.pretrained import WrongCheckpoint, load_strictly
-from models.safety import Flags, SafetyChecker, draw_safely
+from models.safety import Flags, SafetyChecker, draw_safely, seed_at
 from models.sdxl import (
     Scheduler,
     SdxlParts,
@@ -35,7 +35,6 @@ from models.sdxl import (
 )
 
 _FEW_STEPS = re.compile(r"sdxl_lightning_(\d+)step_unet\.safetensors")
-_SEEDS = 2**63
 
 
 @dataclass(frozen=True)
@@ -175,7 +174,8 @@ class SdxlBackground:
         """
 
         def draw(places: Sequence[int], attempt: int) -> list[Pixels | Unusable]:
-            return self._draw([_reseeded(requests[at], attempt) for at in places])
+            asked = (requests[at] for at in places)
+            return self._draw([replace(one, seed=seed_at(one.seed, attempt)) for one in asked])
 
         bounds = [request.nsfw_retries for request in requests]
         for one in draw_safely(draw, bounds, self._flags):
@@ -249,10 +249,6 @@ class SdxlBackground:
             )
         _fill(self._parts.unet, known[request.steps])
         self._few_step_now = request.steps
-
-
-def _reseeded(request: SdxlBackgroundRequest, attempt: int) -> SdxlBackgroundRequest:
-    return replace(request, seed=(request.seed + attempt) % _SEEDS) if attempt else request
 
 
 def _control(depth: npt.NDArray[np.uint16], device: torch.device) -> Tensor:

@@ -4,7 +4,7 @@ al., "SDEdit: Guided Image Synthesis and Editing with Stochastic Differential Eq
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from models.batches import (
 )
 from models.hardware import Machine
 from models.pixels import Pixels
+from models.safety import Drawn, Flags, Rejected, SafetyChecker, draw_safely, seed_at
 from models.sdxl import (
     DECODED_AT_ONCE,
     Scheduler,
@@ -51,6 +52,7 @@ class SdxlImg2ImgRequest:
         steps: of a whole way from noise to image; ``steps * strength`` are gone.
         guidance_scale: how strictly the prompt is followed; 1 or less reads no negative prompt.
         scheduler: sampler.
+        nsfw_retries: how often an image that the safety checker flags is drawn anew.
 
     Raises:
         ValueError: a side is no multiple of 64, or no step is left to go.
@@ -64,6 +66,7 @@ class SdxlImg2ImgRequest:
     steps: int = 30
     guidance_scale: float = 5.0
     scheduler: Scheduler = "euler"
+    nsfw_retries: int = 3
 
     def __post_init__(self) -> None:
         check_size(self.image.shape[1], self.image.shape[0])
@@ -87,18 +90,26 @@ class SdxlImg2ImgRequest:
 
 
 class SdxlImg2Img:
-    """SDXL from image to image.
+    """SDXL from image to image, and if wanted a safety checker.
 
     Args:
         parts: SDXL with the VAE to encode and decode by.
         machine: batch size.
+        flags: tells the images that are not safe for work; none: nothing is checked.
+        more: networks behind ``flags``.
     """
 
-    def __init__(self, parts: SdxlParts, machine: Machine) -> None:
+    def __init__(
+        self,
+        parts: SdxlParts,
+        machine: Machine,
+        flags: Flags | None = None,
+        more: tuple[nn.Module, ...] = (),
+    ) -> None:
         from diffusers import StableDiffusionXLImg2ImgPipeline
 
-        self.modules: tuple[nn.Module, ...] = parts.modules
-        self._parts, self._machine = parts, machine
+        self.modules: tuple[nn.Module, ...] = (*parts.modules, *more)
+        self._parts, self._machine, self._flags = parts, machine, flags
         self._pipeline = quick(StableDiffusionXLImg2ImgPipeline)(
             **parts.components, add_watermarker=False
         )
@@ -106,21 +117,36 @@ class SdxlImg2Img:
 
     @classmethod
     def load(cls, *folders: Path, machine: Machine) -> "SdxlImg2Img":
-        """From two folders, those of SDXL and of the VAE.
+        """From the folders of SDXL and of the VAE; that of a safety checker may follow.
 
         Raises:
             WrongCheckpoint: a folder lacks a part.
         """
-        base, vae = folders
-        return cls(load_sdxl(base, vae, machine), machine)
+        base, vae, *others = folders
+        checkers = [SafetyChecker.load(one, machine=machine) for one in others[:1]]
+        return cls(
+            load_sdxl(base, vae, machine),
+            machine,
+            checkers[0].flags if checkers else None,
+            checkers[0].modules if checkers else (),
+        )
 
-    def compute(self, requests: Sequence[SdxlImg2ImgRequest]) -> Iterator[Pixels | Unusable]:
-        """A uint8 RGB image of the photo's size per request, in order; `Unusable` where the numbers
-        are not finite.
+    def compute(self, requests: Sequence[SdxlImg2ImgRequest]) -> Iterator[Drawn | Rejected]:
+        """A uint8 RGB image of the photo's size per request, in order. What the safety checker
+        flags is drawn anew with the seed plus 1, 2, ...; `Rejected` when that does not help, or the
+        numbers are not finite.
 
         Raises:
             PromptError: a prompt can't be read.
         """
+
+        def draw(places: Sequence[int], attempt: int) -> list[Pixels | Unusable]:
+            asked = (requests[at] for at in places)
+            return self._draw([replace(one, seed=seed_at(one.seed, attempt)) for one in asked])
+
+        return draw_safely(draw, [one.nsfw_retries for one in requests], self._flags)
+
+    def _draw(self, requests: Sequence[SdxlImg2ImgRequest]) -> list[Pixels | Unusable]:
         keys = [(one.together, self._blocks(one)) for one in requests]
         drawn: list[Pixels | Unusable] = [Unusable("not drawn")] * len(requests)
         for positions in groups(keys):
@@ -132,7 +158,7 @@ class SdxlImg2Img:
             )
             for at, image in zip(positions, images, strict=True):
                 drawn[at] = image if isinstance(image, Unusable) else as_uint8(image)
-        yield from drawn
+        return drawn
 
     def _blocks(self, request: SdxlImg2ImgRequest) -> int:
         prompts = [request.prompt, *([request.negative] if request.guided else [])]

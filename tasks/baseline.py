@@ -34,6 +34,14 @@ class Baseline(Record):
     vae: Annotated[Checkpoint, Of("sdxl-img2img")] = Field(
         "madebyollin/sdxl-vae-fp16-fix", description="Weights of the encoder and decoder."
     )
+    safety_checker: Annotated[Checkpoint | None, Of("sdxl-img2img")] = Field(
+        None,
+        description="Weights that find images not safe for work, such as "
+        "CompVis/stable-diffusion-safety-checker; none: SDXL has none of its own.",
+    )
+    nsfw_retries: Annotated[int, Of("sdxl-img2img")] = Field(
+        3, ge=0, le=20, description="How often an image that was found not safe is drawn anew."
+    )
     strength: Annotated[float, Of("sdxl-img2img")] = Field(
         0.5, ge=0.05, le=1, description="How far from the photo; at 1 nothing of it is left."
     )
@@ -53,7 +61,8 @@ class Baseline(Record):
     @property
     def checkpoints(self) -> tuple[str, ...]:
         """The checkpoints in use."""
-        return self.checkpoint, self.vae
+        checker = (self.safety_checker,) if self.safety_checker else ()
+        return self.checkpoint, self.vae, *checker
 
 
 def copies_of_each(
@@ -90,15 +99,16 @@ def baseline(pieces: Sequence[Piece], parameters: Baseline) -> Iterator[Product]
                 steps=parameters.steps,
                 guidance_scale=parameters.guidance_scale,
                 scheduler=parameters.scheduler,
+                nsfw_retries=parameters.nsfw_retries,
             )
         )
     results = ask(SdxlImg2Img, parameters.checkpoints, requests)
     for request, result in zip(requests, results, strict=True):
-        facts = {"negative": request.negative}
+        facts = {"negative": request.negative, "retries": result.retries}
         if isinstance(result, Unusable):
             yield Product(rejected=result.reason, prompt=request.prompt, facts=facts)
         else:
-            yield Product(result, prompt=request.prompt, facts=facts)
+            yield Product(result.image, prompt=request.prompt, facts=facts)
 
 
 def fit_to_grid(image: Pixels, longest_side: int) -> Pixels:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from flows.expand_reference import STAGES, expand
@@ -14,10 +15,13 @@ from flows.weights import checkpoints_in, pin_checkpoints, used_models, warnings
 from models.checkpoints import CheckpointMissing
 from models.folders import find_photos
 from models.records import Artifact, Reference
+from models.report_input import Gap
 from models.scene import write_photos
 from tasks.bench import Workbench
+from tasks.expansion import Expansion, load_expansion
 from tasks.ingest import ingest_photos
 from tasks.order import Beside
+from tasks.report_sheets import draw_sheet
 from tasks.screen import HeldOut, index_heldout
 from tasks.store import open_store
 from tests.checkpoints.everything import build_models_folder
@@ -65,6 +69,37 @@ def prepare(recipe: Recipe, photos: Path, store: Path) -> tuple[Workbench, Refer
     return bench, taken.of("train")[0], Beside(heldout=tuple(heldout))
 
 
+def views_stand_below_each_other(
+    bench: Workbench, reference: Reference, expansion: Expansion | None
+) -> None:
+    """Each column of the contact sheet shows one view's way, with a gap where it ended."""
+    assert expansion is not None
+    sheet = draw_sheet(bench, reference.name, reference.label, expansion)
+    assert sheet.columns == tuple(f"view {at}" for at in range(7))
+    rows = {row.stage: row for row in sheet.rows}
+    assert [row.stage for row in sheet.rows] == [
+        *("ingest", "upscale", "caption", "multiview", "augment", "segment", "depth"),
+        *("masked_depth", "background", "outpaint", "baseline"),
+    ]
+    made = by_stage(bench)
+    for stage in ("multiview", "segment", "depth", "masked_depth", "background", "outpaint"):
+        cells = rows[stage].thumbs
+        assert rows[stage].aligned
+        assert len(cells) == (4 if stage == "outpaint" else 1) * len(sheet.columns)
+        there = {(one.index["view"], one.index.get("shift", 0)): one for one in made[stage]
+                 if "view" in one.index}  # fmt: skip
+        for at, cell in enumerate(cells):
+            found = there.get((at % 7, at // 7))
+            if isinstance(cell, Gap):
+                assert cell.reason == (found.rejected if found else "")
+            else:
+                assert found is not None
+                assert np.array_equal(cell.pixels, bench.load(found))
+    assert dict(rows["caption"].words)["caption"] == made["caption"][0].prompt
+    assert rows["background"].words[0] == ("first prompt", made["background"][0].prompt)
+    assert {one.title for one in rows["baseline"].shown} == {"image 0", "image 1"}
+
+
 def by_stage(bench: Workbench) -> dict[str, list[Artifact]]:
     made: dict[str, list[Artifact]] = {}
     for artifact in bench.made.values():
@@ -97,6 +132,8 @@ def test_one_reference_goes_through_every_network_without_a_network(
             assert artifact.licence not in (None, "Apache-2.0") or stage == "depth"
     assert no_network == []
 
+    views_stand_below_each_other(bench, reference, load_expansion(bench.store, expanded.key))
+
     again, _, _ = prepare(recipe, photos, tmp_path / "store")
     counts = expand(again, recipe, reference, beside).counts
     assert not any(count.computed for count in counts.values())
@@ -105,6 +142,58 @@ def test_one_reference_goes_through_every_network_without_a_network(
     expand(elsewhere, recipe, reference, beside)
     first = {one.id: one.digest for one in bench.made.values()}
     assert {one.id: one.digest for one in elsewhere.made.values()} == first
+
+
+EVERY_OTHER_NETWORK = [
+    *("segment.model=sam", "segment.refine=vitmatte", "depth.model=depth-anything"),
+    *("caption.model=florence-2", "caption.max_new_tokens=6", "multiview.views=2"),
+    *("background.few_step=4", "background.paste_back=true"),
+    'background.prompt="{a}{label}"',
+    'background.scenes=["in a (dark:1.3) room"]',
+    "outpaint.vae=cross-attention/asymmetric-autoencoder-kl-x-2",
+    *(
+        f"{stage}.safety_checker=CompVis/stable-diffusion-safety-checker"
+        for stage in ("background", "outpaint", "baseline")
+    ),
+]
+
+
+@pytest.mark.slow
+def test_every_other_network_in_its_place(
+    models_folder: Path,
+    photos: Path,
+    tmp_path: Path,
+    no_network: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """SAM, ViTMatte, Depth Anything, Florence, Lightning, safety checkers, the object pasted back
+    and the asymmetric VAE, together."""
+    monkeypatch.setenv("SYNTHSET_MODELS", str(models_folder))
+    recipe = pin_checkpoints(load_recipe(TINY, EVERY_OTHER_NETWORK))
+    bench, reference, beside = prepare(recipe, photos, tmp_path / "store")
+    expanded = expand(bench, recipe, reference, beside)
+    made = by_stage(bench)
+    used = " ".join({str(one.revision) for one in bench.made.values()})
+    for checkpoint in (
+        *("facebook/sam-vit-base", "hustvl/vitmatte-small-composition-1k"),
+        *("depth-anything/Depth-Anything-V2-Small-hf", "florence-community/Florence-2-base"),
+        *("ByteDance/SDXL-Lightning", "cross-attention/asymmetric-autoencoder-kl-x-2"),
+        "CompVis/stable-diffusion-safety-checker",
+    ):
+        assert f"{checkpoint}@local-" in used
+    scenes = [one for one in made["background"] if not one.rejected]
+    assert scenes
+    for scene in scenes:
+        assert str(scene.prompt).endswith("a bottle in a (dark)1.3 room, highly detailed photo"), (
+            scene.prompt
+        )
+        assert (scene.facts["scene"], scene.facts["retries"]) == ("in a dark room", 0)
+    assert {one.index["border"] for one in made["outpaint"]} == {
+        "an empty background in a dark room"
+    }
+    assert expanded.images == len(made["outpaint"]) == 4 * len(scenes)
+    assert len(made["baseline"]) == 2
+    assert no_network == []
 
 
 @pytest.mark.slow
@@ -170,6 +259,8 @@ def test_terms_are_told_before_anything_is_made(recipe: Recipe) -> None:
     warnings = " ".join(warnings_of(recipe))
     assert "zero123plus-v1.2 is under CC-BY-NC-4.0" in warnings
     assert "xuebinqin/IS-Net comes without stated terms" in warnings
+    study = " ".join(warnings_of(load_recipe("multiview")))
+    assert "asymmetric-autoencoder-kl-x-2 comes without stated terms" in study
     assert not warnings_of(load_recipe("permissive"))
     assert not warnings_of(load_recipe("demo"))
     rows = used_models(load_recipe("demo"))

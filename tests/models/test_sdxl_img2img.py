@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.batches import Unusable
 from models.hardware import Machine
 from models.pixels import Pixels
+from models.safety import Drawn, Rejected
 from models.sdxl import load_sdxl
 from models.sdxl_img2img import SdxlImg2Img, SdxlImg2ImgRequest
 from tests.checkpoints import sdxl
@@ -38,9 +38,9 @@ def a_request(seed: int = 5, width: int = 64, height: int = 128) -> SdxlImg2ImgR
 
 
 def image_of(network: SdxlImg2Img, request: SdxlImg2ImgRequest) -> Pixels:
-    (image,) = network.compute([request])
-    assert not isinstance(image, Unusable)
-    return image
+    (result,) = network.compute([request])
+    assert isinstance(result, Drawn)
+    return result.image
 
 
 def apart(one: Pixels, other: Pixels) -> float:
@@ -60,9 +60,9 @@ def test_alone_is_as_in_company(folders: tuple[Path, Path], network: SdxlImg2Img
     """Within a grey level."""
     together = SdxlImg2Img.load(*folders, machine=replace(CPU, batch=3))
     requests = [a_request(1), a_request(2, 128, 64), a_request(3), replace(a_request(4), steps=6)]
-    for request, image in zip(requests, together.compute(requests), strict=True):
-        assert not isinstance(image, Unusable)
-        difference = image.astype(int) - image_of(network, request).astype(int)
+    for request, result in zip(requests, together.compute(requests), strict=True):
+        assert isinstance(result, Drawn)
+        difference = result.image.astype(int) - image_of(network, request).astype(int)
         assert np.abs(difference).max() <= 1
 
 
@@ -116,4 +116,26 @@ def test_numbers_that_are_not_finite_are_no_image(folders: tuple[Path, Path]) ->
     network = SdxlImg2Img.load(*folders, machine=CPU)
     with torch.no_grad():
         network._parts.vae.decoder.conv_out.bias.fill_(float("nan"))
-    assert list(network.compute([a_request()])) == [Unusable("the network gave no finite numbers")]
+    assert list(network.compute([a_request()])) == [Rejected("the network gave no finite numbers")]
+
+
+def test_flagged_images_are_drawn_anew_with_the_next_seed(
+    folders: tuple[Path, Path], network: SdxlImg2Img
+) -> None:
+    """The stub flags by what an image looks like: that of the first seed."""
+    bad = image_of(network, a_request(20))
+    checked = SdxlImg2Img(
+        network._parts, CPU, flags=lambda shown: [bool((one == bad).all()) for one in shown]
+    )
+    harmless, redrawn = checked.compute([a_request(10), a_request(20)])
+    assert isinstance(redrawn, Drawn)
+    assert (harmless.retries, redrawn.retries) == (0, 1)
+    assert (redrawn.image == image_of(network, a_request(21))).all()
+
+
+def test_a_safety_checker_s_folder_may_follow(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    sdxl.build_safety_checker(tmp_path, -2.0)
+    strict = SdxlImg2Img.load(*folders, tmp_path, machine=CPU)
+    (flagged,) = strict.compute([replace(a_request(), nsfw_retries=1)])
+    assert flagged == Rejected("flagged as not safe for work 2 times", 1)
+    assert len(strict.modules) == len(SdxlImg2Img.load(*folders, machine=CPU).modules) + 1

@@ -72,7 +72,7 @@ def test_few_steps_leave_the_baseline_as_it_is(residents: Residents) -> None:
     (before,) = residents.ask(SdxlImg2Img, [BASE, VAE], [REDRAWN])
     residents.ask(SdxlBackground, [BASE, CONTROLNET, VAE, LIGHTNING], [FEW_STEPS])
     (after,) = residents.ask(SdxlImg2Img, [BASE, VAE], [REDRAWN])
-    assert np.array_equal(before, after)
+    assert np.array_equal(before.image, after.image)
     background, baseline = (parts_of(residents, one) for one in (SdxlBackground, SdxlImg2Img))
     assert len(background & baseline) == 3
     assert residents.on_device == bytes_of(background | baseline)

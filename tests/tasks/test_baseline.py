@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.batches import Unusable
 from models.hardware import Machine
 from models.records import Artifact, Record
+from models.safety import Rejected
 from models.sdxl_img2img import SdxlImg2Img
 from tasks.baseline import Baseline, baseline, fit_to_grid
 from tasks.bench import Workbench
@@ -81,14 +81,23 @@ def test_a_photo_becomes_n_images(
     assert len(calls) == 1, "nothing is drawn twice"
 
 
-def test_unusable_images_are_rejected(
+def test_unusable_images_are_rejected_and_their_redraws_counted(
     bench: Workbench,
     inputs: tuple[list[Artifact], list[Artifact]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("models.residency.ask", lambda *given: [Unusable("no")] * len(given[2]))
-    assert baseline.run(bench, FEW, *inputs) == []
+    watched = FEW.model_copy(update={"safety_checker": "a/b@c", "nsfw_retries": 2})
+    asked: list[Any] = []
+
+    def ask(_kind: type, references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
+        asked.extend([references, *requests])
+        return [Rejected("no", one.nsfw_retries) for one in requests]
+
+    monkeypatch.setattr("models.residency.ask", ask)
+    assert baseline.run(bench, watched, *inputs) == []
+    assert asked[0] == (*FEW.checkpoints, "a/b@c")
     assert {one.rejected for one in bench.made.values() if one.stage == "baseline"} == {"no"}
+    assert bench.counts["baseline"].redrawn == 3 * 2
 
 
 def test_photos_without_a_caption_have_no_images(
