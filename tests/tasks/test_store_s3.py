@@ -21,7 +21,17 @@ from tasks.store import Corrupt, Store, StoreRefused, StoreUnavailable, open_sto
 from tasks.store_backend import Backend
 from tasks.store_layout import LEASES, blob_name
 from tasks.store_s3 import S3Backend
-from tests.s3 import BUCKET, KEY, SECRET, Fault, FaultProxy, Server, free_port
+from tests.s3 import (
+    BUCKET,
+    KEY,
+    SECRET,
+    Fault,
+    FaultProxy,
+    Server,
+    free_port,
+    serving,
+    small_disk,
+)
 from tests.tasks.store_contract import ArtifactContract, LeaseContract, UpkeepContract, found, put
 from tests.tasks.store_worker import sample
 
@@ -316,3 +326,60 @@ def test_puts_the_bucket_where_the_endpoint_expects_it(
     (tmp_path / "config").write_text(config)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     assert store_s3._addressing_style(botocore.session.get_session(), host) == style
+
+
+def test_a_store_that_takes_no_bytes_is_soon_said_to_be_full(
+    proxy: FaultProxy, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_s3, "FULL_AFTER_S", 0.5)
+    store = open_store(url)
+    (artifact,) = put(store, 1)
+    proxy.fail("PUT", *["internal"] * 100)
+    started = time.monotonic()
+    with pytest.raises(StoreRefused, match="takes no 1,000 bytes: its disk may be full") as caught:
+        put(store, 2)
+    assert time.monotonic() - started < 10
+    assert "make room" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert store.read(artifact) == sample(1)[1]
+
+
+def test_a_write_that_fails_alone_is_tried_again(
+    proxy: FaultProxy, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """rclone's server answers 500 where a folder is removed beside a write."""
+    monkeypatch.setattr(store_s3, "FULL_AFTER_S", 0.0)
+    store = open_store(url)
+    # botocore's two tries fail, the look for room finds some.
+    proxy.fail("PUT", "internal", "internal")
+    (artifact,) = put(store, 1)
+    assert store.read(artifact) == sample(1)[1]
+    assert [entry.name for entry in store._backend.entries(".")] == []
+
+
+def test_a_server_that_fails_at_everything_is_away_and_not_full(
+    proxy: FaultProxy, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_s3, "FULL_AFTER_S", 0.0)
+    store = Store(S3Backend(url, patience_s=1.0))
+    proxy.fail("PUT", *["internal"] * 100)
+    proxy.fail("GET", *["internal"] * 100)
+    with pytest.raises(StoreUnavailable, match="check that the endpoint is up"):
+        put(store, 1)
+
+
+@pytest.mark.usefixtures("aws_keys")
+def test_a_full_disk_under_the_server_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_s3, "FULL_AFTER_S", 0.5)
+    with small_disk(tmp_path / "disk", "600k") as disk:
+        (disk / BUCKET).mkdir()
+        with serving(disk, tmp_path) as server:
+            monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
+            store = open_store(f"s3://{BUCKET}/a")
+            store.put(*sample(1))
+            with pytest.raises(StoreRefused, match="its disk may be full"):
+                store.put(*sample(2, size=2_000_000))
+            assert store.read(sample(1)[0]) == sample(1)[1]
+            store.put(*sample(3))
