@@ -193,7 +193,10 @@ def test_a_taken_gpu_is_freed_when_no_run_can_be_holding_it(
     deploy(gpus=["fay:1"])
     with get_client(sync_client=True) as client:
         client.increment_concurrency_slots(["gpu:fay:0"], 1, "concurrency")
-        run = client.create_flow_run_from_deployment(read("expand_reference/gpu").id).id
+        run = client.create_flow_run_from_deployment(
+            read("expand_reference/gpu").id,
+            parameters={"reference": "shoes/1", "store": "s3://bucket/p", "order": "0"},
+        ).id
         for state in (Pending(), Running()):
             client.set_flow_run_state(run, state)
         assert deploy(gpus=["fay:1"]) == []
