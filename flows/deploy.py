@@ -4,22 +4,18 @@ All of it is read from ``deployments/`` and compared with what the server has; o
 written, so that deploying twice changes nothing.
 """
 
-import json
+import re
 import socket
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import httpx
 import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import (
-    DeploymentScheduleCreate,
-    WorkPoolCreate,
-    WorkPoolUpdate,
-)
+from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.objects import ConcurrencyOptions
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
@@ -31,30 +27,13 @@ from pydantic import Field, ValidationError
 
 from flows.gpu_limits import apply_limit
 from flows.recipe import Recipe
-from flows.zombies import apply_zombie_rule
+from flows.server_process import LEASES
+from flows.work_pools import DEPLOYMENTS, GPU_POOL, POOLS, DeployError, Infrastructure, apply_pool
+from flows.zombies import apply_resume_rule, apply_zombie_rule
 from models.records import Record
 
-DEPLOYMENTS = Path(__file__).resolve().parent.parent / "deployments"
-Infrastructure = Literal["process", "docker", "kubernetes"]
-# Pool, and per infrastructure the type of its workers and the file of its job template.
-POOLS: dict[str, dict[Infrastructure, tuple[str, str]]] = {
-    "synthset-cpu": {
-        "process": ("process", "process-cpu"),
-        "docker": ("docker", "docker-cpu"),
-        "kubernetes": ("kubernetes", "kubernetes-cpu"),
-    },
-    "synthset-gpu": {
-        "process": ("warm-process", "warm-process"),
-        "docker": ("docker", "docker-gpu"),
-        "kubernetes": ("kubernetes", "kubernetes-gpu"),
-    },
-}
-GPU_POOL = "synthset-gpu"
+MEMORY = "prefect.server.concurrency.lease_storage.memory"
 NIGHTLY, TRAINING = "regenerate/nightly", "train/gpu"
-
-
-class DeployError(ValueError):
-    """The server or the request does not allow it; one line with the mend."""
 
 
 class Nightly(Record):
@@ -79,34 +58,40 @@ def deploy(
     nightly: Nightly | None = None,
     infrastructure: Infrastructure = "process",
     gpus: Sequence[str] = (),
+    reset_pools: bool = False,
 ) -> list[str]:
     """Bring the server to what ``deployments/`` says.
 
     Without ``nightly``, the parameters and the schedule that the server has are left as they are;
-    on a server that has none, the schedule is written but not active.
+    on a server that has none, the schedule is written but not active. So are the values that an
+    operator has set in the work pools.
 
     Args:
         nightly: the scheduled run.
         infrastructure: what the workers of both pools start.
         gpus: ``host:number`` of the machines with GPUs; none: this machine, as it is.
+        reset_pools: bring the work pools to their templates, whatever was set there.
 
     Returns:
-        A line per thing that was created or changed; none if all was as it should be.
+        A line per thing that was created, changed, kept though it differs, or is to be mended;
+        none if all was as it should be.
 
     Raises:
         DeployError: no server, no right to it, a pool of another type, or a bad schedule.
     """
     slots = [slot for given in gpus or [this_host()] for slot in gpu_limits(given)]
     with _server() as client:
-        changes = [
-            _apply_pool(client, name, *kinds[infrastructure]) for name, kinds in POOLS.items()
-        ]
+        changes: list[str | None] = [lease_warning(client)]
+        for name in POOLS:
+            changes += apply_pool(
+                client, name, infrastructure, len(slots) if gpus else 1, reset_pools
+            )
         changes += [
             _apply_deployment(client, wanted, nightly is None)
             for wanted in _wanted(DEPLOYMENTS / "prefect.yaml", nightly)
         ]
         changes += [apply_limit(client, slot, GPU_POOL) for slot in slots]
-        changes.append(apply_zombie_rule(client))
+        changes += [apply_zombie_rule(client), apply_resume_rule(client)]
     return [change for change in changes if change]
 
 
@@ -124,27 +109,33 @@ def gpu_limits(machine: str) -> list[str]:
 
 def this_host() -> str:
     """This machine as ``host:number``; without a GPU it has one slot, the CPU's."""
+    return f"{socket.gethostname()}:{max(1, gpus_here())}"
+
+
+def gpus_here() -> int:
+    """How many GPUs this machine has, as its driver tells."""
     try:
         listed = subprocess.run(
             ["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=20, check=True
-        ).stdout.splitlines()
+        ).stdout
     except (OSError, subprocess.SubprocessError):
-        listed = []
-    return f"{socket.gethostname()}:{max(1, len(listed))}"
+        return 0
+    return len(re.findall(r"^GPU \d+:", listed, re.MULTILINE))
 
 
-def read_template(name: str) -> dict[str, Any]:
-    """A job template of ``deployments/work-pools``.
-
-    Raises:
-        DeployError: it is not there or no JSON.
-    """
-    path = DEPLOYMENTS / "work-pools" / f"{name}.json"
+def lease_warning(client: SyncPrefectClient) -> str | None:
+    """A line on a server whose restart crashes runs, None if it is none or does not tell."""
     try:
-        template: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DeployError(f"{path}: no readable job template: {error}") from error
-    return template
+        settings = client.request("GET", "/admin/settings").json()
+        storage = settings["server"]["concurrency"]["lease_storage"]
+    except (httpx.HTTPStatusError, ValueError, LookupError, TypeError):
+        return None
+    if storage != MEMORY:
+        return None
+    return (
+        "server: keeps leases in memory, so that its restart crashes nights; set there "
+        f"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE={LEASES}"
+    )
 
 
 @contextmanager
@@ -174,24 +165,6 @@ def _server() -> Iterator[SyncPrefectClient]:
             f"the Prefect server {url} refuses: {error.response.status_code} "
             f"{error.response.text[:300]}"
         ) from error
-
-
-def _apply_pool(client: SyncPrefectClient, name: str, kind: str, template: str) -> str | None:
-    wanted = read_template(template)
-    try:
-        pool = client.read_work_pool(name)
-    except ObjectNotFound:
-        client.create_work_pool(WorkPoolCreate(name=name, type=kind, base_job_template=wanted))
-        return f"work pool {name}: created, type {kind}"
-    if pool.type != kind:
-        raise DeployError(
-            f"work pool {name} is of type {pool.type}, not {kind}, and a pool keeps its type: "
-            f"delete it with 'prefect work-pool delete {name}' or choose its --infrastructure"
-        )
-    if pool.base_job_template == wanted:
-        return None
-    client.update_work_pool(name, WorkPoolUpdate(base_job_template=wanted))
-    return f"work pool {name}: job template changed"
 
 
 def _wanted(file: Path, nightly: Nightly | None) -> Iterator[dict[str, Any]]:

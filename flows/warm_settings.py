@@ -19,6 +19,16 @@ GPUS = "SYNTHSET_GPUS"
 class WarmVariables(BaseVariables):
     """What a work pool or a deployment may set."""
 
+    env: dict[str, str | None] = Field(
+        # A rule takes a run that is not heard of for five minutes for dead.
+        {
+            "DO_NOT_TRACK": "1",
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "60",
+            "PREFECT_LOGGING_EXTRA_LOGGERS": "synthset",
+        },
+        title="Environment Variables",
+        description="Environment of a flow run. No secrets: they are shown in the UI.",
+    )
     max_runs: int = Field(
         200, ge=1, description="Flow runs after which a slot gets a new interpreter."
     )

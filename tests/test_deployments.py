@@ -4,6 +4,7 @@ import ast
 import fnmatch
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import jsonschema
 import pytest
 import yaml
 
-from flows.deploy import DEPLOYMENTS, GPU_POOL, POOLS, TRAINING, read_template
+from flows.deploy import TRAINING
+from flows.work_pools import DEPLOYMENTS, GPU_POOL, POOLS, read_template
+from flows.zombies import UNHEARD
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATES = sorted({file for kinds in POOLS.values() for _, file in kinds.values()})
@@ -109,6 +112,49 @@ def test_docker_jobs_get_gpu_shared_memory_and_no_rights() -> None:
             assert devices[0]["DeviceIDs"] == ["0"]
 
 
+@pytest.mark.parametrize("name", ["docker-cpu", "docker-gpu"])
+def test_docker_jobs_reach_the_store_with_secrets_that_the_script_makes(
+    name: str, tmp_path: Path
+) -> None:
+    script = ROOT / "docker" / "make-secrets.sh"
+    subprocess.run([script, tmp_path / "secrets"], check=True, capture_output=True)
+    job = filled(read_template(name))
+    assert job["env"]["AWS_ENDPOINT_URL_S3"] == "http://s3:9000"
+    assert job["env"]["AWS_DEFAULT_REGION"]
+    mounted = {volume.split(":")[1] for volume in job["volumes"]}
+    needed = {value for value in job["env"].values() if value.startswith("/run/secrets/")}
+    assert len(needed) == 3
+    for path in needed:
+        secret = tmp_path / "secrets" / Path(path).name
+        # The folder is its owner's alone: containers, which are another user, get the files.
+        assert path in mounted
+        assert secret.stat().st_mode & 0o004
+    known = (ROOT / "docker" / "entrypoint.sh").read_text()
+    for variable, value in job["env"].items():
+        if value in needed:
+            assert variable.endswith("_FILE")
+            assert re.search(rf"\b{variable.removesuffix('_FILE')}\b", known)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_runs_are_heard_of_well_within_what_the_zombie_rule_waits(name: str) -> None:
+    environment = read_template(name)["variables"]["properties"]["env"]["default"]
+    assert 3 * int(environment["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) < UNHEARD.total_seconds()
+    assert environment["PREFECT_LOGGING_EXTRA_LOGGERS"] == "synthset"
+
+
+def test_process_jobs_run_flows_and_no_other_command() -> None:
+    assert "command" not in filled(read_template("process-cpu"))
+
+
+def test_the_files_own_recipe_says_which_profile_it_is() -> None:
+    from flows.recipe import Recipe
+
+    (nightly, *_) = yaml.safe_load((DEPLOYMENTS / "prefect.yaml").read_text())["deployments"]
+    recipe = Recipe.model_validate(nightly["parameters"]["recipe"])
+    assert recipe.name == recipe.profile
+
+
 def test_kubernetes_jobs_get_gpu_shared_memory_and_secrets_by_reference() -> None:
     for name, gpu in (("kubernetes-cpu", False), ("kubernetes-gpu", True)):
         manifest = filled(read_template(name))["job_manifest"]
@@ -125,10 +171,15 @@ def test_kubernetes_jobs_get_gpu_shared_memory_and_secrets_by_reference() -> Non
         volumes = {volume["name"]: volume for volume in pod["volumes"]}
         assert {mount["name"] for mount in mounts.values()} == set(volumes)
         assert volumes[mounts["/dev/shm"]["name"]]["emptyDir"]["medium"] == "Memory"
-        assert {one["name"] for one in container["env"]} == {
-            *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "PREFECT_API_AUTH_STRING")
+        secrets = {one["name"]: one["valueFrom"]["secretKeyRef"] for one in container["env"]}
+        assert set(secrets) == {
+            *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "PREFECT_API_AUTH_STRING"),
+            *("AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION"),
         }
-        assert all("secretKeyRef" in one["valueFrom"] for one in container["env"])
+        # A store of Amazon's has neither, and a variable that is set but empty is no endpoint.
+        assert {name for name, one in secrets.items() if one.get("optional")} == {
+            *("AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")
+        }
 
 
 def test_prefect_yaml_has_the_four_deployments() -> None:

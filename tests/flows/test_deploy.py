@@ -1,6 +1,7 @@
 """`synthset deploy` against a real Prefect server, and `prefect deploy` on the same file."""
 
 import contextlib
+import copy
 import os
 import subprocess
 import sys
@@ -11,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.exceptions import ObjectNotFound
 
 from flows import deploy as deploying
 from flows import gpu_limits as limits
-from flows.deploy import DeployError, Nightly, deploy, gpu_limits
+from flows.deploy import Nightly, deploy, gpu_limits, lease_warning
 from flows.recipe import Recipe, load_recipe
+from flows.work_pools import DEPLOYMENTS, POOLS, DeployError, apply_pool, merged
 from flows.zombies import ZOMBIES
 from tests.s3 import free_port
 
@@ -32,15 +35,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     environment = {
         **{name: text for name, text in os.environ.items() if not name.startswith("PREFECT_")},
         **{"PREFECT_HOME": str(folder), "PREFECT_SERVER_API_AUTH_STRING": PASSWORD},
-        **{"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"},
+        "PREFECT_SERVER_UI_ENABLED": "false",
     }
-    command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
+    command = [sys.executable, "-m", "flows.server_process", "--port", str(port)]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [*command, "--no-services"], env=environment, stdout=log, stderr=log
         )
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while True:
             with contextlib.suppress(OSError):
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=5)
@@ -160,27 +163,93 @@ def test_a_night_does_not_start_while_another_is_at_work(known: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_changed_template_is_written_and_an_operators_limit_kept(
-    known: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_an_operator_set_in_a_pool_is_kept_and_the_rest_is_ours(known: str) -> None:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import WorkPoolUpdate
 
     deploy(gpus=["eve:1"])
     with get_client(sync_client=True) as client:
         pool = client.read_work_pool("synthset-cpu")
-        changed = {**pool.base_job_template, "variables": {"type": "object", "properties": {}}}
-        job = {"job_configuration": {"env": {}}}
+        changed = copy.deepcopy(pool.base_job_template)
+        properties = changed["variables"]["properties"]
+        properties["stream_output"]["default"] = False
+        properties["env"]["default"]["OMP_NUM_THREADS"] = "4"
+        changed["job_configuration"]["labels"] = {"theirs": "in the advanced form"}
         client.update_work_pool(
-            "synthset-cpu", WorkPoolUpdate(base_job_template=changed | job, concurrency_limit=3)
+            "synthset-cpu", WorkPoolUpdate(base_job_template=changed, concurrency_limit=3)
         )
         client.upsert_global_concurrency_limit_by_name("gpu:eve:0", 2)
-    assert deploy(gpus=["eve:1"]) == ["work pool synthset-cpu: job template changed"]
+    kept = "work pool synthset-cpu: kept what was set there, env, stream_output; --reset-pools"
+    ours, told = deploy(gpus=["eve:1"])
+    assert ours == "work pool synthset-cpu: job template changed"
+    assert told.startswith(kept)
+    assert deploy(gpus=["eve:1"]) == [told]
     with get_client(sync_client=True) as client:
         after = client.read_work_pool("synthset-cpu")
-        assert after.base_job_template == pool.base_job_template
-        assert after.concurrency_limit == 3
         assert client.read_global_concurrency_limit_by_name("gpu:eve:0").limit == 2
+    assert after.concurrency_limit == 3
+    assert (
+        after.base_job_template["job_configuration"] == pool.base_job_template["job_configuration"]
+    )
+    assert after.base_job_template["variables"]["properties"] == properties
+    assert deploy(gpus=["eve:1"], reset_pools=True) == [ours]
+    with get_client(sync_client=True) as client:
+        assert client.read_work_pool("synthset-cpu").base_job_template == pool.base_job_template
+
+
+def test_a_new_version_brings_its_defaults_but_where_an_operator_has_others() -> None:
+    def template(deployed: dict[str, Any] | None = None, **defaults: Any) -> dict[str, Any]:
+        properties = {name: {"default": value} for name, value in defaults.items()}
+        known = {} if deployed is None else {"x-deployed": deployed}
+        return {"job_configuration": {}, "variables": {"properties": properties, **known}}
+
+    first = {"image": "gpu:1", "mem": "8g", "env": {"A": "1", "B": "1"}, "old": 1}
+    second = {"image": "gpu:2", "mem": "9g", "env": {"A": "2", "B": "2", "C": "2"}, "new": 1}
+    ours = template(second, **second)
+    assert merged(template(first, **first), ours) == (ours, [])
+    set_there = {**first, "mem": "32g", "env": {"A": "1", "B": "mine", "D": "mine"}}
+    result, kept = merged(template(first, **set_there), ours)
+    assert kept == ["mem", "env"]
+    assert {name: one["default"] for name, one in result["variables"]["properties"].items()} == {
+        **{"image": "gpu:2", "mem": "32g", "new": 1},
+        "env": {"A": "2", "B": "mine", "C": "2", "D": "mine"},
+    }
+    assert merged(result, ours) == (result, kept)
+    # Of a pool that was not deployed by this program, nothing tells who set what.
+    assert merged(template(**{"image": "own:1"}), ours)[1] == ["image"]
+    assert merged({}, ours) == (ours, [])
+
+
+@pytest.mark.parametrize(
+    ("infrastructure", "gpus", "at_once"), [("docker", 3, 1), ("kubernetes", 3, 3)]
+)
+@pytest.mark.slow
+def test_no_more_runs_are_at_work_than_there_are_gpus(
+    known: str, infrastructure: Any, gpus: int, at_once: int
+) -> None:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        for name in POOLS:
+            with contextlib.suppress(ObjectNotFound):
+                client.delete_work_pool(name)
+        for name in POOLS:
+            apply_pool(client, name, infrastructure, gpus, reset=False)
+        at_work = {name: client.read_work_pool(name).concurrency_limit for name in POOLS}
+        for name in POOLS:
+            client.delete_work_pool(name)
+    assert at_work == {"synthset-cpu": None, "synthset-gpu": at_once}
+
+
+@pytest.mark.slow
+def test_a_server_that_forgets_leases_is_said(prefect_server: None) -> None:
+    from prefect.client.orchestration import get_client
+
+    # Prefect's own, with its defaults.
+    with get_client(sync_client=True) as client:
+        told = lease_warning(client)
+    assert told is not None
+    assert "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE=" in told
 
 
 @pytest.mark.slow
@@ -264,11 +333,7 @@ def test_no_server_set_is_said() -> None:
 @pytest.mark.parametrize(("cron", "timezone"), [("at noon", "UTC"), ("0 2 * * *", "Mars/Base")])
 def test_bad_schedule_is_named(cron: str, timezone: str) -> None:
     with pytest.raises(DeployError, match="--cron"):
-        list(
-            deploying._wanted(
-                deploying.DEPLOYMENTS / "prefect.yaml", nightly(cron=cron, timezone=timezone)
-            )
-        )
+        list(deploying._wanted(DEPLOYMENTS / "prefect.yaml", nightly(cron=cron, timezone=timezone)))
 
 
 @pytest.mark.parametrize("given", ["ada", "ada:", ":2", "ada:0", "ada:x", "ada:-1", "ada:1000"])

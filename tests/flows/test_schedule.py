@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.deploy import DEPLOYMENTS, read_template
+from flows.work_pools import DEPLOYMENTS, read_template
 from tests.ui.server import Server, prefect_server, until
 
 POOL = "nights"
