@@ -7,6 +7,7 @@ that another process that got the same id later, after a crash or a reboot, is n
 import contextlib
 import json
 import os
+import pwd
 import signal
 import subprocess
 import time
@@ -30,8 +31,13 @@ class Background:
         """Whether the process that was started is alive."""
         return self._leader() is not None
 
-    def start(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        """Start it in a session of its own, its output appended to the log."""
+    def start(
+        self, command: Sequence[str], environment: Mapping[str, str], user: str | None = None
+    ) -> None:
+        """Start it in a session of its own, its output appended to the log.
+
+        ``user`` is who runs it where root asks; it can't count on root's folder to be open to it.
+        """
         with self.log.open("ab") as output:
             process = subprocess.Popen(
                 list(command),
@@ -40,20 +46,24 @@ class Background:
                 stderr=output,
                 env={**environment, _MARK: self._mark},
                 start_new_session=True,
+                cwd=None if user is None else "/",
+                user=user,
+                group=None if user is None else pwd.getpwnam(user).pw_gid,
+                extra_groups=None if user is None else [],
             )
         written = self._record.with_suffix(".new")
         written.write_text(json.dumps({"pid": process.pid, "started": _started(process.pid)}))
         written.rename(self._record)
         process.returncode = 0  # the stack's life is not this object's: no warning when it goes
 
-    def stop(self, patience_s: float) -> bool:
+    def stop(self, patience_s: float, asked: signal.Signals = signal.SIGTERM) -> bool:
         """End the process and all that it started: asked first, killed when that takes too long.
 
         Returns:
             Whether there was anything to end.
         """
         members = self._members()
-        for number, wait_s in ((signal.SIGTERM, patience_s), (signal.SIGKILL, patience_s)):
+        for number, wait_s in ((asked, patience_s), (signal.SIGKILL, patience_s)):
             if not self._members():
                 break
             for pid in self._members():

@@ -45,18 +45,23 @@ class Settings(Record):
         }
 
 
-def settings_of(state: Path, host: str, port: int, s3_port: int, auth: bool) -> Settings:
+def settings_of(
+    state: Path,
+    host: str | None = None,
+    port: int | None = None,
+    s3_port: int | None = None,
+    auth: bool = False,
+) -> Settings:
     """The settings of the first start in a state folder, or new ones with passwords of their own.
 
     Raises:
-        StackError: the file is damaged, or a port is taken by another program.
+        StackError: the file is damaged, has others than those asked for, or a port is taken by
+            another program.
     """
     file = state / "settings.json"
     if file.exists():
-        try:
-            return Settings.model_validate_json(file.read_text())
-        except ValueError as error:
-            raise StackError(f"{file}: unreadable settings; remove the file: {error}") from error
+        return _kept(file, {"host": host, "port": port, "s3_port": s3_port}, auth)
+    host, port, s3_port = host or "127.0.0.1", port or 4200, s3_port or 9000
     settings = Settings(
         host=host,
         port=port,
@@ -70,19 +75,39 @@ def settings_of(state: Path, host: str, port: int, s3_port: int, auth: bool) -> 
             raise StackError(
                 f"port {taken} is taken by another program; choose others with --port and --s3-port"
             )
-    _write_private(file, settings.model_dump_json(indent=1))
+    write_private(file, settings.model_dump_json(indent=1))
     return settings
+
+
+def _kept(file: Path, asked: dict[str, str | int | None], auth: bool) -> Settings:
+    try:
+        settings = Settings.model_validate_json(file.read_text())
+    except ValueError as error:
+        raise StackError(f"{file}: unreadable settings; remove the file: {error}") from error
+    for name, value in asked.items():
+        has = getattr(settings, name)
+        if value is not None and value != has:
+            option = f"--{name.replace('_', '-')}"
+            raise StackError(f"{option} {value}: this stack was made with {has}; {_anew(file)}")
+    if auth and settings.auth is None:
+        raise StackError(f"--auth: this stack was made without a password; {_anew(file)}")
+    return settings
+
+
+def _anew(file: Path) -> str:
+    return f"leave the option out, or run 'synthset down' and remove {file}, which keeps all data"
 
 
 def write_environment(state: Path, settings: Settings) -> Path:
     """Write what clients need as ``NAME=value`` lines that a shell reads; the file."""
     file = state / "environment"
     lines = [f"{name}={value}\n" for name, value in settings.client_environment().items()]
-    _write_private(file, "".join(lines))
+    write_private(file, "".join(lines))
     return file
 
 
-def _write_private(file: Path, text: str) -> None:
+def write_private(file: Path, text: str) -> None:
+    """Write a file that its owner alone can read, all of it or nothing."""
     written = file.with_suffix(".new")
     written.unlink(missing_ok=True)
     with os.fdopen(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:

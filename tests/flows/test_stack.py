@@ -1,22 +1,28 @@
 """`synthset up` and `down` with real servers, and the processes that they keep track of."""
 
+import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from flows import stack
+from flows import stack, stack_database, stack_parts
 from flows.stack import StackError, down, up
+from flows.stack_database import Database, database_of
+from flows.stack_parts import Part, parts
 from flows.stack_process import Background
-from flows.stack_settings import settings_of
+from flows.stack_settings import Settings, settings_of
 from tasks.store import open_store
 from tests.s3 import free_port
 
@@ -133,9 +139,10 @@ def test_part_that_fails_takes_along_what_was_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mark = f"29{os.getpid()}"
-    fine = stack.Part("server", ("sleep", mark), dict(os.environ), lambda _: True)
-    bad = stack.Part("s3", ("sh", "-c", "echo no room >&2; exit 3"), {}, lambda _: False)
-    monkeypatch.setattr(stack, "_parts", lambda *_: [fine, bad])
+    fine = Part("server", ("sleep", mark), dict(os.environ), lambda _: True)
+    bad = Part("s3", ("sh", "-c", "echo no room >&2; exit 3"), {}, lambda _: False)
+    monkeypatch.setattr(stack, "parts", lambda *_: [fine, bad, fine, fine])
+    monkeypatch.setenv("PREFECT_SERVER_DATABASE_TIMEOUT", "30")  # no database of the stack's own
     with pytest.raises(StackError, match=r"s3 ended; see .*no room"):
         up(tmp_path, port=free_port(), s3_port=free_port())
     left = subprocess.run(["pgrep", "-f", f"^sleep {mark}$"], capture_output=True, check=False)
@@ -155,6 +162,134 @@ def test_password_is_on_wherever_others_can_reach_the_server(
     assert (tmp_path / "settings.json").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"port": 4300}, "--port 4300: .* made with 4200"),
+        ({"s3_port": 9100}, "--s3-port 9100: .* made with 9000"),
+        ({"host": "0.0.0.0"}, "--host 0.0.0.0: .* made with 127.0.0.1"),
+        ({"auth": True}, "--auth: .* without a password"),
+    ],
+)
+def test_other_settings_than_those_of_the_first_start_are_refused(
+    tmp_path: Path, given: dict[str, Any], named: str
+) -> None:
+    first = Settings(
+        host="127.0.0.1", port=4200, s3_port=9000, s3_key="k", s3_secret="s", auth=None
+    )
+    (tmp_path / "settings.json").write_text(first.model_dump_json())
+    assert settings_of(tmp_path) == first
+    assert settings_of(tmp_path, "127.0.0.1", 4200, 9000) == first
+    with pytest.raises(StackError, match=named):
+        up(tmp_path, **given)
+
+
+@pytest.fixture
+def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """What the driver of this machine's GPUs lists from now on."""
+    program = tmp_path / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+
+    def lists(text: str) -> None:
+        program.write_text(f"#!/bin/sh\nprintf '{text}'\n")
+        program.chmod(0o755)
+
+    return lists
+
+
+TWO = "GPU 0: Some (UUID: GPU-1)\\n  MIG 1g: (UUID: MIG-1)\\nGPU 1: Some (UUID: GPU-2)\\n"
+
+
+@pytest.mark.parametrize(
+    ("listed", "environment", "gpus"),
+    [
+        (TWO, {}, "0,1"),
+        (TWO, {"CUDA_VISIBLE_DEVICES": "1"}, "1"),
+        (TWO, {"CUDA_VISIBLE_DEVICES": ""}, None),
+        (TWO, {"SYNTHSET_GPUS": "1,1"}, "1,1"),
+        ("No devices were found\\n", {}, None),
+    ],
+)
+def test_gpu_worker_has_a_slot_for_each_gpu(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    driver: Callable[[str], None],
+    listed: str,
+    environment: dict[str, str],
+    gpus: str | None,
+) -> None:
+    driver(listed)
+    for name, text in environment.items():
+        monkeypatch.setenv(name, text)
+    settings = settings_of(tmp_path, port=free_port(), s3_port=free_port())
+    *_, gpu = parts(tmp_path, settings, "SQLite", "rclone")
+    assert gpu.environment.get("SYNTHSET_GPUS") == gpus
+
+
+def test_a_stack_that_began_with_sqlite_keeps_it(tmp_path: Path) -> None:
+    (tmp_path / "prefect").mkdir()
+    (tmp_path / "prefect" / "prefect.db").touch()
+    told = database_of(tmp_path)
+    assert isinstance(told, str)
+    assert "SQLite" in told
+    assert "began with it" in told
+    assert not (tmp_path / "database.json").exists()
+
+
+def test_without_postgres_the_stack_says_that_it_takes_sqlite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(stack_database, "_DEBIAN", tmp_path)
+    told = database_of(tmp_path)
+    assert isinstance(told, str)
+    assert "SQLite" in told
+    assert "apt-get install postgresql" in told
+
+
+def test_postgres_is_this_machines_alone_and_wants_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("initdb") is None and not Path("/usr/lib/postgresql").exists():
+        pytest.skip("needs PostgreSQL's server: apt-get install postgresql")
+    if os.geteuid() == 0:
+        # pytest's own folder may be entered by root alone.
+        monkeypatch.setattr(stack_database, "_FOR_ROOT", Path(tempfile.mkdtemp()))
+        stack_database._FOR_ROOT.chmod(0o755)
+    database = database_of(tmp_path)
+    assert isinstance(database, Database), database
+    process = Background(tmp_path, "database")
+    try:
+        assert (tmp_path / "database.json").stat().st_mode & 0o777 == 0o600
+        assert database_of(tmp_path) == database
+        part = stack_parts._database_part(database)
+        assert database.password not in " ".join(part.command)
+        process.start(part.command, part.environment, part.user)
+        deadline = time.monotonic() + 60
+        while not database.answers():
+            assert time.monotonic() < deadline, process.last_words()
+            time.sleep(0.1)
+
+        async def ask(url: str) -> Any:
+            import asyncpg
+
+            connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+            try:
+                return await connection.fetchval("show listen_addresses")
+            finally:
+                await connection.close()
+
+        assert asyncio.run(ask(database.url)) == "127.0.0.1"
+        with pytest.raises(Exception, match="password authentication failed"):
+            asyncio.run(ask(database.url.replace(database.password, "another")))
+    finally:
+        began = time.monotonic()
+        process.stop(20, signal.SIGINT)
+        shutil.rmtree(database.folder.parent if os.geteuid() == 0 else database.folder)
+    assert time.monotonic() - began < 15
+
+
 def test_down_where_nothing_ever_ran(tmp_path: Path) -> None:
     assert down(tmp_path) == []
     assert down(tmp_path / "nowhere") == []
@@ -170,7 +305,8 @@ def test_whole_stack_comes_up_is_kept_up_and_goes_down(
     state = tmp_path / "state"
     try:
         first = up(state, port=free_port(), s3_port=free_port(), auth=True)
-        assert first.started == ("server", "s3", "cpu-worker", "gpu-worker")
+        assert first.started[-4:] == ("server", "s3", "cpu-worker", "gpu-worker")
+        assert ("database" in first.started) is (first.database == "PostgreSQL")
         assert len([line for line in first.changed if line.startswith("deployment ")]) == 4
         before = pids(state)
         assert all(is_alive(pid) for pid in before.values())
@@ -201,6 +337,11 @@ def test_whole_stack_comes_up_is_kept_up_and_goes_down(
         before = now
     finally:
         stopped = down(state)
-    assert stopped == ["gpu-worker", "cpu-worker", "s3", "server"]
+        if (state / "database.json").exists():
+            shutil.rmtree(
+                Database.model_validate_json((state / "database.json").read_text()).folder
+            )
+    assert sorted(stopped) == sorted(first.started)
+    assert stopped[:2] == ["gpu-worker", "cpu-worker"]
     assert not any(is_alive(pid) for pid in before.values())
     assert down(state) == []
