@@ -64,7 +64,7 @@ class _DepthNetwork:
         self._network = network
         self._processor = processor
         self._batch = batch
-        self._resizing = resizing
+        self._resizing = {"size": processor.size, "resample": processor.resample, **resizing}
 
     def compute(self, requests: Sequence[DepthRequest]) -> Iterator[Depths | Unusable]:
         """Depth maps in the order of the requests.
@@ -88,13 +88,23 @@ class _DepthNetwork:
         """float32 [H, W] per image of one size, as the network scales it."""
         device, dtype = device_of(self._network), dtype_of(self._network)
         stacked = torch.from_numpy(np.stack(images)).to(device).permute(0, 3, 1, 2)
-        ready = self._processor(images=list(stacked), return_tensors="pt", **self._resizing)
-        near = self._network(ready["pixel_values"].to(dtype)).predicted_depth
+        near = self._network(self._prepared(stacked).to(dtype)).predicted_depth
         size = images[0].shape[:2]
         resized = functional.interpolate(
             near[:, None].float(), size=size, mode="bicubic", align_corners=False
         )
         return list(resized[:, 0])
+
+    def _prepared(self, images: Tensor) -> Tensor:
+        """uint8 [B, 3, H, W] as the network reads them, by the processor's own steps. Its call
+        would check all its settings anew, which takes longer than both.
+        """
+        its = self._processor
+        resized = its.resize(images.contiguous(), **self._resizing)
+        levels: Tensor = its.rescale_and_normalize(
+            resized, True, its.rescale_factor, True, its.image_mean, its.image_std
+        )
+        return levels
 
 
 class Dpt(_DepthNetwork):
@@ -112,12 +122,13 @@ class Dpt(_DepthNetwork):
             WrongCheckpoint: the folder holds other weights.
         """
         from transformers import DPTForDepthEstimation, DPTImageProcessor
+        from transformers.image_utils import SizeDict
 
         (folder,) = folders
         network = load_strictly(DPTForDepthEstimation, folder, machine, unread=UNREAD)
         processor = DPTImageProcessor.from_pretrained(folder, local_files_only=True)
         side = network.config.image_size
-        square = {"height": side, "width": side}
+        square = SizeDict(height=side, width=side)
         return cls(network, processor, machine.batch, size=square, keep_aspect_ratio=False)
 
 

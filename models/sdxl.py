@@ -118,12 +118,15 @@ def scheduler(name: Scheduler, schedule: dict[str, Any], *, trailing: bool = Fal
 
 def quick(pipeline: Any) -> Any:
     """A class of pipelines that runs where its U-Net is, instead of searching all modules of all
-    its networks for hooks that would move them, in each call."""
+    its networks in each call for hooks that move them: there are none."""
 
     class Quick(pipeline):  # type: ignore[misc]  # a class of diffusers
         @property
         def _execution_device(self) -> torch.device:
             return device_of(self.unet)
+
+        def maybe_free_model_hooks(self) -> None:
+            pass
 
     return Quick
 
