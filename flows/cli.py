@@ -179,13 +179,15 @@ def deploy(
     training: Annotated[
         str, typer.Option(help="Deployment that trains; none: the parent run itself.")
     ] = "train/gpu",
+    reset_pools: Annotated[bool, typer.Option(help="Undo what was set in the work pools.")] = False,
     as_json: Json = False,
 ) -> None:
     """Work pools, deployments and the nightly schedule on the Prefect server."""
     with _plain_errors():
-        from flows.deploy import POOLS, Nightly
+        from flows.deploy import Nightly
         from flows.deploy import deploy as apply
         from flows.recipe import load_recipe
+        from flows.work_pools import POOLS
 
         if infrastructure not in POOLS["synthset-cpu"]:
             raise ValueError(f"--infrastructure {infrastructure}: process, docker or kubernetes")
@@ -203,16 +205,22 @@ def deploy(
             )
         elif photos or out or store:
             raise ValueError("give --photos, --out and --store together, or none of them")
-        done = apply(night, infrastructure, gpu or ())
+        done = apply(night, infrastructure, gpu or (), reset_pools)
         _say({"changed": done}, as_json, "\n".join(done) or "all is as it should be")
 
 
 @app.command()
 def up(
     state: State = None,
-    host: Annotated[str, typer.Option(help="Address the servers listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port of the Prefect server.")] = 4200,
-    s3_port: Annotated[int, typer.Option(help="Port of the S3 server.")] = 9000,
+    host: Annotated[
+        str | None, typer.Option(help="Address the servers listen on.", show_default="127.0.0.1")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port of the Prefect server.", show_default="4200")
+    ] = None,
+    s3_port: Annotated[
+        int | None, typer.Option(help="Port of the S3 server.", show_default="9000")
+    ] = None,
     auth: Annotated[bool, typer.Option(help="A password on localhost too.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -256,6 +264,20 @@ def store_ls(url: Annotated[str, typer.Argument(help="Store.")], as_json: Json =
         from flows.upkeep import list_stages
 
         list_stages(url, as_json)
+
+
+@store_app.command("get")
+def store_get(
+    url: Annotated[str, typer.Argument(help="Store.")],
+    name: Annotated[str, typer.Argument(help="Document, such as reports/multiview-….html.")],
+    out: Annotated[Path | None, typer.Option(help="File to write; default: its name.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Fetch a document, such as a run's report, from a store."""
+    with _plain_errors():
+        from flows.upkeep import fetch_document
+
+        fetch_document(url, name, out, as_json)
 
 
 @store_app.command("verify")

@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path, PurePosixPath
 
 from rich.console import Console
 from rich.table import Table
@@ -22,6 +23,24 @@ def list_stages(url: str, as_json: bool) -> None:
     for size in sizes:
         table.add_row(size.stage, str(size.artifacts), f"{size.size / 1e6:.1f}")
     Console().print(table)
+
+
+def fetch_document(url: str, name: str, out: Path | None, as_json: bool) -> None:
+    """Write a document of a store, such as a report, to a file, by default named like it, here.
+
+    Raises:
+        ValueError: the store has none of that name, or the file is there already.
+    """
+    store = open_store(url, make=False)
+    blob = store.get_document(name)
+    if blob is None:
+        known = ", ".join(store.documents("reports/")) or "none"
+        raise ValueError(f"{url} has no document {name}; its reports: {known}")
+    out = out or Path(PurePosixPath(name).name)
+    if out.exists():
+        raise ValueError(f"{out} exists; name another file with --out")
+    out.write_bytes(blob)
+    print(json.dumps({"file": str(out)}) if as_json else out)
 
 
 def verify_store(url: str, forget: bool, as_json: bool) -> bool:

@@ -1,6 +1,7 @@
 """Report: metrics.json, the HTML page, the dataset card, and their copies in the Prefect UI."""
 
 import base64
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 from prefect import task
 from prefect.artifacts import (
+    create_link_artifact,
     create_markdown_artifact,
     create_table_artifact,
 )
@@ -30,6 +32,8 @@ from tasks.report_pictures import (
     draw_test,
 )
 from tasks.report_plots import draw_plots, draw_scoreboard
+from tasks.store import Store
+from tasks.store_layout import document_name
 from tasks.story import Story
 
 IN_THE_UI = 3
@@ -43,7 +47,11 @@ class Written(Record):
 
 
 def write_report(bench: Workbench, story: Story, out: Path) -> Written:
-    """Write ``report.html``, ``plots/``, ``metrics.json`` and ``README.md`` below ``out``."""
+    """Write ``report.html``, ``plots/``, ``metrics.json`` and ``README.md`` below ``out``.
+
+    The report is in the store too, as the document `report_document`, for whoever does not see
+    ``out``.
+    """
 
     # Prefect would find the results of other flow runs in the story, and note them as inputs of a
     # kind that its UI doesn't know: it then lists no task run at all.
@@ -73,32 +81,55 @@ def _write(bench: Workbench, story: Story, out: Path) -> Written:
     _save(out / "metrics.json", json.dumps(metrics, indent=1, ensure_ascii=False))
     _save(out / "README.md", render_card(metrics))
     _save(out / "report.html", page)
-    _show_in_prefect(metrics, story, sheets, out / "report.html")
+    name = report_document(story.recipe["name"], out)
+    bench.store.put_document(name, page.encode())
+    _show_in_prefect(metrics, story, sheets)
+    _show_verdict(metrics, story, out / "report.html", bench.store, name)
     return Written(path=out / "report.html", verdict=metrics["verdict"])
 
 
-def _show_in_prefect(
-    metrics: dict[str, Any], story: Story, sheets: tuple[Sheet, ...], report: Path
-) -> None:
+def report_document(recipe: str, out: Path) -> str:
+    """The store's name of the report of all runs of a recipe into a folder: the last one's."""
+    place = hashlib.sha256(str(out.absolute()).encode()).hexdigest()[:8]
+    return f"reports/{_slug(recipe)}-{place}.html"
+
+
+def _show_in_prefect(metrics: dict[str, Any], story: Story, sheets: tuple[Sheet, ...]) -> None:
     counts = [
         {"stage": stage, **{at: count[at] for at in ("computed", "reused", "rejected")}}
         for stage, count in metrics["stages"].items()
     ]
     create_table_artifact(table=counts, key="stages", description="What each stage did")
-    answer = (metrics["verdict"] or {}).get("text", "Nothing was trained.")
-    failed = [f"- {one.name}: {one.reason}" for one in story.references if one.status == "failed"]
-    missing = ["## Missing references", "\n".join(failed)] if failed else []
-    told = ["## Which dataset to use", answer, f"Report: `{report}`", *missing]
-    create_markdown_artifact(
-        markdown="\n\n".join(told), key="verdict", description="Which dataset to use"
-    )
     if metrics["verdict"]:
         board = draw_scoreboard(metrics, Style(kind="png", theme="light", dpi=96))
         _show_picture(board, "image/png", "scoreboard", "The same network on each dataset")
     for sheet in sheets[:IN_THE_UI]:
         picture = encode_jpeg(fit_within(contact_sheet(sheet), 1200), 80)
-        key = "contact-sheet-" + re.sub("[^a-z0-9]+", "-", sheet.reference.lower()).strip("-")
+        key = f"contact-sheet-{_slug(sheet.reference)}"
         _show_picture(picture, "image/jpeg", key, f"{sheet.reference}: every stage")
+
+
+def _show_verdict(
+    metrics: dict[str, Any], story: Story, report: Path, store: Store, name: str
+) -> None:
+    answer = (metrics["verdict"] or {}).get("text", "Nothing was trained.")
+    failed = [f"- {one.name}: {one.reason}" for one in story.references if one.status == "failed"]
+    missing = ["## Missing references", "\n".join(failed)] if failed else []
+    fetch = f"`synthset store get {store.url} {name}`"
+    where = f"Report: `{report}` where this ran; anywhere else: {fetch}"
+    told = ["## Which dataset to use", answer, where, *missing]
+    create_markdown_artifact(
+        markdown="\n\n".join(told), key="verdict", description="Which dataset to use"
+    )
+    # A browser opens a file on its own machine, and no address of a bucket.
+    link = report.absolute().as_uri()
+    if "://" in store.url:
+        link = f"{store.url}/{document_name(name)}"
+    create_link_artifact(link=link, key="report", description=f"Fetched by {fetch}")
+
+
+def _slug(text: str) -> str:
+    return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def _show_picture(picture: bytes, kind: str, key: str, description: str) -> None:

@@ -16,7 +16,7 @@ from prefect.exceptions import ObjectNotFound
 
 from flows import deploy as deploying
 from flows import gpu_limits as limits
-from flows.deploy import Nightly, deploy, gpu_limits, lease_warning
+from flows.deploy import Nightly, deploy, gpu_limits
 from flows.recipe import Recipe, load_recipe
 from flows.work_pools import DEPLOYMENTS, POOLS, DeployError, apply_pool, merged
 from flows.zombies import ZOMBIES
@@ -239,17 +239,6 @@ def test_no_more_runs_are_at_work_than_there_are_gpus(
         for name in POOLS:
             client.delete_work_pool(name)
     assert at_work == {"synthset-cpu": None, "synthset-gpu": at_once}
-
-
-@pytest.mark.slow
-def test_a_server_that_forgets_leases_is_said(prefect_server: None) -> None:
-    from prefect.client.orchestration import get_client
-
-    # Prefect's own, with its defaults.
-    with get_client(sync_client=True) as client:
-        told = lease_warning(client)
-    assert told is not None
-    assert "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE=" in told
 
 
 @pytest.mark.slow
