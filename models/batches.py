@@ -138,9 +138,11 @@ def _again_in_float32(run: Run[T], item: T, modules: Sequence[nn.Module]) -> Ten
 @contextlib.contextmanager
 def in_float32(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Networks cast to float32, and back to what they were (exact for float16 and bfloat16)."""
-    before = [(module, dtype_of(module)) for module in modules]
+    dtypes = [(module, dtype_of(module)) for module in modules]
+    # Walking through a network that is in float32 already takes as long as a tiny one's work.
+    before = [(module, dtype) for module, dtype in dtypes if dtype is not torch.float32]
     try:
-        for module in modules:
+        for module, _ in before:
             module.to(torch.float32)
         yield
     finally:
