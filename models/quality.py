@@ -4,7 +4,6 @@ Hashes are 256-bit difference hashes (a 16 x 17 thumbnail, each cell brighter th
 not): they survive scaling, recompression and changes of brightness.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -84,18 +83,6 @@ def dhash_mirrored(pixels: Pixels, side: int = HASH_SIDE) -> int:
 def hamming(one: int, other: int) -> int:
     """In how many bits two hashes differ."""
     return (one ^ other).bit_count()
-
-
-def nearest(code: int, others: Sequence[int]) -> tuple[int, int]:
-    """The place of the hash nearest to ``code`` and the bits in which they differ.
-
-    Raises:
-        ValueError: there is no other hash.
-    """
-    if not others:
-        raise ValueError("nearest: there is no hash to compare with")
-    bits, place = min((hamming(code, other), place) for place, other in enumerate(others))
-    return place, bits
 
 
 def _sharpness(grey: npt.NDArray[np.uint8], box: Box) -> float:

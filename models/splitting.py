@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 
 from models.folders import Refused
 from models.records import Record, Split
-from models.relatives import Hashed, neighbours, relatives
+from models.relatives import Hashed, neighbours, related, relatives
 
 __all__ = ["Hashed", "SplitParameters", "SplitResult", "relatives", "split"]
 
@@ -73,10 +73,15 @@ def split(photos: Sequence[Hashed], parameters: SplitParameters) -> SplitResult:
     bits = parameters.near_duplicate_bits
     kept, refused = _without_copies(ordered)
     notes = [f"{_count(len(refused), 'exact copy', 'exact copies')} refused"] if refused else []
+    # All are compared with all once; what follows is asked of the few that have relatives.
+    linked = related(kept, bits)
+    alone = set(kept) - set(linked)
     for rule in _RULES:
-        kept, more = _without(kept, rule, bits)
+        linked, more = _without(linked, rule, bits)
         refused += more
-    groups = [[kept[index] for index in group] for group in relatives(kept, bits)]
+    groups = [[linked[index] for index in group] for group in relatives(linked, bits)]
+    groups += [[photo] for photo in alone]
+    groups.sort(key=lambda group: group[0].file)
     together = [group for group in groups if len(group) > 1]
     if together:
         number = sum(map(len, together))

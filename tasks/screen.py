@@ -5,12 +5,19 @@ score.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 from pydantic import Field
 
-from models.quality import hamming, nearest
+from models.near_hashes import NearHashes, words_of
+from models.quality import hamming
 from models.records import Artifact, Record
 from tasks.bench import Workbench
 from tasks.stage import Job, Piece, Product, stage
+
+# Scores tell how near a held-out photo is up to here, so that near misses show.
+NEAR = 24
+# What they say where none is near: as far as hashes can be.
+FAR = 256
 
 
 class Screen(Record):
@@ -52,13 +59,37 @@ def one_per_reference(
     return [Job((*measures, *heldout))] if measures else []
 
 
-@stage("screen", version=1, media="json", plan=one_per_reference)
+class HeldOutHashes:
+    """The hashes of held-out photos, for finding the nearest of those that are near.
+
+    Args:
+        photos: names and hashes, as `index_heldout` writes them.
+        reach: bits of 256 beyond which a photo is not near.
+    """
+
+    def __init__(self, photos: Sequence[dict[str, Any]], reach: int) -> None:
+        self._owners = [photo["name"] for photo in photos for _ in photo["hashes"]]
+        hashes = [int(text, 16) for photo in photos for text in photo["hashes"]]
+        self._near = NearHashes(words_of(hashes), reach)
+
+    def nearest(self, codes: Sequence[int]) -> list[tuple[int, str]]:
+        """Per hash, the bits to the nearest held-out photo and its name, the first among equals;
+        `FAR` and no name where none is near."""
+        nearest = [(FAR, "")] * len(codes)
+        found = self._near.near(words_of(codes))
+        # Ordered by bits, farthest and last first, so that the nearest and first one stays.
+        for at in np.lexsort((found.place, found.bits))[::-1]:
+            nearest[found.query[at]] = (int(found.bits[at]), self._owners[found.place[at]])
+        return nearest
+
+
+@stage("screen", version=2, media="json", plan=one_per_reference)
 def screen(pieces: Sequence[Piece], parameters: Screen) -> Iterator[Product]:
     """``{"images": [{"digest", "accepted", "reason", "scores"}]}``, in the order of the images."""
     for piece in pieces:
         last = len(piece.job.inputs) - 1
         rows = [row for place in range(last) for row in piece.load(place)["images"]]
-        verdicts = judge(rows, piece.load(last)["photos"], parameters)
+        verdicts = judge(rows, _held_out(piece, parameters), parameters)
         rejected = sum(not verdict["accepted"] for verdict in verdicts)
         yield Product({"images": verdicts}, facts={"images": len(rows), "rejected": rejected})
 
@@ -73,29 +104,28 @@ def verdicts_by_image(
 
 
 def judge(
-    rows: Sequence[dict[str, Any]], heldout: Sequence[dict[str, Any]], limits: Screen
+    rows: Sequence[dict[str, Any]], heldout: HeldOutHashes, limits: Screen
 ) -> list[dict[str, Any]]:
     """A verdict per measured image: accepted, or the first reason that holds, with its scores.
 
+    ``heldout_bits`` of the scores is `FAR` where no held-out photo is near.
+
     Args:
         rows: measures as `tasks.measure` writes them, all of one reference.
-        heldout: names and hashes of the val and test photos.
+        heldout: the val and test photos.
         limits: the limits to keep.
     """
-    owners = [photo["name"] for photo in heldout for _ in photo["hashes"]]
-    hashes = [int(text, 16) for photo in heldout for text in photo["hashes"]]
+    codes = [int(row["dhash"], 16) for row in rows]
     kept: list[int] = []
     verdicts = []
-    for row in rows:
-        code = int(row["dhash"], 16)
-        at, bits = nearest(code, hashes) if hashes else (0, 256)
-        twin = min((hamming(code, other) for other in kept), default=256)
+    for row, code, (bits, owner) in zip(rows, codes, heldout.nearest(codes), strict=True):
+        twin = min((hamming(code, other) for other in kept), default=FAR)
         scores = {
             name: row[name] for name in ("contrast", "sharpness", "object_fraction", "cut_fraction")
         } | {"heldout_bits": bits, "sibling_bits": twin}
         reason = _first_reason(scores, limits)
         if reason is None and bits <= limits.heldout_bits:
-            reason = f"too near to a held-out photo: {owners[at]}"
+            reason = f"too near to a held-out photo: {owner}"
         if reason is None:
             kept.append(code)
         verdicts.append(
@@ -107,6 +137,22 @@ def judge(
             }
         )
     return verdicts
+
+
+# The held-out photos of the last index: they are the same for every reference of a run.
+_indexed: dict[tuple[str, int], HeldOutHashes] = {}
+
+
+def _held_out(piece: Piece, limits: Screen) -> HeldOutHashes:
+    last = len(piece.job.inputs) - 1
+    reach = max(limits.heldout_bits, NEAR)
+    known = piece.job.inputs[last].digest, reach
+    found = _indexed.get(known)
+    if found is None:
+        found = HeldOutHashes(piece.load(last)["photos"], reach)
+        _indexed.clear()
+        _indexed[known] = found
+    return found
 
 
 def _first_reason(scores: dict[str, Any], limits: Screen) -> str | None:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from models.quality import boxes_from_mask, dhash, dhash_mirrored, hamming, measure, nearest
+from models.quality import boxes_from_mask, dhash, dhash_mirrored, hamming, measure
 
 
 def rng(seed=0):
@@ -100,11 +100,3 @@ def test_the_bits_of_a_hash_run_row_by_row():
     assert dhash(np.ascontiguousarray(ramp[:, ::-1]), 4) == 0
     both = np.vstack([ramp, ramp[:, ::-1]])
     assert dhash(both, 4) == 0xFF00
-
-
-def test_the_nearest_hash_is_found_the_first_among_equals():
-    codes = [int.from_bytes(rng(seed).bytes(32), "big") for seed in range(300)]
-    assert nearest(codes[200] ^ 0b101, codes) == (200, 2)
-    assert nearest(3, [1, 2, 3, 3]) == (2, 0)
-    with pytest.raises(ValueError, match="no hash to compare"):
-        nearest(1, [])

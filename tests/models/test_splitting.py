@@ -14,10 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from models import near_pairs
 from models.photos import read_photo
 from models.pixels import Pixels, decode, encode_jpeg, fit_within
 from models.quality import dhash, dhash_mirrored
 from models.records import Split
+from models.relatives import neighbours
 from models.splitting import Hashed, SplitParameters, SplitResult, relatives, split
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -165,11 +167,40 @@ def _by_hand(photos: Sequence[Hashed], bits: int) -> list[list[int]]:
     return sorted(sorted(group) for group in groups)
 
 
+@pytest.mark.parametrize("few", [0, 10_000], ids=["listed", "compared"])
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 40)), max_size=25), st.integers(0, 60))
-def test_relatives_agree_with_the_plain_definition(drawn: list[tuple[int, int]], bits: int) -> None:
+@given(
+    drawn=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 40)), max_size=25),
+    bits=st.integers(0, 60),
+)
+def test_relatives_agree_with_the_plain_definition(
+    few: int, drawn: list[tuple[int, int]], bits: int
+) -> None:
     photos = [photo("cat", n, scene, flips) for n, (scene, flips) in enumerate(drawn)]
-    assert relatives(photos, bits) == _by_hand(photos, bits)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(near_pairs, "_FEW", few)
+        patch.setattr(near_pairs, "_LEAST_BAND_BITS", 1)
+        patch.setattr(near_pairs, "_MOST_MET", 1000.0)
+        assert relatives(photos, bits) == _by_hand(photos, bits)
+
+
+def test_photos_that_are_partly_blank_have_the_same_relatives_however_they_are_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = random.Random(4)
+    photos = []
+    for number in range(150):
+        filled = (1 << rng.choice([10, 60, 140, 256])) - 1
+        one = photo("cat", number, scene=number % 30, flips=rng.randrange(12))
+        one = replace(one, dhash=one.dhash & filled, dhash_mirrored=one.dhash_mirrored & filled)
+        photos.append(one)
+    compared = {index: near.tolist() for index, near in neighbours(photos, 32)}
+    monkeypatch.setattr(near_pairs, "_FEW", 0)
+    monkeypatch.setattr(near_pairs, "_LEAST_BAND_BITS", 1)
+    monkeypatch.setattr(near_pairs, "_MOST_MET", 1000.0)
+    listed = {index: near.tolist() for index, near in neighbours(photos, 32)}
+    assert len(compared) > 20
+    assert listed == compared
 
 
 _SPLITS = st.sampled_from([None, "train", "val", "test"])

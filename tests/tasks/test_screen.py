@@ -2,9 +2,10 @@ from typing import Any
 
 import pytest
 
-from tasks.screen import Screen, judge
+from tasks.screen import FAR, NEAR, HeldOutHashes, Screen, judge
 
 LIMITS = Screen()
+NOBODY = HeldOutHashes([], NEAR)
 
 
 def row(code: int, **changed: Any) -> dict[str, Any]:
@@ -32,13 +33,13 @@ def far(place: int) -> int:
     ],
 )
 def test_each_fault_has_its_reason(changed: dict[str, Any], reason: str) -> None:
-    (verdict,) = judge([row(far(0), **changed)], [], LIMITS)
+    (verdict,) = judge([row(far(0), **changed)], NOBODY, LIMITS)
     assert not verdict["accepted"]
     assert verdict["reason"] == reason
 
 
 def test_a_good_image_is_accepted_with_its_scores() -> None:
-    (verdict,) = judge([row(far(0))], [], LIMITS)
+    (verdict,) = judge([row(far(0))], NOBODY, LIMITS)
     assert verdict["accepted"]
     assert verdict["reason"] is None
     assert verdict["scores"]["sharpness"] == 400.0
@@ -46,7 +47,7 @@ def test_a_good_image_is_accepted_with_its_scores() -> None:
 
 def test_the_first_of_near_duplicates_is_kept() -> None:
     rows = [row(far(0)), row(far(0) ^ 0b111), row(far(1))]
-    verdicts = judge(rows, [], LIMITS)
+    verdicts = judge(rows, NOBODY, LIMITS)
     assert [one["accepted"] for one in verdicts] == [True, False, True]
     assert verdicts[1]["reason"] == "near-duplicate of a sibling"
     assert verdicts[1]["scores"]["sibling_bits"] == 3
@@ -54,7 +55,7 @@ def test_the_first_of_near_duplicates_is_kept() -> None:
 
 def test_a_rejected_image_is_no_sibling_to_be_near_to() -> None:
     rows = [row(far(0), contrast=0.0), row(far(0))]
-    assert [one["accepted"] for one in judge(rows, [], LIMITS)] == [False, True]
+    assert [one["accepted"] for one in judge(rows, NOBODY, LIMITS)] == [False, True]
 
 
 def test_an_image_too_near_to_a_held_out_photo_names_it() -> None:
@@ -62,14 +63,14 @@ def test_an_image_too_near_to_a_held_out_photo_names_it() -> None:
         {"name": "shoes/a", "hashes": [f"{far(3):064x}", f"{far(4):064x}"]},
         {"name": "shoes/b", "hashes": [f"{far(0) ^ 0b1111:064x}", f"{far(5):064x}"]},
     ]
-    (verdict,) = judge([row(far(0))], heldout, LIMITS)
+    (verdict,) = judge([row(far(0))], HeldOutHashes(heldout, NEAR), LIMITS)
     assert verdict["reason"] == "too near to a held-out photo: shoes/b"
     assert verdict["scores"]["heldout_bits"] == 4
 
 
 def test_a_mirrored_held_out_photo_counts_too() -> None:
     heldout = [{"name": "shoes/a", "hashes": [f"{far(3):064x}", f"{far(0):064x}"]}]
-    (verdict,) = judge([row(far(0))], heldout, LIMITS)
+    (verdict,) = judge([row(far(0))], HeldOutHashes(heldout, NEAR), LIMITS)
     assert verdict["scores"]["heldout_bits"] == 0
     assert not verdict["accepted"]
 
@@ -77,4 +78,17 @@ def test_a_mirrored_held_out_photo_counts_too() -> None:
 def test_limits_decide() -> None:
     loose = Screen(min_contrast=0.0, sibling_bits=0, heldout_bits=0)
     rows = [row(far(0), contrast=0.001), row(far(0) ^ 1)]
-    assert all(one["accepted"] for one in judge(rows, [], loose))
+    assert all(one["accepted"] for one in judge(rows, NOBODY, loose))
+
+
+def test_a_held_out_photo_that_is_not_near_leaves_no_figure() -> None:
+    heldout = HeldOutHashes([{"name": "shoes/a", "hashes": [f"{far(3):064x}"]}], NEAR)
+    (verdict,) = judge([row(far(0))], heldout, LIMITS)
+    assert verdict["accepted"]
+    assert verdict["scores"]["heldout_bits"] == FAR
+
+
+def test_the_first_of_equally_near_photos_is_named() -> None:
+    hashes = [far(0) ^ 0b11, far(0) ^ 0b1, far(0) ^ 0b10]
+    heldout = [{"name": f"shoes/{at}", "hashes": [f"{one:064x}"]} for at, one in enumerate(hashes)]
+    assert HeldOutHashes(heldout, NEAR).nearest([far(0)]) == [(1, "shoes/1")]
