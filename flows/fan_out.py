@@ -12,7 +12,7 @@ from flows.expand_reference import expand_reference, key_of, stopped
 from flows.progress import shown
 from flows.recipe import Recipe
 from models.records import Record, Reference
-from tasks.expansion import load_expansion
+from tasks.expansion import Expansion, load_expansions
 from tasks.order import Beside, Expanded, Order, save_order, save_setting
 from tasks.store import Corrupt, Missing, Store
 
@@ -55,13 +55,13 @@ def fan_out(
     outcomes: dict[str, Outcome] = {}
     with shown("references", len(references)) as advance:
         orders = {}
-        for reference in references:
-            key = key_of(recipe, reference, beside)
-            done = _done_before(store, key, reference)
-            if done is None:
+        keys = [key_of(recipe, reference, beside) for reference in references]
+        found = load_expansions(store, keys)
+        for reference, key, expansion in zip(references, keys, found, strict=True):
+            if expansion is None:
                 orders[reference.name] = Placed(reference, key)
             else:
-                outcomes[reference.name] = done
+                outcomes[reference.name] = _done_before(expansion, key, reference)
                 advance(f"{reference.name} reused")
         place_orders(store, recipe, list(orders.values()), beside)
         expanded = (
@@ -146,10 +146,7 @@ def require(outcomes: Sequence[Outcome], at_least: int | None) -> None:
     )
 
 
-def _done_before(store: Store, key: str, reference: Reference) -> Outcome | None:
-    expansion = load_expansion(store, key)
-    if expansion is None:
-        return None
+def _done_before(expansion: Expansion, key: str, reference: Reference) -> Outcome:
     samples = [sample for sample in expansion.samples if not sample.is_baseline]
     expanded = Expanded(
         reference=reference.name,

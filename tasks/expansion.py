@@ -6,12 +6,15 @@ and no child run needs to be started for it.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from models.records import Artifact, Record, Reference, Sample
 from tasks.bench import StageCount, Workbench
 from tasks.store import Missing, Store
+
+# References whose artifacts are looked for in one go: each has hundreds of them.
+LOOKED_AT_ONCE = 16
 
 
 class Expansion(Record):
@@ -63,11 +66,23 @@ def expansion_key(
 
 def load_expansion(store: Store, key: str) -> Expansion | None:
     """The expansion of that key, if it is there with every artifact it names."""
-    blob = store.get_document(_document(key))
-    if blob is None:
-        return None
-    expansion = Expansion.model_validate_json(blob)
-    return None if store.absent(expansion.artifacts) else expansion
+    return next(load_expansions(store, [key]))
+
+
+def load_expansions(store: Store, keys: Sequence[str]) -> Iterator[Expansion | None]:
+    """The expansions of those keys, in their order; None for one that is not there whole."""
+    presence = store.presence(times=max(1.0, len(keys) / LOOKED_AT_ONCE))
+    for first in range(0, len(keys), LOOKED_AT_ONCE):
+        some = [_document(key) for key in keys[first : first + LOOKED_AT_ONCE]]
+        found = [
+            None if blob is None else Expansion.model_validate_json(blob)
+            for blob in store.get_documents(some)
+        ]
+        artifacts = [artifact for one in found if one is not None for artifact in one.artifacts]
+        gone = {artifact.id for artifact in presence.absent(artifacts)}
+        for one in found:
+            whole = one is not None and gone.isdisjoint(artifact.id for artifact in one.artifacts)
+            yield one if whole else None
 
 
 def samples_of(store: Store, key: str) -> tuple[Sample, ...]:

@@ -34,6 +34,7 @@ from tasks.store_layout import (
     record_name,
 )
 from tasks.store_lease import lease
+from tasks.store_presence import LISTED_PER_ARTIFACT, LISTING_FROM, Presence
 from tasks.store_upkeep import (
     GarbageReport,
     StageSize,
@@ -64,11 +65,6 @@ __all__ = [
 STAGES_WAIT_S, RUNS_WAIT_S = 90.0, 900.0
 
 _LAYOUT = b'{"synthset-store": 1}\n'
-
-# From about so many artifacts on, listing a whole stage (0.06 ms CPU per object) may be cheaper
-# than asking for each (0.8 ms); it is not where the stage holds so many times more objects.
-_LISTING_FROM = 256
-_LISTED_PER_ARTIFACT = 12
 
 
 def open_store(url: str | Path, *, make: bool = True, patience_s: float | None = None) -> "Store":
@@ -222,20 +218,14 @@ class Store:
 
         Sizes are looked at, not digests: this is cheap. Rejected artifacts have no blob to lose.
         """
-        keys: dict[str, set[str]] = {}
-        for artifact in artifacts:
-            keys.setdefault(artifact.stage, set()).add(artifact.key)
-        listed = {
-            stage: self._list(stage, wanted)
-            for stage, wanted in keys.items()
-            if self._better_listed(len(wanted))
-        }
-        there = in_parallel(
-            lambda artifact: self._has_blob(artifact, listed.get(artifact.stage)),
-            artifacts,
-            self._backend.parallel,
-        )
-        return [artifact for artifact, has in zip(artifacts, there, strict=True) if not has]
+        return Presence(self._backend).absent(artifacts)
+
+    def presence(self, times: float) -> Presence:
+        """For asking `absent` about many artifacts in several goes: what is listed is listed once.
+
+        ``times`` is how many times more artifacts there are than in the first go.
+        """
+        return Presence(self._backend, times)
 
     def lease(self, unit: str, ttl_s: float = 60) -> AbstractContextManager[bool]:
         """A context in which no other worker is at work on ``unit``; waits for whoever is.
@@ -257,6 +247,10 @@ class Store:
     def get_document(self, name: str) -> bytes | None:
         """The bytes of a document; None if there is none of that name."""
         return self._backend.get(document_name(name))
+
+    def get_documents(self, names: Sequence[str]) -> list[bytes | None]:
+        """The bytes of several documents, in their order, as many at a time as is worth it."""
+        return list(in_parallel(self.get_document, names, self._backend.parallel))
 
     def documents(self, prefix: str = "") -> list[str]:
         """The names of the documents that start with ``prefix``, sorted."""
@@ -294,7 +288,7 @@ class Store:
         return sizes(self._backend)
 
     def _better_listed(self, count: int) -> bool:
-        return self._backend.parallel > 1 and count >= _LISTING_FROM
+        return self._backend.parallel > 1 and count >= LISTING_FROM
 
     def _list(self, stage: str, keys: Iterable[str]) -> dict[str, int] | None:
         """The sizes of those keys' files, by name, from one listing of the stage.
@@ -305,7 +299,7 @@ class Store:
         wanted = set(keys)
         listed = {}
         for seen, entry in enumerate(self._backend.entries(f"{stage}/")):
-            if seen >= _LISTED_PER_ARTIFACT * len(wanted):
+            if seen >= LISTED_PER_ARTIFACT * len(wanted):
                 return None
             name = parse_name(entry.name)
             if name and name.key in wanted:
