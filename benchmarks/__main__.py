@@ -23,7 +23,7 @@ NAMES = (
     "memory",
 )
 # What needs a GPU, or hours, runs only when it is named.
-NAMED = ("diffusion_gpu", "fan_out")
+NAMED = ("diffusion_gpu", "fan_out", "fan_out_depth")
 # One core, so that CPU seconds are not spent on waiting for one another.
 SINGLE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 

@@ -19,8 +19,9 @@ from typing import Any
 
 import httpx
 
-from benchmarks.machine import PeakMemory, table, tree_cpu_s
-from benchmarks.servers import has_postgres, postgres, prefect_server, process
+from benchmarks.fan_out_rows import Database, Postgres, Sqlite
+from benchmarks.machine import PeakMemory, table
+from benchmarks.servers import has_postgres, postgres, prefect_server, process, query
 
 SIZES = (300, 1_000, 3_000, 10_000)
 SIDES = [sys.executable, "-m", "benchmarks.fan_out_sides"]
@@ -58,11 +59,61 @@ class Run:
         return {name: 1000 * spent / self.references for name, spent in self.cpu_s.items()}
 
 
-def measure(folder: Path, database: str, references: int) -> Run:
-    """One fan-out of so many references on a server of its own.
+@dataclass(frozen=True)
+class Stand:
+    """A server, its database and a simulated worker at work.
+
+    ``url`` is None where the database is a file of the server's; ``watched`` are process ids.
+    """
+
+    folder: Path
+    url: str | None
+    environment: Mapping[str, str]
+    watched: Mapping[str, int]
+
+    def fan_out(self, references: int, done: int = 0) -> Run:
+        """One fan-out of so many references, of which the first ``done`` are done already.
+
+        Raises:
+            RuntimeError: a child failed.
+        """
+        found, peak_mb = _parent(self, references, done)
+        tenths = found["tenths"]
+        # What the others spent during the fan-out itself, not during the parent's later steps.
+        cpu_s = {name: sum(one["cpu_s"][name] for one in tenths) for name in self.watched}
+        return Run(
+            references=references - done,
+            cpu_s={"parent": found["steps"]["fan out, all of it"]["cpu_s"], **cpu_s},
+            peak_mb={**peak_mb, **{f"parent, {at}": mb for at, mb in found["peak_mb"].items()}},
+            steps=found["steps"],
+            again=found["again"],
+            tenths=tenths,
+            disk_mb=self.disk_mb(),
+        )
+
+    @property
+    def database(self) -> Database:
+        """The database, for looking into it."""
+        return Sqlite(self._file) if self.url is None else Postgres(self.url)
+
+    def disk_mb(self) -> float:
+        """What the database takes on disk, MiB."""
+        if self.url is None:
+            files = self._file.parent.glob(f"{self._file.name}*")
+            return sum(file.stat().st_size for file in files) / 2**20
+        return int(query(self.url, "select pg_database_size(current_database())")) / 2**20
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "home" / "prefect.db"
+
+
+@contextmanager
+def stand(folder: Path, database: str) -> Iterator[Stand]:
+    """A server on the named database with a worker, until the context ends.
 
     Raises:
-        RuntimeError: a server did not start, or a child failed.
+        RuntimeError: a server did not start.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _database(folder, database) as (pid, url), prefect_server(folder, url) as (server, api):
@@ -73,19 +124,17 @@ def measure(folder: Path, database: str, references: int) -> Run:
             watched = {"server": server, "worker": worker.pid}
             if pid is not None:
                 watched["database"] = pid
-            before = {name: tree_cpu_s(one) for name, one in watched.items()}
-            found, mine = _parent(folder, references, watched, environment)
-            cpu_s = {name: tree_cpu_s(one) - before[name] for name, one in watched.items()}
-        disk_mb = _disk_mb(folder, url)
-    return Run(
-        references=references,
-        cpu_s={"parent": found["steps"]["fan out, all of it"]["cpu_s"], **_of_tenths(found, cpu_s)},
-        peak_mb={**mine, **{f"parent, {at}": mb for at, mb in found["peak_mb"].items()}},
-        steps=found["steps"],
-        again=found["again"],
-        tenths=found["tenths"],
-        disk_mb=disk_mb,
-    )
+            yield Stand(folder, url, environment, watched)
+
+
+def measure(folder: Path, database: str, references: int) -> Run:
+    """One fan-out of so many references on a server of its own.
+
+    Raises:
+        RuntimeError: a server did not start, or a child failed.
+    """
+    with stand(folder, database) as one:
+        return one.fan_out(references)
 
 
 def deploy(api: str) -> None:
@@ -207,33 +256,16 @@ def _database(folder: Path, name: str) -> Iterator[tuple[int | None, str | None]
         yield found
 
 
-def _parent(
-    folder: Path, references: int, watched: Mapping[str, int], environment: Mapping[str, str]
-) -> tuple[dict[str, Any], dict[str, float]]:
-    command = [*SIDES, "parent", str(folder), str(references), json.dumps(watched)]
+def _parent(stand: Stand, references: int, done: int) -> tuple[dict[str, Any], dict[str, float]]:
+    folder, watched = stand.folder, stand.watched
+    command = [*SIDES, "parent", str(folder), str(references), json.dumps(watched), str(done)]
     with (
         PeakMemory(watched["server"], 1.0) as server,
         PeakMemory(watched["worker"], 1.0) as worker,
         (folder / "parent.log").open("wb") as log,
     ):
-        ended = subprocess.run(command, env=environment, stdout=log, stderr=log)
+        ended = subprocess.run(command, env=stand.environment, stdout=log, stderr=log)
     if ended.returncode:
         raise RuntimeError(f"the parent run failed; see {log.name}")
     peaks = {"server": sum(server.peaks.values()), "worker": sum(worker.peaks.values())}
     return json.loads((folder / "found.json").read_text()), peaks
-
-
-def _of_tenths(found: Mapping[str, Any], cpu_s: Mapping[str, float]) -> dict[str, float]:
-    """What the others spent during the fan-out itself, not during the parent's later steps."""
-    return {name: sum(one["cpu_s"][name] for one in found["tenths"]) for name in cpu_s}
-
-
-def _disk_mb(folder: Path, url: str | None) -> float:
-    if url is None:
-        files = (folder / "home").glob("prefect.db*")
-        return sum(file.stat().st_size for file in files) / 2**20
-    command = ["psql", "-tA", url.replace("+asyncpg", ""), "-c"]
-    size = subprocess.run(
-        [*command, "select pg_database_size(current_database())"], capture_output=True, check=True
-    )
-    return int(size.stdout) / 2**20

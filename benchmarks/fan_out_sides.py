@@ -23,22 +23,26 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Completed, Pending, Running
 
-import flows.dispatch
+import flows.child_runs
 import flows.fan_out
 from benchmarks.machine import high_water_mb, tree_cpu_s
 from flows.assemble import Assembled
+from flows.expand_reference import key_of
 from flows.fan_out import Outcomes, fan_out, raise_damage, require
 from flows.recipe import Recipe
 from flows.regenerate import keep, told_reference, told_stages
 from flows.tally import Tally
 from flows.train import Trained
+from models.near_hashes import HASH_BITS
 from models.records import Artifact, IngestedPhotos, Media, Reference, Sample
+from models.splitting import Hashed, SplitParameters, split
 from tasks.assemble import Assemble, Dataset, choose, dataset
 from tasks.bench import StageCount, Workbench
 from tasks.expansion import Expansion, samples_of, save_expansion
 from tasks.manifest import write_manifest
 from tasks.order import Beside, Expanded, Told, load_order, tell
 from tasks.run import load_part, save_part
+from tasks.screen import HeldOutHashes, Screen, judge
 from tasks.store import Store, open_store
 
 POOL = "simulated"
@@ -46,11 +50,26 @@ DEPLOYMENT = f"expand_reference/{POOL}"
 AT_ONCE = 32
 CLASSES = 3
 SAMPLES = 4
+# Of so many references one is screened, with the images that the study makes of each.
+SCREENED, IMAGES = 10, 112
 HANDS = 4
 POLL_S = 1.0
 STAGES = 14
 TENTHS = 10
 BLOB = b"nothing was computed"
+
+
+def artifact_of(stage: str, name: str, media: Media, text: str = "") -> Artifact:
+    """An artifact with the bytes `BLOB`, which is what a no-op stage makes."""
+    key = hashlib.sha256(f"{stage} {name} {text}".encode()).hexdigest()
+    digest = hashlib.sha256(BLOB).hexdigest()
+    return Artifact(
+        **{"key": key, "stage": stage, "version": 1, "name": name, "media": media},
+        **{"digest": digest, "size": len(BLOB)},
+    )
+
+
+BESIDE = Beside(heldout=(artifact_of("heldout", "heldout", "json"),))
 
 
 @dataclass
@@ -80,25 +99,25 @@ class Found:
     peak_mb: dict[str, float] = field(default_factory=dict)
 
 
-def parent(folder: Path, references: int, watched: dict[str, int]) -> None:
+def parent(folder: Path, references: int, watched: dict[str, int], done: int = 0) -> None:
     """Fan out, and take every later step of the parent run that grows with the references.
 
     Args:
         folder: where the store is; ``found.json`` is left there.
         references: how many.
         watched: process ids by name, whose CPU seconds are noted at every tenth of the way.
+        done: how many of them are done already, the first ones.
     """
     recipe, found = Recipe(), Found()
     store = open_store(folder / "store")
     photos = draw_references(references)
-    beside = Beside(heldout=(artifact_of("heldout", "heldout", "json"),))
 
     @flow(name="fan_out_benchmark", validate_parameters=False)
     def run() -> None:
         found.peak_mb["start"] = _peak_mb()
-        tenth = _tenths(references, watched, found)
+        tenth = _tenths(references - done, watched, found)
         with clocked(found.steps), _after_each(tenth), timed(found.steps, "fan out, all of it"):
-            outcomes = fan_out(store, recipe, photos, beside, AT_ONCE, DEPLOYMENT)
+            outcomes = fan_out(store, recipe, photos, BESIDE, AT_ONCE, DEPLOYMENT)
         found.peak_mb["fan_out"] = _peak_mb()
         failed = [one.failure for one in outcomes if one.failure]
         if failed:
@@ -106,12 +125,19 @@ def parent(folder: Path, references: int, watched: dict[str, int]) -> None:
         _go_on(store, folder, photos, outcomes, found.steps)
         found.peak_mb["end"] = _peak_mb()
         with clocked(found.again), timed(found.again, "fan out, all of it"):
-            again = fan_out(store, recipe, photos, beside, AT_ONCE, DEPLOYMENT)
+            again = fan_out(store, recipe, photos, BESIDE, AT_ONCE, DEPLOYMENT)
         if not all(one.reused for one in again):
             raise RuntimeError("a reference that was done was expanded again")
 
     run()
     (folder / "found.json").write_text(json.dumps(found, default=vars))
+
+
+def finish(folder: Path, first: int, end: int) -> None:
+    """Leave in the store what the worker would for the references from ``first`` to ``end``."""
+    recipe, store = Recipe(), open_store(folder / "store")
+    for reference in draw_references(end)[first:]:
+        _expand(store, key_of(recipe, reference, BESIDE), reference, run="simulated")
 
 
 def worker(folder: Path) -> None:
@@ -142,16 +168,6 @@ def draw_references(count: int) -> list[Reference]:
     return [_reference(at, "train") for at in range(count)]
 
 
-def artifact_of(stage: str, name: str, media: Media, text: str = "") -> Artifact:
-    """An artifact with the bytes `BLOB`, which is what a no-op stage makes."""
-    key = hashlib.sha256(f"{stage} {name} {text}".encode()).hexdigest()
-    digest = hashlib.sha256(BLOB).hexdigest()
-    return Artifact(
-        **{"key": key, "stage": stage, "version": 1, "name": name, "media": media},
-        **{"digest": digest, "size": len(BLOB)},
-    )
-
-
 @contextmanager
 def timed(steps: dict[str, Spent], step: str) -> Iterator[None]:
     """Add what goes on in the context to the account of a step."""
@@ -171,13 +187,14 @@ def clocked(steps: dict[str, Spent]) -> Iterator[None]:
     with ExitStack() as stack:
         for owner, name, step in (
             (flows.fan_out, "key_of", "keys"),
-            (flows.fan_out, "load_expansion", "look what is done"),
             (flows.fan_out, "place_orders", "place orders"),
-            (flows.dispatch._Window, "start", "start children"),
-            (flows.dispatch._Window, "_look", "poll"),
-            (flows.dispatch._Window, "_outcome", "collect outcomes"),
+            (flows.child_runs.Window, "start", "start children"),
+            (flows.child_runs.Window, "_look", "poll"),
+            (flows.child_runs.Window, "_outcome", "collect outcomes"),
         ):
             stack.enter_context(_replaced(owner, name, _timing(steps, step)))
+        looks = _timing_each(steps, "look what is done")
+        stack.enter_context(_replaced(flows.fan_out, "load_expansions", looks))
         yield
 
 
@@ -188,6 +205,22 @@ def _timing(
         def wrapper(*given: Any, **named: Any) -> Any:
             with timed(steps, step):
                 return original(*given, **named)
+
+        return wrapper
+
+    return around
+
+
+def _timing_each(
+    steps: dict[str, Spent], step: str
+) -> Callable[[Callable[..., Iterator[Any]]], Callable[..., Iterator[Any]]]:
+    def around(original: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+        def wrapper(*given: Any) -> Iterator[Any]:
+            items = original(*given)
+            for _ in given[-1]:
+                with timed(steps, step):
+                    item = next(items)
+                yield item
 
         return wrapper
 
@@ -216,7 +249,7 @@ def _after_each(tenth: Callable[[], None]) -> Iterator[None]:
 
         return wrapper
 
-    with _replaced(flows.dispatch._Window, "_outcome", around):
+    with _replaced(flows.child_runs.Window, "_outcome", around):
         yield
 
 
@@ -259,6 +292,7 @@ def _go_on(
         save_part(store, run, Outcomes(outcomes=tuple(outcomes)))
         require(outcomes, None)
         outcomes = list(load_part(store, run, Outcomes).outcomes)
+    _screen(photos, steps)
     with timed(steps, "samples"):
         synthetic = [
             sample
@@ -291,13 +325,48 @@ def _go_on(
         keep(store, run, taken, outcomes, assembled, Trained(checkpoints=(), scores=(), counts={}))
 
 
+def _screen(photos: Sequence[Reference], steps: dict[str, Spent]) -> None:
+    """What is done with hashes: photos are split, and images compared with those held out.
+
+    As many photos are held out as a split holds out. Workers screen, a reference at a time; of ten
+    references one is screened here, with as many images as the study makes of each.
+    """
+    hashed = [_hashed(photo) for photo in photos]
+    with timed(steps, "split photos"):
+        result = split(hashed, SplitParameters())
+    held_out = [
+        {"name": one.file, "hashes": [f"{one.dhash:064x}", f"{one.dhash_mirrored:064x}"]}
+        for one in hashed
+        if result.assigned[one.file] != "train"
+    ]
+    scores = {"contrast": 0.5, "sharpness": 20.0, "object_fraction": 0.3, "cut_fraction": 0.0}
+    with timed(steps, "screen a tenth (in workers)"):
+        index = HeldOutHashes(held_out, Screen().heldout_bits)
+        for photo in photos:
+            codes = [
+                artifact_of("resize", f"{photo.name}_{at}", "jpg").key for at in range(SAMPLES)
+            ]
+            rows = [{**scores, "digest": code, "dhash": code} for code in codes]
+            judge(rows, index, Screen())
+
+
+def _hashed(photo: Reference) -> Hashed:
+    code, key = int(photo.photo.digest, 16), photo.photo.key
+    mirrored = code ^ (2**HASH_BITS - 1)
+    return Hashed(photo.file, photo.label, None, key, code, mirrored)
+
+
 def _carry_out(client: SyncPrefectClient, store: Store, run: FlowRun) -> None:
     begin: tuple[State[Any], ...] = (Pending(), Running())
     for state in begin:
         client.set_flow_run_state(run.id, state, force=True)
     key = str(run.parameters["order"])
     order, _ = load_order(store, key)
-    reference = order.reference
+    _expand(store, key, order.reference, str(run.id))
+    client.set_flow_run_state(run.id, Completed(), force=True)
+
+
+def _expand(store: Store, key: str, reference: Reference, run: str) -> None:
     samples = tuple(_sample(reference, at) for at in range(SAMPLES))
     artifacts = [one for sample in samples for one in (sample.image, sample.mask) if one]
     for one in artifacts:
@@ -312,8 +381,7 @@ def _carry_out(client: SyncPrefectClient, store: Store, run: FlowRun) -> None:
         counts={f"stage_{at}": StageCount(computed=SAMPLES) for at in range(STAGES)},
         cpu_s={f"stage_{at}": 0.1 for at in range(STAGES)},
     )
-    tell(store, key, Told(run=str(run.id), expanded=expanded))
-    client.set_flow_run_state(run.id, Completed(), force=True)
+    tell(store, key, Told(run=run, expanded=expanded))
 
 
 def _peak_mb() -> float:
@@ -349,7 +417,10 @@ def _sample(reference: Reference, at: int) -> Sample:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "worker":
-        worker(Path(sys.argv[2]))
+    side, work = sys.argv[1], Path(sys.argv[2])
+    if side == "worker":
+        worker(work)
+    elif side == "finish":
+        finish(work, int(sys.argv[3]), int(sys.argv[4]))
     else:
-        parent(Path(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4]))
+        parent(work, int(sys.argv[3]), json.loads(sys.argv[4]), int(sys.argv[5]))
