@@ -19,6 +19,7 @@ NAMES = (
     "wrappers",
     "batches",
     "child_runs",
+    "cache_hit",
     "rerun",
     "memory",
 )

