@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,41 +21,66 @@ _ACCOUNTS = ("postgres", "nobody")
 _HASTY = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 
 
+@dataclass
+class Database:
+    """A PostgreSQL cluster; ``url`` is how Prefect takes it."""
+
+    programs: Path
+    account: str | None
+    folder: Path
+    port: int
+    server: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"postgresql+asyncpg://prefect@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        with (self.folder / "log").open("ab") as log:
+            self.server = subprocess.Popen(
+                [
+                    *map(str, (self.programs / "postgres", "-D", self.folder / "data")),
+                    *("-p", str(self.port), "-k", str(self.folder)),
+                    *("-c", "listen_addresses=127.0.0.1", *_HASTY),
+                ],
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                user=self.account,
+                start_new_session=True,
+            )
+        _wait(self.programs, self.port, self.folder / "log")
+
+    def stop(self) -> None:
+        """End it at once, cutting all connections; what was committed stays."""
+        if self.server is None:
+            return
+        self.server.send_signal(signal.SIGINT)
+        try:
+            self.server.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.server.pid, signal.SIGKILL)
+            self.server.wait()
+        self.server = None
+
+
 @contextlib.contextmanager
-def postgres() -> Iterator[str]:
-    """The address of an empty database for Prefect; skips where PostgreSQL is not installed."""
+def postgres() -> Iterator[Database]:
+    """An empty database for Prefect; skips where PostgreSQL is not installed."""
     programs = _programs()
     account = _account()
     # Not below pytest's own folder, which only its owner may enter.
     folder = Path(tempfile.mkdtemp(prefix="synthset-postgres-"))
     if account is not None:
         shutil.chown(folder, account)
-    port = free_port()
+    database = Database(programs, account, folder, free_port())
     try:
         _run(account, programs / "initdb", "-D", folder / "data", "-A", "trust", "-U", "prefect")
-        with (folder / "log").open("wb") as log:
-            server = subprocess.Popen(
-                [
-                    *(programs / "postgres", "-D", folder / "data", "-p", str(port), "-k", folder),
-                    *("-c", "listen_addresses=127.0.0.1", *_HASTY),
-                ],
-                stdout=log,
-                stderr=log,
-                cwd=folder,
-                user=account,
-                start_new_session=True,
-            )
-        try:
-            _wait(programs, port, folder / "log")
-            yield f"postgresql+asyncpg://prefect@127.0.0.1:{port}/postgres"
-        finally:
-            server.send_signal(signal.SIGINT)
-            try:
-                server.wait(20)
-            except subprocess.TimeoutExpired:
-                os.killpg(server.pid, signal.SIGKILL)
-                server.wait()
+        database.start()
+        yield database
     finally:
+        database.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 

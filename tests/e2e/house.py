@@ -16,9 +16,10 @@ from unittest import mock
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolUpdate
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-from tests.e2e.database import postgres
+from tests.e2e.database import Database, postgres
 from tests.e2e.hosts import Host, Hosts, hosts_named
 from tests.e2e.s3_log import S3Log
 from tests.s3 import BUCKET, KEY, SECRET, free_port, running
@@ -38,6 +39,23 @@ class House:
     hosts: Hosts
     s3: S3Log
     environment: dict[str, str]
+    database: Database
+    server: Host
+    serve: tuple[str, ...]
+    serve_with: dict[str, str]
+
+    def start_server(self) -> None:
+        """Start the Prefect server, and wait until it answers."""
+        self.server.start("server", self.serve, self.serve_with)
+        _wait_for_server(self.server, self.environment["PREFECT_API_URL"])
+
+    def restart(self, away_s: float) -> None:
+        """Kill the server, stop its database, and start both again after a while."""
+        self.server.kill()
+        self.database.stop()
+        time.sleep(away_s)
+        self.database.start()
+        self.start_server()
 
     def synthset(self, *arguments: object) -> str:
         """What a command of synthset prints, beside this stack."""
@@ -92,13 +110,16 @@ def house(folder: Path, *workers: str) -> Iterator[House]:
         own = {
             **base_environment(),
             "PREFECT_HOME": str(folder / "server"),
-            "PREFECT_SERVER_DATABASE_CONNECTION_URL": database,
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": database.url,
             "PREFECT_SERVER_API_AUTH_STRING": auth,
         }
+        serve = (sys.executable, "-m", "flows.server_process")
         place = ("--host", hosts.address, "--port", str(port))
-        hosts.here.start("server", (*_PREFECT, "server", "start", *place), own)
-        _wait_for_server(hosts.here, environment["PREFECT_API_URL"])
-        yield House(hosts, s3, environment)
+        server = Host("server", folder)
+        stack.callback(server.kill)
+        made = House(hosts, s3, environment, database, server, (*serve, *place), own)
+        made.start_server()
+        yield made
 
 
 def base_environment() -> dict[str, str]:
@@ -114,6 +135,10 @@ def shorten_zombie_rule(client: SyncPrefectClient) -> None:
 
     with mock.patch.object(zombies, "UNHEARD", UNHEARD):
         assert zombies.apply_zombie_rule(client) == "automation for zombies: changed"
+    pool = client.read_work_pool("synthset-gpu")
+    environment = pool.base_job_template["variables"]["properties"]["env"]["default"]
+    environment["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] = str(HEARTBEAT_S)
+    client.update_work_pool(pool.name, WorkPoolUpdate(base_job_template=pool.base_job_template))
 
 
 @contextlib.contextmanager

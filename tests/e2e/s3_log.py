@@ -8,7 +8,7 @@ import http.client
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
@@ -40,6 +40,7 @@ class S3Log:
         self.asked: list[Asked] = []
         self.held = threading.Event()
         self.released = threading.Event()
+        self.away = threading.Event()
         self._refusals: Counter[str] = Counter()
         self._holds: Callable[[Asked], bool] | None = None
         self._lock = threading.Lock()
@@ -62,6 +63,15 @@ class S3Log:
     def hold(self, when: Callable[[Asked], bool]) -> None:
         """Hold the first request of which ``when`` is true, unanswered, until `released` is set."""
         self._holds = when
+
+    @contextlib.contextmanager
+    def gone(self) -> Iterator[None]:
+        """Cut every connection without an answer, as long as the context lasts."""
+        self.away.set()
+        try:
+            yield
+        finally:
+            self.away.clear()
 
     def puts(self, who: str | None = None) -> Counter[str]:
         """How often each object was written."""
@@ -128,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
         who = _WHO.search(self.headers.get("User-Agent", ""))
         name = unquote(urlsplit(self.path).path).lstrip("/")
         asked = Asked(who[1] if who else "", self.command, name)
-        if self.log.is_held(asked):
+        if self.log.away.is_set() or self.log.is_held(asked):
             self.close_connection = True
         elif self.log.is_refused(asked):
             self._answer(asked, 403, {"Content-Type": "application/xml"}, _DENIED)
