@@ -16,7 +16,7 @@ HASH_BITS = 256
 # A band of more bits makes the tables large, of fewer tells too little.
 _BAND_BITS, _LEAST_BAND_BITS = 16, 12
 # Fewer hashes than this are compared with all, which takes no longer than the tables.
-_FEW = 4096
+_FEW = 8192
 # Pairs compared in one go: they stay within a processor's cache.
 _ROWS, _COLUMNS = 64, 4096
 # Gathering a hash from anywhere takes so many times longer than comparing with the next.
@@ -156,8 +156,9 @@ class _Bands:
         self._count, self._width = bands, width
         keys = self.keys_of(hashes)
         values = 1 << width
-        self._order = np.stack([np.argsort(keys[:, band], kind="stable") for band in range(bands)])
-        self._starts = np.zeros((bands, values + 1), np.int64)
+        order = [np.argsort(keys[:, band], kind="stable") for band in range(bands)]
+        self._order = np.stack(order).astype(np.int32)
+        self._starts = np.zeros((bands, values + 1), np.int32)
         for band in range(bands):
             tally = np.bincount(keys[:, band], minlength=values)
             np.cumsum(tally, out=self._starts[band, 1:])
@@ -192,9 +193,9 @@ class _Bands:
 
     def _ranges(
         self, keys: npt.NDArray[np.uint16]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """Where in the order of its band each key's hashes are, and those of the keys beside it:
-        int64 (N, bands, 1 + width)."""
+        int32 (N, bands, 1 + width)."""
         beside = (keys[:, :, None] ^ self._flips).astype(np.intp)
         band = np.arange(self._count)[:, None]
         return self._starts[band, beside], self._starts[band, beside + 1]
