@@ -1,5 +1,6 @@
 """The rows that child runs leave in Prefect's database, read and written again under fresh ids."""
 
+import hashlib
 import re
 import sqlite3
 import tempfile
@@ -149,7 +150,7 @@ def _renaming(owned: frozenset[str], number: int) -> Callable[[str], str]:
     def other(found: re.Match[str]) -> str:
         name = found[0]
         if len(name) == 64:
-            return f"{number:04x}{name[4:]}"
+            return hashlib.sha256(f"{number} {name}".encode()).hexdigest()
         return str(uuid.uuid5(uuid.UUID(name), str(number))) if name in owned else name
 
     return lambda text: _NAMES.sub(other, text)
