@@ -353,7 +353,7 @@ def _screen(photos: Sequence[Reference], steps: dict[str, Spent]) -> None:
 def _hashed(photo: Reference) -> Hashed:
     code, key = int(photo.photo.digest, 16), photo.photo.key
     mirrored = code ^ (2**HASH_BITS - 1)
-    return Hashed(photo.file, photo.label, None, key, code, mirrored)
+    return Hashed(photo.file, "all", None, key, code, mirrored)
 
 
 def _carry_out(client: SyncPrefectClient, store: Store, run: FlowRun) -> None:

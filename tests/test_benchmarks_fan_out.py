@@ -69,11 +69,11 @@ def test_children_are_measured_at_two_depths(
 ) -> None:
     monkeypatch.setenv("DO_NOT_TRACK", "1")
     monkeypatch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    lots = fan_out_depth.measure(tmp_path, "SQLite", (3, 9), 3)
-    assert [one.run.steps["start children"]["calls"] for one in lots] == [3, 3]
-    assert lots[1].run.steps["keys"]["calls"] == 9
-    # Six were run, and three copied.
-    assert len(list((tmp_path / "store").glob("documents/orders/*/*.told.json"))) == 9
+    lots = fan_out_depth.measure(tmp_path, "SQLite", (6, 18), 6)
+    assert [one.run.steps["start children"]["calls"] for one in lots] == [6, 6]
+    assert lots[1].run.steps["keys"]["calls"] == 18
+    # Twelve were run, and six copied.
+    assert len(list((tmp_path / "store").glob("documents/orders/*/*.told.json"))) == 18
     assert "| server, CPU ms a child" in fan_out_depth.told("SQLite", lots)
 
 
