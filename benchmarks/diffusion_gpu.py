@@ -12,6 +12,7 @@ import argparse
 import gc
 import logging
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -85,7 +86,9 @@ def _speed(
     """
     _tell(f"{stage.name}, {way}: loading")
     device = setting.machine.device
+    started = time.perf_counter()
     loaded = by(setting)
+    load_s = time.perf_counter() - started
     compiles = is_compiled(loaded.modules)
     if setting.machine.compile and not compiles:
         return None
@@ -102,7 +105,7 @@ def _speed(
         _tell(f"{stage.name}, {way}: {per_s:.2f} results/s")
         reference_s = seconds(stage.work, loaded, setting, count)
         _tell(f"{stage.name}, {way}: {count} for a reference in {reference_s:.1f} s")
-    speed = Speed(per_s, reference_s, first_s, _peak_gib(device), len(repeats))
+    speed = Speed(per_s, reference_s, first_s, _peak_gib(device), len(repeats), load_s)
     del loaded
     _forget(device)
     return speed
@@ -167,11 +170,19 @@ def main(folder: Path, given: Sequence[str] = ()) -> None:
     setting = Setting(asked.weights or folder, machine, tiny)
     compiler = None if asked.eager else asked.compiler or ("inductor" if gpu else "eager")
     found: list[Measured] = []
+    failed = []
     for stage in stages:
-        found += measure(setting, [stage], asked.by_hand, compiler=compiler)
+        try:
+            found += measure(setting, [stage], asked.by_hand, compiler=compiler)
+        except Exception:
+            # The others are measured still: a GPU is too dear to be asked twice.
+            traceback.print_exc()
+            failed.append(stage.name)
         # After each stage, so that a run that is cut off leaves what it has found.
         save(asked.json, found, device=device, dtype=dtype, batch=machine.batch, tiny=tiny)
     print(f"\n{report(found, device)}\n\nWritten to {asked.json}")
+    if failed:
+        raise SystemExit(f"not measured: {', '.join(failed)}; the reason is above")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -17,8 +17,9 @@ WAYS: tuple[tuple[Way, str], ...] = (("eager", "eager"), ("compiled", "compiled"
 @dataclass(frozen=True)
 class Speed:
     """One way of doing a stage: results per second of its networks, seconds of the whole stage for
-    one reference, seconds of the first batch (with compiling), peak GiB, and how many results were
-    no numbers at first (each of those was computed twice).
+    one reference, seconds of the first batch (with compiling), peak GiB, how many results were no
+    numbers at first (each of those was computed twice), and seconds until the networks lie on the
+    device (by hand also until their random weights are drawn).
     """
 
     per_s: float
@@ -26,6 +27,7 @@ class Speed:
     first_s: float
     peak_gib: float
     repeats: int
+    load_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def report(found: Sequence[Measured], device: str) -> str:
     """The table, the reference from end to end, and whether the goal is met."""
     head = [
         *("stage", "by hand/s", "eager/s", "compiled/s", "of the floor"),
-        *("by hand GiB", "eager GiB", "compiled GiB", "to compile s"),
+        *("by hand GiB", "eager GiB", "compiled GiB", "to compile s", "to load s"),
         *("per reference", "by hand s", "eager s", "compiled s", "computed twice"),
     ]
     lines = [table(head, [_row(one) for one in found]), ""]
@@ -113,7 +115,12 @@ def _row(one: Measured) -> list[Any]:
         *(one.stage, one.by_hand.per_s, one.eager.per_s, compiled.per_s if compiled else "-"),
         *("-" if one.share is None else f"{one.share:.0%}", one.by_hand.peak_gib),
         *(one.eager.peak_gib, compiled.peak_gib if compiled else "-"),
-        *(compiled.first_s if compiled else "-", one.count, one.by_hand.reference_s),
+        *(
+            compiled.first_s if compiled else "-",
+            one.eager.load_s,
+            one.count,
+            one.by_hand.reference_s,
+        ),
         *(one.eager.reference_s, compiled.reference_s if compiled else "-", one.ours.repeats),
     ]
 

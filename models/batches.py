@@ -143,7 +143,7 @@ def in_float32(modules: Sequence[nn.Module]) -> Iterator[None]:
     before = [(module, dtype) for module, dtype in dtypes if dtype is not torch.float32]
     try:
         for module, _ in before:
-            module.to(torch.float32)
+            _cast(module, torch.float32)
         yield
     finally:
         for module, dtype in before:
@@ -153,13 +153,18 @@ def in_float32(modules: Sequence[nn.Module]) -> Iterator[None]:
 def _cast_back(module: nn.Module, dtype: torch.dtype) -> None:
     """Also where memory has just run out, and there may be no room for both dtypes of a weight."""
     try:
-        module.to(dtype)
+        _cast(module, dtype)
     except RuntimeError as error:
         if not _is_out_of_memory(error):
             raise
         device = device_of(module)
-        module.to("cpu").to(dtype)
+        _cast(module.to("cpu"), dtype)
         place(module, device)
+
+
+def _cast(module: nn.Module, dtype: torch.dtype) -> None:
+    """Past the ``to`` of diffusers, which warns of every cast, the exact ones too."""
+    nn.Module.to(module, dtype)
 
 
 def place(module: nn.Module, device: torch.device) -> None:

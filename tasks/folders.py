@@ -65,7 +65,7 @@ def write_split(store: Store, samples: Sequence[Sample], folder: Path, masks: Pa
     _refuse_foreign(folder, owned)
     _sweep((folder, masks), folder, owned | {_key(path, folder) for path, _ in files})
     text = "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows)
-    if owned and (folder / METADATA).is_file() and (folder / METADATA).read_text("utf-8") == text:
+    if _is_finished(folder, text):
         planned = None
     else:
         planned = "\n".join(sorted(owned | {_key(path, folder) for path, _ in files}))
@@ -78,6 +78,13 @@ def write_split(store: Store, samples: Sequence[Sample], folder: Path, masks: Pa
         _write(folder / METADATA, text.encode())
         (folder / PLANNED).unlink(missing_ok=True)
     return changed
+
+
+def _is_finished(folder: Path, text: str) -> bool:
+    """Whether the metadata says this, and no killed run had other plans or did not tidy up."""
+    metadata = folder / METADATA
+    told = metadata.is_file() and metadata.read_text("utf-8") == text
+    return told and not (folder / PLANNED).exists()
 
 
 def _row(sample: Sample, folder: Path, masks: Path) -> dict[str, Any]:

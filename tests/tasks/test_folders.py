@@ -106,6 +106,21 @@ def test_a_killed_run_leaves_nothing_behind_in_the_end(store: Store, tmp_path: P
     assert snapshot(out) == snapshot(fresh)
 
 
+@pytest.mark.parametrize("planned", [["cup/a.jpg"], ["cup/a.jpg", "cup/half.jpg"]])
+def test_a_run_killed_with_the_metadata_in_place_leaves_nothing_behind(
+    store: Store, tmp_path: Path, planned: list[str]
+) -> None:
+    """Between its last two steps, or at work on another list that is wanted no more."""
+    out, fresh = tmp_path / "out", tmp_path / "fresh"
+    write(store, ["cup/a"], out)
+    write(store, ["cup/a"], fresh)
+    (out / "train" / ".metadata.jsonl.planned").write_text("\n".join(planned))
+    for name in planned:
+        (out / "train" / name).write_bytes(b"written before the kill")
+    write(store, ["cup/a"], out)
+    assert snapshot(out) == snapshot(fresh)
+
+
 def test_a_users_file_stops_the_run_and_stays(store: Store, tmp_path: Path) -> None:
     holiday = tmp_path / "out" / "train" / "cup" / "holiday.jpg"
     holiday.parent.mkdir(parents=True)
