@@ -69,9 +69,12 @@ def test_a_training_killed_between_epochs_goes_on_with_the_next(
     for stage in ("train", "score"):
         shutil.rmtree(run.store / stage)
     killed = kill_when(cli, run, new_file(run.out / "training", LAST_EPOCH))
+    # On a busy machine a training may be whole before the kill gets through.
+    whole = len(list((run.store / "train").glob("??/*.record")))
     again = cli.run(*run.arguments)
 
-    assert computed(again.found) == {"train": 3, "score": 3}
+    assert whole < 3
+    assert computed(again.found) == {"train": 3 - whole, "score": 3}
     told = [line.rpartition("/6 ")[2] for line in (killed.err + again.err).splitlines()]
     epochs = [line for line in told if " epoch " in line]
     assert len(epochs) == len(set(epochs)), "an epoch was trained twice"
