@@ -3,16 +3,23 @@
 A GPU is a global concurrency limit of one slot on the Prefect server, held under a lease. A thread
 renews the lease while the work goes on, and goes on trying when the server is away: a batch at work
 is never torn out for the server's sake. The lease of a holder that died ends by itself.
+
+A lease may also end while the server is away and its holder is at work. So that nobody takes the
+slot then, the processes of a machine and a user hold a locked file besides.
 """
 
 import contextvars
+import fcntl
 import logging
 import os
+import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
 from uuid import UUID
 
 import httpx
@@ -31,6 +38,8 @@ LEASE_S, RENEW_S = 60.0, 20.0
 AGAIN_S = 1.0
 # Longer than a batch takes, so that whoever waits as long says for what.
 STUCK_S = 600.0
+
+T = TypeVar("T")
 
 
 class NoLimit(ValueError):
@@ -51,15 +60,16 @@ def held_gpu(*, needed: bool) -> Iterator[None]:
     if not needed or not limit:
         yield
         return
-    held = _Held(limit, _wait_for(limit))
-    renewing = contextvars.copy_context().run
-    threading.Thread(
-        target=renewing, args=(held.renew,), name=f"renews {limit}", daemon=True
-    ).start()
-    try:
-        yield
-    finally:
-        held.give_back()
+    with _locked_here(limit):
+        held = _Held(limit, _leased(limit))
+        renewing = contextvars.copy_context().run
+        threading.Thread(
+            target=renewing, args=(held.renew,), name=f"renews {limit}", daemon=True
+        ).start()
+        try:
+            yield
+        finally:
+            held.give_back()
 
 
 @dataclass
@@ -120,20 +130,49 @@ class _Held:
                 self.lease = _take(client, self.limit)
 
 
-def _wait_for(limit: str) -> UUID:
+@contextmanager
+def _locked_here(limit: str) -> Iterator[None]:
+    """Hold the lock that this user's processes on this machine have for a GPU."""
+    name = f"synthset-{os.getuid()}-{limit.replace('/', '_')}.lock"
+    path = Path(tempfile.gettempdir(), name)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        _when_free(limit, lambda: _lock(file))
+        yield
+    finally:
+        # Said aloud: what the holder has forked has the file open still.
+        fcntl.flock(file, fcntl.LOCK_UN)
+        os.close(file)
+
+
+def _lock(file: int) -> bool | None:
+    """True when it is locked, None while another has it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return None
+    return True
+
+
+def _leased(limit: str) -> UUID:
     """A lease of the limit's slot, as soon as it is free."""
-    told = time.monotonic()
     with get_client(sync_client=True) as client:
-        while (lease := patiently(_take, client, limit)) is None:
-            if time.monotonic() - told > STUCK_S:
-                told = time.monotonic()
-                log.warning(
-                    "%s has been taken for %.0f s. If no run is at work on that GPU, free it: "
-                    "prefect global-concurrency-limit update %s --active-slots 0",
-                    *(limit, STUCK_S, limit),
-                )
-            time.sleep(AGAIN_S)
-    return lease
+        return _when_free(limit, lambda: patiently(_take, client, limit))
+
+
+def _when_free(limit: str, take: Callable[[], T | None]) -> T:
+    """What ``take`` gives when it gives something; says for what it waits if that takes long."""
+    told = time.monotonic()
+    while (taken := take()) is None:
+        if time.monotonic() - told > STUCK_S:
+            told = time.monotonic()
+            log.warning(
+                "%s has been taken for %.0f s. If no run is at work on that GPU, free it: "
+                "prefect global-concurrency-limit update %s --active-slots 0",
+                *(limit, STUCK_S, limit),
+            )
+        time.sleep(AGAIN_S)
+    return taken
 
 
 def _take(client: SyncPrefectClient, limit: str) -> UUID | None:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -92,12 +93,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def limit(server: Server, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def limit(
+    server: Server,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> str:
     """A GPU's limit as `synthset deploy` makes it, in this process's environment."""
     name = f"gpu:{request.node.name[:40]}:0"
     with get_client(sync_client=True) as client:
         client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=1))
     monkeypatch.setenv(LIMIT, name)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(gpu, "AGAIN_S", 0.05)
     monkeypatch.setattr(gpu, "RENEW_S", 0.2)
     monkeypatch.setattr(patience, "PAUSE_S", 0.2)
@@ -193,6 +200,22 @@ def test_the_slot_of_a_holder_that_died_is_free_when_its_lease_has_ended(
     server.end_leases()
     assert next_one.holds.wait(PATIENCE_S)
     next_one.end()
+
+
+def test_a_slot_that_the_server_gives_away_is_not_taken_beside_its_holder(
+    limit: str, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lease ended, as while the server was away, and the holder is slow to renew it."""
+    monkeypatch.setattr(gpu, "RENEW_S", 60.0)
+    holder = Holder()
+    assert holder.holds.wait(PATIENCE_S)
+    server.end_leases()
+    until(lambda: server.taken(limit) == 0, PATIENCE_S)
+    waiting = Holder()
+    assert not waiting.holds.wait(1.0)
+    holder.end()
+    assert waiting.holds.wait(PATIENCE_S)
+    waiting.end()
 
 
 @pytest.mark.e2e
