@@ -3,7 +3,6 @@ when its context ends.
 """
 
 import os
-import pwd
 import shutil
 import socket
 import subprocess
@@ -16,9 +15,10 @@ from pathlib import Path
 
 import httpx
 
+from flows import stack_database
+from flows.stack_settings import StackError
+
 PATIENCE_S = 240.0
-# Where Debian keeps what it does not put on the path.
-PROGRAMS = "/usr/lib/postgresql"
 
 
 @contextmanager
@@ -77,30 +77,22 @@ def prefect_server(folder: Path, database: str | None = None) -> Iterator[tuple[
 
 @contextmanager
 def postgres(log: Path) -> Iterator[tuple[int, str]]:
-    """A PostgreSQL of its own with no password; its process id and the URL that Prefect takes.
-
-    Started by root it runs as user ``postgres``, since it refuses to run as root.
+    """A PostgreSQL of its own, as `synthset up` makes it; its process id and the URL that Prefect
+    takes.
 
     Raises:
         RuntimeError: it did not start.
     """
-    user = "postgres" if os.geteuid() == 0 else None
-    folder = Path(tempfile.mkdtemp(prefix="synthset-postgres-"))
-    if user is not None:
-        os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
-    port = str(free_port())
-    try:
-        initdb = [_program("initdb"), "-D", str(folder / "data"), "-U", "prefect", "-A", "trust"]
-        subprocess.run(initdb, user=user, cwd=folder, check=True, capture_output=True)
-        command = [_program("postgres"), "-D", str(folder / "data"), "-p", port, "-k", str(folder)]
-        ready = [_program("pg_isready"), "-h", "127.0.0.1", "-p", port]
-        with process(command, log, user=user) as server:
-            _wait_until(
-                lambda: subprocess.run(ready, capture_output=True).returncode == 0, "PostgreSQL"
-            )
-            yield server.pid, f"postgresql+asyncpg://prefect@127.0.0.1:{port}/postgres"
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="synthset-postgres-") as state:
+        database = stack_database.database_of(Path(state))
+        if isinstance(database, str):
+            raise RuntimeError(f"no PostgreSQL: {database}")
+        try:
+            with process(database.command(), log, user=stack_database.account()) as server:
+                _wait_until(database.answers, "PostgreSQL")
+                yield server.pid, database.url
+        finally:
+            shutil.rmtree(database.folder, ignore_errors=True)
 
 
 @contextmanager
@@ -132,7 +124,13 @@ def query(url: str, statement: str, given: Path | None = None) -> str:
     Raises:
         CalledProcessError: it refuses.
     """
-    command = [_program("psql"), "-qtA", "-v", "ON_ERROR_STOP=1", url.replace("+asyncpg", "")]
+    command = [
+        str(stack_database.programs() / "psql"),
+        "-qtA",
+        "-v",
+        "ON_ERROR_STOP=1",
+        url.replace("+asyncpg", ""),
+    ]
     with (given or Path(os.devnull)).open("rb") as source:
         told = subprocess.run([*command, "-c", statement], stdin=source, stdout=-1, check=True)
     return told.stdout.decode()
@@ -141,9 +139,10 @@ def query(url: str, statement: str, given: Path | None = None) -> str:
 def has_postgres() -> bool:
     """Whether PostgreSQL's programs are installed."""
     try:
-        return bool(_program("initdb"))
-    except RuntimeError:
+        stack_database.programs()
+    except StackError:
         return False
+    return True
 
 
 def free_port() -> int:
@@ -151,14 +150,6 @@ def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
-
-
-def _program(name: str) -> str:
-    places = [str(one / "bin") for one in sorted(Path(PROGRAMS).glob("*"), reverse=True)]
-    found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *places]))
-    if found is None:
-        raise RuntimeError(f"there is no {name}: install PostgreSQL")
-    return found
 
 
 def _wait_until(ready: Callable[[], bool], what: str) -> None:

@@ -35,11 +35,11 @@ class Database(Record):
     def command(self) -> tuple[str, ...]:
         """The program that serves it."""
         place = ("-D", str(self.folder / "data"), "-p", str(self.port), "-k", "")
-        return (str(_programs() / "postgres"), *place, "-c", "listen_addresses=127.0.0.1")
+        return (str(programs() / "postgres"), *place, "-c", "listen_addresses=127.0.0.1")
 
     def answers(self) -> bool:
         """Whether it takes connections."""
-        ask = (str(_programs() / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port))
+        ask = (str(programs() / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port))
         return subprocess.run(ask, check=False).returncode == 0
 
 
@@ -54,7 +54,7 @@ def database_of(state: Path) -> Database | str:
     """
     record = state / "database.json"
     if record.exists():
-        _programs()
+        programs()
         try:
             return Database.model_validate_json(record.read_text())
         except ValueError as error:
@@ -75,7 +75,7 @@ def account() -> str | None:
 
 
 def _new(state: Path) -> Database:
-    programs, user = _programs(), account()
+    user = account()
     folder = state / "postgres"
     if user is not None:
         if user not in {one.pw_name for one in pwd.getpwall()}:
@@ -92,7 +92,7 @@ def _new(state: Path) -> Database:
     folder.chmod(0o700)
     made = subprocess.run(
         [
-            *(programs / "initdb", "-D", folder / "data", "-U", "prefect", "--encoding=UTF8"),
+            *(programs() / "initdb", "-D", folder / "data", "-U", "prefect", "--encoding=UTF8"),
             *("--locale=C", "--auth=scram-sha-256", f"--pwfile={password}"),
         ],
         cwd=folder,
@@ -107,8 +107,12 @@ def _new(state: Path) -> Database:
     return database
 
 
-def _programs() -> Path:
-    """The folder of PostgreSQL's programs."""
+def programs() -> Path:
+    """The folder of PostgreSQL's programs.
+
+    Raises:
+        StackError: it is not installed.
+    """
     beside = [Path(found).resolve().parent for found in [shutil.which("initdb")] if found]
     for folder in (*beside, *sorted(_DEBIAN.glob("*/bin"), reverse=True)):
         if all((folder / name).exists() for name in PROGRAMS):
