@@ -39,29 +39,18 @@ def apply_zombie_rule(client: SyncPrefectClient) -> str | None:
     One that an operator switched off stays off.
     """
     heartbeat = "prefect.flow-run.heartbeat"
-    return _apply(
-        client,
-        AutomationCore(
-            name=ZOMBIES,
-            description="A worker or its machine is gone: the run is marked, its parent goes on.",
-            trigger=EventTrigger(
-                match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
-                for_each={"prefect.resource.id"},
-                after={heartbeat},
-                expect=_ENDED | _WAITING | {heartbeat},
-                posture=Posture.Proactive,
-                threshold=1,
-                within=UNHEARD,
-            ),
-            actions=[
-                ChangeFlowRunState(
-                    state=StateType.CRASHED,
-                    message=f"not heard of for {UNHEARD.seconds // 60} minutes: its worker is gone",
-                )
-            ],
+    rule = _unless_heard(
+        ZOMBIES,
+        "A worker or its machine is gone: the run is marked, its parent goes on.",
+        after=heartbeat,
+        expect=_ENDED | _WAITING | {heartbeat},
+        within=UNHEARD,
+        change=ChangeFlowRunState(
+            state=StateType.CRASHED,
+            message=f"not heard of for {UNHEARD.seconds // 60} minutes: its worker is gone",
         ),
-        "zombies",
     )
+    return _apply(client, rule, "zombies")
 
 
 def apply_resume_rule(client: SyncPrefectClient) -> str | None:
@@ -70,35 +59,48 @@ def apply_resume_rule(client: SyncPrefectClient) -> str | None:
 
     It waits for `RESUMED_AFTER`, so that a run that can't even start is not started in a haste.
     """
-    return _apply(
-        client,
-        AutomationCore(
-            name=NIGHTS,
-            description="The worker of the parent is gone: the night goes on where it stopped.",
-            trigger=EventTrigger(
-                match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
-                match_related=ResourceSpecification(
-                    {"prefect.resource.role": ["flow"], "prefect.resource.name": ["regenerate"]}
-                ),
-                for_each={"prefect.resource.id"},
-                after={"prefect.flow-run.Crashed"},
-                expect=(_ENDED - {"prefect.flow-run.Crashed"})
-                | _WAITING
-                | {"prefect.flow-run.Running"},
-                posture=Posture.Proactive,
-                threshold=1,
-                within=RESUMED_AFTER,
-            ),
-            actions=[
-                ChangeFlowRunState(
-                    state=StateType.SCHEDULED,
-                    name=RESUMED,
-                    message="it crashed; what is done stays done, and its children are adopted",
-                )
-            ],
+    crashed = "prefect.flow-run.Crashed"
+    rule = _unless_heard(
+        NIGHTS,
+        "The worker of the parent is gone: the night goes on where it stopped.",
+        after=crashed,
+        expect=(_ENDED - {crashed}) | _WAITING | {"prefect.flow-run.Running"},
+        within=RESUMED_AFTER,
+        change=ChangeFlowRunState(
+            state=StateType.SCHEDULED,
+            name=RESUMED,
+            message="it crashed; what is done stays done, and its children are adopted",
         ),
-        "crashed nights",
+        flow="regenerate",
     )
+    return _apply(client, rule, "crashed nights")
+
+
+def _unless_heard(
+    name: str,
+    description: str,
+    *,
+    after: str,
+    expect: set[str],
+    within: timedelta,
+    change: ChangeFlowRunState,
+    flow: str | None = None,
+) -> AutomationCore:
+    """Change the state of a run, of any flow or of one, after whose event none of others came."""
+    of_flow: dict[str, str | list[str]] = {}
+    if flow is not None:
+        of_flow = {"prefect.resource.role": "flow", "prefect.resource.name": flow}
+    trigger = EventTrigger(
+        match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
+        match_related=ResourceSpecification(of_flow),
+        for_each={"prefect.resource.id"},
+        after={after},
+        expect=expect,
+        posture=Posture.Proactive,
+        threshold=1,
+        within=within,
+    )
+    return AutomationCore(name=name, description=description, trigger=trigger, actions=[change])
 
 
 def give_up_after_crashes(run: str | None) -> None:
