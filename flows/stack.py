@@ -5,7 +5,6 @@ background. What they need to know of each other, passwords included, is in file
 folder that only their owner can read.
 """
 
-import fcntl
 import os
 import signal
 import time
@@ -21,6 +20,7 @@ from flows.stack_database import Database, database_of
 from flows.stack_parts import BUCKET, FOR_DATABASE, Part, parts, rclone
 from flows.stack_process import Background
 from flows.stack_settings import Settings, StackError, settings_of, write_environment
+from models.file_lock import alone
 from models.records import Record
 
 HEALTHY_WITHIN_S = 180.0
@@ -78,7 +78,7 @@ def up(
             part does not get healthy; what this call started is stopped then.
     """
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _alone(state):
+    with alone(state / "lock"):
         settings = settings_of(state, host, port, s3_port, auth)
         started: list[str] = []
         try:
@@ -115,7 +115,7 @@ def down(state: Path) -> list[str]:
     """
     if not state.is_dir():
         return []
-    with _alone(state):
+    with alone(state / "lock"):
         names = ("gpu-worker", "cpu-worker", "s3", "server", "database")
         return [name for name in names if _stop(state, name)]
 
@@ -164,12 +164,4 @@ def _ensure(state: Path, part: Part, settings: Settings) -> list[str]:
 def _as_client(settings: Settings) -> Iterator[None]:
     changes = {PREFECT_API_URL: settings.api_url, PREFECT_API_AUTH_STRING: settings.auth}
     with temporary_settings(changes):
-        yield
-
-
-@contextmanager
-def _alone(state: Path) -> Iterator[None]:
-    """One `up` or `down` at a time."""
-    with (state / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -7,7 +7,6 @@ an import replaces the catalog's; and ``sums.json`` (models/pull_record.py). Not
 fetches or writes weights; models/pulling.py does.
 """
 
-import contextlib
 import hashlib
 import json
 import os
@@ -20,6 +19,7 @@ from pydantic import ValidationError
 
 from models.catalog import entry as entry
 from models.catalog import near, successor
+from models.file_lock import alone
 from models.records import Record
 
 MANIFEST = "checkpoint.json"
@@ -236,22 +236,6 @@ def unknown(checkpoint: str) -> str:
     found = near(checkpoint, tuple(revisions()))
     meant = f"did you mean {' or '.join(found)}? " if found else ""
     return f"checkpoint {checkpoint} is not in the catalog; {meant}(synthset models list)"
-
-
-@contextlib.contextmanager
-def alone(path: Path, wait: bool = True) -> Iterator[None]:
-    """Hold a lock among processes, where the system knows locks of files.
-
-    Raises:
-        BlockingIOError: someone else holds it, and ``wait`` is false.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        with contextlib.suppress(ImportError):
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        yield
 
 
 def write_whole(path: Path, text: str) -> None:

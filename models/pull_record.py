@@ -11,12 +11,12 @@ from models.checkpoints import (
     LOCK,
     CheckpointMissing,
     KeptFile,
-    alone,
     folder_of,
     models_folder,
     read_manifest,
     write_whole,
 )
+from models.file_lock import alone
 
 SUMS = "sums.json"
 

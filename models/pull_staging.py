@@ -5,7 +5,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from models.checkpoints import MANIFEST, Manifest, alone, folder_of, write_whole
+from models.checkpoints import MANIFEST, Manifest, folder_of, write_whole
+from models.file_lock import alone
 from models.pull_source import PullFailed
 
 # What is there already, by name, with sums.

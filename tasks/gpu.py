@@ -9,14 +9,13 @@ slot then, the processes of a machine and a user hold a locked file besides.
 """
 
 import contextvars
-import fcntl
 import logging
 import os
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -26,6 +25,7 @@ import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from models.file_lock import alone
 from tasks.patience import patiently, short
 
 log = logging.getLogger("synthset.gpu")
@@ -135,23 +135,17 @@ def _locked_here(limit: str) -> Iterator[None]:
     """Hold the lock that this user's processes on this machine have for a GPU."""
     name = f"synthset-{os.getuid()}-{limit.replace('/', '_')}.lock"
     path = Path(tempfile.gettempdir(), name)
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    try:
-        _when_free(limit, lambda: _lock(file))
+
+    def take() -> bool | None:
+        try:
+            stack.enter_context(alone(path, wait=False))
+        except BlockingIOError:
+            return None
+        return True
+
+    with ExitStack() as stack:
+        _when_free(limit, take)
         yield
-    finally:
-        # Said aloud: what the holder has forked has the file open still.
-        fcntl.flock(file, fcntl.LOCK_UN)
-        os.close(file)
-
-
-def _lock(file: int) -> bool | None:
-    """True when it is locked, None while another has it."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return None
-    return True
 
 
 def _leased(limit: str) -> UUID:
