@@ -117,11 +117,11 @@ class Cramped(nn.Linear):
 
     short = 0
 
-    def to(self, *place: Any) -> "Cramped":
-        if self.short and torch.float32 in place:
+    def _apply(self, change: Callable[[Tensor], Tensor], recurse: bool = True) -> "Cramped":
+        if self.short and change(self.weight).dtype is torch.float32:
             self.short -= 1
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-        return super().to(*place)
+        return super()._apply(change, recurse)
 
 
 @pytest.fixture
@@ -146,6 +146,7 @@ def test_where_float32_does_not_fit_the_image_is_unusable(cramped: Cramped, wher
     assert made[1] == Unusable(no)
     assert [float(made[0]), float(made[2])] == [2.0, 6.0]  # type: ignore[arg-type]
     assert batches.dtype_of(cramped) == torch.float16
+    assert not cramped.short
 
 
 def test_room_is_made_for_float32_where_there_is_some_to_make(cramped: Cramped) -> None:
@@ -155,6 +156,8 @@ def test_room_is_made_for_float32_where_there_is_some_to_make(cramped: Cramped) 
         (made,) = guarded(run_with(cramped, []), [40000.0], at_most=1, modules=[cramped])
     assert float(made) == 80000.0  # type: ignore[arg-type]
     assert batches.dtype_of(cramped) == torch.float16
+    assert not cramped.short
+    assert not others
 
 
 def test_room_is_made_for_a_single_image(double: nn.Module) -> None:
@@ -175,20 +178,29 @@ def test_room_is_made_for_a_single_image(double: nn.Module) -> None:
 
 def test_the_dtype_comes_back_by_way_of_main_memory(double: nn.Module) -> None:
     """Where memory has run out, there may be no room for the old and the new weights at once."""
-    ways: list[tuple[Any, ...]] = []
+    ways: list[Any] = []
 
     class Full(nn.Linear):
+        """Says where it is moved and what it is cast to; the first cast back finds no room."""
+
         def to(self, *place: Any) -> "Full":
             ways.append(place)
-            if place == (torch.float16,) and ways.count(place) == 1:
-                raise torch.OutOfMemoryError("CUDA out of memory")
             return super().to(*place)
 
-    network = Full(1, 1).half()
+        def _apply(self, change: Callable[[Tensor], Tensor], recurse: bool = True) -> "Full":
+            before, after = self.weight.dtype, change(self.weight).dtype
+            if after is not before:
+                ways.append(after)
+                if ways.count(torch.float16) == 1 and after is torch.float16:
+                    raise torch.OutOfMemoryError("CUDA out of memory")
+            return super()._apply(change, recurse)
+
+    network = Full(1, 1, dtype=torch.float16)
     with batches.in_float32([network]):
         assert batches.dtype_of(network) == torch.float32
     assert batches.dtype_of(network) == torch.float16
-    assert ways[1:] == [(torch.float16,), ("cpu",), (torch.float16,), (torch.device("cpu"),)]
+    cast_back = [torch.float16, ("cpu",), torch.float16, (torch.device("cpu"),)]
+    assert ways == [torch.float32, *cast_back]
 
 
 def test_noise_is_each_images_own() -> None:
