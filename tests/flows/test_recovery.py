@@ -45,16 +45,18 @@ def test_killed_in_every_stage_a_run_goes_on_and_ends_the_same(
     moments += [(run.out / "training", LAST_EPOCH), (run.store / "train", "??/*.record")]
     moments += [(run.store / "score", "??/*.record")]
     done: dict[str, tuple[int, int]] = {}
+    left = [sum(ALL.values())]
     for folder, files in moments:
         assert kill_when(cli, run, new_file(folder, files)).code == -signal.SIGKILL
         records = records_of(run.store)
         assert done.items() <= records.items(), f"killed in {folder.name}: done work was redone"
         done = records
+        left.append(sum(ALL.values()) - len(done))
 
-    missing = sum(ALL.values()) - len(done)
-    assert missing > 0
+    # All but the last kill found work to be done; the few scores are recorded at nearly one time.
+    assert min(left[:-1]) > 0
     summary = cli.run(*run.arguments).found
-    assert sum(computed(summary).values()) == missing
+    assert sum(computed(summary).values()) == left[-1]
     assert present(summary) == ALL
     assert done.items() <= records_of(run.store).items()
     assert files_of(run.out / "datasets") == undisturbed.datasets
