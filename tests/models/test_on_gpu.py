@@ -28,8 +28,8 @@ COUNT = 5
 # nothing: 9.5 levels on an H200.
 HALF, SINGLE = 4, 4
 SOFT = {"sam": 12}
-# torchvision resizes bytes to other last digits on a GPU, and random weights make much of it: Depth
-# Anything is 13.6 levels off, and BLIP says something else.
+# Probably torchvision resizes bytes to other last digits on a GPU, and random weights make much of
+# it: Depth Anything was 13.6 levels off on an H200, and BLIP said something else.
 OTHER_BYTES = {"depth anything": 16}
 
 
