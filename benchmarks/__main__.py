@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from flows.cli import PREFECT_DEFAULTS
+from synthset.main import PREFECT_DEFAULTS
 
 # Cheap ones first; `memory` reuses the largest run of `rerun`.
 NAMES = (

@@ -15,10 +15,10 @@ from prefect import flow
 
 from benchmarks.fan_out_sides import artifact_of
 from benchmarks.machine import table, tree_cpu_s
-from models.records import Record
-from tasks.bench import Workbench
-from tasks.stage import Piece, Product, stage
-from tasks.store import open_store
+from models.data.records import Record
+from tasks.engine.run_context import Workbench
+from tasks.engine.stage import Piece, Product, stage
+from tasks.store.store import open_store
 
 BATCH = 16
 BATCHES = (1, 8)

@@ -15,10 +15,10 @@ from pathlib import Path
 from benchmarks.fan_out_sides import BLOB, artifact_of
 from benchmarks.machine import high_water_mb, table, tree_cpu_s
 from benchmarks.servers import s3_server
-from tasks.expansion import Expansion, load_expansions, save_expansion
-from tasks.store import Store, open_store
-from tasks.store_backend import Backend, Entry
-from tasks.store_s3 import S3Backend
+from tasks.engine.results import Expansion, load_expansions, save_expansion
+from tasks.store.backend import Backend, Entry
+from tasks.store.s3 import S3Backend
+from tasks.store.store import Store, open_store
 
 SIZES = (1, 10, 100)
 PAGE = 1000

@@ -22,16 +22,16 @@ from typing import Any
 import httpx
 
 from benchmarks.machine import table, tree_cpu_s
-from flows.warm_worker import WarmWorker
+from deployments.persistent_worker.worker import WarmWorker
 
 RUNS = 10
 SLOTS = 2
 PATIENCE_S = 600.0
-WORKER = "import flows.warm_worker; from prefect.cli import app; app()"
+WORKER = "import deployments.persistent_worker.worker; from prefect.cli import app; app()"
 WHAT = {"nothing": "an empty flow", "stages": "an empty flow that imports the stages and torch"}
 FLOWS = {
     "nothing": "from prefect import flow\n@flow\ndef nothing(): pass\n",
-    "stages": "import flows.expand_reference, torch\nfrom prefect import flow\n"
+    "stages": "import flows.generators.multiview, torch\nfrom prefect import flow\n"
     "@flow\ndef stages(): pass\n",
 }
 
@@ -99,7 +99,7 @@ def _server(folder: Path) -> Iterator[tuple[httpx.Client, dict[str, str]]]:
         "PREFECT_WORKER_QUERY_SECONDS": "1",
         "PYTHONPATH": os.pathsep.join([str(folder), here]),
     }
-    command = [sys.executable, "-m", "flows.server_process", "--port", port]
+    command = [sys.executable, "-m", "deployments.server.main", "--port", port]
     with (
         _process(command, environment, folder / "server.log"),
         httpx.Client(base_url=environment["PREFECT_API_URL"], timeout=60) as api,

@@ -20,11 +20,11 @@ from PIL import Image
 
 from benchmarks.machine import table
 from benchmarks.photos import draw_photo, take_in
-from flows.expand_reference import expand
-from flows.recipe import load_recipe
-from models import pixels
-from tasks.bench import Workbench
-from tasks.store import open_store
+from flows.config.recipe import load_recipe
+from flows.generators.multiview import expand
+from models.data import pixels
+from tasks.engine.run_context import Workbench
+from tasks.store.store import open_store
 
 Encode = Callable[[pixels.Pixels], bytes]
 Decode = Callable[[bytes], Any]

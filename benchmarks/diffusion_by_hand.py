@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from benchmarks.diffusion_setting import Loaded, Loader, Setting
-from models import pixels
-from models.hardware import Machine
+from models.data import pixels
+from models.runtime.hardware import Machine
 
 
 def _one_by_one(make: Callable[[Any], Any]) -> Loaded:
@@ -52,7 +52,7 @@ def upscale(factor: int) -> Loader:
 
 def multiview(setting: Setting) -> Loaded:
     """The published pipeline needs remote code, so this is our loop, one image after another."""
-    from models.zero123plus import Zero123Plus
+    from models.views.zero123plus.network import Zero123Plus
 
     machine = Machine(setting.machine.device, setting.machine.dtype)
     network = Zero123Plus.load(setting.folder("zero123plus"), machine=machine)
@@ -61,7 +61,7 @@ def multiview(setting: Setting) -> Loaded:
 
 def segment(setting: Setting) -> Loaded:
     """The steps of the published script, resizing on the CPU."""
-    from models.isnet import Isnet
+    from models.segmentation.isnet import Isnet
 
     machine = setting.machine
     loaded = Isnet.load(setting.folder("isnet"), machine=machine)
@@ -86,8 +86,8 @@ def depth(setting: Setting) -> Loaded:
     from transformers import DPTForDepthEstimation
     from transformers.models.dpt.image_processing_pil_dpt import DPTImageProcessorPil
 
-    from models.dpt import UNREAD
-    from models.pretrained import load_strictly
+    from models.depth.dpt import UNREAD
+    from models.runtime.pretrained import load_strictly
 
     folder, machine = setting.folder("dpt"), setting.machine
     network = load_strictly(DPTForDepthEstimation, folder, machine, unread=UNREAD)
@@ -110,7 +110,7 @@ def caption(setting: Setting) -> Loaded:
     from transformers import BertTokenizer, BlipForConditionalGeneration, BlipProcessor
     from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
-    from models.pretrained import load_strictly
+    from models.runtime.pretrained import load_strictly
 
     folder, machine = setting.folder("blip"), setting.machine
     network = load_strictly(BlipForConditionalGeneration, folder, machine)
@@ -144,7 +144,7 @@ def background(setting: Setting) -> Loaded:
         UniPCMultistepScheduler,
     )
 
-    from models.sdxl_background import SdxlBackgroundResult
+    from models.diffusion.sdxl.depth_controlnet import SdxlBackgroundResult
 
     machine = setting.machine
     told: dict[str, Any] = {"local_files_only": True, "dtype": machine.dtype}
@@ -179,8 +179,8 @@ def outpaint(setting: Setting) -> Loaded:
     """diffusers' pipeline."""
     from diffusers import AsymmetricAutoencoderKL, StableDiffusionInpaintPipeline
 
-    from models.outpaint_canvas import CELL, placed
-    from models.sd2_outpaint import OutpaintResult
+    from models.outpainting.latent_canvas import CELL, placed
+    from models.outpainting.sd2 import OutpaintResult
 
     machine = setting.machine
     told: dict[str, Any] = {"local_files_only": True, "dtype": machine.dtype}

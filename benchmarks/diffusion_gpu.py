@@ -25,10 +25,10 @@ from benchmarks.diffusion_report import Measured, Speed, load, report, save
 from benchmarks.diffusion_setting import REFERENCE, Loaded, Loader, Setting, timed, without_reports
 from benchmarks.diffusion_stages import STAGES, StageOf
 from benchmarks.diffusion_work import seconds
-from flows.plan import volumes
-from flows.recipe import load_recipe
-from models.compiling import is_compiled
-from models.hardware import DTYPES, Machine, describe_gpu
+from flows.config.recipe import load_recipe
+from flows.planning import volumes
+from models.runtime.compile import is_compiled
+from models.runtime.hardware import DTYPES, Machine, describe_gpu
 
 BATCHES = 2
 _started = time.monotonic()

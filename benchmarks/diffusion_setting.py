@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from benchmarks.random_weights import write
-from flows.recipe import Recipe, load_recipe
-from models.hardware import Machine
+from flows.config.recipe import Recipe, load_recipe
+from models.runtime.hardware import Machine
 
 PROMPT = "a photo of a mug on a wooden table by a window"
 NEGATIVE = "blurry, cropped"

@@ -14,13 +14,13 @@ import numpy as np
 from benchmarks import diffusion_by_hand as by_hand
 from benchmarks import diffusion_work as work
 from benchmarks.diffusion_setting import NEGATIVE, PROMPT, Loaded, Loader, Setting
-from models.blip import Blip, BlipRequest
-from models.dpt import DepthRequest, Dpt
-from models.isnet import Isnet, IsnetRequest
-from models.realesrgan import RealEsrgan, RealEsrganRequest
-from models.sd2_outpaint import OutpaintRequest, SD2Outpaint
-from models.sdxl_background import SdxlBackground, SdxlBackgroundRequest
-from models.zero123plus import Zero123Plus, Zero123PlusRequest
+from models.captioning.blip import Blip, BlipRequest
+from models.depth.dpt import DepthRequest, Dpt
+from models.diffusion.sdxl.depth_controlnet import SdxlBackground, SdxlBackgroundRequest
+from models.outpainting.sd2 import OutpaintRequest, SD2Outpaint
+from models.segmentation.isnet import Isnet, IsnetRequest
+from models.upscaling.real_esrgan import RealEsrgan, RealEsrganRequest
+from models.views.zero123plus.network import Zero123Plus, Zero123PlusRequest
 
 # Requests by their number, for networks of a setting.
 Asking = Callable[[Setting], Callable[[int], Any]]

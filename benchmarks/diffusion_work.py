@@ -15,18 +15,19 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmarks.diffusion_setting import PROMPT, Loaded, Setting, disc, picture, timed
-from models import pixels, residency
-from models.records import Artifact, Record
-from tasks.background import background
-from tasks.bench import Workbench
-from tasks.caption import caption
-from tasks.depth import depth
-from tasks.multiview import multiview
-from tasks.outpaint import outpaint
-from tasks.segment import segment
-from tasks.stage import Job, Piece, Product, stage
-from tasks.store import open_store
-from tasks.upscale import upscale
+from models.data import pixels
+from models.data.records import Artifact, Record
+from models.runtime import network_pool as residency
+from tasks.engine.run_context import Workbench
+from tasks.engine.stage import Job, Piece, Product, stage
+from tasks.generate.background import background
+from tasks.generate.caption import caption
+from tasks.generate.depth import depth
+from tasks.generate.multiview import multiview
+from tasks.generate.outpaint import outpaint
+from tasks.generate.segment import segment
+from tasks.generate.upscale import upscale
+from tasks.store.store import open_store
 
 Call = Callable[[], list[Artifact]]
 # The call of a stage that gives as many results as it is told, of inputs that it has drawn.

@@ -23,27 +23,27 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Completed, Pending, Running
 
-import flows.child_runs
-import flows.fan_out
+import flows.execution.child_runs
+import flows.generate
 from benchmarks.machine import high_water_mb, tree_cpu_s
-from flows.assemble import Assembled
-from flows.expand_reference import key_of
-from flows.fan_out import Outcomes, fan_out, raise_damage, require
-from flows.recipe import Recipe
-from flows.regenerate import keep, told_reference, told_stages
-from flows.tally import Tally
-from flows.train import Trained
-from models.near_hashes import HASH_BITS
-from models.records import Artifact, IngestedPhotos, Media, Reference, Sample
-from models.splitting import Hashed, SplitParameters, split
-from tasks.assemble import Assemble, Dataset, choose, dataset
-from tasks.bench import StageCount, Workbench
-from tasks.expansion import Expansion, samples_of, save_expansion
-from tasks.manifest import write_manifest
-from tasks.order import Beside, Expanded, Told, load_order, tell
-from tasks.run import load_part, save_part
-from tasks.screen import HeldOutHashes, Screen, judge
-from tasks.store import Store, open_store
+from flows.build_datasets import Assembled
+from flows.config.recipe import Recipe
+from flows.execution.results import Tally
+from flows.generate import Outcomes, fan_out, raise_damage, require
+from flows.generators.multiview import key_of
+from flows.pipeline import keep, told_reference, told_stages
+from flows.train_models import Trained
+from models.data.near_hashes import HASH_BITS
+from models.data.records import Artifact, IngestedPhotos, Media, Reference, Sample
+from models.data.splitting import Hashed, SplitParameters, split
+from tasks.assemble.dataset import Assemble, Dataset, choose, dataset
+from tasks.assemble.manifest import write_manifest
+from tasks.engine.results import Expansion, samples_of, save_expansion
+from tasks.engine.run_context import StageCount, Workbench
+from tasks.engine.run_documents import load_part, save_part
+from tasks.engine.work_items import Beside, Expanded, Told, load_order, tell
+from tasks.screen.screen import HeldOutHashes, Screen, judge
+from tasks.store.store import Store, open_store
 
 POOL = "simulated"
 DEPLOYMENT = f"expand_reference/{POOL}"
@@ -186,15 +186,15 @@ def clocked(steps: dict[str, Spent]) -> Iterator[None]:
     """Time the steps of the product's fan-out."""
     with ExitStack() as stack:
         for owner, name, step in (
-            (flows.fan_out, "key_of", "keys"),
-            (flows.fan_out, "place_orders", "place orders"),
-            (flows.child_runs.Window, "start", "start children"),
-            (flows.child_runs.Window, "_look", "poll"),
-            (flows.child_runs.Window, "_outcome", "collect outcomes"),
+            (flows.generate, "key_of", "keys"),
+            (flows.generate, "place_orders", "place orders"),
+            (flows.execution.child_runs.Window, "start", "start children"),
+            (flows.execution.child_runs.Window, "_look", "poll"),
+            (flows.execution.child_runs.Window, "_outcome", "collect outcomes"),
         ):
             stack.enter_context(_replaced(owner, name, _timing(steps, step)))
         looks = _timing_each(steps, "look what is done")
-        stack.enter_context(_replaced(flows.fan_out, "load_expansions", looks))
+        stack.enter_context(_replaced(flows.generate, "load_expansions", looks))
         yield
 
 
@@ -249,7 +249,7 @@ def _after_each(tenth: Callable[[], None]) -> Iterator[None]:
 
         return wrapper
 
-    with _replaced(flows.child_runs.Window, "_outcome", around):
+    with _replaced(flows.execution.child_runs.Window, "_outcome", around):
         yield
 
 

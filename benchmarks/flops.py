@@ -154,7 +154,7 @@ def _count(name: str, run: Callable[[Any], Any]) -> float:
 
 def _count_views() -> float:
     """One branch of one step: the reference leaves its tokens, and the sheet reads them."""
-    from models.zero123plus_attention import References
+    from models.views.zero123plus.attention import References
 
     def run(unet: Any) -> None:
         references = References(unet)

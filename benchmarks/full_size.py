@@ -124,7 +124,7 @@ def _rrdb(scale: int) -> Callable[[], Any]:
 
 
 def _isnet() -> Any:
-    from models.isnet_network import IsNet
+    from models.segmentation.isnet_network import IsNet
 
     return IsNet()
 

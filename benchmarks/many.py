@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import PeakMemory, tree_cpu_s
-from models import pixels
-from models.plates import procedural_plate
-from models.scene import write_photos
+from models.compositing.backgrounds.scene import procedural_plate
+from models.data import pixels
+from models.demo_scenes.render import write_photos
 
 LABELS = ("bottle", "bowl", "mug")
 PER_PHOTO = 112
@@ -77,7 +77,7 @@ def run(folder: Path, images: int) -> RunFigures:
     """The command line on the folder's photos, as a user would start it."""
     out = folder / f"out-{images}"
     command = [
-        *(sys.executable, "-m", "flows.cli", "run", str(folder / "many.yaml")),
+        *(sys.executable, "-m", "synthset.main", "run", str(folder / "many.yaml")),
         *("--photos", str(folder / "photos"), "--out", str(out), "--json"),
         *("--limit", str(round(images / PER_PHOTO))),
     ]

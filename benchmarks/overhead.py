@@ -16,13 +16,13 @@ from pathlib import Path
 from benchmarks.machine import table, tree_cpu_s
 from benchmarks.photos import draw_photo, take_in
 from benchmarks.replay import Contents, replay
-from flows.expand_reference import expand, expand_reference, key_of
-from flows.progress import shown
-from flows.recipe import Recipe, load_recipe
-from models.records import Reference
-from tasks.bench import Workbench
-from tasks.order import Beside, Order, save_order, save_setting
-from tasks.store import Store, open_store
+from flows.config.recipe import Recipe, load_recipe
+from flows.execution.progress import shown
+from flows.generators.multiview import expand, expand_reference, key_of
+from models.data.records import Reference
+from tasks.engine.run_context import Workbench
+from tasks.engine.work_items import Beside, Order, save_order, save_setting
+from tasks.store.store import Store, open_store
 
 GOAL = 0.10
 RUNS = 10

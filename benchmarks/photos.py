@@ -3,13 +3,13 @@
 import hashlib
 from pathlib import Path
 
-from models import pixels
-from models.records import Artifact, Reference
-from models.scene import render
-from tasks.bench import Workbench
-from tasks.ingest import Ingest, ingest
-from tasks.order import Beside
-from tasks.screen import HeldOut, index_heldout
+from models.data import pixels
+from models.data.records import Artifact, Reference
+from models.demo_scenes.render import render
+from tasks.engine.run_context import Workbench
+from tasks.engine.work_items import Beside
+from tasks.ingest.photos import Ingest, ingest
+from tasks.screen.screen import HeldOut, index_heldout
 
 PHOTO = (400, 533)
 

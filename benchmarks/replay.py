@@ -10,13 +10,13 @@ from typing import Any, cast
 
 import numpy as np
 
-from flows.expand_reference import STAGES
-from flows.recipe import Recipe
-from models.records import Artifact, Record
-from tasks.bench import Workbench
-from tasks.label import Label
-from tasks.measure import Measure
-from tasks.stage import Job, Piece, Stage
+from flows.config.recipe import Recipe
+from flows.generators.multiview import STAGES
+from models.data.records import Artifact, Record
+from tasks.assemble.annotate import Label
+from tasks.engine.run_context import Workbench
+from tasks.engine.stage import Job, Piece, Stage
+from tasks.screen.measure import Measure
 
 STAGE_OF = {stage.name: stage for stage in STAGES}
 

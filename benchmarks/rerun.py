@@ -18,7 +18,7 @@ GOAL_S = 15.0
 IMAGES = 5040
 EMPTY_FLOW = """\
 import os
-from flows.cli import PREFECT_DEFAULTS
+from synthset.main import PREFECT_DEFAULTS
 for name, value in PREFECT_DEFAULTS.items():
     os.environ.setdefault(name, value)
 from prefect import flow

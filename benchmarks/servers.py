@@ -15,8 +15,8 @@ from pathlib import Path
 
 import httpx
 
-from flows import stack_database
-from flows.stack_settings import StackError
+from deployments.local import postgres as stack_database
+from deployments.local.settings import StackError
 
 PATIENCE_S = 240.0
 
@@ -69,7 +69,7 @@ def prefect_server(folder: Path, database: str | None = None) -> Iterator[tuple[
     }
     if database is not None:
         environment["PREFECT_API_DATABASE_CONNECTION_URL"] = database
-    command = [sys.executable, "-m", "flows.server_process", "--port", port]
+    command = [sys.executable, "-m", "deployments.server.main", "--port", port]
     with process(command, folder / "server.log", environment) as server:
         _wait_until(lambda: httpx.get(f"{url}/health").is_success, "the Prefect server")
         yield server.pid, url

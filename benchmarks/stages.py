@@ -17,13 +17,13 @@ from PIL import Image
 
 from benchmarks.machine import table
 from benchmarks.photos import draw_photo, take_in
-from flows.expand_reference import expand
-from flows.plan import volumes
-from flows.recipe import Recipe, load_recipe
-from models import pixels
-from models.plates import procedural_plate
-from tasks.bench import Workbench
-from tasks.store import open_store
+from flows.config.recipe import Recipe, load_recipe
+from flows.generators.multiview import expand
+from flows.planning import volumes
+from models.compositing.backgrounds.scene import procedural_plate
+from models.data import pixels
+from tasks.engine.run_context import Workbench
+from tasks.store.store import open_store
 
 COSTS = ("compute", "decode", "encode", "store")
 ONE_MEGAPIXEL = 1e6
@@ -98,7 +98,7 @@ def measure(recipe: Recipe, photos: Sequence[Path], folder: Path, repeats: int) 
 def constants(large: Measured, small: Measured) -> dict[str, tuple[float, float]]:
     """Per stage the CPU milliseconds of an artifact, and those of each megapixel of it.
 
-    They are the line through two sizes of the same work; `flows.plan.COST_MS` has them rounded.
+    They are the line through two sizes of the same work; `flows.planning.COST_MS` has them rounded.
     """
     small_points = {one.stage: one.point for one in small.stages}
     lines = {}

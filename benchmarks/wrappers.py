@@ -19,7 +19,7 @@ import torch
 from benchmarks.diffusion_setting import FULL, Setting, Sizes, without_reports
 from benchmarks.diffusion_stages import STAGES
 from benchmarks.machine import table
-from models.hardware import Machine
+from models.runtime.hardware import Machine
 
 GOAL = 0.03
 # By which a network is asked for its work, so that the clock also sees what has no ``forward``.

@@ -44,7 +44,7 @@ server)
     begin server
     [ -n "${PREFECT_SERVER_API_AUTH_STRING:-}" ] ||
         fail "no password for the server: set PREFECT_SERVER_API_AUTH_STRING_FILE"
-    exec python -m flows.server_process --host 0.0.0.0 --port 4200
+    exec python -m deployments.server.main --host 0.0.0.0 --port 4200
     ;;
 s3)
     begin s3

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from flows.progress import bar
-from models.scene import write_photos
+from flows.execution.progress import bar
+from models.demo_scenes.render import write_photos
 
 CLASSES = ("bottle", "bowl", "car", "mug")
 TRAIN, TEST = 28, 24

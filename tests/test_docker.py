@@ -265,7 +265,7 @@ def test_secrets_come_from_files_and_are_not_printed(box: Box, tmp_path: Path) -
         "entrypoint.sh", "server", PREFECT_SERVER_API_AUTH_STRING_FILE=str(tmp_path / "auth")
     )
     assert ended.returncode == 0, ended.stderr
-    assert box.calls == ["python -m flows.server_process --host 0.0.0.0 --port 4200"]
+    assert box.calls == ["python -m deployments.server.main --host 0.0.0.0 --port 4200"]
     environment = (tmp_path / "env").read_text().splitlines()
     assert "PREFECT_SERVER_API_AUTH_STRING=someone:hidden-word" in environment
     assert "hidden-word" not in ended.stdout + ended.stderr

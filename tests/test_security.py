@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from flows.recipe import RecipeError, load_recipe
-from models.folders import check_label, find_photos
-from models.photos import PhotoRejected, read_photo
+from flows.config.recipe import RecipeError, load_recipe
+from models.data.find_photos import check_label, find_photos
+from models.data.read_photo import PhotoRejected, read_photo
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = sorted(
@@ -90,10 +90,10 @@ def test_the_look_at_the_code_finds_what_it_is_for(tmp_path: Path, line: str) ->
 def test_only_the_files_that_talk_to_servers_import_clients() -> None:
     allowed = {
         *(
-            "flows/stack_parts.py",
-            "models/pull_hub.py",
-            "models/pull_transfer.py",
-            "models/pulling.py",
+            "deployments/local/services.py",
+            "models/checkpoints/pull_hub.py",
+            "models/checkpoints/pull_transfer.py",
+            "models/checkpoints/pulling.py",
         ),
     }
     clients = {"requests", "urllib.request", "http.client", "urllib3", "aiohttp"}
@@ -165,7 +165,7 @@ def test_odd_photo_names_stay_inside_their_folder(tmp_path: Path, name: str) -> 
 
 
 def test_store_names_cannot_leave_the_store() -> None:
-    from tasks.store import StoreRefused, open_store
+    from tasks.store.store import StoreRefused, open_store
 
     for url in ("s3://bucket/../other", "s3://bucket/a/../../b", "s3://../x", "s3://a b/c"):
         with pytest.raises((StoreRefused, ValueError)):
@@ -220,7 +220,7 @@ def test_recipes_run_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, te
 def test_weights_that_are_pickled_code_are_not_run(tmp_path: Path) -> None:
     import torch
 
-    from models.weights import read_tensors
+    from models.runtime.weights import read_tensors
 
     ran = tmp_path / "ran"
 
@@ -300,9 +300,9 @@ def test_no_secret_is_in_a_tracked_file() -> None:
 def test_a_forged_store_writes_nothing_outside_the_dataset(tmp_path: Path, name: str) -> None:
     import hashlib
 
-    from models.records import Artifact, Sample
-    from tasks.folders import write_split
-    from tasks.store import open_store
+    from models.data.records import Artifact, Sample
+    from tasks.assemble.write_folders import write_split
+    from tasks.store.store import open_store
 
     store, blob = open_store(tmp_path / "store"), jpeg()
     digest = hashlib.sha256(blob).hexdigest()

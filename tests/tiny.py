@@ -25,7 +25,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 from PIL import Image
 
-from flows.cli import PREFECT_DEFAULTS
+from synthset.main import PREFECT_DEFAULTS
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSES = ("block", "disc")
@@ -71,7 +71,12 @@ PATIENCE_S = 240.0
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
-    ["models.training", "models.augmentation", "models.plots", "flows.regenerate"]
+    [
+        "models.training.classification.train",
+        "models.augmentation.transforms",
+        "models.reporting.plots",
+        "flows.pipeline",
+    ]
 )
 
 
@@ -102,7 +107,8 @@ class Ended:
 class Cli:
     """The command line: each command in a process and a process group of its own.
 
-    `call` starts ``python -m flows.cli`` as a user does. `run` and `start` enter the same ``main``
+    `call` starts ``python -m synthset.main`` as a user does. `run` and `start` enter the same
+    ``main``
     in a process forked from one that has imported the heavy libraries: seconds less each time.
     """
 
@@ -129,7 +135,7 @@ class Cli:
     def call(self, *arguments: object, **more: str) -> Ended:
         """A command in a new interpreter, waited for; ``more`` goes into its environment."""
         ended = subprocess.run(
-            [sys.executable, "-m", "flows.cli", *map(str, arguments)],
+            [sys.executable, "-m", "synthset.main", *map(str, arguments)],
             capture_output=True,
             stdin=subprocess.DEVNULL,
             cwd=ROOT,
@@ -201,7 +207,7 @@ def _enter(arguments: list[str], environment: Mapping[str, str], log: Path) -> N
     os.environ.update(environment)
     sys.argv = ["synthset", *arguments]
 
-    from flows.cli import main
+    from synthset.main import main
 
     main()
 

@@ -43,8 +43,8 @@ BUILDERS: dict[str, Callable[[Path], None]] = {
 
 def build_models_folder(folder: Path) -> None:
     """A models folder with all of them, as ``synthset models pull --from`` fills it."""
-    from models.pull_folder import FolderSource, FolderTree
-    from models.pulling import pull
+    from models.checkpoints.pull_folder import FolderSource, FolderTree
+    from models.checkpoints.pulling import pull
 
     with tempfile.TemporaryDirectory() as temporary, pytest.MonkeyPatch.context() as patch:
         published = Path(temporary)

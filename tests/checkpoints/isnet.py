@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from models.isnet_network import IsNet
+from models.segmentation.isnet_network import IsNet
 
 DIVISOR, SIDE = 16, 64
 THRESHOLD, STEEPNESS = 0.1, 40.0

@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from models.batches import Unusable
-from models.blip import Blip, BlipRequest
-from models.dpt import DepthAnything, DepthRequest, Dpt
-from models.florence import Florence, FlorenceRequest
-from models.hardware import Machine
-from models.isnet import Isnet, IsnetRequest
-from models.realesrgan import RealEsrgan, RealEsrganRequest
-from models.sd2_outpaint import OutpaintRequest, SD2Outpaint
-from models.sdxl_background import SdxlBackground, SdxlBackgroundRequest
-from models.sdxl_img2img import SdxlImg2Img, SdxlImg2ImgRequest
-from models.segment_anything import SamMask, SamRequest, SegmentAnything
-from models.vitmatte import VitMatte, VitMatteRequest
-from models.zero123plus import Zero123Plus, Zero123PlusRequest
+from models.captioning.blip import Blip, BlipRequest
+from models.captioning.florence import Florence, FlorenceRequest
+from models.depth.dpt import DepthAnything, DepthRequest, Dpt
+from models.diffusion.sdxl.depth_controlnet import SdxlBackground, SdxlBackgroundRequest
+from models.diffusion.sdxl.image_to_image import SdxlImg2Img, SdxlImg2ImgRequest
+from models.outpainting.sd2 import OutpaintRequest, SD2Outpaint
+from models.runtime.batching import Unusable
+from models.runtime.hardware import Machine
+from models.segmentation.isnet import Isnet, IsnetRequest
+from models.segmentation.segment_anything import SamMask, SamRequest, SegmentAnything
+from models.segmentation.vitmatte import VitMatte, VitMatteRequest
+from models.upscaling.real_esrgan import RealEsrgan, RealEsrganRequest
+from models.views.zero123plus.network import Zero123Plus, Zero123PlusRequest
 from tests.checkpoints import (
     blip,
     depth_anything,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import stack_database
+from deployments.local import postgres as stack_database
 from tests.ui.server import until
 
 # A test's cluster need not outlive a power cut.

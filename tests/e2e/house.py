@@ -60,7 +60,7 @@ class House:
     def synthset(self, *arguments: object) -> str:
         """What a command of synthset prints, beside this stack."""
         ended = subprocess.run(
-            [sys.executable, "-m", "flows.cli", *map(str, arguments)],
+            [sys.executable, "-m", "synthset.main", *map(str, arguments)],
             env=self.environment,
             cwd=ROOT,
             capture_output=True,
@@ -113,7 +113,7 @@ def house(folder: Path, *workers: str) -> Iterator[House]:
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": database.url,
             "PREFECT_SERVER_API_AUTH_STRING": auth,
         }
-        serve = (sys.executable, "-m", "flows.server_process")
+        serve = (sys.executable, "-m", "deployments.server.main")
         place = ("--host", hosts.address, "--port", str(port))
         server = Host("server", folder)
         stack.callback(server.kill)
@@ -131,10 +131,10 @@ def base_environment() -> dict[str, str]:
 
 def shorten_zombie_rule(client: SyncPrefectClient) -> None:
     """Let the rule that `synthset deploy` wrote find runs within a minute."""
-    from flows import zombies
+    from deployments import automations
 
-    with mock.patch.object(zombies, "UNHEARD", UNHEARD):
-        assert zombies.apply_zombie_rule(client) == "automation for zombies: changed"
+    with mock.patch.object(automations, "UNHEARD", UNHEARD):
+        assert automations.apply_zombie_rule(client) == "automation for zombies: changed"
     pool = client.read_work_pool("synthset-gpu")
     environment = pool.base_job_template["variables"]["properties"]["env"]["default"]
     environment["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] = str(HEARTBEAT_S)

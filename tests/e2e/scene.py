@@ -102,7 +102,7 @@ def set_scene(folder: Path) -> Scene:
     real = CLOTHES.is_dir()
     (_copy_photos if real else _draw_photos)(photos)
     recipe.write_text(RECIPE)
-    command = [sys.executable, "-m", "flows.cli", "run", str(recipe)]
+    command = [sys.executable, "-m", "synthset.main", "run", str(recipe)]
     command += ["--photos", str(photos), "--out", str(out)]
     own = {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_SERVER_LOGGING_LEVEL": "ERROR"}
     with (folder / "undisturbed.log").open("wb") as log:

@@ -27,7 +27,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.states import Cancelling
 
-from flows import zombies
+from deployments import automations
 from tests.e2e.house import HEARTBEAT_S, House, base_environment, house, shorten_zombie_rule
 from tests.s3 import BUCKET
 from tests.tiny import RECIPE, REFERENCES, ROOT, draw_photos, files_of, manifest_of
@@ -129,7 +129,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     photos, recipe, out = folder / "photos", folder / "tiny.yaml", folder / "undisturbed"
     draw_photos(photos)
     recipe.write_text(RECIPE)
-    command = [sys.executable, "-m", "flows.cli", "run", str(recipe)]
+    command = [sys.executable, "-m", "synthset.main", "run", str(recipe)]
     command += ["--photos", str(photos), "--out", str(out)]
     own = {**base_environment(), "PREFECT_HOME": str(folder / "prefect")}
     subprocess.run(command, cwd=ROOT, env=own, check=True, capture_output=True, timeout=600)
@@ -149,8 +149,8 @@ def start_bob(stack: House) -> None:
 
 def shorten_resume_rule(client: SyncPrefectClient) -> None:
     """Let the rule that `synthset deploy` wrote resume a night within seconds."""
-    with mock.patch.object(zombies, "RESUMED_AFTER", timedelta(seconds=10)):
-        zombies.apply_resume_rule(client)
+    with mock.patch.object(automations, "RESUMED_AFTER", timedelta(seconds=10)):
+        automations.apply_resume_rule(client)
 
 
 def until(look: Callable[[], Any], stack: House, within_s: float = NIGHT_S) -> Any:
@@ -185,7 +185,7 @@ def test_server_and_database_restart_under_a_night(scene: Scene) -> None:
     night = scene.deploy("restarted")
     with scene.stack.client() as client:
         # Its usual five minutes: heartbeats that find no server are lost.
-        zombies.apply_zombie_rule(client)
+        automations.apply_zombie_rule(client)
     parent = night.begin()
     until(lambda: night.done() >= 2, scene.stack)
     scene.stack.restart(SERVER_AWAY_S)

@@ -9,21 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flows.expand_reference import STAGES, expand
-from flows.recipe import Recipe, load_recipe
-from flows.weights import checkpoints_in, pin_checkpoints, used_models, warnings_of
-from models.checkpoints import CheckpointMissing
-from models.folders import find_photos
-from models.records import Artifact, Reference
-from models.report_input import Gap
-from models.scene import write_photos
-from tasks.bench import Workbench
-from tasks.expansion import Expansion, load_expansion
-from tasks.ingest import ingest_photos
-from tasks.order import Beside
-from tasks.report_sheets import draw_sheet
-from tasks.screen import HeldOut, index_heldout
-from tasks.store import open_store
+from flows.config.checkpoints import checkpoints_in, pin_checkpoints, used_models, warnings_of
+from flows.config.recipe import Recipe, load_recipe
+from flows.generators.multiview import STAGES, expand
+from models.checkpoints.local import CheckpointMissing
+from models.data.find_photos import find_photos
+from models.data.records import Artifact, Reference
+from models.demo_scenes.render import write_photos
+from models.reporting.input import Gap
+from tasks.engine.results import Expansion, load_expansion
+from tasks.engine.run_context import Workbench
+from tasks.engine.work_items import Beside
+from tasks.ingest.photos import ingest_photos
+from tasks.report.contact_sheets import draw_sheet
+from tasks.screen.screen import HeldOut, index_heldout
+from tasks.store.store import open_store
 from tests.checkpoints.everything import build_models_folder
 from tests.tiny import Cli, manifest_of
 

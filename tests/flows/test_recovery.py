@@ -87,7 +87,7 @@ def test_a_training_killed_between_epochs_goes_on_with_the_next(
 def test_no_server_outlives_a_killed_command(undisturbed: Undisturbed, tmp_path: Path) -> None:
     run = Run(undisturbed.recipe, undisturbed.photos, tmp_path / "out")
     command = subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", *map(str, run.arguments)],
+        [sys.executable, "-m", "synthset.main", *map(str, run.arguments)],
         cwd=ROOT,
         env=Cli(tmp_path).environment({}),
         stdout=subprocess.DEVNULL,

@@ -9,17 +9,17 @@ from typing import Any
 
 import yaml
 
-from flows.expand_reference import expand, key_of
-from flows.recipe import Recipe
-from flows.regenerate import take_in
-from models.records import Artifact, Reference
-from models.scene import write_photos
-from tasks.bench import Workbench
-from tasks.choose_references import choose_references
-from tasks.ingest import ingest_plates
-from tasks.order import Beside
-from tasks.screen import HeldOut, index_heldout
-from tasks.store import open_store
+from flows.config.recipe import Recipe
+from flows.generators.multiview import expand, key_of
+from flows.pipeline import take_in
+from models.data.records import Artifact, Reference
+from models.demo_scenes.render import write_photos
+from tasks.engine.run_context import Workbench
+from tasks.engine.work_items import Beside
+from tasks.ingest.photos import ingest_plates
+from tasks.ingest.references import choose_references
+from tasks.screen.screen import HeldOut, index_heldout
+from tasks.store.store import open_store
 from tests.tiny import RECIPE
 from tests.ui.server import Ended, Server, run
 
@@ -28,8 +28,8 @@ TRAIN, TEST = 3, 2
 DEPLOYMENT = "expand_reference/gpu"
 PARENT = """\
 import json, sys
-from flows.recipe import Recipe
-from flows.regenerate import Place, regenerate
+from flows.config.recipe import Recipe
+from flows.pipeline import Place, regenerate
 regenerate(*(kind.model_validate(one) for kind, one in zip((Recipe, Place), json.load(sys.stdin))))
 """
 # Larger than other tests' images, so that people see something in the pictures of the docs.

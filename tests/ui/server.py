@@ -19,7 +19,7 @@ from tests.tiny import OTHERS, ROOT
 T = TypeVar("T")
 Ended = subprocess.CompletedProcess[str]
 PATIENCE_S = 300.0
-WORKER = "import flows.warm_worker; from prefect.cli import app; app()"
+WORKER = "import deployments.persistent_worker.worker; from prefect.cli import app; app()"
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Server:
 
     def synthset(self, *arguments: str) -> str:
         """A command that must succeed; what it printed."""
-        ended = run([sys.executable, "-m", "flows.cli", *arguments], self.environment)
+        ended = run([sys.executable, "-m", "synthset.main", *arguments], self.environment)
         assert ended.returncode == 0, ended.stderr
         return ended.stdout
 
@@ -89,7 +89,7 @@ def prefect_server(folder: Path, **more: str) -> Iterator[Server]:
         "PYTHONDONTWRITEBYTECODE": "1",
         **more,
     }
-    command = [sys.executable, "-m", "flows.server_process", "--port", str(port)]
+    command = [sys.executable, "-m", "deployments.server.main", "--port", str(port)]
     with (
         process(command, environment, folder / "server.log"),
         httpx.Client(base_url=f"{url}/api", timeout=30) as api,

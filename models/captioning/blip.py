@@ -1,0 +1,128 @@
+"""Captions by BLIP (Li et al., ICML 2022): a vision transformer and a text decoder."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.captioning.beam_search import Decoding, search
+from models.data.pixels import Pixels, rgb
+from models.runtime.batching import Unusable, device_of, dtype_of, guarded
+from models.runtime.hardware import Machine
+from models.runtime.pretrained import load_strictly
+
+
+@dataclass(frozen=True, eq=False)
+class BlipRequest:
+    """An image to be put into words.
+
+    Attributes:
+        image: uint8 HxWx3 RGB, or HxWx4 RGB + matte, of which the matte is not read.
+        prompt_prefix: words that the caption begins with, or None; ``"a photo of a mug"`` keeps the
+            network from taking the mug for something else.
+        max_new_tokens, num_beams, repetition_penalty: see `models.captioning.beam_search.Decoding`.
+    """
+
+    image: Pixels
+    prompt_prefix: str | None = None
+    max_new_tokens: int = 30
+    num_beams: int = 3
+    repetition_penalty: float = 1.1
+
+    def __post_init__(self) -> None:
+        image = self.image
+        if image.ndim != 3 or image.shape[2] not in (3, 4) or image.dtype != np.uint8:
+            raise ValueError(
+                f"BlipRequest.image is {image.dtype} {image.shape}; give uint8 HxWx3 RGB or HxWx4 "
+                "RGB + matte"
+            )
+        _ = self.decoding
+
+    @property
+    def decoding(self) -> Decoding:
+        """How its caption is searched."""
+        return Decoding(self.max_new_tokens, self.num_beams, self.repetition_penalty)
+
+
+class Blip:
+    """``Salesforce/blip-image-captioning-large`` or ``-base``."""
+
+    modules: tuple[nn.Module, ...]
+
+    def __init__(self, network: Any, processor: Any, tokenizer: Any, batch: int) -> None:
+        self.modules = (network,)
+        self._network = network
+        self._processor = processor
+        self._tokenizer = tokenizer
+        self._batch = batch
+
+    @classmethod
+    def load(cls, *folders: Path, machine: Machine) -> "Blip":
+        """The network of one folder.
+
+        Raises:
+            WrongCheckpoint: the folder holds other weights.
+        """
+        from transformers import BertTokenizer, BlipForConditionalGeneration, BlipImageProcessor
+
+        (folder,) = folders
+        network = load_strictly(BlipForConditionalGeneration, folder, machine)
+        processor = BlipImageProcessor.from_pretrained(folder, local_files_only=True)
+        tokenizer = BertTokenizer.from_pretrained(folder, local_files_only=True)
+        return cls(network, processor, tokenizer, machine.batch)
+
+    def compute(self, requests: Sequence[BlipRequest]) -> Iterator[str | Unusable]:
+        """Captions in the order of the requests, as the network words them.
+
+        They are lower-case, without a full stop, and begin with the prefix as the tokenizer spells
+        it; `models.captioning.cleanup.clean_caption` mends what BLIP is known to get wrong.
+        """
+        # Prefixes of one length need no padding, which would move the words' positions.
+        alike: dict[tuple[Decoding, int], list[int]] = defaultdict(list)
+        prefixes = [self._tokens(one.prompt_prefix) for one in requests]
+        for at, request in enumerate(requests):
+            alike[request.decoding, len(prefixes[at])].append(at)
+        results: dict[int, str | Unusable] = {}
+        for (decoding, _), places in alike.items():
+            items = [(rgb(requests[at].image), prefixes[at]) for at in places]
+
+            def run(batch: Sequence[tuple[Pixels, list[int]]], how: Decoding = decoding) -> Any:
+                return self._run(batch, how)
+
+            found = guarded(run, items, at_most=self._batch, modules=self.modules)
+            results.update(zip(places, map(self._words, found), strict=True))
+        yield from (results[at] for at in range(len(requests)))
+
+    def _tokens(self, prefix: str | None) -> list[int]:
+        """Start token, the prefix, and an end token, which BLIP's ``generate`` cuts off."""
+        text = self._network.config.text_config
+        inner = self._tokenizer(prefix or "", add_special_tokens=False)["input_ids"]
+        return [text.bos_token_id, *inner, text.sep_token_id]
+
+    @torch.inference_mode()
+    def _run(self, batch: Sequence[tuple[Pixels, list[int]]], decoding: Decoding) -> list[Tensor]:
+        device, dtype = device_of(self._network), dtype_of(self._network)
+        images = [
+            torch.from_numpy(np.array(image)).to(device).permute(2, 0, 1) for image, _ in batch
+        ]
+        ready = self._processor(images=images, return_tensors="pt")
+        ids = torch.tensor([tokens for _, tokens in batch], device=device)
+        return search(
+            self._network.generate,
+            decoding,
+            len(batch),
+            pixel_values=ready["pixel_values"].to(dtype),
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+        )
+
+    def _words(self, row: Tensor | Unusable) -> str | Unusable:
+        if isinstance(row, Unusable):
+            return row
+        ids = row.long().tolist()[1:]
+        return str(self._tokenizer.decode(ids, skip_special_tokens=True)).strip()

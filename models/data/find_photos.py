@@ -1,0 +1,324 @@
+"""Finding the photos of an ImageFolder: which file is a photo of which class, and what is not.
+
+Two layouts are read: ``<root>/<class>/...`` and ``<root>/{train,val,test}/<class>/...``. The layout
+as a whole must make sense, else there is a `ValueError` with the mend; a single file that can't be
+used is listed with its reason and costs nothing but itself.
+"""
+
+import os
+import stat
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from models.data.read_photo import SUFFIXES
+from models.data.records import Split
+
+_SPLIT_NAMES: dict[str, Split] = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+_LEFT_BY_SYSTEMS = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"}
+_DETECTION_FOLDERS = {"images", "jpegimages", "annotations", "labels", "masks"}
+_WINDOWS_DEVICES = {"con", "prn", "aux", "nul"} | {
+    f"{device}{number}" for device in ("com", "lpt") for number in range(1, 10)
+}
+_RAW = {".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf"}
+_LONGEST_PROMPT = 500
+_LONGEST_NAME = 100
+
+
+@dataclass(frozen=True)
+class PhotoFile:
+    """One photo file of a class.
+
+    ``path`` opens it; ``file`` is its POSIX path below the root; ``split`` is the folder's, or None
+    where the layout has no splits; ``prompt`` is the text of the ``<stem>.txt`` beside it.
+    """
+
+    path: Path
+    file: str
+    label: str
+    split: Split | None = None
+    prompt: str | None = None
+
+
+@dataclass(frozen=True)
+class Refused:
+    """One file or folder that is not used, and why, in one line."""
+
+    file: str
+    reason: str
+
+
+def find_photos(root: Path) -> tuple[list[PhotoFile], list[Refused]]:
+    """The photos below ``root`` and what was refused, both sorted by file name.
+
+    Hidden files and what operating systems leave behind are passed over in silence. Links are
+    followed, except folder links that lead back to a folder that is read anyway. Labels are the
+    class folders' names in Unicode normal form C.
+
+    Raises:
+        ValueError: ``root`` is no ImageFolder; the message names the folder and the mend.
+    """
+    if not root.is_dir():
+        raise ValueError(f"the photo folder {root} does not exist; give a folder of class folders")
+    search = _Search(root, refused=[], seen={os.path.realpath(root): "."})
+    top = _class_folders(search, root)
+    splits = [folder for folder in top if folder.name.casefold() in _SPLIT_NAMES]
+    if splits:
+        found = _find_given_splits(search, top, splits)
+    else:
+        _check_layout(root, top)
+        _check_classes(search, top)
+        found = _read_classes(search, top, None)
+    found.sort(key=lambda photo: photo.file)
+    return found, sorted(search.refused, key=lambda refused: (refused.file, refused.reason))
+
+
+def check_label(name: str) -> str:
+    """The class name in Unicode normal form C, safe as a file name on every system.
+
+    Raises:
+        ValueError: the name can't be used; the message says why.
+    """
+    label = unicodedata.normalize("NFC", name)
+    problem = None
+    if not label.strip() or label.startswith(".") or label != label.strip(" ."):
+        problem = "must not be empty or begin or end with a dot or a blank"
+    elif any(character in '<>:"/\\|?*' for character in label):
+        problem = 'must hold none of < > : " / \\ | ? *'
+    elif _holds_control_characters(label):
+        problem = "must hold no control characters and be valid UTF-8"
+    elif label.split(".")[0].casefold() in _WINDOWS_DEVICES:
+        problem = "is a device name on Windows"
+    elif len(label.encode()) > _LONGEST_NAME:
+        problem = f"is longer than {_LONGEST_NAME} bytes"
+    if problem:
+        raise ValueError(f"the class name {_printable(name)!r} {problem}; rename the class folder")
+    return label
+
+
+@dataclass(frozen=True)
+class _Search:
+    """What one search gathers: refusals, and the real folders it reads by the name they had."""
+
+    root: Path
+    refused: list[Refused]
+    seen: dict[str, str] = field(default_factory=dict)
+
+    def below(self, path: Path) -> str:
+        return _printable(path.relative_to(self.root).as_posix())
+
+    def refuse(self, path: Path, reason: str) -> None:
+        self.refused.append(Refused(self.below(path), reason))
+
+
+def _check_layout(folder: Path, classes: list[Path]) -> None:
+    if len(classes) < 2:
+        raise ValueError(
+            f"{folder} holds {_count(len(classes), 'class folder')}; put the photos of at least two"
+            f" classes into {folder / '<class>'}"
+        )
+    names = {folder.name.casefold() for folder in classes}
+    if {"images", "jpegimages"} & names and len(_DETECTION_FOLDERS & names) > 1:
+        raise ValueError(
+            f"{folder} is laid out for detection ({', '.join(f.name for f in classes)}), not by"
+            " class; sort its photos into one folder per class"
+        )
+
+
+def _find_given_splits(search: _Search, top: list[Path], splits: list[Path]) -> list[PhotoFile]:
+    by_split = _split_folders(search.root, splits)
+    search.seen.update((os.path.realpath(f), search.below(f)) for f in splits)
+    classes = {split: _class_folders(search, folder) for split, folder in by_split.items()}
+    trained = {unicodedata.normalize("NFC", folder.name) for folder in classes["train"]}
+    for folder in top:
+        if folder in splits:
+            continue
+        if unicodedata.normalize("NFC", folder.name) in trained:
+            raise ValueError(
+                f"{search.root} mixes two layouts: the class {folder.name!r} lies beside the train"
+                " folder and in it; move all photos into train, val and test"
+            )
+        search.refuse(folder, "a folder beside train, val and test; not used")
+    _check_layout(by_split["train"], classes["train"])
+    for split, folders in classes.items():
+        for folder in folders:
+            if unicodedata.normalize("NFC", folder.name) not in trained:
+                raise ValueError(
+                    f"the class {folder.name!r} is in {by_split[split]} but not in"
+                    f" {by_split['train']}; add it there or remove it here"
+                )
+        _check_classes(search, folders)
+    return [photo for split in classes for photo in _read_classes(search, classes[split], split)]
+
+
+def _split_folders(root: Path, splits: list[Path]) -> dict[Split, Path]:
+    by_split: dict[Split, Path] = {}
+    for folder in splits:
+        split = _SPLIT_NAMES[folder.name.casefold()]
+        other = by_split.setdefault(split, folder)
+        if other != folder:
+            raise ValueError(
+                f"{root} holds both {other.name} and {folder.name}; keep one {split} folder"
+            )
+    if "train" not in by_split:
+        raise ValueError(
+            f"{root} holds {', '.join(f.name for f in splits)} but no train folder; add"
+            f" {root / 'train' / '<class>'}, or rename the folder if it is a class"
+        )
+    return by_split
+
+
+def _check_classes(search: _Search, classes: list[Path]) -> None:
+    """Raises ValueError unless the class folders that lie side by side are different classes."""
+    labels: dict[str, Path] = {}
+    for folder in classes:
+        other = labels.setdefault(check_label(folder.name).casefold(), folder)
+        if other != folder:
+            raise ValueError(
+                f"the class folders {other.name!r} and {folder.name!r} in {folder.parent} have the"
+                " same name but for case or the encoding of accents; merge or rename them"
+            )
+        name = search.below(folder)
+        real = search.seen.setdefault(os.path.realpath(folder), name)
+        if real != name:
+            raise ValueError(f"the class folder {folder} links to {real}; remove the link")
+
+
+def _read_classes(search: _Search, classes: list[Path], split: Split | None) -> list[PhotoFile]:
+    found: list[PhotoFile] = []
+    for folder in classes:
+        photos = list(_photos_in(search, folder, check_label(folder.name), split))
+        if not photos:
+            raise ValueError(f"the class folder {folder} holds no photo; add some or remove it")
+        found += photos
+    return found
+
+
+def _class_folders(search: _Search, folder: Path) -> list[Path]:
+    """The folders in ``folder``; loose files are refused, loose photos are an error."""
+    folders = []
+    for path in _listed(search, folder):
+        if os.path.isdir(path):
+            if not path.name.startswith("."):
+                folders.append(path)
+            elif any(p.suffix.lower() in SUFFIXES for p in path.glob("*")):
+                search.refuse(path, "a hidden folder; rename it to use its photos")
+        elif path.name.startswith("."):
+            continue
+        elif path.suffix.lower() in SUFFIXES:
+            raise ValueError(
+                f"the photo {path.name!r} lies in {folder} itself; move it into a class folder,"
+                f" {folder / '<class>' / path.name}"
+            )
+        else:
+            search.refuse(path, _no_photo(path))
+    return folders
+
+
+def _photos_in(
+    search: _Search, folder: Path, label: str, split: Split | None
+) -> Iterator[PhotoFile]:
+    listed = [path for path in _listed(search, folder) if not path.name.startswith(".")]
+    stems = {path.stem for path in listed if path.suffix.lower() in SUFFIXES}
+    prompts = {
+        path.stem: _read_prompt(search, path)
+        for path in listed
+        if path.suffix.lower() == ".txt" and path.stem in stems and os.path.isfile(path)
+    }
+    for path in listed:
+        if os.path.isdir(path):
+            if _is_new_folder(search, path):
+                yield from _photos_in(search, path, label, split)
+        elif path.suffix.lower() not in SUFFIXES:
+            if path.suffix.lower() != ".txt" or path.stem not in prompts:
+                search.refuse(path, _no_photo(path))
+        elif problem := _problem(path, path.relative_to(search.root).as_posix()):
+            search.refuse(path, problem)
+        else:
+            file = path.relative_to(search.root).as_posix()
+            yield PhotoFile(path, file, label, split, prompts.get(path.stem))
+
+
+def _listed(search: _Search, folder: Path) -> list[Path]:
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        search.refuse(folder, f"can't be read ({error.strerror})")
+        return []
+    return [folder / name for name in names if name.casefold() not in _LEFT_BY_SYSTEMS]
+
+
+def _is_new_folder(search: _Search, folder: Path) -> bool:
+    name = search.below(folder)
+    other = search.seen.setdefault(os.path.realpath(folder), name)
+    if other != name:
+        search.refuse(folder, f"a link to the folder {other}, which is read already")
+    return other == name
+
+
+def _problem(path: Path, file: str) -> str | None:
+    if _holds_control_characters(file):
+        return "the file name holds control characters or is not valid UTF-8; rename it"
+    try:
+        if os.path.islink(path) and not os.path.exists(path):
+            return f"a broken link to {_printable(os.readlink(path))}"
+        if not stat.S_ISREG(path.stat().st_mode):
+            return "not a regular file"
+        with path.open("rb") as opened:
+            return None if opened.read(1) else "the file is empty (0 bytes)"
+    except OSError as error:
+        return f"can't be read ({error.strerror})"
+
+
+def _no_photo(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if os.path.islink(path) and not os.path.exists(path):
+        return f"a broken link to {_printable(os.readlink(path))}"
+    if suffix in (".heic", ".heif"):
+        return "HEIC is not read here; export it as JPEG or install pillow-heif"
+    if suffix in _RAW:
+        return "a camera's raw file; export it as JPEG"
+    return "not an image type"
+
+
+def _read_prompt(search: _Search, path: Path) -> str | None:
+    """The prompt in a sidecar; one that can't be used is refused, and its photo goes without."""
+    try:
+        blob = path.read_bytes() if path.stat().st_size <= 8 * _LONGEST_PROMPT else None
+        prompt = " ".join(blob.decode("utf-8-sig").split()) if blob is not None else None
+    except (OSError, UnicodeDecodeError) as error:
+        search.refuse(path, f"the prompt can't be read as UTF-8 text ({type(error).__name__})")
+        return None
+    if prompt is None or len(prompt) > _LONGEST_PROMPT:
+        search.refuse(path, f"the prompt is longer than {_LONGEST_PROMPT} characters")
+        return None
+    if not prompt or _holds_control_characters(prompt):
+        search.refuse(path, "the prompt is empty or holds control characters")
+        return None
+    return prompt
+
+
+def _holds_control_characters(text: str) -> bool:
+    # Cc controls, Cs broken UTF-8 (surrogate escapes), Zl and Zp line ends, and the marks that
+    # reverse the reading direction, with which a name can be shown as another one.
+    reversing = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+    return any(c in reversing or unicodedata.category(c) in {"Cc", "Cs", "Zl", "Zp"} for c in text)
+
+
+def _printable(text: str) -> str:
+    """The text with undecodable bytes and control characters shown as escapes."""
+    shown = os.fsencode(text).decode("utf-8", "backslashreplace")
+    return "".join(
+        c.encode("unicode_escape").decode() if _holds_control_characters(c) else c for c in shown
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,276 @@
+"""One photo file, read safely: any usual image type in, upright sRGB pixels or one reason out.
+
+Photos come from phones, cameras, scanners and the web, so a folder of them holds rotated JPEGs,
+CMYK prints, 16-bit scans, cut-outs with transparency, animations, and files that are no image at
+all. What can be converted without guessing is converted, with a note; everything else is rejected
+with a reason that a person can act on. The content decides what a file is, never its suffix.
+"""
+
+import functools
+import importlib
+import importlib.util
+import io
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageCms, UnidentifiedImageError
+
+from models.data.pixels import Pixels
+
+_READS_HEIF = importlib.util.find_spec("pillow_heif") is not None
+
+# fmt: off
+SUFFIXES: frozenset[str] = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif",
+    ".tif", ".tiff", ".avif", ".jp2", ".j2k", ".jpx", ".jpf", ".ppm", ".pgm", ".pbm", ".pnm",
+    ".qoi", *((".heic", ".heif") if _READS_HEIF else ()),
+})
+# fmt: on
+# Pillow's other readers start Ghostscript (EPS), render (WMF) or have no signature (TGA), and none
+# of them holds photos: a hostile or renamed file must not reach them.
+_FORMATS = (
+    *("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF"),
+    *("AVIF", "JPEG2000", "PPM", "QOI", "HEIF"),
+)
+_HEIF_BRANDS = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypheim", b"ftypmif1", b"ftypmsf1")
+_MAX_ASPECT = 20.0
+_GREY = 127
+_PIL_PER_ORIENTATION = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_EXIF_ORIENTATION = 0x0112
+_TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_PLANAR = 258, 262, 284
+
+
+class PhotoRejected(ValueError):
+    """A file that can't serve as a photo; the message is the reason, in one line."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo as everything after it sees it.
+
+    ``pixels`` are upright sRGB, uint8 HxWx3; ``notes`` say what had to be converted to get there.
+    """
+
+    pixels: Pixels
+    notes: tuple[str, ...] = ()
+
+
+def read_photo(
+    blob: bytes, *, max_pixels: int = 100_000_000, max_side: int = 2048, min_side: int = 32
+) -> Photo:
+    """The photo in the bytes of one file, upright, in sRGB, its longer side at most ``max_side``.
+
+    EXIF orientation and ICC profiles are applied, transparency is flattened on mid grey, grey,
+    CMYK, palette and 16-bit images become 8-bit RGB, and of an animation or a document the first
+    frame counts; each leaves a note. The same bytes always give the same pixels.
+
+    Args:
+        blob: the file's bytes.
+        max_pixels: most pixels the header may announce; more is refused before any is decoded.
+        max_side: longest side of the result in pixels; larger photos are scaled down.
+        min_side: shortest side in pixels that the file may have.
+
+    Raises:
+        PhotoRejected: the bytes are no whole, usable photo. Bad bytes raise nothing else.
+    """
+    if not blob:
+        raise PhotoRejected("the file is empty (0 bytes)")
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of odd EXIF and of sizes that are checked below; a run that turns
+            # warnings into errors must not reject other photos than a run that doesn't.
+            warnings.simplefilter("ignore")
+            with _open(blob) as image:
+                _check_size(image.size, max_pixels, min_side)
+                return _convert(image, max_side)
+    except PhotoRejected:
+        raise
+    except Exception as error:  # the readers raise a dozen types, from struct.error to SyntaxError
+        raise PhotoRejected(f"the file is damaged or cut short ({_one_line(error)})") from error
+
+
+def _open(blob: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(blob), formats=_formats())
+    except Image.DecompressionBombError:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise PhotoRejected(f"the header announces more than {limit:,} pixels") from None
+    except UnidentifiedImageError:
+        if blob[4:12] in _HEIF_BRANDS and not _READS_HEIF:
+            reason = "a HEIC photo; export it as JPEG or install pillow-heif"
+        elif b"\0" not in blob[:512] and blob[:512].isascii():
+            reason = "the content is text, not an image"
+        else:
+            reason = "the content is no image of a known type (JPEG, PNG, WebP, ...) or is damaged"
+        raise PhotoRejected(reason) from None
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    if _READS_HEIF:
+        importlib.import_module("pillow_heif").register_heif_opener()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def _check_size(size: tuple[int, int], max_pixels: int, min_side: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        raise PhotoRejected(
+            f"{width}x{height} px is {width * height:,} pixels; at most {max_pixels:,} are read"
+        )
+    if min(size) < min_side:
+        raise PhotoRejected(f"{width}x{height} px is too small; each side needs {min_side} px")
+    if max(size) > _MAX_ASPECT * min(size):
+        raise PhotoRejected(f"{width}x{height} px is narrower than {_MAX_ASPECT:.0f}:1")
+
+
+def _convert(image: Image.Image, max_side: int) -> Photo:
+    notes: list[str] = []
+    size = image.size
+    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    if frames > 1:
+        notes.append(f"first frame of {frames}")
+    orientation = _orientation(image)
+    profile = image.info.get("icc_profile")
+    fitted = _fitted(size, max_side)
+    # JPEG can be decoded at 1/2, 1/4 or 1/8: twice the wanted size is as sharp as a full decode.
+    image.draft(None, (2 * fitted[0], 2 * fitted[1]))
+    is_deep = ";16" in str(getattr(image, "tile", ""))
+    image.load()
+    upright = _to_eight_bits(image, is_deep, notes)
+    if max(upright.size) > max_side:
+        notes.append(f"scaled down from {size[0]}x{size[1]}")
+        upright = upright.resize(
+            _fitted(upright.size, max_side), Image.Resampling.LANCZOS, reducing_gap=2.0
+        )
+    upright = _flatten(_to_srgb(upright, profile, notes), notes)
+    if orientation != 1:
+        notes.append(f"EXIF orientation {orientation} applied")
+        if image.format != "TIFF":  # Pillow turns TIFFs itself while it loads them
+            upright = upright.transpose(_PIL_PER_ORIENTATION[orientation])
+    return Photo(np.ascontiguousarray(np.asarray(upright, np.uint8)), tuple(notes))
+
+
+def _fitted(size: tuple[int, int], max_side: int) -> tuple[int, int]:
+    scale = min(1.0, max_side / max(size))
+    return max(1, math.floor(size[0] * scale + 0.5)), max(1, math.floor(size[1] * scale + 0.5))
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:  # damaged EXIF beside sound pixels: they are shown as stored, as viewers do
+        return 1
+    return int(orientation) if orientation in _PIL_PER_ORIENTATION else 1
+
+
+def _to_eight_bits(image: Image.Image, is_deep: bool, notes: list[str]) -> Image.Image:
+    """The image in one of the modes L, RGB, RGBA, CMYK."""
+    mode = image.mode
+    tags: Any = getattr(image, "tag_v2", {})
+    if max(tags.get(_TIFF_BITS, (8,))) > 8 and tags.get(_TIFF_PLANAR) == 2:
+        raise PhotoRejected("a planar 16-bit TIFF; save it with interleaved channels or 8 bits")
+    if mode == "F" or mode.startswith("I"):
+        values = np.asarray(image)
+        if tags.get(_TIFF_PHOTOMETRIC) == 0 and mode.startswith("I;16"):
+            values = 65535 - values
+        image, note = _scale_values(values)
+        notes.append(note)
+    elif is_deep:
+        notes.append("16-bit scaled")  # Pillow keeps the high byte of 16-bit colour
+    if image.has_transparency_data:
+        return image.convert("RGBA")
+    if image.mode in ("1", "L"):
+        return image.convert("L")
+    if image.mode in ("P", "RGB", "RGBX", "YCbCr"):
+        return image.convert("RGB")
+    if image.mode == "CMYK":
+        return image
+    raise PhotoRejected(f"colour mode {mode} is not supported; save it as RGB")
+
+
+def _scale_values(values: np.ndarray[Any, Any]) -> tuple[Image.Image, str]:
+    """Integers of 16 bits or floats in 0..1 as an 8-bit grey image, never clipped."""
+    low, high = float(values.min()), float(values.max())
+    if not math.isfinite(low + high):
+        raise PhotoRejected("the pixels hold NaN or infinity; save it with 8 or 16 bits")
+    if values.dtype.kind == "f" and low >= 0.0 and high <= 1.0:
+        return Image.fromarray(np.rint(values * 255.0).astype(np.uint8)), "float values scaled"
+    if values.dtype.kind == "f" or low < 0 or high > 65535:
+        raise PhotoRejected(
+            f"pixel values from {low:g} to {high:g} have no known range; save it with 8 or 16 bits"
+        )
+    # Scanners and cameras put 8 or 12 bits into the low end of 16; scaled by 65535 such a photo
+    # would be black, and no usable photo keeps below a sixteenth of its range.
+    bits = 8 if high <= 255 else 12 if high <= 4095 else 16
+    scaled = np.rint(values.astype(np.float32) * (255.0 / (2**bits - 1)))
+    return Image.fromarray(scaled.astype(np.uint8)), f"{bits}-bit scaled"
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
+    """RGB or RGBA, through the embedded ICC profile where there is one that fits."""
+    plain = "RGBA" if image.mode == "RGBA" else "RGB"
+    if image.mode == "CMYK":
+        notes.append("CMYK converted")
+    elif image.mode == "L":
+        notes.append("greyscale copied to three channels")
+    if not profile:
+        return image.convert(plain)
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        space = source.profile.xcolor_space.strip()
+        if image.mode == "L" and space == "RGB":
+            image = image.convert("RGB")
+        to_srgb = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), image.mode, plain)
+        if image.mode == plain and _changes_nothing(to_srgb, plain):
+            return image
+        converted = ImageCms.applyTransform(image, to_srgb)
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError, AttributeError):
+        notes.append("ICC profile ignored, it does not fit the pixels")
+        return image.convert(plain)
+    notes.append("ICC profile converted to sRGB")
+    return converted if converted is not None else image
+
+
+def _changes_nothing(to_srgb: ImageCms.ImageCmsTransform, mode: str) -> bool:
+    """Whether the profile is sRGB under whatever name: no probe colour moves by more than 2."""
+    levels = np.array([0, 32, 64, 128, 192, 255], np.uint8)
+    colours = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
+    probe = Image.fromarray(colours).convert(mode)
+    moved = ImageCms.applyTransform(probe, to_srgb)
+    difference = np.asarray(moved, np.int16)[..., :3] - colours.astype(np.int16)
+    return bool(np.abs(difference).max() <= 2)
+
+
+def _flatten(image: Image.Image, notes: list[str]) -> Image.Image:
+    """RGB: transparency blended over mid grey, because the colour under it is often arbitrary."""
+    if image.mode == "RGB":
+        return image
+    alpha = image.getchannel("A")
+    least, most = alpha.getextrema()
+    if most == 0:
+        raise PhotoRejected("every pixel is transparent")
+    if least == 255:
+        return image.convert("RGB")
+    flat = Image.new("RGB", image.size, (_GREY, _GREY, _GREY))
+    flat.paste(image.convert("RGB"), mask=alpha)
+    notes.append(f"alpha flattened on grey {_GREY}")
+    return flat
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    # Some messages name a Python object with its address, which differs from run to run.
+    return text[:120] if text and " at 0x" not in text else type(error).__name__

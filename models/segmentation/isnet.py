@@ -1,0 +1,123 @@
+"""Masks of the salient object by IS-Net (see `models.segmentation.isnet_network`), as its
+program makes them.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F  # noqa: N812  # the usual name
+from torch import Tensor, nn
+
+from models.data.pixels import Pixels
+from models.runtime.batching import Unusable, device_of, dtype_of, guarded, place
+from models.runtime.hardware import Machine
+from models.runtime.pretrained import WrongCheckpoint
+from models.runtime.weights import fill, read_tensors
+from models.segmentation.isnet_network import IsNet
+
+FILE = "isnet-general-use"
+SIDE = 1024
+# Less spread than one grey level: the map says the same everywhere.
+FLAT = 1 / 255
+
+
+@dataclass(frozen=True, eq=False)
+class IsnetRequest:
+    """A photo, RGB uint8 HxWx3 (a fourth channel is left out), in which to find the object.
+
+    ``min_peak``: the network's own map must somewhere be as sure as this, 0..1. The published
+    program has no such bound and gives white pixels even where it saw nothing.
+    """
+
+    image: Pixels
+    min_peak: float = 0.0
+
+
+class Isnet:
+    """The network with the published steps around it."""
+
+    def __init__(self, network: IsNet, side: int, machine: Machine) -> None:
+        network = network.eval().requires_grad_(False).to(dtype=machine.dtype)
+        place(network, machine.device)
+        self.network = network
+        self.side = side
+        self.modules: tuple[nn.Module, ...] = (network,)
+        self._machine = machine
+
+    @classmethod
+    def load(cls, *folders: Path, machine: Machine) -> "Isnet":
+        """From a folder with ``isnet-general-use.safetensors`` or ``.pth``.
+
+        A ``config.json`` beside it may give ``width_divisor`` and ``side`` (px) of a network that
+        is not the published one.
+
+        Raises:
+            WrongCheckpoint: no such file, or one of another network.
+        """
+        (folder,) = folders
+        divisor, side = _read_config(folder / "config.json")
+        network = IsNet(divisor)
+        fill(network, read_tensors(folder, FILE), folder)
+        return cls(network, side, machine)
+
+    def compute(
+        self, requests: Sequence[IsnetRequest]
+    ) -> Iterator[npt.NDArray[np.float32] | Unusable]:
+        """Mattes float32 HxW in 0..1, in steps of 1/255, of the images' sizes, in order.
+
+        A map without contrast, or without a peak of ``min_peak``, is `Unusable`.
+
+        Raises:
+            OutOfMemory: one image does not fit.
+        """
+        results = guarded(self._run, requests, at_most=self._machine.batch, modules=self.modules)
+        for request, result in zip(requests, results, strict=True):
+            yield result if isinstance(result, Unusable) else _stretch(result, request.min_peak)
+
+    def _run(self, batch: Sequence[IsnetRequest]) -> list[Tensor]:
+        with torch.inference_mode():
+            pixels = torch.cat([self._prepare(request.image) for request in batch])
+            maps = self.network.finest(pixels.to(dtype_of(self.network))).float()
+            return [
+                _resize(one[None], request.image.shape[:2])[0, 0]
+                for one, request in zip(maps, batch, strict=True)
+            ]
+
+    def _prepare(self, image: Pixels) -> Tensor:
+        """[1, 3, side, side] in -0.5..0.5; resized levels are truncated, not rounded."""
+        colours = torch.from_numpy(np.array(image[..., :3]))  # a copy: images may be read-only
+        moved = colours.to(device_of(self.network)).permute(2, 0, 1)[None].float()
+        levels = _resize(moved, (self.side, self.side)).to(torch.uint8)
+        return levels.float() / 255.0 - 0.5
+
+
+def _resize(image: Tensor, size: Sequence[int]) -> Tensor:
+    return F.interpolate(image, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+def _stretch(found: Tensor, min_peak: float) -> npt.NDArray[np.float32] | Unusable:
+    """Stretch a map to the whole range, in whole levels (truncated, as published)."""
+    with torch.inference_mode():
+        low, high = found.min(), found.max()
+        if float(high - low) < FLAT or float(high) < min_peak:
+            return Unusable(f"no object found (the network's surest pixel has {float(high):.2f})")
+        levels = ((found - low) / (high - low) * 255).to(torch.uint8).cpu().numpy()
+    return np.asarray(levels / np.float32(255), np.float32)
+
+
+def _read_config(path: Path) -> tuple[int, int]:
+    if not path.is_file():
+        return 1, SIDE
+    try:
+        content = json.loads(path.read_text())
+        divisor, side = int(content.get("width_divisor", 1)), int(content.get("side", SIDE))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise WrongCheckpoint(f"{path}: not the settings of an IS-Net; remove the file") from error
+    if divisor not in (1, 2, 4, 8, 16) or side < 32:
+        raise WrongCheckpoint(f"{path}: width_divisor is 1, 2, 4, 8 or 16, and side 32 or more")
+    return divisor, side

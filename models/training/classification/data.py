@@ -1,0 +1,184 @@
+"""Labelled photos as a training loop wants them: square, uint8, in memory, in a repeatable order.
+
+Every photo is decoded once, scaled to fit a square without changing its proportions, and padded
+with grey. What an epoch shows, and how each showing is augmented, follows from the seed and the
+position alone, so neither the number of workers nor an interruption changes it.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+from torchvision.transforms import v2 as transforms
+
+from models.data.pixels import Pixels
+from models.data.read_photo import PhotoRejected, read_photo
+from models.training.settings import Augmentation
+
+ImageSet = Sequence[tuple[Path, int]]
+
+GREY = 128
+# Decoding releases the interpreter lock; more threads than this wait for the disk.
+DECODERS = 4
+_POLICIES: dict[str, Callable[..., transforms.Transform]] = {
+    "randaugment": transforms.RandAugment,
+    "autoaugment": transforms.AutoAugment,
+    "trivial": transforms.TrivialAugmentWide,
+}
+
+
+def letterbox(pixels: Pixels, size: int) -> Pixels:
+    """The whole picture inside a square of ``size`` px, centred on grey, its proportions kept.
+
+    Args:
+        pixels: RGB uint8 HxWx3.
+        size: side of the square in pixels.
+    """
+    height, width = pixels.shape[:2]
+    scale = size / max(height, width)
+    fitted = (max(1, round(width * scale)), max(1, round(height * scale)))
+    # Area averaging keeps fine patterns from aliasing when shrinking; it is blocky when enlarging.
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    inner = cv2.resize(pixels, fitted, interpolation=method)
+    square = np.full((size, size, 3), GREY, np.uint8)
+    top, left = (size - fitted[1]) // 2, (size - fitted[0]) // 2
+    square[top : top + fitted[1], left : left + fitted[0]] = inner
+    return square
+
+
+def read_square(path: Path, size: int) -> Pixels:
+    """The photo in ``path`` as an RGB uint8 square of ``size`` px.
+
+    Raises:
+        ValueError: the file is missing or no photo; the message names it.
+    """
+    try:
+        photo = read_photo(_read_bytes(path), max_side=2 * size, min_side=1)
+    except PhotoRejected as reason:
+        raise ValueError(f"{path}: {reason}") from None
+    return letterbox(photo.pixels, size)
+
+
+def digest_images(images: ImageSet) -> str:
+    """A digest of the photos' bytes and labels, in order; file names and folders don't matter.
+
+    Raises:
+        ValueError: a file can't be read; the message names it.
+    """
+    total = hashlib.blake2b(digest_size=16)
+    for path, label in images:
+        content = hashlib.blake2b(_read_bytes(path), digest_size=16).digest()
+        total.update(content + label.to_bytes(4, "little"))
+    return total.hexdigest()
+
+
+class SquarePhotos(Dataset[tuple[Tensor, int]]):
+    """Photos as HxWx3 uint8 tensors with their class index, decoded once while they fit in memory.
+
+    Items are asked for as ``(index, draw)``: the draw, a number counted through the whole
+    training, decides the augmentation. A plain index gives the photo as it is.
+    """
+
+    def __init__(self, images: ImageSet, size: int, memory_mb: int) -> None:
+        self.images = [(Path(path), int(label)) for path, label in images]
+        self.size = size
+        self.augmentation: Augmentation = "none"
+        self.seed = 0
+        self.decoded: Pixels | None = None
+        if len(self.images) * size * size * 3 <= memory_mb * 2**20:
+            self.decoded = self._decode_all()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, position: int | tuple[int, int]) -> tuple[Tensor, int]:
+        index, draw = position if isinstance(position, tuple) else (position, None)
+        path, label = self.images[index]
+        square = read_square(path, self.size) if self.decoded is None else self.decoded[index]
+        if draw is not None:
+            square = augment(square, self.augmentation, np.random.default_rng([self.seed, draw]))
+        return torch.from_numpy(np.ascontiguousarray(square)), label
+
+    def _decode_all(self) -> Pixels:
+        decoded = np.empty((len(self.images), self.size, self.size, 3), np.uint8)
+        with ThreadPoolExecutor(DECODERS) as pool:
+            paths = (path for path, _ in self.images)
+            squares = pool.map(lambda path: read_square(path, self.size), paths)
+            for index, square in enumerate(squares):
+                decoded[index] = square
+        return decoded
+
+
+class BudgetSampler(Sampler[tuple[int, int]]):
+    """``draws`` photos per epoch from a set of any size, so that every set costs the same steps.
+
+    The set is shuffled, gone through to its end, shuffled again, and so on across epochs: no photo
+    is shown a third time before every other was shown twice. Draw number p of the whole training
+    depends on the seed and on p only, which is what makes a resumed run the undisturbed one.
+    """
+
+    def __init__(self, size: int, draws: int, seed: int, epoch: int = 0) -> None:
+        self.size, self.draws, self.seed, self.epoch = size, draws, seed, epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Makes the next iteration that of ``epoch``, counted from 0; Lightning calls it."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.draws
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        cycle, order = -1, np.empty(0, np.int64)
+        for draw in range(self.epoch * self.draws, (self.epoch + 1) * self.draws):
+            if draw // self.size != cycle:
+                cycle = draw // self.size
+                order = np.random.default_rng([self.seed, cycle]).permutation(self.size)
+            yield int(order[draw % self.size]), draw
+
+
+def augment(pixels: Pixels, augmentation: Augmentation, rng: np.random.Generator) -> Pixels:
+    """A changed copy of a square RGB uint8 picture, of the same size.
+
+    ``flip`` mirrors half of them; ``crop`` mirrors, zooms, shifts and changes the light; the others
+    mirror and apply RandAugment (Cubuk et al. 2020), the ImageNet AutoAugment policy (Cubuk et al.
+    2019) or TrivialAugment (Müller and Hutter 2021) of torchvision, filling with grey.
+    """
+    if augmentation == "none":
+        return pixels
+    if rng.random() < 0.5:
+        pixels = pixels[:, ::-1]
+    if augmentation == "flip":
+        return pixels
+    if augmentation == "crop":
+        return _zoom_and_light(np.ascontiguousarray(pixels), rng)
+    policy = _POLICIES[augmentation](fill=[float(GREY)] * 3)
+    # The policies draw from torch's global generator, which dropout needs undisturbed.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(rng.integers(2**62)))
+        changed = policy(torch.from_numpy(pixels.transpose(2, 0, 1).copy()))
+    return np.asarray(changed.numpy().transpose(1, 2, 0), np.uint8)
+
+
+def _zoom_and_light(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Zoom 0.9 to 1.4, shift up to an eighth, contrast and brightness up to 25 percent."""
+    size = pixels.shape[0]
+    zoom = rng.uniform(0.9, 1.4)
+    shift = rng.uniform(-0.125, 0.125, 2) * size + (1 - zoom) * (size - 1) / 2
+    matrix = np.array([[zoom, 0.0, shift[0]], [0.0, zoom, shift[1]]])
+    moved = cv2.warpAffine(pixels, matrix, (size, size), borderMode=cv2.BORDER_REFLECT_101)
+    contrast, brightness = rng.uniform(0.75, 1.25), rng.uniform(-32.0, 32.0)
+    levels = (np.arange(256, dtype=np.float64) - GREY) * contrast + GREY + brightness
+    return np.asarray(cv2.LUT(moved, np.clip(np.rint(levels), 0, 255).astype(np.uint8)), np.uint8)
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path}: can't be read ({error.strerror}); restore it") from None

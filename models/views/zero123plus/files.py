@@ -1,0 +1,94 @@
+"""A published Zero123++ repository, read part by part: no pipeline class and no code of its own."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.runtime.hardware import Machine
+from models.runtime.pretrained import load_strictly
+
+
+class Zero123PlusError(ValueError):
+    """A picture or a checkpoint that can't be used; the line names it and the mend."""
+
+
+def load_parts(folder: Path, machine: Machine) -> dict[str, Any]:
+    """All parts by the names that `models.views.zero123plus.network.Zero123Plus` takes them by.
+
+    Networks are in the machine's dtype on its device, for inference only.
+
+    Raises:
+        Zero123PlusError: the folder is no such repository.
+        WrongCheckpoint: the weights in it are not those of its networks.
+    """
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPVisionModelWithProjection
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    kinds: dict[str, Any] = {
+        "unet": UNet2DConditionModel,
+        "vae": AutoencoderKL,
+        "text_encoder": CLIPTextModel,
+        "vision_encoder": CLIPVisionModelWithProjection,
+    }
+    ramp = _ramp(folder / "model_index.json")
+    processors = {
+        f"{part}_processor": CLIPImageProcessorPil(**_looks(folder / f"feature_extractor_{part}"))
+        for part in ("clip", "vae")
+    }
+    return {
+        "schedule": _schedule(folder / "scheduler" / "scheduler_config.json"),
+        "ramp": ramp,
+        "empty_prompt": _empty_prompt(folder / "tokenizer", len(ramp)),
+        **processors,
+        **{name: load_strictly(kind, folder / name, machine) for name, kind in kinds.items()},
+    }
+
+
+def _schedule(file: Path) -> dict[str, Any]:
+    schedule: dict[str, Any] = _read(file)
+    if schedule.get("prediction_type") != "v_prediction":
+        raise Zero123PlusError(
+            f"{file}: prediction_type is {schedule.get('prediction_type')}, not v_prediction: "
+            "give a Zero123++ checkpoint"
+        )
+    return schedule
+
+
+def _ramp(file: Path) -> Tensor:
+    ramp = _read(file).get("ramping_coefficients")
+    if not ramp:
+        raise Zero123PlusError(f"{file}: no ramping_coefficients: give a Zero123++ checkpoint")
+    return torch.tensor(ramp, dtype=torch.float32)
+
+
+def _looks(folder: Path) -> dict[str, Any]:
+    """How pictures are prepared, less the name of the class that once did it."""
+    settings = _read(folder / "preprocessor_config.json")
+    return {name: one for name, one in settings.items() if not name.endswith("_type")}
+
+
+def _empty_prompt(folder: Path, length: int) -> Tensor:
+    """Token ids of "", padded to the ramp's length, int64 [1, 77]."""
+    from transformers import CLIPTokenizer
+
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise Zero123PlusError(f"{folder} can't be read ({reason}); fetch it again") from error
+    ids: Tensor = tokenizer(
+        "", padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+    ).input_ids
+    return ids
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Zero123PlusError(f"{file} can't be read ({error}); fetch the checkpoint") from error
+    return content

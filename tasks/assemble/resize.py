@@ -1,0 +1,28 @@
+"""Resize: the image as a dataset holds it, aspect ratio kept, never enlarged, JPEG."""
+
+from collections.abc import Iterator, Sequence
+
+from pydantic import Field
+
+from models.data import pixels
+from models.data.records import Record
+from tasks.engine.stage import Piece, Product, stage
+
+
+class Resize(Record):
+    """How large, and how well kept, the images of a dataset are."""
+
+    longest_side: int = Field(512, ge=32, le=4096, description="Longer side at most, px.")
+    quality: int = Field(
+        92, ge=50, le=100, description="JPEG quality (chroma is never subsampled)."
+    )
+
+
+@stage("resize", version=1, media="jpg")
+def resize(pieces: Sequence[Piece], parameters: Resize) -> Iterator[Product]:
+    """RGB JPEGs; ``facts`` give width and height."""
+    for piece in pieces:
+        image = pixels.fit_within(pixels.rgb(piece.load()), parameters.longest_side)
+        height, width = image.shape[:2]
+        blob = pixels.encode_jpeg(image, parameters.quality)
+        yield Product(blob, facts={"width": width, "height": height})

@@ -1,0 +1,57 @@
+"""What a run knows of itself, as small documents in the store, so that any flow of it can go on."""
+
+import hashlib
+import json
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from models.data.records import Record
+from tasks.store.store import Missing, Store
+
+R = TypeVar("R", bound=Record)
+
+
+def run_id(out: Path) -> str:
+    """The name of the run that writes to ``out``: the same folder is the same run, run again."""
+    place = f"{socket.gethostname()}:{out.resolve()}"
+    return hashlib.sha256(place.encode()).hexdigest()[:16]
+
+
+def save_part(store: Store, run: str, part: Record) -> None:
+    """Keep one part of a run; its class names it."""
+    store.put_document(_document(run, type(part)), part.model_dump_json().encode())
+
+
+def load_part(store: Store, run: str, kind: type[R]) -> R:
+    """A part that an earlier flow of the run kept.
+
+    Raises:
+        Missing: no flow of the run got that far.
+    """
+    blob = store.get_document(_document(run, kind))
+    if blob is None:
+        raise Missing(
+            f"{store.url}: run {run} has no {kind.__name__.lower()} yet; run it from the start"
+        )
+    return kind.model_validate_json(blob)
+
+
+def keep_artifacts(store: Store, run: str, ids: Iterable[str]) -> None:
+    """Say which artifacts a run's results stand on; the garbage collector leaves them alone."""
+    blob = json.dumps(sorted(set(ids))).encode()
+    store.put_document(f"runs/{run}/keep.json", blob)
+
+
+def kept_artifacts(store: Store) -> set[str]:
+    """The ids that any run of this store keeps."""
+    kept: set[str] = set()
+    for name in store.documents("runs/"):
+        blob = store.get_document(name) if name.endswith("/keep.json") else None
+        kept |= set(json.loads(blob)) if blob else set()
+    return kept
+
+
+def _document(run: str, kind: type[Record]) -> str:
+    return f"runs/{run}/{kind.__name__.lower()}.json"

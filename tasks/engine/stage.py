@@ -1,0 +1,388 @@
+"""The one mechanism under every stage: key, lease, batch, publish, count, and the Prefect task.
+
+A stage file declares its parameters, how inputs become jobs (``plan``) and how a batch of jobs
+becomes products (the decorated function). Everything else happens here: the key of each job is
+computed, the store is asked which are done, only the others are computed, each product is published
+as it is made, and the records come back in the order of the plan. See docs/artifacts.md for the
+contract.
+"""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar, get_args
+
+import numpy as np
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
+from prefect.states import Completed
+from pydantic.fields import FieldInfo
+
+from models.checkpoints.local import licence_of
+from models.data import pixels
+from models.data.records import Artifact, Media, NamesCheckpoint, Of, Record
+from tasks.engine.gpu import held_gpu
+from tasks.engine.integrity import siblings_checked
+from tasks.engine.run_context import Workbench
+from tasks.store.store import StoreUnavailable
+
+log = logging.getLogger("synthset.stage")
+
+P = TypeVar("P", bound=Record)
+PUBLISHERS = 4
+EMPTY_DIGEST = hashlib.sha256(b"").hexdigest()
+
+
+@dataclass(frozen=True)
+class Job:
+    """One artifact to make: its inputs, and what tells it from its siblings (``{"view": 3}``).
+
+    It inherits the name and the index of its first input, unless it has a ``name`` of its own.
+    """
+
+    inputs: tuple[Artifact, ...]
+    index: Mapping[str, int | str] = field(default_factory=dict)
+    name: str | None = None
+
+    def label(self, stage: str) -> tuple[str, dict[str, int | str]]:
+        """The name and the index of what it makes."""
+        if self.name is not None or not self.inputs:
+            return self.name or stage, dict(self.index)
+        return self.inputs[0].name, {**self.inputs[0].index, **self.index}
+
+
+@dataclass(frozen=True)
+class Product:
+    """What a stage made of one job: an array, bytes or a JSON-able mapping, or why it has none."""
+
+    content: Any = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    prompt: str | None = None
+    rejected: str | None = None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A job at work: its key, the seed that derives from it, and its inputs' contents."""
+
+    job: Job
+    key: str
+    bench: Workbench
+
+    @property
+    def seed(self) -> int:
+        """63 bits of the key: the same work has the same seed on every machine."""
+        return int(self.key[:16], 16) >> 1
+
+    def rng(self) -> np.random.Generator:
+        """A fresh generator seeded by the key."""
+        return np.random.default_rng(self.seed)
+
+    def load(self, position: int = 0) -> Any:
+        """The content of one input: an image array, or the mapping of a JSON artifact."""
+        return self.bench.load(self.job.inputs[position])
+
+
+def settings(parameters: Record, without: Sequence[str] = ()) -> dict[str, Any]:
+    """What of a stage's parameters goes into its keys, unless the stage says otherwise: all but
+    those that are `Of` other models than the one in use, and checkpoints that are not loaded.
+    """
+    fields = type(parameters).model_fields
+    idle = {name for name, field in fields.items() if _is_idle(field, parameters, name)}
+    return parameters.model_dump(mode="json", exclude=idle | set(without))
+
+
+def _is_idle(field: FieldInfo, parameters: Record, name: str) -> bool:
+    marks = [
+        *field.metadata,
+        *(one for kind in get_args(field.annotation) for one in get_args(kind)),
+    ]
+    used = getattr(parameters, "model", None)
+    if any(isinstance(mark, Of) and used not in mark.models for mark in marks):
+        return True
+    names_checkpoint = any(isinstance(mark, NamesCheckpoint) for mark in marks)
+    return names_checkpoint and getattr(parameters, name) not in checkpoints_of(parameters)
+
+
+def each_alone(parameters: Record) -> dict[str, Any]:
+    """`settings` without how many images are made of an input: their index tells them apart, and
+    more of them redo none."""
+    return settings(parameters, without=("copies", "views"))
+
+
+def checkpoints_of(parameters: Record) -> tuple[str, ...]:
+    """The checkpoints that a stage loads with these parameters, ``id@revision``; none for a
+    classical model.
+    """
+    references: tuple[str, ...] = getattr(parameters, "checkpoints", ())
+    return references
+
+
+def loads_checkpoints(parameters: Record) -> bool:
+    """Whether a stage needs the GPU to itself with these parameters: where it loads networks."""
+    return bool(checkpoints_of(parameters))
+
+
+def always(_parameters: Record) -> bool:
+    """For a stage that takes the GPU whatever its parameters."""
+    return True
+
+
+Compute = Callable[[Sequence[Piece], P], Iterator[Product]]
+Plan = Callable[..., list[Job]]
+
+
+def one_each(
+    _parameters: Record, inputs: Sequence[Artifact], *beside: Sequence[Artifact]
+) -> list[Job]:
+    """The usual plan: a job per input, with its partner of the same name and index from each
+    sequence beside it. An input whose partner was rejected has no job."""
+    partners = [{whereabouts(artifact): artifact for artifact in others} for others in beside]
+    return [
+        Job((first, *(others[whereabouts(first)] for others in partners)))
+        for first in inputs
+        if all(whereabouts(first) in others for others in partners)
+    ]
+
+
+def whereabouts(artifact: Artifact, *without: str) -> tuple[Any, ...]:
+    """What an artifact is of, to pair it with its partners: name and index, less ``without``."""
+    index = {at: value for at, value in artifact.index.items() if at not in without}
+    return artifact.name, *sorted(index.items())
+
+
+def stage(
+    name: str,
+    *,
+    version: int,
+    media: Media = "png",
+    plan: Plan = one_each,
+    batch_size: int = 16,
+    identity: Callable[[Any], dict[str, Any]] = settings,
+    heavy: Callable[[Any], bool] = loads_checkpoints,
+) -> Callable[[Compute[P]], "Stage[P]"]:
+    """Declare a stage. Raise ``version`` when its output changes: what hangs on it is redone.
+
+    A batch of a ``heavy`` stage holds the worker's GPU, so that no two use it at a time.
+    """
+    return lambda compute: Stage(name, version, media, plan, batch_size, identity, heavy, compute)
+
+
+@dataclass(frozen=True)
+class Stage(Generic[P]):
+    """A declared stage. Call it: in a flow that is a Prefect task run, outside one it just runs."""
+
+    name: str
+    version: int
+    media: Media
+    plan: Plan
+    batch_size: int
+    identity: Callable[[Any], dict[str, Any]]
+    heavy: Callable[[Any], bool]
+    compute: Compute[P]
+
+    def __call__(self, bench: Workbench, parameters: P, *inputs: Any) -> list[Artifact]:
+        """The accepted artifacts, as `run` gives them; inside a flow, from a task run of it."""
+        if FlowRunContext.get() is None:
+            return self.run(bench, parameters, *inputs)
+        return _as_task(_Order(self, bench, parameters, inputs))
+
+    def run(self, bench: Workbench, parameters: P, *inputs: Any) -> list[Artifact]:
+        """The accepted artifacts, in the order of the plan, computing only what the store lacks.
+
+        Raises:
+            StoreError: the store refused or stayed away.
+            Corrupt, Missing: an input's bytes are damaged or gone; its record has been forgotten,
+                so running the stage that makes it repairs it.
+        """
+        jobs = self.plan(parameters, *inputs)
+        keys = [self.key(job, parameters) for job in jobs]
+        done = bench.store.find(self.name, keys)
+        missing = {key: job for key, job in zip(keys, jobs, strict=True) if key not in done}
+        if missing:
+            unit = hashlib.sha256("".join(sorted(missing)).encode()).hexdigest()
+            with bench.store.lease(f"{self.name}/{unit}"):
+                done |= bench.store.find(self.name, list(missing))
+                missing = {key: job for key, job in missing.items() if key not in done}
+                with siblings_checked(
+                    bench.store, (one for job in missing.values() for one in job.inputs)
+                ):
+                    done |= self._compute(bench, parameters, missing)
+        made = [_label(done[key], job) for key, job in zip(keys, jobs, strict=True)]
+        bench.count(self.name, made)
+        return [artifact for artifact in made if artifact.rejected is None]
+
+    def key(self, job: Job, parameters: P) -> str:
+        """The digest that names a job's work, and nothing about where or when it is done."""
+        work = {
+            "stage": self.name,
+            "version": self.version,
+            "parameters": self.identity(parameters),
+            "inputs": [artifact.digest for artifact in job.inputs],
+            "index": dict(job.index),
+        }
+        return hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()
+
+    def _compute(
+        self, bench: Workbench, parameters: P, missing: Mapping[str, Job]
+    ) -> dict[str, Artifact]:
+        pieces = [Piece(job, key, bench) for key, job in missing.items()]
+        published: list[Future[Artifact]] = []
+        started = time.perf_counter()
+        with ThreadPoolExecutor(PUBLISHERS, thread_name_prefix="publish") as publishers:
+            for first in range(0, len(pieces), self.batch_size):
+                bench.check_cancelled()
+                batch = pieces[first : first + self.batch_size]
+                products = self._timed(bench, self.compute(batch, parameters))
+                with held_gpu(needed=self.heavy(parameters)):
+                    for piece, (product, seconds) in zip(batch, products, strict=True):
+                        draft = self._draft(piece, parameters, product, seconds, len(batch))
+                        published.append(publishers.submit(_publish, bench, draft, product))
+                        _wait_for_the_oldest(published, at_most=2 * PUBLISHERS)
+                bench.progress(self.name, first + len(batch), len(pieces))
+            artifacts = [future.result() for future in published]
+        if artifacts:
+            seconds = time.perf_counter() - started
+            log.info(
+                "%s: %d computed in %.1f s (%s)", self.name, len(artifacts), seconds, bench.title
+            )
+        return {artifact.key: artifact for artifact in artifacts}
+
+    def _timed(
+        self, bench: Workbench, products: Iterator[Product]
+    ) -> Iterator[tuple[Product, float]]:
+        while True:
+            wall, cpu = time.perf_counter(), time.thread_time()
+            decoding = bench.decoded_cpu_s
+            product = next(products, None)
+            if product is None:
+                return
+            decoding = bench.decoded_cpu_s - decoding
+            bench.spend(self.name, "compute", time.thread_time() - cpu - decoding)
+            bench.spend(self.name, "decode", decoding)
+            yield product, time.perf_counter() - wall
+
+    def _draft(
+        self, piece: Piece, parameters: P, product: Product, seconds: float, batch_size: int
+    ) -> Artifact:
+        name, index = piece.job.label(self.name)
+        content = product.content
+        return Artifact(
+            key=piece.key,
+            stage=self.name,
+            version=self.version,
+            name=name,
+            index=index,
+            media=self.media,
+            digest=EMPTY_DIGEST,
+            size=0,
+            parents=tuple(artifact.id for artifact in piece.job.inputs),
+            parameters=self.identity(parameters),
+            model=getattr(parameters, "model", None),
+            revision=" + ".join(checkpoints_of(parameters)) or None,
+            licence=_licence(parameters),
+            seed=piece.seed,
+            prompt=product.prompt,
+            batch_size=batch_size,
+            dtype=str(content.dtype) if isinstance(content, np.ndarray) else "json",
+            seconds=round(seconds, 4),
+            facts=dict(product.facts),
+            rejected=product.rejected,
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class _Order:
+    """A stage with its inputs, opaque to Prefect so that it walks no list of artifacts."""
+
+    stage: Stage[Any]
+    bench: Workbench
+    parameters: Record
+    inputs: tuple[Any, ...]
+
+    def __str__(self) -> str:
+        return f"{self.stage.name} · {self.bench.title}"
+
+
+def _outage(_task: Any, _run: Any, state: State[Any]) -> bool:
+    """Only an outage of the store is worth trying again: the same work fails the same way."""
+    return isinstance(state.result(raise_on_failure=False), StoreUnavailable)
+
+
+def _as_task(order: _Order) -> list[Artifact]:
+    @task(
+        name=order.stage.name,
+        task_run_name=str(order).replace("{", "(").replace("}", ")"),
+        cache_policy=NO_CACHE,
+        persist_result=False,
+        retries=3,
+        retry_delay_seconds=[5, 20, 60],
+        retry_condition_fn=_outage,
+    )
+    def work() -> Any:
+        computed = order.bench.computed(order.stage.name)
+        artifacts = order.stage.run(order.bench, order.parameters, *order.inputs)
+        made = order.bench.computed(order.stage.name) - computed
+        if not made:
+            return Completed(name="Cached", message=f"{len(artifacts)} reused", data=artifacts)
+        count = order.bench.counts[order.stage.name]
+        told = f"{made} computed, {count.reused} reused, {count.rejected} rejected"
+        return Completed(message=told, data=artifacts)
+
+    made: Any = work()
+    artifacts: list[Artifact] = made.result() if isinstance(made, State) else made
+    return artifacts
+
+
+def _publish(bench: Workbench, draft: Artifact, product: Product) -> Artifact:
+    if product.rejected is not None:
+        bench.store.put(draft, b"")
+        bench.published(draft)
+        return draft
+    cpu = time.thread_time()
+    blob = _encode(draft.media, product.content)
+    artifact = draft.model_copy(
+        update={"digest": hashlib.sha256(blob).hexdigest(), "size": len(blob)}
+    )
+    bench.spend(draft.stage, "encode", time.thread_time() - cpu)
+    cpu = time.thread_time()
+    bench.store.put(artifact, blob)
+    bench.published(artifact)
+    bench.spend(draft.stage, "store", time.thread_time() - cpu)
+    bench.remember(artifact, product.content)
+    return artifact
+
+
+def _licence(parameters: Record) -> str | None:
+    """The terms of the weights that were used; without weights, those of synthset itself."""
+    if not hasattr(parameters, "model"):
+        return None
+    references = checkpoints_of(parameters)
+    return " + ".join(dict.fromkeys(licence_of(one) for one in references)) or "Apache-2.0"
+
+
+def _encode(media: Media, content: Any) -> bytes:
+    if isinstance(content, bytes):
+        return content
+    if media == "png":
+        return pixels.encode_png(content)
+    return json.dumps(content, sort_keys=True, ensure_ascii=False).encode()
+
+
+def _wait_for_the_oldest(published: list[Future[Artifact]], at_most: int) -> None:
+    """Hold the computation while many products wait to be written: memory stays flat."""
+    if len(published) >= at_most:
+        published[-at_most].result()
+
+
+def _label(artifact: Artifact, job: Job) -> Artifact:
+    """The record under this run's names: an earlier run may have called the bytes otherwise."""
+    name, index = job.label(artifact.stage)
+    parents = tuple(parent.id for parent in job.inputs)
+    return artifact.model_copy(update={"name": name, "index": index, "parents": parents})

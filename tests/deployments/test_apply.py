@@ -1,0 +1,331 @@
+"""`synthset deploy` against a real Prefect server, and `prefect deploy` on the same file."""
+
+import contextlib
+import copy
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.exceptions import ObjectNotFound
+
+from deployments import apply as deploying
+from deployments import gpu_slots as limits
+from deployments.apply import Nightly, deploy, gpu_limits
+from deployments.automations import ZOMBIES
+from deployments.work_pools import DEPLOYMENTS, POOLS, DeployError, apply_pool, merged
+from flows.config.recipe import Recipe, load_recipe
+from tests.s3 import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+PASSWORD = "someone:a-word"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with a password and an empty database; its API's address."""
+    import urllib.request
+
+    folder, port = tmp_path_factory.mktemp("server"), free_port()
+    environment = {
+        **{name: text for name, text in os.environ.items() if not name.startswith("PREFECT_")},
+        **{"PREFECT_HOME": str(folder), "PREFECT_SERVER_API_AUTH_STRING": PASSWORD},
+        "PREFECT_SERVER_UI_ENABLED": "false",
+    }
+    command = [sys.executable, "-m", "deployments.server.main", "--port", str(port)]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, "--no-services"], env=environment, stdout=log, stderr=log
+        )
+    try:
+        deadline = time.monotonic() + 300
+        while True:
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=5)
+                break
+            assert process.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}/api"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def known(server: str) -> Iterator[str]:
+    """The server as this process's own."""
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: server, PREFECT_API_AUTH_STRING: PASSWORD}):
+        yield server
+
+
+def nightly(**more: Any) -> Nightly:
+    """A night on folders that a worker would have."""
+    places = {"photos": Path("/data/photos"), "out": Path("/data/out"), "store": "s3://bucket/p"}
+    return Nightly(recipe=load_recipe("demo"), **{**places, **more})
+
+
+def read(name: str) -> Any:
+    """A deployment, as the server has it."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        return client.read_deployment_by_name(name)
+
+
+@pytest.mark.slow
+def test_deploying_twice_changes_nothing(known: str) -> None:
+    first = deploy(gpus=["ada:2", "bob:1"])
+    assert [line for line in first if line.startswith("work pool")] == [
+        "work pool synthset-cpu: created, type process",
+        "work pool synthset-gpu: created, type warm-process",
+    ]
+    assert [line.partition(":")[0] for line in first if line.startswith("deployment")] == [
+        *("deployment regenerate/nightly", "deployment expand_reference/gpu"),
+        *("deployment assemble/cpu", "deployment train/gpu"),
+    ]
+    assert {f"limit gpu:{slot}: created, 1 slot" for slot in ("ada:0", "ada:1", "bob:0")} <= set(
+        first
+    )
+    assert deploy(gpus=["ada:2", "bob:1"]) == []
+
+
+@pytest.mark.slow
+def test_the_night_is_written_and_then_left_alone(known: str) -> None:
+    deploy()
+    assert deploy(nightly(cron="30 3 * * *", timezone="Europe/Berlin")) == [
+        "deployment regenerate/nightly: changed parameters, schedules"
+    ]
+    assert deploy() == []
+    has = read("regenerate/nightly")
+    (schedule,) = has.schedules
+    assert schedule.active
+    assert (schedule.schedule.cron, schedule.schedule.timezone) == ("30 3 * * *", "Europe/Berlin")
+    assert has.concurrency_options.collision_strategy == "CANCEL_NEW"
+    assert has.global_concurrency_limit.limit == 1
+    assert has.parameters["place"]["store"] == "s3://bucket/p"
+    assert has.parameters["place"]["training"] == "train/gpu"
+    assert Recipe.model_validate(has.parameters["recipe"]) == load_recipe("demo")
+    # No path of the machine that deployed is in what other machines run.
+    assert (has.path, has.pull_steps) == (None, [])
+
+
+@pytest.mark.slow
+def test_the_form_has_the_fields_of_the_recipe(known: str) -> None:
+    deploy()
+    schema = read("regenerate/nightly").parameter_openapi_schema
+    form = schema["definitions"]["Recipe"]["properties"]
+    assert set(form) == set(Recipe.model_fields)
+    assert schema["definitions"]["Outpaint"]["properties"]["k"]["minimum"] >= 1
+    assert {"photos", "out", "store"} <= set(schema["definitions"]["Place"]["properties"])
+    assert read("regenerate/nightly").enforce_parameter_schema
+
+
+@pytest.mark.slow
+def test_prefect_deploy_on_the_file_leaves_nothing_for_us_to_change(known: str) -> None:
+    deploy()
+    command = ["--no-prompt", "deploy", "--prefect-file", "deployments/prefect.yaml", "--all"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "prefect", *command],
+        env={**os.environ, "PREFECT_API_URL": known, "PREFECT_API_AUTH_STRING": PASSWORD},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("successfully created") == 4
+    assert deploy() == []
+
+
+@pytest.mark.slow
+def test_a_night_does_not_start_while_another_is_at_work(known: str) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.states import Pending, Running
+
+    deploy()
+    deployment = read("regenerate/nightly").id
+    with get_client(sync_client=True) as client:
+        first, second = (client.create_flow_run_from_deployment(deployment) for _ in range(2))
+        client.set_flow_run_state(first.id, Pending())
+        client.set_flow_run_state(first.id, Running())
+        client.set_flow_run_state(second.id, Pending())
+        assert client.read_flow_run(first.id).state_name == "Running"
+        assert client.read_flow_run(second.id).state_name == "Cancelled"
+
+
+@pytest.mark.slow
+def test_what_an_operator_set_in_a_pool_is_kept_and_the_rest_is_ours(known: str) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import WorkPoolUpdate
+
+    deploy(gpus=["eve:1"])
+    with get_client(sync_client=True) as client:
+        pool = client.read_work_pool("synthset-cpu")
+        changed = copy.deepcopy(pool.base_job_template)
+        properties = changed["variables"]["properties"]
+        properties["stream_output"]["default"] = False
+        properties["env"]["default"]["OMP_NUM_THREADS"] = "4"
+        changed["job_configuration"]["labels"] = {"theirs": "in the advanced form"}
+        client.update_work_pool(
+            "synthset-cpu", WorkPoolUpdate(base_job_template=changed, concurrency_limit=3)
+        )
+        client.upsert_global_concurrency_limit_by_name("gpu:eve:0", 2)
+    kept = "work pool synthset-cpu: kept what was set there, env, stream_output; --reset-pools"
+    ours, told = deploy(gpus=["eve:1"])
+    assert ours == "work pool synthset-cpu: job template changed"
+    assert told.startswith(kept)
+    assert deploy(gpus=["eve:1"]) == [told]
+    with get_client(sync_client=True) as client:
+        after = client.read_work_pool("synthset-cpu")
+        assert client.read_global_concurrency_limit_by_name("gpu:eve:0").limit == 2
+    assert after.concurrency_limit == 3
+    assert (
+        after.base_job_template["job_configuration"] == pool.base_job_template["job_configuration"]
+    )
+    assert after.base_job_template["variables"]["properties"] == properties
+    assert deploy(gpus=["eve:1"], reset_pools=True) == [ours]
+    with get_client(sync_client=True) as client:
+        assert client.read_work_pool("synthset-cpu").base_job_template == pool.base_job_template
+
+
+def test_a_new_version_brings_its_defaults_but_where_an_operator_has_others() -> None:
+    def template(deployed: dict[str, Any] | None = None, **defaults: Any) -> dict[str, Any]:
+        properties = {name: {"default": value} for name, value in defaults.items()}
+        known = {} if deployed is None else {"x-deployed": deployed}
+        return {"job_configuration": {}, "variables": {"properties": properties, **known}}
+
+    first = {"image": "gpu:1", "mem": "8g", "env": {"A": "1", "B": "1"}, "old": 1}
+    second = {"image": "gpu:2", "mem": "9g", "env": {"A": "2", "B": "2", "C": "2"}, "new": 1}
+    ours = template(second, **second)
+    assert merged(template(first, **first), ours) == (ours, [])
+    set_there = {**first, "mem": "32g", "env": {"A": "1", "B": "mine", "D": "mine"}}
+    result, kept = merged(template(first, **set_there), ours)
+    assert kept == ["mem", "env"]
+    assert {name: one["default"] for name, one in result["variables"]["properties"].items()} == {
+        **{"image": "gpu:2", "mem": "32g", "new": 1},
+        "env": {"A": "2", "B": "mine", "C": "2", "D": "mine"},
+    }
+    assert merged(result, ours) == (result, kept)
+    # Of a pool that was not deployed by this program, nothing tells who set what.
+    assert merged(template(**{"image": "own:1"}), ours)[1] == ["image"]
+    assert merged({}, ours) == (ours, [])
+
+
+@pytest.mark.parametrize(
+    ("infrastructure", "gpus", "at_once"), [("docker", 3, 1), ("kubernetes", 3, 3)]
+)
+@pytest.mark.slow
+def test_no_more_runs_are_at_work_than_there_are_gpus(
+    known: str, infrastructure: Any, gpus: int, at_once: int
+) -> None:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        for name in POOLS:
+            with contextlib.suppress(ObjectNotFound):
+                client.delete_work_pool(name)
+        for name in POOLS:
+            apply_pool(client, name, infrastructure, gpus, reset=False)
+        at_work = {name: client.read_work_pool(name).concurrency_limit for name in POOLS}
+        for name in POOLS:
+            client.delete_work_pool(name)
+    assert at_work == {"synthset-cpu": None, "synthset-gpu": at_once}
+
+
+@pytest.mark.slow
+def test_a_taken_gpu_is_freed_when_no_run_can_be_holding_it(
+    known: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.states import Completed, Pending, Running
+
+    deploy(gpus=["fay:1"])
+    with get_client(sync_client=True) as client:
+        client.increment_concurrency_slots(["gpu:fay:0"], 1, "concurrency")
+        run = client.create_flow_run_from_deployment(
+            read("expand_reference/gpu").id,
+            parameters={"reference": "shoes/1", "store": "s3://bucket/p", "order": "0"},
+        ).id
+        for state in (Pending(), Running()):
+            client.set_flow_run_state(run, state)
+        assert deploy(gpus=["fay:1"]) == []
+        client.set_flow_run_state(run, Completed())
+        # Its lease may still be there.
+        assert deploy(gpus=["fay:1"]) == []
+        monkeypatch.setattr(limits, "ENDED_BEFORE", timedelta(0))
+        (freed,) = deploy(gpus=["fay:1"])
+        assert freed.startswith("limit gpu:fay:0: freed")
+        assert client.read_global_concurrency_limit_by_name("gpu:fay:0").active_slots == 0
+    assert deploy(gpus=["fay:1"]) == []
+
+
+@pytest.mark.slow
+def test_the_zombie_rule_is_made_once(known: str) -> None:
+    from prefect.client.orchestration import get_client
+
+    deploy()
+    deploy()
+    with get_client(sync_client=True) as client:
+        (rule,) = client.read_automations_by_name(ZOMBIES)
+    assert rule.enabled
+    assert rule.trigger.after == {"prefect.flow-run.heartbeat"}
+    assert rule.actions[0].state == "CRASHED"
+
+
+@pytest.mark.slow
+def test_a_pool_of_another_type_is_named(known: str) -> None:
+    deploy()
+    with pytest.raises(DeployError, match="synthset-cpu is of type process, not docker"):
+        deploy(infrastructure="docker")
+
+
+@pytest.mark.slow
+def test_wrong_password_is_said_in_one_line(server: str) -> None:
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+
+    settings = {PREFECT_API_URL: server, PREFECT_API_AUTH_STRING: "someone:wrong-word"}
+    with temporary_settings(settings), pytest.raises(DeployError) as refused:
+        deploy()
+    assert "PREFECT_API_AUTH_STRING" in str(refused.value)
+    assert "wrong-word" not in str(refused.value)
+
+
+def test_absent_server_is_said_with_how_to_start_it() -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    nobody = f"http://127.0.0.1:{free_port()}/api"
+    with temporary_settings({PREFECT_API_URL: nobody}), pytest.raises(DeployError) as absent:
+        deploy()
+    assert nobody in str(absent.value)
+    assert "synthset up" in str(absent.value)
+
+
+def test_no_server_set_is_said() -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with (
+        temporary_settings(restore_defaults={PREFECT_API_URL}),
+        pytest.raises(DeployError, match="set PREFECT_API_URL"),
+    ):
+        deploy()
+
+
+@pytest.mark.parametrize(("cron", "timezone"), [("at noon", "UTC"), ("0 2 * * *", "Mars/Base")])
+def test_bad_schedule_is_named(cron: str, timezone: str) -> None:
+    with pytest.raises(DeployError, match="--cron"):
+        list(deploying._wanted(DEPLOYMENTS / "prefect.yaml", nightly(cron=cron, timezone=timezone)))
+
+
+@pytest.mark.parametrize("given", ["ada", "ada:", ":2", "ada:0", "ada:x", "ada:-1", "ada:1000"])
+def test_bad_machine_is_named(given: str) -> None:
+    with pytest.raises(DeployError, match="host:number"):
+        gpu_limits(given)

@@ -1,0 +1,93 @@
+"""Runs whose worker is gone: who marks them, who has them go on, and when that ends."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.flows import Flow
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Crashed, Running, Scheduled
+
+from deployments import automations
+from deployments.automations import NIGHTS, apply_resume_rule
+from flows.execution.crash_limit import (
+    RESUMED,
+    RESUMES,
+    CrashedTooOften,
+    give_up_after_crashes,
+)
+from tests.ui.server import prefect_server, until
+
+
+@pytest.fixture
+def client(prefect_server: None) -> Iterator[SyncPrefectClient]:
+    with get_client(sync_client=True) as opened:
+        yield opened
+
+
+def crash_and_resume(client: SyncPrefectClient, run: FlowRun, times: int) -> None:
+    for _ in range(times):
+        again: State[Any] = Scheduled(name=RESUMED)
+        for state in (Running(), Crashed(), again):
+            client.set_flow_run_state(run.id, state, force=True)
+
+
+def test_a_run_that_was_resumed_too_often_is_given_up(client: SyncPrefectClient) -> None:
+    run = client.create_flow_run(Flow(lambda: None, name="regenerate"))
+    crash_and_resume(client, run, RESUMES)
+    give_up_after_crashes(str(run.id))
+    crash_and_resume(client, run, 1)
+    with pytest.raises(CrashedTooOften, match="synthset retry") as given_up:
+        give_up_after_crashes(str(run.id))
+    assert "\n" not in str(given_up.value)
+
+
+def test_a_persons_retry_counts_anew(client: SyncPrefectClient) -> None:
+    run = client.create_flow_run(Flow(lambda: None, name="regenerate"))
+    crash_and_resume(client, run, RESUMES + 1)
+    by_hand: State[Any] = Scheduled()
+    client.set_flow_run_state(run.id, by_hand, force=True)
+    give_up_after_crashes(str(run.id))
+    crash_and_resume(client, run, RESUMES)
+    give_up_after_crashes(str(run.id))
+
+
+def test_a_run_without_a_server_has_nothing_to_give_up() -> None:
+    give_up_after_crashes(None)
+
+
+@pytest.mark.e2e
+def test_a_crashed_night_goes_on_and_other_runs_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(automations, "RESUMED_AFTER", timedelta(seconds=10))
+    with (
+        prefect_server(tmp_path, PREFECT_SERVER_UI_ENABLED="false") as server,
+        temporary_settings({PREFECT_API_URL: f"{server.url}/api"}),
+        get_client(sync_client=True) as client,
+    ):
+        assert apply_resume_rule(client) == "automation for crashed nights: created"
+        assert apply_resume_rule(client) is None
+        assert client.read_automations_by_name(NIGHTS)[0].enabled
+        nights = {name: deployed_run(client, name) for name in ("regenerate", "expand_reference")}
+        for run in nights.values():
+            for state in (Running(), Crashed(message="its worker is gone")):
+                client.set_flow_run_state(run.id, state, force=True)
+        resumed = until(lambda: named(client, nights["regenerate"], RESUMED))
+        assert resumed.state_type == "SCHEDULED"
+        assert client.read_flow_run(nights["expand_reference"].id).state_name == "Crashed"
+
+
+def deployed_run(client: SyncPrefectClient, name: str) -> FlowRun:
+    flow = client.create_flow_from_name(name)
+    deployment = client.create_deployment(flow_id=flow, name="nightly")
+    return client.create_flow_run_from_deployment(deployment)
+
+
+def named(client: SyncPrefectClient, run: FlowRun, state: str) -> FlowRun | None:
+    now = client.read_flow_run(run.id)
+    return now if now.state_name == state else None

@@ -1,0 +1,198 @@
+"""Which revision a reference means, where it lies, and what is said when it is not there."""
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from models.checkpoints.local import (
+    CheckpointMissing,
+    KeptFile,
+    Manifest,
+    digest_of,
+    first_absent,
+    is_commercial,
+    licence_of,
+    locate,
+    manifests,
+    models_folder,
+    pinned,
+    read_manifest,
+    settle,
+)
+
+SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
+PIN = "462165984030d82259a11f4367a4eed129e94a7b"
+UNPINNED = "sudo-ai/zero123plus-v1.1"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty models folder."""
+    monkeypatch.setenv("SYNTHSET_MODELS", str(tmp_path / "models"))
+    return tmp_path / "models"
+
+
+def keep(checkpoint: str, revision: str, files: dict[str, bytes]) -> Path:
+    """Put a checkpoint there."""
+    below = models_folder() / checkpoint / revision
+    for name, content in files.items():
+        (below / name).parent.mkdir(parents=True, exist_ok=True)
+        (below / name).write_bytes(content)
+    kept = {name: KeptFile(size=len(content), sha256="0" * 64) for name, content in files.items()}
+    manifest = Manifest(
+        id=checkpoint, revision=revision, source="test", files=kept, digest=digest_of(kept)
+    )
+    (below / "checkpoint.json").write_text(manifest.model_dump_json())
+    return below
+
+
+class TestPinned:
+    def test_is_the_catalogs_without_any_weights(self) -> None:
+        assert pinned(SDXL) == f"{SDXL}@{PIN}"
+        assert not models_folder().exists()
+
+    def test_is_the_folders_before_the_catalogs(self) -> None:
+        settle(SDXL, "local-0123456789abcdef")
+        assert pinned(SDXL) == f"{SDXL}@local-0123456789abcdef"
+        assert pinned(f"{SDXL}@other") == f"{SDXL}@other"
+        settle(SDXL, None)
+        assert pinned(SDXL) == f"{SDXL}@{PIN}"
+
+    def test_keeps_what_several_settle_at_once(self) -> None:
+        ids = [f"me/own-{number}" for number in range(40)]
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda one: settle(one, "local-1"), ids))
+        assert [pinned(one) for one in ids] == [f"{one}@local-1" for one in ids]
+
+    def test_is_settled_by_the_folder_where_the_catalog_has_none(self) -> None:
+        with pytest.raises(CheckpointMissing, match=f"first pull: synthset models pull {UNPINNED}"):
+            pinned(UNPINNED)
+        settle(UNPINNED, PIN)
+        assert pinned(UNPINNED) == f"{UNPINNED}@{PIN}"
+
+    def test_names_what_an_unknown_one_may_have_meant(self) -> None:
+        with pytest.raises(
+            CheckpointMissing, match=r"not in the catalog; did you mean Intel/dpt-large"
+        ):
+            pinned("Intel/dpt-larg")
+        with pytest.raises(
+            CheckpointMissing, match=r"not in the catalog; \(synthset models list\)"
+        ):
+            pinned("zzz/qqq")
+
+    def test_names_the_successor_of_a_withdrawn_one(self) -> None:
+        with pytest.raises(CheckpointMissing, match=r"withdrawn .* use sd2-community/"):
+            pinned("stabilityai/stable-diffusion-2-inpainting")
+
+    @pytest.mark.parametrize(
+        "reference",
+        [
+            "",
+            "sdxl",
+            "a/b/c",
+            "../b",
+            "a/..",
+            "a/b@",
+            "a/b@../c",
+            "a/b@c/d",
+            "/a/b",
+            "a /b",
+            "a/b@..",
+        ],
+    )
+    def test_refuses_what_is_no_reference(self, reference: str) -> None:
+        with pytest.raises(CheckpointMissing, match="write owner/name or owner/name@revision"):
+            pinned(reference)
+
+    def test_names_a_damaged_lock(self) -> None:
+        models_folder().mkdir()
+        (models_folder() / "revisions.json").write_text("[1]")
+        with pytest.raises(CheckpointMissing, match=r"revisions\.json is no JSON object"):
+            pinned(SDXL)
+
+
+class TestLocate:
+    def test_finds_a_whole_one(self) -> None:
+        below = keep(SDXL, PIN, {"unet/config.json": b"{}", "unet/w.safetensors": b"12345"})
+        assert locate(SDXL) == below == locate(f"{SDXL}@{PIN}")
+        assert [one.id for one in manifests()] == [SDXL]
+
+    def test_names_what_is_missing_and_the_command(self) -> None:
+        command = f"fetch it: synthset models pull {SDXL}"
+        with pytest.raises(CheckpointMissing, match=f"no checkpoint.json in .*{command}$"):
+            locate(SDXL)
+        below = keep(SDXL, PIN, {"unet/config.json": b"{}", "unet/w.safetensors": b"12345"})
+        (below / "unet/w.safetensors").write_bytes(b"123")
+        with pytest.raises(
+            CheckpointMissing, match=r"unet/w.safetensors in .* has 3 bytes instead of 5"
+        ):
+            locate(SDXL)
+        (below / "unet/w.safetensors").unlink()
+        with pytest.raises(
+            CheckpointMissing, match=rf"no unet/w.safetensors in .*{command}$"
+        ) as missing:
+            locate(SDXL)
+        assert "\n" not in str(missing.value)
+        with pytest.raises(CheckpointMissing, match=f"pull {SDXL} --revision {'b' * 40}$"):
+            locate(f"{SDXL}@{'b' * 40}")
+
+    def test_names_a_folder_as_source_for_local_files(self) -> None:
+        settle("me/own", "local-0123456789abcdef")
+        with pytest.raises(CheckpointMissing, match=r"pull me/own --from FOLDER$"):
+            locate("me/own")
+
+    def test_counts_a_damaged_manifest_as_none(self) -> None:
+        below = keep(SDXL, PIN, {"a.json": b"{}"})
+        assert first_absent(below) is None
+        (below / "checkpoint.json").write_text('{"id": ')
+        assert read_manifest(below) is None
+        assert first_absent(below) == f"no checkpoint.json in {below}"
+
+
+def test_terms_of_references() -> None:
+    assert licence_of("sudo-ai/zero123plus-v1.2@abc") == "CC-BY-NC-4.0"
+    assert is_commercial("sudo-ai/zero123plus-v1.2") is False
+    assert is_commercial(SDXL) is True
+    assert is_commercial("me/own") is None
+    assert licence_of("me/own") == "none stated"
+
+
+def test_digest_hangs_on_names_and_published_sums_only() -> None:
+    one = KeptFile(size=1, sha256="1" * 64)
+    other = KeptFile.model_validate(
+        {
+            **{"size": 9, "sha256": "2" * 64},
+            "converted_from": {"path": "a.bin", "size": 1, "sha256": "1" * 64},
+        }
+    )
+    assert digest_of({"a": one}) == digest_of({"a": other})
+    assert digest_of({"a": one}) != digest_of({"b": one})
+    assert digest_of({"a": one, "b": other}) == digest_of({"b": other, "a": one})
+
+
+def test_the_default_folder_is_in_the_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SYNTHSET_MODELS")
+    assert models_folder() == Path.home() / ".cache" / "synthset" / "models"
+
+
+@pytest.mark.parametrize("module", ["models.checkpoints.local", "models.runtime.quiet"])
+def test_importing_any_module_shuts_remote_code_out_and_loads_no_library(module: str) -> None:
+    program = (
+        f"import json, os, sys; import {module};"
+        "heavy = [one for one in ('torch', 'diffusers', 'transformers', 'huggingface_hub', 'boto3')"
+        " if one in sys.modules];"
+        "print(json.dumps([heavy, os.environ['DIFFUSERS_DISABLE_REMOTE_CODE'],"
+        " os.environ['HF_HUB_DISABLE_TELEMETRY']]))"
+    )
+    environment = {name: one for name, one in os.environ.items() if "DISABLE" not in name}
+    root = Path(__file__).resolve().parents[3]
+    said = subprocess.run(
+        [sys.executable, "-c", program],
+        **{"cwd": root, "env": environment, "check": True, "capture_output": True},
+    )
+    assert json.loads(said.stdout) == [[], "1", "1"]

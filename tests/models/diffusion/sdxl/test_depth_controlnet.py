@@ -1,0 +1,291 @@
+"""SDXL with a depth ControlNet at tiny size: what decides an image, and what must not."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.data.pixels import Pixels
+from models.diffusion.safety import Rejected
+from models.diffusion.sdxl.depth_controlnet import (
+    SdxlBackground,
+    SdxlBackgroundRequest,
+    SdxlBackgroundResult,
+)
+from models.diffusion.sdxl.parts import load_sdxl
+from models.runtime.hardware import Machine
+from models.runtime.pretrained import WrongCheckpoint
+from tests.checkpoints import sdxl
+
+pytest.importorskip("compel")
+CPU = Machine(torch.device("cpu"), torch.float32)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("checkpoints")
+    sdxl.build(root / "base")
+    sdxl.build(root / "half", variant="fp16")
+    sdxl.build_controlnet(root / "controlnet")
+    sdxl.build_vae(root / "vae")
+    sdxl.build_lightning(root / "lightning", steps=(4, 8))
+    sdxl.build_safety_checker(root / "lenient")
+    sdxl.build_safety_checker(root / "strict", threshold=-2.0)
+    return {folder.name: folder for folder in root.iterdir()}
+
+
+def load(
+    folders: dict[str, Path], *more: str, base: str = "base", machine: Machine = CPU
+) -> SdxlBackground:
+    names = (base, "controlnet", "vae", *more)
+    return SdxlBackground.load(*(folders[name] for name in names), machine=machine)
+
+
+@pytest.fixture(scope="module")
+def network(folders: dict[str, Path]) -> SdxlBackground:
+    return load(folders)
+
+
+def a_request(seed: int = 5, width: int = 64, height: int = 128) -> SdxlBackgroundRequest:
+    depth = np.zeros((height, width), np.uint16)
+    depth[height // 2 :, 16:48] = np.linspace(20000, 65535, 32).astype(np.uint16)
+    return SdxlBackgroundRequest(depth, "a (red)1.3 car", "blurry", seed, width, height, steps=3)
+
+
+def compute(
+    network: SdxlBackground, *requests: SdxlBackgroundRequest
+) -> list[SdxlBackgroundResult]:
+    results = list(network.compute(requests))
+    assert all(isinstance(one, SdxlBackgroundResult) for one in results), results
+    return results  # type: ignore[return-value]
+
+
+def image_of(network: SdxlBackground, request: SdxlBackgroundRequest) -> Pixels:
+    return compute(network, request)[0].image
+
+
+def apart(one: Pixels, other: Pixels) -> float:
+    """Mean difference in grey levels."""
+    return float(np.abs(one.astype(int) - other.astype(int)).mean())
+
+
+def test_the_same_request_gives_the_same_bytes(
+    network: SdxlBackground, no_network: list[str]
+) -> None:
+    torch.manual_seed(1)
+    first = image_of(network, a_request())
+    torch.manual_seed(2)
+    assert (first == image_of(network, a_request())).all()
+    assert (first.shape, first.dtype) == ((128, 64, 3), np.uint8)
+    assert first.std() > 5
+    assert not no_network
+
+
+def test_it_is_the_library_s_image(folders: dict[str, Path], network: SdxlBackground) -> None:
+    """With one generator per image the library draws the same noise; it reads prompts itself."""
+    from diffusers import (
+        ControlNetModel,
+        StableDiffusionXLControlNetPipeline,
+        UniPCMultistepScheduler,
+    )
+
+    parts = load_sdxl(folders["base"], folders["vae"], CPU)
+    pipeline = StableDiffusionXLControlNetPipeline(
+        **parts.components,
+        controlnet=ControlNetModel.from_pretrained(folders["controlnet"], local_files_only=True),
+        add_watermarker=False,
+    )
+    pipeline.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    request = replace(a_request(), prompt="a red car", control_scale=0.7, control_end=0.7)
+    theirs = pipeline(
+        prompt=request.prompt,
+        negative_prompt=request.negative,
+        image=torch.from_numpy(request.depth.astype(np.float32) / 65535).expand(1, 3, -1, -1),
+        num_inference_steps=request.steps,
+        guidance_scale=request.guidance_scale,
+        controlnet_conditioning_scale=request.control_scale,
+        control_guidance_end=request.control_end,
+        generator=[torch.Generator("cpu").manual_seed(request.seed)],
+        output_type="np",
+    ).images[0]
+    difference = image_of(network, request) - np.rint(theirs * 255)
+    assert np.abs(difference).max() <= 1
+
+
+def test_alone_is_as_in_company(folders: dict[str, Path], network: SdxlBackground) -> None:
+    """Within a grey level: a batch of four sums in another order than one. Long prompts and other
+    sizes in between change nothing.
+    """
+    together = load(folders, machine=replace(CPU, batch=4))
+    requests = [
+        a_request(1),
+        replace(a_request(2), prompt="a car on a very long road, " * 5),
+        a_request(3, width=128, height=64),
+        replace(a_request(4), steps=2),
+        replace(a_request(5), prompt="(a dog)0.7"),
+        replace(a_request(6), negative="a long list of what is not wanted, " * 3),
+    ]
+    for request, result in zip(requests, compute(together, *requests), strict=True):
+        alone = image_of(network, request)
+        assert result.image.shape == (request.height, request.width, 3)
+        assert np.abs(result.image.astype(int) - alone.astype(int)).max() <= 1
+
+
+def test_everything_in_a_request_counts(network: SdxlBackground) -> None:
+    base = a_request()
+    reference = image_of(network, base)
+    others = {
+        "seed": replace(base, seed=6),
+        "prompt": replace(base, prompt="a dog"),
+        "weight": replace(base, prompt="a (red)0.5 car"),
+        "negative": replace(base, negative="sharp"),
+        "depth": replace(base, depth=base.depth[::-1].copy()),
+        "control_scale": replace(base, control_scale=0.3),
+        "control_end": replace(base, control_end=0.4),
+        "guidance_scale": replace(base, guidance_scale=9.0),
+        "steps": replace(base, steps=5),
+        "scheduler": replace(base, scheduler="euler"),
+    }
+    changed = {name: apart(reference, image_of(network, one)) for name, one in others.items()}
+    assert min(changed.values()) > 0, changed
+    assert min(changed["seed"], changed["depth"]) > 1, changed
+
+
+def test_both_halves_of_the_guidance_see_the_depth(
+    network: SdxlBackground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+    forward = network._controlnet.forward
+
+    def spy(*arguments: object, **named: object) -> object:
+        seen.append(named["controlnet_cond"])  # type: ignore[arg-type]
+        return forward(*arguments, **named)
+
+    monkeypatch.setattr(network._controlnet, "forward", spy)
+    request = a_request()
+    image_of(network, request)
+    expected = torch.from_numpy(request.depth.astype(np.float32) / 65535).expand(2, 3, -1, -1)
+    assert len(seen) == request.steps
+    assert all(torch.allclose(one, expected, atol=1e-6) for one in seen)
+
+
+@pytest.mark.parametrize("scheduler", ["unipc", "dpm++", "euler", "ddim"])
+def test_every_sampler_draws(network: SdxlBackground, scheduler: str) -> None:
+    request = replace(a_request(), scheduler=scheduler)  # type: ignore[arg-type]
+    assert image_of(network, request).std() > 5
+
+
+def test_prompts_are_encoded_once(folders: dict[str, Path]) -> None:
+    network = load(folders)
+    list(network.compute([a_request(1), a_request(2)]))
+    list(network.compute([a_request(3)]))
+    assert network._parts.text.encoded == 2
+
+
+@pytest.mark.parametrize(("width", "height"), [(100, 128), (64, 72), (96, 64)])
+def test_odd_sizes_are_refused(width: int, height: int) -> None:
+    with pytest.raises(ValueError, match=f"size {width}x{height}: give multiples of 64"):
+        a_request(width=width, height=height)
+
+
+def test_a_depth_of_another_size_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"depth of uint8 .*: give uint16 of \(128, 64\)"):
+        replace(a_request(), depth=np.zeros((128, 64), np.uint8))  # type: ignore[arg-type]
+
+
+def test_few_steps_come_from_their_own_unet(
+    folders: dict[str, Path], network: SdxlBackground
+) -> None:
+    fast = load(folders, "lightning")
+    four = replace(a_request(), few_step=True, steps=4)
+    first = image_of(fast, four)
+    eight = image_of(fast, replace(four, steps=8))
+    assert apart(first, eight) > 1
+    assert (image_of(fast, four) == first).all()
+    assert (image_of(fast, replace(four, negative="sharp", guidance_scale=9.0)) == first).all()
+    with pytest.raises(WrongCheckpoint, match="no U-Net for 2 steps; there is one for 4, 8"):
+        list(fast.compute([replace(four, steps=2)]))
+    with pytest.raises(WrongCheckpoint, match="no few-step checkpoint: no U-Net for 4 steps"):
+        list(network.compute([four]))
+    with pytest.raises(ValueError, match="loaded for few steps"):
+        list(fast.compute([a_request()]))
+
+
+def test_flagged_images_are_drawn_anew(network: SdxlBackground, folders: dict[str, Path]) -> None:
+    """The stub flags by what an image looks like: the first two seeds of the second request."""
+    requests = [a_request(10), a_request(20), a_request(30)]
+    bad = [image_of(network, a_request(seed)) for seed in (20, 21)]
+    looked_at: list[int] = []
+
+    def flags(images: Sequence[Pixels]) -> list[bool]:
+        looked_at.append(len(images))
+        return [any((one == other).all() for other in bad) for one in images]
+
+    checked = SdxlBackground(network._parts, network._controlnet, CPU, flags=flags)
+    results = compute(checked, *requests)
+    assert [one.retries for one in results] == [0, 2, 0]
+    assert looked_at == [3, 1, 1]
+    assert (results[1].image == image_of(network, a_request(22))).all()
+    assert (results[2].image == image_of(network, requests[2])).all()
+    (given_up,) = checked.compute([replace(requests[1], nsfw_retries=1)])
+    assert given_up == Rejected("flagged as not safe for work 2 times", 1)
+
+
+def test_the_safety_checker_is_asked(folders: dict[str, Path]) -> None:
+    strict = load(folders, "strict")
+    assert list(strict.compute([replace(a_request(), nsfw_retries=1)])) == [
+        Rejected("flagged as not safe for work 2 times", 1)
+    ]
+    both = load(folders, "lenient", "lightning")
+    few = replace(a_request(), few_step=True, steps=4)
+    assert compute(both, few)[0].retries == 0
+    assert len(both.modules) == 6
+
+
+def test_numbers_that_are_not_finite_are_no_image(folders: dict[str, Path]) -> None:
+    network = load(folders)
+    with torch.no_grad():
+        network._parts.unet.conv_out.bias.fill_(float("nan"))
+    (result,) = network.compute([a_request()])
+    assert result == Rejected("the network gave no finite numbers")
+
+
+def test_half_precision_is_near_full(folders: dict[str, Path], network: SdxlBackground) -> None:
+    half = load(folders, base="half", machine=replace(CPU, dtype=torch.bfloat16, batch=2))
+    assert all(next(one.parameters()).dtype is torch.bfloat16 for one in half.modules)
+    for request in (a_request(1), a_request(2)):
+        assert apart(image_of(half, request), image_of(network, request)) < 8
+
+
+def test_the_vae_that_overflows_decodes_in_float32(folders: dict[str, Path]) -> None:
+    """The base's own VAE asks for it; afterwards it is what it was."""
+    from models.diffusion.sdxl.parts import decode
+
+    half = replace(CPU, dtype=torch.float16)
+    parts = load_sdxl(folders["half"], None, half)
+    images = decode(parts.vae, torch.zeros(5, 4, 8, 8, dtype=torch.float16))
+    assert len(images) == 5
+    assert {one.dtype for one in images} == {torch.float32}
+    assert next(parts.vae.parameters()).dtype is torch.float16
+
+
+@pytest.mark.parametrize(
+    ("broken", "complaint"),
+    [
+        ("unet/diffusion_pytorch_model.safetensors", "no config.json with safetensors weights"),
+        ("text_encoder_2/config.json", "no config.json with safetensors weights"),
+    ],
+)
+def test_a_missing_part_is_one_line(
+    folders: dict[str, Path], tmp_path: Path, broken: str, complaint: str
+) -> None:
+    import shutil
+
+    copy = Path(shutil.copytree(folders["base"], tmp_path / "base"))
+    (copy / broken).unlink()
+    with pytest.raises(WrongCheckpoint, match=f"{broken.partition('/')[0]}: {complaint}"):
+        load({**folders, "base": copy})

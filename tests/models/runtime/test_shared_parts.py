@@ -1,0 +1,84 @@
+"""Background and baseline use the same SDXL: its networks are loaded once, but for few steps."""
+
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from models.diffusion.safety import SafetyChecker
+from models.diffusion.sdxl.depth_controlnet import SdxlBackground, SdxlBackgroundRequest
+from models.diffusion.sdxl.image_to_image import SdxlImg2Img, SdxlImg2ImgRequest
+from models.runtime.hardware import Machine
+from models.runtime.network_pool import Network, Residents
+from tests.checkpoints import sdxl
+
+pytest.importorskip("compel")
+BASE, CONTROLNET, VAE, LIGHTNING = "base", "controlnet", "vae", "lightning"
+PHOTO = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+REDRAWN = SdxlImg2ImgRequest(PHOTO, "a car", "blurry", seed=1, steps=2)
+DEPTH = np.full((64, 64), 40000, np.uint16)
+SCENE = SdxlBackgroundRequest(DEPTH, "a car", "blurry", 1, 64, 64, steps=2)
+FEW_STEPS = SdxlBackgroundRequest(DEPTH, "a car", "", 1, 64, 64, steps=4, few_step=True)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("checkpoints")
+    sdxl.build(root / BASE)
+    sdxl.build_controlnet(root / CONTROLNET)
+    sdxl.build_vae(root / VAE)
+    sdxl.build_lightning(root / LIGHTNING)
+    sdxl.build_safety_checker(root / "checker")
+    return root
+
+
+@pytest.fixture
+def residents(root: Path, monkeypatch: pytest.MonkeyPatch) -> Residents:
+    monkeypatch.setattr("models.runtime.network_pool.locate", lambda reference: root / reference)
+    return Residents(Machine(torch.device("cpu"), torch.float32))
+
+
+def parts_of(residents: Residents, kind: type[Network]) -> set[nn.Module]:
+    (network,) = [one.network for (its, _), one in residents._loaded.items() if its is kind]
+    return set(network.modules)
+
+
+def bytes_of(parts: set[nn.Module]) -> int:
+    tensors = [one for part in parts for one in (*part.parameters(), *part.buffers())]
+    return sum(one.numel() * one.element_size() for one in tensors)
+
+
+def test_both_uses_of_sdxl_have_the_same_networks(residents: Residents) -> None:
+    residents.ask(SdxlBackground, [BASE, CONTROLNET, VAE], [SCENE])
+    alone = residents.on_device
+    residents.ask(SdxlImg2Img, [BASE, VAE], [REDRAWN])
+    background, baseline = (parts_of(residents, one) for one in (SdxlBackground, SdxlImg2Img))
+    assert baseline < background
+    assert len(background) == 5
+    assert residents.on_device == alone == bytes_of(background)
+
+
+def test_another_vae_is_another_network(residents: Residents) -> None:
+    residents.ask(SdxlBackground, [BASE, CONTROLNET, VAE], [SCENE])
+    residents.ask(SdxlImg2Img, [BASE, f"{BASE}/vae"], [REDRAWN])
+    background, baseline = (parts_of(residents, one) for one in (SdxlBackground, SdxlImg2Img))
+    assert len(background & baseline) == 3
+
+
+def test_few_steps_leave_the_baseline_as_it_is(residents: Residents) -> None:
+    (before,) = residents.ask(SdxlImg2Img, [BASE, VAE], [REDRAWN])
+    residents.ask(SdxlBackground, [BASE, CONTROLNET, VAE, LIGHTNING], [FEW_STEPS])
+    (after,) = residents.ask(SdxlImg2Img, [BASE, VAE], [REDRAWN])
+    assert np.array_equal(before.image, after.image)
+    background, baseline = (parts_of(residents, one) for one in (SdxlBackground, SdxlImg2Img))
+    assert len(background & baseline) == 3
+    assert residents.on_device == bytes_of(background | baseline)
+
+
+def test_the_safety_checker_is_one_network(root: Path) -> None:
+    machine = Machine(torch.device("cpu"), torch.float32, parts=WeakValueDictionary())
+    one, other = (SafetyChecker.load(root / "checker", machine=machine) for _ in range(2))
+    assert one.modules == other.modules

@@ -1,0 +1,50 @@
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from models.training.classification.data import BudgetSampler, augment, letterbox
+
+
+@pytest.mark.parametrize(("size", "draws"), [(3, 32), (28, 32), (100, 32)])
+def test_sampler_shows_every_photo_equally_often(size: int, draws: int) -> None:
+    sampler = BudgetSampler(size, draws, seed=5)
+    shown: list[tuple[int, int]] = []
+    for epoch in range(7):
+        sampler.set_epoch(epoch)
+        assert len(list(sampler)) == len(sampler) == draws
+        shown += sampler
+    counts = Counter(index for index, _ in shown)
+    assert max(counts.values()) - min(counts.values()) <= 1
+    assert [draw for _, draw in shown] == list(range(7 * draws))
+    assert list(BudgetSampler(size, draws, 5, epoch=3)) == shown[3 * draws : 4 * draws]
+    assert list(BudgetSampler(size, draws, seed=6)) != shown[:draws]
+
+
+@pytest.mark.parametrize("shape", [(20, 60), (60, 20), (7, 5), (300, 150), (32, 32)])
+def test_letterbox_keeps_proportions_and_pads_with_grey(shape: tuple[int, int]) -> None:
+    square = letterbox(np.full((*shape, 3), 250, np.uint8), 32)
+    rows, columns = np.nonzero((square != 128).any(axis=2))
+    height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
+    assert square.shape == (32, 32, 3)
+    assert max(height, width) == 32
+    assert abs(height / width - shape[0] / shape[1]) <= shape[0] / shape[1] * 0.1
+    assert (square[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] == 250).all()
+
+
+@pytest.mark.parametrize("name", ["none", "flip", "crop", "randaugment", "autoaugment", "trivial"])
+def test_augmentation_depends_on_its_generator_only(name: Any) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    before, state = pixels.copy(), torch.get_rng_state()
+    first = [augment(pixels, name, np.random.default_rng(seed)) for seed in range(12)]
+    torch.rand(3)
+    second = [augment(pixels, name, np.random.default_rng(seed)) for seed in range(12)]
+    torch.set_rng_state(state)
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+    assert all(image.shape == (40, 40, 3) and image.dtype == np.uint8 for image in first)
+    assert np.array_equal(pixels, before)
+    differing = {image.tobytes() for image in first}
+    assert len(differing) == {"none": 1, "flip": 2}.get(name, len(differing))
+    assert name in ("none", "flip") or len(differing) >= 6

@@ -1,0 +1,399 @@
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from huggingface_hub import constants
+from safetensors.torch import save_file
+
+from models.training.classification.networks import Pretraining, build_network
+from models.training.classification.train import (
+    EpochRecord,
+    TrainedRun,
+    TrainingDiverged,
+    TrainingParameters,
+    WeightsMissing,
+    check_ready,
+    equal_budget,
+    predict,
+    train_once,
+)
+
+CLASSES = ("red", "green", "blue")
+FAST: dict[str, Any] = {
+    "network": "small_cnn",
+    "pretrained": False,
+    "optimizer": "adamw",
+    "learning_rate": 0.003,
+    "milestones": (3,),
+    "batch_size": 8,
+    "image_size": 32,
+    "epochs": 4,
+    "augment": "trivial",
+    "loggers": ("csv",),
+    # Two threads on two busy cores wait for each other.
+    "threads": 1,
+}
+Photos = list[tuple[Path, int]]
+
+
+def parameters(**changes: Any) -> TrainingParameters:
+    return TrainingParameters(**FAST | changes)
+
+
+def draw_photos(folder: Path) -> Photos:
+    """Noise in which one colour is strong: easily told apart, never twice the same."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    photos = []
+    for index in range(42):
+        pixels = rng.integers(0, 160, (40, 56, 3), np.uint8)
+        pixels[..., 2 - index % 3] += 80
+        path = folder / f"{index}.png"
+        cv2.imwrite(str(path), pixels)
+        photos.append((path, index % 3))
+    return photos
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Photos:
+    return draw_photos(tmp_path_factory.mktemp("photos"))
+
+
+@pytest.fixture(scope="module")
+def trained(photos: Photos, tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
+    folder = tmp_path_factory.mktemp("trained")
+    return train_once(photos[:28], photos[28:], CLASSES, parameters(), 7, folder)
+
+
+def weights(folder: Path, name: str = "last.ckpt") -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(folder / name, weights_only=True)["state_dict"]
+    return state
+
+
+def assert_same_training(run: TrainedRun, other: TrainedRun) -> None:
+    assert run.history == other.history
+    for name in ("last.ckpt", "best.ckpt"):
+        first, second = (weights(r.checkpoint.parent, name) for r in (run, other))
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[key], second[key]) for key in first)
+    csv = "logs/csv/metrics.csv"
+    assert (run.checkpoint.parent / csv).read_text() == (other.checkpoint.parent / csv).read_text()
+
+
+def test_training_learns_and_keeps_its_best_epoch(trained: TrainedRun, photos: Photos) -> None:
+    best = trained.history[trained.best_epoch]
+    assert best.val_f1_macro == max(record.val_f1_macro for record in trained.history) >= 0.9
+    assert trained.history[0].train_loss > trained.history[-1].train_loss
+    assert [record.learning_rate for record in trained.history] == pytest.approx(
+        [3e-3] * 3 + [3e-4]
+    )
+    assert trained.epochs_run == 4
+    assert trained.steps_per_epoch == 4
+    probabilities = predict(trained.checkpoint, [p for p, _ in photos[28:]], parameters(), CLASSES)
+    assert probabilities.dtype == np.float32
+    assert probabilities.shape == (14, 3)
+    assert probabilities.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    right = probabilities.argmax(axis=1) == [label for _, label in photos[28:]]
+    assert right.mean() == pytest.approx(best.val_accuracy, abs=1e-6)
+
+
+def test_prediction_repeats_and_goes_with_the_photo(trained: TrainedRun, photos: Photos) -> None:
+    paths = [path for path, _ in photos[28:]]
+    first = predict(trained.checkpoint, paths, parameters(), CLASSES)
+    assert np.array_equal(first, predict(trained.checkpoint, paths, parameters(), CLASSES))
+    turned = predict(trained.checkpoint, paths[::-1], parameters(), CLASSES)
+    assert turned[::-1] == pytest.approx(first, abs=1e-5)
+    assert predict(trained.checkpoint, [], parameters(), CLASSES).shape == (0, 3)
+
+
+def test_prediction_refuses_what_the_checkpoint_was_not_trained_for(
+    trained: TrainedRun, photos: Photos
+) -> None:
+    with pytest.raises(ValueError, match="trained with classes"):
+        predict(trained.checkpoint, [photos[0][0]], parameters(), ("red", "blue", "green"))
+    with pytest.raises(ValueError, match="trained with image_size 32, not 64"):
+        predict(trained.checkpoint, [photos[0][0]], parameters(image_size=64), CLASSES)
+
+
+def test_same_seed_same_weights_other_seed_other_weights(
+    trained: TrainedRun, photos: Photos, tmp_path: Path
+) -> None:
+    torch.manual_seed(123)  # what the process drew before must not matter
+    again = train_once(photos[:28], photos[28:], CLASSES, parameters(), 7, tmp_path / "again")
+    assert_same_training(trained, again)
+    other = train_once(photos[:28], photos[28:], CLASSES, parameters(epochs=1), 8, tmp_path / "o")
+    assert other.history[0] != trained.history[0]
+
+
+def test_resume_after_kill_equals_undisturbed(
+    trained: TrainedRun, photos: Photos, tmp_path: Path
+) -> None:
+    script = textwrap.dedent("""
+        import os, signal, sys
+        from pathlib import Path
+        from models.training.classification.module import Learner
+        from tests.models.training.classification.test_train import CLASSES, draw_photos, parameters
+        from models.training.classification.train import train_once
+
+        usual = Learner.on_train_batch_start
+
+        def kill_in_third_epoch(self, batch, batch_idx):
+            if self.current_epoch == 2 and batch_idx == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            usual(self, batch, batch_idx)
+
+        Learner.on_train_batch_start = kill_in_third_epoch
+        photos = draw_photos(Path(sys.argv[1]) / "photos")
+        train_once(photos[:28], photos[28:], CLASSES, parameters(), 7, Path(sys.argv[1]) / "run")
+    """)
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    killed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    heard: list[int] = []
+    # The photos lie elsewhere by now: what counts is what they show.
+    run = train_once(
+        photos[:28],
+        photos[28:],
+        CLASSES,
+        parameters(),
+        7,
+        tmp_path / "run",
+        progress=lambda record: heard.append(record.epoch),
+    )
+    assert heard == [2, 3]
+    assert_same_training(trained, run)
+
+
+class Stopped(Exception):
+    pass
+
+
+def stop_after(epoch: int) -> Any:
+    def stop(record: EpochRecord) -> None:
+        if record.epoch == epoch:
+            raise Stopped
+
+    return stop
+
+
+def test_resume_with_loading_processes_equals_undisturbed(
+    trained: TrainedRun, photos: Photos, tmp_path: Path
+) -> None:
+    with pytest.raises(Stopped):
+        train_once(
+            photos[:28], photos[28:], CLASSES, parameters(), 7, tmp_path, progress=stop_after(0)
+        )
+    run = train_once(photos[:28], photos[28:], CLASSES, parameters(workers=1), 7, tmp_path)
+    assert_same_training(trained, run)
+
+
+def test_damaged_checkpoint_starts_again(
+    trained: TrainedRun, photos: Photos, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(Stopped):
+        train_once(
+            photos[:28], photos[28:], CLASSES, parameters(), 7, tmp_path, progress=stop_after(1)
+        )
+    (tmp_path / "last.ckpt").write_bytes((tmp_path / "last.ckpt").read_bytes()[:1000])
+    assert_same_training(
+        trained, train_once(photos[:28], photos[28:], CLASSES, parameters(), 7, tmp_path)
+    )
+    assert "last.ckpt can't be read" in caplog.text
+
+
+def test_finished_training_is_returned_untrained(trained: TrainedRun, photos: Photos) -> None:
+    folder = trained.checkpoint.parent
+    before = (folder / "last.ckpt").stat().st_mtime_ns
+    again = train_once(photos[:28], photos[28:], CLASSES, parameters(), 7, folder)
+    assert again == trained
+    assert (folder / "last.ckpt").stat().st_mtime_ns == before
+    assert TrainedRun.model_validate_json(trained.model_dump_json()) == trained
+
+
+def test_folder_of_another_training_is_refused(
+    trained: TrainedRun, photos: Photos, tmp_path: Path
+) -> None:
+    folder = trained.checkpoint.parent
+    with pytest.raises(ValueError, match="holds a training with epochs 4, not 5"):
+        train_once(photos[:28], photos[28:], CLASSES, parameters(epochs=5), 7, folder)
+    other = tmp_path / "0.png"
+    cv2.imwrite(str(other), np.full((40, 56, 3), 9, np.uint8))
+    with pytest.raises(ValueError, match="holds a training with train"):
+        train_once([(other, 0), *photos[1:28]], photos[28:], CLASSES, parameters(), 7, folder)
+
+
+def test_few_shot_arm_takes_as_many_steps(photos: Photos, tmp_path: Path) -> None:
+    arms = {"real": photos[:3], "synthetic": photos[:28]}
+    shared = equal_budget(parameters(epochs=2), arms)
+    runs = {
+        name: train_once(images, photos[28:], CLASSES, shared, 7, tmp_path / name)
+        for name, images in arms.items()
+    }
+    steps = {
+        name: torch.load(tmp_path / name / "last.ckpt", weights_only=True)["global_step"]
+        for name in arms
+    }
+    assert steps == {"real": 8, "synthetic": 8}
+    assert {run.steps_per_epoch for run in runs.values()} == {4}
+    asked = parameters(steps_per_epoch=2)
+    assert equal_budget(asked, arms) == asked
+
+
+def test_early_stopping_waits_as_long_as_it_was_told(photos: Photos, tmp_path: Path) -> None:
+    slow = parameters(learning_rate=1e-9, epochs=30, early_stopping_patience=2, augment="none")
+    run = train_once(photos[:28], photos[28:], CLASSES, slow, 7, tmp_path)
+    assert run.epochs_run == run.best_epoch + 3 < 30
+
+
+def test_training_leaves_nothing_elsewhere(
+    photos: Photos,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("a training must not reach out")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    once = parameters(epochs=1, loggers=("csv", "tensorboard"))
+    train_once(photos[:28], photos[28:], CLASSES, once, 7, tmp_path / "run")
+    assert not list((tmp_path / "here").iterdir())
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "best.ckpt",
+        "last.ckpt",
+        "logs",
+        "run.json",
+        "trained.json",
+    ]
+    assert sorted(path.name for path in (tmp_path / "run" / "logs").iterdir()) == [
+        "csv",
+        "tensorboard",
+    ]
+    assert capfd.readouterr() == ("", "")
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_trainings_in_threads_do_not_disturb_each_other(
+    trained: TrainedRun, photos: Photos, tmp_path: Path
+) -> None:
+    runs: list[TrainedRun] = []
+
+    def train(place: int) -> None:
+        folder = tmp_path / str(place)
+        runs.append(train_once(photos[:28], photos[28:], CLASSES, parameters(), 7, folder))
+
+    threads = [threading.Thread(target=train, args=(place,)) for place in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(runs) == 2
+    assert_same_training(trained, runs[0])
+    assert_same_training(trained, runs[1])
+
+
+def test_missing_weights_are_named_quickly(
+    photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    study = TrainingParameters(revision="abc123")
+    with pytest.raises(WeightsMissing) as caught:
+        train_once(photos[:28], photos[28:], CLASSES, study, 42, tmp_path / "run")
+    message = str(caught.value)
+    assert "timm/efficientnet_b3.ra2_in1k@abc123" in message
+    assert "weights_file" in message
+    assert "pretrained: false" in message
+    assert "\n" not in message
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(WeightsMissing, match="small_cnn has no published weights"):
+        check_ready(parameters(pretrained=True))
+
+
+def test_weights_file_gives_the_body_and_a_fresh_head(trained: TrainedRun, tmp_path: Path) -> None:
+    saved = weights(trained.checkpoint.parent, "best.ckpt")
+    body = {
+        k.removeprefix("network."): w.contiguous() for k, w in saved.items() if "metrics" not in k
+    }
+    save_file(body, tmp_path / "body.safetensors")
+    for file in (trained.checkpoint, tmp_path / "body.safetensors"):
+        network = build_network("small_cnn", 5, 32, Pretraining(file=file))
+        state = network.state_dict()
+        assert torch.equal(state["stem.0.weight"], body["stem.0.weight"])
+        assert state["head.weight"].shape == (5, 160)
+
+
+def test_training_starts_from_a_weights_file(
+    trained: TrainedRun, photos: Photos, tmp_path: Path
+) -> None:
+    tuned = parameters(
+        pretrained=True, weights_file=trained.checkpoint, epochs=1, learning_rate=1e-5
+    )
+    run = train_once(photos[:28], photos[28:], CLASSES, tuned, 7, tmp_path)
+    assert run.history[0].train_loss < trained.history[1].train_loss
+
+
+def test_timm_networks_train(photos: Photos, tmp_path: Path) -> None:
+    one = parameters(network="test_vit", epochs=1, steps_per_epoch=1, precision="bf16-mixed")
+    run = train_once(photos[:28], photos[28:], CLASSES, one, 7, tmp_path)
+    paths = [path for path, _ in photos[:2]]
+    assert np.isfinite(predict(run.checkpoint, paths, one, CLASSES)).all()
+
+
+def test_divergence_is_said(photos: Photos, tmp_path: Path) -> None:
+    wild = parameters(network="test_vit", optimizer="sgd", learning_rate=10.0, steps_per_epoch=30)
+    with pytest.raises(TrainingDiverged, match="lower learning_rate"):
+        train_once(photos[:28], photos[28:], CLASSES, wild, 7, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"weights_file": "x.pth"},
+        {"seeds": (1, 1)},
+        {"seeds": ()},
+        {"seeds": (-1,)},
+        {"milestones": (0,)},
+        {"epochs": 0},
+        {"optimiser": "adam"},
+        {"batch_size": 1},
+    ],
+)
+def test_bad_parameters_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(changes))):
+        parameters(**changes)
+
+
+def test_bad_sets_are_refused(photos: Photos, tmp_path: Path) -> None:
+    def train(images: Photos, val: Photos, classes: tuple[str, ...] = CLASSES) -> None:
+        train_once(images, val, classes, parameters(), 7, tmp_path / "run")
+
+    with pytest.raises(ValueError, match="train set: it holds no image"):
+        train([], photos)
+    with pytest.raises(ValueError, match="val set: it holds no image"):
+        train(photos, [])
+    with pytest.raises(ValueError, match="class 'blue' has no image"):
+        train([photo for photo in photos if photo[1] < 2], photos)
+    with pytest.raises(ValueError, match="has class 2 of 2"):
+        train(photos, photos, ("red", "green"))
+    with pytest.raises(ValueError, match="give at least two"):
+        train(photos, photos, ("red",))
+    (tmp_path / "broken.png").write_bytes(photos[0][0].read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"broken\.png: the file is damaged"):
+        train([(tmp_path / "broken.png", 0), *photos], photos)
+    with pytest.raises(ValueError, match=r"gone\.png"):
+        train([(tmp_path / "gone.png", 0), *photos], photos)

@@ -1,0 +1,322 @@
+"""The command line's contract: exit codes, one line per mistake, one JSON object on stdout."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import (
+    ALL,
+    CLASSES,
+    ONE_REFERENCE,
+    PER_CLASS,
+    REFERENCES,
+    ROOT,
+    Cli,
+    Run,
+    Undisturbed,
+    computed,
+    files_of,
+    present,
+)
+
+HEAVY = {"torch", "prefect", "cv2", "numpy", "boto3", "lightning", "matplotlib", "scipy"}
+
+
+@pytest.fixture
+def again(undisturbed: Undisturbed, tmp_path: Path) -> Run:
+    """The undisturbed run once more, with a copy of its store."""
+    return undisturbed.beside(tmp_path / "out")
+
+
+def test_help_names_every_command_and_imports_nothing_heavy(cli: Cli) -> None:
+    shown = cli.call("--help")
+    assert shown.code == 0
+    for command in ("demo", "run", "plan", "export", "doctor", "fields", "store"):
+        assert f" {command} " in shown.out
+    look = f"import sys, synthset.main; print(sorted({HEAVY!r} & set(sys.modules)))"
+    found = subprocess.run(
+        [sys.executable, "-c", look], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == "[]"
+
+
+def test_a_plan_counts_what_a_run_makes_and_writes_nothing(
+    cli: Cli, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    before = files_of(undisturbed.photos)
+    out = tmp_path / "out"
+    dry = ["run", undisturbed.recipe, "--photos", undisturbed.photos, "--out", out, "--dry-run"]
+    planned = cli.call(*dry, "--json").found
+
+    stages: dict[str, int] = {}
+    for row in planned["stages"]:
+        stages[row["stage"]] = stages.get(row["stage"], 0) + row["artifacts"]
+    photos = {"resize": ALL["resize"] - REFERENCES * ONE_REFERENCE["resize"]}
+    assert stages == {stage: ALL[stage] - photos.get(stage, 0) for stage in stages}
+    assert planned["references"] == REFERENCES
+    assert planned["images"] == REFERENCES * ONE_REFERENCE["outpaint"]
+    assert planned["trainings"] == ALL["train"]
+    assert not out.exists()
+    assert files_of(undisturbed.photos) == before
+    fewer = cli.run("plan", undisturbed.recipe, "--photos", undisturbed.photos, "--limit", 2)
+    assert fewer.code == 0
+    assert "2 references" in fewer.out
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (["--set", "outpaint.kk=3"], "outpaint.kk: there is no such field"),
+        (["--set", "outpaint.k=12"], "outpaint.k: input should be less than or equal to 9"),
+        (["--set", "outpaint.k"], "write it as section.field=value"),
+        (["--photos", "nowhere"], "the photo folder"),
+        (["--photos", "one"], "at least two classes"),
+        (["--store", "gs://bucket"], "use a folder or s3://bucket/prefix"),
+        (["--store", "photos"], "holds other files and is no store"),
+        (["--out", "photos/out"], "lies in the photo folder"),
+        (["--profile", "quantum"], "profile: input should be 'classical'"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_bad_input_is_named_in_one_line_and_nothing_is_made(
+    cli: Cli, undisturbed: Undisturbed, tmp_path: Path, change: list[str], line: str
+) -> None:
+    shutil.copytree(undisturbed.photos, tmp_path / "photos")
+    shutil.copytree(undisturbed.photos / "train" / CLASSES[0], tmp_path / "one" / CLASSES[0])
+    before = files_of(tmp_path)
+    own = [tmp_path / one if (tmp_path / one.partition("/")[0]).is_dir() else one for one in change]
+    given = ["run", undisturbed.recipe, "--photos", tmp_path / "photos", "--out", tmp_path / "out"]
+    ended = cli.run(*given, *own, "--json")
+    assert ended.code == 2
+    assert line in ended.complaint
+    assert files_of(tmp_path) == before
+
+
+def test_mistakes_end_a_real_process_with_the_same_code_and_line(cli: Cli, tmp_path: Path) -> None:
+    ended = cli.call("run", "nosuch", "--photos", tmp_path, "--out", tmp_path / "out", "--json")
+    assert ended.code == 2
+    assert "no recipe nosuch" in ended.complaint
+    assert "demo" in ended.complaint
+    assert cli.call("run", "--nosuch").code == 2
+
+
+@pytest.mark.slow
+def test_too_few_images_are_named_with_class_and_gap(cli: Cli, again: Run) -> None:
+    ended = cli.run(*again.arguments, "--set", "assemble.per_class=50")
+    assert ended.code == 2
+    short = 50 - PER_CLASS["train"]
+    assert f"class {CLASSES[0]} has 3 train images of 50 ({short} short)" in ended.complaint
+
+
+def test_foreign_files_are_left_alone_and_named(cli: Cli, again: Run) -> None:
+    foreign = again.out / "datasets/real/train/mine/holiday.jpg"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_bytes(b"mine")
+    before = files_of(again.out)
+    ended = cli.run(*again.arguments)
+    assert ended.code == 2
+    assert str(foreign) in ended.complaint
+    assert files_of(again.out) == before
+
+
+def test_missing_weights_are_found_before_anything_is_made(
+    cli: Cli, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    run = Run(undisturbed.recipe, undisturbed.photos, tmp_path / "out")
+    change = ["--set", "train.pretrained=true", "--set", "train.network=resnet18.a1_in1k"]
+    nowhere = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")}
+    ended = cli.run(*run.arguments, *change, **nowhere)
+    assert ended.code == 2
+    assert "resnet18" in ended.complaint
+    assert files_of(run.out).keys() <= {"store/synthset-store.json"}
+
+
+@pytest.mark.slow
+def test_a_limit_takes_photos_of_each_class_in_turns(cli: Cli, again: Run) -> None:
+    summary = cli.run(*again.arguments, "--limit", 2, "--profile", "classical").found
+    names = sorted(summary["references"])
+    assert [name.partition("/")[0] for name in names] == sorted(CLASSES)
+    assert summary["images"]["made"] == 2 * ONE_REFERENCE["outpaint"]
+    assert computed(summary) == {"dataset": 2, "train": 2, "score": 2}
+
+
+def test_a_dataset_is_exported_as_an_image_folder(
+    cli: Cli, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    dataset = undisturbed.out / "datasets/mixed"
+    told = cli.run("export", dataset, "--out", tmp_path / "folder", "--json").found
+    assert told["images"] == {split: len(CLASSES) * count for split, count in PER_CLASS.items()}
+    exported = files_of(tmp_path / "folder")
+    splits = {"train": "mixed/train", "val": "mixed/val", "test": "test"}
+    assert exported == {
+        name.replace(folder, split, 1): digest
+        for split, folder in splits.items()
+        for name, digest in undisturbed.datasets.items()
+        if name.startswith(f"{folder}/") and name.endswith(".jpg")
+    }
+    taken = cli.run("export", dataset, "--out", tmp_path / "folder")
+    assert taken.code == 2
+    assert "is not empty" in taken.complaint
+    unknown = cli.run("export", dataset, "--out", tmp_path / "new", "--format", "coconut")
+    assert unknown.code == 2
+    assert "--format coconut" in unknown.complaint
+
+
+def test_a_store_tells_what_it_holds_and_what_is_damaged(cli: Cli, again: Run) -> None:
+    listed = cli.run("store", "ls", again.store, "--json").found["stages"]
+    assert {row["stage"]: row["artifacts"] for row in listed} == ALL
+    assert cli.run("store", "verify", again.store, "--json").found["good"]
+
+    blob = next((again.store / "label").glob("??/*.png"))
+    blob.write_bytes(blob.read_bytes()[::-1])
+    damaged = cli.run("store", "verify", again.store)
+    assert damaged.code == 1
+    assert f"damaged: label/{blob.stem}" in damaged.out
+    assert cli.run("store", "verify", again.store, "--forget").code == 1
+    assert cli.run("store", "verify", again.store, "--json").found["good"]
+    assert computed(cli.run(*again.arguments).found) == {"label": 1}
+
+
+def test_the_report_is_fetched_from_the_store_by_the_line_that_the_ui_shows(
+    cli: Cli, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+
+    report = undisturbed.out / "report.html"
+    wanted = ArtifactFilter(key=ArtifactFilterKey(any_=["verdict", "report"]))
+    with get_client(sync_client=True) as client:
+        shown = [str(one.data) for one in client.read_artifacts(artifact_filter=wanted)]
+    assert any(report.as_uri() in one for one in shown)
+    (line,) = (one for one in shown if f"`{report}`" in one)
+    command = line.partition("`synthset ")[2].partition("`")[0].split()
+    assert cli.run(*command, "--out", tmp_path / "fetched.html").code == 0
+    assert (tmp_path / "fetched.html").read_bytes() == report.read_bytes()
+    again = cli.run(*command, "--out", tmp_path / "fetched.html")
+    assert "fetched.html exists" in again.complaint
+    other = cli.run(*command[:-1], "reports/other.html")
+    assert command[-1] in other.complaint
+    assert other.code == 2
+
+
+def test_a_store_that_is_not_there_is_not_made_by_looking(cli: Cli, tmp_path: Path) -> None:
+    for command in ("ls", "verify", "gc"):
+        ended = cli.run("store", command, tmp_path / "typo")
+        assert ended.code == 2
+        assert "there is no such folder" in ended.complaint
+    assert not (tmp_path / "typo").exists()
+
+
+@pytest.mark.slow
+def test_collecting_garbage_keeps_what_datasets_stand_on(cli: Cli, again: Run) -> None:
+    # The copy knows of the run it was copied from, which would keep everything.
+    shutil.rmtree(again.store / "documents/runs")
+    change = ["--set", "outpaint.reach=0.05"]
+    cli.run(*again.arguments, *change)
+    datasets = files_of(again.out / "datasets")
+    long_ago = time.time() - 24 * 3600
+    for path in again.store.rglob("*"):
+        os.utime(path, (long_ago, long_ago))
+
+    told = cli.run("store", "gc", again.store, "--json").found
+    assert not told["deleted"]
+    redone = ("outpaint", "measure", "screen", "resize", "label")
+    unused = REFERENCES * sum(ONE_REFERENCE[stage] for stage in redone)
+    # Two datasets, with their networks and scores, held images of the old reach.
+    assert told["garbage"] == unused + 6
+    assert present_in(again.store) == sum(ALL.values()) + told["garbage"]
+    assert cli.run("store", "gc", again.store, "--delete").code == 0
+    assert present_in(again.store) == sum(ALL.values())
+
+    shutil.rmtree(again.out / "datasets")
+    rebuilt = cli.run(*again.arguments, *change).found
+    assert computed(rebuilt) == {}
+    assert present(rebuilt) == ALL
+    assert files_of(again.out / "datasets") == datasets
+
+
+def test_the_doctor_finds_a_store_that_can_not_be_used(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "letters.txt").write_text("mine")
+    ended = cli.run("doctor", "--store", tmp_path, "--json")
+    assert ended.code == 1
+    found = json.loads(ended.out)
+    assert not found["fit"]
+    fit = {row["what"]: row["fit"] for row in found["findings"]}
+    assert not fit["store"]
+    assert fit["Prefect"]
+    assert fit["Python"]
+
+
+def test_the_page_of_recipe_fields_is_what_the_command_prints(cli: Cli) -> None:
+    shown = cli.run("fields")
+    assert shown.code == 0
+    assert shown.out == (ROOT / "docs/recipes.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_run_with_its_server_in_seconds(
+    undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    run = Run(undisturbed.recipe, undisturbed.photos, tmp_path / "out")
+    command = subprocess.Popen(
+        [sys.executable, "-m", "synthset.main", *map(str, run.arguments)],
+        cwd=ROOT,
+        env=Cli(tmp_path).environment({}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        while not (run.store / "multiview").is_dir() and command.poll() is None:
+            time.sleep(0.02)
+        os.killpg(command.pid, signal.SIGINT)
+        out, err = command.communicate(timeout=60)
+    finally:
+        command.kill()
+    assert command.returncode == 130
+    assert "run the same command again to go on" in err.splitlines()[-1]
+    assert out == ""
+
+
+def present_in(store: Path) -> int:
+    """How many artifacts a store holds."""
+    return len(list(store.glob("*/??/*.record")))
+
+
+def test_deploying_twice_changes_nothing_the_second_time(cli: Cli, tmp_path: Path) -> None:
+    places = ("--photos", tmp_path / "photos", "--out", tmp_path / "out", "--store", tmp_path / "s")
+    command = ("deploy", "demo", *places, "--gpu", "ada:1", "--set", "outpaint.k=3", "--json")
+    changed = cli.run(*command).found["changed"]
+    assert any("regenerate/nightly" in line for line in changed)
+    # This server is Prefect's own, with its defaults.
+    (told,) = cli.run(*command).found["changed"]
+    assert told.startswith("server: keeps leases in memory")
+    assert "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE=" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("deploy", "--photos", "photos"), "give --photos, --out and --store together"),
+        (("deploy", "--infrastructure", "cloud"), "process, docker or kubernetes"),
+        (("deploy", "--gpu", "ada"), "write it as host:number"),
+        (("retry", "no such run"), "no flow run is called 'no such run'"),
+        (("retry", "12345678-1234-1234-1234-123456789012"), "no flow run 12345678"),
+        (("models", "pull"), "name a checkpoint, or give --recipe"),
+        (("models", "pull", "Intel/dpt-lage"), "did you mean Intel/dpt-large"),
+    ],
+)
+def test_a_mistake_in_what_is_deployed_retried_or_pulled_is_one_line(
+    cli: Cli, arguments: tuple[str, ...], line: str, tmp_path: Path
+) -> None:
+    ended = cli.run(*arguments, SYNTHSET_MODELS=str(tmp_path))
+    assert line in ended.complaint
+    assert ended.code == 2

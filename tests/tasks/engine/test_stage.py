@@ -1,0 +1,220 @@
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import Field
+
+from models.data.records import Artifact, Record
+from tasks.engine.run_context import StageCount, Workbench
+from tasks.engine.stage import Job, Piece, Product, one_each, stage
+from tasks.store.store import Corrupt, Missing, Store, open_store
+
+
+class Brighten(Record):
+    by: int = Field(10, ge=0)
+
+
+@stage("brighten", version=1)
+def brighten(pieces: Sequence[Piece], parameters: Brighten) -> Iterator[Product]:
+    for piece in pieces:
+        yield Product(piece.load() + np.uint8(parameters.by), facts={"by": parameters.by})
+
+
+def copies(_parameters: Record, images: Sequence[Artifact]) -> list[Job]:
+    return [Job((image,), {"copy": copy}) for image in images for copy in range(3)]
+
+
+@stage("grain", version=1, plan=copies, batch_size=2)
+def grain(pieces: Sequence[Piece], parameters: Brighten) -> Iterator[Product]:
+    for piece in pieces:
+        if piece.job.index["copy"] == 2:
+            yield Product(rejected="copies numbered 2 are unwanted")
+        else:
+            noise = piece.rng().integers(0, 9, piece.load().shape, dtype=np.uint8)
+            yield Product(piece.load() // 2 + noise)
+
+
+@stage(
+    "photo", version=1, plan=lambda _, names: [Job((), {"name": name}, name=name) for name in names]
+)
+def photo(pieces: Sequence[Piece], parameters: Brighten) -> Iterator[Product]:
+    for piece in pieces:
+        yield Product(piece.rng().integers(0, 200, (8, 6, 3), dtype=np.uint8))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(tmp_path / "store")
+
+
+def begin(store: Store) -> tuple[Workbench, list[Artifact]]:
+    bench = Workbench(store, "test")
+    return bench, photo.run(bench, Brighten(), ["shoes/a", "shoes/b"])
+
+
+def test_what_is_done_is_not_done_again(store: Store) -> None:
+    bench, photos = begin(store)
+    first = brighten.run(bench, Brighten(), photos)
+    again = Workbench(store, "again")
+    second = brighten.run(again, Brighten(), photos)
+    assert second == first
+    assert bench.counts["brighten"] == StageCount(computed=2)
+    assert again.counts["brighten"] == StageCount(reused=2)
+
+
+def test_pixels_come_back_as_they_were_made(store: Store) -> None:
+    bench, photos = begin(store)
+    made = brighten.run(bench, Brighten(by=7), photos)
+    fresh = Workbench(store, "fresh")
+    expected = fresh.load(photos[0]) + np.uint8(7)
+    np.testing.assert_array_equal(fresh.load(made[0]), expected)
+    assert made[0].facts == {"by": 7}
+    assert made[0].name == "shoes/a"
+
+
+def test_a_changed_parameter_redoes_only_what_hangs_on_it(store: Store) -> None:
+    bench, photos = begin(store)
+    grain.run(bench, Brighten(), brighten.run(bench, Brighten(by=1), photos))
+    again = Workbench(store, "again")
+    _, photos = begin(store)
+    grain.run(again, Brighten(), brighten.run(again, Brighten(by=2), photos))
+    assert again.counts["brighten"].computed == 2
+    assert again.counts["grain"].computed == 6
+
+
+def test_seed_and_bytes_depend_neither_on_order_nor_on_batch(tmp_path: Path) -> None:
+    forward, backward = (open_store(tmp_path / name) for name in ("forward", "backward"))
+    bench, photos = begin(forward)
+    other, same_photos = begin(backward)
+    made = grain.run(bench, Brighten(), photos)
+    one_by_one = [
+        artifact
+        for image in reversed(same_photos)
+        for artifact in grain.run(other, Brighten(), [image])
+    ]
+    assert {(one.key, one.digest, one.seed) for one in made} == {
+        (one.key, one.digest, one.seed) for one in one_by_one
+    }
+
+
+def test_a_reject_is_kept_with_its_reason_and_not_handed_on(store: Store) -> None:
+    bench, photos = begin(store)
+    made = grain.run(bench, Brighten(), photos)
+    assert [one.index["copy"] for one in made] == [0, 1, 0, 1]
+    rejects = [one for one in bench.made.values() if one.rejected]
+    assert [one.rejected for one in rejects] == ["copies numbered 2 are unwanted"] * 2
+    again = Workbench(store, "again")
+    grain.run(again, Brighten(), photos)
+    assert again.counts["grain"] == StageCount(reused=6, rejected=2)
+
+
+def test_lineage_leads_back_to_the_photo(store: Store) -> None:
+    bench, photos = begin(store)
+    last = grain.run(bench, Brighten(), brighten.run(bench, Brighten(), photos))[-1]
+    assert [one.stage for one in bench.lineage(last)] == ["photo", "brighten", "grain"]
+    assert bench.lineage(last)[0] == photos[1]
+
+
+def test_a_damaged_input_is_never_used_and_is_made_again(store: Store, tmp_path: Path) -> None:
+    _, photos = begin(store)
+    blob = next((tmp_path / "store" / "photo").rglob(f"{photos[0].key}.png"))
+    blob.write_bytes(b"\x00" * photos[0].size)
+    with pytest.raises((Corrupt, Missing)):
+        brighten.run(Workbench(store, "again"), Brighten(), photos)
+    repaired, photos_again = begin(store)
+    assert repaired.counts["photo"] == StageCount(computed=1, reused=1)
+    assert [one.digest for one in photos_again] == [one.digest for one in photos]
+    assert len(brighten.run(repaired, Brighten(), photos_again)) == 2
+
+
+def test_partners_are_paired_by_name_and_index_not_by_place(store: Store) -> None:
+    bench, photos = begin(store)
+    made = brighten.run(bench, Brighten(), photos)
+    jobs = one_each(Brighten(), photos, made[1:])
+    assert [[one.name for one in job.inputs] for job in jobs] == [["shoes/b", "shoes/b"]]
+
+
+def test_a_record_under_another_name_keeps_its_bytes_and_takes_the_new_name(store: Store) -> None:
+    bench, photos = begin(store)
+    brighten.run(bench, Brighten(), photos)
+    renamed = [one.model_copy(update={"name": f"boots/{one.key[:4]}"}) for one in photos]
+    again = Workbench(store, "again")
+    made = brighten.run(again, Brighten(), renamed)
+    assert again.counts["brighten"].computed == 0
+    assert [one.label for one in made] == ["boots", "boots"]
+
+
+def test_a_cancelled_run_stops_between_batches_and_keeps_what_it_published(store: Store) -> None:
+    stopped = threading.Event()
+    _, photos = begin(store)
+    bench = Workbench(store, "cancelled", cancelled=stopped.is_set)
+
+    @stage("slow", version=1, plan=copies, batch_size=2)
+    def slow(pieces: Sequence[Piece], parameters: Brighten) -> Iterator[Product]:
+        for piece in pieces:
+            stopped.set()
+            yield Product(piece.load())
+
+    with pytest.raises(KeyboardInterrupt):
+        slow.run(bench, Brighten(), photos)
+    again = Workbench(store, "again")
+    slow.run(again, Brighten(), photos)
+    assert again.counts["slow"] == StageCount(computed=4, reused=2)
+
+
+def test_two_workers_do_the_same_work_once(store: Store) -> None:
+    _, photos = begin(store)
+    benches = [Workbench(store, f"worker {number}") for number in range(2)]
+    workers = [
+        threading.Thread(target=grain.run, args=(one, Brighten(), photos)) for one in benches
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert sorted(one.counts["grain"].computed for one in benches) == [0, 6]
+
+
+def test_in_a_flow_a_stage_is_a_task_run_and_reuse_shows_as_cached(
+    store: Store, prefect_server: None
+) -> None:
+    from prefect import flow
+    from prefect.client.orchestration import get_client
+    from prefect.context import FlowRunContext
+
+    @flow
+    def walk() -> str:
+        bench, photos = begin(store)
+        for _ in range(2):
+            brighten(bench, Brighten(), photos)
+        context = FlowRunContext.get()
+        assert context is not None
+        assert context.flow_run is not None
+        return str(context.flow_run.id)
+
+    flow_run = walk()
+    with get_client(sync_client=True) as client:
+        from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+
+        runs = client.read_task_runs(
+            flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run]))
+        )
+    assert sorted((run.name, run.state_name) for run in runs) == [
+        ("brighten · test", "Cached"),
+        ("brighten · test", "Completed"),
+    ]
+
+
+def test_records_are_small_json(store: Store, tmp_path: Path) -> None:
+    begin(store)
+    records = [
+        path for path in (tmp_path / "store" / "photo").rglob("*") if path.suffix == ".record"
+    ]
+    assert len(records) == 2
+    for path in records:
+        content = json.loads(path.read_text())
+        assert len(path.read_text()) < 1500
+        assert content["stage"] == "photo"

@@ -1,0 +1,244 @@
+"""The background stage by SDXL: where the object goes, its prompts, its keys, its results."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from models.compositing.composite import CompositeRanges
+from models.compositing.placement import Placed, paste, place
+from models.data.records import Artifact, Record
+from models.diffusion.safety import Rejected
+from models.diffusion.sdxl.depth_controlnet import SdxlBackground
+from models.runtime.hardware import Machine
+from tasks.engine.run_context import Workbench
+from tasks.engine.stage import Job, Piece, Product, stage
+from tasks.generate.background import Background, background
+from tasks.store.store import open_store
+from tests.checkpoints import sdxl
+
+pytest.importorskip("compel")
+CPU = Machine(torch.device("cpu"), torch.float32)
+WORDS = {
+    "caption": "a C++ book (red)",
+    "prompt": r"a C\+\+ book \(red\)",
+    "negative_prompt": "blurry, (text:1.3)",
+    "label": "old book (A+)",
+}
+SDXL = Background(
+    model="sdxl-controlnet-depth", copies=2, width=70, height=100, steps=2, scenes=("on grass",)
+)
+
+
+class Nothing(Record):
+    pass
+
+
+def one_job(_parameters: Record, _count: int) -> list[Job]:
+    return [Job((), {"view": 0}, name="book/1")]
+
+
+@stage("cut", version=1, plan=one_job)
+def cut_out(pieces: Sequence[Piece], parameters: Nothing) -> Any:
+    image = np.zeros((60, 80, 4), np.uint8)
+    image[10:50, 20:60] = (200, 30, 40, 255)
+    yield Product(image)
+
+
+@stage("masked", version=1, plan=one_job)
+def depth(pieces: Sequence[Piece], parameters: Nothing) -> Any:
+    near = np.zeros((60, 80), np.uint16)
+    near[10:50, 20:60] = np.linspace(20000, 65535, 40).astype(np.uint16)
+    yield Product(near)
+
+
+@stage("words", version=1, media="json", plan=one_job)
+def words(pieces: Sequence[Piece], parameters: Nothing) -> Any:
+    yield Product(WORDS)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Workbench:
+    return Workbench(open_store(tmp_path / "store"), "test")
+
+
+@pytest.fixture
+def inputs(bench: Workbench) -> list[list[Artifact]]:
+    return [*(one.run(bench, Nothing(), 1) for one in (cut_out, depth, words)), []]
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> SdxlBackground:
+    root = tmp_path_factory.mktemp("checkpoints")
+    sdxl.build(root / "base")
+    sdxl.build_controlnet(root / "controlnet")
+    sdxl.build_vae(root / "vae")
+    folders = (root / "base", root / "controlnet", root / "vae")
+    return SdxlBackground.load(*folders, machine=CPU)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, loaded: SdxlBackground) -> list[tuple[Any, ...]]:
+    """Every call of `ask`, answered by the tiny networks."""
+    calls: list[tuple[Any, ...]] = []
+
+    def ask(kind: type, references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
+        calls.append((kind, tuple(references), list(requests)))
+        return list(loaded.compute(requests))
+
+    monkeypatch.setattr("models.runtime.network_pool.ask", ask)
+    return calls
+
+
+def test_scenes_have_the_object_where_the_depth_was(
+    bench: Workbench, inputs: list[list[Artifact]], asked: list[tuple[Any, ...]]
+) -> None:
+    made = background.run(bench, SDXL, *inputs)
+    assert [dict(one.index) for one in made] == [
+        {"view": 0, "background": 0},
+        {"view": 0, "background": 1},
+    ]
+    ((kind, references, requests),) = asked
+    assert (kind, references) == (SdxlBackground, SDXL.checkpoints)
+    for artifact, request in zip(made, requests, strict=True):
+        image = bench.load(artifact)
+        assert image.shape == (100, 70, 4)
+        assert request.depth.shape == (request.height, request.width) == (128, 128)
+        near = request.depth[14:114, 29:99]
+        assert request.depth.sum(dtype=np.int64) == near.sum(dtype=np.int64)
+        assert ((near > 0) == (image[..., 3] > 0)).mean() > 0.99
+        assert 0.05 < (image[..., 3] > 127).mean() < 0.9
+        assert request.seed == artifact.seed
+    assert not (requests[0].depth == requests[1].depth).all(), "each copy has its own place"
+    assert not (bench.load(made[0])[..., :3] == bench.load(made[1])[..., :3]).all()
+
+
+def test_the_prompt_is_written_down(
+    bench: Workbench, inputs: list[list[Artifact]], asked: list[tuple[Any, ...]]
+) -> None:
+    weights = {"caption_weight": 1.2, "suffix_weight": 0.9, "negative_weight": 1.1, "copies": 1}
+    recipe = SDXL.model_copy(update={**weights, "suffix": "(sharp:1.3) photo"})
+    (made,) = background.run(bench, recipe, *inputs)
+    request = asked[0][2][0]
+    expected = r"(a C\+\+ book \(red\))1.2 (on grass, (sharp)1.3 photo)0.9"
+    assert made.prompt == request.prompt == expected
+    assert made.facts == {
+        "scene": "on grass",
+        "negative": "(blurry, (text)1.3)1.1",
+        "plain_prompt": "a C++ book (red) on grass, sharp photo",
+        "retries": 0,
+    }
+    assert request.negative == made.facts["negative"]
+
+
+def test_the_recipe_s_own_part_of_the_prompt_names_the_class(
+    bench: Workbench, inputs: list[list[Artifact]], asked: list[tuple[Any, ...]]
+) -> None:
+    scenes = ("in a (dark:1.3) room",)
+    own = {"prompt": "{a}{label}, (centred:1.2)", "prompt_weight": 1.1, "scenes": scenes}
+    (made,) = background.run(bench, SDXL.model_copy(update={"copies": 1, **own}), *inputs)
+    assert made.prompt == (
+        r"a C\+\+ book \(red\) (an old book \(A\+\), (centred)1.2)1.1 "
+        "in a (dark)1.3 room, highly detailed photo"
+    )
+    plain = "a C++ book (red) an old book (A+), centred in a dark room, highly detailed photo"
+    assert made.facts["plain_prompt"] == plain
+    assert made.facts["scene"] == "in a dark room"
+
+
+def test_unusable_scenes_are_rejected_and_their_redraws_counted(
+    bench: Workbench, inputs: list[list[Artifact]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(_kind: type, _references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
+        return [Rejected("flagged as not safe for work 4 times", 3) for _ in requests]
+
+    monkeypatch.setattr("models.runtime.network_pool.ask", ask)
+    assert background.run(bench, SDXL, *inputs) == []
+    reasons = {one.rejected for one in bench.made.values() if one.stage == "background"}
+    assert reasons == {"flagged as not safe for work 4 times"}
+    assert bench.counts["background"].redrawn == 6
+
+
+def test_the_object_can_be_pasted_back(
+    bench: Workbench, inputs: list[list[Artifact]], asked: list[tuple[Any, ...]]
+) -> None:
+    pasted = background.run(bench, SDXL.model_copy(update={"paste_back": True}), *inputs)
+    for one in pasted:
+        image = bench.load(one)
+        alpha = image[..., 3]
+        inside = np.pad(np.zeros_like(alpha[2:-2, 2:-2]), 2)
+        inside = np.lib.stride_tricks.sliding_window_view(np.pad(alpha, 3), (7, 7)).min((2, 3))
+        assert (inside == 255).sum() > 50
+        assert (np.abs(image[..., :3][inside == 255].astype(int) - (200, 30, 40)) <= 1).all()
+
+
+def test_only_settings_of_the_model_in_use_are_in_its_key() -> None:
+    classical = background.identity(Background())
+    assert set(classical) == {"model", "width", "height", "scenes", "from_above", "ranges"}
+    diffusion = background.identity(SDXL)
+    assert "from_above" not in diffusion
+    assert {"checkpoint", "steps", "control_scale", "suffix"} <= set(diffusion)
+
+
+def test_checkpoints_are_those_in_use() -> None:
+    assert Background().checkpoints == ()
+    assert SDXL.checkpoints == (SDXL.checkpoint, SDXL.controlnet, SDXL.vae)
+    more = SDXL.model_copy(update={"few_step": 4, "safety_checker": "a/b@c"})
+    assert more.checkpoints == (*SDXL.checkpoints, "ByteDance/SDXL-Lightning", "a/b@c")
+
+
+def test_few_steps_ask_for_no_guidance(
+    bench: Workbench, inputs: list[list[Artifact]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def ask(_kind: type, references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
+        asked.extend([*references, *requests])
+        return [Rejected("not drawn")] * len(requests)
+
+    monkeypatch.setattr("models.runtime.network_pool.ask", ask)
+    background.run(bench, SDXL.model_copy(update={"few_step": 8}), *inputs)
+    request = asked[-1]
+    assert (request.steps, request.few_step, request.guidance_scale) == (8, True, 0.0)
+    assert asked[3] == "ByteDance/SDXL-Lightning"
+
+
+@pytest.mark.parametrize("size", [(64, 64), (71, 203), (300, 90)])
+def test_a_placed_object_lies_within_the_margins(size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(3)
+    image, near = np.zeros((90, 40, 4), np.uint8), np.zeros((90, 40), np.uint16)
+    image[5:80, 8:30], near[5:80, 8:30] = (10, 200, 30, 255), 50000
+    ranges = CompositeRanges(smallest=0.4, largest=0.8)
+    for _ in range(20):
+        placed = place(image, near, size, rng, ranges)
+        rows, columns = np.nonzero(placed.rgba[..., 3])
+        assert rows.min() >= 0.06 * size[1] - 2
+        assert rows.max() <= 0.94 * size[1] + 1
+        assert columns.min() >= 0.06 * size[0] - 2
+        assert columns.max() <= 0.94 * size[0] + 1
+        opaque = placed.rgba[..., 3] > 200
+        assert (placed.rgba[opaque][:, :3] == (10, 200, 30)).all()
+        assert (np.abs(placed.depth[opaque].astype(int) - 50000) < 20000).all()
+        assert (placed.depth[placed.rgba[..., 3] == 0] == 0).mean() > 0.99
+
+
+def test_what_cannot_be_placed_is_refused() -> None:
+    image, near = np.zeros((9, 9, 4), np.uint8), np.zeros((9, 9), np.uint16)
+    rng, ranges = np.random.default_rng(0), CompositeRanges()
+    with pytest.raises(ValueError, match="the object's matte is empty"):
+        place(image, near, (64, 64), rng, ranges)
+    with pytest.raises(ValueError, match="doesn't fit the object's"):
+        place(image, near[1:], (64, 64), rng, ranges)
+
+
+def test_pasting_leaves_the_rest_alone() -> None:
+    rgba = np.zeros((40, 40, 4), np.uint8)
+    rgba[10:30, 10:30] = (250, 240, 230, 255)
+    scene = np.full((40, 40, 3), 20, np.uint8)
+    result = paste(scene, Placed(rgba, np.zeros((40, 40), np.uint16)))
+    assert (result[rgba[..., 3] == 0] == 20).all()
+    assert (result[14:26, 14:26] == (250, 240, 230)).all()
+    assert 20 < result[10, 20, 0] < 250, "the edge is feathered"

@@ -1,0 +1,135 @@
+"""The depth stage by networks: what becomes of a result, and what of the settings counts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from models.data.records import Artifact, Record
+from models.depth.dpt import DepthAnything, Dpt
+from models.runtime.batching import Unusable
+from models.runtime.hardware import Machine
+from tasks.engine.run_context import Workbench
+from tasks.engine.stage import Job, Piece, Product, stage
+from tasks.generate.depth import Depth, depth
+from tasks.store.store import open_store
+from tests.checkpoints import depth_anything, dpt
+
+CPU = Machine(torch.device("cpu"), torch.float32)
+
+
+class Nothing(Record):
+    pass
+
+
+@stage("photo", version=1, plan=lambda _, count: [
+    Job((), {"n": at}, name=f"mug/{at}") for at in range(count)
+])  # fmt: skip
+def photo(pieces: Sequence[Piece], parameters: Nothing) -> Any:
+    """An RGB image and an RGB + matte image."""
+    for piece in pieces:
+        image = piece.rng().integers(0, 255, (48, 64, 4), dtype=np.uint8)
+        yield Product(image if piece.job.index["n"] else image[..., :3])
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Workbench:
+    return Workbench(open_store(tmp_path / "store"), "test")
+
+
+@pytest.fixture
+def photos(bench: Workbench) -> list[Artifact]:
+    return photo.run(bench, Nothing(), 2)
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[type, Any]:
+    base = tmp_path_factory.mktemp("checkpoints")
+    dpt.build(base / "dpt")
+    depth_anything.build(base / "anything")
+    return {
+        Dpt: Dpt.load(base / "dpt", machine=CPU),
+        DepthAnything: DepthAnything.load(base / "anything", machine=CPU),
+    }
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, loaded: dict[type, Any]) -> list[tuple[Any, ...]]:
+    """Every call of `ask`, answered by the tiny networks."""
+    calls: list[tuple[Any, ...]] = []
+
+    def ask(kind: type, references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
+        calls.append((kind, *references, len(requests)))
+        return list(loaded[kind].compute(requests))
+
+    monkeypatch.setattr("models.runtime.network_pool.ask", ask)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("parameters", "kind", "checkpoint"),
+    [
+        (Depth(model="dpt"), Dpt, "Intel/dpt-large"),
+        (
+            Depth(model="depth-anything"),
+            DepthAnything,
+            "depth-anything/Depth-Anything-V2-Small-hf",
+        ),
+    ],
+)
+def test_a_network_s_depth_is_16_bit_and_asked_for_once(
+    parameters: Depth,
+    kind: type,
+    checkpoint: str,
+    bench: Workbench,
+    photos: list[Artifact],
+    asked: list[tuple[Any, ...]],
+) -> None:
+    made = depth.run(bench, parameters, photos)
+    assert asked == [(kind, checkpoint, 2)]
+    assert parameters.checkpoints == (checkpoint,)
+    for artifact in made:
+        near = bench.load(artifact)
+        assert near.dtype == np.uint16
+        assert near.shape == (48, 64)
+        assert (near.min(), near.max()) == (0, 65535)
+    depth.run(bench, parameters, photos)
+    assert len(asked) == 1
+
+
+def test_an_unusable_result_is_a_rejection(
+    bench: Workbench, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(*_: object) -> list[Any]:
+        return [Unusable("the network gave no finite numbers"), np.eye(4, dtype=np.float32)]
+
+    monkeypatch.setattr("models.runtime.network_pool.ask", ask)
+    made = depth.run(bench, Depth(model="dpt"), photos)
+    assert [one.name for one in made] == ["mug/1"]
+    (rejected,) = [one for one in bench.made.values() if one.rejected]
+    assert rejected.rejected == "the network gave no finite numbers"
+
+
+def test_the_classical_depth_names_no_checkpoint_and_loads_none(
+    bench: Workbench, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a network was asked")
+
+    monkeypatch.setattr("models.runtime.network_pool.ask", refuse)
+    assert Depth().checkpoints == ()
+    assert depth.run(bench, Depth(), photos)
+
+
+def test_only_the_checkpoint_in_use_is_part_of_the_key(photos: list[Artifact]) -> None:
+    def key(**settings: Any) -> str:
+        return depth.key(Job((photos[0],)), Depth(**settings))
+
+    other = "a/b@1"
+    assert key(model="relief") == key(model="relief", checkpoint=other, depth_anything=other)
+    assert key(model="dpt") == key(model="dpt", depth_anything=other)
+    assert key(model="dpt") != key(model="dpt", checkpoint=other)
+    assert len({key(model=one) for one in ("relief", "dpt", "depth-anything")}) == 3

@@ -1,0 +1,226 @@
+"""The outpaint stage by SD2 inpainting: its requests, its keys, and what becomes of a result."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from models.compositing.backgrounds.scene import procedural_plate
+from models.data.records import Artifact, Record
+from models.diffusion.safety import Rejected
+from models.outpainting.extend_scene import ExtendedScene, grid_offsets
+from models.outpainting.latent_canvas import Move
+from models.outpainting.sd2 import OutpaintRequest, OutpaintResult, SD2Outpaint
+from models.runtime.hardware import Machine
+from tasks.engine.run_context import Workbench
+from tasks.engine.stage import Job, Piece, Product, stage
+from tasks.generate.outpaint import Outpaint, border_prompts, outpaint, shifts_of_each
+from tasks.store.store import open_store
+from tests.checkpoints import sd2_inpaint
+
+CPU = Machine(torch.device("cpu"), torch.float32)
+SIZE = (99, 120)
+SD2 = Outpaint(model="sd2-inpaint", steps=2, k=3, reach=0.15)
+
+
+class Nothing(Record):
+    pass
+
+
+@stage("scene", version=1, plan=lambda _, count: [
+    Job((), {"n": at}, name=f"red_mug/{at}") for at in range(count)
+])  # fmt: skip
+def scenes_of(pieces: Sequence[Piece], parameters: Nothing) -> Any:
+    """Scenes with an object in the middle."""
+    for piece in pieces:
+        pixels = procedural_plate("on concrete", SIZE, piece.rng()).pixels
+        image = np.dstack([pixels, np.zeros(pixels.shape[:2], np.uint8)])
+        image[48:72, 36:60] = (200, 30, 40, 255)
+        yield Product(image, prompt="a photo of a red mug on concrete", facts={"scene": "on grass"})
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Workbench:
+    return Workbench(open_store(tmp_path / "store"), "test")
+
+
+@pytest.fixture
+def scenes(bench: Workbench) -> list[Artifact]:
+    return scenes_of.run(bench, Nothing(), 2)
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> SD2Outpaint:
+    folder = tmp_path_factory.mktemp("checkpoints") / "sd2"
+    sd2_inpaint.build(folder)
+    return SD2Outpaint.load(folder, machine=CPU)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, loaded: SD2Outpaint) -> list[tuple[Any, ...]]:
+    """Every call of `ask`, answered by the tiny networks."""
+    calls: list[tuple[Any, ...]] = []
+
+    def ask(kind: type, references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
+        calls.append((kind, tuple(references), list(requests)))
+        return list(loaded.compute(requests))
+
+    monkeypatch.setattr("models.runtime.network_pool.ask", ask)
+    return calls
+
+
+def test_shifts_of_both_models_agree_and_known_pixels_are_exact(
+    bench: Workbench,
+    scenes: list[Artifact],
+    asked: list[tuple[Any, ...]],
+    loaded: SD2Outpaint,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    encoded: list[Any] = []
+    encode = loaded.networks.encode
+    monkeypatch.setattr(
+        loaded.networks, "encode", lambda one: encoded.append(len(one)) or encode(one)
+    )
+    made = outpaint.run(bench, SD2, scenes)
+    assert len(made) == 18
+    assert [len(requests) for _, _, requests in asked] == [16, 2], "a call per stage batch"
+    assert {call[:2] for call in asked} == {(SD2Outpaint, SD2.checkpoints)}
+    assert len(encoded) == 2, "each scene once, also where its shifts fall into two batches"
+    offsets = grid_offsets(3, 0.15)
+    for at, artifact in enumerate(made):
+        scene = bench.load(scenes[at // 9])
+        image = bench.load(artifact)
+        exact = ExtendedScene(scene, 0.15, np.random.default_rng(0)).offset(*offsets[at % 9])
+        moved = artifact.facts["moved"]
+        assert np.abs(np.subtract(moved, exact)).max() <= 4
+        assert (artifact.facts["dx"], artifact.facts["dy"]) == offsets[at % 9]
+        move = Move(SIZE, (moved[0], moved[1]))
+        expected = np.zeros_like(scene)
+        expected[move.known] = scene[move.source]
+        core = expected[..., 3] > 0
+        core[40:80, 40:60] = True
+        np.testing.assert_array_equal(image[core], expected[core])
+        np.testing.assert_array_equal(image[..., 3], expected[..., 3])
+        assert artifact.prompt == "a photo of a red mug on concrete"
+        assert artifact.index["border"] == "an empty background on grass"
+        assert artifact.facts["retries"] == 0
+        assert (artifact.facts["seam"] == 0) == (moved == [0, 0])
+    seeds = {request.seed for _, _, requests in asked for request in requests}
+    assert seeds == {artifact.seed for artifact in made}
+    assert len(seeds) == 18
+    assert outpaint.run(bench, SD2, scenes) == made
+    assert len(asked) == 2, "and nothing is computed again"
+
+
+def test_an_unusable_border_is_a_rejection(
+    bench: Workbench, scenes: list[Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(_kind: type, _references: Any, requests: Sequence[OutpaintRequest]) -> list[Any]:
+        images = [OutpaintResult(one.scene) for one in requests[1:]]
+        return [Rejected("the network gave no finite numbers", 2), *images]
+
+    monkeypatch.setattr("models.runtime.network_pool.ask", ask)
+    made = outpaint.run(bench, SD2, scenes[:1])
+    assert len(made) == 8
+    (rejected,) = [one for one in bench.made.values() if one.rejected]
+    assert rejected.rejected == "the network gave no finite numbers"
+    assert rejected.prompt == scenes[0].prompt
+    assert bench.counts["outpaint"].redrawn == 2
+
+
+def test_the_classical_model_asks_no_network_and_gives_the_same_bytes(
+    bench: Workbench, scenes: list[Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.runtime.network_pool.ask", None)
+    parameters = Outpaint(k=2)
+    assert parameters.checkpoints == ()
+    made = outpaint.run(bench, parameters, scenes)
+    rng = np.random.default_rng(int(scenes[1].digest[:16], 16))
+    extended = ExtendedScene(bench.load(scenes[1]), 0.12, rng)
+    for artifact, offset in zip(made[4:], grid_offsets(2, 0.12), strict=True):
+        np.testing.assert_array_equal(bench.load(artifact), extended.shift(*offset))
+
+
+def test_keys_hold_the_settings_of_the_model_in_use(scenes: list[Artifact]) -> None:
+    def key(**settings: Any) -> str:
+        return outpaint.key(Job((scenes[0],), {"shift": 0}), Outpaint(**settings))
+
+    changes: list[dict[str, Any]] = [
+        {"checkpoint": "a/b@1"},
+        {"vae": "cross-attention/asymmetric-autoencoder-kl-x-2"},
+        {"steps": 30},
+        {"guidance_scale": 5.0},
+        {"feather": 8},
+        {"prompt_from": "caption"},
+        {"prompt": "{scene}"},
+        {"negative_prompt": ""},
+        {"safety_checker": "CompVis/stable-diffusion-safety-checker"},
+        {"nsfw_retries": 1},
+    ]
+    for change in changes:
+        assert key(**change) == key()
+        assert key(model="sd2-inpaint", **change) != key(model="sd2-inpaint")
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, ("an empty background on grass", "red mug, frame, border, text, watermark, blurry")),
+        ({"prompt": "photo, {scene}", "negative_prompt": ""}, ("photo, on grass", "red mug")),
+        (
+            {"prompt_from": "caption", "negative_prompt": "text"},
+            ("a photo of a red mug on concrete", "text"),
+        ),
+    ],
+)
+def test_the_class_is_kept_out_of_the_border(
+    scenes: list[Artifact], settings: dict[str, Any], expected: tuple[str, str]
+) -> None:
+    assert border_prompts(scenes[0], Outpaint(model="sd2-inpaint", **settings)) == expected
+
+
+def test_a_border_that_follows_the_caption_gets_plain_words(scenes: list[Artifact]) -> None:
+    """CLIP would read the backslashes and weights of the prompt that SDXL was given."""
+    facts = {"scene": "on grass", "plain_prompt": "a C++ mug (red) on grass"}
+    weighted = {"prompt": r"(a C\+\+ mug \(red\))1.2 on grass", "facts": facts}
+    follows = Outpaint(model="sd2-inpaint", prompt_from="caption", negative_prompt="")
+    scene = scenes[0].model_copy(update=weighted)
+    assert border_prompts(scene, follows) == ("a C++ mug (red) on grass", "")
+
+
+def test_a_class_under_another_name_is_other_work(scenes: list[Artifact]) -> None:
+    renamed = scenes[0].model_copy(update={"name": scenes[0].name.replace("red_mug", "jar")})
+    assert renamed.label != scenes[0].label
+    for model, same in (("extend", True), ("sd2-inpaint", False)):
+        parameters = Outpaint(model=model)
+        keys = {
+            outpaint.key(shifts_of_each(parameters, [scene])[0], parameters)
+            for scene in (scenes[0], renamed)
+        }
+        assert (len(keys) == 1) == same
+
+
+def test_a_scene_of_unknown_place_still_has_a_prompt(scenes: list[Artifact]) -> None:
+    bare = scenes[0].model_copy(update={"facts": {}, "prompt": None})
+    for source in ("scene", "caption"):
+        parameters = Outpaint(model="sd2-inpaint", prompt_from=source, negative_prompt="")
+        assert border_prompts(bare, parameters) == ("an empty background", "red mug")
+
+
+def test_the_asymmetric_vae_is_refused_beside_sdxl() -> None:
+    both = Outpaint(model="sd2-inpaint", vae="cross-attention/asymmetric-autoencoder-kl-x-2")
+    assert both.checkpoints == (both.checkpoint, both.vae)
+    watched = Outpaint(
+        model="sd2-inpaint", safety_checker="CompVis/stable-diffusion-safety-checker"
+    )
+    assert watched.checkpoints == (watched.checkpoint, watched.safety_checker)
+    for settings in ({}, {"vae": both.vae}):
+        with pytest.raises(ValueError, match="is of SDXL; sd2-inpaint and the asymmetric VAE"):
+            Outpaint(
+                model="sd2-inpaint",
+                checkpoint="diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
+                **settings,
+            )

@@ -1,0 +1,224 @@
+"""The segment stage by networks: prompts, mending, gates, refinement, screens."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from models.data.pixels import with_matte
+from models.data.records import Artifact, Record
+from models.runtime.batching import Unusable
+from models.runtime.hardware import Machine
+from models.segmentation.grabcut import matte_object
+from models.segmentation.isnet import Isnet
+from models.segmentation.segment_anything import SamMask, SegmentAnything, box_around
+from models.segmentation.vitmatte import VitMatte
+from tasks.engine.run_context import Workbench
+from tasks.engine.stage import Job, Piece, Product, settings, stage
+from tasks.generate.segment import Segment, segment
+from tasks.store.store import open_store
+from tests.checkpoints import isnet, sam, vitmatte
+from tests.models.segmentation.test_grabcut import draw_scene, iou
+
+CPU = Machine(torch.device("cpu"), torch.float32)
+ISNET, SAM = "xuebinqin/IS-Net", "facebook/sam-vit-base"
+VITMATTE = "hustvl/vitmatte-small-composition-1k"
+ANY = {"min_score": 0, "min_compactness": 0, "min_confidence": 0}
+
+
+class Nothing(Record):
+    pass
+
+
+def scene(kind: str) -> tuple[np.ndarray, np.ndarray]:
+    return draw_scene("disc", 96, 128) if kind != "blank" else (
+        np.full((96, 128, 3), 200, np.uint8), np.zeros((96, 128), bool)
+    )  # fmt: skip
+
+
+@stage("photo", version=1, plan=lambda _, kinds: [
+    Job((), {"kind": one}, name="mug/a") for one in kinds
+])  # fmt: skip
+def photo(pieces: Sequence[Piece], parameters: Nothing) -> Any:
+    """A drawn object; ``carried`` has its matte with it, ``wrong`` that of another place."""
+    for piece in pieces:
+        kind = piece.job.index["kind"]
+        pixels, mask = scene(str(kind))
+        if kind == "wrong":
+            mask = np.roll(mask, 40, axis=1)
+        carries = kind in ("carried", "wrong")
+        yield Product(with_matte(pixels, mask.astype(np.float32)) if carries else pixels)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Workbench:
+    return Workbench(open_store(tmp_path / "store"), "test")
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[type, Any]:
+    base = tmp_path_factory.mktemp("checkpoints")
+    isnet.build(base / "isnet")
+    sam.build(base / "sam")
+    vitmatte.build(base / "vitmatte")
+    return {
+        Isnet: Isnet.load(base / "isnet", machine=CPU),
+        SegmentAnything: SegmentAnything.load(base / "sam", machine=CPU),
+        VitMatte: VitMatte.load(base / "vitmatte", machine=CPU),
+    }
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, networks: dict[type, Any]) -> list[Any]:
+    """Every call of `ask`, answered by the tiny networks."""
+    calls: list[Any] = []
+
+    def ask(kind: type, references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
+        calls.append((kind, *references, list(requests)))
+        return list(networks[kind].compute(requests))
+
+    monkeypatch.setattr("models.runtime.network_pool.ask", ask)
+    return calls
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, *results: Any) -> None:
+    monkeypatch.setattr("models.runtime.network_pool.ask", lambda *_: list(results))
+
+
+def rejections(bench: Workbench, parameters: Segment, photos: list[Artifact]) -> list[str | None]:
+    segment.run(bench, parameters, photos)
+    keys = [segment.key(job, parameters) for job in segment.plan(parameters, photos)]
+    found = bench.store.find("segment", keys)
+    return [found[key].rejected for key in keys]
+
+
+def test_isnet_finds_the_object_and_passes_the_screens(bench: Workbench, asked: list[Any]) -> None:
+    photos = photo.run(bench, Nothing(), ["plain", "carried"])
+    made = segment.run(bench, Segment(model="isnet"), photos)
+    assert [(kind, reference, len(rest)) for kind, reference, rest in asked] == [(Isnet, ISNET, 2)]
+    pixels, mask = scene("plain")
+    for artifact in made:
+        image = bench.load(artifact)
+        assert np.array_equal(image[..., :3], pixels)
+        assert iou(image[..., 3] / 255, mask) > 0.75
+        assert artifact.facts["score"] > 0.25
+    assert "agreement_with_prior" not in made[0].facts
+    assert made[1].facts["agreement_with_prior"] > 0.75
+
+
+def test_a_mask_that_disagrees_with_the_carried_matte_is_rejected(
+    bench: Workbench, asked: list[Any]
+) -> None:
+    photos = photo.run(bench, Nothing(), ["plain", "carried", "wrong"])
+    free = rejections(bench, Segment(model="isnet"), photos)
+    gated = rejections(bench, Segment(model="isnet", agree_with_prior=0.6), photos)
+    assert free == [None, None, None]
+    assert gated[:2] == [None, None]
+    assert str(gated[2]).startswith("mask disagrees with the carried matte")
+
+
+def test_a_photo_without_an_object_is_rejected_with_its_reason(
+    bench: Workbench, asked: list[Any]
+) -> None:
+    photos = photo.run(bench, Nothing(), ["blank", "plain"])
+    for model in ("isnet", "sam"):
+        reasons = rejections(bench, Segment(model=model, **ANY), photos)
+        assert str(reasons[0]).startswith("no object found")
+        assert reasons[1] is None
+
+
+def test_sam_is_prompted_where_the_object_lies(bench: Workbench, asked: list[Any]) -> None:
+    photos = photo.run(bench, Nothing(), ["plain", "carried", "wrong"])
+    segment.run(bench, Segment(model="sam", **ANY), photos)
+    ((kind, reference, requests),) = asked
+    assert (kind, reference) == (SegmentAnything, SAM)
+    _, mask = scene("plain")
+    true, moved = (box_around(one.astype(np.float32)) for one in (mask, np.roll(mask, 40, axis=1)))
+    assert requests[1].box == true
+    assert requests[2].box == moved
+    assert np.abs(np.array(requests[0].box) - np.array(true)).max() < 8
+
+
+def test_sams_own_doubt_rejects(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = photo.run(bench, Nothing(), ["plain", "carried"])
+    mask = scene("plain")[1].astype(np.float32)
+    answer(monkeypatch, SamMask(mask, 0.05, 0.9), SamMask(mask, 0.9, 0.9))
+    made = segment.run(bench, Segment(model="sam"), photos)
+    assert [one.index["kind"] for one in made] == ["carried"]
+    assert made[0].facts["predicted_iou"] == 0.9
+
+
+@pytest.mark.parametrize(("fill_holes", "keep_parts"), [(0.05, 0.2), (0.0, 0.0)])
+def test_holes_and_crumbs_of_a_mask_are_mended_if_wanted(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch, fill_holes: float, keep_parts: float
+) -> None:
+    photos = photo.run(bench, Nothing(), ["plain"])
+    mask = scene("plain")[1].astype(np.float32)
+    cv2.circle(mask, (64, 48), 3, 0.0, -1)
+    cv2.circle(mask, (8, 8), 4, 1.0, -1)
+    answer(monkeypatch, mask)
+    parameters = Segment(model="isnet", fill_holes=fill_holes, keep_parts=keep_parts, **ANY)
+    (made,) = segment.run(bench, parameters, photos)
+    matte = bench.load(made)[..., 3]
+    mended = fill_holes > 0
+    assert (matte[48, 64] == 255) == mended
+    assert (matte[8, 8] == 0) == mended
+
+
+def test_a_frayed_mask_fails_the_same_screens_as_a_classical_one(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = photo.run(bench, Nothing(), ["plain"])
+    noise = np.random.default_rng(0).random((96, 128)).astype(np.float32)
+    answer(monkeypatch, noise)
+    (reason,) = rejections(bench, Segment(model="isnet", keep_parts=0, fill_holes=0), photos)
+    assert str(reason).startswith("mask frayed")
+
+
+def test_vitmatte_decides_the_edge_and_leaves_the_rest(bench: Workbench, asked: list[Any]) -> None:
+    photos = photo.run(bench, Nothing(), ["blank", "carried", "plain"])
+    plain = Segment(model="isnet", **ANY)
+    refined = plain.model_copy(update={"refine": "vitmatte"})
+    assert refined.checkpoints == (ISNET, VITMATTE)
+    before = segment.run(bench, plain, photos)
+    after = segment.run(bench, refined, photos)
+    assert [(call[0], len(call[2])) for call in asked] == [(Isnet, 3), (Isnet, 3), (VitMatte, 2)]
+    for one, other in zip(before, after, strict=True):
+        first, second = (bench.load(item)[..., 3] for item in (one, other))
+        assert not np.array_equal(first, second)
+        assert second[48, 64] == 255
+        assert second[2, 2] == 0
+
+
+def test_an_unusable_edge_is_a_rejection(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch, networks: dict[type, Any]
+) -> None:
+    def ask(kind: type, _: Any, requests: Sequence[Any]) -> list[Any]:
+        if kind is VitMatte:
+            return [Unusable("the network gave no finite numbers") for _ in requests]
+        return list(networks[kind].compute(requests))
+
+    monkeypatch.setattr("models.runtime.network_pool.ask", ask)
+    photos = photo.run(bench, Nothing(), ["plain"])
+    (reason,) = rejections(bench, Segment(model="isnet", refine="vitmatte", **ANY), photos)
+    assert reason == "the network gave no finite numbers"
+
+
+def test_grabcut_is_what_it_was(bench: Workbench) -> None:
+    parameters = Segment()
+    assert settings(parameters) == {
+        "model": "grabcut",
+        "min_score": 0.25,
+        "min_compactness": 0.13,
+        "working_side": 320,
+    }
+    assert parameters.checkpoints == ()
+    assert segment.version == 1
+    (made,) = segment.run(bench, parameters, photo.run(bench, Nothing(), ["plain"]))
+    pixels, _ = scene("plain")
+    wanted = with_matte(pixels, matte_object(pixels, working_side=320))
+    assert np.array_equal(bench.load(made), wanted)

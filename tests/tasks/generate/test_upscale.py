@@ -1,0 +1,129 @@
+"""The upscale stage by Real-ESRGAN: which network, what becomes of the matte and of a failure."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from models.data.records import Artifact, Record
+from models.runtime.batching import Unusable
+from models.runtime.hardware import Machine
+from models.upscaling.lanczos import upscale_lanczos
+from models.upscaling.real_esrgan import RealEsrgan
+from tasks.engine.run_context import Workbench
+from tasks.engine.stage import Job, Piece, Product, settings, stage
+from tasks.generate.upscale import Upscale, upscale
+from tasks.store.store import open_store
+from tests.checkpoints import realesrgan
+
+CPU = Machine(torch.device("cpu"), torch.float32)
+X2, X4 = "xinntao/RealESRGAN_x2plus", "xinntao/RealESRGAN_x4plus"
+
+
+class Nothing(Record):
+    pass
+
+
+@stage("photo", version=1, plan=lambda _, count: [
+    Job((), {"n": at}, name=f"mug/{at}") for at in range(count)
+])  # fmt: skip
+def photo(pieces: Sequence[Piece], parameters: Nothing) -> Any:
+    """An RGB image and an RGB + matte image."""
+    for piece in pieces:
+        image = piece.rng().integers(0, 255, (24, 32, 4), dtype=np.uint8)
+        image[..., 3] = 0
+        image[6:18, 8:24, 3] = 255
+        yield Product(image if piece.job.index["n"] else image[..., :3])
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Workbench:
+    return Workbench(open_store(tmp_path / "store"), "test")
+
+
+@pytest.fixture
+def photos(bench: Workbench) -> list[Artifact]:
+    return photo.run(bench, Nothing(), 2)
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RealEsrgan]:
+    base = tmp_path_factory.mktemp("checkpoints")
+    realesrgan.build_x2(base / "x2")
+    realesrgan.build_x4(base / "x4")
+    return {
+        X2: RealEsrgan.load(base / "x2", machine=CPU),
+        X4: RealEsrgan.load(base / "x4", machine=CPU),
+    }
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, networks: dict[str, RealEsrgan]) -> list[Any]:
+    """Every call of `ask`, answered by the tiny networks."""
+    calls: list[Any] = []
+
+    def ask(kind: type, references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
+        calls.append((kind, *references, len(requests)))
+        (reference,) = references
+        return list(networks[reference].compute(requests))
+
+    monkeypatch.setattr("models.runtime.network_pool.ask", ask)
+    return calls
+
+
+@pytest.mark.parametrize(("factor", "checkpoint"), [(2, X2), (3, X4), (4, X4), (8, X4)])
+def test_the_factor_chooses_the_network_and_is_met(
+    bench: Workbench, photos: list[Artifact], asked: list[Any], factor: int, checkpoint: str
+) -> None:
+    parameters = Upscale(model="realesrgan", factor=factor)
+    made = upscale.run(bench, parameters, photos)
+    assert asked == [(RealEsrgan, checkpoint, 2)]
+    assert parameters.checkpoints == (checkpoint,)
+    for artifact, source in zip(made, photos, strict=True):
+        image, before = bench.load(artifact), bench.load(source)
+        assert image.shape == (24 * factor, 32 * factor, before.shape[2])
+        assert artifact.facts == {"width": 32 * factor, "height": 24 * factor}
+        assert artifact.model == "realesrgan"
+    upscale.run(bench, parameters, photos)
+    assert len(asked) == 1
+
+
+def test_the_matte_stays_sharp(bench: Workbench, photos: list[Artifact], asked: list[Any]) -> None:
+    _, made = upscale.run(bench, Upscale(model="realesrgan", factor=2), photos)
+    matte = bench.load(photos[1])[..., 3]
+    wanted = cv2.resize(matte, (64, 48), interpolation=cv2.INTER_LINEAR)
+    assert np.array_equal(bench.load(made)[..., 3], wanted)
+
+
+def test_a_factor_of_one_needs_no_network(
+    bench: Workbench, photos: list[Artifact], asked: list[Any]
+) -> None:
+    parameters = Upscale(model="realesrgan", factor=1)
+    made = upscale.run(bench, parameters, photos)
+    assert asked == []
+    assert parameters.checkpoints == ()
+    assert [one.digest for one in made] == [one.digest for one in photos]
+
+
+def test_an_unusable_result_is_a_rejection(
+    bench: Workbench, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(*_: object) -> list[Any]:
+        return [Unusable("the network gave no finite numbers"), np.zeros((4, 4, 3), np.uint8)]
+
+    monkeypatch.setattr("models.runtime.network_pool.ask", ask)
+    made = upscale.run(bench, Upscale(model="realesrgan"), photos)
+    assert [one.name for one in made] == ["mug/1"]
+
+
+def test_lanczos_is_what_it_was(bench: Workbench, photos: list[Artifact]) -> None:
+    parameters = Upscale()
+    assert settings(parameters) == {"model": "lanczos", "factor": 2, "sharpen": 0.3}
+    assert parameters.checkpoints == ()
+    assert upscale.version == 1
+    for made, source in zip(upscale.run(bench, parameters, photos), photos, strict=True):
+        assert np.array_equal(bench.load(made), upscale_lanczos(bench.load(source), 2, 0.3))

@@ -1,0 +1,81 @@
+"""What the store's tests run in processes of their own: ``python -m
+tests.tasks.store.store_worker``.
+
+Commands: ``put URL COUNT BYTES`` writes artifacts from four threads and names each that is done;
+``once URL UNIT LEDGER`` does a unit of work under its lease, if nobody has; ``hold URL UNIT`` takes
+a lease and keeps it until killed; ``full URL BYTES`` writes one artifact and prints the error.
+"""
+
+import hashlib
+import resource
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from models.data.records import Artifact
+from tasks.store.store import StoreError, digest_of, open_store
+
+
+def sample(number: int, size: int = 1000, stage: str = "upscale") -> tuple[Artifact, bytes]:
+    """The artifact of a number and its bytes, the same in every process."""
+    seed = hashlib.sha256(f"{stage} {number}".encode())
+    blob = (seed.digest() * (size // 32 + 1))[:size]
+    artifact = Artifact(
+        key=seed.hexdigest(),
+        stage=stage,
+        version=1,
+        name=f"cats/{number}",
+        index={"view": number % 7},
+        media="png",
+        digest=digest_of(blob),
+        size=size,
+        parameters={"scale": 2},
+        seconds=0.5,
+    )
+    return artifact, blob
+
+
+def put(url: str, count: str, size: str) -> None:
+    store = open_store(url)
+
+    def one(number: int) -> None:
+        store.put(*sample(number, int(size)))
+        sys.stdout.write(f"{number}\n")
+        sys.stdout.flush()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(one, range(int(count))))
+
+
+def once(url: str, unit: str, ledger: str) -> None:
+    store = open_store(url)
+    artifact, blob = sample(1)
+    with store.lease(unit) as held:
+        if not store.find(artifact.stage, [artifact.key]):
+            time.sleep(0.3)
+            with Path(ledger).open("a") as book:
+                book.write(f"worked {held}\n")
+            store.put(artifact, blob)
+
+
+def hold(url: str, unit: str) -> None:
+    with open_store(url).lease(unit, ttl_s=60) as held:
+        print(held, flush=True)
+        time.sleep(60)
+
+
+def full(url: str, size: str) -> None:
+    """Write more than this process may."""
+    store = open_store(url)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+    try:
+        store.put(*sample(1, int(size)))
+    except StoreError as error:
+        print(error)
+
+
+if __name__ == "__main__":
+    commands: list[Callable[..., None]] = [put, once, hold, full]
+    {command.__name__: command for command in commands}[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,276 @@
+"""The artifact store in a folder: the contract, and what only processes and disks can do to it."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.store.backend import Backend, in_parallel
+from tasks.store.layout import LEASES, blob_name, is_part, parse_name
+from tasks.store.store import Corrupt, Missing, Store, StoreError, StoreRefused, open_store
+from tests.tasks.store.store_contract import ArtifactContract, LeaseContract, UpkeepContract, put
+from tests.tasks.store.store_worker import sample
+
+
+def worker(*arguments: str | Path) -> subprocess.Popen[str]:
+    """A process at `tests.tasks.store.store_worker`'s work."""
+    command = [sys.executable, "-m", "tests.tasks.store.store_worker", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def age(folder: Path, hours: float) -> None:
+    """Make every file look as if it had last been written so long ago."""
+    then = time.time() - hours * 3600
+    for path in folder.rglob("*"):
+        os.utime(path, (then, then))
+
+
+class TestFolder(ArtifactContract, LeaseContract, UpkeepContract):
+    @pytest.fixture
+    def url(self, tmp_path: Path) -> str:
+        return str(tmp_path / "new" / "store")
+
+    def test_a_name_tells_what_a_file_is(self, store: Store, backend: Backend) -> None:
+        (artifact,) = put(store, 1)
+        key = artifact.key
+        names = [entry.name for entry in backend.entries("upscale/")]
+        assert names == [f"upscale/{key[:2]}/{key}.png", f"upscale/{key[:2]}/{key}.record"]
+
+    @pytest.mark.parametrize(
+        "name", ["", "/etc/passwd", "../up", "a/../../b", "a//b", ".hidden", "a/", "a\nb", "ä"]
+    )
+    def test_no_document_leads_out_of_the_store(self, store: Store, name: str) -> None:
+        for ask in (store.get_document, lambda name: store.put_document(name, b"x")):
+            with pytest.raises(ValueError, match="document name"):
+                ask(name)
+        if name not in {"", "a/"}:
+            with pytest.raises(ValueError, match="document name"):
+                store.documents(name)
+
+    @pytest.mark.parametrize(
+        "change",
+        [{"stage": stage} for stage in ("..", "a/b", "", "documents", "leases", "A", "a\n")]
+        + [{"key": key} for key in ("../../etc", "ab", "", "abc/def", "abc.def", ".abc", "abc\n")],
+    )
+    def test_no_artifact_leads_out_of_the_store(self, store: Store, change: dict[str, str]) -> None:
+        artifact, blob = sample(1)
+        artifact = artifact.model_copy(update=change)
+        for ask in (
+            lambda: store.put(artifact, blob),
+            lambda: store.read(artifact),
+            lambda: store.absent([artifact]),
+            lambda: store.find(artifact.stage, [artifact.key]),
+        ):
+            with pytest.raises(ValueError, match=r"stage|key"):
+                ask()
+
+    def test_a_home_folder_and_a_path_are_addresses_too(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HOME", str(tmp_path))
+        assert open_store("~/store").url == open_store(tmp_path / "store").url
+
+    def test_refuses_what_is_no_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "photo.jpg").write_bytes(b"x")
+        with pytest.raises(StoreRefused, match="is a file; name a folder"):
+            open_store(tmp_path / "photo.jpg")
+        with pytest.raises(StoreRefused, match="can't be made"):
+            open_store(tmp_path / "photo.jpg" / "store")
+        with pytest.raises(StoreRefused, match="can't be opened by gs://"):
+            open_store("gs://bucket/prefix")
+
+    def test_a_folder_in_the_place_of_a_file_is_one_clear_error(
+        self, store: Store, url: str
+    ) -> None:
+        (artifact,) = put(store, 1)
+        blob = Path(url) / blob_name(artifact)
+        blob.unlink()
+        blob.mkdir()
+        for ask in (lambda: store.read(artifact), lambda: store.put(*sample(1))):
+            with pytest.raises(StoreError, match=f"{blob.name} failed: Is a directory"):
+                ask()
+        assert store.absent([artifact]) == [artifact]
+        assert store.find("upscale", [artifact.key]) == {}
+
+    def test_overlooks_what_the_file_system_left(self, url: str) -> None:
+        for folder in ("lost+found", ".snapshot"):
+            (Path(url) / folder).mkdir(parents=True)
+            (Path(url) / folder / "inode").write_bytes(b"x")
+        (Path(url) / ".DS_Store").write_bytes(b"x")
+        assert open_store(url).ls() == []
+
+    def test_gc_removes_what_killed_workers_left(self, store: Store, url: str) -> None:
+        (artifact,) = put(store, 1)
+        shard = Path(url) / "upscale" / artifact.key[:2]
+        (shard / ".whatever.png.0011223344556677.part").write_bytes(b"half")
+        (Path(url) / LEASES).mkdir(exist_ok=True)
+        (Path(url) / LEASES / "0011.2233").write_bytes(b"{}")
+        assert store.gc([artifact.id], delete=True, grace_s=0).strays == 0, "may be at work"
+        age(Path(url), hours=2)
+        report = store.gc([artifact.id], delete=True, grace_s=0)
+        assert (report.strays, report.size, report.kept) == (2, 6, 1)
+        assert not [path for path in Path(url).rglob("*") if is_part(path.name)]
+        assert not list((Path(url) / LEASES).iterdir())
+        assert store.read(artifact)
+
+    def test_gc_keeps_the_ancestors_of_what_is_young(self, store: Store, url: str) -> None:
+        """A run at work may need them again, though no dataset refers to its images yet."""
+        old = self.family(store, ["ingest", "upscale"], 1)
+        unused = self.family(store, ["ingest", "upscale"], 2)
+        age(Path(url), hours=2)
+        child, blob = sample(1, stage="background")
+        store.put(child.model_copy(update={"parents": (old[-1].id,)}), blob)
+        report = store.gc([], delete=True)
+        assert (report.kept, report.garbage) == (3, 2)
+        assert all(store.read(one) for one in old)
+        assert store.absent(unused) == unused
+
+
+def test_a_killed_run_leaves_only_whole_files(tmp_path: Path) -> None:
+    size = 2_000_000
+    numbers_by_key = {sample(number, size)[0].key: number for number in range(200)}
+    for killed_after in (1, 4, 9):
+        process = worker("put", tmp_path / "store", "100000", str(size))
+        assert process.stdout is not None
+        numbers = [int(process.stdout.readline()) for _ in range(killed_after)]
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        store = open_store(tmp_path / "store")
+        artifacts = [sample(number, size)[0] for number in numbers]
+        assert len(store.find("upscale", [one.key for one in artifacts])) == killed_after
+        assert store.verify().good
+        whole = 0
+        for path in (tmp_path / "store").rglob("*.png"):
+            name = parse_name(path.relative_to(tmp_path / "store").as_posix())
+            assert name is not None
+            _, blob = sample(numbers_by_key[name.key], size)
+            assert path.read_bytes() == blob, "a file under its own name is whole"
+            whole += 1
+        assert whole >= killed_after
+
+
+def test_two_processes_do_the_work_once(tmp_path: Path) -> None:
+    open_store(tmp_path / "store")
+    ledger = tmp_path / "ledger"
+    workers = [worker("once", tmp_path / "store", "unit", ledger) for _ in range(3)]
+    assert [process.wait(60) for process in workers] == [0, 0, 0]
+    assert ledger.read_text() == "worked True\n"
+
+
+def test_a_dead_worker_of_this_machine_is_replaced_at_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = open_store(tmp_path / "store")
+    holder = worker("hold", tmp_path / "store", "unit")
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "True\n"
+    holder.send_signal(signal.SIGKILL)
+    started = time.monotonic()
+    with store.lease("unit") as held:
+        waited = time.monotonic() - started
+    holder.communicate()
+    assert held
+    assert waited < 5, "it need not wait until the dead one's 60 s are over"
+    assert "taking over unit" in caplog.text
+
+
+def test_a_full_disk_is_one_clear_error_and_no_half_file(tiny_disk: Path) -> None:
+    store = open_store(tiny_disk / "store")
+    first, blob = sample(1, 40_000)
+    store.put(first, blob)
+    second, blob = sample(2, 500_000)
+    with pytest.raises(StoreError, match="No space left on device; make room") as caught:
+        store.put(second, blob)
+    assert "\n" not in str(caught.value)
+    assert not isinstance(caught.value, StoreRefused)
+    assert store.find("upscale", [first.key, second.key]) == {first.key: first}
+    assert store.read(first) == sample(1, 40_000)[1]
+    names = [path.name for path in (tiny_disk / "store").rglob("*") if path.is_file()]
+    assert not [name for name in names if is_part(name) or second.key in name]
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 200 kB, where the system lets us mount one."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "none", str(tmp_path)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs the right to mount a small disk; the next test stands in")
+    yield tmp_path
+    subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_file_too_large_for_the_process_is_one_clear_error(tmp_path: Path) -> None:
+    output, _ = worker("full", tmp_path / "store", "100000").communicate()
+    assert "File too large; make room" in output
+    assert output.count("\n") == 1
+    left = [path.name for path in (tmp_path / "store").rglob("*") if path.is_file()]
+    assert left == ["synthset-store.json"]
+
+
+FORBIDDEN = """
+import os, sys
+from tasks.store.store import StoreRefused, open_store
+from tests.tasks.store.store_worker import sample
+if os.geteuid() == 0:
+    os.setuid(65534)
+for ask in (lambda: open_store(sys.argv[1] + "/new"), lambda: open_store(sys.argv[1])):
+    try:
+        store = ask()
+        store.put(*sample(1))
+    except StoreRefused as error:
+        print(error)
+"""
+
+
+@pytest.fixture
+def guarded_folder() -> Iterator[Path]:
+    """A folder that other users may reach; pytest's own may not be."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+        Path(name).chmod(0o700)
+
+
+def test_a_lacking_right_is_refused_in_one_line(guarded_folder: Path) -> None:
+    open_store(guarded_folder)
+    guarded_folder.chmod(0o555)
+    command = [sys.executable, "-c", FORBIDDEN, str(guarded_folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    first, second = done.stdout.splitlines()
+    assert "can't be made (Permission denied); name a folder you may write to" in first
+    assert "Permission denied; give this user the right" in second
+
+
+def test_errors_survive_pickling() -> None:
+    """Prefect carries them from one process to another."""
+    artifact, _ = sample(1)
+    for error in (Missing("gone", artifact), Corrupt("damaged", artifact)):
+        copy = pickle.loads(pickle.dumps(error))
+        assert (type(copy), str(copy), copy.artifact) == (type(error), str(error), artifact)
+
+
+def test_parallel_calls_keep_order_and_start_few_items_ahead() -> None:
+    begun: list[int] = []
+
+    def square(number: int) -> int:
+        begun.append(number)
+        return number * number
+
+    results = in_parallel(square, iter(range(10_000)), threads=4)
+    assert [next(results) for _ in range(3)] == [0, 1, 4]
+    assert len(begun) < 50
+    results.close()  # type: ignore[attr-defined]
+    assert list(in_parallel(square, range(50), threads=4)) == [n * n for n in range(50)]
+
+
+def test_a_failing_parallel_call_ends_the_others() -> None:
+    with pytest.raises(ZeroDivisionError):
+        list(in_parallel(lambda number: 1 // (5 - number), range(10_000), threads=4))
