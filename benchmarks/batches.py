@@ -16,8 +16,8 @@ from prefect import flow
 from benchmarks.fan_out_sides import artifact_of
 from benchmarks.machine import table, tree_cpu_s
 from models.data.records import Record
-from tasks.engine.run_context import Workbench
-from tasks.engine.stage import Piece, Product, stage
+from tasks.engine.run_context import RunContext
+from tasks.engine.stage import StageInput, StageOutput, stage
 from tasks.store.store import open_store
 
 BATCH = 16
@@ -34,10 +34,10 @@ class Nothing(Record):
 
 
 @stage("nothing", version=1, media="json", batch_size=BATCH)
-def nothing(pieces: Sequence[Piece], parameters: Nothing) -> Iterator[Product]:
+def nothing(inputs: Sequence[StageInput], parameters: Nothing) -> Iterator[StageOutput]:
     """A document that says nothing, per input."""
-    for _ in pieces:
-        yield Product({})
+    for _ in inputs:
+        yield StageOutput({})
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def measure(folder: Path, runs: int) -> dict[tuple[str, str, int], Cost]:
 
             def calls() -> None:
                 for turn in turns:
-                    nothing(Workbench(store, "benchmark"), Nothing(turn=turn), inputs)
+                    nothing(RunContext(store, "benchmark"), Nothing(turn=turn), inputs)
 
             costs[place, state, batches] = _spent(calls, runs, place)
 

@@ -23,7 +23,7 @@ from benchmarks.photos import draw_photo, take_in
 from flows.config.recipe import load_recipe
 from flows.generators.multiview import expand
 from models.data import pixels
-from tasks.engine.run_context import Workbench
+from tasks.engine.run_context import RunContext
 from tasks.store.store import open_store
 
 Encode = Callable[[pixels.Pixels], bytes]
@@ -73,8 +73,8 @@ def finished_images(folder: Path) -> list[pixels.Pixels]:
     store = open_store(folder / "codecs")
     changes = ["augment.copies=1", "background.copies=1", "outpaint.k=1"]
     recipe = load_recipe("multiview", ["profile=classical", *changes])
-    reference, beside = take_in(Workbench(store, "ingest"), draw_photo(folder, "mug", 3))
-    bench = Workbench(store, reference.name)
+    reference, beside = take_in(RunContext(store, "ingest"), draw_photo(folder, "mug", 3))
+    bench = RunContext(store, reference.name)
     expand(bench, recipe, reference, beside)
     return [bench.load(one) for one in bench.made.values() if one.stage == "outpaint"]
 

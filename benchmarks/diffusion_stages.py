@@ -44,8 +44,8 @@ class StageOf:
 
     def requests(self, setting: Setting, count: int) -> Sequence[Any]:
         """As many requests; those of a larger count begin with those of a smaller."""
-        ask = self.asking(setting)
-        return [ask(at) for at in range(count)]
+        infer = self.asking(setting)
+        return [infer(at) for at in range(count)]
 
 
 def _ours(kind: Any, *names: str) -> Loader:

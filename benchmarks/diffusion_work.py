@@ -18,8 +18,8 @@ from benchmarks.diffusion_setting import PROMPT, Loaded, Setting, disc, picture,
 from models.data import pixels
 from models.data.records import Artifact, Record
 from models.runtime import network_pool as residency
-from tasks.engine.run_context import Workbench
-from tasks.engine.stage import Job, Piece, Product, stage
+from tasks.engine.run_context import RunContext
+from tasks.engine.stage import Job, StageInput, StageOutput, stage
 from tasks.generate.background import background
 from tasks.generate.caption import caption
 from tasks.generate.depth import depth
@@ -31,11 +31,11 @@ from tasks.store.store import open_store
 
 Call = Callable[[], list[Artifact]]
 # The call of a stage that gives as many results as it is told, of inputs that it has drawn.
-Work = Callable[[Workbench, Setting, int], Call]
+Work = Callable[[RunContext, Setting, int], Call]
 SHIFTS = 4
 
 
-class Drawn(Record):
+class SafeImage(Record):
     """An input: RGB, RGB + matte, or 16-bit depth of the disc."""
 
     kind: Literal["rgb", "rgba", "depth"]
@@ -48,68 +48,68 @@ def _numbered(_parameters: Record, count: int) -> list[Job]:
 
 
 @stage("drawn", version=1, plan=_numbered)
-def drawn(pieces: Sequence[Piece], parameters: Drawn) -> Iterator[Product]:
+def drawn(inputs: Sequence[StageInput], parameters: SafeImage) -> Iterator[StageOutput]:
     """No two alike, so that no stage finds its work done."""
     size = parameters.height, parameters.width
     inside = disc(*size)
-    for piece in pieces:
-        colours = picture(*size, int(piece.job.index["view"]))
+    for item in inputs:
+        colours = picture(*size, int(item.job.variant["view"]))
         if parameters.kind == "depth":
             near = colours[..., 0].astype(np.uint16) * 200 + 10_000
-            yield Product(np.where(inside, near, 0).astype(np.uint16))
+            yield StageOutput(np.where(inside, near, 0).astype(np.uint16))
         elif parameters.kind == "rgba":
-            yield Product(pixels.with_matte(colours, inside.astype(np.float32)))
+            yield StageOutput(pixels.with_matte(colours, inside.astype(np.float32)))
         else:
-            yield Product(colours)
+            yield StageOutput(colours)
 
 
-def _images(bench: Workbench, kind: Any, size: tuple[int, int], count: int) -> list[Artifact]:
-    return drawn(bench, Drawn(kind=kind, height=size[0], width=size[1]), count)
+def _images(bench: RunContext, kind: Any, size: tuple[int, int], count: int) -> list[Artifact]:
+    return drawn(bench, SafeImage(kind=kind, height=size[0], width=size[1]), count)
 
 
-def upscale_photos(bench: Workbench, setting: Setting, count: int) -> Call:
+def upscale_photos(bench: RunContext, setting: Setting, count: int) -> Call:
     """Photos."""
     side = setting.sizes.small
     photos = _images(bench, "rgb", (side, side), count)
     return partial(upscale, bench, setting.recipe.upscale, photos)
 
 
-def upscale_views(bench: Workbench, setting: Setting, count: int) -> Call:
+def upscale_views(bench: RunContext, setting: Setting, count: int) -> Call:
     """Views with their mattes."""
     side = setting.sizes.small
     views = _images(bench, "rgba", (side, side), count)
     return partial(upscale, bench, setting.recipe.upscale_views, views)
 
 
-def turn(bench: Workbench, setting: Setting, count: int) -> Call:
+def turn(bench: RunContext, setting: Setting, count: int) -> Call:
     """Photos of twice the size, to seven views each."""
     side = 2 * setting.sizes.small
     photos = _images(bench, "rgb", (side, side), count)
     return partial(multiview, bench, setting.recipe.multiview, photos)
 
 
-def put_into_words(bench: Workbench, setting: Setting, count: int) -> Call:
+def put_into_words(bench: RunContext, setting: Setting, count: int) -> Call:
     """Original views, on which a caption is wanted."""
     side = setting.sizes.small
     views = _images(bench, "rgba", (side, side), count)
     return partial(caption, bench, setting.recipe.caption, views, "mug", None)
 
 
-def cut_out(bench: Workbench, setting: Setting, count: int) -> Call:
+def cut_out(bench: RunContext, setting: Setting, count: int) -> Call:
     """Copies of large views, which carry a matte."""
     side = setting.sizes.large
     copies = _images(bench, "rgba", (side, side), count)
     return partial(segment, bench, setting.recipe.segment, copies)
 
 
-def measure_depth(bench: Workbench, setting: Setting, count: int) -> Call:
+def measure_depth(bench: RunContext, setting: Setting, count: int) -> Call:
     """Copies of large views."""
     side = setting.sizes.large
     copies = _images(bench, "rgba", (side, side), count)
     return partial(depth, bench, setting.recipe.depth, copies)
 
 
-def draw_scenes(bench: Workbench, setting: Setting, count: int) -> Call:
+def draw_scenes(bench: RunContext, setting: Setting, count: int) -> Call:
     """Cut-outs with their depth, one scene each."""
     size = setting.sizes.large, setting.sizes.large
     cut_outs, depths = (_images(bench, kind, size, count) for kind in ("rgba", "depth"))
@@ -119,7 +119,7 @@ def draw_scenes(bench: Workbench, setting: Setting, count: int) -> Call:
     return partial(background, bench, recipe.background, cut_outs, depths, words, [])
 
 
-def move_scenes(bench: Workbench, setting: Setting, count: int) -> Call:
+def move_scenes(bench: RunContext, setting: Setting, count: int) -> Call:
     """Scenes, moved by all shifts of the grid each: ``count`` results, a multiple of `SHIFTS`."""
     recipe = setting.recipe
     size = recipe.background.height, recipe.background.width
@@ -136,13 +136,13 @@ def seconds(work: Work, loaded: Loaded, setting: Setting, count: int) -> float:
     """
     asked = 0
 
-    def ask(_kind: type, _references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
+    def infer(_kind: type, _references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
         nonlocal asked
         asked += len(requests)
         return list(loaded.compute(requests))
 
-    with tempfile.TemporaryDirectory(prefix="synthset-store-") as folder, _answered(ask):
-        call = work(Workbench(open_store(Path(folder)), "benchmark"), setting, count)
+    with tempfile.TemporaryDirectory(prefix="synthset-store-") as folder, _answered(infer):
+        call = work(RunContext(open_store(Path(folder)), "benchmark"), setting, count)
         taken = timed(call, setting.machine.device)
     if asked != count:
         raise RuntimeError(f"{work.__name__}: {asked} requests to the networks instead of {count}")
@@ -150,11 +150,11 @@ def seconds(work: Work, loaded: Loaded, setting: Setting, count: int) -> float:
 
 
 @contextmanager
-def _answered(ask: Callable[..., list[Any]]) -> Iterator[None]:
+def _answered(infer: Callable[..., list[Any]]) -> Iterator[None]:
     """Stages ask ``ask`` in place of the networks that this process would load."""
-    usual = residency.ask
-    residency.ask = ask
+    usual = residency.infer
+    residency.infer = infer
     try:
         yield
     finally:
-        residency.ask = usual
+        residency.infer = usual

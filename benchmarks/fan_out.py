@@ -140,14 +140,14 @@ def measure(folder: Path, database: str, references: int) -> Run:
 def deploy(api: str) -> None:
     """The work pool and the deployment whose runs the simulated worker takes."""
 
-    def ask(path: str, **body: Any) -> Any:
+    def infer(path: str, **body: Any) -> Any:
         answer = httpx.post(api + path, json=body, timeout=60)
         answer.raise_for_status()
         return answer.json()
 
-    ask("/work_pools/", name="simulated", type="process", base_job_template={})
-    flow = ask("/flows/", name="expand_reference")
-    ask("/deployments/", name="simulated", flow_id=flow["id"], work_pool_name="simulated")
+    infer("/work_pools/", name="simulated", type="process", base_job_template={})
+    flow = infer("/flows/", name="expand_reference")
+    infer("/deployments/", name="simulated", flow_id=flow["id"], work_pool_name="simulated")
 
 
 def exponent(sizes: list[int], costs: list[float]) -> float:

@@ -35,13 +35,13 @@ from flows.pipeline import keep, told_reference, told_stages
 from flows.train_models import Trained
 from models.data.near_hashes import HASH_BITS
 from models.data.records import Artifact, IngestedPhotos, Media, Reference, Sample
-from models.data.splitting import Hashed, SplitParameters, split
+from models.data.splitting import HashedPhoto, SplitParameters, split
 from tasks.assemble.dataset import Assemble, Dataset, choose, dataset
 from tasks.assemble.manifest import write_manifest
 from tasks.engine.results import Expansion, samples_of, save_expansion
-from tasks.engine.run_context import StageCount, Workbench
+from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.run_documents import load_part, save_part
-from tasks.engine.work_items import Beside, Expanded, Told, load_order, tell
+from tasks.engine.work_items import Expanded, SharedInputs, Told, load_order, tell
 from tasks.screen.screen import HeldOutHashes, Screen, judge
 from tasks.store.store import Store, open_store
 
@@ -69,7 +69,7 @@ def artifact_of(stage: str, name: str, media: Media, text: str = "") -> Artifact
     )
 
 
-BESIDE = Beside(heldout=(artifact_of("heldout", "heldout", "json"),))
+BESIDE = SharedInputs(heldout=(artifact_of("heldout", "heldout", "json"),))
 
 
 @dataclass
@@ -126,7 +126,7 @@ def parent(folder: Path, references: int, watched: dict[str, int], done: int = 0
         found.peak_mb["end"] = _peak_mb()
         with clocked(found.again), timed(found.again, "fan out, all of it"):
             again = fan_out(store, recipe, photos, BESIDE, AT_ONCE, DEPLOYMENT)
-        if not all(one.reused for one in again):
+        if not all(one.cached for one in again):
             raise RuntimeError("a reference that was done was expanded again")
 
     run()
@@ -283,7 +283,7 @@ def _go_on(
     steps: dict[str, Spent],
 ) -> None:
     """What `regenerate` and `assemble` do with outcomes, step by step, without pixels."""
-    bench, run = Workbench(store, "benchmark"), "benchmark"
+    bench, run = RunContext(store, "benchmark"), "benchmark"
     tally = Tally()
     tally.begin(bench.counts)
     with timed(steps, "outcomes to the store and back"):
@@ -350,10 +350,10 @@ def _screen(photos: Sequence[Reference], steps: dict[str, Spent]) -> None:
             judge(rows, index, Screen())
 
 
-def _hashed(photo: Reference) -> Hashed:
+def _hashed(photo: Reference) -> HashedPhoto:
     code, key = int(photo.photo.digest, 16), photo.photo.key
     mirrored = code ^ (2**HASH_BITS - 1)
-    return Hashed(photo.file, "all", None, key, code, mirrored)
+    return HashedPhoto(photo.file, "all", None, key, code, mirrored)
 
 
 def _carry_out(client: SyncPrefectClient, store: Store, run: FlowRun) -> None:

@@ -20,8 +20,8 @@ from flows.config.recipe import Recipe, load_recipe
 from flows.execution.progress import shown
 from flows.generators.multiview import expand, expand_reference, key_of
 from models.data.records import Reference
-from tasks.engine.run_context import Workbench
-from tasks.engine.work_items import Beside, Order, save_order, save_setting
+from tasks.engine.run_context import RunContext
+from tasks.engine.work_items import Order, SharedInputs, save_order, save_setting
 from tasks.store.store import Store, open_store
 
 GOAL = 0.10
@@ -36,7 +36,7 @@ class Work:
 
     recipe: Recipe
     reference: Reference
-    beside: Beside
+    beside: SharedInputs
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def measure_prefect(recipe: Recipe, photo: Path, folder: Path, runs: int) -> flo
 
     store = open_store(folder / "prefect")
     work = _take_in(recipe, photo, store)
-    expand(Workbench(store, work.reference.name), work.recipe, work.reference, work.beside)
+    expand(RunContext(store, work.reference.name), work.recipe, work.reference, work.beside)
 
     @flow(name="benchmark", validate_parameters=False)
     def parent() -> float:
@@ -101,7 +101,7 @@ def measure_prefect(recipe: Recipe, photo: Path, folder: Path, runs: int) -> flo
     with_prefect = parent() / runs
     started = time.process_time()
     for _ in range(runs):
-        expand(Workbench(store, work.reference.name), work.recipe, work.reference, work.beside)
+        expand(RunContext(store, work.reference.name), work.recipe, work.reference, work.beside)
     return with_prefect - (time.process_time() - started) / runs
 
 
@@ -138,7 +138,7 @@ def _rows(parts: Mapping[str, float]) -> list[list[object]]:
 def _turn(recipe: Recipe, photo: Path, place: Path) -> Costs:
     store = open_store(place)
     work = _take_in(recipe, photo, store)
-    bench = Workbench(store, work.reference.name)
+    bench = RunContext(store, work.reference.name)
     started = time.process_time()
     images = expand(bench, recipe, work.reference, work.beside).images
     total_s = time.process_time() - started
@@ -160,10 +160,12 @@ def _turn(recipe: Recipe, photo: Path, place: Path) -> Costs:
     return costs
 
 
-def _plain_files(bench: Workbench, folder: Path) -> float:
+def _plain_files(bench: RunContext, folder: Path) -> float:
     """CPU seconds of writing the same bytes to files, one after the other, in one folder."""
     folder.mkdir()
-    made = [one for one in bench.made.values() if one.stage in bench.cpu_s and not one.rejected]
+    made = [
+        one for one in bench.made.values() if one.stage in bench.cpu_s and not one.reject_reason
+    ]
     spent = 0.0
     for artifact in made:
         blob = bench.store.read(artifact)
@@ -173,18 +175,20 @@ def _plain_files(bench: Workbench, folder: Path) -> float:
     return spent
 
 
-def _replayed(work: Work, bench: Workbench) -> float:
+def _replayed(work: Work, bench: RunContext) -> float:
     given = (work.reference.photo, *work.beside.heldout)
     contents = Contents((one.id, bench.load(one)) for one in given)
     made = {**{one.id: one for one in given}, **bench.made}
     started = time.process_time()
     replay(made, work.recipe, contents)
     spent = time.process_time() - started
-    finished = [one for one in bench.made.values() if one.stage == "resize" and not one.rejected]
+    finished = [
+        one for one in bench.made.values() if one.stage == "resize" and not one.reject_reason
+    ]
     if any(bench.store.read(one) != contents[one.id] for one in finished):
         raise RuntimeError("the plain loop made other images than the run")
     return spent
 
 
 def _take_in(recipe: Recipe, photo: Path, store: Store) -> Work:
-    return Work(recipe, *take_in(Workbench(store, "ingest"), photo))
+    return Work(recipe, *take_in(RunContext(store, "ingest"), photo))

@@ -6,8 +6,8 @@ from pathlib import Path
 from models.data import pixels
 from models.data.records import Artifact, Reference
 from models.demo_scenes.render import render
-from tasks.engine.run_context import Workbench
-from tasks.engine.work_items import Beside
+from tasks.engine.run_context import RunContext
+from tasks.engine.work_items import SharedInputs
 from tasks.ingest.photos import Ingest, ingest
 from tasks.screen.screen import HeldOut, index_heldout
 
@@ -23,15 +23,15 @@ def draw_photo(folder: Path, label: str, seed: int, size: tuple[int, int] = PHOT
     return path
 
 
-def take_in(bench: Workbench, path: Path) -> tuple[Reference, Beside]:
+def take_in(bench: RunContext, path: Path) -> tuple[Reference, SharedInputs]:
     """The photo of a file as a reference in the store, beside no held-out photos and no plates."""
     label = path.stem.partition("_")[0]
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     name = f"{label}/{path.stem}"
     file = Artifact(
         **{"key": digest, "digest": digest, "stage": "file", "version": 1, "name": name},
-        **{"media": "png", "size": 0, "facts": {"path": str(path)}},
+        **{"media": "png", "size": 0, "metadata": {"path": str(path)}},
     )
     [photo] = ingest(bench, Ingest(), [file])
     reference = Reference(name=name, file=path.name, label=label, split="train", photo=photo)
-    return reference, Beside(heldout=tuple(index_heldout(bench, HeldOut(), [])))
+    return reference, SharedInputs(heldout=tuple(index_heldout(bench, HeldOut(), [])))

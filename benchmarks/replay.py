@@ -14,8 +14,8 @@ from flows.config.recipe import Recipe
 from flows.generators.multiview import STAGES
 from models.data.records import Artifact, Record
 from tasks.assemble.annotate import Label
-from tasks.engine.run_context import Workbench
-from tasks.engine.stage import Job, Piece, Stage
+from tasks.engine.run_context import RunContext
+from tasks.engine.stage import Job, Stage, StageInput
 from tasks.screen.measure import Measure
 
 STAGE_OF = {stage.name: stage for stage in STAGES}
@@ -42,10 +42,10 @@ def replay(made: Mapping[str, Artifact], recipe: Recipe, contents: Contents) -> 
         stage: Stage[Any] = STAGE_OF[name]
         settings = _settings(recipe, name).model_validate(parameters)
         artifacts = list(group)
-        pieces = [_piece(one, made, contents) for one in artifacts]
+        inputs = [_piece(one, made, contents) for one in artifacts]
         products = (
             product
-            for batch in _batches(pieces, stage.batch_size)
+            for batch in _batches(inputs, stage.batch_size)
             for product in stage.compute(batch, settings)
         )
         for artifact, product in zip(artifacts, products, strict=True):
@@ -54,13 +54,13 @@ def replay(made: Mapping[str, Artifact], recipe: Recipe, contents: Contents) -> 
             contents[artifact.id] = product.content
 
 
-def _piece(artifact: Artifact, made: Mapping[str, Artifact], contents: Contents) -> Piece:
+def _piece(artifact: Artifact, made: Mapping[str, Artifact], contents: Contents) -> StageInput:
     inputs = tuple(made[parent] for parent in artifact.parents)
-    return Piece(Job(inputs, artifact.index), artifact.key, cast(Workbench, contents))
+    return StageInput(Job(inputs, artifact.variant), artifact.key, cast(RunContext, contents))
 
 
-def _batches(pieces: Sequence[Piece], size: int) -> Iterator[Sequence[Piece]]:
-    return (pieces[first : first + size] for first in range(0, len(pieces), size))
+def _batches(inputs: Sequence[StageInput], size: int) -> Iterator[Sequence[StageInput]]:
+    return (inputs[first : first + size] for first in range(0, len(inputs), size))
 
 
 def _settings(recipe: Recipe, stage: str) -> type[Record]:

@@ -22,7 +22,7 @@ from flows.generators.multiview import expand
 from flows.planning import volumes
 from models.compositing.backgrounds.scene import procedural_plate
 from models.data import pixels
-from tasks.engine.run_context import Workbench
+from tasks.engine.run_context import RunContext
 from tasks.store.store import open_store
 
 COSTS = ("compute", "decode", "encode", "store")
@@ -143,7 +143,7 @@ class _Run:
     made: dict[str, tuple[int, int]]
     cpu_s: dict[str, dict[str, float]]
     total_s: float
-    benches: list[Workbench]
+    benches: list[RunContext]
 
 
 def _expand_all(recipe: Recipe, photos: Sequence[Path], place: Path) -> _Run:
@@ -153,8 +153,8 @@ def _expand_all(recipe: Recipe, photos: Sequence[Path], place: Path) -> _Run:
     cpu_s: dict[str, dict[str, float]] = {}
     images, total_s, benches = 0, 0.0, []
     for photo in photos:
-        reference, beside = take_in(Workbench(store, "ingest"), photo)
-        bench = Workbench(store, reference.name)
+        reference, beside = take_in(RunContext(store, "ingest"), photo)
+        bench = RunContext(store, reference.name)
         started = time.process_time()
         images += expand(bench, recipe, reference, beside).images
         total_s += time.process_time() - started
@@ -170,10 +170,10 @@ def _expand_all(recipe: Recipe, photos: Sequence[Path], place: Path) -> _Run:
     return _Run(images, made, cpu_s, total_s, benches)
 
 
-def _paste_by_hand(benches: Sequence[Workbench], images: int) -> float:
+def _paste_by_hand(benches: Sequence[RunContext], images: int) -> float:
     """CPU seconds of pasting as many cut-outs on plates with Pillow, measured on eight of them."""
     made = [one for bench in benches for one in bench.made.values()]
-    cut_outs = [one for one in made if one.stage == "segment" and not one.rejected][:8]
+    cut_outs = [one for one in made if one.stage == "segment" and not one.reject_reason][:8]
     blobs = [benches[0].store.read(one) for one in cut_outs]
     plate = procedural_plate("on a wooden table", (768, 1024), np.random.default_rng(0)).pixels
     background = io.BytesIO(pixels.encode_jpeg(plate))

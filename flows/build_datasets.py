@@ -14,7 +14,7 @@ from tasks.assemble.manifest import write_manifest
 from tasks.assemble.resize import resize
 from tasks.assemble.write_folders import write_split
 from tasks.engine.results import plain_reason, samples_of
-from tasks.engine.run_context import StageCount, Workbench
+from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.run_documents import load_part, save_part
 from tasks.store.store import RUNS_WAIT_S, open_store
 
@@ -40,7 +40,7 @@ def assemble(recipe: Recipe, run: str, out: Path, store: str) -> Assembled:
         ForeignFolder: a dataset folder holds files that are not a run's.
         TooNear: a train image is all but the same as a held-out photo.
     """
-    bench = Workbench(open_store(store, patience_s=RUNS_WAIT_S), "assemble")
+    bench = RunContext(open_store(store, patience_s=RUNS_WAIT_S), "assemble")
     photos = load_part(bench.store, run, IngestedPhotos)
     outcomes = load_part(bench.store, run, Outcomes).outcomes
     real = _real_samples(bench, recipe, photos)
@@ -86,7 +86,7 @@ def _of(samples: list[Sample], split: str) -> list[Sample]:
     return [sample for sample in samples if sample.split == split]
 
 
-def _real_samples(bench: Workbench, recipe: Recipe, photos: IngestedPhotos) -> list[Sample]:
+def _real_samples(bench: RunContext, recipe: Recipe, photos: IngestedPhotos) -> list[Sample]:
     jpegs = resize(bench, recipe.resize, [one.photo for one in photos.photos])
     return [
         Sample(

@@ -13,7 +13,7 @@ from flows.execution.progress import shown
 from flows.generators.multiview import expand_reference, key_of, stopped
 from models.data.records import Record, Reference
 from tasks.engine.results import Expansion, load_expansions
-from tasks.engine.work_items import Beside, Expanded, Order, save_order, save_setting
+from tasks.engine.work_items import Expanded, Order, SharedInputs, save_order, save_setting
 from tasks.store.store import Corrupt, Missing, Store
 
 # A bucket answers many small puts at a time.
@@ -34,7 +34,7 @@ def fan_out(
     store: Store,
     recipe: Recipe,
     references: Sequence[Reference],
-    beside: Beside,
+    beside: SharedInputs,
     at_once: int,
     deployment: str | None = None,
 ) -> list[Outcome]:
@@ -62,7 +62,7 @@ def fan_out(
                 orders[reference.name] = Placed(reference, key)
             else:
                 outcomes[reference.name] = _done_before(expansion, key, reference)
-                advance(f"{reference.name} reused")
+                advance(f"{reference.name} cached")
         place_orders(store, recipe, list(orders.values()), beside)
         expanded = (
             expand_here(store, recipe, list(orders.values()), at_once)
@@ -75,7 +75,9 @@ def fan_out(
     return [outcomes[reference.name] for reference in references]
 
 
-def place_orders(store: Store, recipe: Recipe, placed: Sequence[Placed], beside: Beside) -> None:
+def place_orders(
+    store: Store, recipe: Recipe, placed: Sequence[Placed], beside: SharedInputs
+) -> None:
     """Keep in the store what the child runs are to do."""
     if not placed:
         return
@@ -151,11 +153,11 @@ def _done_before(expansion: Expansion, key: str, reference: Reference) -> Outcom
     expanded = Expanded(
         reference=reference.name,
         key=key,
-        images=sum(sample.image.rejected is None for sample in samples),
+        images=sum(sample.image.reject_reason is None for sample in samples),
         accepted=sum(sample.accepted for sample in samples),
         counts=expansion.counts,
     )
-    return Outcome(reference=reference, expanded=expanded, reused=True)
+    return Outcome(reference=reference, expanded=expanded, cached=True)
 
 
 def _failed(reference: Reference, error: Exception) -> Outcome:

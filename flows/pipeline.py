@@ -20,11 +20,11 @@ from flows.generate import Outcomes, fan_out, raise_damage, require
 from flows.train_models import Trained, train_elsewhere, train_networks, trained_alike
 from models.data.find_photos import find_photos
 from models.data.records import IngestedPhotos, Record, Reference
-from tasks.engine.integrity import siblings_checked
+from tasks.engine.integrity import verify_inputs_on_error
 from tasks.engine.results import artifacts_of
-from tasks.engine.run_context import StageCount, Workbench
+from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.run_documents import keep_artifacts, run_id, save_part
-from tasks.engine.work_items import Beside
+from tasks.engine.work_items import SharedInputs
 from tasks.ingest.photos import ingest_photos, ingest_plates
 from tasks.ingest.references import choose_references
 from tasks.report.data import ReferenceStory, Story
@@ -74,11 +74,11 @@ class Summary(Record):
     def told(self) -> str:
         """The summary in a few lines for a person."""
         computed = sum(count.computed for count in self.stages.values())
-        reused = sum(count.reused for count in self.stages.values())
+        cached = sum(count.cached for count in self.stages.values())
         lines = [
             f"{self.images['accepted']} of {self.images['made']} synthetic images accepted; "
-            f"{computed} artifacts computed, {reused} reused, in {self.seconds:.0f} s",
-            *(f"{name}: {what}" for name, what in self.trained.items() if what != "reused"),
+            f"{computed} artifacts computed, {cached} cached, in {self.seconds:.0f} s",
+            *(f"{name}: {what}" for name, what in self.trained.items() if what != "cached"),
             *([self.verdict["text"]] if self.verdict else []),
             f"report: {self.report}",
         ]
@@ -129,7 +129,7 @@ def walk(
         Corrupt, Missing: something is damaged, and forgotten: the next walk makes it anew.
     """
     store, run = open_store(place.store, patience_s=RUNS_WAIT_S), run_id(place.out)
-    bench = Workbench(store, recipe.name)
+    bench = RunContext(store, recipe.name)
     tally.begin(bench.counts)
     photos = take_in(bench, recipe, place.photos)
     save_part(store, run, photos)
@@ -138,9 +138,9 @@ def walk(
     )
     heldout = index_heldout(bench, HeldOut(), [one.photo for one in photos.of("val", "test")])
     plates = ingest_plates(bench, recipe.plates, recipe.ingest)
-    beside = Beside(plates=tuple(plates), heldout=tuple(heldout))
+    beside = SharedInputs(plates=tuple(plates), heldout=tuple(heldout))
 
-    with siblings_checked(store, bench.made.values()):
+    with verify_inputs_on_error(store, bench.made.values()):
         outcomes = tally.add_outcomes(
             fan_out(store, recipe, references, beside, place.at_once, place.deployment)
         )
@@ -174,7 +174,7 @@ def walk(
         scores=trained.scores,
         seconds=time.monotonic() - started,
     )
-    with siblings_checked(store, bench.made.values()):
+    with verify_inputs_on_error(store, bench.made.values()):
         report = write_report(bench, story, place.out)
     return Summary(
         out=place.out,
@@ -194,7 +194,7 @@ def walk(
     )
 
 
-def take_in(bench: Workbench, recipe: Recipe, folder: Path) -> IngestedPhotos:
+def take_in(bench: RunContext, recipe: Recipe, folder: Path) -> IngestedPhotos:
     """Find, read and split the photos of a folder; files that are no photos are refused by name."""
     files, refused = find_photos(folder)
     photos = ingest_photos(bench, files, recipe.ingest, recipe.split)
@@ -216,14 +216,14 @@ def arithmetic(recipe: Recipe, references: list[Reference]) -> dict[str, int]:
 
 
 def state_of(outcome: Outcome) -> str:
-    """``computed``, ``reused`` or the reason why it failed."""
-    return outcome.failure or ("reused" if outcome.reused else "computed")
+    """``computed``, ``cached`` or the reason why it failed."""
+    return outcome.failure or ("cached" if outcome.cached else "computed")
 
 
 def told_reference(outcome: Outcome) -> ReferenceStory:
     """What the report tells of one reference."""
     expanded = outcome.expanded
-    state = "failed" if outcome.failure else "reused" if outcome.reused else "computed"
+    state = "failed" if outcome.failure else "cached" if outcome.cached else "computed"
     return ReferenceStory(
         name=outcome.reference.name,
         label=outcome.reference.label,
@@ -252,16 +252,16 @@ def told_stages(
 def told_redrawn(counts: dict[str, StageCount]) -> list[str]:
     """A line per stage in which images were drawn anew."""
     return [
-        f"{stage}: {count.redrawn} times an image was drawn anew that the safety checker flagged"
+        f"{stage}: the safety checker flagged {count.safety_retries} images, which were drawn again"
         for stage, count in counts.items()
-        if count.redrawn
+        if count.safety_retries
     ]
 
 
 def told_trainings(trained: Trained) -> dict[str, str]:
-    """Per training, whether it was reused, or trained and why."""
+    """Per training, whether it was cached, or trained and why."""
     why = "trained, since its images, its settings or its seed are new"
-    return {one.name: why if one.id in trained.fresh else "reused" for one in trained.checkpoints}
+    return {one.name: why if one.id in trained.fresh else "cached" for one in trained.checkpoints}
 
 
 def keep(

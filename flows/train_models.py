@@ -12,7 +12,7 @@ from flows.execution.child_runs import Asked, failure_told, follow
 from flows.execution.progress import shown, this_run
 from flows.execution.run_names import named_train
 from models.data.records import Artifact, Record
-from tasks.engine.run_context import StageCount, Workbench
+from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.run_documents import load_part, save_part
 from tasks.engine.work_items import Told, tell
 from tasks.store.store import RUNS_WAIT_S, Missing, Store, open_store
@@ -134,7 +134,7 @@ def training_key(recipe: Recipe, assembled: Assembled) -> str:
 
 def _train(recipe: Recipe, assembled: Assembled, store: Store, scratch: Path) -> Trained:
     assert recipe.train is not None
-    bench = Workbench(store, "train", scratch=scratch)
+    bench = RunContext(store, "train", scratch=scratch)
     datasets = list(assembled.arms.values())
     parameters = same_budget(recipe.train, datasets)
     epochs = len(datasets) * len(parameters.seeds) * parameters.epochs
@@ -166,7 +166,7 @@ def _trained(store: Store, run: str, key: str) -> Trained | None:
 
 def _reused(trained: Trained) -> Trained:
     counts = {
-        stage: count.model_copy(update={"computed": 0, "reused": count.computed + count.reused})
+        stage: count.model_copy(update={"computed": 0, "cached": count.computed + count.cached})
         for stage, count in trained.counts.items()
     }
     return trained.model_copy(update={"fresh": (), "counts": counts})

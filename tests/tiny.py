@@ -283,7 +283,7 @@ def computed(summary: Mapping[str, Any]) -> dict[str, int]:
 def present(summary: Mapping[str, Any]) -> dict[str, int]:
     """Per stage what a run computed or found done."""
     stages: dict[str, dict[str, int]] = summary["stages"]
-    return {stage: count["computed"] + count["reused"] for stage, count in stages.items()}
+    return {stage: count["computed"] + count["cached"] for stage, count in stages.items()}
 
 
 def files_of(folder: Path) -> dict[str, str]:

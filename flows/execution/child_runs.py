@@ -24,7 +24,7 @@ from prefect.states import Pending, Scheduled
 from prefect.tasks import Task
 
 from flows.execution.progress import this_run
-from tasks.engine.server_retry import patiently, short
+from tasks.engine.server_retry import retry_while_unreachable, short
 from tasks.engine.work_items import Told, tell, told_of
 from tasks.store.store import Corrupt, Missing, Store, StoreError
 
@@ -98,7 +98,7 @@ class Window:
         One that has ended, in whatever way, goes on if what it was to make is not there: its
         artifacts were damaged since, or the parent has made anew what it failed on.
         """
-        run = patiently(self._run, asked)
+        run = retry_while_unreachable(self._run, asked)
         child = self.under_way[run.id] = _Child(asked)
         ended = run.state is not None and run.state.is_final()
         if ended and not self.is_done(asked.key):
@@ -127,7 +127,7 @@ class Window:
     def _deployed(self) -> UUID:
         """The deployment, looked up once for all children."""
         try:
-            return patiently(self.client.read_deployment_by_name, self.deployment).id
+            return retry_while_unreachable(self.client.read_deployment_by_name, self.deployment).id
         except ObjectNotFound as error:
             raise ValueError(
                 f"deployment {self.deployment} is not on this server ({short(error)}); "
@@ -160,7 +160,7 @@ class Window:
         runs: list[FlowRun] = []
         for first in range(0, len(ids), PAGE):
             wanted = FlowRunFilter(id=FlowRunFilterId(any_=ids[first : first + PAGE]))
-            runs += patiently(
+            runs += retry_while_unreachable(
                 lambda wanted: self.client.read_flow_runs(flow_run_filter=wanted, limit=PAGE),
                 wanted,
             )
@@ -185,7 +185,7 @@ class Window:
         )
         # One that was deleted meanwhile is missed at the next look.
         with suppress(ObjectNotFound):
-            patiently(
+            retry_while_unreachable(
                 lambda state: self.client.set_flow_run_state(run.id, state, force=True), again
             )
 

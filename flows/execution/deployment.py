@@ -18,7 +18,7 @@ from flows.config.recipe import Recipe
 from flows.execution.child_runs import PAGE, Asked, Ended, family_of, follow
 from models.data.records import Record, Reference
 from tasks.engine.results import load_expansion
-from tasks.engine.server_retry import patiently
+from tasks.engine.server_retry import retry_while_unreachable
 from tasks.engine.work_items import Expanded
 from tasks.store.store import Store
 
@@ -31,7 +31,7 @@ class Outcome(Record):
 
     reference: Reference
     expanded: Expanded | None = None
-    reused: bool = False
+    cached: bool = False
     failure: str | None = None
     damaged: bool = False
 
@@ -85,11 +85,13 @@ def cancel_children(parent: str) -> int:
     )
     count = 0
     with get_client(sync_client=True) as client:
-        while runs := patiently(
+        while runs := retry_while_unreachable(
             lambda wanted: client.read_flow_runs(flow_run_filter=wanted, limit=PAGE), wanted
         ):
             for run in runs:
-                patiently(lambda run: client.set_flow_run_state(run, _overtaken()), run.id)
+                retry_while_unreachable(
+                    lambda run: client.set_flow_run_state(run, _overtaken()), run.id
+                )
             count += len(runs)
             if len(runs) < PAGE:
                 break

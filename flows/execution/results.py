@@ -27,10 +27,10 @@ class Tally:
     def add_outcomes(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
         """The outcomes, where what an earlier walk expanded does not count as reused."""
         self._walks[-1].extend(one.expanded.counts for one in outcomes if one.expanded)
-        new = (one for one in outcomes if one.expanded and not one.reused)
+        new = (one for one in outcomes if one.expanded and not one.cached)
         self._fresh.update(one.reference.name for one in new)
         return [
-            one.model_copy(update={"reused": False}) if one.reference.name in self._fresh else one
+            one.model_copy(update={"cached": False}) if one.reference.name in self._fresh else one
             for one in outcomes
         ]
 
@@ -51,9 +51,9 @@ class Tally:
             earlier = before.get(stage, StageCount()).computed
             last[stage] = StageCount(
                 computed=count.computed + earlier,
-                reused=max(0, count.reused - earlier),
+                cached=max(0, count.cached - earlier),
                 rejected=count.rejected,
-                redrawn=count.redrawn,
+                safety_retries=count.safety_retries,
             )
         return last
 

@@ -16,9 +16,9 @@ from models.data.records import Artifact, Reference
 from tasks.assemble.annotate import Label, label
 from tasks.assemble.resize import resize
 from tasks.engine.results import Expansion, expansion_key, gather_samples, save_expansion
-from tasks.engine.run_context import Workbench
+from tasks.engine.run_context import RunContext
 from tasks.engine.stage import Stage
-from tasks.engine.work_items import Beside, Expanded, Told, load_order, tell
+from tasks.engine.work_items import Expanded, SharedInputs, Told, load_order, tell
 from tasks.generate.augment import augment
 from tasks.generate.background import background
 from tasks.generate.caption import caption
@@ -51,7 +51,7 @@ def is_stopped() -> bool:
     return event is not None and event.is_set()
 
 
-def key_of(recipe: Recipe, reference: Reference, beside: Beside) -> str:
+def key_of(recipe: Recipe, reference: Reference, beside: SharedInputs) -> str:
     """The key of the reference's expansion under a recipe."""
     versions = {stage.name: stage.version for stage in STAGES}
     together = (*beside.plates, *beside.heldout)
@@ -88,7 +88,7 @@ def carry_out(store: Store, key: str) -> Expanded:
     order, setting = load_order(store, key)
     recipe = Recipe.model_validate(setting.recipe)
     with stage_progress() as shown:
-        bench = Workbench(store, order.reference.name, cancelled=is_stopped, progress=shown)
+        bench = RunContext(store, order.reference.name, cancelled=is_stopped, progress=shown)
         own = {stage.name for stage in STAGES}
         for _ in range(REPAIRS):
             try:
@@ -100,7 +100,9 @@ def carry_out(store: Store, key: str) -> Expanded:
         return expand(bench, recipe, order.reference, setting.beside)
 
 
-def expand(bench: Workbench, recipe: Recipe, reference: Reference, beside: Beside) -> Expanded:
+def expand(
+    bench: RunContext, recipe: Recipe, reference: Reference, beside: SharedInputs
+) -> Expanded:
     """The stages of `expand_reference`, in a run that is already at work."""
     bench.made[reference.photo.id] = reference.photo
 
@@ -142,7 +144,7 @@ def expand(bench: Workbench, recipe: Recipe, reference: Reference, beside: Besid
 
 
 def draw_baseline(
-    bench: Workbench, recipe: Recipe, photos: list[Artifact], captions: list[Artifact]
+    bench: RunContext, recipe: Recipe, photos: list[Artifact], captions: list[Artifact]
 ) -> list[Artifact]:
     """The images of the study's baseline, cut out so that they are screened like all others."""
     if recipe.baseline is None:

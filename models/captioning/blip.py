@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from models.captioning.beam_search import Decoding, search
 from models.data.pixels import Pixels, rgb
-from models.runtime.batching import Unusable, device_of, dtype_of, guarded
+from models.runtime.batching import InvalidOutput, device_of, dtype_of, run_batched
 from models.runtime.hardware import Machine
 from models.runtime.pretrained import load_strictly
 
@@ -76,7 +76,7 @@ class Blip:
         tokenizer = BertTokenizer.from_pretrained(folder, local_files_only=True)
         return cls(network, processor, tokenizer, machine.batch)
 
-    def compute(self, requests: Sequence[BlipRequest]) -> Iterator[str | Unusable]:
+    def compute(self, requests: Sequence[BlipRequest]) -> Iterator[str | InvalidOutput]:
         """Captions in the order of the requests, as the network words them.
 
         They are lower-case, without a full stop, and begin with the prefix as the tokenizer spells
@@ -87,14 +87,14 @@ class Blip:
         prefixes = [self._tokens(one.prompt_prefix) for one in requests]
         for at, request in enumerate(requests):
             alike[request.decoding, len(prefixes[at])].append(at)
-        results: dict[int, str | Unusable] = {}
+        results: dict[int, str | InvalidOutput] = {}
         for (decoding, _), places in alike.items():
             items = [(rgb(requests[at].image), prefixes[at]) for at in places]
 
             def run(batch: Sequence[tuple[Pixels, list[int]]], how: Decoding = decoding) -> Any:
                 return self._run(batch, how)
 
-            found = guarded(run, items, at_most=self._batch, modules=self.modules)
+            found = run_batched(run, items, at_most=self._batch, modules=self.modules)
             results.update(zip(places, map(self._words, found), strict=True))
         yield from (results[at] for at in range(len(requests)))
 
@@ -121,8 +121,8 @@ class Blip:
             attention_mask=torch.ones_like(ids),
         )
 
-    def _words(self, row: Tensor | Unusable) -> str | Unusable:
-        if isinstance(row, Unusable):
+    def _words(self, row: Tensor | InvalidOutput) -> str | InvalidOutput:
+        if isinstance(row, InvalidOutput):
             return row
         ids = row.long().tolist()[1:]
         return str(self._tokenizer.decode(ids, skip_special_tokens=True)).strip()

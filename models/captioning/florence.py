@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from models.captioning.beam_search import Decoding, search
 from models.data.pixels import Pixels, rgb
-from models.runtime.batching import Unusable, device_of, dtype_of, guarded
+from models.runtime.batching import InvalidOutput, device_of, dtype_of, run_batched
 from models.runtime.hardware import Machine
 from models.runtime.pretrained import load_strictly
 
@@ -81,19 +81,19 @@ class Florence:
         processor = Florence2Processor.from_pretrained(folder, local_files_only=True)
         return cls(network, processor, machine.batch)
 
-    def compute(self, requests: Sequence[FlorenceRequest]) -> Iterator[str | Unusable]:
+    def compute(self, requests: Sequence[FlorenceRequest]) -> Iterator[str | InvalidOutput]:
         """Captions in the order of the requests, as the network words them."""
         alike: dict[tuple[Task, Decoding], list[int]] = defaultdict(list)
         for at, request in enumerate(requests):
             alike[request.task, request.decoding].append(at)
-        results: dict[int, str | Unusable] = {}
+        results: dict[int, str | InvalidOutput] = {}
         for (task, decoding), places in alike.items():
             images = [rgb(requests[at].image) for at in places]
 
             def run(batch: Sequence[Pixels], asked: Task = task, how: Decoding = decoding) -> Any:
                 return self._run(batch, asked, how)
 
-            found = guarded(run, images, at_most=self._batch, modules=self.modules)
+            found = run_batched(run, images, at_most=self._batch, modules=self.modules)
             results.update(zip(places, map(self._words, found), strict=True))
         yield from (results[at] for at in range(len(requests)))
 
@@ -111,8 +111,8 @@ class Florence:
             attention_mask=ready["attention_mask"].to(device),
         )
 
-    def _words(self, row: Tensor | Unusable) -> str | Unusable:
-        if isinstance(row, Unusable):
+    def _words(self, row: Tensor | InvalidOutput) -> str | InvalidOutput:
+        if isinstance(row, InvalidOutput):
             return row
         ids = row.long().tolist()
         return str(self._processor.tokenizer.decode(ids, skip_special_tokens=True)).strip()

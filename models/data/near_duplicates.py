@@ -23,7 +23,7 @@ _LEAST_STRUCTURE = 16
 
 
 @dataclass(frozen=True)
-class Hashed:
+class HashedPhoto:
     """What the split needs to know of one photo.
 
     ``digest`` is that of the file's bytes; ``dhash`` and ``dhash_mirrored`` are the 256-bit
@@ -38,7 +38,7 @@ class Hashed:
     dhash_mirrored: int
 
 
-def relatives(photos: Sequence[Hashed], bits: int) -> list[list[int]]:
+def relatives(photos: Sequence[HashedPhoto], bits: int) -> list[list[int]]:
     """The groups of photos that are linked by near-duplicates, as sorted indices.
 
     Every index is in exactly one group; most groups hold one photo. ``bits`` bounds the distance of
@@ -55,7 +55,7 @@ def relatives(photos: Sequence[Hashed], bits: int) -> list[list[int]]:
     return list(members.values())
 
 
-def related(photos: Sequence[Hashed], bits: int) -> list[Hashed]:
+def related(photos: Sequence[HashedPhoto], bits: int) -> list[HashedPhoto]:
     """The photos that have a relative among the others, in their order."""
     has = np.zeros(len(photos), np.bool_)
     for one, other in _pairs(photos, bits):
@@ -63,7 +63,9 @@ def related(photos: Sequence[Hashed], bits: int) -> list[Hashed]:
     return [photo for photo, one in zip(photos, has, strict=True) if one]
 
 
-def neighbours(photos: Sequence[Hashed], bits: int) -> Iterator[tuple[int, npt.NDArray[np.intp]]]:
+def neighbours(
+    photos: Sequence[HashedPhoto], bits: int
+) -> Iterator[tuple[int, npt.NDArray[np.intp]]]:
     """Per photo that has any, its relatives that come after it."""
     for one, others in _pairs(photos, bits):
         starts = np.flatnonzero(np.diff(one, prepend=-1))
@@ -71,7 +73,7 @@ def neighbours(photos: Sequence[Hashed], bits: int) -> Iterator[tuple[int, npt.N
             yield int(index), near
 
 
-def _pairs(photos: Sequence[Hashed], bits: int) -> Iterator[tuple[Places, Places]]:
+def _pairs(photos: Sequence[HashedPhoto], bits: int) -> Iterator[tuple[Places, Places]]:
     """Each pair of relatives once, the earlier photo first, in order, some photos at a time."""
     plain = words_of([photo.dhash for photo in photos])
     mirrored = words_of([photo.dhash_mirrored for photo in photos])

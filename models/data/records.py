@@ -51,7 +51,7 @@ class Artifact(Record):
     stage: str
     version: int
     name: str
-    index: dict[str, int | str] = {}
+    variant: dict[str, int | str] = {}
     media: Media
     digest: str
     size: int
@@ -65,8 +65,8 @@ class Artifact(Record):
     batch_size: int = 1
     dtype: str = "uint8"
     seconds: float = 0.0
-    facts: dict[str, Any] = {}
-    rejected: str | None = None
+    metadata: dict[str, Any] = {}
+    reject_reason: str | None = None
 
     @property
     def label(self) -> str:

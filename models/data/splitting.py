@@ -17,10 +17,10 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from models.data.find_photos import Refused
-from models.data.near_duplicates import Hashed, neighbours, related, relatives
+from models.data.near_duplicates import HashedPhoto, neighbours, related, relatives
 from models.data.records import Record, Split
 
-__all__ = ["Hashed", "SplitParameters", "SplitResult", "relatives", "split"]
+__all__ = ["HashedPhoto", "SplitParameters", "SplitResult", "relatives", "split"]
 
 Carved = Literal["val", "test"]
 
@@ -55,7 +55,7 @@ class SplitResult:
     notes: tuple[str, ...]
 
 
-def split(photos: Sequence[Hashed], parameters: SplitParameters) -> SplitResult:
+def split(photos: Sequence[HashedPhoto], parameters: SplitParameters) -> SplitResult:
     """A split of the photos, stratified by class, in which no near-duplicates straddle two splits.
 
     Of exact copies the first by name is kept. A photo that lies in two classes is refused in both.
@@ -93,7 +93,7 @@ def split(photos: Sequence[Hashed], parameters: SplitParameters) -> SplitResult:
     return SplitResult(dict(sorted(assigned.items())), tuple(refused), (*notes, *more_notes))
 
 
-def _check(photos: Sequence[Hashed]) -> None:
+def _check(photos: Sequence[HashedPhoto]) -> None:
     if not photos:
         raise ValueError("there are no photos to split; give a folder with photos")
     for one, other in itertools.pairwise(photos):
@@ -106,9 +106,9 @@ def _check(photos: Sequence[Hashed]) -> None:
         )
 
 
-def _without_copies(photos: Sequence[Hashed]) -> tuple[list[Hashed], list[Refused]]:
+def _without_copies(photos: Sequence[HashedPhoto]) -> tuple[list[HashedPhoto], list[Refused]]:
     """The photos with one left of each set of equal files, or none if their classes differ."""
-    same: dict[str, list[Hashed]] = defaultdict(list)
+    same: dict[str, list[HashedPhoto]] = defaultdict(list)
     for photo in photos:
         same[photo.digest].append(photo)
     dropped: dict[str, str] = {}
@@ -137,7 +137,7 @@ class _Rule:
     """Which photos a relative costs their place; ``applies`` takes splits and labels of both."""
 
     reason: str
-    applies: Callable[[Hashed, Hashed], bool]
+    applies: Callable[[HashedPhoto, HashedPhoto], bool]
 
 
 _RULES = (
@@ -157,8 +157,8 @@ _RULES = (
 
 
 def _without(
-    photos: Sequence[Hashed], rule: _Rule, bits: int
-) -> tuple[list[Hashed], list[Refused]]:
+    photos: Sequence[HashedPhoto], rule: _Rule, bits: int
+) -> tuple[list[HashedPhoto], list[Refused]]:
     """The photos without those that have a relative of the kind the rule names."""
     # Only the kind of a photo (split, class) matters to a rule, so it is asked once per pair of
     # kinds and not once per pair of photos, of which a film's frames have millions.
@@ -190,7 +190,7 @@ def _without(
     return kept, refused
 
 
-def _notes_on_test(groups: Sequence[list[Hashed]]) -> list[str]:
+def _notes_on_test(groups: Sequence[list[HashedPhoto]]) -> list[str]:
     """What is wrong with a given test, which is never changed."""
     tested = [group for group in groups if group[0].given_split == "test"]
     digests = [photo.digest for group in tested for photo in group]
@@ -209,7 +209,7 @@ def _notes_on_test(groups: Sequence[list[Hashed]]) -> list[str]:
 
 
 def _assign(
-    groups: Sequence[list[Hashed]], labels: Sequence[str], parameters: SplitParameters
+    groups: Sequence[list[HashedPhoto]], labels: Sequence[str], parameters: SplitParameters
 ) -> tuple[dict[str, Split], list[str]]:
     given = {photo.given_split for group in groups for photo in group}
     shares: dict[Carved, float] = {}
@@ -221,7 +221,7 @@ def _assign(
     notes = []
     if "train" in given and shares:
         notes.append(f"the folders give no {' and no '.join(shares)}; carved out of train")
-    pool: dict[str, list[list[Hashed]]] = {label: [] for label in labels}
+    pool: dict[str, list[list[HashedPhoto]]] = {label: [] for label in labels}
     for group in groups:
         split_given = group[0].given_split
         if split_given in ("val", "test"):
@@ -242,7 +242,7 @@ def _assign(
 
 
 def _carve(
-    label: str, groups: list[list[Hashed]], shares: dict[Carved, float], seed: int
+    label: str, groups: list[list[HashedPhoto]], shares: dict[Carved, float], seed: int
 ) -> tuple[dict[str, Split], list[str]]:
     """The split of those photos of a class that leave train, and notes on missed quotas."""
     if len(groups) <= len(shares):
@@ -272,7 +272,7 @@ def _carve(
     return carved, notes
 
 
-def _rank(group: Sequence[Hashed], seed: int) -> str:
+def _rank(group: Sequence[HashedPhoto], seed: int) -> str:
     smallest = min(photo.digest for photo in group)
     return hashlib.sha256(f"{seed}:{smallest}".encode()).hexdigest()
 
@@ -288,14 +288,14 @@ def _quotas(count: int, shares: dict[Carved, float]) -> Counter[str]:
 
 
 def _fill(
-    groups: Sequence[list[Hashed]], quota: int, spare: int
-) -> tuple[list[list[Hashed]], list[list[Hashed]]]:
+    groups: Sequence[list[HashedPhoto]], quota: int, spare: int
+) -> tuple[list[list[HashedPhoto]], list[list[HashedPhoto]]]:
     """Groups, in order, whose sizes come as near to ``quota`` as they can, and those left.
 
     At least one group is taken and at least ``spare`` are left.
     """
-    chosen: list[list[Hashed]] = []
-    left: list[list[Hashed]] = []
+    chosen: list[list[HashedPhoto]] = []
+    left: list[list[HashedPhoto]] = []
     missing = quota
     for group in groups:
         if len(group) <= missing and len(groups) - len(chosen) > spare:

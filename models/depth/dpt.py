@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.data.pixels import Pixels, rgb
-from models.runtime.batching import Unusable, device_of, dtype_of, guarded
+from models.runtime.batching import InvalidOutput, device_of, dtype_of, run_batched
 from models.runtime.hardware import Machine
 from models.runtime.pretrained import load_strictly
 
@@ -66,20 +66,21 @@ class _DepthNetwork:
         self._batch = batch
         self._resizing = {"size": processor.size, "resample": processor.resample, **resizing}
 
-    def compute(self, requests: Sequence[DepthRequest]) -> Iterator[Depths | Unusable]:
+    def compute(self, requests: Sequence[DepthRequest]) -> Iterator[Depths | InvalidOutput]:
         """Depth maps in the order of the requests.
 
         Returns:
-            Per image float32 HxW at its own size, exactly 0 (farthest) .. 1 (nearest); `Unusable`
+            Per image float32 HxW at its own size, exactly 0 (farthest) .. 1 (nearest);
+            `InvalidOutput`
             where the network gives the same value everywhere, or no finite one.
         """
         sizes: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for at, request in enumerate(requests):
             sizes[request.image.shape[:2]].append(at)
-        results: dict[int, Depths | Unusable] = {}
+        results: dict[int, Depths | InvalidOutput] = {}
         for places in sizes.values():
             images = [rgb(requests[at].image) for at in places]
-            found = guarded(self._run, images, at_most=self._batch, modules=self.modules)
+            found = run_batched(self._run, images, at_most=self._batch, modules=self.modules)
             results.update(zip(places, map(_stretch, found), strict=True))
         yield from (results[at] for at in range(len(requests)))
 
@@ -156,11 +157,13 @@ class DepthAnything(_DepthNetwork):
         )
 
 
-def _stretch(near: Tensor | Unusable) -> Depths | Unusable:
-    if isinstance(near, Unusable):
+def _stretch(near: Tensor | InvalidOutput) -> Depths | InvalidOutput:
+    if isinstance(near, InvalidOutput):
         return near
     low, high = near.min(), near.max()
     # Below this, all that is left is rounding: the network takes the image for one flat wall.
     if float(high - low) <= 1e-5 * max(1.0, float(high.abs())):
-        return Unusable("the depth network sees no depth: it gives one value for the whole image")
+        return InvalidOutput(
+            "the depth network sees no depth: it gives one value for the whole image"
+        )
     return np.asarray(((near - low) / (high - low)).cpu().numpy(), np.float32)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from models.data.pixels import Pixels
-from models.runtime.batching import Unusable, device_of, dtype_of, guarded
+from models.runtime.batching import InvalidOutput, device_of, dtype_of, run_batched
 from models.runtime.hardware import Machine
 from models.runtime.pretrained import WrongCheckpoint, load_shared
 from models.runtime.quiet import quiet
@@ -28,7 +28,7 @@ _SEEDS = 2**63
 
 
 @dataclass(frozen=True)
-class Drawn:
+class SafeImage:
     """An image that may be used, and how often it was drawn anew for that."""
 
     image: Pixels
@@ -36,17 +36,17 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Rejected(Unusable):
+class UnsafeImage(InvalidOutput):
     """An image that may not be used, and how often it was drawn anew all the same."""
 
     retries: int = 0
 
 
-def draw_safely(
-    draw: Callable[[Sequence[int], int], Sequence[Pixels | Unusable]],
+def generate_with_safety_check(
+    draw: Callable[[Sequence[int], int], Sequence[Pixels | InvalidOutput]],
     retries: Sequence[int],
     flags: Flags | None,
-) -> Iterator[Drawn | Rejected]:
+) -> Iterator[SafeImage | UnsafeImage]:
     """Draw images, and those that are flagged once more with another seed, up to a bound.
 
     Args:
@@ -55,19 +55,19 @@ def draw_safely(
         retries: per place, how often it may be drawn anew.
         flags: which of some uint8 RGB images are not safe for work; None: none is looked at.
     """
-    results: list[Drawn | Rejected] = [Rejected("not drawn")] * len(retries)
+    results: list[SafeImage | UnsafeImage] = [UnsafeImage("not drawn")] * len(retries)
     waiting, attempt = list(range(len(retries))), 0
     while waiting:
         drawn = dict(zip(waiting, draw(waiting, attempt), strict=True))
         flagged = _flagged(drawn, flags)
         for at, image in drawn.items():
-            if isinstance(image, Unusable):
-                results[at] = Rejected(image.reason, attempt)
+            if isinstance(image, InvalidOutput):
+                results[at] = UnsafeImage(image.reason, attempt)
             elif at not in flagged:
-                results[at] = Drawn(image, attempt)
+                results[at] = SafeImage(image, attempt)
             elif attempt >= retries[at]:
                 times = "once" if attempt == 0 else f"{attempt + 1} times"
-                results[at] = Rejected(f"flagged as not safe for work {times}", attempt)
+                results[at] = UnsafeImage(f"flagged as not safe for work {times}", attempt)
         attempt += 1
         waiting = [at for at in flagged if attempt <= retries[at]]
         if waiting:
@@ -80,8 +80,8 @@ def seed_at(seed: int, attempt: int) -> int:
     return (seed + attempt) % _SEEDS
 
 
-def _flagged(drawn: dict[int, Pixels | Unusable], flags: Flags | None) -> list[int]:
-    images = {at: one for at, one in drawn.items() if not isinstance(one, Unusable)}
+def _flagged(drawn: dict[int, Pixels | InvalidOutput], flags: Flags | None) -> list[int]:
+    images = {at: one for at, one in drawn.items() if not isinstance(one, InvalidOutput)}
     if flags is None or not images:
         return []
     found = flags([image[..., :3] for image in images.values()])
@@ -128,8 +128,8 @@ class SafetyChecker:
         """For uint8 RGB images of any sizes, which are not safe for work. An image on which the
         network gives no finite numbers is flagged.
         """
-        checked = guarded(self._run, images, at_most=self._batch, modules=self.modules)
-        return [isinstance(one, Unusable) or bool(one > 0.5) for one in checked]
+        checked = run_batched(self._run, images, at_most=self._batch, modules=self.modules)
+        return [isinstance(one, InvalidOutput) or bool(one > 0.5) for one in checked]
 
     @torch.inference_mode()
     def _run(self, images: Sequence[Pixels]) -> list[Tensor]:

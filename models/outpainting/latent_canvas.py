@@ -113,7 +113,7 @@ def whole_cells(share: tuple[float, float], reach: float, rgba: Pixels) -> tuple
     return moved[0], moved[1]
 
 
-def cells_to_generate(move: Move, matte: Pixels | None = None) -> Bools:
+def inpaint_mask(move: Move, matte: Pixels | None = None) -> Bools:
     """The latent cells that the network draws: the border in view, and one cell of the scene beside
     it where the object is not.
 

@@ -19,17 +19,17 @@ import torch
 from torch import Tensor, nn
 
 from models.data.pixels import Pixels
-from models.diffusion.safety import SafetyChecker, draw_safely, seed_at
+from models.diffusion.safety import SafetyChecker, generate_with_safety_check, seed_at
 from models.diffusion.sd2.networks import SD2Inpainting
 from models.outpainting.latent_canvas import (
     CELL,
     Bools,
     Move,
-    cells_to_generate,
+    inpaint_mask,
     paste_back,
     placed,
 )
-from models.runtime.batching import Unusable, as_uint8, guarded
+from models.runtime.batching import InvalidOutput, as_uint8, run_batched
 from models.runtime.hardware import Machine
 
 # The decoders, above all the asymmetric one, need several times the UNet's memory per image.
@@ -90,7 +90,7 @@ class OutpaintRequest:
     def generated(self) -> Bools:
         """The latent cells that the network draws."""
         matte = self.scene[..., 3] if self.scene.shape[2] == 4 else None
-        return cells_to_generate(self.move, matte)
+        return inpaint_mask(self.move, matte)
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -138,17 +138,17 @@ class _Kept(Generic[Name]):
     def of(
         self,
         names: Sequence[Name],
-        make: Callable[[Sequence[Name]], Iterator[Tensor | Unusable]],
-    ) -> dict[Name, Tensor | Unusable]:
+        make: Callable[[Sequence[Name]], Iterator[Tensor | InvalidOutput]],
+    ) -> dict[Name, Tensor | InvalidOutput]:
         """The tensor of each name; those that are not kept are made, each once."""
-        found: dict[Name, Tensor | Unusable] = {
+        found: dict[Name, Tensor | InvalidOutput] = {
             name: self._tensors[name] for name in names if name in self._tensors
         }
         missing = [name for name in dict.fromkeys(names) if name not in found]
         for name, made in zip(missing, make(missing), strict=True):
-            found[name] = made if isinstance(made, Unusable) else made.float().cpu()
+            found[name] = made if isinstance(made, InvalidOutput) else made.float().cpu()
         for name, tensor in found.items():
-            if not isinstance(tensor, Unusable):
+            if not isinstance(tensor, InvalidOutput):
                 self._tensors[name] = tensor
                 self._tensors.move_to_end(name)
         while len(self._tensors) > self._at_most:
@@ -196,26 +196,29 @@ class SD2Outpaint:
             SafetyChecker.load(checkers[0], machine=machine) if checkers else None,
         )
 
-    def compute(self, requests: Sequence[OutpaintRequest]) -> Iterator[OutpaintResult | Unusable]:
+    def compute(
+        self, requests: Sequence[OutpaintRequest]
+    ) -> Iterator[OutpaintResult | InvalidOutput]:
         """The moved scenes in order; their mattes move along.
 
         A scene that does not move comes back as it is, without any network. What the safety checker
-        flags is drawn anew with the seed plus 1, 2, ...; `Unusable` when that does not help, or the
+        flags is drawn anew with the seed plus 1, 2, ...; `InvalidOutput` when that does not help,
+        or the
         numbers are not finite.
         """
 
         @torch.inference_mode()
-        def draw(places: Sequence[int], attempt: int) -> list[Pixels | Unusable]:
+        def draw(places: Sequence[int], attempt: int) -> list[Pixels | InvalidOutput]:
             return self._draw(
                 [(requests[at], seed_at(requests[at].seed, attempt)) for at in places]
             )
 
         flags = None if self._checker is None else self._checker.flags
         bounds = [request.nsfw_retries for request in requests]
-        for one in draw_safely(draw, bounds, flags):
-            yield one if isinstance(one, Unusable) else OutpaintResult(one.image, one.retries)
+        for one in generate_with_safety_check(draw, bounds, flags):
+            yield one if isinstance(one, InvalidOutput) else OutpaintResult(one.image, one.retries)
 
-    def _draw(self, asked: Sequence[tuple[OutpaintRequest, int]]) -> list[Pixels | Unusable]:
+    def _draw(self, asked: Sequence[tuple[OutpaintRequest, int]]) -> list[Pixels | InvalidOutput]:
         """A result per request and seed: texts and scenes encoded, noise taken away, decoded."""
         results: dict[int, Any] = dict(enumerate(self._sketches(asked)))
         groups: dict[Any, list[int]] = {}
@@ -229,7 +232,7 @@ class SD2Outpaint:
 
     def _sketches(
         self, asked: Sequence[tuple[OutpaintRequest, int]]
-    ) -> Iterator[_Sketch | Pixels | Unusable]:
+    ) -> Iterator[_Sketch | Pixels | InvalidOutput]:
         """What the network needs per request; a scene that does not move is ready as it is."""
         moving = [request for request, _ in asked if request.move.reveals]
         scenes = {id(one.scene): one.scene for one in moving}
@@ -245,16 +248,16 @@ class SD2Outpaint:
             needed = [latents[cells, digest], latents[cells, b""]]
             yield _sketch(request, seed, needed + [texts[one] for one in request.prompts])
 
-    def _embedded(self, prompts: Sequence[str]) -> Iterator[Tensor | Unusable]:
+    def _embedded(self, prompts: Sequence[str]) -> Iterator[Tensor | InvalidOutput]:
         networks = self.networks
-        return guarded(
+        return run_batched(
             lambda batch: list(networks.embed(batch)),
             prompts,
             at_most=self._batch,
             modules=[networks.text_encoder],
         )
 
-    def _encoded(self, scenes: dict[Canvas, Pixels]) -> dict[Canvas, Tensor | Unusable]:
+    def _encoded(self, scenes: dict[Canvas, Pixels]) -> dict[Canvas, Tensor | InvalidOutput]:
         """The latents of scenes and of the empty canvases of their sizes."""
 
         def encode(canvases: Sequence[Canvas]) -> list[Tensor]:
@@ -269,23 +272,23 @@ class SD2Outpaint:
         wanted = [*scenes, *((cells, b"") for cells, _ in scenes)]
         vae = self.networks.vae
         return self._latents.of(
-            wanted, lambda missing: guarded(encode, missing, at_most=1, modules=[vae])
+            wanted, lambda missing: run_batched(encode, missing, at_most=1, modules=[vae])
         )
 
-    def _paint(self, sketches: Sequence[_Sketch]) -> Iterator[Pixels | Unusable]:
+    def _paint(self, sketches: Sequence[_Sketch]) -> Iterator[Pixels | InvalidOutput]:
         """Results of requests of one group, in order."""
         unet, vae = [self.networks.unet], [self.networks.vae]
-        latents = list(guarded(self._denoised, sketches, at_most=self._batch, modules=unet))
+        latents = list(run_batched(self._denoised, sketches, at_most=self._batch, modules=unet))
         found = [
             (one, z)
             for one, z in zip(sketches, latents, strict=True)
-            if not isinstance(z, Unusable)
+            if not isinstance(z, InvalidOutput)
         ]
         at_once = min(self._batch, DECODED_AT_ONCE)
-        decoded = guarded(self._decoded, found, at_most=at_once, modules=vae)
+        decoded = run_batched(self._decoded, found, at_most=at_once, modules=vae)
         for sketch, z in zip(sketches, latents, strict=True):
-            drawn = z if isinstance(z, Unusable) else next(decoded)
-            yield drawn if isinstance(drawn, Unusable) else _finished(drawn, sketch.request)
+            drawn = z if isinstance(z, InvalidOutput) else next(decoded)
+            yield drawn if isinstance(drawn, InvalidOutput) else _finished(drawn, sketch.request)
 
     def _denoised(self, sketches: Sequence[_Sketch]) -> list[Tensor]:
         latents = self.networks.denoise(
@@ -308,12 +311,12 @@ class SD2Outpaint:
 
 
 def _sketch(
-    request: OutpaintRequest, seed: int, needed: Sequence[Tensor | Unusable]
-) -> _Sketch | Unusable:
+    request: OutpaintRequest, seed: int, needed: Sequence[Tensor | InvalidOutput]
+) -> _Sketch | InvalidOutput:
     """From a scene's latents, the empty canvas' latents and the texts."""
     tensors = []
     for one in needed:
-        if isinstance(one, Unusable):
+        if isinstance(one, InvalidOutput):
             return one
         tensors.append(one)
     scene, empty, *texts = tensors

@@ -25,7 +25,7 @@ class StageRow:
 
     stage: str
     computed: int
-    reused: int
+    cached: int
     rejected: int
     cpu_s: float | None
     share: float
@@ -88,7 +88,7 @@ def stage_rows(metrics: Mapping[str, Any]) -> tuple[StageRow, ...]:
         StageRow(
             stage,
             _whole(one.get("computed")) or 0,
-            _whole(one.get("reused")) or 0,
+            _whole(one.get("cached")) or 0,
             _whole(one.get("rejected")) or 0,
             number(one.get("cpu_s")),
             seconds / most,

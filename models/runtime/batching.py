@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from models.runtime.compile import filled, is_compiled, room_for_graphs, uncompiled
+from models.runtime.compile import is_compiled, pad_to_bucket, room_for_graphs, uncompiled
 
 log = logging.getLogger("synthset.models")
 
@@ -30,7 +30,7 @@ _SHORT = ("out of memory", "can't allocate memory", "not enough memory", "status
 
 
 @dataclass(frozen=True)
-class Unusable:
+class InvalidOutput:
     """A result that no stage may use, with the reason that its rejection is given."""
 
     reason: str
@@ -40,14 +40,14 @@ class OutOfMemory(RuntimeError):
     """What does not fit into memory, with no other network on the device; says what to do."""
 
 
-def guarded(
+def run_batched(
     run: Run[T], items: Sequence[T], *, at_most: int, modules: Sequence[nn.Module]
-) -> Iterator[Tensor | Unusable]:
+) -> Iterator[Tensor | InvalidOutput]:
     """Run a network over items, ``at_most`` at a time; one result per item, in order.
 
     When memory runs out the batch is halved, and stays so for this call; for a single item
     `fitting` makes room. A result that is not finite is computed once more, alone and in float32,
-    and is `Unusable` if that does not help or does not fit.
+    and is `InvalidOutput` if that does not help or does not fit.
 
     Args:
         run: computes a floating-point tensor per item of a batch, in the dtype of ``modules``. It
@@ -73,7 +73,7 @@ def guarded(
         first += len(batch)
 
 
-def fitting(compute: Callable[[], T], what: str = "one image") -> T:
+def retry_on_oom(compute: Callable[[], T], what: str = "one image") -> T:
     """What ``compute`` gives; if memory runs out, of a second try with no other network beside it.
 
     Raises:
@@ -93,7 +93,7 @@ def fitting(compute: Callable[[], T], what: str = "one image") -> T:
 
 
 @contextlib.contextmanager
-def making_room(make: Callable[[], bool]) -> Iterator[None]:
+def evicting(make: Callable[[], bool]) -> Iterator[None]:
     """Within it, `fitting` calls ``make`` when memory runs out: to free what it can of the device,
     and to tell whether that was anything."""
     before = _room.set(make)
@@ -107,10 +107,10 @@ def _results(
     run: Run[T], batch: Sequence[T], at_most: int, modules: Sequence[nn.Module]
 ) -> Sequence[Tensor] | None:
     """The results of a batch, one per item; None if memory ran out and the batch can be halved."""
-    given = filled(batch, at_most) if is_compiled(modules) else batch
+    given = pad_to_bucket(batch, at_most) if is_compiled(modules) else batch
     with room_for_graphs(modules):
         if len(batch) == 1:
-            return fitting(lambda: run(given))[:1]
+            return retry_on_oom(lambda: run(given))[:1]
         try:
             return run(given)[: len(batch)]
         except RuntimeError as error:
@@ -120,7 +120,7 @@ def _results(
     return None
 
 
-def _again_in_float32(run: Run[T], item: T, modules: Sequence[nn.Module]) -> Tensor | Unusable:
+def _again_in_float32(run: Run[T], item: T, modules: Sequence[nn.Module]) -> Tensor | InvalidOutput:
     log.warning("a result is not finite; computing it again in float32")
 
     def again() -> Tensor:
@@ -128,11 +128,13 @@ def _again_in_float32(run: Run[T], item: T, modules: Sequence[nn.Module]) -> Ten
             return run([item])[0]
 
     try:
-        result = fitting(again)
+        result = retry_on_oom(again)
     except OutOfMemory:
-        return Unusable("the network gave no finite numbers, and float32 does not fit into memory")
+        return InvalidOutput(
+            "the network gave no finite numbers, and float32 does not fit into memory"
+        )
     (finite,) = _are_finite([result])
-    return result if finite else Unusable("the network gave no finite numbers")
+    return result if finite else InvalidOutput("the network gave no finite numbers")
 
 
 @contextlib.contextmanager

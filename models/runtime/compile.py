@@ -58,7 +58,7 @@ def is_compiled(modules: Sequence[nn.Module]) -> bool:
     return any(module in _compiled for module in modules)
 
 
-def filled(batch: Sequence[T], at_most: int) -> Sequence[T]:
+def pad_to_bucket(batch: Sequence[T], at_most: int) -> Sequence[T]:
     """A batch with copies of its last item, up to the next power of two, but ``at_most`` items."""
     bucket = min(1 << (len(batch) - 1).bit_length(), max(at_most, len(batch)))
     return [*batch, *[batch[-1]] * (bucket - len(batch))]

@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from models.checkpoints.local import locate
-from models.runtime.batching import OutOfMemory, fitting, making_room, place, release_memory
+from models.runtime.batching import OutOfMemory, evicting, place, release_memory, retry_on_oom
 from models.runtime.hardware import Machine, this_machine
 
 log = logging.getLogger("synthset.models")
@@ -39,11 +39,11 @@ class Network(Protocol):
         """The network, on the machine's device, from one folder per checkpoint."""
 
     def compute(self, requests: Sequence[Any]) -> Iterator[Any]:
-        """A result, or `models.runtime.batching.Unusable`, per request, in their order."""
+        """A result, or `models.runtime.batching.InvalidOutput`, per request, in their order."""
 
 
 _CPU = torch.device("cpu")
-_residents: list["Residents"] = []
+_residents: list["NetworkPool"] = []
 _first = threading.Lock()
 
 Name = tuple[type[Network], tuple[str, ...]]
@@ -68,7 +68,7 @@ class _Resident:
 
 
 @dataclass
-class Residents:
+class NetworkPool:
     """The networks of one process on one device. Safe to use from several threads."""
 
     machine: Machine
@@ -81,7 +81,7 @@ class Residents:
     def __post_init__(self) -> None:
         self.machine = replace(self.machine, parts=WeakValueDictionary())
 
-    def ask(
+    def infer(
         self, kind: type[Network], references: Sequence[str], requests: Sequence[Any]
     ) -> list[Any]:
         """The network's results, one per request, in order.
@@ -133,8 +133,8 @@ class Residents:
 
     def _compute(self, name: Name, asked: list[_Asked]) -> None:
         requests = [one.request for one in asked]
-        with making_room(lambda: self._put_aside(besides=name) > 0):
-            results = fitting(
+        with evicting(lambda: self._put_aside(besides=name) > 0):
+            results = retry_on_oom(
                 lambda: list(self._network(name).compute(requests)), what=" + ".join(name[1])
             )
         for one, result in zip(asked, results, strict=True):
@@ -213,16 +213,16 @@ class Residents:
         return [one for one in self._loaded.values() if one.on_device]
 
 
-def ask(kind: type[Network], references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
-    """`Residents.ask` of this process. No requests load no network."""
-    return residents().ask(kind, references, requests) if requests else []
+def infer(kind: type[Network], references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
+    """`NetworkPool.ask` of this process. No requests load no network."""
+    return residents().infer(kind, references, requests) if requests else []
 
 
-def residents() -> Residents:
+def residents() -> NetworkPool:
     """The networks of this process, on the machine as its environment described it at first."""
     with _first:
         if not _residents:
-            _residents.append(Residents(this_machine()))
+            _residents.append(NetworkPool(this_machine()))
         return _residents[0]
 
 

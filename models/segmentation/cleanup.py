@@ -8,7 +8,7 @@ Alpha = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
 
-def mend_mask(alpha: Alpha, *, fill_holes: float, keep_parts: float) -> Alpha:
+def clean_mask(alpha: Alpha, *, fill_holes: float, keep_parts: float) -> Alpha:
     """The matte (float32 HxW, 0..1) without small holes, small parts and what floats far off.
 
     Args:

@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812  # the usual name
 from torch import Tensor, nn
 
 from models.data.pixels import Pixels
-from models.runtime.batching import Unusable, device_of, dtype_of, guarded, place
+from models.runtime.batching import InvalidOutput, device_of, dtype_of, place, run_batched
 from models.runtime.hardware import Machine
 from models.runtime.pretrained import WrongCheckpoint
 from models.runtime.weights import fill, read_tensors
@@ -67,17 +67,21 @@ class Isnet:
 
     def compute(
         self, requests: Sequence[IsnetRequest]
-    ) -> Iterator[npt.NDArray[np.float32] | Unusable]:
+    ) -> Iterator[npt.NDArray[np.float32] | InvalidOutput]:
         """Mattes float32 HxW in 0..1, in steps of 1/255, of the images' sizes, in order.
 
-        A map without contrast, or without a peak of ``min_peak``, is `Unusable`.
+        A map without contrast, or without a peak of ``min_peak``, is `InvalidOutput`.
 
         Raises:
             OutOfMemory: one image does not fit.
         """
-        results = guarded(self._run, requests, at_most=self._machine.batch, modules=self.modules)
+        results = run_batched(
+            self._run, requests, at_most=self._machine.batch, modules=self.modules
+        )
         for request, result in zip(requests, results, strict=True):
-            yield result if isinstance(result, Unusable) else _stretch(result, request.min_peak)
+            yield (
+                result if isinstance(result, InvalidOutput) else _stretch(result, request.min_peak)
+            )
 
     def _run(self, batch: Sequence[IsnetRequest]) -> list[Tensor]:
         with torch.inference_mode():
@@ -100,12 +104,14 @@ def _resize(image: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(image, size=tuple(size), mode="bilinear", align_corners=False)
 
 
-def _stretch(found: Tensor, min_peak: float) -> npt.NDArray[np.float32] | Unusable:
+def _stretch(found: Tensor, min_peak: float) -> npt.NDArray[np.float32] | InvalidOutput:
     """Stretch a map to the whole range, in whole levels (truncated, as published)."""
     with torch.inference_mode():
         low, high = found.min(), found.max()
         if float(high - low) < FLAT or float(high) < min_peak:
-            return Unusable(f"no object found (the network's surest pixel has {float(high):.2f})")
+            return InvalidOutput(
+                f"no object found (the network's surest pixel has {float(high):.2f})"
+            )
         levels = ((found - low) / (high - low) * 255).to(torch.uint8).cpu().numpy()
     return np.asarray(levels / np.float32(255), np.float32)
 

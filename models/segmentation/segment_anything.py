@@ -18,7 +18,7 @@ import torch.nn.functional as F  # noqa: N812  # the usual name
 from torch import Tensor, nn
 
 from models.data.pixels import Pixels
-from models.runtime.batching import Unusable, device_of, dtype_of, guarded
+from models.runtime.batching import InvalidOutput, device_of, dtype_of, run_batched
 from models.runtime.hardware import Machine
 from models.runtime.pretrained import WrongCheckpoint, load_strictly
 from models.segmentation.saliency import build_region_graph, find_object
@@ -98,7 +98,7 @@ class SegmentAnything:
         images = SamImageProcessorPil.from_pretrained(folder, local_files_only=True)
         return cls(network, SamProcessor(images), machine)
 
-    def compute(self, requests: Sequence[SamRequest]) -> Iterator[SamMask | Unusable]:
+    def compute(self, requests: Sequence[SamRequest]) -> Iterator[SamMask | InvalidOutput]:
         """A mask per request, in order; photos of any size run together.
 
         Raises:
@@ -107,12 +107,14 @@ class SegmentAnything:
         groups: dict[tuple[bool, int], list[int]] = {}
         for at, request in enumerate(requests):
             groups.setdefault((request.box is not None, len(request.points)), []).append(at)
-        found: dict[int, SamMask | Unusable] = {}
+        found: dict[int, SamMask | InvalidOutput] = {}
         for places in groups.values():
             group = [requests[at] for at in places]
-            results = guarded(self._run, group, at_most=self._machine.batch, modules=self.modules)
+            results = run_batched(
+                self._run, group, at_most=self._machine.batch, modules=self.modules
+            )
             for at, result in zip(places, results, strict=True):
-                if not isinstance(result, Unusable):
+                if not isinstance(result, InvalidOutput):
                     found[at] = self._choose(requests[at], result)
                 else:
                     found[at] = result
@@ -141,7 +143,7 @@ class SegmentAnything:
             masks, scores = made.pred_masks[:, 0], made.iou_scores[:, 0]
             return list(torch.cat((masks.flatten(1), scores), dim=1))
 
-    def _choose(self, request: SamRequest, packed: Tensor) -> SamMask | Unusable:
+    def _choose(self, request: SamRequest, packed: Tensor) -> SamMask | InvalidOutput:
         count = self.network.config.mask_decoder_config.num_multimask_outputs
         with torch.inference_mode():
             scores = packed[-count:].float().cpu()
@@ -153,7 +155,7 @@ class SegmentAnything:
             best = int(np.argmax(merits))
             alpha = (logits[best] / (2 * SURE) + 0.5).clamp(0, 1).cpu().numpy()
         if not (alpha > 0.5).any():
-            return Unusable("no object found (the mask is empty)")
+            return InvalidOutput("no object found (the mask is empty)")
         return SamMask(np.asarray(alpha, np.float32), float(scores[best]), shares[best])
 
     def _at_full_size(self, low: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from models.data.pixels import Pixels
-from models.runtime.batching import Unusable, device_of, dtype_of, guarded
+from models.runtime.batching import InvalidOutput, device_of, dtype_of, run_batched
 from models.runtime.hardware import Machine
 from models.runtime.pretrained import load_strictly
 
@@ -61,7 +61,7 @@ class VitMatte:
         processor = VitMatteImageProcessor.from_pretrained(folder, local_files_only=True)
         return cls(load_strictly(VitMatteForImageMatting, folder, machine), processor, machine)
 
-    def compute(self, requests: Sequence[VitMatteRequest]) -> Iterator[Alpha | Unusable]:
+    def compute(self, requests: Sequence[VitMatteRequest]) -> Iterator[Alpha | InvalidOutput]:
         """Mattes float32 HxW in 0..1, in order; equal sizes run together. Outside the band the
         result is 0 or 1.
 
@@ -72,12 +72,14 @@ class VitMatte:
         trimaps = [trimap_around(request.matte, request.band) for request in requests]
         for at, request in enumerate(requests):
             groups.setdefault(_working_size(request.image), []).append(at)
-        found: dict[int, Alpha | Unusable] = {}
+        found: dict[int, Alpha | InvalidOutput] = {}
         for (height, width), places in groups.items():
             group = [_at_size(requests[at].image, trimaps[at], height, width) for at in places]
-            results = guarded(self._run, group, at_most=self._machine.batch, modules=self.modules)
+            results = run_batched(
+                self._run, group, at_most=self._machine.batch, modules=self.modules
+            )
             for at, result in zip(places, results, strict=True):
-                if not isinstance(result, Unusable):
+                if not isinstance(result, InvalidOutput):
                     found[at] = _within(trimaps[at], result)
                 else:
                     found[at] = result

@@ -15,8 +15,8 @@ import torch
 from lightning.pytorch import loggers as writers
 from torch.utils.data import DataLoader
 
-from models.training.classification.data import BudgetSampler, SquarePhotos
-from models.training.classification.module import KeepBestAndLast
+from models.training.classification.data import FixedStepsSampler, LetterboxedDataset
+from models.training.classification.module import BestAndLastCheckpoint
 from models.training.settings import TrainingParameters
 
 # torch seeds dropout and first weights from one generator per process, and Lightning sets
@@ -39,7 +39,7 @@ def build_trainer(parameters: TrainingParameters, folder: Path, steps: int) -> L
         devices=1,
         precision=precision,
         max_epochs=parameters.epochs,
-        callbacks=[KeepBestAndLast(folder)],
+        callbacks=[BestAndLastCheckpoint(folder)],
         logger=_loggers(parameters, folder) or False,
         default_root_dir=folder,
         log_every_n_steps=steps,
@@ -53,7 +53,9 @@ def build_trainer(parameters: TrainingParameters, folder: Path, steps: int) -> L
 
 
 def load_batches(
-    photos: SquarePhotos, parameters: TrainingParameters, sampler: BudgetSampler | None = None
+    photos: LetterboxedDataset,
+    parameters: TrainingParameters,
+    sampler: FixedStepsSampler | None = None,
 ) -> DataLoader[Any]:
     """Batches of (images uint8 BxHxWx3, labels int64 B), in the sampler's order or as they lie."""
     return DataLoader(

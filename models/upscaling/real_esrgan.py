@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from models.data.pixels import Image
-from models.runtime.batching import Unusable, as_uint8, device_of, dtype_of, guarded, place
+from models.runtime.batching import InvalidOutput, as_uint8, device_of, dtype_of, place, run_batched
 from models.runtime.hardware import Machine
 from models.runtime.pretrained import WrongCheckpoint
 from models.runtime.weights import read_tensors
@@ -121,7 +121,7 @@ class RealEsrgan:
             )
         return cls(found.model, found.scale, machine)
 
-    def compute(self, requests: Sequence[RealEsrganRequest]) -> Iterator[Image | Unusable]:
+    def compute(self, requests: Sequence[RealEsrganRequest]) -> Iterator[Image | InvalidOutput]:
         """Enlarged images of the same kind and range, in order; equal sizes run together.
 
         A result's size is ``int(side * outscale)``. Cut with ``seamless`` it differs from the uncut
@@ -139,7 +139,9 @@ class RealEsrgan:
                     pieces.setdefault(key, []).append(_Piece(job, plane, tile))
         given = 0
         for group in pieces.values():
-            results = guarded(self._run, group, at_most=self._machine.batch, modules=self.modules)
+            results = run_batched(
+                self._run, group, at_most=self._machine.batch, modules=self.modules
+            )
             for piece, result in zip(group, results, strict=True):
                 self._take(piece, result)
                 while given < len(jobs) and jobs[given].result is not None:
@@ -184,9 +186,9 @@ class RealEsrgan:
         with torch.inference_mode():
             return list(self.network(pixels))
 
-    def _take(self, piece: "_Piece", result: Tensor | Unusable) -> None:
+    def _take(self, piece: "_Piece", result: Tensor | InvalidOutput) -> None:
         job, plane = piece.job, piece.plane
-        if isinstance(result, Unusable):
+        if isinstance(result, InvalidOutput):
             job.result = job.failure = result
             return
         if job.failure is not None:
@@ -267,8 +269,8 @@ class _Plane:
 class _Job:
     request: RealEsrganRequest
     planes: list[_Plane]
-    result: Image | Unusable | None = None
-    failure: Unusable | None = field(default=None)
+    result: Image | InvalidOutput | None = None
+    failure: InvalidOutput | None = field(default=None)
 
 
 @dataclass(frozen=True, eq=False)

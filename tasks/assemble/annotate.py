@@ -8,7 +8,7 @@ from pydantic import Field
 from models.data import pixels
 from models.data.records import Record
 from models.screening.quality import boxes_from_mask
-from tasks.engine.stage import Piece, Product, stage
+from tasks.engine.stage import StageInput, StageOutput, stage
 
 
 class Label(Record):
@@ -18,10 +18,10 @@ class Label(Record):
 
 
 @stage("label", version=1)
-def label(pieces: Sequence[Piece], parameters: Label) -> Iterator[Product]:
+def label(inputs: Sequence[StageInput], parameters: Label) -> Iterator[StageOutput]:
     """8-bit masks, 255 = object; ``facts`` give the boxes (x, y, width, height) in pixels."""
-    for piece in pieces:
-        alpha = pixels.fit_within(piece.load()[..., 3], parameters.longest_side)
+    for item in inputs:
+        alpha = pixels.fit_within(item.load()[..., 3], parameters.longest_side)
         mask = alpha >= 128
         boxes = [list(box) for box in boxes_from_mask(mask)]
-        yield Product(np.where(mask, 255, 0).astype(np.uint8), facts={"boxes": boxes})
+        yield StageOutput(np.where(mask, 255, 0).astype(np.uint8), metadata={"boxes": boxes})

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from models.data.records import Artifact, Record, Sample
-from tasks.engine.stage import Job, Piece, Product, stage
+from tasks.engine.stage import Job, StageInput, StageOutput, stage
 
 
 class TooFew(ValueError):
@@ -93,18 +93,18 @@ def train_and_val(
 
 
 @stage("dataset", version=1, media="json", plan=train_and_val)
-def dataset(pieces: Sequence[Piece], parameters: Dataset) -> Iterator[Product]:
+def dataset(inputs: Sequence[StageInput], parameters: Dataset) -> Iterator[StageOutput]:
     """``{"arm", "classes", "train", "val"}``; rows of artifact id and class."""
-    for piece in pieces:
-        split = int(piece.job.index["train"])
-        rows = [[image.id, image.label] for image in piece.job.inputs]
+    for item in inputs:
+        split = int(item.job.variant["train"])
+        rows = [[image.id, image.label] for image in item.job.inputs]
         content: dict[str, Any] = {
-            "arm": piece.job.index["arm"],
+            "arm": item.job.variant["arm"],
             "classes": sorted({label for _, label in rows}),
             "train": rows[:split],
             "val": rows[split:],
         }
-        yield Product(content, facts={"train": split, "val": len(rows) - split})
+        yield StageOutput(content, metadata={"train": split, "val": len(rows) - split})
 
 
 def _of(samples: Sequence[Sample], label: str) -> list[Sample]:

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from models.data import pixels
 from models.data.records import Record
-from tasks.engine.stage import Piece, Product, stage
+from tasks.engine.stage import StageInput, StageOutput, stage
 
 
 class Resize(Record):
@@ -19,10 +19,10 @@ class Resize(Record):
 
 
 @stage("resize", version=1, media="jpg")
-def resize(pieces: Sequence[Piece], parameters: Resize) -> Iterator[Product]:
+def resize(inputs: Sequence[StageInput], parameters: Resize) -> Iterator[StageOutput]:
     """RGB JPEGs; ``facts`` give width and height."""
-    for piece in pieces:
-        image = pixels.fit_within(pixels.rgb(piece.load()), parameters.longest_side)
+    for item in inputs:
+        image = pixels.fit_within(pixels.rgb(item.load()), parameters.longest_side)
         height, width = image.shape[:2]
         blob = pixels.encode_jpeg(image, parameters.quality)
-        yield Product(blob, facts={"width": width, "height": height})
+        yield StageOutput(blob, metadata={"width": width, "height": height})

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from models.data.records import METADATA, Artifact, Sample
-from tasks.engine.integrity import siblings_checked
+from tasks.engine.integrity import verify_inputs_on_error
 from tasks.store.store import Store
 
 PLANNED = ".metadata.jsonl.planned"
@@ -69,7 +69,7 @@ def write_split(store: Store, samples: Sequence[Sample], folder: Path, masks: Pa
     else:
         planned = "\n".join(sorted(owned | {_key(path, folder) for path, _ in files}))
         _write(folder / PLANNED, planned.encode())
-    with siblings_checked(store, (artifact for _, artifact in files)):
+    with verify_inputs_on_error(store, (artifact for _, artifact in files)):
         changed = sum(_copy(store, artifact, path) for path, artifact in files)
     if planned is not None:
         for stale in owned - {_key(path, folder) for path, _ in files}:

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from models.data.records import Artifact
-from tasks.engine.integrity import siblings_checked
-from tasks.engine.run_context import Workbench
+from tasks.engine.integrity import verify_inputs_on_error
+from tasks.engine.run_context import RunContext
 from tasks.store.store import Missing
 
 
-def fetch_images(bench: Workbench, ids: Sequence[str]) -> list[Path]:
+def fetch_images(bench: RunContext, ids: Sequence[str]) -> list[Path]:
     """A file per artifact id, in order: the store's own where it is a folder, else a fetched copy.
 
     Raises:
@@ -18,11 +18,11 @@ def fetch_images(bench: Workbench, ids: Sequence[str]) -> list[Path]:
     """
     found = find_artifacts(bench, ids)
     folder = bench.scratch / "images"
-    with siblings_checked(bench.store, found.values()):
+    with verify_inputs_on_error(bench.store, found.values()):
         return [bench.store.fetch(found[one], folder) for one in ids]
 
 
-def find_artifacts(bench: Workbench, ids: Sequence[str]) -> dict[str, Artifact]:
+def find_artifacts(bench: RunContext, ids: Sequence[str]) -> dict[str, Artifact]:
     """The records of artifacts by id.
 
     Raises:

@@ -26,7 +26,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from models.data.file_lock import alone
-from tasks.engine.server_retry import patiently, short
+from tasks.engine.server_retry import retry_while_unreachable, short
 
 log = logging.getLogger("synthset.gpu")
 
@@ -47,7 +47,7 @@ class NoLimit(ValueError):
 
 
 @contextmanager
-def held_gpu(*, needed: bool) -> Iterator[None]:
+def gpu_lock(*, needed: bool) -> Iterator[None]:
     """Hold the worker's GPU, where it has one to hold and networks are to run.
 
     Waits while another holds it, and for a server that is away.
@@ -151,7 +151,7 @@ def _locked_here(limit: str) -> Iterator[None]:
 def _leased(limit: str) -> UUID:
     """A lease of the limit's slot, as soon as it is free."""
     with get_client(sync_client=True) as client:
-        return _when_free(limit, lambda: patiently(_take, client, limit))
+        return _when_free(limit, lambda: retry_while_unreachable(_take, client, limit))
 
 
 def _when_free(limit: str, take: Callable[[], T | None]) -> T:

@@ -11,7 +11,7 @@ READERS = 8
 
 
 @contextlib.contextmanager
-def siblings_checked(store: Store, artifacts: Iterable[Artifact]) -> Iterator[None]:
+def verify_inputs_on_error(store: Store, artifacts: Iterable[Artifact]) -> Iterator[None]:
     """Work that reads ``artifacts``; if one is bad, the store forgets all that are.
 
     What spoilt one file has often spoilt others: found together, they are made anew together.
@@ -22,7 +22,7 @@ def siblings_checked(store: Store, artifacts: Iterable[Artifact]) -> Iterator[No
     try:
         yield
     except (Corrupt, Missing):
-        readable = {one.id: one for one in artifacts if one.rejected is None}
+        readable = {one.id: one for one in artifacts if one.reject_reason is None}
 
         def look(artifact: Artifact) -> None:
             with contextlib.suppress(Corrupt, Missing):

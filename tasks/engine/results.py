@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from models.data.records import Artifact, Record, Reference, Sample
-from tasks.engine.run_context import StageCount, Workbench
+from tasks.engine.run_context import RunContext, StageCount
 from tasks.store.store import Missing, Store
 
 # References whose artifacts are looked for in one go: each has hundreds of them.
@@ -32,9 +32,9 @@ class Expansion(Record):
             if artifact.stage == "ingest":
                 continue
             one = StageCount(
-                reused=1,
-                rejected=int(artifact.rejected is not None),
-                redrawn=int(artifact.facts.get("retries", 0)),
+                cached=1,
+                rejected=int(artifact.reject_reason is not None),
+                safety_retries=int(artifact.metadata.get("retries", 0)),
             )
             counts[artifact.stage] = counts.get(artifact.stage, StageCount()).plus(one)
         return counts
@@ -109,7 +109,7 @@ def save_expansion(store: Store, key: str, expansion: Expansion) -> None:
 
 
 def gather_samples(
-    bench: Workbench,
+    bench: RunContext,
     reference: Reference,
     images: Sequence[Artifact],
     verdicts: Mapping[str, Mapping[str, Any]],
@@ -128,18 +128,18 @@ def gather_samples(
     for image in images:
         jpeg, mask = finished.get(image.id, (image, None))
         sample = _sample(bench, reference, image, verdicts[image.id])
-        boxes = tuple(tuple(box) for box in mask.facts["boxes"]) if mask else ()
+        boxes = tuple(tuple(box) for box in mask.metadata["boxes"]) if mask else ()
         samples.append(sample.model_copy(update={"image": jpeg, "mask": mask, "boxes": boxes}))
-    for piece in bench.made.values():
-        if piece.rejected is not None:
-            scores = {name: one for name, one in piece.facts.items() if isinstance(one, float)}
-            verdict = {"accepted": False, "reason": piece.rejected, "scores": scores}
-            samples.append(_sample(bench, reference, piece, verdict))
+    for item in bench.made.values():
+        if item.reject_reason is not None:
+            scores = {name: one for name, one in item.metadata.items() if isinstance(one, float)}
+            verdict = {"accepted": False, "reason": item.reject_reason, "scores": scores}
+            samples.append(_sample(bench, reference, item, verdict))
     return tuple(samples)
 
 
 def _sample(
-    bench: Workbench, reference: Reference, image: Artifact, verdict: Mapping[str, Any]
+    bench: RunContext, reference: Reference, image: Artifact, verdict: Mapping[str, Any]
 ) -> Sample:
     lineage = bench.lineage(image)
     return Sample(
@@ -163,7 +163,9 @@ def _sample(
 def sample_name(image: Artifact) -> str:
     """``<class>/<stem>_view3_copy1_background0_shift2``: stable, readable, never random."""
     shown = ("view", "copy", "background", "shift", "baseline")
-    return "_".join([image.name, *(f"{at}{image.index[at]}" for at in shown if at in image.index)])
+    return "_".join(
+        [image.name, *(f"{at}{image.variant[at]}" for at in shown if at in image.variant)]
+    )
 
 
 def _content(store: Store, key: str) -> dict[str, Any]:

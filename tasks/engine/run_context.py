@@ -28,21 +28,21 @@ class StageCount(Record):
     """
 
     computed: int = 0
-    reused: int = 0
+    cached: int = 0
     rejected: int = 0
-    redrawn: int = 0
+    safety_retries: int = 0
 
     def plus(self, other: "StageCount") -> "StageCount":
         """The two counts added up."""
         return StageCount(
             computed=self.computed + other.computed,
-            reused=self.reused + other.reused,
+            cached=self.cached + other.cached,
             rejected=self.rejected + other.rejected,
-            redrawn=self.redrawn + other.redrawn,
+            safety_retries=self.safety_retries + other.safety_retries,
         )
 
 
-class Workbench:
+class RunContext:
     """What the stages of one flow run share. Safe to use from several threads.
 
     ``made`` holds every artifact of the run, rejected ones too, by id; ``fresh`` the ids of those
@@ -126,9 +126,9 @@ class Workbench:
             computed = sum(one in self.fresh for one in known)
             self.counts[stage] = StageCount(
                 computed=computed,
-                reused=len(known) - computed,
-                rejected=sum(one.rejected is not None for one in known.values()),
-                redrawn=sum(int(one.facts.get("retries", 0)) for one in known.values()),
+                cached=len(known) - computed,
+                rejected=sum(one.reject_reason is not None for one in known.values()),
+                safety_retries=sum(int(one.metadata.get("retries", 0)) for one in known.values()),
             )
 
     def computed(self, stage: str) -> int:

@@ -17,7 +17,7 @@ PAUSE_S = 5.0
 PASSING = {408, 429}
 
 
-def patiently(ask: Callable[..., T], *given: Any) -> T:
+def retry_while_unreachable(ask: Callable[..., T], *given: Any) -> T:
     """What ``ask(*given)`` gives; a server that is away is asked again for a while.
 
     Raises:

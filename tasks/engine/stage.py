@@ -27,9 +27,9 @@ from pydantic.fields import FieldInfo
 from models.checkpoints.local import licence_of
 from models.data import pixels
 from models.data.records import Artifact, Media, NamesCheckpoint, Of, Record
-from tasks.engine.gpu import held_gpu
-from tasks.engine.integrity import siblings_checked
-from tasks.engine.run_context import Workbench
+from tasks.engine.gpu import gpu_lock
+from tasks.engine.integrity import verify_inputs_on_error
+from tasks.engine.run_context import RunContext
 from tasks.store.store import StoreUnavailable
 
 log = logging.getLogger("synthset.stage")
@@ -47,33 +47,33 @@ class Job:
     """
 
     inputs: tuple[Artifact, ...]
-    index: Mapping[str, int | str] = field(default_factory=dict)
+    variant: Mapping[str, int | str] = field(default_factory=dict)
     name: str | None = None
 
     def label(self, stage: str) -> tuple[str, dict[str, int | str]]:
         """The name and the index of what it makes."""
         if self.name is not None or not self.inputs:
-            return self.name or stage, dict(self.index)
-        return self.inputs[0].name, {**self.inputs[0].index, **self.index}
+            return self.name or stage, dict(self.variant)
+        return self.inputs[0].name, {**self.inputs[0].variant, **self.variant}
 
 
 @dataclass(frozen=True)
-class Product:
+class StageOutput:
     """What a stage made of one job: an array, bytes or a JSON-able mapping, or why it has none."""
 
     content: Any = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     prompt: str | None = None
-    rejected: str | None = None
+    reject_reason: str | None = None
 
 
 @dataclass(frozen=True)
-class Piece:
+class StageInput:
     """A job at work: its key, the seed that derives from it, and its inputs' contents."""
 
     job: Job
     key: str
-    bench: Workbench
+    bench: RunContext
 
     @property
     def seed(self) -> int:
@@ -110,7 +110,7 @@ def _is_idle(field: FieldInfo, parameters: Record, name: str) -> bool:
     return names_checkpoint and getattr(parameters, name) not in checkpoints_of(parameters)
 
 
-def each_alone(parameters: Record) -> dict[str, Any]:
+def params_per_item(parameters: Record) -> dict[str, Any]:
     """`settings` without how many images are made of an input: their index tells them apart, and
     more of them redo none."""
     return settings(parameters, without=("copies", "views"))
@@ -134,27 +134,27 @@ def always(_parameters: Record) -> bool:
     return True
 
 
-Compute = Callable[[Sequence[Piece], P], Iterator[Product]]
+Compute = Callable[[Sequence[StageInput], P], Iterator[StageOutput]]
 Plan = Callable[..., list[Job]]
 
 
-def one_each(
+def one_job_per_input(
     _parameters: Record, inputs: Sequence[Artifact], *beside: Sequence[Artifact]
 ) -> list[Job]:
     """The usual plan: a job per input, with its partner of the same name and index from each
     sequence beside it. An input whose partner was rejected has no job."""
-    partners = [{whereabouts(artifact): artifact for artifact in others} for others in beside]
+    partners = [{pairing_key(artifact): artifact for artifact in others} for others in beside]
     return [
-        Job((first, *(others[whereabouts(first)] for others in partners)))
+        Job((first, *(others[pairing_key(first)] for others in partners)))
         for first in inputs
-        if all(whereabouts(first) in others for others in partners)
+        if all(pairing_key(first) in others for others in partners)
     ]
 
 
-def whereabouts(artifact: Artifact, *without: str) -> tuple[Any, ...]:
+def pairing_key(artifact: Artifact, *without: str) -> tuple[Any, ...]:
     """What an artifact is of, to pair it with its partners: name and index, less ``without``."""
-    index = {at: value for at, value in artifact.index.items() if at not in without}
-    return artifact.name, *sorted(index.items())
+    variant = {at: value for at, value in artifact.variant.items() if at not in without}
+    return artifact.name, *sorted(variant.items())
 
 
 def stage(
@@ -162,16 +162,18 @@ def stage(
     *,
     version: int,
     media: Media = "png",
-    plan: Plan = one_each,
+    plan: Plan = one_job_per_input,
     batch_size: int = 16,
-    identity: Callable[[Any], dict[str, Any]] = settings,
-    heavy: Callable[[Any], bool] = loads_checkpoints,
+    key_params: Callable[[Any], dict[str, Any]] = settings,
+    uses_gpu: Callable[[Any], bool] = loads_checkpoints,
 ) -> Callable[[Compute[P]], "Stage[P]"]:
     """Declare a stage. Raise ``version`` when its output changes: what hangs on it is redone.
 
     A batch of a ``heavy`` stage holds the worker's GPU, so that no two use it at a time.
     """
-    return lambda compute: Stage(name, version, media, plan, batch_size, identity, heavy, compute)
+    return lambda compute: Stage(
+        name, version, media, plan, batch_size, key_params, uses_gpu, compute
+    )
 
 
 @dataclass(frozen=True)
@@ -183,17 +185,17 @@ class Stage(Generic[P]):
     media: Media
     plan: Plan
     batch_size: int
-    identity: Callable[[Any], dict[str, Any]]
-    heavy: Callable[[Any], bool]
+    key_params: Callable[[Any], dict[str, Any]]
+    uses_gpu: Callable[[Any], bool]
     compute: Compute[P]
 
-    def __call__(self, bench: Workbench, parameters: P, *inputs: Any) -> list[Artifact]:
+    def __call__(self, bench: RunContext, parameters: P, *inputs: Any) -> list[Artifact]:
         """The accepted artifacts, as `run` gives them; inside a flow, from a task run of it."""
         if FlowRunContext.get() is None:
             return self.run(bench, parameters, *inputs)
         return _as_task(_Order(self, bench, parameters, inputs))
 
-    def run(self, bench: Workbench, parameters: P, *inputs: Any) -> list[Artifact]:
+    def run(self, bench: RunContext, parameters: P, *inputs: Any) -> list[Artifact]:
         """The accepted artifacts, in the order of the plan, computing only what the store lacks.
 
         Raises:
@@ -210,42 +212,42 @@ class Stage(Generic[P]):
             with bench.store.lease(f"{self.name}/{unit}"):
                 done |= bench.store.find(self.name, list(missing))
                 missing = {key: job for key, job in missing.items() if key not in done}
-                with siblings_checked(
+                with verify_inputs_on_error(
                     bench.store, (one for job in missing.values() for one in job.inputs)
                 ):
                     done |= self._compute(bench, parameters, missing)
         made = [_label(done[key], job) for key, job in zip(keys, jobs, strict=True)]
         bench.count(self.name, made)
-        return [artifact for artifact in made if artifact.rejected is None]
+        return [artifact for artifact in made if artifact.reject_reason is None]
 
     def key(self, job: Job, parameters: P) -> str:
         """The digest that names a job's work, and nothing about where or when it is done."""
         work = {
             "stage": self.name,
             "version": self.version,
-            "parameters": self.identity(parameters),
+            "parameters": self.key_params(parameters),
             "inputs": [artifact.digest for artifact in job.inputs],
-            "index": dict(job.index),
+            "index": dict(job.variant),
         }
         return hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()
 
     def _compute(
-        self, bench: Workbench, parameters: P, missing: Mapping[str, Job]
+        self, bench: RunContext, parameters: P, missing: Mapping[str, Job]
     ) -> dict[str, Artifact]:
-        pieces = [Piece(job, key, bench) for key, job in missing.items()]
+        inputs = [StageInput(job, key, bench) for key, job in missing.items()]
         published: list[Future[Artifact]] = []
         started = time.perf_counter()
         with ThreadPoolExecutor(PUBLISHERS, thread_name_prefix="publish") as publishers:
-            for first in range(0, len(pieces), self.batch_size):
+            for first in range(0, len(inputs), self.batch_size):
                 bench.check_cancelled()
-                batch = pieces[first : first + self.batch_size]
+                batch = inputs[first : first + self.batch_size]
                 products = self._timed(bench, self.compute(batch, parameters))
-                with held_gpu(needed=self.heavy(parameters)):
-                    for piece, (product, seconds) in zip(batch, products, strict=True):
-                        draft = self._draft(piece, parameters, product, seconds, len(batch))
+                with gpu_lock(needed=self.uses_gpu(parameters)):
+                    for item, (product, seconds) in zip(batch, products, strict=True):
+                        draft = self._draft(item, parameters, product, seconds, len(batch))
                         published.append(publishers.submit(_publish, bench, draft, product))
                         _wait_for_the_oldest(published, at_most=2 * PUBLISHERS)
-                bench.progress(self.name, first + len(batch), len(pieces))
+                bench.progress(self.name, first + len(batch), len(inputs))
             artifacts = [future.result() for future in published]
         if artifacts:
             seconds = time.perf_counter() - started
@@ -255,8 +257,8 @@ class Stage(Generic[P]):
         return {artifact.key: artifact for artifact in artifacts}
 
     def _timed(
-        self, bench: Workbench, products: Iterator[Product]
-    ) -> Iterator[tuple[Product, float]]:
+        self, bench: RunContext, products: Iterator[StageOutput]
+    ) -> Iterator[tuple[StageOutput, float]]:
         while True:
             wall, cpu = time.perf_counter(), time.thread_time()
             decoding = bench.decoded_cpu_s
@@ -269,31 +271,31 @@ class Stage(Generic[P]):
             yield product, time.perf_counter() - wall
 
     def _draft(
-        self, piece: Piece, parameters: P, product: Product, seconds: float, batch_size: int
+        self, item: StageInput, parameters: P, product: StageOutput, seconds: float, batch_size: int
     ) -> Artifact:
-        name, index = piece.job.label(self.name)
+        name, variant = item.job.label(self.name)
         content = product.content
         return Artifact(
-            key=piece.key,
+            key=item.key,
             stage=self.name,
             version=self.version,
             name=name,
-            index=index,
+            variant=variant,
             media=self.media,
             digest=EMPTY_DIGEST,
             size=0,
-            parents=tuple(artifact.id for artifact in piece.job.inputs),
-            parameters=self.identity(parameters),
+            parents=tuple(artifact.id for artifact in item.job.inputs),
+            parameters=self.key_params(parameters),
             model=getattr(parameters, "model", None),
             revision=" + ".join(checkpoints_of(parameters)) or None,
             licence=_licence(parameters),
-            seed=piece.seed,
+            seed=item.seed,
             prompt=product.prompt,
             batch_size=batch_size,
             dtype=str(content.dtype) if isinstance(content, np.ndarray) else "json",
             seconds=round(seconds, 4),
-            facts=dict(product.facts),
-            rejected=product.rejected,
+            metadata=dict(product.metadata),
+            reject_reason=product.reject_reason,
         )
 
 
@@ -302,7 +304,7 @@ class _Order:
     """A stage with its inputs, opaque to Prefect so that it walks no list of artifacts."""
 
     stage: Stage[Any]
-    bench: Workbench
+    bench: RunContext
     parameters: Record
     inputs: tuple[Any, ...]
 
@@ -330,9 +332,9 @@ def _as_task(order: _Order) -> list[Artifact]:
         artifacts = order.stage.run(order.bench, order.parameters, *order.inputs)
         made = order.bench.computed(order.stage.name) - computed
         if not made:
-            return Completed(name="Cached", message=f"{len(artifacts)} reused", data=artifacts)
+            return Completed(name="Cached", message=f"{len(artifacts)} cached", data=artifacts)
         count = order.bench.counts[order.stage.name]
-        told = f"{made} computed, {count.reused} reused, {count.rejected} rejected"
+        told = f"{made} computed, {count.cached} cached, {count.rejected} rejected"
         return Completed(message=told, data=artifacts)
 
     made: Any = work()
@@ -340,8 +342,8 @@ def _as_task(order: _Order) -> list[Artifact]:
     return artifacts
 
 
-def _publish(bench: Workbench, draft: Artifact, product: Product) -> Artifact:
-    if product.rejected is not None:
+def _publish(bench: RunContext, draft: Artifact, product: StageOutput) -> Artifact:
+    if product.reject_reason is not None:
         bench.store.put(draft, b"")
         bench.published(draft)
         return draft
@@ -383,6 +385,6 @@ def _wait_for_the_oldest(published: list[Future[Artifact]], at_most: int) -> Non
 
 def _label(artifact: Artifact, job: Job) -> Artifact:
     """The record under this run's names: an earlier run may have called the bytes otherwise."""
-    name, index = job.label(artifact.stage)
+    name, variant = job.label(artifact.stage)
     parents = tuple(parent.id for parent in job.inputs)
-    return artifact.model_copy(update={"name": name, "index": index, "parents": parents})
+    return artifact.model_copy(update={"name": name, "variant": variant, "parents": parents})

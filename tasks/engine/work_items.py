@@ -14,7 +14,7 @@ from tasks.engine.run_context import StageCount
 from tasks.store.store import STAGES_WAIT_S, Missing, Store, open_store
 
 
-class Beside(Record):
+class SharedInputs(Record):
     """What every reference of a run is expanded beside: plates, and the held-out photos' index."""
 
     plates: tuple[Artifact, ...] = ()
@@ -25,7 +25,7 @@ class Setting(Record):
     """What all references of a run share; ``recipe`` as JSON."""
 
     recipe: dict[str, Any]
-    beside: Beside
+    beside: SharedInputs
 
 
 class Order(Record):
@@ -58,7 +58,7 @@ class Told(Record):
     damaged: bool = False
 
 
-def save_setting(store: Store, recipe: Mapping[str, Any], beside: Beside) -> str:
+def save_setting(store: Store, recipe: Mapping[str, Any], beside: SharedInputs) -> str:
     """Keep what a run's references share; its digest."""
     blob = Setting(recipe=dict(recipe), beside=beside).model_dump_json().encode()
     digest = hashlib.sha256(blob).hexdigest()

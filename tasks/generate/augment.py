@@ -6,7 +6,7 @@ from pydantic import Field
 
 from models.augmentation.settings import AugmentRanges
 from models.data.records import Artifact, Record
-from tasks.engine.stage import Job, Piece, Product, each_alone, stage
+from tasks.engine.stage import Job, StageInput, StageOutput, params_per_item, stage
 
 
 class Augment(Record):
@@ -22,13 +22,15 @@ def copies_of_each(parameters: Augment, views: Sequence[Artifact]) -> list[Job]:
     return [Job((view,), {"copy": copy}) for view in views for copy in range(parameters.copies)]
 
 
-@stage("augment", version=1, plan=copies_of_each, identity=each_alone)
-def augment(pieces: Sequence[Piece], parameters: Augment) -> Iterator[Product]:
+@stage("augment", version=1, plan=copies_of_each, key_params=params_per_item)
+def augment(inputs: Sequence[StageInput], parameters: Augment) -> Iterator[StageOutput]:
     """Changed copies; geometry moves colours and matte together."""
     # torchvision takes 2 s to import; a run with nothing to augment does without.
     from models.augmentation.transforms import augment_image
 
-    for piece in pieces:
-        image = piece.load()
-        unchanged = parameters.keep_first and piece.job.index["copy"] == 0
-        yield Product(image if unchanged else augment_image(image, parameters.ranges, piece.rng()))
+    for item in inputs:
+        image = item.load()
+        unchanged = parameters.keep_first and item.job.variant["copy"] == 0
+        yield StageOutput(
+            image if unchanged else augment_image(image, parameters.ranges, item.rng())
+        )

@@ -25,7 +25,7 @@ from models.compositing.placement import Placed, paste, place
 from models.data.pixels import Pixels, rgb
 from models.data.records import Artifact, Checkpoint, Of, Record
 from models.diffusion.prompts import Part, escape, to_compel, weighted_prompt, without_weights
-from tasks.engine.stage import Job, Piece, Product, each_alone, stage, whereabouts
+from tasks.engine.stage import Job, StageInput, StageOutput, pairing_key, params_per_item, stage
 
 GRID = 64
 
@@ -134,10 +134,10 @@ def scenes_of_each(
     plates: Sequence[Artifact],
 ) -> list[Job]:
     """Per cut-out, scenes 0 to c - 1, each with its own plate where there are plates."""
-    depth_of = {whereabouts(depth): depth for depth in depths}
+    depth_of = {pairing_key(depth): depth for depth in depths}
     jobs = []
     for cut_out in cut_outs:
-        depth = depth_of.get(whereabouts(cut_out))
+        depth = depth_of.get(pairing_key(cut_out))
         if depth is None:
             continue
         behind = _drawn_plates(cut_out, plates, parameters.copies)
@@ -147,41 +147,41 @@ def scenes_of_each(
     return jobs
 
 
-@stage("background", version=2, plan=scenes_of_each, batch_size=8, identity=each_alone)
-def background(pieces: Sequence[Piece], parameters: Background) -> Iterator[Product]:
+@stage("background", version=2, plan=scenes_of_each, batch_size=8, key_params=params_per_item)
+def background(inputs: Sequence[StageInput], parameters: Background) -> Iterator[StageOutput]:
     """Scenes at the output size, RGB + the object's matte, with the prompt that describes them."""
     drawn = {"composite": _composited, "sdxl-controlnet-depth": _drawn_by_sdxl}
-    yield from drawn[parameters.model](pieces, parameters)
+    yield from drawn[parameters.model](inputs, parameters)
 
 
-def _composited(pieces: Sequence[Piece], parameters: Background) -> Iterator[Product]:
+def _composited(inputs: Sequence[StageInput], parameters: Background) -> Iterator[StageOutput]:
     size = (parameters.width, parameters.height)
-    for piece in pieces:
-        rng = piece.rng()
-        sentence = piece.load(2)["caption"]
+    for item in inputs:
+        rng = item.rng()
+        sentence = item.load(2)["caption"]
         scene = without_weights(_ending(parameters, sentence, rng))
-        if len(piece.job.inputs) > 3:
-            plate: Plate = plate_from_photo(piece.load(3), size, rng)
+        if len(item.job.inputs) > 3:
+            plate: Plate = plate_from_photo(item.load(3), size, rng)
         else:
             kind = scene_from_prompt(scene, rng)
             plate = procedural_plate(kind, size, rng, from_above=parameters.from_above)
-        near = piece.load(1).astype(np.float32) / 65535.0
-        image = composite(piece.load(0), plate, size, rng, depth=near, ranges=parameters.ranges)
+        near = item.load(1).astype(np.float32) / 65535.0
+        image = composite(item.load(0), plate, size, rng, depth=near, ranges=parameters.ranges)
         prompt = sentence if scene in sentence else f"{sentence} {scene}"
-        yield Product(image, prompt=prompt, facts={"scene": scene})
+        yield StageOutput(image, prompt=prompt, metadata={"scene": scene})
 
 
-def _drawn_by_sdxl(pieces: Sequence[Piece], parameters: Background) -> Iterator[Product]:
+def _drawn_by_sdxl(inputs: Sequence[StageInput], parameters: Background) -> Iterator[StageOutput]:
     from models.diffusion.sdxl.depth_controlnet import SdxlBackground, SdxlBackgroundRequest
-    from models.runtime.batching import Unusable
-    from models.runtime.network_pool import ask
+    from models.runtime.batching import InvalidOutput
+    from models.runtime.network_pool import infer
 
     placed, prompts, scenes, requests = [], [], [], []
-    for piece in pieces:
-        rng, words = piece.rng(), piece.load(2)
+    for item in inputs:
+        rng, words = item.rng(), item.load(2)
         scenes.append(_ending(parameters, words["caption"], rng))
         size = (parameters.width, parameters.height)
-        placed.append(place(piece.load(0), piece.load(1), size, rng, parameters.ranges))
+        placed.append(place(item.load(0), item.load(1), size, rng, parameters.ranges))
         prompts.append(_prompts(parameters, words, scenes[-1]))
         depth = _on_grid(placed[-1])
         requests.append(
@@ -189,7 +189,7 @@ def _drawn_by_sdxl(pieces: Sequence[Piece], parameters: Background) -> Iterator[
                 depth=depth,
                 prompt=prompts[-1][0],
                 negative=prompts[-1][1],
-                seed=piece.seed,
+                seed=item.seed,
                 width=depth.shape[1],
                 height=depth.shape[0],
                 steps=parameters.few_step or parameters.steps,
@@ -201,23 +201,23 @@ def _drawn_by_sdxl(pieces: Sequence[Piece], parameters: Background) -> Iterator[
                 nsfw_retries=parameters.nsfw_retries,
             )
         )
-    results = ask(SdxlBackground, parameters.checkpoints, requests)
+    results = infer(SdxlBackground, parameters.checkpoints, requests)
     for result, there, (prompt, negative), scene in zip(
         results, placed, prompts, scenes, strict=True
     ):
-        facts = {
+        metadata = {
             "scene": without_weights(scene),
             "negative": negative,
             "plain_prompt": without_weights(prompt),
             "retries": result.retries,
         }
-        if isinstance(result, Unusable):
-            yield Product(rejected=result.reason, prompt=prompt, facts=facts)
+        if isinstance(result, InvalidOutput):
+            yield StageOutput(reject_reason=result.reason, prompt=prompt, metadata=metadata)
             continue
         image = _cut_to(result.image, there)
         image = paste(image, there) if parameters.paste_back else image
         content = np.dstack([rgb(image), there.rgba[..., 3]])
-        yield Product(content, prompt=prompt, facts=facts)
+        yield StageOutput(content, prompt=prompt, metadata=metadata)
 
 
 def _prompts(parameters: Background, words: dict[str, str], scene: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from models.captioning.cleanup import class_words, clean_caption, with_class
 from models.captioning.template import write_caption
 from models.data.records import Artifact, Checkpoint, Of, Record
 from models.diffusion.prompts import escape, to_compel, without_weights
-from tasks.engine.stage import Job, Piece, Product, settings, stage
+from tasks.engine.stage import Job, StageInput, StageOutput, settings, stage
 
 
 class Caption(Record):
@@ -81,42 +81,42 @@ def wording(parameters: Caption) -> dict[str, Any]:
     return settings(parameters, without=("prompts",))
 
 
-@stage("caption", version=2, media="json", plan=one_per_photo, identity=wording)
-def caption(pieces: Sequence[Piece], parameters: Caption) -> Iterator[Product]:
+@stage("caption", version=2, media="json", plan=one_per_photo, key_params=wording)
+def caption(inputs: Sequence[StageInput], parameters: Caption) -> Iterator[StageOutput]:
     """``{"caption", "prompt", "negative_prompt", "label"}`` of each photo: the caption in plain
     words, the prompt in Compel's syntax, and the class as words."""
     make = _by_template if parameters.model == "template" else _by_network
-    return make(pieces, parameters)
+    return make(inputs, parameters)
 
 
-def _by_template(pieces: Sequence[Piece], parameters: Caption) -> Iterator[Product]:
-    for piece in pieces:
-        sentence = _asked(piece) or write_caption(_label(piece), piece.load(), parameters.template)
-        yield _as_product(piece, sentence, parameters)
+def _by_template(inputs: Sequence[StageInput], parameters: Caption) -> Iterator[StageOutput]:
+    for item in inputs:
+        sentence = _asked(item) or write_caption(_label(item), item.load(), parameters.template)
+        yield _as_product(item, sentence, parameters)
 
 
-def _by_network(pieces: Sequence[Piece], parameters: Caption) -> Iterator[Product]:
+def _by_network(inputs: Sequence[StageInput], parameters: Caption) -> Iterator[StageOutput]:
     """Photos with a sentence of their own load no network."""
-    from models.runtime.batching import Unusable
+    from models.runtime.batching import InvalidOutput
 
-    said = iter(_say([piece for piece in pieces if not _asked(piece)], parameters))
-    for piece in pieces:
-        if _asked(piece):
-            yield _as_product(piece, _asked(piece), parameters)
+    said = iter(_say([item for item in inputs if not _asked(item)], parameters))
+    for item in inputs:
+        if _asked(item):
+            yield _as_product(item, _asked(item), parameters)
             continue
         words = next(said)
-        if isinstance(words, Unusable):
-            yield Product(rejected=words.reason)
+        if isinstance(words, InvalidOutput):
+            yield StageOutput(reject_reason=words.reason)
             continue
-        sentence = clean_caption(words, _label(piece), max_words=parameters.max_words)
-        yield _as_product(piece, sentence, parameters, {"said": words})
+        sentence = clean_caption(words, _label(item), max_words=parameters.max_words)
+        yield _as_product(item, sentence, parameters, {"said": words})
 
 
-def _say(pieces: Sequence[Piece], parameters: Caption) -> list[Any]:
-    """What the network says of each photo, or `Unusable`."""
+def _say(inputs: Sequence[StageInput], parameters: Caption) -> list[Any]:
+    """What the network says of each photo, or `InvalidOutput`."""
     from models.captioning.blip import Blip, BlipRequest
     from models.captioning.florence import Florence, FlorenceRequest
-    from models.runtime.network_pool import ask
+    from models.runtime.network_pool import infer
 
     search: dict[str, Any] = {
         "max_new_tokens": parameters.max_new_tokens,
@@ -124,36 +124,34 @@ def _say(pieces: Sequence[Piece], parameters: Caption) -> list[Any]:
         "repetition_penalty": parameters.repetition_penalty,
     }
     if parameters.model == "blip":
-        asked = [
-            BlipRequest(piece.load(), _prefix(piece, parameters), **search) for piece in pieces
-        ]
-        return ask(Blip, parameters.checkpoints, asked)
+        asked = [BlipRequest(item.load(), _prefix(item, parameters), **search) for item in inputs]
+        return infer(Blip, parameters.checkpoints, asked)
     task: Any = "<DETAILED_CAPTION>" if parameters.detailed else "<CAPTION>"
-    questions = [FlorenceRequest(piece.load(), task, **search) for piece in pieces]
-    return ask(Florence, parameters.checkpoints, questions)
+    questions = [FlorenceRequest(item.load(), task, **search) for item in inputs]
+    return infer(Florence, parameters.checkpoints, questions)
 
 
-def _prefix(piece: Piece, parameters: Caption) -> str | None:
-    return with_class(parameters.prefix, class_words(_label(piece))) or None
+def _prefix(item: StageInput, parameters: Caption) -> str | None:
+    return with_class(parameters.prefix, class_words(_label(item))) or None
 
 
-def _label(piece: Piece) -> str:
-    return str(piece.job.index["label"])
+def _label(item: StageInput) -> str:
+    return str(item.job.variant["label"])
 
 
-def _asked(piece: Piece) -> str:
-    return str(piece.job.index["asked"])
+def _asked(item: StageInput) -> str:
+    return str(item.job.variant["asked"])
 
 
 def _as_product(
-    piece: Piece, sentence: str, parameters: Caption, facts: dict[str, Any] | None = None
-) -> Product:
+    item: StageInput, sentence: str, parameters: Caption, metadata: dict[str, Any] | None = None
+) -> StageOutput:
     # A person's own sentence may hold weights; all of a template's or a network's means itself.
-    prompt = to_compel(sentence) if _asked(piece) else escape(sentence)
+    prompt = to_compel(sentence) if _asked(item) else escape(sentence)
     content = {
         "caption": without_weights(prompt),
         "prompt": prompt,
         "negative_prompt": parameters.negative_prompt,
-        "label": class_words(_label(piece)),
+        "label": class_words(_label(item)),
     }
-    return Product(content, facts=facts or {}, prompt=content["caption"])
+    return StageOutput(content, metadata=metadata or {}, prompt=content["caption"])

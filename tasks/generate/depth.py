@@ -10,7 +10,7 @@ from models.data import pixels
 from models.data.records import Checkpoint, Of, Record
 from models.segmentation.grabcut import NoObject, matte_object
 from models.views.relief import relief_depth
-from tasks.engine.stage import Piece, Product, stage
+from tasks.engine.stage import StageInput, StageOutput, stage
 
 
 class Depth(Record):
@@ -37,34 +37,38 @@ class Depth(Record):
 
 
 @stage("depth", version=1)
-def depth(pieces: Sequence[Piece], parameters: Depth) -> Iterator[Product]:
+def depth(inputs: Sequence[StageInput], parameters: Depth) -> Iterator[StageOutput]:
     """Depth maps of the whole image; the classical one needs the object's matte to inflate it."""
     make = _by_relief if parameters.model == "relief" else _by_network
-    return make(pieces, parameters)
+    return make(inputs, parameters)
 
 
-def _by_relief(pieces: Sequence[Piece], _parameters: Depth) -> Iterator[Product]:
-    for piece in pieces:
-        image = piece.load()
+def _by_relief(inputs: Sequence[StageInput], _parameters: Depth) -> Iterator[StageOutput]:
+    for item in inputs:
+        image = item.load()
         colours, alpha = pixels.rgb(image), pixels.carried_matte(image)
         try:
             near = relief_depth(colours, matte_object(colours) if alpha is None else alpha)
         except NoObject as reason:
-            yield Product(rejected=str(reason))
+            yield StageOutput(reject_reason=str(reason))
             continue
         yield _as_product(near)
 
 
-def _by_network(pieces: Sequence[Piece], parameters: Depth) -> Iterator[Product]:
+def _by_network(inputs: Sequence[StageInput], parameters: Depth) -> Iterator[StageOutput]:
     from models.depth.dpt import DepthAnything, DepthRequest, Dpt
-    from models.runtime.batching import Unusable
-    from models.runtime.network_pool import ask
+    from models.runtime.batching import InvalidOutput
+    from models.runtime.network_pool import infer
 
     kind = Dpt if parameters.model == "dpt" else DepthAnything
-    requests = [DepthRequest(piece.load()) for piece in pieces]
-    for near in ask(kind, parameters.checkpoints, requests):
-        yield Product(rejected=near.reason) if isinstance(near, Unusable) else _as_product(near)
+    requests = [DepthRequest(item.load()) for item in inputs]
+    for near in infer(kind, parameters.checkpoints, requests):
+        yield (
+            StageOutput(reject_reason=near.reason)
+            if isinstance(near, InvalidOutput)
+            else _as_product(near)
+        )
 
 
-def _as_product(near: np.typing.NDArray[np.float32]) -> Product:
-    return Product(np.rint(near * 65535).astype(np.uint16))
+def _as_product(near: np.typing.NDArray[np.float32]) -> StageOutput:
+    return StageOutput(np.rint(near * 65535).astype(np.uint16))

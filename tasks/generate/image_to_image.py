@@ -13,7 +13,7 @@ from pydantic import Field
 from models.data.pixels import Pixels, rgb
 from models.data.records import Artifact, Checkpoint, Of, Record
 from models.diffusion.prompts import Part, to_compel, weighted_prompt
-from tasks.engine.stage import Job, Piece, Product, each_alone, stage
+from tasks.engine.stage import Job, StageInput, StageOutput, params_per_item, stage
 
 GRID = 64
 
@@ -78,23 +78,23 @@ def copies_of_each(
     ]
 
 
-@stage("baseline", version=2, plan=copies_of_each, batch_size=8, identity=each_alone)
-def baseline(pieces: Sequence[Piece], parameters: Baseline) -> Iterator[Product]:
+@stage("baseline", version=2, plan=copies_of_each, batch_size=8, key_params=params_per_item)
+def baseline(inputs: Sequence[StageInput], parameters: Baseline) -> Iterator[StageOutput]:
     """RGB images without matte, in the photo's shape up to a crop to whole cells of 64 px."""
     from models.diffusion.sdxl.image_to_image import SdxlImg2Img, SdxlImg2ImgRequest
-    from models.runtime.batching import Unusable
-    from models.runtime.network_pool import ask
+    from models.runtime.batching import InvalidOutput
+    from models.runtime.network_pool import infer
 
     requests = []
-    for piece in pieces:
-        words = piece.load(1)
+    for item in inputs:
+        words = item.load(1)
         suffix = Part(to_compel(parameters.suffix))
         requests.append(
             SdxlImg2ImgRequest(
-                image=fit_to_grid(rgb(piece.load(0)), parameters.longest_side),
+                image=fit_to_grid(rgb(item.load(0)), parameters.longest_side),
                 prompt=weighted_prompt(Part(words["prompt"]), suffix),
                 negative=to_compel(words["negative_prompt"]),
-                seed=piece.seed,
+                seed=item.seed,
                 strength=parameters.strength,
                 steps=parameters.steps,
                 guidance_scale=parameters.guidance_scale,
@@ -102,13 +102,13 @@ def baseline(pieces: Sequence[Piece], parameters: Baseline) -> Iterator[Product]
                 nsfw_retries=parameters.nsfw_retries,
             )
         )
-    results = ask(SdxlImg2Img, parameters.checkpoints, requests)
+    results = infer(SdxlImg2Img, parameters.checkpoints, requests)
     for request, result in zip(requests, results, strict=True):
-        facts = {"negative": request.negative, "retries": result.retries}
-        if isinstance(result, Unusable):
-            yield Product(rejected=result.reason, prompt=request.prompt, facts=facts)
+        metadata = {"negative": request.negative, "retries": result.retries}
+        if isinstance(result, InvalidOutput):
+            yield StageOutput(reject_reason=result.reason, prompt=request.prompt, metadata=metadata)
         else:
-            yield Product(result.image, prompt=request.prompt, facts=facts)
+            yield StageOutput(result.image, prompt=request.prompt, metadata=metadata)
 
 
 def fit_to_grid(image: Pixels, longest_side: int) -> Pixels:

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from models.data import pixels
 from models.data.records import Record
-from tasks.engine.stage import Piece, Product, stage
+from tasks.engine.stage import StageInput, StageOutput, stage
 
 
 class MaskedDepth(Record):
@@ -17,16 +17,16 @@ class MaskedDepth(Record):
 
 
 @stage("masked_depth", version=1)
-def masked_depth(pieces: Sequence[Piece], parameters: MaskedDepth) -> Iterator[Product]:
+def masked_depth(inputs: Sequence[StageInput], parameters: MaskedDepth) -> Iterator[StageOutput]:
     """16-bit depth maps from a segmented image and its depth; ``floor`` keeps the rim off zero."""
-    for piece in pieces:
-        alpha = pixels.matte(piece.load(0))
-        near = piece.load(1).astype(np.float32) / 65535.0
+    for item in inputs:
+        alpha = pixels.matte(item.load(0))
+        near = item.load(1).astype(np.float32) / 65535.0
         inside = near[alpha > 0.5]
         if inside.size == 0:
-            yield Product(rejected="the mask is empty")
+            yield StageOutput(reject_reason="the mask is empty")
             continue
         low, high = float(inside.min()), float(inside.max())
         stretched = np.clip((near - low) / max(high - low, 1e-6), 0, 1)
         levels = (parameters.floor + (1 - parameters.floor) * stretched) * alpha
-        yield Product(np.rint(levels * 65535).astype(np.uint16))
+        yield StageOutput(np.rint(levels * 65535).astype(np.uint16))

@@ -15,7 +15,7 @@ from models.data import pixels
 from models.data.records import Artifact, Checkpoint, Of, Record
 from models.segmentation.grabcut import NoObject, estimate_foreground, matte_object
 from models.views.relief import ZERO123_VIEWS, crop_square, render_views
-from tasks.engine.stage import Job, Piece, Product, each_alone, stage
+from tasks.engine.stage import Job, StageInput, StageOutput, params_per_item, stage
 
 # Divisible by the pieces of a photo for nearly every number of views, so that a batch splits no
 # photo: the network would paint its sheet twice.
@@ -77,47 +77,49 @@ def original_and_views(parameters: Multiview, photos: Sequence[Artifact]) -> lis
     ]
 
 
-@stage("multiview", version=2, plan=original_and_views, batch_size=BATCH, identity=each_alone)
-def multiview(pieces: Sequence[Piece], parameters: Multiview) -> Iterator[Product]:
+@stage(
+    "multiview", version=2, plan=original_and_views, batch_size=BATCH, key_params=params_per_item
+)
+def multiview(inputs: Sequence[StageInput], parameters: Multiview) -> Iterator[StageOutput]:
     """Square RGB + matte views; a photo in which no object is found is rejected."""
     make = _painted if parameters.model == "zero123plus" else _turned
-    return make(pieces, parameters)
+    return make(inputs, parameters)
 
 
-def _turned(pieces: Sequence[Piece], parameters: Multiview) -> Iterator[Product]:
+def _turned(inputs: Sequence[StageInput], parameters: Multiview) -> Iterator[StageOutput]:
     cut_outs: dict[str, pixels.Pixels | str] = {}
-    for piece in pieces:
-        cut_out = _cut_out_once(piece, cut_outs)
+    for item in inputs:
+        cut_out = _cut_out_once(item, cut_outs)
         if isinstance(cut_out, str):
-            yield Product(rejected=cut_out)
+            yield StageOutput(reject_reason=cut_out)
         else:
-            yield _view(cut_out, _number(piece), parameters.size)
+            yield _view(cut_out, _number(item), parameters.size)
 
 
-def _painted(pieces: Sequence[Piece], parameters: Multiview) -> Iterator[Product]:
+def _painted(inputs: Sequence[StageInput], parameters: Multiview) -> Iterator[StageOutput]:
     cut_outs: dict[str, pixels.Pixels | str] = {}
-    for piece in pieces:
-        _cut_out_once(piece, cut_outs)
-    turned = {_photo(piece) for piece in pieces if _number(piece) > 0}
+    for item in inputs:
+        _cut_out_once(item, cut_outs)
+    turned = {_photo(item) for item in inputs if _number(item) > 0}
     found = {
         photo: cut_out
         for photo, cut_out in cut_outs.items()
         if photo in turned and not isinstance(cut_out, str)
     }
     sheets = _sheets(found, parameters)
-    for piece in pieces:
-        cut_out = cut_outs[_photo(piece)]
+    for item in inputs:
+        cut_out = cut_outs[_photo(item)]
         if isinstance(cut_out, str):
-            yield Product(rejected=cut_out)
-        elif _number(piece) == 0:
+            yield StageOutput(reject_reason=cut_out)
+        elif _number(item) == 0:
             yield _view(cut_out, 0, parameters.size)
         else:
-            yield _painted_view(sheets[_photo(piece)], piece, parameters)
+            yield _painted_view(sheets[_photo(item)], item, parameters)
 
 
 def _sheets(cut_outs: Mapping[str, pixels.Pixels], parameters: Multiview) -> dict[str, Any]:
     """The network's answer for each photo: its six views, or why it has none."""
-    from models.runtime.network_pool import ask
+    from models.runtime.network_pool import infer
     from models.views.zero123plus.network import Zero123Plus, Zero123PlusRequest
 
     requests = [
@@ -132,7 +134,7 @@ def _sheets(cut_outs: Mapping[str, pixels.Pixels], parameters: Multiview) -> dic
         )
         for photo, cut_out in cut_outs.items()
     ]
-    answers = ask(Zero123Plus, parameters.checkpoints, requests)
+    answers = infer(Zero123Plus, parameters.checkpoints, requests)
     return dict(zip(cut_outs, answers, strict=True))
 
 
@@ -152,26 +154,28 @@ def _sheet_seed(photo: str) -> int:
     return int(photo[:16], 16) >> 1
 
 
-def _painted_view(sheet: Any, piece: Piece, parameters: Multiview) -> Product:
-    from models.runtime.batching import Unusable
+def _painted_view(sheet: Any, item: StageInput, parameters: Multiview) -> StageOutput:
+    from models.runtime.batching import InvalidOutput
     from models.views.zero123plus.background import matte_of_view, resized
     from models.views.zero123plus.network import CAMERAS
 
-    if isinstance(sheet, Unusable):
-        return Product(rejected=sheet.reason)
-    view = _number(piece)
+    if isinstance(sheet, InvalidOutput):
+        return StageOutput(reject_reason=sheet.reason)
+    view = _number(item)
     camera = CAMERAS[_version(parameters)][view - 1]
-    facts = {
+    metadata = {
         "azimuth": camera.azimuth,
         "elevation": camera.elevation,
-        "sheet_seed": _sheet_seed(_photo(piece)),
+        "sheet_seed": _sheet_seed(_photo(item)),
     }
     colours = sheet[view - 1]
     try:
         alpha = matte_of_view(colours)
     except NoObject as reason:
-        return Product(rejected=str(reason), facts=facts)
-    return Product(resized(pixels.with_matte(colours, alpha), parameters.size), facts=facts)
+        return StageOutput(reject_reason=str(reason), metadata=metadata)
+    return StageOutput(
+        resized(pixels.with_matte(colours, alpha), parameters.size), metadata=metadata
+    )
 
 
 def _version(parameters: Multiview) -> Literal["v1.1", "v1.2"]:
@@ -180,18 +184,18 @@ def _version(parameters: Multiview) -> Literal["v1.1", "v1.2"]:
     return "v1.1" if "v1.1" in parameters.checkpoint.partition("@")[0] else "v1.2"
 
 
-def _photo(piece: Piece) -> str:
-    return piece.job.inputs[0].digest
+def _photo(item: StageInput) -> str:
+    return item.job.inputs[0].digest
 
 
-def _number(piece: Piece) -> int:
-    return int(piece.job.index["view"])
+def _number(item: StageInput) -> int:
+    return int(item.job.variant["view"])
 
 
-def _cut_out_once(piece: Piece, done: dict[str, pixels.Pixels | str]) -> pixels.Pixels | str:
-    photo = _photo(piece)
+def _cut_out_once(item: StageInput, done: dict[str, pixels.Pixels | str]) -> pixels.Pixels | str:
+    photo = _photo(item)
     if photo not in done:
-        done[photo] = _cut_out(piece.load())
+        done[photo] = _cut_out(item.load())
     return done[photo]
 
 
@@ -203,9 +207,11 @@ def _cut_out(image: pixels.Pixels) -> pixels.Pixels | str:
     return cut_out if (cut_out[..., 3] >= 128).any() else "no object found: its matte is empty"
 
 
-def _view(cut_out: pixels.Pixels, view: int, size: int) -> Product:
+def _view(cut_out: pixels.Pixels, view: int, size: int) -> StageOutput:
     if view == 0:
-        return Product(crop_square(cut_out, size=size), facts={"azimuth": 0.0, "elevation": 0.0})
+        return StageOutput(
+            crop_square(cut_out, size=size), metadata={"azimuth": 0.0, "elevation": 0.0}
+        )
     camera = ZERO123_VIEWS[view - 1]
     turned = render_views(cut_out, [camera], size=size)[0]
-    return Product(turned, facts={"azimuth": camera.azimuth, "elevation": camera.elevation})
+    return StageOutput(turned, metadata={"azimuth": camera.azimuth, "elevation": camera.elevation})

@@ -12,7 +12,7 @@ from models.captioning.cleanup import class_words
 from models.data.pixels import Pixels
 from models.data.records import Artifact, Checkpoint, Of, Record
 from models.outpainting.extend_scene import ExtendedScene, grid_offsets
-from tasks.engine.stage import Job, Piece, Product, stage
+from tasks.engine.stage import Job, StageInput, StageOutput, stage
 
 if TYPE_CHECKING:
     from models.outpainting.sd2 import OutpaintRequest
@@ -102,71 +102,73 @@ def shifts_of_each(parameters: Outpaint, scenes: Sequence[Artifact]) -> list[Job
 
 
 @stage("outpaint", version=1, plan=shifts_of_each, batch_size=16)
-def outpaint(pieces: Sequence[Piece], parameters: Outpaint) -> Iterator[Product]:
+def outpaint(inputs: Sequence[StageInput], parameters: Outpaint) -> Iterator[StageOutput]:
     """Shifted scenes of the same size, RGB + matte; what is prepared of a scene serves all of its
     shifts."""
     make = _by_extension if parameters.model == "extend" else _by_network
-    return make(pieces, parameters)
+    return make(inputs, parameters)
 
 
-def _by_extension(pieces: Sequence[Piece], parameters: Outpaint) -> Iterator[Product]:
+def _by_extension(inputs: Sequence[StageInput], parameters: Outpaint) -> Iterator[StageOutput]:
     offsets = grid_offsets(parameters.k, parameters.reach)
     prepared: tuple[str, ExtendedScene] | None = None
-    for piece in pieces:
-        scene = piece.job.inputs[0]
+    for item in inputs:
+        scene = item.job.inputs[0]
         if prepared is None or prepared[0] != scene.digest:
             # Seeded by the scene and not by the shift: its shifts must agree on what lies outside.
             rng = np.random.default_rng(int(scene.digest[:16], 16))
-            prepared = scene.digest, ExtendedScene(piece.load(), parameters.reach, rng)
-        dx, dy = offsets[int(piece.job.index["shift"])]
+            prepared = scene.digest, ExtendedScene(item.load(), parameters.reach, rng)
+        dx, dy = offsets[int(item.job.variant["shift"])]
         image = prepared[1].shift(dx, dy)
-        yield Product(image, prompt=scene.prompt, facts={"dx": round(dx, 4), "dy": round(dy, 4)})
+        yield StageOutput(
+            image, prompt=scene.prompt, metadata={"dx": round(dx, 4), "dy": round(dy, 4)}
+        )
 
 
-def _by_network(pieces: Sequence[Piece], parameters: Outpaint) -> Iterator[Product]:
+def _by_network(inputs: Sequence[StageInput], parameters: Outpaint) -> Iterator[StageOutput]:
     from models.outpainting.latent_canvas import seam_step
     from models.outpainting.sd2 import SD2Outpaint
-    from models.runtime.batching import Unusable
-    from models.runtime.network_pool import ask
+    from models.runtime.batching import InvalidOutput
+    from models.runtime.network_pool import infer
 
     offsets = grid_offsets(parameters.k, parameters.reach)
-    requests = _requests(pieces, parameters, offsets)
-    results = ask(SD2Outpaint, parameters.checkpoints, requests)
-    for piece, request, result in zip(pieces, requests, results, strict=True):
-        dx, dy = offsets[int(piece.job.index["shift"])]
-        facts: dict[str, Any] = {
+    requests = _requests(inputs, parameters, offsets)
+    results = infer(SD2Outpaint, parameters.checkpoints, requests)
+    for item, request, result in zip(inputs, requests, results, strict=True):
+        dx, dy = offsets[int(item.job.variant["shift"])]
+        metadata: dict[str, Any] = {
             **{"dx": round(dx, 4), "dy": round(dy, 4), "moved": list(request.shift)},
             "retries": result.retries,
         }
-        prompt = piece.job.inputs[0].prompt
-        if isinstance(result, Unusable):
-            yield Product(rejected=result.reason, prompt=prompt, facts=facts)
+        prompt = item.job.inputs[0].prompt
+        if isinstance(result, InvalidOutput):
+            yield StageOutput(reject_reason=result.reason, prompt=prompt, metadata=metadata)
             continue
         seam = round(seam_step(result.image, request.move), 3)
-        yield Product(result.image, prompt=prompt, facts={**facts, "seam": seam})
+        yield StageOutput(result.image, prompt=prompt, metadata={**metadata, "seam": seam})
 
 
 def _requests(
-    pieces: Sequence[Piece], parameters: Outpaint, offsets: Sequence[tuple[float, float]]
+    inputs: Sequence[StageInput], parameters: Outpaint, offsets: Sequence[tuple[float, float]]
 ) -> list["OutpaintRequest"]:
     from models.outpainting.latent_canvas import whole_cells
     from models.outpainting.sd2 import OutpaintRequest
 
     scenes: dict[str, Pixels] = {}
     requests = []
-    for piece in pieces:
-        scene = piece.job.inputs[0]
+    for item in inputs:
+        scene = item.job.inputs[0]
         if scene.digest not in scenes:
-            scenes[scene.digest] = piece.load()
+            scenes[scene.digest] = item.load()
         pixels = scenes[scene.digest]
-        offset = offsets[int(piece.job.index["shift"])]
+        offset = offsets[int(item.job.variant["shift"])]
         requests.append(
             OutpaintRequest(
                 scene=pixels,
                 shift=whole_cells(offset, parameters.reach, pixels),
-                prompt=str(piece.job.index["border"]),
-                negative_prompt=str(piece.job.index["avoided"]),
-                seed=piece.seed,
+                prompt=str(item.job.variant["border"]),
+                negative_prompt=str(item.job.variant["avoided"]),
+                seed=item.seed,
                 steps=parameters.steps,
                 guidance_scale=parameters.guidance_scale,
                 feather=parameters.feather,
@@ -184,8 +186,8 @@ def border_prompts(scene: Artifact, parameters: Outpaint) -> tuple[str, str]:
     place is named, and the class is what the border should not show.
     """
     if parameters.prompt_from == "caption" and scene.prompt:
-        return str(scene.facts.get("plain_prompt", scene.prompt)), parameters.negative_prompt
-    place = str(scene.facts.get("scene", ""))
+        return str(scene.metadata.get("plain_prompt", scene.prompt)), parameters.negative_prompt
+    place = str(scene.metadata.get("scene", ""))
     words = class_words(scene.label)
     prompt = " ".join(parameters.prompt.replace("{scene}", place).split())
     return prompt, ", ".join(part for part in (words, parameters.negative_prompt) if part)

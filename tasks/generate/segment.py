@@ -14,9 +14,9 @@ from pydantic import Field
 
 from models.data import pixels
 from models.data.records import Checkpoint, Of, Record
-from models.segmentation.cleanup import mask_iou, mend_mask
+from models.segmentation.cleanup import clean_mask, mask_iou
 from models.segmentation.grabcut import NoObject, matte_object, matte_quality
-from tasks.engine.stage import Piece, Product, stage
+from tasks.engine.stage import StageInput, StageOutput, stage
 
 Alpha = npt.NDArray[np.float32]
 Networks = Of("isnet", "sam")
@@ -87,58 +87,58 @@ class Segment(Record):
 
 
 @stage("segment", version=1)
-def segment(pieces: Sequence[Piece], parameters: Segment) -> Iterator[Product]:
+def segment(inputs: Sequence[StageInput], parameters: Segment) -> Iterator[StageOutput]:
     """RGB + matte; an image in which no object is found is rejected with that reason."""
     make = _by_grabcut if parameters.model == "grabcut" else _by_network
-    return make(pieces, parameters)
+    return make(inputs, parameters)
 
 
-def _by_grabcut(pieces: Sequence[Piece], parameters: Segment) -> Iterator[Product]:
-    for piece in pieces:
-        image = piece.load()
+def _by_grabcut(inputs: Sequence[StageInput], parameters: Segment) -> Iterator[StageOutput]:
+    for item in inputs:
+        image = item.load()
         colours, prior = pixels.rgb(image), pixels.carried_matte(image)
         try:
             alpha = matte_object(colours, prior=prior, working_side=parameters.working_side)
         except NoObject as reason:
-            yield Product(rejected=str(reason))
+            yield StageOutput(reject_reason=str(reason))
             continue
         yield _screened(colours, alpha, parameters, {})
 
 
-def _by_network(pieces: Sequence[Piece], parameters: Segment) -> Iterator[Product]:
-    images = [piece.load() for piece in pieces]
+def _by_network(inputs: Sequence[StageInput], parameters: Segment) -> Iterator[StageOutput]:
+    images = [item.load() for item in inputs]
     find = _ask_isnet if parameters.model == "isnet" else _ask_sam
     found = [
-        mask if isinstance(mask, Product) else _mended(image, *mask, parameters)
+        mask if isinstance(mask, StageOutput) else _mended(image, *mask, parameters)
         for image, mask in zip(images, find(images, parameters), strict=True)
     ]
     if parameters.refine == "vitmatte":
         found = _refined(images, found, parameters)
     for image, mask in zip(images, found, strict=True):
-        if isinstance(mask, Product):
+        if isinstance(mask, StageOutput):
             yield mask
         else:
             yield _screened(pixels.rgb(image), mask[0], parameters, mask[1])
 
 
 # A matte with the facts about it, or the product that says why there is none.
-Found = tuple[Alpha, dict[str, float]] | Product
+Found = tuple[Alpha, dict[str, float]] | StageOutput
 
 
 def _ask_isnet(images: Sequence[Any], parameters: Segment) -> list[Found]:
-    from models.runtime.batching import Unusable
-    from models.runtime.network_pool import ask
+    from models.runtime.batching import InvalidOutput
+    from models.runtime.network_pool import infer
     from models.segmentation.isnet import Isnet, IsnetRequest
 
     requests = [IsnetRequest(pixels.rgb(one), parameters.min_confidence) for one in images]
     return [
-        Product(rejected=one.reason) if isinstance(one, Unusable) else (one, {})
-        for one in ask(Isnet, [parameters.isnet_checkpoint], requests)
+        StageOutput(reject_reason=one.reason) if isinstance(one, InvalidOutput) else (one, {})
+        for one in infer(Isnet, [parameters.isnet_checkpoint], requests)
     ]
 
 
 def _ask_sam(images: Sequence[Any], parameters: Segment) -> list[Found]:
-    from models.runtime.network_pool import ask
+    from models.runtime.network_pool import infer
     from models.segmentation.segment_anything import (
         SamRequest,
         SegmentAnything,
@@ -157,68 +157,74 @@ def _ask_sam(images: Sequence[Any], parameters: Segment) -> list[Found]:
                 box = box_around(prior)
             requests[at] = SamRequest(colours, box, prior=prior)
         except NoObject as reason:
-            found[at] = Product(rejected=str(reason))
-    results = ask(SegmentAnything, [parameters.sam_checkpoint], list(requests.values()))
+            found[at] = StageOutput(reject_reason=str(reason))
+    results = infer(SegmentAnything, [parameters.sam_checkpoint], list(requests.values()))
     for at, result in zip(requests, results, strict=True):
         found[at] = _sam_found(result, parameters)
     return [found[at] for at in range(len(images))]
 
 
 def _sam_found(result: Any, parameters: Segment) -> Found:
-    from models.runtime.batching import Unusable
+    from models.runtime.batching import InvalidOutput
 
-    if isinstance(result, Unusable):
-        return Product(rejected=result.reason)
-    facts = {"predicted_iou": round(result.predicted_iou, 4)}
+    if isinstance(result, InvalidOutput):
+        return StageOutput(reject_reason=result.reason)
+    metadata = {"predicted_iou": round(result.predicted_iou, 4)}
     if result.predicted_iou < parameters.min_confidence:
         reason = f"no object found (predicted IoU {result.predicted_iou:.2f})"
-        return Product(rejected=reason, facts=facts)
-    return result.alpha, facts
+        return StageOutput(reject_reason=reason, metadata=metadata)
+    return result.alpha, metadata
 
 
-def _mended(image: Any, alpha: Alpha, facts: dict[str, float], parameters: Segment) -> Found:
+def _mended(image: Any, alpha: Alpha, metadata: dict[str, float], parameters: Segment) -> Found:
     """The mask without holes and crumbs, or the rejection of one far from the carried matte."""
-    alpha = mend_mask(alpha, fill_holes=parameters.fill_holes, keep_parts=parameters.keep_parts)
+    alpha = clean_mask(alpha, fill_holes=parameters.fill_holes, keep_parts=parameters.keep_parts)
     prior = pixels.carried_matte(image)
     if prior is None:
-        return alpha, facts
+        return alpha, metadata
     shared = mask_iou(alpha, prior)
-    facts = {**facts, "agreement_with_prior": round(shared, 4)}
+    metadata = {**metadata, "agreement_with_prior": round(shared, 4)}
     if shared < parameters.agree_with_prior:
         reason = f"mask disagrees with the carried matte (IoU {shared:.2f})"
-        return Product(rejected=reason, facts=facts)
-    return alpha, facts
+        return StageOutput(reject_reason=reason, metadata=metadata)
+    return alpha, metadata
 
 
 def _refined(images: Sequence[Any], found: Sequence[Found], parameters: Segment) -> list[Found]:
-    from models.runtime.batching import Unusable
-    from models.runtime.network_pool import ask
+    from models.runtime.batching import InvalidOutput
+    from models.runtime.network_pool import infer
     from models.segmentation.vitmatte import VitMatte, VitMatteRequest
 
     requests = [
         VitMatteRequest(pixels.rgb(image), mask[0], parameters.refine_band)
         for image, mask in zip(images, found, strict=True)
-        if not isinstance(mask, Product)
+        if not isinstance(mask, StageOutput)
     ]
-    results = iter(ask(VitMatte, [parameters.refine_checkpoint], requests))
+    results = iter(infer(VitMatte, [parameters.refine_checkpoint], requests))
     refined: list[Found] = []
     for mask in found:
-        if isinstance(mask, Product):
+        if isinstance(mask, StageOutput):
             refined.append(mask)
             continue
         alpha = next(results)
-        bad = isinstance(alpha, Unusable)
-        refined.append(Product(rejected=alpha.reason) if bad else (alpha, mask[1]))
+        bad = isinstance(alpha, InvalidOutput)
+        refined.append(StageOutput(reject_reason=alpha.reason) if bad else (alpha, mask[1]))
     return refined
 
 
 def _screened(
     colours: Any, alpha: Alpha, parameters: Segment, more: Mapping[str, float]
-) -> Product:
+) -> StageOutput:
     quality = matte_quality(colours, alpha)
-    facts = {name: round(float(value), 4) for name, value in asdict(quality).items()} | dict(more)
+    metadata = {name: round(float(value), 4) for name, value in asdict(quality).items()} | dict(
+        more
+    )
     if quality.compactness < parameters.min_compactness:
-        return Product(rejected=f"mask frayed ({quality.compactness:.2f})", facts=facts)
+        return StageOutput(
+            reject_reason=f"mask frayed ({quality.compactness:.2f})", metadata=metadata
+        )
     if quality.score < parameters.min_score:
-        return Product(rejected=f"mask uncertain (score {quality.score:.2f})", facts=facts)
-    return Product(pixels.with_matte(colours, alpha), facts=facts)
+        return StageOutput(
+            reject_reason=f"mask uncertain (score {quality.score:.2f})", metadata=metadata
+        )
+    return StageOutput(pixels.with_matte(colours, alpha), metadata=metadata)

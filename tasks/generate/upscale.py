@@ -7,7 +7,7 @@ from pydantic import Field
 
 from models.data.records import Checkpoint, Of, Record
 from models.upscaling.lanczos import upscale_lanczos
-from tasks.engine.stage import Piece, Product, stage
+from tasks.engine.stage import StageInput, StageOutput, stage
 
 
 class Upscale(Record):
@@ -50,35 +50,35 @@ class Upscale(Record):
 
 
 @stage("upscale", version=1)
-def upscale(pieces: Sequence[Piece], parameters: Upscale) -> Iterator[Product]:
+def upscale(inputs: Sequence[StageInput], parameters: Upscale) -> Iterator[StageOutput]:
     """Enlarged images; a fourth channel (matte) is enlarged with them, by resampling."""
     if parameters.model == "realesrgan":
-        yield from _by_network(pieces, parameters)
+        yield from _by_network(inputs, parameters)
         return
-    for piece in pieces:
-        yield _as_product(upscale_lanczos(piece.load(), parameters.factor, parameters.sharpen))
+    for item in inputs:
+        yield _as_product(upscale_lanczos(item.load(), parameters.factor, parameters.sharpen))
 
 
-def _by_network(pieces: Sequence[Piece], parameters: Upscale) -> Iterator[Product]:
+def _by_network(inputs: Sequence[StageInput], parameters: Upscale) -> Iterator[StageOutput]:
     if not parameters.checkpoints:
-        for piece in pieces:
-            yield _as_product(piece.load())
+        for item in inputs:
+            yield _as_product(item.load())
         return
 
-    from models.runtime.batching import Unusable
-    from models.runtime.network_pool import ask
+    from models.runtime.batching import InvalidOutput
+    from models.runtime.network_pool import infer
     from models.upscaling.real_esrgan import RealEsrgan, RealEsrganRequest
 
     requests = [
-        RealEsrganRequest(piece.load(), parameters.factor, parameters.tile, alpha="resize")
-        for piece in pieces
+        RealEsrganRequest(item.load(), parameters.factor, parameters.tile, alpha="resize")
+        for item in inputs
     ]
-    for image in ask(RealEsrgan, parameters.checkpoints, requests):
-        if isinstance(image, Unusable):
-            yield Product(rejected=image.reason)
+    for image in infer(RealEsrgan, parameters.checkpoints, requests):
+        if isinstance(image, InvalidOutput):
+            yield StageOutput(reject_reason=image.reason)
         else:
             yield _as_product(image)
 
 
-def _as_product(image: Any) -> Product:
-    return Product(image, facts={"width": image.shape[1], "height": image.shape[0]})
+def _as_product(image: Any) -> StageOutput:
+    return StageOutput(image, metadata={"width": image.shape[1], "height": image.shape[0]})

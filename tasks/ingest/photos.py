@@ -12,10 +12,10 @@ from pydantic import Field
 from models.data.find_photos import PhotoFile, Refused
 from models.data.read_photo import SUFFIXES, PhotoRejected, read_photo
 from models.data.records import Artifact, IngestedPhotos, Record, Reference
-from models.data.splitting import Hashed, SplitParameters, split
+from models.data.splitting import HashedPhoto, SplitParameters, split
 from models.screening.quality import dhash, dhash_mirrored
-from tasks.engine.run_context import Workbench
-from tasks.engine.stage import Piece, Product, stage
+from tasks.engine.run_context import RunContext
+from tasks.engine.stage import StageInput, StageOutput, stage
 
 
 class Ingest(Record):
@@ -29,10 +29,10 @@ class Ingest(Record):
 
 
 @stage("ingest", version=1)
-def ingest(pieces: Sequence[Piece], parameters: Ingest) -> Iterator[Product]:
+def ingest(inputs: Sequence[StageInput], parameters: Ingest) -> Iterator[StageOutput]:
     """Normalised photos; ``facts`` hold their hashes and what had to be converted."""
-    for piece in pieces:
-        path = Path(piece.job.inputs[0].facts["path"])
+    for item in inputs:
+        path = Path(item.job.inputs[0].metadata["path"])
         try:
             photo = read_photo(
                 path.read_bytes(),
@@ -41,20 +41,20 @@ def ingest(pieces: Sequence[Piece], parameters: Ingest) -> Iterator[Product]:
                 min_side=parameters.min_side,
             )
         except PhotoRejected as reason:
-            yield Product(rejected=str(reason))
+            yield StageOutput(reject_reason=str(reason))
             continue
-        facts = {
+        metadata = {
             "dhash": f"{dhash(photo.pixels):064x}",
             "dhash_mirrored": f"{dhash_mirrored(photo.pixels):064x}",
             "width": photo.pixels.shape[1],
             "height": photo.pixels.shape[0],
             "notes": list(photo.notes),
         }
-        yield Product(photo.pixels, facts=facts)
+        yield StageOutput(photo.pixels, metadata=metadata)
 
 
 def ingest_photos(
-    bench: Workbench, files: Sequence[PhotoFile], parameters: Ingest, splits: SplitParameters
+    bench: RunContext, files: Sequence[PhotoFile], parameters: Ingest, splits: SplitParameters
 ) -> IngestedPhotos:
     """Read, hash and split photos.
 
@@ -64,18 +64,18 @@ def ingest_photos(
     sources = [_as_artifact(one.path, one.file) for one in files]
     photos = {artifact.name: artifact for artifact in ingest(bench, parameters, sources)}
     unreadable = [
-        Refused(artifact.name, artifact.rejected)
+        Refused(artifact.name, artifact.reject_reason)
         for artifact in bench.made.values()
-        if artifact.stage == ingest.name and artifact.rejected
+        if artifact.stage == ingest.name and artifact.reject_reason
     ]
     hashed = [
-        Hashed(
+        HashedPhoto(
             file=one.file,
             label=one.label,
             given_split=one.split,
             digest=source.digest,
-            dhash=int(photos[one.file].facts["dhash"], 16),
-            dhash_mirrored=int(photos[one.file].facts["dhash_mirrored"], 16),
+            dhash=int(photos[one.file].metadata["dhash"], 16),
+            dhash_mirrored=int(photos[one.file].metadata["dhash_mirrored"], 16),
         )
         for one, source in zip(files, sources, strict=True)
         if one.file in photos
@@ -96,9 +96,9 @@ def ingest_photos(
     ]
     refused = sorted((one.file, one.reason) for one in [*unreadable, *result.refused])
     converted = [
-        f"{name}: {', '.join(photo.facts['notes'])}"
+        f"{name}: {', '.join(photo.metadata['notes'])}"
         for name, photo in sorted(photos.items())
-        if photo.facts["notes"]
+        if photo.metadata["notes"]
     ]
     return IngestedPhotos(
         photos=tuple(sorted(references, key=lambda one: one.name)),
@@ -107,7 +107,7 @@ def ingest_photos(
     )
 
 
-def ingest_plates(bench: Workbench, folder: Path | None, parameters: Ingest) -> list[Artifact]:
+def ingest_plates(bench: RunContext, folder: Path | None, parameters: Ingest) -> list[Artifact]:
     """The photos of a flat folder of background plates, in the order of their names.
 
     Raises:
@@ -140,7 +140,7 @@ def _as_artifact(path: Path, name: str) -> Artifact:
         media="jpg",
         digest=digest,
         size=0,
-        facts={"path": str(path)},
+        metadata={"path": str(path)},
     )
 
 

@@ -9,7 +9,7 @@ from models.data.pixels import Pixels
 from models.data.records import Artifact
 from models.reporting.input import Gap, MatteAs, Sheet, SheetRow, Thumb
 from tasks.engine.results import Expansion, plain_reason
-from tasks.engine.run_context import Workbench
+from tasks.engine.run_context import RunContext
 
 COLUMNS = 7
 # Lines below each other in a column: scenes of a cut-out, shifts of its first scene.
@@ -30,7 +30,7 @@ _PER_VIEW: tuple[tuple[str, str, MatteAs], ...] = (
 )
 
 
-def draw_sheet(bench: Workbench, name: str, label: str, expansion: Expansion) -> Sheet:
+def draw_sheet(bench: RunContext, name: str, label: str, expansion: Expansion) -> Sheet:
     """The sheet of one reference. What a stage rejected is a gap in its column, with the reason."""
     made = _Made(bench, expansion)
     rows = (*_of_the_photo(made), *_of_the_views(made), *_of_the_scenes(made), *_baseline(made))
@@ -49,7 +49,7 @@ def spread(made: Sequence[T], count: int) -> list[T]:
 class _Made:
     """What was made of a reference, by stage and place, and the places that the columns show."""
 
-    def __init__(self, bench: Workbench, expansion: Expansion) -> None:
+    def __init__(self, bench: RunContext, expansion: Expansion) -> None:
         self.bench = bench
         self.left_out = {
             sample.image.id: plain_reason(sample)
@@ -60,35 +60,35 @@ class _Made:
         # The baseline's images are cut out to be screened; no view stands behind them.
         self.cut_baselines: dict[int | str, Artifact] = {}
         for artifact in expansion.artifacts:
-            if artifact.stage == "baseline" or "baseline" not in artifact.index:
+            if artifact.stage == "baseline" or "baseline" not in artifact.variant:
                 self._stages[artifact.stage].append(artifact)
             elif artifact.stage == "segment":
-                self.cut_baselines[artifact.index["baseline"]] = artifact
+                self.cut_baselines[artifact.variant["baseline"]] = artifact
         self._at = {
-            _key(stage, one.index): one for stage, made in self._stages.items() for one in made
+            _key(stage, one.variant): one for stage, made in self._stages.items() for one in made
         }
         self.columns = spread(list(self._ways()), COLUMNS)
 
     def _ways(self) -> Iterator[Place]:
         """Every view's copies; a view without any has a way of its own, of gaps."""
         for view in self._stages["multiview"]:
-            own = {"view": view.index["view"]}
-            copies = [one for one in self._stages["augment"] if one.index["view"] == own["view"]]
-            yield from ({**own, "copy": one.index["copy"]} for one in copies)
+            own = {"view": view.variant["view"]}
+            copies = [one for one in self._stages["augment"] if one.variant["view"] == own["view"]]
+            yield from ({**own, "copy": one.variant["copy"]} for one in copies)
             if not copies:
                 yield own
 
     def accepted(self, stage: str) -> list[Artifact]:
         """What a stage made and did not reject."""
-        return [one for one in self._stages[stage] if one.rejected is None]
+        return [one for one in self._stages[stage] if one.reject_reason is None]
 
     def some(self, stage: str, at: str, count: int) -> list[int | str]:
         """Some of the numbers that tell a stage's siblings apart."""
-        return spread(list(dict.fromkeys(one.index[at] for one in self._stages[stage])), count)
+        return spread(list(dict.fromkeys(one.variant[at] for one in self._stages[stage])), count)
 
     def thumb(self, artifact: Artifact, matte_as: MatteAs, title: str = "") -> Thumb:
         """The picture of an accepted artifact; below it, the scene that it plays in."""
-        scene = str(artifact.facts.get("scene", ""))
+        scene = str(artifact.metadata.get("scene", ""))
         left_out = self.left_out.get(artifact.id, "")
         return Thumb(self.bench.load(artifact), scene, title, matte_as, left_out)
 
@@ -102,8 +102,8 @@ class _Made:
         for column in self.columns:
             whole = {"view": column["view"]} if stage == "multiview" else column
             found = self._at.get(_key(stage, {**whole, **(within or {})}))
-            if found is None or found.rejected is not None:
-                cells.append(Gap((found and found.rejected) or ""))
+            if found is None or found.reject_reason is not None:
+                cells.append(Gap((found and found.reject_reason) or ""))
             else:
                 cells.append(self.thumb(found, matte_as, title))
         return cells
@@ -113,13 +113,13 @@ def _of_the_photo(made: _Made) -> Iterator[SheetRow]:
     photo = made.bench.load(made.accepted("ingest")[0])
     yield SheetRow("ingest", "the photo", (Thumb(photo, _size(photo), "", "hidden"),), 1)
     for one in made.accepted("upscale"):
-        large = made.bench.load(one) if "view" not in one.index else photo
+        large = made.bench.load(one) if "view" not in one.variant else photo
         if large.shape != photo.shape:
             shown = (Thumb(large, _size(large), "", "hidden"), *_details(photo, large))
             yield SheetRow("upscale", "the photo, enlarged", shown, 1)
     for one in made.accepted("caption"):
         words = made.bench.load(one)
-        said = str(one.facts.get("said", ""))
+        said = str(one.metadata.get("said", ""))
         row = SheetRow("caption", "the photo in words", (), 0)
         yield _worded(
             row,
@@ -154,7 +154,7 @@ def _of_the_scenes(made: _Made) -> Iterator[SheetRow]:
     ]
     row = _row(made, "outpaint", "the scenes shifted over the grid", cells)
     for one in made.accepted("outpaint")[:1]:
-        border, avoided = (str(one.index.get(at, "")) for at in ("border", "avoided"))
+        border, avoided = (str(one.variant.get(at, "")) for at in ("border", "avoided"))
         row = _worded(row, ("first border", border), ("to be avoided", avoided))
     yield row
 
@@ -165,9 +165,9 @@ def _baseline(made: _Made) -> Iterator[SheetRow]:
         return
     thumbs = []
     for one in spread(images, BASELINES):
-        cut = made.cut_baselines.get(one.index["baseline"])
-        left_out = (cut.rejected or made.left_out.get(cut.id, "")) if cut else ""
-        title = f"image {one.index['baseline']}"
+        cut = made.cut_baselines.get(one.variant["baseline"])
+        left_out = (cut.reject_reason or made.left_out.get(cut.id, "")) if cut else ""
+        title = f"image {one.variant['baseline']}"
         thumbs.append(Thumb(made.bench.load(one), "", title, "hidden", left_out))
     explanation = "to compare with: drawn from the photo alone"
     row = SheetRow("baseline", explanation, tuple(thumbs), len(images))
@@ -183,7 +183,7 @@ def _worded(row: SheetRow, *words: tuple[str, str | None]) -> SheetRow:
 
 
 def _avoided(artifact: Artifact) -> str:
-    return str(artifact.facts.get("negative", ""))
+    return str(artifact.metadata.get("negative", ""))
 
 
 def _details(photo: Pixels, large: Pixels) -> tuple[Thumb, ...]:

@@ -11,14 +11,14 @@ from models.data.records import Artifact
 from models.evaluation.classification import score
 from models.evaluation.comparison import Arm, arm_interval, compare
 from models.evaluation.conclusion import Verdict, verdict
-from tasks.engine.run_context import Workbench
+from tasks.engine.run_context import RunContext
 from tasks.report.data import Story
 
 AVERAGED = ("accuracy", "f1_macro", "f1_weighted", "roc_auc", "loss")
 TOLD = ("val", "test")
 
 
-def gather_metrics(bench: Workbench, story: Story) -> dict[str, Any]:
+def gather_metrics(bench: RunContext, story: Story) -> dict[str, Any]:
     """Everything that ``metrics.json`` holds; see docs/outputs.md for its fields."""
     predictions = [bench.load(one) for one in story.scores]
     runs = [
@@ -65,23 +65,23 @@ def _per_class(photos: Any, split: str) -> dict[str, int]:
 
 
 def _run(checkpoint: Artifact, found: Mapping[str, Any]) -> dict[str, Any]:
-    facts = checkpoint.facts
+    metadata = checkpoint.metadata
     history: dict[str, list[float]] = defaultdict(list)
-    for epoch in facts["history"]:
+    for epoch in metadata["history"]:
         for name, value in epoch.items():
             history[name].append(value)
     scores = {split: _scores(found, split) for split in TOLD}
     kept = (*AVERAGED, "per_class", "confusion", "prediction_share")
     return {
-        "arm": checkpoint.index["arm"],
-        "seed": checkpoint.index["seed"],
+        "arm": checkpoint.variant["arm"],
+        "seed": checkpoint.variant["seed"],
         "key": checkpoint.id,
-        "network": facts["network"],
-        "parameters": facts["parameters_count"],
-        "epochs": facts["epochs_run"],
-        "steps_per_epoch": facts["steps_per_epoch"],
-        "best_epoch": facts["best_epoch"],
-        "seconds": facts["seconds"],
+        "network": metadata["network"],
+        "parameters": metadata["parameters_count"],
+        "epochs": metadata["epochs_run"],
+        "steps_per_epoch": metadata["steps_per_epoch"],
+        "best_epoch": metadata["best_epoch"],
+        "seconds": metadata["seconds"],
         "history": dict(history),
         **{split: {name: scores[split][name] for name in kept} for split in TOLD},
     }
@@ -97,7 +97,7 @@ def _arms(
 ) -> dict[str, Arm]:
     found: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for checkpoint, one in zip(checkpoints, predictions, strict=True):
-        found[str(checkpoint.index["arm"])].append(one)
+        found[str(checkpoint.variant["arm"])].append(one)
     return {
         name: Arm(
             name=name,
@@ -123,7 +123,7 @@ def _arm_scores(
     found = [
         one
         for checkpoint, one in zip(story.checkpoints, predictions, strict=True)
-        if checkpoint.index["arm"] == arm
+        if checkpoint.variant["arm"] == arm
     ]
     interval = arm_interval(arms[arm], "accuracy")
     bounds = {"accuracy_low": interval.low, "accuracy_high": interval.high}

@@ -10,7 +10,7 @@ from models.data.records import Artifact, Sample
 from models.reporting.input import RejectGroup, Sheet, Thumb
 from tasks.engine.fetch_images import find_artifacts
 from tasks.engine.results import load_expansion, plain_reason
-from tasks.engine.run_context import Workbench
+from tasks.engine.run_context import RunContext
 from tasks.report.contact_sheets import draw_sheet
 from tasks.report.data import Story
 
@@ -20,7 +20,7 @@ PER_CLASS = 4
 MISTAKES = 12
 
 
-def draw_sheets(bench: Workbench, story: Story) -> tuple[Sheet, ...]:
+def draw_sheets(bench: RunContext, story: Story) -> tuple[Sheet, ...]:
     """A contact sheet for some references, of every class in turns."""
     chosen = _in_turns([one for one in story.references if one.key])[:SHEETS]
     sheets = []
@@ -31,7 +31,7 @@ def draw_sheets(bench: Workbench, story: Story) -> tuple[Sheet, ...]:
     return tuple(sheets)
 
 
-def draw_rejects(bench: Workbench, story: Story) -> tuple[RejectGroup, ...]:
+def draw_rejects(bench: RunContext, story: Story) -> tuple[RejectGroup, ...]:
     """What was made and left out, by reason, with some examples."""
     counts: dict[str, int] = defaultdict(int)
     shown: dict[str, list[Thumb]] = defaultdict(list)
@@ -47,7 +47,7 @@ def draw_rejects(bench: Workbench, story: Story) -> tuple[RejectGroup, ...]:
     )
 
 
-def draw_datasets(bench: Workbench, story: Story) -> dict[str, tuple[Thumb, ...]]:
+def draw_datasets(bench: RunContext, story: Story) -> dict[str, tuple[Thumb, ...]]:
     """Some train images of each dataset, the same number of every class."""
     return {
         arm: _some_of_each(bench, bench.load(document)["train"])
@@ -55,12 +55,12 @@ def draw_datasets(bench: Workbench, story: Story) -> dict[str, tuple[Thumb, ...]
     }
 
 
-def draw_test(bench: Workbench, story: Story) -> tuple[Thumb, ...]:
+def draw_test(bench: RunContext, story: Story) -> tuple[Thumb, ...]:
     """Some test photos, the same number of every class."""
     return _some_of_each(bench, bench.load(story.test)["val"])
 
 
-def draw_mistakes(bench: Workbench, story: Story) -> tuple[Thumb, ...]:
+def draw_mistakes(bench: RunContext, story: Story) -> tuple[Thumb, ...]:
     """Test photos that most networks got wrong, the worst first."""
     wrong: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for checkpoint, document in zip(story.checkpoints, story.scores, strict=True):
@@ -71,7 +71,7 @@ def draw_mistakes(bench: Workbench, story: Story) -> tuple[Thumb, ...]:
         ):
             guess = int(np.argmax(row))
             if guess != truth:
-                wrong[image].append((str(checkpoint.index["arm"]), classes[guess]))
+                wrong[image].append((str(checkpoint.variant["arm"]), classes[guess]))
     worst = sorted(wrong, key=lambda image: (-len(wrong[image]), image))[:MISTAKES]
     artifacts = find_artifacts(bench, worst)
     thumbs = []
@@ -84,7 +84,7 @@ def draw_mistakes(bench: Workbench, story: Story) -> tuple[Thumb, ...]:
     return tuple(thumbs)
 
 
-def _rejected(bench: Workbench, story: Story) -> Iterable[tuple[Sample, Artifact]]:
+def _rejected(bench: RunContext, story: Story) -> Iterable[tuple[Sample, Artifact]]:
     """Rejected samples with a picture: their own, or what they were to be made of."""
     for reference in story.references:
         expansion = load_expansion(bench.store, reference.key) if reference.key else None
@@ -92,12 +92,12 @@ def _rejected(bench: Workbench, story: Story) -> Iterable[tuple[Sample, Artifact
             if sample.accepted or expansion is None:
                 continue
             picture = sample.image
-            if picture.rejected is not None:
+            if picture.reject_reason is not None:
                 picture = next(one for one in expansion.artifacts if one.id == picture.parents[0])
             yield sample, picture
 
 
-def _some_of_each(bench: Workbench, rows: Sequence[Sequence[str]]) -> tuple[Thumb, ...]:
+def _some_of_each(bench: RunContext, rows: Sequence[Sequence[str]]) -> tuple[Thumb, ...]:
     shown: dict[str, list[str]] = defaultdict(list)
     for image, label in rows:
         if len(shown[label]) < PER_CLASS:

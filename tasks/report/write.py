@@ -22,7 +22,7 @@ from models.reporting.dataset_card import render_card
 from models.reporting.figure_style import Style
 from models.reporting.input import ReportInput, Sheet
 from models.reporting.page import render_report
-from tasks.engine.run_context import Workbench
+from tasks.engine.run_context import RunContext
 from tasks.report.data import Story
 from tasks.report.metrics import gather_metrics
 from tasks.report.pictures import (
@@ -46,7 +46,7 @@ class Written(Record):
     verdict: dict[str, Any] | None
 
 
-def write_report(bench: Workbench, story: Story, out: Path) -> Written:
+def write_report(bench: RunContext, story: Story, out: Path) -> Written:
     """Write ``report.html``, ``plots/``, ``metrics.json`` and ``README.md`` below ``out``.
 
     The report is in the store too, as the document `report_document`, for whoever does not see
@@ -62,7 +62,7 @@ def write_report(bench: Workbench, story: Story, out: Path) -> Written:
     return work()
 
 
-def _write(bench: Workbench, story: Story, out: Path) -> Written:
+def _write(bench: RunContext, story: Story, out: Path) -> Written:
     metrics = gather_metrics(bench, story)
     sheets = draw_sheets(bench, story)
     page = render_report(
@@ -96,7 +96,7 @@ def report_document(recipe: str, out: Path) -> str:
 
 def _show_in_prefect(metrics: dict[str, Any], story: Story, sheets: tuple[Sheet, ...]) -> None:
     counts = [
-        {"stage": stage, **{at: count[at] for at in ("computed", "reused", "rejected")}}
+        {"stage": stage, **{at: count[at] for at in ("computed", "cached", "rejected")}}
         for stage, count in metrics["stages"].items()
     ]
     create_table_artifact(table=counts, key="stages", description="What each stage did")

@@ -7,7 +7,7 @@ from typing import Any
 
 from models.data.records import Artifact, Record
 from models.screening.quality import measure as measure_image
-from tasks.engine.stage import Job, Piece, Product, stage, whereabouts
+from tasks.engine.stage import Job, StageInput, StageOutput, pairing_key, stage
 
 
 class Measure(Record):
@@ -18,18 +18,18 @@ def scene_by_scene(_parameters: Measure, images: Sequence[Artifact]) -> list[Job
     """One job per scene, with all its shifts as inputs."""
     scenes: dict[Any, list[Artifact]] = defaultdict(list)
     for image in images:
-        scenes[whereabouts(image, "shift")].append(image)
+        scenes[pairing_key(image, "shift")].append(image)
     return [Job(tuple(shifts)) for shifts in scenes.values()]
 
 
 @stage("measure", version=1, media="json", plan=scene_by_scene)
-def measure(pieces: Sequence[Piece], parameters: Measure) -> Iterator[Product]:
+def measure(inputs: Sequence[StageInput], parameters: Measure) -> Iterator[StageOutput]:
     """``{"images": [...]}``: per image its digest and the fields of
     `models.screening.quality.Quality`.
     """
-    for piece in pieces:
+    for item in inputs:
         rows = [
-            {"digest": image.digest, **asdict(measure_image(piece.load(place)))}
-            for place, image in enumerate(piece.job.inputs)
+            {"digest": image.digest, **asdict(measure_image(item.load(place)))}
+            for place, image in enumerate(item.job.inputs)
         ]
-        yield Product({"images": rows})
+        yield StageOutput({"images": rows})

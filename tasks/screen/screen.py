@@ -11,8 +11,8 @@ from pydantic import Field
 from models.data.near_hashes import NearHashes, words_of
 from models.data.records import Artifact, Record
 from models.screening.quality import hamming
-from tasks.engine.run_context import Workbench
-from tasks.engine.stage import Job, Piece, Product, stage
+from tasks.engine.run_context import RunContext
+from tasks.engine.stage import Job, StageInput, StageOutput, stage
 
 # Scores tell how near a held-out photo is up to here, so that near misses show.
 NEAR = 24
@@ -42,14 +42,17 @@ def all_together(_parameters: Record, *inputs: Sequence[Artifact]) -> list[Job]:
 
 
 @stage("heldout", version=1, media="json", plan=all_together)
-def index_heldout(pieces: Sequence[Piece], parameters: HeldOut) -> Iterator[Product]:
+def index_heldout(inputs: Sequence[StageInput], parameters: HeldOut) -> Iterator[StageOutput]:
     """``{"photos": [{"name", "hashes"}]}`` of the val and test photos, mirror images included."""
-    for piece in pieces:
+    for item in inputs:
         rows = [
-            {"name": photo.name, "hashes": [photo.facts["dhash"], photo.facts["dhash_mirrored"]]}
-            for photo in piece.job.inputs
+            {
+                "name": photo.name,
+                "hashes": [photo.metadata["dhash"], photo.metadata["dhash_mirrored"]],
+            }
+            for photo in item.job.inputs
         ]
-        yield Product({"photos": rows})
+        yield StageOutput({"photos": rows})
 
 
 def one_per_reference(
@@ -84,18 +87,20 @@ class HeldOutHashes:
 
 
 @stage("screen", version=2, media="json", plan=one_per_reference)
-def screen(pieces: Sequence[Piece], parameters: Screen) -> Iterator[Product]:
+def screen(inputs: Sequence[StageInput], parameters: Screen) -> Iterator[StageOutput]:
     """``{"images": [{"digest", "accepted", "reason", "scores"}]}``, in the order of the images."""
-    for piece in pieces:
-        last = len(piece.job.inputs) - 1
-        rows = [row for place in range(last) for row in piece.load(place)["images"]]
-        verdicts = judge(rows, _held_out(piece, parameters), parameters)
+    for item in inputs:
+        last = len(item.job.inputs) - 1
+        rows = [row for place in range(last) for row in item.load(place)["images"]]
+        verdicts = judge(rows, _held_out(item, parameters), parameters)
         rejected = sum(not verdict["accepted"] for verdict in verdicts)
-        yield Product({"images": verdicts}, facts={"images": len(rows), "rejected": rejected})
+        yield StageOutput(
+            {"images": verdicts}, metadata={"images": len(rows), "rejected": rejected}
+        )
 
 
 def verdicts_by_image(
-    bench: Workbench, measures: Sequence[Artifact], verdicts: Sequence[Artifact]
+    bench: RunContext, measures: Sequence[Artifact], verdicts: Sequence[Artifact]
 ) -> dict[str, dict[str, Any]]:
     """The verdict on each image, by the image's id."""
     images = [image for measured in measures for image in measured.parents]
@@ -143,13 +148,13 @@ def judge(
 _indexed: dict[tuple[str, int], HeldOutHashes] = {}
 
 
-def _held_out(piece: Piece, limits: Screen) -> HeldOutHashes:
-    last = len(piece.job.inputs) - 1
+def _held_out(item: StageInput, limits: Screen) -> HeldOutHashes:
+    last = len(item.job.inputs) - 1
     reach = max(limits.heldout_bits, NEAR)
-    known = piece.job.inputs[last].digest, reach
+    known = item.job.inputs[last].digest, reach
     found = _indexed.get(known)
     if found is None:
-        found = HeldOutHashes(piece.load(last)["photos"], reach)
+        found = HeldOutHashes(item.load(last)["photos"], reach)
         _indexed.clear()
         _indexed[known] = found
     return found

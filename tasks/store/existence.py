@@ -45,7 +45,7 @@ class Presence:
         """
         by_stage: dict[str, list[Artifact]] = {}
         for artifact in artifacts:
-            if artifact.rejected is None:
+            if artifact.reject_reason is None:
                 by_stage.setdefault(artifact.stage, []).append(artifact)
         gone: set[str] = set()
         asked: list[Artifact] = []
@@ -69,7 +69,7 @@ class Presence:
         return [
             artifact
             for artifact in artifacts
-            if artifact.rejected is None and blob_name(artifact) in gone
+            if artifact.reject_reason is None and blob_name(artifact) in gone
         ]
 
     def _list(self, stage: str, first: Sequence[Artifact]) -> Fingerprints | None:

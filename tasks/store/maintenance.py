@@ -186,7 +186,7 @@ def _inspect(backend: Backend, group: _Group) -> _Verdict:
     if record is None:
         return _Verdict(group, "corrupt", 0, ())
     orphans = tuple(sorted(name for suffix, name in names.items() if suffix != record.media))
-    if record.rejected is not None:
+    if record.reject_reason is not None:
         return _Verdict(group, None, 0, orphans)
     blob = backend.get(blob_name(record))
     if blob is None:

@@ -19,9 +19,9 @@ class S3Tree(S3Backend):
         StoreRefused: bad address, no or wrong keys, no such bucket, nothing at the endpoint.
     """
 
-    def __init__(self, url: str, piece: int = PIECE) -> None:
+    def __init__(self, url: str, item: int = PIECE) -> None:
         super().__init__(url)
-        self._piece = piece
+        self._piece = item
         self.name = self.url
 
     def sizes(self, prefix: str) -> dict[str, int]:
@@ -52,10 +52,10 @@ class S3Tree(S3Backend):
     def _pieces(self, path: str, start: int, size: int) -> Iterator[bytes]:
         for first in range(start, size, self._piece):
             last = min(first + self._piece, size) - 1
-            piece = self._part(path, first, last)
-            if piece is None or len(piece) != last - first + 1:
+            item = self._part(path, first, last)
+            if item is None or len(item) != last - first + 1:
                 raise PullFailed(f"{self.url}: {path} changed while it was read; run it again")
-            yield piece
+            yield item
 
     def _part(self, path: str, first: int, last: int) -> bytes | None:
         key = self._prefix + path

@@ -151,13 +151,13 @@ class Store:
         Raises:
             ValueError: the blob's size is not the one in the record.
         """
-        if len(blob) != artifact.size or (artifact.rejected is not None and blob):
+        if len(blob) != artifact.size or (artifact.reject_reason is not None and blob):
             raise ValueError(
                 f"artifact {artifact.id} tells of {artifact.size} bytes but comes with {len(blob)};"
                 " a rejected one must have none"
             )
         record = record_name(artifact.stage, artifact.key)
-        if artifact.rejected is None:
+        if artifact.reject_reason is None:
             self._backend.put(blob_name(artifact), blob)
         self._backend.put(record, artifact.model_dump_json(exclude_defaults=True).encode())
 
@@ -170,10 +170,10 @@ class Store:
                 the record have been removed, unless the two fit (someone made them anew).
             StoreError: the artifact was rejected and never had any bytes.
         """
-        if artifact.rejected is not None:
+        if artifact.reject_reason is not None:
             raise StoreError(
-                f"artifact {artifact.id} in store {self.url} was rejected ({artifact.rejected}) and"
-                " has no bytes"
+                f"artifact {artifact.id} in store {self.url} was rejected "
+                f"({artifact.reject_reason}) and has no bytes"
             )
         name = blob_name(artifact)
         for _ in range(2):
@@ -307,7 +307,7 @@ class Store:
         return listed
 
     def _has_blob(self, artifact: Artifact, listed: dict[str, int] | None) -> bool:
-        if artifact.rejected is not None:
+        if artifact.reject_reason is not None:
             return True
         name = blob_name(artifact)
         size = self._backend.size(name) if listed is None else listed.get(name)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from models.data.records import Artifact
 from models.training.settings import TrainingParameters
 from tasks.engine.fetch_images import fetch_images
-from tasks.engine.stage import Job, Piece, Product, always, stage
+from tasks.engine.stage import Job, StageInput, StageOutput, always, stage
 
 
 def held_out_sets(
@@ -33,27 +33,25 @@ def seeing(parameters: TrainingParameters) -> dict[str, object]:
     media="json",
     plan=held_out_sets,
     batch_size=1,
-    identity=seeing,
-    heavy=always,
+    key_params=seeing,
+    uses_gpu=always,
 )
-def score(pieces: Sequence[Piece], parameters: TrainingParameters) -> Iterator[Product]:
+def score(inputs: Sequence[StageInput], parameters: TrainingParameters) -> Iterator[StageOutput]:
     """``{"classes", "val", "test"}``; each split as ``images``, ``truth`` and ``probabilities``."""
     # torch takes seconds to import; a run with nothing to score does without.
     from models.training.classification.train import predict
 
-    for piece in pieces:
-        dataset, test = piece.load(1), piece.load(2)
+    for item in inputs:
+        dataset, test = item.load(1), item.load(2)
         classes = dataset["classes"]
-        checkpoint = piece.bench.store.fetch(
-            piece.job.inputs[0], piece.bench.scratch / "checkpoints"
-        )
+        checkpoint = item.bench.store.fetch(item.job.inputs[0], item.bench.scratch / "checkpoints")
         splits = {}
         for name, rows in (("val", dataset["val"]), ("test", test["val"])):
-            files = fetch_images(piece.bench, [image for image, _ in rows])
+            files = fetch_images(item.bench, [image for image, _ in rows])
             found = predict(checkpoint, files, parameters, classes)
             splits[name] = {
                 "images": [image for image, _ in rows],
                 "truth": [classes.index(label) for _, label in rows],
                 "probabilities": [[round(float(one), 6) for one in row] for row in found],
             }
-        yield Product({"classes": classes, **splits})
+        yield StageOutput({"classes": classes, **splits})

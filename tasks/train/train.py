@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from models.data.records import Artifact
 from models.training.settings import TrainingParameters
 from tasks.engine.fetch_images import fetch_images
-from tasks.engine.run_context import Workbench
-from tasks.engine.stage import Job, Piece, Product, always, stage
+from tasks.engine.run_context import RunContext
+from tasks.engine.stage import Job, StageInput, StageOutput, always, stage
 
 # torch and Lightning take 3 s to import; a run with nothing to train does without.
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def same_budget(parameters: TrainingParameters, datasets: Sequence[Artifact]) ->
     """The parameters with the steps of one pass over the largest dataset, for all of them alike."""
     if parameters.steps_per_epoch is not None:
         return parameters
-    largest = max(int(one.facts["train"]) for one in datasets)
+    largest = max(int(one.metadata["train"]) for one in datasets)
     return parameters.model_copy(update={"steps_per_epoch": -(-largest // parameters.batch_size)})
 
 
@@ -60,8 +60,8 @@ def once_per_seed(parameters: TrainingParameters, datasets: Sequence[Artifact]) 
     return [
         Job(
             (one,),
-            {"arm": one.index["arm"], "seed": seed},
-            name=f"{one.index['arm']} · seed {seed}",
+            {"arm": one.variant["arm"], "seed": seed},
+            name=f"{one.variant['arm']} · seed {seed}",
         )
         for one in datasets
         for seed in parameters.seeds
@@ -75,37 +75,39 @@ def once_per_seed(parameters: TrainingParameters, datasets: Sequence[Artifact]) 
     media="ckpt",
     plan=once_per_seed,
     batch_size=1,
-    identity=learning,
-    heavy=always,
+    key_params=learning,
+    uses_gpu=always,
 )
-def train(pieces: Sequence[Piece], parameters: TrainingParameters) -> Iterator[Product]:
+def train(inputs: Sequence[StageInput], parameters: TrainingParameters) -> Iterator[StageOutput]:
     """Checkpoints, best on val; ``facts`` hold the history. A training that was killed goes on."""
     from models.runtime.network_pool import clear_device
     from models.training.classification.train import train_once
 
     clear_device()
-    for piece in pieces:
-        arm, seed = str(piece.job.index["arm"]), int(piece.job.index["seed"])
-        content = piece.load()
+    for item in inputs:
+        arm, seed = str(item.job.variant["arm"]), int(item.job.variant["seed"])
+        content = item.load()
         classes = content["classes"]
         run = train_once(
-            labelled(piece.bench, content["train"], classes),
-            labelled(piece.bench, content["val"], classes),
+            labelled(item.bench, content["train"], classes),
+            labelled(item.bench, content["val"], classes),
             classes,
             parameters,
             seed,
-            piece.bench.scratch / "training" / arm / f"seed-{seed}-{piece.key[:8]}",
-            progress=_teller(piece),
+            item.bench.scratch / "training" / arm / f"seed-{seed}-{item.key[:8]}",
+            progress=_teller(item),
         )
-        facts = run.model_dump(mode="json", exclude={"checkpoint"})
-        yield Product(run.checkpoint.read_bytes(), facts=facts)
+        metadata = run.model_dump(mode="json", exclude={"checkpoint"})
+        yield StageOutput(run.checkpoint.read_bytes(), metadata=metadata)
 
 
-def _teller(piece: Piece) -> "Callable[[EpochRecord], None]":
-    return lambda epoch: piece.bench.tell(f"{piece.job.name} · epoch {epoch.epoch + 1}")
+def _teller(item: StageInput) -> "Callable[[EpochRecord], None]":
+    return lambda epoch: item.bench.tell(f"{item.job.name} · epoch {epoch.epoch + 1}")
 
 
-def labelled(bench: Workbench, rows: Sequence[Sequence[str]], classes: Sequence[str]) -> "ImageSet":
+def labelled(
+    bench: RunContext, rows: Sequence[Sequence[str]], classes: Sequence[str]
+) -> "ImageSet":
     """The files of a dataset document's rows with their class indices."""
     files = fetch_images(bench, [image for image, _ in rows])
     return [(file, classes.index(label)) for file, (_, label) in zip(files, rows, strict=True)]

@@ -15,7 +15,7 @@ from benchmarks.replay import Contents, replay
 from flows.config.recipe import Recipe, load_recipe
 from flows.generators.multiview import STAGES, expand
 from flows.planning import BYTES, COST_MS, make_plan
-from tasks.engine.run_context import Workbench
+from tasks.engine.run_context import RunContext
 from tasks.store.store import open_store
 from tests.tiny import RECIPE
 
@@ -57,13 +57,13 @@ def test_a_plan_s_constants_are_a_line_through_two_sizes() -> None:
 
 def test_the_replay_is_the_run_without_store(recipe: Recipe, photo: Path, tmp_path: Path) -> None:
     store = open_store(tmp_path / "store")
-    reference, beside = take_in(Workbench(store, "ingest"), photo)
-    bench = Workbench(store, reference.name)
+    reference, beside = take_in(RunContext(store, "ingest"), photo)
+    bench = RunContext(store, reference.name)
     expand(bench, recipe, reference, beside)
     given = (reference.photo, *beside.heldout)
     contents = Contents((one.id, bench.load(one)) for one in given)
     replay({**{one.id: one for one in given}, **bench.made}, recipe, contents)
-    fresh = Workbench(store, "fresh")
+    fresh = RunContext(store, "fresh")
     for artifact in bench.made.values():
         if artifact.rejected is None and artifact.media == "png":
             np.testing.assert_array_equal(contents[artifact.id], fresh.load(artifact))

@@ -21,7 +21,7 @@ from benchmarks.diffusion_work import seconds
 from benchmarks.full_size import NETWORKS
 from benchmarks.random_weights import TINY, _networks
 from models.outpainting.sd2 import OutpaintResult
-from models.runtime.batching import guarded
+from models.runtime.batching import run_batched
 from models.runtime.compile import compile_blocks
 from models.runtime.hardware import Machine
 
@@ -110,7 +110,7 @@ def test_what_compiles_is_measured_a_third_way(setting: Setting) -> None:
 
         def compute(requests: Sequence[Any]) -> list[Any]:
             tensors = [torch.zeros(4, 8, 8)] * len(requests)
-            list(guarded(lambda batch: list(block(torch.stack(list(batch)), None)), tensors,
+            list(run_batched(lambda batch: list(block(torch.stack(list(batch)), None)), tensors,
                          at_most=1, modules=[network]))  # fmt: skip
             return [np.ones(one.image.shape[:2], np.float32) for one in requests]
 

@@ -13,7 +13,7 @@ from models.depth.dpt import DepthAnything, DepthRequest, Dpt
 from models.diffusion.sdxl.depth_controlnet import SdxlBackground, SdxlBackgroundRequest
 from models.diffusion.sdxl.image_to_image import SdxlImg2Img, SdxlImg2ImgRequest
 from models.outpainting.sd2 import OutpaintRequest, SD2Outpaint
-from models.runtime.batching import Unusable
+from models.runtime.batching import InvalidOutput
 from models.runtime.hardware import Machine
 from models.segmentation.isnet import Isnet, IsnetRequest
 from models.segmentation.segment_anything import SamMask, SamRequest, SegmentAnything
@@ -69,7 +69,7 @@ def scene(seed: int) -> SdxlBackgroundRequest:
     return SdxlBackgroundRequest(depth, f"a car {seed}", "blurry", seed, SIDE, SIDE, steps=2)
 
 
-def redrawn(seed: int) -> SdxlImg2ImgRequest:
+def safety_retries(seed: int) -> SdxlImg2ImgRequest:
     return SdxlImg2ImgRequest(photo(seed), f"a car {seed}", "blurry", seed, steps=4)
 
 
@@ -100,7 +100,7 @@ CASES = {
     "sdxl controlnet": Case(
         SdxlBackground, [sdxl.build, sdxl.build_controlnet, sdxl.build_vae], scene
     ),
-    "sdxl img2img": Case(SdxlImg2Img, [sdxl.build, sdxl.build_vae], redrawn),
+    "sdxl img2img": Case(SdxlImg2Img, [sdxl.build, sdxl.build_vae], safety_retries),
     "sd2 inpaint": Case(
         SD2Outpaint, [sd2_inpaint.build, sd2_inpaint.build_asymmetric_vae], shifted
     ),
@@ -109,8 +109,8 @@ CASES = {
 
 def apart(one: Any, other: Any) -> float:
     """Grey levels by which two results differ at most; captions by 0 or without end."""
-    assert not isinstance(one, Unusable)
-    assert not isinstance(other, Unusable)
+    assert not isinstance(one, InvalidOutput)
+    assert not isinstance(other, InvalidOutput)
     if isinstance(one, str):
         return 0.0 if one == other else np.inf
     one, other = (getattr(result, "image", result) for result in (one, other))

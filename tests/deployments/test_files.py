@@ -197,8 +197,8 @@ def test_prefect_yaml_has_the_four_deployments() -> None:
         assert one["work_pool"]["name"] in POOLS
         assert one["description"]
         assert "synthset" in one["tags"]
-    heavy = {entry for entry, one in deployments.items() if one["work_pool"]["name"] == GPU_POOL}
-    assert heavy == {
+    uses_gpu = {entry for entry, one in deployments.items() if one["work_pool"]["name"] == GPU_POOL}
+    assert uses_gpu == {
         "flows.generators.multiview.expand_reference",
         "flows.train_models.train_networks",
     }

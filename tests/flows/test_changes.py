@@ -79,8 +79,8 @@ def test_an_unchanged_rerun_computes_nothing_and_starts_no_child_run(
     assert computed(summary) == {}
     assert present(summary) == ALL
     assert child_runs(since) == []
-    assert set(summary["references"].values()) == {"reused"}
-    assert set(summary["trained"].values()) == {"reused"}
+    assert set(summary["references"].values()) == {"cached"}
+    assert set(summary["trained"].values()) == {"cached"}
     assert records_of(again.store) == records
     assert times_of(out / "datasets") == written
     assert manifest_of(out) == undisturbed.rows
@@ -96,7 +96,7 @@ def test_a_changed_photo_redoes_what_came_of_it(cli: Cli, again: Run, drawn: str
     assert computed(summary) == redone | {"dataset": 3, "train": 3, "score": 3}
     assert present(summary) == ALL
     assert child_runs(since) == [drawn]
-    assert [name for name, state in summary["references"].items() if state != "reused"] == [drawn]
+    assert [name for name, state in summary["references"].items() if state != "cached"] == [drawn]
 
 
 @pytest.mark.slow
@@ -107,7 +107,7 @@ def test_a_changed_test_photo_is_screened_against_and_scored_on(cli: Cli, again:
 
     once = {"ingest": 1, "heldout": 1, "resize": 1, "dataset": 1}
     assert computed(summary) == once | {"screen": REFERENCES, "score": 3}
-    assert set(summary["trained"].values()) == {"reused"}
+    assert set(summary["trained"].values()) == {"cached"}
 
 
 @pytest.mark.slow

@@ -18,8 +18,8 @@ from models.data.records import Artifact, Reference
 from models.demo_scenes.render import write_photos
 from models.reporting.input import Gap
 from tasks.engine.results import Expansion, load_expansion
-from tasks.engine.run_context import Workbench
-from tasks.engine.work_items import Beside
+from tasks.engine.run_context import RunContext
+from tasks.engine.work_items import SharedInputs
 from tasks.ingest.photos import ingest_photos
 from tasks.report.contact_sheets import draw_sheet
 from tasks.screen.screen import HeldOut, index_heldout
@@ -61,16 +61,18 @@ def recipe(models_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     return pin_checkpoints(load_recipe(TINY))
 
 
-def prepare(recipe: Recipe, photos: Path, store: Path) -> tuple[Workbench, Reference, Beside]:
+def prepare(
+    recipe: Recipe, photos: Path, store: Path
+) -> tuple[RunContext, Reference, SharedInputs]:
     """A workbench, one reference photo, and the index of held-out ones."""
-    bench = Workbench(open_store(str(store)), "tiny")
+    bench = RunContext(open_store(str(store)), "tiny")
     taken = ingest_photos(bench, find_photos(photos)[0], recipe.ingest, recipe.split)
     heldout = index_heldout(bench, HeldOut(), [one.photo for one in taken.of("val", "test")])
-    return bench, taken.of("train")[0], Beside(heldout=tuple(heldout))
+    return bench, taken.of("train")[0], SharedInputs(heldout=tuple(heldout))
 
 
 def views_stand_below_each_other(
-    bench: Workbench, reference: Reference, expansion: Expansion | None
+    bench: RunContext, reference: Reference, expansion: Expansion | None
 ) -> None:
     """Each column of the contact sheet shows one view's way, with a gap where it ended."""
     assert expansion is not None
@@ -86,12 +88,12 @@ def views_stand_below_each_other(
         cells = rows[stage].thumbs
         assert rows[stage].aligned
         assert len(cells) == (4 if stage == "outpaint" else 1) * len(sheet.columns)
-        there = {(one.index["view"], one.index.get("shift", 0)): one for one in made[stage]
-                 if "view" in one.index}  # fmt: skip
+        there = {(one.variant["view"], one.variant.get("shift", 0)): one for one in made[stage]
+                 if "view" in one.variant}  # fmt: skip
         for at, cell in enumerate(cells):
             found = there.get((at % 7, at // 7))
             if isinstance(cell, Gap):
-                assert cell.reason == (found.rejected if found else "")
+                assert cell.reason == (found.reject_reason if found else "")
             else:
                 assert found is not None
                 assert np.array_equal(cell.pixels, bench.load(found))
@@ -100,7 +102,7 @@ def views_stand_below_each_other(
     assert {one.title for one in rows["baseline"].shown} == {"image 0", "image 1"}
 
 
-def by_stage(bench: Workbench) -> dict[str, list[Artifact]]:
+def by_stage(bench: RunContext) -> dict[str, list[Artifact]]:
     made: dict[str, list[Artifact]] = {}
     for artifact in bench.made.values():
         made.setdefault(artifact.stage, []).append(artifact)
@@ -118,9 +120,9 @@ def test_one_reference_goes_through_every_network_without_a_network(
     made = by_stage(bench)
     assert {stage: len(made[stage]) for stage in ONE_REFERENCE} == ONE_REFERENCE
     # Random networks see no object in some views.
-    rejected = {one.stage for one in bench.made.values() if one.rejected}
+    rejected = {one.stage for one in bench.made.values() if one.reject_reason}
     assert rejected <= {"segment"}
-    cut_out = [one for one in made["segment"] if not one.rejected and "view" in one.index]
+    cut_out = [one for one in made["segment"] if not one.reject_reason and "view" in one.variant]
     assert len(cut_out) >= 4
     for stage, each in (("masked_depth", 1), ("background", 1), ("outpaint", 4)):
         assert len(made[stage]) == each * len(cut_out)
@@ -181,14 +183,14 @@ def test_every_other_network_in_its_place(
         "CompVis/stable-diffusion-safety-checker",
     ):
         assert f"{checkpoint}@local-" in used
-    scenes = [one for one in made["background"] if not one.rejected]
+    scenes = [one for one in made["background"] if not one.reject_reason]
     assert scenes
     for scene in scenes:
         assert str(scene.prompt).endswith("a bottle in a (dark)1.3 room, highly detailed photo"), (
             scene.prompt
         )
-        assert (scene.facts["scene"], scene.facts["retries"]) == ("in a dark room", 0)
-    assert {one.index["border"] for one in made["outpaint"]} == {
+        assert (scene.metadata["scene"], scene.metadata["retries"]) == ("in a dark room", 0)
+    assert {one.variant["border"] for one in made["outpaint"]} == {
         "an empty background in a dark room"
     }
     assert expanded.images == len(made["outpaint"]) == 4 * len(scenes)
@@ -229,8 +231,8 @@ def test_the_command_line_leaves_a_report_with_every_intermediate(
 def test_another_revision_of_a_checkpoint_is_other_work(recipe: Recipe) -> None:
     stage = next(one for one in STAGES if one.name == "depth")
     other = recipe.depth.model_copy(update={"checkpoint": "Intel/dpt-large@another"})
-    assert stage.identity(recipe.depth) != stage.identity(other)
-    assert "depth_anything" not in stage.identity(recipe.depth)
+    assert stage.key_params(recipe.depth) != stage.key_params(other)
+    assert "depth_anything" not in stage.key_params(recipe.depth)
 
 
 def test_a_classical_recipe_keeps_its_keys_whatever_the_networks_settings() -> None:

@@ -151,7 +151,7 @@ def test_a_reference_that_fails_fails_alone(
     assert f"1 of {REFERENCES} references failed" in failed.complaint
 
     fewer = cli.run(*run.arguments, "--set", f"min_references={REFERENCES - 1}").found
-    assert [name for name, state in fewer["references"].items() if state != "reused"] == names
+    assert [name for name, state in fewer["references"].items() if state != "cached"] == names
     assert fewer["images"]["made"] == (REFERENCES - 1) * ONE_REFERENCE["outpaint"]
 
     blocked.rmdir()

@@ -719,12 +719,12 @@ class TestFromABucket:
         client = boto3.client("s3")
         for path, content in FILES.items():
             client.put_object(Bucket=BUCKET, Key=f"weights/tiny/pinned/{path}", Body=content)
-        tree = S3Tree(f"s3://{BUCKET}/weights", piece=100_000)
+        tree = S3Tree(f"s3://{BUCKET}/weights", item=100_000)
         pulled = pull_it("tiny/pinned", FolderSource(tree))
         assert pulled.revision.startswith("local-")
         assert (pulled.folder / "unet/weights.safetensors").read_bytes() == WEIGHTS
-        with tree.opened("tiny/pinned/unet/weights.fp16.safetensors", 100) as pieces:
-            assert b"".join(pieces) == WEIGHTS[100:]
+        with tree.opened("tiny/pinned/unet/weights.fp16.safetensors", 100) as inputs:
+            assert b"".join(inputs) == WEIGHTS[100:]
 
     def test_that_lacks_it_says_so(self) -> None:
         with pytest.raises(PullRefused, match=f"s3://{BUCKET}/empty holds no tiny/pinned"):

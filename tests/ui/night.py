@@ -14,8 +14,8 @@ from flows.generators.multiview import expand, key_of
 from flows.pipeline import take_in
 from models.data.records import Artifact, Reference
 from models.demo_scenes.render import write_photos
-from tasks.engine.run_context import Workbench
-from tasks.engine.work_items import Beside
+from tasks.engine.run_context import RunContext
+from tasks.engine.work_items import SharedInputs
 from tasks.ingest.photos import ingest_plates
 from tasks.ingest.references import choose_references
 from tasks.screen.screen import HeldOut, index_heldout
@@ -98,14 +98,14 @@ def plan_night(folder: Path) -> Night:
     photos, out = folder / "photos", folder / "nightly"
     write_photos(photos, train=TRAIN, test=TEST, classes=CLASSES, size=(240, 180), processes=1)
     store = open_store(folder / "rehearsal")
-    bench = Workbench(store, recipe.name)
+    bench = RunContext(store, recipe.name)
     taken = take_in(bench, recipe, photos)
     references = choose_references(taken.of("train"), None, None, recipe.split.seed)
     held_out = index_heldout(bench, HeldOut(), [one.photo for one in taken.of("val", "test")])
     plates = ingest_plates(bench, recipe.plates, recipe.ingest)
-    beside = Beside(plates=tuple(plates), heldout=tuple(held_out))
+    beside = SharedInputs(plates=tuple(plates), heldout=tuple(held_out))
     unlucky = references[-1]
-    rehearsal = Workbench(store, unlucky.name)
+    rehearsal = RunContext(store, unlucky.name)
     expand(rehearsal, recipe, unlucky, beside)
     fault = next(one for one in rehearsal.made.values() if one.stage == "screen")
     order = key_of(recipe, unlucky, beside)

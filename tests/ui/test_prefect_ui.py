@@ -53,14 +53,14 @@ def test_a_stage_shows_what_it_did(watched: Watched, page: Page, picture: Pictur
     page.wait_for(f"measure · {name}\nCached")
     picture("child")
     page.click(f"outpaint · {name}", within="a")
-    page.wait_for(f"Cached('{ONE_REFERENCE['outpaint']} reused'")
+    page.wait_for(f"Cached('{ONE_REFERENCE['outpaint']} cached'")
 
     tasks = told_tasks(watched.server, watched.child)
     first, others = tasks[: FAILS_AT + 1], tasks[FAILS_AT + 1 :]
     assert [task for task, _, _ in first] == [f"{one} · {name}" for one in STAGES[: FAILS_AT + 1]]
     assert {state for _, state, _ in first[:-1]} == {"Completed"}
     told = dict(zip(STAGES, (message for _, _, message in first), strict=False))
-    assert told["outpaint"] == f"{ONE_REFERENCE['outpaint']} computed, 0 reused, 0 rejected"
+    assert told["outpaint"] == f"{ONE_REFERENCE['outpaint']} computed, 0 cached, 0 rejected"
     states = [state for _, state, _ in others]
     assert states == (["Cached"] * FAILS_AT + ["Failed"]) * (ATTEMPTS - 1)
 

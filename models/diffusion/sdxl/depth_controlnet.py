@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from models.data.pixels import Pixels
-from models.diffusion.safety import Flags, SafetyChecker, draw_safely, seed_at
+from models.diffusion.safety import Flags, SafetyChecker, generate_with_safety_check, seed_at
 from models.diffusion.sdxl.parts import (
     Scheduler,
     SdxlParts,
@@ -31,13 +31,13 @@ from models.diffusion.sdxl.parts import (
     scheduler,
 )
 from models.runtime.batching import (
-    Unusable,
+    InvalidOutput,
     as_uint8,
     device_of,
     dtype_of,
     generator,
-    guarded,
     noise_like,
+    run_batched,
 )
 from models.runtime.hardware import Machine
 from models.runtime.pretrained import WrongCheckpoint, load_strictly
@@ -173,37 +173,41 @@ class SdxlBackground:
 
     def compute(
         self, requests: Sequence[SdxlBackgroundRequest]
-    ) -> Iterator[SdxlBackgroundResult | Unusable]:
+    ) -> Iterator[SdxlBackgroundResult | InvalidOutput]:
         """A scene per request, in order. What the safety checker flags is drawn anew with the seed
-        plus 1, 2, ...; `Unusable` when that does not help, or the numbers are not finite.
+        plus 1, 2, ...; `InvalidOutput` when that does not help, or the numbers are not finite.
 
         Raises:
             PromptError: a prompt can't be read.
             WrongCheckpoint: few-step images are asked for and there is no U-Net for the steps.
         """
 
-        def draw(places: Sequence[int], attempt: int) -> list[Pixels | Unusable]:
+        def draw(places: Sequence[int], attempt: int) -> list[Pixels | InvalidOutput]:
             asked = (requests[at] for at in places)
             return self._draw([replace(one, seed=seed_at(one.seed, attempt)) for one in asked])
 
         bounds = [request.nsfw_retries for request in requests]
-        for one in draw_safely(draw, bounds, self._flags):
-            yield one if isinstance(one, Unusable) else SdxlBackgroundResult(one.image, one.retries)
+        for one in generate_with_safety_check(draw, bounds, self._flags):
+            yield (
+                one
+                if isinstance(one, InvalidOutput)
+                else SdxlBackgroundResult(one.image, one.retries)
+            )
 
-    def _draw(self, requests: Sequence[SdxlBackgroundRequest]) -> list[Pixels | Unusable]:
+    def _draw(self, requests: Sequence[SdxlBackgroundRequest]) -> list[Pixels | InvalidOutput]:
         blocks = [self._blocks(request) for request in requests]
         keys = [(one.together, count) for one, count in zip(requests, blocks, strict=True)]
-        drawn: list[Pixels | Unusable] = [Unusable("not drawn")] * len(requests)
+        drawn: list[Pixels | InvalidOutput] = [InvalidOutput("not drawn")] * len(requests)
         for positions in groups(keys):
             self._use_unet(requests[positions[0]])
-            images = guarded(
+            images = run_batched(
                 self._run,
                 [requests[at] for at in positions],
                 at_most=self._machine.batch,
                 modules=self.modules,
             )
             for at, image in zip(positions, images, strict=True):
-                drawn[at] = image if isinstance(image, Unusable) else as_uint8(image)
+                drawn[at] = image if isinstance(image, InvalidOutput) else as_uint8(image)
         return drawn
 
     def _blocks(self, request: SdxlBackgroundRequest) -> int:

@@ -12,7 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from models.data.pixels import Pixels
-from models.diffusion.safety import Drawn, Flags, Rejected, SafetyChecker, draw_safely, seed_at
+from models.diffusion.safety import (
+    Flags,
+    SafeImage,
+    SafetyChecker,
+    UnsafeImage,
+    generate_with_safety_check,
+    seed_at,
+)
 from models.diffusion.sdxl.parts import (
     DECODED_AT_ONCE,
     Scheduler,
@@ -26,15 +33,15 @@ from models.diffusion.sdxl.parts import (
     scheduler,
 )
 from models.runtime.batching import (
-    Unusable,
+    InvalidOutput,
     as_tensor,
     as_uint8,
     device_of,
     dtype_of,
     generator,
-    guarded,
     in_float32,
     noise_like,
+    run_batched,
 )
 from models.runtime.hardware import Machine
 
@@ -131,7 +138,7 @@ class SdxlImg2Img:
             checkers[0].modules if checkers else (),
         )
 
-    def compute(self, requests: Sequence[SdxlImg2ImgRequest]) -> Iterator[Drawn | Rejected]:
+    def compute(self, requests: Sequence[SdxlImg2ImgRequest]) -> Iterator[SafeImage | UnsafeImage]:
         """A uint8 RGB image of the photo's size per request, in order. What the safety checker
         flags is drawn anew with the seed plus 1, 2, ...; `Rejected` when that does not help, or the
         numbers are not finite.
@@ -140,24 +147,24 @@ class SdxlImg2Img:
             PromptError: a prompt can't be read.
         """
 
-        def draw(places: Sequence[int], attempt: int) -> list[Pixels | Unusable]:
+        def draw(places: Sequence[int], attempt: int) -> list[Pixels | InvalidOutput]:
             asked = (requests[at] for at in places)
             return self._draw([replace(one, seed=seed_at(one.seed, attempt)) for one in asked])
 
-        return draw_safely(draw, [one.nsfw_retries for one in requests], self._flags)
+        return generate_with_safety_check(draw, [one.nsfw_retries for one in requests], self._flags)
 
-    def _draw(self, requests: Sequence[SdxlImg2ImgRequest]) -> list[Pixels | Unusable]:
+    def _draw(self, requests: Sequence[SdxlImg2ImgRequest]) -> list[Pixels | InvalidOutput]:
         keys = [(one.together, self._blocks(one)) for one in requests]
-        drawn: list[Pixels | Unusable] = [Unusable("not drawn")] * len(requests)
+        drawn: list[Pixels | InvalidOutput] = [InvalidOutput("not drawn")] * len(requests)
         for positions in groups(keys):
-            images = guarded(
+            images = run_batched(
                 self._run,
                 [requests[at] for at in positions],
                 at_most=self._machine.batch,
                 modules=self.modules,
             )
             for at, image in zip(positions, images, strict=True):
-                drawn[at] = image if isinstance(image, Unusable) else as_uint8(image)
+                drawn[at] = image if isinstance(image, InvalidOutput) else as_uint8(image)
         return drawn
 
     def _blocks(self, request: SdxlImg2ImgRequest) -> int:

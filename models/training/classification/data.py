@@ -78,7 +78,7 @@ def digest_images(images: ImageSet) -> str:
     return total.hexdigest()
 
 
-class SquarePhotos(Dataset[tuple[Tensor, int]]):
+class LetterboxedDataset(Dataset[tuple[Tensor, int]]):
     """Photos as HxWx3 uint8 tensors with their class index, decoded once while they fit in memory.
 
     Items are asked for as ``(index, draw)``: the draw, a number counted through the whole
@@ -115,7 +115,7 @@ class SquarePhotos(Dataset[tuple[Tensor, int]]):
         return decoded
 
 
-class BudgetSampler(Sampler[tuple[int, int]]):
+class FixedStepsSampler(Sampler[tuple[int, int]]):
     """``draws`` photos per epoch from a set of any size, so that every set costs the same steps.
 
     The set is shuffled, gone through to its end, shuffled again, and so on across epochs: no photo

@@ -77,7 +77,7 @@ def is_finished(history: list[EpochRecord], schedule: Schedule) -> bool:
     return out_of_patience or len(history) >= len(schedule.learning_rates)
 
 
-class Learner(L.LightningModule):
+class ClassifierModule(L.LightningModule):
     """A network with its optimiser, schedule and metrics, for Lightning's Trainer.
 
     Batches are ``(images uint8 BxHxWx3, labels int64 B)``; normalisation happens on the device.
@@ -95,7 +95,7 @@ class Learner(L.LightningModule):
         self.schedule = schedule
         self.history: list[EpochRecord] = []
         self.seed = 0
-        self.facts: dict[str, Any] = {}
+        self.metadata: dict[str, Any] = {}
         self.progress: Callable[[EpochRecord], None] | None = None
         self.seconds_before, self.started = 0.0, time.monotonic()
         mean, deviation = (torch.tensor(values) * 255 for values in normalisation(network))
@@ -192,7 +192,7 @@ class Learner(L.LightningModule):
         """Adds the history, the time it took, and what it takes to rebuild the network."""
         checkpoint["history"] = [record.model_dump() for record in self.history]
         checkpoint["seconds"] = self.seconds
-        checkpoint["classifier"] = self.facts
+        checkpoint["classifier"] = self.metadata
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes the history and the time up."""
@@ -206,7 +206,7 @@ class Learner(L.LightningModule):
         logger.save()
 
 
-class KeepBestAndLast(Checkpoint):
+class BestAndLastCheckpoint(Checkpoint):
     """Writes ``best.ckpt`` (weights) when val improved and ``last.ckpt`` (all) after every epoch.
 
     A file appears whole or not at all, so a kill at any moment leaves something to resume from.
@@ -217,7 +217,7 @@ class KeepBestAndLast(Checkpoint):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Saves, then reports the epoch: what was reported is never trained again."""
-        assert isinstance(pl_module, Learner)
+        assert isinstance(pl_module, ClassifierModule)
         if best_epoch(pl_module.history) == pl_module.current_epoch:
             self._save(trainer, BEST, weights_only=True)
         self._save(trainer, LAST, weights_only=False)

@@ -69,7 +69,7 @@ class ResidualBlock(nn.Module):
         return functional.relu(inner + self.shortcut(features_BCHW))
 
 
-class SmallNetwork(nn.Module):
+class SmallResNet(nn.Module):
     """A residual network of 0.56 M weights for pictures of 64 to 160 pixels."""
 
     def __init__(self, classes: int, widths: tuple[int, ...] = (24, 48, 96, 160)) -> None:
@@ -106,7 +106,7 @@ def build_network(name: str, classes: int, image_size: int, start: Pretraining) 
     published = start.published and start.file is None
     file = find_published(name, start.revision) if published else None
     if name == SMALL_CNN:
-        network: nn.Module = SmallNetwork(classes)
+        network: nn.Module = SmallResNet(classes)
     else:
         settings: dict[str, Any] = {"num_classes": classes}
         if _published_settings(name).fixed_input_size:

@@ -19,12 +19,17 @@ import torch
 from torch import nn
 
 from models.data.records import Record
-from models.training.classification.data import BudgetSampler, ImageSet, SquarePhotos, digest_images
+from models.training.classification.data import (
+    FixedStepsSampler,
+    ImageSet,
+    LetterboxedDataset,
+    digest_images,
+)
 from models.training.classification.module import (
     BEST,
     LAST,
+    ClassifierModule,
     EpochRecord,
-    Learner,
     Schedule,
     TrainingDiverged,
     best_epoch,
@@ -174,12 +179,12 @@ def predict(
         ValueError: the checkpoint is of another network or of other classes, or a photo unreadable.
     """
     saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    facts = _facts(parameters, classes)
-    unlike = [name for name, value in facts.items() if saved["classifier"].get(name) != value]
+    metadata = _facts(parameters, classes)
+    unlike = [name for name, value in metadata.items() if saved["classifier"].get(name) != value]
     if unlike:
         raise ValueError(
             f"{checkpoint}: trained with {unlike[0]} {saved['classifier'].get(unlike[0])}, "
-            f"not {facts[unlike[0]]}; give the parameters and classes it was trained with"
+            f"not {metadata[unlike[0]]}; give the parameters and classes it was trained with"
         )
     if not images:
         return np.empty((0, len(classes)), np.float32)
@@ -188,14 +193,14 @@ def predict(
         learner = _build_learner(parameters, classes, Pretraining())
         learner.load_state_dict(saved["state_dict"])
         learner.to(device).eval()
-        photos = SquarePhotos([(path, 0) for path in images], parameters.image_size, 0)
+        photos = LetterboxedDataset([(path, 0) for path in images], parameters.image_size, 0)
         logits = [learner(batch.to(device)).cpu() for batch, _ in load_batches(photos, parameters)]
     return np.asarray(torch.cat(logits).float().softmax(1).numpy(), np.float32)
 
 
 def _begin_or_resume(
     folder: Path, parameters: TrainingParameters, classes: Sequence[str]
-) -> Learner:
+) -> ClassifierModule:
     saved = _read_last(folder / LAST)
     if saved is None:
         start = Pretraining(parameters.pretrained, parameters.weights_file, parameters.revision)
@@ -206,16 +211,21 @@ def _begin_or_resume(
 
 
 def _fit(
-    learner: Learner, train: ImageSet, val: ImageSet, parameters: TrainingParameters, folder: Path
+    learner: ClassifierModule,
+    train: ImageSet,
+    val: ImageSet,
+    parameters: TrainingParameters,
+    folder: Path,
 ) -> None:
     """Trains the epochs that are missing; Lightning reads weights and optimiser from the file."""
     shown, kept = (
-        SquarePhotos(images, parameters.image_size, parameters.memory_mb) for images in (train, val)
+        LetterboxedDataset(images, parameters.image_size, parameters.memory_mb)
+        for images in (train, val)
     )
     shown.augmentation, shown.seed = parameters.augment, learner.seed
     steps, first = _steps(parameters, train), len(learner.history)
     # Loading processes start on their first epoch before Lightning has named it.
-    sampler = BudgetSampler(len(train), steps * parameters.batch_size, learner.seed, first)
+    sampler = FixedStepsSampler(len(train), steps * parameters.batch_size, learner.seed, first)
     trainer = build_trainer(parameters, folder, steps)
     try:
         trainer.fit(
@@ -235,13 +245,13 @@ def _steps(parameters: TrainingParameters, train: ImageSet) -> int:
 
 def _build_learner(
     parameters: TrainingParameters, classes: Sequence[str], start: Pretraining
-) -> Learner:
+) -> ClassifierModule:
     network = build_network(parameters.network, len(classes), parameters.image_size, start)
     schedule = Schedule(
         parameters.learning_rates(), parameters.label_smoothing, parameters.early_stopping_patience
     )
-    learner = Learner(network, len(classes), _optimizer(network, parameters), schedule)
-    learner.facts = _facts(parameters, classes)
+    learner = ClassifierModule(network, len(classes), _optimizer(network, parameters), schedule)
+    learner.metadata = _facts(parameters, classes)
     return learner
 
 

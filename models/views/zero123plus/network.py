@@ -18,7 +18,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from models.data.pixels import Pixels
-from models.runtime.batching import Unusable, as_uint8, device_of, dtype_of, guarded, in_float32
+from models.runtime.batching import (
+    InvalidOutput,
+    as_uint8,
+    device_of,
+    dtype_of,
+    in_float32,
+    run_batched,
+)
 from models.runtime.hardware import Machine
 from models.views.cameras import ZERO123_VIEWS, Camera
 from models.views.zero123plus.attention import References
@@ -151,7 +158,7 @@ class Zero123Plus:
         (folder,) = folders
         return cls(**load_parts(folder, machine), batch=machine.batch)
 
-    def compute(self, requests: Sequence[Zero123PlusRequest]) -> Iterator[SixViews | Unusable]:
+    def compute(self, requests: Sequence[Zero123PlusRequest]) -> Iterator[SixViews | InvalidOutput]:
         """Six views per request, uint8 [6, S, S, 3] RGB in the order of `CAMERAS`, S = width / 2.
 
         Requests of equal settings share batches, in any order; results come in that of requests.
@@ -159,16 +166,16 @@ class Zero123Plus:
         alike: dict[tuple[Any, ...], list[int]] = defaultdict(list)
         for place, request in enumerate(requests):
             alike[request.settings].append(place)
-        results: dict[int, SixViews | Unusable] = {}
+        results: dict[int, SixViews | InvalidOutput] = {}
         for places in alike.values():
-            sheets = guarded(
+            sheets = run_batched(
                 self._sheets,
                 [requests[place] for place in places],
                 at_most=self._batch,
                 modules=self.modules,
             )
             for place, sheet in zip(places, sheets, strict=True):
-                results[place] = sheet if isinstance(sheet, Unusable) else cut(as_uint8(sheet))
+                results[place] = sheet if isinstance(sheet, InvalidOutput) else cut(as_uint8(sheet))
         yield from (results[place] for place in range(len(requests)))
 
     def pictures(self, images: Sequence[Pixels]) -> Pictures:

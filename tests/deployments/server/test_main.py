@@ -110,7 +110,7 @@ def test_a_lease_outlives_a_server_that_is_killed(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def guarded() -> OwnOrigin:
+def run_batched() -> OwnOrigin:
     """An application that says yes to whoever gets through."""
 
     async def yes(_: Request) -> PlainTextResponse:
@@ -142,10 +142,10 @@ def guarded() -> OwnOrigin:
     ],
 )
 def test_pages_of_others_are_refused(
-    guarded: OwnOrigin, host: str, origin: str | None, passes: bool
+    run_batched: OwnOrigin, host: str, origin: str | None, passes: bool
 ) -> None:
     headers = {"host": host, **({"origin": origin} if origin else {})}
-    client = TestClient(guarded, base_url=HERE)
+    client = TestClient(run_batched, base_url=HERE)
     assert (client.post("/", headers=headers).text == "yes") is passes
     try:
         with client.websocket_connect("/events", headers=headers):

@@ -234,7 +234,7 @@ def test_what_is_trained_already_starts_no_run(parent: Parent) -> None:
     parent.begin()
     again = parent.end()
     assert again.checkpoints == trained.checkpoints
-    assert again.counts["train"] == StageCount(reused=3)
+    assert again.counts["train"] == StageCount(cached=3)
     assert parent.history() == ["Completed"]
 
 

@@ -14,8 +14,8 @@ from models.data.records import Reference
 from models.data.splitting import SplitParameters
 from models.demo_scenes.render import render
 from tasks.engine.results import Expansion, load_expansion
-from tasks.engine.run_context import Workbench
-from tasks.engine.work_items import Beside, Expanded
+from tasks.engine.run_context import RunContext
+from tasks.engine.work_items import Expanded, SharedInputs
 from tasks.ingest.photos import Ingest, ingest_photos
 from tasks.screen.screen import HeldOut, index_heldout
 from tasks.store.store import Store, open_store
@@ -49,16 +49,16 @@ class Run:
 
     def __init__(self, folder: Path, photos: list[PhotoFile]) -> None:
         self.store: Store = open_store(folder)
-        bench = Workbench(self.store, "ingest")
+        bench = RunContext(self.store, "ingest")
         self.photos = ingest_photos(bench, photos, Ingest(), SplitParameters())
         heldout = [one.photo for one in self.photos.of("val", "test")]
-        self.beside = Beside(heldout=tuple(index_heldout(bench, HeldOut(), heldout)))
+        self.beside = SharedInputs(heldout=tuple(index_heldout(bench, HeldOut(), heldout)))
 
     def reference(self, name: str) -> Reference:
         return next(one for one in self.photos.photos if one.name == name)
 
     def expand(self, recipe: Recipe, reference: Reference) -> tuple[Expanded, Expansion]:
-        bench = Workbench(self.store, reference.name)
+        bench = RunContext(self.store, reference.name)
         expanded = expand(bench, recipe, reference, self.beside)
         expansion = load_expansion(self.store, expanded.key)
         assert expansion is not None
@@ -189,7 +189,7 @@ def test_a_reference_with_its_own_prompt_is_expanded_under_it(run: Run, recipe: 
 def test_plates_from_a_folder_are_used_and_are_part_of_the_key(run: Run, recipe: Recipe) -> None:
     plate = run.reference("car/1").photo
     beside = run.beside.model_copy(update={"plates": (plate,)})
-    bench = Workbench(run.store, "plates")
+    bench = RunContext(run.store, "plates")
     reference = run.reference("mug/3")
     expanded = expand(bench, recipe, reference, beside)
     scenes = [one for one in bench.made.values() if one.stage == "background"]
@@ -199,7 +199,7 @@ def test_plates_from_a_folder_are_used_and_are_part_of_the_key(run: Run, recipe:
 
 
 def test_a_photo_without_an_object_gives_no_image_and_says_so(run: Run, recipe: Recipe) -> None:
-    bench = Workbench(run.store, "blank")
+    bench = RunContext(run.store, "blank")
     blank = run.reference("mug/3")
     grey = np.full((96, 128, 3), 127, np.uint8)
     blob = encode_png(grey)
@@ -211,7 +211,7 @@ def test_a_photo_without_an_object_gives_no_image_and_says_so(run: Run, recipe: 
     reference = blank.model_copy(update={"photo": photo, "name": "mug/blank"})
     expanded = expand(bench, recipe, reference, run.beside)
     assert (expanded.images, expanded.accepted) == (0, 0)
-    rejects = {one.rejected for one in bench.made.values() if one.stage == "multiview"}
+    rejects = {one.reject_reason for one in bench.made.values() if one.stage == "multiview"}
     assert len(rejects) == 1
     assert "no object found" in str(rejects)
     expansion = load_expansion(run.store, expanded.key)

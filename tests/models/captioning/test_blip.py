@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from models.captioning.blip import Blip, BlipRequest
 from models.data.pixels import Pixels
-from models.runtime.batching import Unusable
+from models.runtime.batching import InvalidOutput
 from models.runtime.hardware import Machine
 from models.runtime.pretrained import WrongCheckpoint
 from tests.checkpoints import blip
@@ -113,7 +113,7 @@ def test_numbers_that_are_none_are_unusable(folder: Path) -> None:
     torch.nn.init.constant_(encoder.bias, torch.nan)
     for beams in (1, 3):
         (found,) = network.compute([BlipRequest(pictures()[0], num_beams=beams)])
-        assert isinstance(found, Unusable)
+        assert isinstance(found, InvalidOutput)
 
 
 def test_half_precision_gives_words(folder: Path) -> None:

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from models.captioning.florence import Florence, FlorenceRequest, Task
 from models.data.pixels import Pixels
-from models.runtime.batching import Unusable
+from models.runtime.batching import InvalidOutput
 from models.runtime.hardware import Machine
 from models.runtime.pretrained import WrongCheckpoint
 from tests.checkpoints import florence
@@ -86,7 +86,7 @@ def test_numbers_that_are_none_are_unusable(folder: Path) -> None:
     network = Florence.load(folder, machine=CPU)
     torch.nn.init.constant_(next(network.modules[0].parameters()), torch.nan)
     (found,) = network.compute([FlorenceRequest(pictures()[0], max_new_tokens=4)])
-    assert isinstance(found, Unusable)
+    assert isinstance(found, InvalidOutput)
 
 
 @pytest.mark.parametrize("fault", ["missing", "unexpected"])

@@ -19,7 +19,7 @@ from models.data.near_duplicates import neighbours
 from models.data.pixels import Pixels, decode, encode_jpeg, fit_within
 from models.data.read_photo import read_photo
 from models.data.records import Split
-from models.data.splitting import Hashed, SplitParameters, SplitResult, relatives, split
+from models.data.splitting import HashedPhoto, SplitParameters, SplitResult, relatives, split
 from models.screening.quality import dhash, dhash_mirrored
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
@@ -27,29 +27,29 @@ ALL_BITS = 2**256 - 1
 CLASSES = ("cat", "dog")
 
 
-def photo(label: str, number: int, scene: int | None = None, flips: int = 0) -> Hashed:
+def photo(label: str, number: int, scene: int | None = None, flips: int = 0) -> HashedPhoto:
     """A photo whose hash is its scene's with ``flips`` bits changed; scenes are ~128 bits apart."""
     scene = number if scene is None else scene
     value = int.from_bytes(hashlib.sha256(f"{label}{scene}".encode()).digest(), "little")
     for bit in random.Random(number).sample(range(256), flips):
         value ^= 1 << bit
     digest = hashlib.sha256(f"{label}/{number}".encode()).hexdigest()
-    return Hashed(f"{label}/{number:04d}.jpg", label, None, digest, value, value ^ ALL_BITS)
+    return HashedPhoto(f"{label}/{number:04d}.jpg", label, None, digest, value, value ^ ALL_BITS)
 
 
-def collection_from(start: int, count: int) -> list[Hashed]:
+def collection_from(start: int, count: int) -> list[HashedPhoto]:
     return [photo(label, start + number) for label in CLASSES for number in range(count)]
 
 
-def collection(count: int) -> list[Hashed]:
+def collection(count: int) -> list[HashedPhoto]:
     return collection_from(0, count)
 
 
-def given_in(where: Split, photos: Sequence[Hashed]) -> list[Hashed]:
+def given_in(where: Split, photos: Sequence[HashedPhoto]) -> list[HashedPhoto]:
     return [replace(p, file=f"{where}/{p.file}", given_split=where) for p in photos]
 
 
-def like(original: Hashed, file: str, **changes: object) -> Hashed:
+def like(original: HashedPhoto, file: str, **changes: object) -> HashedPhoto:
     """Another file of the same scene; one bit of its hash differs."""
     fresh = hashlib.sha256(file.encode()).hexdigest()
     value = original.dhash ^ 1
@@ -151,7 +151,7 @@ def test_blank_area_is_no_likeness() -> None:
     assert relatives(blank, 32) == [[0], [1], [2]]
 
 
-def _by_hand(photos: Sequence[Hashed], bits: int) -> list[list[int]]:
+def _by_hand(photos: Sequence[HashedPhoto], bits: int) -> list[list[int]]:
     groups = [{index} for index in range(len(photos))]
     for i, one in enumerate(photos):
         for j, other in enumerate(photos[:i]):
@@ -219,7 +219,7 @@ _SPLITS = st.sampled_from([None, "train", "val", "test"])
 def test_no_group_straddles_a_split(
     drawn: list[tuple[str, int, int, Split | None]], with_splits: bool, seed: int
 ) -> None:
-    photos: list[Hashed] = []
+    photos: list[HashedPhoto] = []
     for number, (label, scene, flips, where) in enumerate(drawn):
         one = photo(label, number, scene, flips)
         if number % 9 == 8:  # now and then the same scene, or the same file, in the other class
@@ -413,9 +413,9 @@ def test_bad_parameters(bad: dict[str, float]) -> None:
         SplitParameters.model_validate(bad)
 
 
-def hashed(file: str, pixels: Pixels) -> Hashed:
+def hashed(file: str, pixels: Pixels) -> HashedPhoto:
     digest = hashlib.sha256(pixels.tobytes()).hexdigest()
-    return Hashed(file, "cat", None, digest, dhash(pixels), dhash_mirrored(pixels))
+    return HashedPhoto(file, "cat", None, digest, dhash(pixels), dhash_mirrored(pixels))
 
 
 def test_saved_again_darker_smaller_cropped_or_mirrored_is_a_relative_and_another_scene_not() -> (

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from models.data.pixels import Pixels
 from models.depth.dpt import DepthAnything, DepthRequest, Dpt
-from models.runtime.batching import Unusable
+from models.runtime.batching import InvalidOutput
 from models.runtime.hardware import Machine
 from models.runtime.pretrained import WrongCheckpoint
 from tests.checkpoints import depth_anything, dpt
@@ -130,7 +130,7 @@ def test_depth_that_is_the_same_everywhere_is_unusable(folders: dict[str, Path])
     torch.nn.init.zeros_(head.weight)
     torch.nn.init.ones_(head.bias)
     (found,) = network.compute([DepthRequest(pictures()[0])])
-    assert isinstance(found, Unusable)
+    assert isinstance(found, InvalidOutput)
     assert "no depth" in found.reason
 
 
@@ -138,7 +138,7 @@ def test_numbers_that_are_none_are_unusable(folders: dict[str, Path]) -> None:
     network = Dpt.load(folders["dpt"], machine=CPU)
     torch.nn.init.constant_(network.modules[0].get_submodule("head.head.4").bias, torch.nan)
     (found,) = network.compute([DepthRequest(pictures()[0])])
-    assert isinstance(found, Unusable)
+    assert isinstance(found, InvalidOutput)
 
 
 def test_half_precision_is_near_to_full(folders: dict[str, Path]) -> None:

@@ -9,8 +9,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models.data.pixels import Pixels
-from models.diffusion.safety import Drawn, Rejected, SafetyChecker, draw_safely
-from models.runtime.batching import Unusable
+from models.diffusion.safety import (
+    SafeImage,
+    SafetyChecker,
+    UnsafeImage,
+    generate_with_safety_check,
+)
+from models.runtime.batching import InvalidOutput
 from models.runtime.hardware import Machine
 from models.runtime.pretrained import WrongCheckpoint
 from tests.checkpoints.sdxl import build_safety_checker
@@ -85,9 +90,9 @@ def test_every_outcome_tells_how_often_it_was_drawn_anew() -> None:
     """Place 0 is flagged once, 1 always, 2 never; 3 is flagged, and then gives no numbers."""
     flagged = {0: 1, 1: 9, 2: 0, 3: 1}
 
-    def draw(places: Sequence[int], attempt: int) -> list[Pixels | Unusable]:
+    def draw(places: Sequence[int], attempt: int) -> list[Pixels | InvalidOutput]:
         return [
-            Unusable("no numbers")
+            InvalidOutput("no numbers")
             if (at, attempt) == (3, 1)
             else np.full((1, 1, 3), 255 * (attempt < flagged[at]), np.uint8)
             for at in places
@@ -96,16 +101,16 @@ def test_every_outcome_tells_how_often_it_was_drawn_anew() -> None:
     def flags(shown: Sequence[Pixels]) -> list[bool]:
         return [bool(one.any()) for one in shown]
 
-    results = list(draw_safely(draw, [3, 3, 3, 3], flags))
+    results = list(generate_with_safety_check(draw, [3, 3, 3, 3], flags))
     assert [one.retries for one in results] == [1, 3, 0, 1]
-    assert [isinstance(one, Drawn) for one in results] == [True, False, True, False]
-    assert results[1] == Rejected("flagged as not safe for work 4 times", 3)
-    assert results[3] == Rejected("no numbers", 1)
+    assert [isinstance(one, SafeImage) for one in results] == [True, False, True, False]
+    assert results[1] == UnsafeImage("flagged as not safe for work 4 times", 3)
+    assert results[3] == UnsafeImage("no numbers", 1)
     assert (
-        list(draw_safely(draw, [0, 0], flags))
-        == [Rejected("flagged as not safe for work once", 0)] * 2
+        list(generate_with_safety_check(draw, [0, 0], flags))
+        == [UnsafeImage("flagged as not safe for work once", 0)] * 2
     )
-    assert [one.retries for one in draw_safely(draw, [3, 3], None)] == [0, 0]
+    assert [one.retries for one in generate_with_safety_check(draw, [3, 3], None)] == [0, 0]
 
 
 def test_a_folder_without_it_is_one_line(tmp_path: Path) -> None:

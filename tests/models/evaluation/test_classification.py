@@ -235,13 +235,13 @@ def test_arms_that_can_not_be_paired_are_refused() -> None:
         Arm("real", real.y_true, real.probabilities[0], CLASSES)
 
 
-def ask(real: float, mixed: float, synthetic: float, **settings: Any) -> Verdict:
+def infer(real: float, mixed: float, synthetic: float, **settings: Any) -> Verdict:
     figures = {"real": real, "mixed": mixed, "synthetic": synthetic}
     return verdict([make_arm(name, figure, **settings) for name, figure in figures.items()])
 
 
 def test_verdict_says_that_synthetic_images_help() -> None:
-    answer = ask(real=0.6, mixed=0.85, synthetic=0.4)
+    answer = infer(real=0.6, mixed=0.85, synthetic=0.4)
     assert (answer.winner, answer.helps) == ("mixed", True)
     assert answer.text.startswith("Use the mixed set: synthetic images help here.")
     gap = answer.differences["mixed"]
@@ -255,7 +255,7 @@ def test_verdict_says_that_synthetic_images_help() -> None:
 
 
 def test_verdict_says_that_synthetic_images_do_not_help() -> None:
-    answer = ask(real=0.85, mixed=0.7, synthetic=0.5)
+    answer = infer(real=0.85, mixed=0.7, synthetic=0.5)
     assert (answer.winner, answer.helps) == ("real", False)
     assert answer.text.startswith("Use real photos alone, with ")
     assert "synthetic images do not help here" in answer.text
@@ -263,7 +263,7 @@ def test_verdict_says_that_synthetic_images_do_not_help() -> None:
 
 
 def test_verdict_says_when_it_can_not_be_told() -> None:
-    answer = ask(real=0.7, mixed=0.73, synthetic=0.7, each=12)
+    answer = infer(real=0.7, mixed=0.73, synthetic=0.7, each=12)
     assert (answer.winner, answer.helps) == (None, None)
     assert answer.text.startswith("This test can't tell whether synthetic images help.")
     assert "not told apart from real photos alone" in answer.text
@@ -271,13 +271,13 @@ def test_verdict_says_when_it_can_not_be_told() -> None:
 
 
 def test_verdict_tells_how_many_photos_would_settle_it() -> None:
-    answer = ask(real=0.7, mixed=0.78, synthetic=0.5, each=12, seeds=1)
+    answer = infer(real=0.7, mixed=0.78, synthetic=0.5, each=12, seeds=1)
     assert answer.helps is None
     assert "such photos" in answer.text
 
 
 def test_verdict_prefers_the_better_of_two_that_help() -> None:
-    answer = ask(real=0.5, mixed=0.7, synthetic=0.9)
+    answer = infer(real=0.5, mixed=0.7, synthetic=0.9)
     assert (answer.winner, answer.helps) == ("synthetic", True)
     assert "Use synthetic images alone" in answer.text
     assert "The mixed set reached" in answer.text
@@ -285,13 +285,13 @@ def test_verdict_prefers_the_better_of_two_that_help() -> None:
 
 
 def test_verdict_without_skill_blames_the_training() -> None:
-    answer = ask(real=0.31, mixed=0.3, synthetic=0.3)
+    answer = infer(real=0.31, mixed=0.3, synthetic=0.3)
     assert (answer.winner, answer.helps) == (None, None)
     assert answer.text.startswith("No arm does better than always guessing one class")
 
 
 def test_verdict_names_what_weakens_it() -> None:
-    answer = ask(real=0.6, mixed=0.9, synthetic=0.4, seeds=1, each=9)
+    answer = infer(real=0.6, mixed=0.9, synthetic=0.4, seeds=1, each=9)
     assert "One seed leaves out the luck of training" in answer.text
     assert "Fewer than 10 test photos: apple, kiwi, plum." in answer.text
     real, mixed = make_arm("real", 0.6), make_arm("mixed", 0.9)

@@ -8,7 +8,7 @@ from models.outpainting.extend_scene import ExtendedScene, grid_offsets, seam_co
 from models.outpainting.latent_canvas import (
     CELL,
     Move,
-    cells_to_generate,
+    inpaint_mask,
     paste_back,
     placed,
     seam_step,
@@ -99,7 +99,7 @@ def test_generated_cells_cover_the_border_and_one_cell_beside_it(by, size):
     grid = np.zeros((move.cells[0] * CELL, move.cells[1] * CELL), bool)
     grid[: size[1], : size[0]] = unknown
     border = grid.reshape(move.cells[0], CELL, move.cells[1], CELL).any(axis=(1, 3))
-    cells = cells_to_generate(move)
+    cells = inpaint_mask(move)
     assert cells[border].all()
     near = np.zeros_like(border)
     for dy in (-1, 0, 1):
@@ -123,14 +123,14 @@ def test_cells_move_with_the_pixels(by, size):
     by_pixels[move.known] = pixels[move.source]
     by_cells = moved.repeat(CELL, 0).repeat(CELL, 1)[: size[1], : size[0]]
     np.testing.assert_array_equal(by_cells[by_cells > 0], by_pixels[by_cells > 0])
-    whole = ~cells_to_generate(move).repeat(CELL, 0).repeat(CELL, 1)[: size[1], : size[0]]
+    whole = ~inpaint_mask(move).repeat(CELL, 0).repeat(CELL, 1)[: size[1], : size[0]]
     assert (by_cells[whole] > 0).all(), "every cell that is kept has its latents"
 
 
 def test_cells_of_the_object_are_not_drawn_over():
     rgba = scene(box=(2, 80, 40, 40))
     move = Move((WIDTH, HEIGHT), (16, 0))
-    cells = cells_to_generate(move, rgba[..., 3])
+    cells = inpaint_mask(move, rgba[..., 3])
     assert cells[0, 2]
     assert not cells[11, 2], "the object stands in this cell beside the seam"
     assert cells[:, :2].all(), "the border itself is always drawn"
@@ -155,7 +155,7 @@ def test_an_unmoved_scene_is_itself():
     still = Move((WIDTH, HEIGHT), (0, 0))
     noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
     np.testing.assert_array_equal(paste_back(noise, rgba, still, 16), rgba)
-    assert not cells_to_generate(still).any()
+    assert not inpaint_mask(still).any()
     assert seam_step(rgba, still) == 0
 
 

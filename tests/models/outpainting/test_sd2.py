@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models.compositing.backgrounds.scene import procedural_plate
-from models.diffusion.safety import Rejected
+from models.diffusion.safety import UnsafeImage
 from models.diffusion.sd2.networks import SD2Inpainting
-from models.outpainting.latent_canvas import CELL, cells_to_generate
+from models.outpainting.latent_canvas import CELL, inpaint_mask
 from models.outpainting.sd2 import OutpaintRequest, SD2Outpaint
-from models.runtime.batching import Unusable, generator
+from models.runtime.batching import InvalidOutput, generator
 from models.runtime.hardware import Machine
 from models.runtime.pretrained import WrongCheckpoint
 from tests.checkpoints import sd2_inpaint, sdxl
@@ -53,7 +53,7 @@ def fresh(painter, machine=BATCHED, **settings):
 
 def images(painter, requests):
     for result in painter.compute(requests):
-        yield result if isinstance(result, Unusable) else result.image
+        yield result if isinstance(result, InvalidOutput) else result.image
 
 
 def scene(size=(96, 128), seed=3, name="on concrete"):
@@ -277,7 +277,7 @@ def test_moved_latents_are_those_of_the_moved_scene(painter, shift):
         ours, theirs = networks.encode([tiles])[0], networks.encode([canvas])[0]
     moved = torch.zeros_like(theirs)
     moved[:, *move.known_cells] = ours[:, *move.source_cells]
-    inner = cells_to_generate(move).astype(np.float32)
+    inner = inpaint_mask(move).astype(np.float32)
     inner = torch.from_numpy(np.pad(inner, 1, constant_values=1))[None]
     inner = torch.nn.functional.max_pool2d(inner, 9, 1, 4)[0, 1:-1, 1:-1] == 0
 
@@ -308,7 +308,7 @@ def test_a_network_that_gives_no_numbers_is_unusable(folders):
     with torch.no_grad():
         painter.networks.unet.conv_out.bias[0] = float("nan")
     bad, still = images(painter, [request_of(), request_of(shift=(0, 0))])
-    assert isinstance(bad, Unusable)
+    assert isinstance(bad, InvalidOutput)
     assert isinstance(still, np.ndarray)
 
 
@@ -339,8 +339,8 @@ def test_flagged_images_are_drawn_anew_with_the_next_seed(painter):
         np.testing.assert_array_equal(result.image, image)
     stubborn, once = replace(requests[0], nsfw_retries=2), replace(requests[0], nsfw_retries=0)
     assert list(fresh(painter, checker=Censor()).compute([stubborn, once])) == [
-        Rejected("flagged as not safe for work 3 times", 2),
-        Rejected("flagged as not safe for work once", 0),
+        UnsafeImage("flagged as not safe for work 3 times", 2),
+        UnsafeImage("flagged as not safe for work once", 0),
     ]
 
 
@@ -354,7 +354,7 @@ def test_the_safety_checker_is_told_from_the_vae(folders, tmp_path):
     alone = SD2Outpaint.load(root, tmp_path / "checker", machine=CPU)
     assert not alone.networks.decodes_with_pixels
     (found,) = alone.compute([request_of(steps=2)])
-    assert isinstance(found, Unusable) or found.image.shape == (128, 96, 4)
+    assert isinstance(found, InvalidOutput) or found.image.shape == (128, 96, 4)
 
 
 def test_half_precision_has_the_same_noise(folders):

@@ -42,7 +42,7 @@ def make_metrics(
         },
         "stages": {
             stage: {
-                **{"computed": int(rng.integers(15, 1680)), "reused": int(rng.integers(0, 90))},
+                **{"computed": int(rng.integers(15, 1680)), "cached": int(rng.integers(0, 90))},
                 **{"rejected": 0, "cpu_s": float(rng.uniform(0.2, 60))},
             }
             for stage in STAGES

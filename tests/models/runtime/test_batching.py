@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models.runtime import batching as batches
-from models.runtime.batching import OutOfMemory, Unusable, guarded, making_room
+from models.runtime.batching import InvalidOutput, OutOfMemory, evicting, run_batched
 
 
 def run_with(network: nn.Module, sizes: list[int]) -> Callable[[Sequence[float]], list[Tensor]]:
@@ -30,14 +30,16 @@ def double() -> nn.Module:
 
 def test_items_come_back_in_order_in_batches(double: nn.Module) -> None:
     sizes: list[int] = []
-    made = list(guarded(run_with(double, sizes), [1.0, 2, 3, 4, 5], at_most=2, modules=[double]))
+    made = list(
+        run_batched(run_with(double, sizes), [1.0, 2, 3, 4, 5], at_most=2, modules=[double])
+    )
     assert [float(one) for one in made] == [2, 4, 6, 8, 10]  # type: ignore[arg-type]
     assert sizes == [2, 2, 1]
 
 
 def test_no_items_run_nothing(double: nn.Module) -> None:
     sizes: list[int] = []
-    assert list(guarded(run_with(double, sizes), [], at_most=2, modules=[double])) == []
+    assert list(run_batched(run_with(double, sizes), [], at_most=2, modules=[double])) == []
     assert sizes == []
 
 
@@ -59,7 +61,7 @@ def test_the_batch_is_halved_and_stays_so(error: Exception) -> None:
             raise error
         return [torch.tensor(float(one)) for one in items]
 
-    made = list(guarded(run, range(9), at_most=8, modules=[]))
+    made = list(run_batched(run, range(9), at_most=8, modules=[]))
     assert [float(one) for one in made] == list(range(9))  # type: ignore[arg-type]
     assert sizes == [8, 4, 2, 2, 2, 2, 1]
 
@@ -69,7 +71,7 @@ def test_a_single_item_that_does_not_fit_says_what_to_do() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
 
     with pytest.raises(OutOfMemory, match="SYNTHSET_RESIDENCY=evict") as caught:
-        list(guarded(run, [1, 2], at_most=2, modules=[]))
+        list(run_batched(run, [1, 2], at_most=2, modules=[]))
     assert "\n" not in str(caught.value)
 
 
@@ -78,13 +80,13 @@ def test_other_errors_are_not_taken_for_memory() -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="cannot be multiplied"):
-        list(guarded(run, [1, 2], at_most=2, modules=[]))
+        list(run_batched(run, [1, 2], at_most=2, modules=[]))
 
 
 def test_an_overflow_is_mended_in_float32_and_the_dtype_comes_back(double: nn.Module) -> None:
     double.half()
     sizes: list[int] = []
-    made = list(guarded(run_with(double, sizes), [1.0, 40000.0], at_most=2, modules=[double]))
+    made = list(run_batched(run_with(double, sizes), [1.0, 40000.0], at_most=2, modules=[double]))
     assert [float(one) for one in made] == [2.0, 80000.0]  # type: ignore[arg-type]
     assert sizes == [2, 1]
     assert batches.dtype_of(double) == torch.float16
@@ -93,8 +95,8 @@ def test_an_overflow_is_mended_in_float32_and_the_dtype_comes_back(double: nn.Mo
 def test_what_float32_does_not_mend_is_unusable_and_alone(double: nn.Module) -> None:
     sizes: list[int] = []
     run = run_with(double, sizes)
-    made = list(guarded(run, [1.0, float("nan"), 3.0], at_most=3, modules=[double]))
-    assert made[1] == Unusable("the network gave no finite numbers")
+    made = list(run_batched(run, [1.0, float("nan"), 3.0], at_most=3, modules=[double]))
+    assert made[1] == InvalidOutput("the network gave no finite numbers")
     assert [float(made[0]), float(made[2])] == [2.0, 6.0]  # type: ignore[arg-type]
     assert sizes == [3, 1]
 
@@ -108,7 +110,7 @@ def test_the_dtype_comes_back_even_if_the_second_try_fails(double: nn.Module) ->
         return [torch.tensor(float("inf")) for _ in items]
 
     with pytest.raises(RuntimeError, match="broken"):
-        list(guarded(run, [1.0], at_most=1, modules=[double]))
+        list(run_batched(run, [1.0], at_most=1, modules=[double]))
     assert batches.dtype_of(double) == torch.float16
 
 
@@ -141,9 +143,9 @@ def test_where_float32_does_not_fit_the_image_is_unusable(cramped: Cramped, wher
             raise torch.OutOfMemoryError("CUDA out of memory")
         return run(items)
 
-    made = list(guarded(hungry, [1.0, 40000.0, 3.0], at_most=3, modules=[cramped]))
+    made = list(run_batched(hungry, [1.0, 40000.0, 3.0], at_most=3, modules=[cramped]))
     no = "the network gave no finite numbers, and float32 does not fit into memory"
-    assert made[1] == Unusable(no)
+    assert made[1] == InvalidOutput(no)
     assert [float(made[0]), float(made[2])] == [2.0, 6.0]  # type: ignore[arg-type]
     assert batches.dtype_of(cramped) == torch.float16
     assert not cramped.short
@@ -152,8 +154,8 @@ def test_where_float32_does_not_fit_the_image_is_unusable(cramped: Cramped, wher
 def test_room_is_made_for_float32_where_there_is_some_to_make(cramped: Cramped) -> None:
     cramped.short = 2
     others = ["one", "another"]
-    with making_room(lambda: bool(others and others.pop())):
-        (made,) = guarded(run_with(cramped, []), [40000.0], at_most=1, modules=[cramped])
+    with evicting(lambda: bool(others and others.pop())):
+        (made,) = run_batched(run_with(cramped, []), [40000.0], at_most=1, modules=[cramped])
     assert float(made) == 80000.0  # type: ignore[arg-type]
     assert batches.dtype_of(cramped) == torch.float16
     assert not cramped.short
@@ -168,12 +170,12 @@ def test_room_is_made_for_a_single_image(double: nn.Module) -> None:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return run(items)
 
-    with making_room(lambda: bool(others and others.pop())):
-        made = list(guarded(cramped, [1.0, 2.0], at_most=2, modules=[double]))
+    with evicting(lambda: bool(others and others.pop())):
+        made = list(run_batched(cramped, [1.0, 2.0], at_most=2, modules=[double]))
     assert [float(one) for one in made] == [2.0, 4.0]  # type: ignore[arg-type]
     others.append("but beyond the block there is no way to make it")
     with pytest.raises(OutOfMemory):
-        list(guarded(cramped, [1.0], at_most=1, modules=[double]))
+        list(run_batched(cramped, [1.0], at_most=1, modules=[double]))
 
 
 def test_the_dtype_comes_back_by_way_of_main_memory(double: nn.Module) -> None:

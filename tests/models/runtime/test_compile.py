@@ -21,8 +21,8 @@ from models.diffusion.sdxl.image_to_image import SdxlImg2Img, SdxlImg2ImgRequest
 from models.diffusion.sdxl.parts import load_sdxl
 from models.outpainting.sd2 import OutpaintRequest, SD2Outpaint
 from models.runtime import compile as compiling
-from models.runtime.batching import guarded
-from models.runtime.compile import compile_blocks, filled, is_compiled
+from models.runtime.batching import run_batched
+from models.runtime.compile import compile_blocks, is_compiled, pad_to_bucket
 from models.runtime.hardware import Machine
 from models.views.zero123plus.network import Zero123Plus, Zero123PlusRequest
 from tests.checkpoints import sd2_inpaint, sdxl, zero123plus
@@ -88,7 +88,7 @@ def images(count: int) -> list[Tensor]:
 
 
 def run(network: Blocks, items: Sequence[Tensor], at_most: int = 4) -> list[Any]:
-    return list(guarded(network, items, at_most=at_most, modules=[network]))
+    return list(run_batched(network, items, at_most=at_most, modules=[network]))
 
 
 def test_blocks_of_a_shape_share_a_graph_per_bucket(blocks: Blocks) -> None:
@@ -158,7 +158,7 @@ def test_a_batch_is_filled_up_to_a_power_of_two_within_its_bound(
     count: int, at_most: int, bucket: int
 ) -> None:
     items = list(range(count))
-    assert filled(items, at_most) == items + [items[-1]] * (bucket - count)
+    assert pad_to_bucket(items, at_most) == items + [items[-1]] * (bucket - count)
 
 
 def test_the_compiler_s_cache_outlives_a_reboot(

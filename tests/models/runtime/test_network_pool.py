@@ -13,7 +13,7 @@ from torch import nn
 
 from models.runtime.batching import OutOfMemory
 from models.runtime.hardware import Machine, MachineError, Residency, this_machine
-from models.runtime.network_pool import Residents, ask
+from models.runtime.network_pool import NetworkPool, infer
 
 CPU = torch.device("cpu")
 META = torch.device("meta")
@@ -98,7 +98,7 @@ def machine(budget: int | None = None, residency: Residency = "offload") -> Mach
     return Machine(device=META, dtype=torch.float32, budget=budget, residency=residency)
 
 
-def names(residents: Residents, *, on_device: bool = True) -> list[str]:
+def names(residents: NetworkPool, *, on_device: bool = True) -> list[str]:
     return [
         kind.__name__
         for (kind, _), one in residents._loaded.items()
@@ -107,84 +107,84 @@ def names(residents: Residents, *, on_device: bool = True) -> list[str]:
 
 
 def test_results_come_in_order_and_weights_are_loaded_once() -> None:
-    residents = Residents(machine())
-    assert residents.ask(Doubler, ["a"], [3, 1, 2]) == [6, 2, 4]
-    assert residents.ask(Doubler, ["a"], [5]) == [10]
+    residents = NetworkPool(machine())
+    assert residents.infer(Doubler, ["a"], [3, 1, 2]) == [6, 2, 4]
+    assert residents.infer(Doubler, ["a"], [5]) == [10]
     assert residents.loads == 1
-    assert residents.ask(Doubler, ["b"], [5]) == [10]
+    assert residents.infer(Doubler, ["b"], [5]) == [10]
     assert residents.loads == 2
     assert [path.name for path in Doubler.loads] == ["a", "b"]
 
 
 def test_no_requests_load_nothing() -> None:
-    assert ask(Doubler, ["a"], []) == []
+    assert infer(Doubler, ["a"], []) == []
     assert not Doubler.loads
 
 
 def test_the_longest_unused_network_leaves_the_device_first() -> None:
-    residents = Residents(machine(budget=8_000))
-    residents.ask(Doubler, ["a"], [1])
-    residents.ask(Doubler, ["b"], [1])
-    residents.ask(Doubler, ["a"], [1])
+    residents = NetworkPool(machine(budget=8_000))
+    residents.infer(Doubler, ["a"], [1])
+    residents.infer(Doubler, ["b"], [1])
+    residents.infer(Doubler, ["a"], [1])
     assert residents.on_device == 8_000
     MOVED.clear()
-    residents.ask(Other, ["c"], [1])
+    residents.infer(Other, ["c"], [1])
     assert MOVED == ["b to cpu", "c to meta"]
-    residents.ask(Doubler, ["b"], [1])
+    residents.infer(Doubler, ["b"], [1])
     assert MOVED[2:] == ["a to cpu", "b to meta"]
     assert residents.on_device == 8_000
     assert residents.loads == 3
 
 
 def test_a_cleared_device_is_empty_and_fills_again_without_reading_a_file() -> None:
-    residents = Residents(machine())
-    residents.ask(Doubler, ["a"], [1])
-    residents.ask(Doubler, ["b"], [1])
+    residents = NetworkPool(machine())
+    residents.infer(Doubler, ["a"], [1])
+    residents.infer(Doubler, ["b"], [1])
     residents.clear()
     assert residents.on_device == 0
-    assert residents.ask(Doubler, ["a"], [4]) == [8]
+    assert residents.infer(Doubler, ["a"], [4]) == [8]
     assert residents.on_device == 4_000
     assert residents.loads == 2
 
 
 def test_a_part_that_two_networks_have_is_loaded_and_counted_once() -> None:
-    residents = Residents(machine())
-    residents.ask(Sharing, ["base", "a"], [1])
-    residents.ask(Sharing, ["base", "b"], [1])
+    residents = NetworkPool(machine())
+    residents.infer(Sharing, ["base", "a"], [1])
+    residents.infer(Sharing, ["base", "b"], [1])
     assert residents.on_device == 12_000
     assert MOVED == ["base to meta", "a to meta", "b to meta"]
 
 
 def test_a_shared_part_stays_on_the_device_while_a_network_there_has_it() -> None:
-    residents = Residents(machine(budget=8_000))
-    residents.ask(Sharing, ["base", "a"], [1])
-    residents.ask(Sharing, ["base", "b"], [1])
+    residents = NetworkPool(machine(budget=8_000))
+    residents.infer(Sharing, ["base", "a"], [1])
+    residents.infer(Sharing, ["base", "b"], [1])
     assert MOVED == ["base to meta", "a to meta", "a to cpu", "b to meta"]
-    residents.ask(Sharing, ["base"], [1])
+    residents.infer(Sharing, ["base"], [1])
     assert len(MOVED) == 4
-    residents.ask(Other, ["c"], [1])
+    residents.infer(Other, ["c"], [1])
     assert MOVED[4:] == ["b to cpu", "c to meta"]
-    residents.ask(Other, ["d"], [1])
+    residents.infer(Other, ["d"], [1])
     assert MOVED[6:] == ["base to cpu", "d to meta"]
     assert residents.on_device == 8_000
 
 
 def test_evicting_a_network_keeps_what_another_has_of_it() -> None:
-    residents = Residents(machine(residency="evict", budget=8_000))
+    residents = NetworkPool(machine(residency="evict", budget=8_000))
     for others in (["a"], ["b"], ["a"], []):
-        residents.ask(Sharing, ["base", *others], [1])
+        residents.infer(Sharing, ["base", *others], [1])
     assert MOVED.count("base to meta") == 1
     assert "base to cpu" not in MOVED
-    residents.ask(Other, ["c"], [1])
-    residents.ask(Other, ["d"], [1])
+    residents.infer(Other, ["c"], [1])
+    residents.infer(Other, ["d"], [1])
     gc.collect()
     assert not residents.machine.parts
 
 
 def test_evicted_networks_are_loaded_again() -> None:
-    residents = Residents(machine(budget=4_000, residency="evict"))
+    residents = NetworkPool(machine(budget=4_000, residency="evict"))
     for reference in ("a", "b", "a"):
-        residents.ask(Doubler, [reference], [1])
+        residents.infer(Doubler, [reference], [1])
     assert residents.loads == 3
     assert residents.on_device == 4_000
 
@@ -193,23 +193,23 @@ def test_evicted_networks_are_loaded_again() -> None:
 def test_a_network_that_does_not_fit_is_refused_with_figures(
     budget: int, residency: Residency
 ) -> None:
-    residents = Residents(machine(budget=budget, residency=residency))
+    residents = NetworkPool(machine(budget=budget, residency=residency))
     if budget >= 4_000:
-        residents.ask(Doubler, ["org/a@1"], [1])
+        residents.infer(Doubler, ["org/a@1"], [1])
     with pytest.raises(OutOfMemory, match="raise SYNTHSET_VRAM_GB"):
-        residents.ask(Doubler, ["org/b@2"], [1])
+        residents.infer(Doubler, ["org/b@2"], [1])
     assert residents.on_device <= budget
 
 
 def test_references_at_the_same_time_share_a_batch() -> None:
-    residents = Residents(machine())
-    residents.ask(Doubler, ["a"], [0])
+    residents = NetworkPool(machine())
+    residents.infer(Doubler, ["a"], [0])
     network = next(iter(residents._loaded.values())).network
     assert isinstance(network, Doubler)
     found: dict[int, list[int]] = {}
 
     def reference(number: int) -> None:
-        found[number] = residents.ask(Doubler, ["a"], [number, number + 10])
+        found[number] = residents.infer(Doubler, ["a"], [number, number + 10])
 
     threads = [threading.Thread(target=reference, args=(number,)) for number in (1, 2, 3)]
     with residents._device:
@@ -224,13 +224,13 @@ def test_references_at_the_same_time_share_a_batch() -> None:
 
 
 def test_a_request_that_fails_takes_no_other_with_it() -> None:
-    residents = Residents(machine())
-    residents.ask(Doubler, ["a"], [0])
+    residents = NetworkPool(machine())
+    residents.infer(Doubler, ["a"], [0])
     outcome: dict[int, object] = {}
 
     def reference(number: int) -> None:
         try:
-            outcome[number] = residents.ask(Doubler, ["a"], [number])
+            outcome[number] = residents.infer(Doubler, ["a"], [number])
         except ValueError as error:
             outcome[number] = str(error)
 
@@ -253,19 +253,19 @@ def test_an_image_that_does_not_fit_gets_the_whole_device_and_one_more_try() -> 
                 raise OutOfMemory("one image does not fit into memory")
             yield from super().compute(requests)
 
-    residents = Residents(machine(residency="evict"))
-    residents.ask(Other, ["b"], [1])
-    assert residents.ask(Hungry, ["a"], [4]) == [8]
+    residents = NetworkPool(machine(residency="evict"))
+    residents.infer(Other, ["b"], [1])
+    assert residents.infer(Hungry, ["a"], [4]) == [8]
     assert names(residents) == ["Hungry"]
 
 
 def test_weights_that_do_not_fit_get_the_whole_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Weights, "most", 4)
-    residents = Residents(machine())
+    residents = NetworkPool(machine())
     for reference in "xy":
-        residents.ask(Other, [reference], [1])
+        residents.infer(Other, [reference], [1])
     MOVED.clear()
-    assert residents.ask(Sharing, ["a", "b", "c"], [3]) == [6]
+    assert residents.infer(Sharing, ["a", "b", "c"], [3]) == [6]
     assert MOVED[:4] == ["a to meta", "b to meta", "a to cpu", "b to cpu"], "undone"
     assert MOVED[4:6] == ["x to cpu", "y to cpu"]
     assert MOVED[6:] == ["a to meta", "b to meta", "c to meta"]
@@ -274,22 +274,22 @@ def test_weights_that_do_not_fit_get_the_whole_device(monkeypatch: pytest.Monkey
 
 def test_evicted_weights_leave_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Weights, "most", 1)
-    residents = Residents(machine(residency="evict"))
+    residents = NetworkPool(machine(residency="evict"))
     for reference in "xyx":
-        assert residents.ask(Other, [reference], [1]) == [2]
+        assert residents.infer(Other, [reference], [1]) == [2]
     assert residents.loads == 3
 
 
 def test_weights_that_do_not_fit_alone_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Weights, "most", 1)
-    residents = Residents(machine())
-    residents.ask(Other, ["x"], [1])
+    residents = NetworkPool(machine())
+    residents.infer(Other, ["x"], [1])
     for _ in range(2):
         with pytest.raises(OutOfMemory, match=r"^a \+ b does not fit into memory \(CUDA out of"):
-            residents.ask(Sharing, ["a", "b"], [3])
+            residents.infer(Sharing, ["a", "b"], [3])
         assert residents.on_device == 0
         assert {one.weight.device for one in ALIVE} == {CPU}
-    assert residents.ask(Other, ["x"], [1]) == [2]
+    assert residents.infer(Other, ["x"], [1]) == [2]
 
 
 class Batch:
@@ -309,11 +309,11 @@ def test_what_did_not_fit_is_gone_before_the_second_try(error: type[Exception]) 
                 raise error("no room")
             yield from super().compute(requests)
 
-    residents = Residents(machine())
-    residents.ask(Other, ["b"], [1])
+    residents = NetworkPool(machine())
+    residents.infer(Other, ["b"], [1])
     gc.disable()
     try:
-        assert residents.ask(Hungry, ["a"], [4]) == [8]
+        assert residents.infer(Hungry, ["a"], [4]) == [8]
     finally:
         gc.enable()
     assert len(seen) == 2

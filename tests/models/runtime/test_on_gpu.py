@@ -15,7 +15,7 @@ import torch
 from models.runtime import batching as batches
 from models.runtime.compile import CACHE, is_compiled
 from models.runtime.hardware import Machine, describe_gpu, this_machine
-from models.runtime.network_pool import Residents
+from models.runtime.network_pool import NetworkPool
 from tests.checkpoints.wrappers import CASES, Case, apart, photo
 from tests.models.training.classification.test_train import (
     assert_same_training,
@@ -122,9 +122,9 @@ def test_networks_take_turns_on_the_card(tmp_path: Path, monkeypatch: pytest.Mon
     requests = {name: [CASES[name].request(at) for at in range(2)] for name in names}
 
     def run(machine: Machine) -> tuple[list[Any], int]:
-        residents, found, most = Residents(machine), [], 0
+        residents, found, most = NetworkPool(machine), [], 0
         for name in (*names, *names):
-            found += residents.ask(CASES[name].kind, [name], requests[name])
+            found += residents.infer(CASES[name].kind, [name], requests[name])
             most = max(most, residents.on_device)
         return found, most
 

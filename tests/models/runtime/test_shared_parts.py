@@ -12,7 +12,7 @@ from models.diffusion.safety import SafetyChecker
 from models.diffusion.sdxl.depth_controlnet import SdxlBackground, SdxlBackgroundRequest
 from models.diffusion.sdxl.image_to_image import SdxlImg2Img, SdxlImg2ImgRequest
 from models.runtime.hardware import Machine
-from models.runtime.network_pool import Network, Residents
+from models.runtime.network_pool import Network, NetworkPool
 from tests.checkpoints import sdxl
 
 pytest.importorskip("compel")
@@ -36,12 +36,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def residents(root: Path, monkeypatch: pytest.MonkeyPatch) -> Residents:
+def residents(root: Path, monkeypatch: pytest.MonkeyPatch) -> NetworkPool:
     monkeypatch.setattr("models.runtime.network_pool.locate", lambda reference: root / reference)
-    return Residents(Machine(torch.device("cpu"), torch.float32))
+    return NetworkPool(Machine(torch.device("cpu"), torch.float32))
 
 
-def parts_of(residents: Residents, kind: type[Network]) -> set[nn.Module]:
+def parts_of(residents: NetworkPool, kind: type[Network]) -> set[nn.Module]:
     (network,) = [one.network for (its, _), one in residents._loaded.items() if its is kind]
     return set(network.modules)
 
@@ -51,27 +51,27 @@ def bytes_of(parts: set[nn.Module]) -> int:
     return sum(one.numel() * one.element_size() for one in tensors)
 
 
-def test_both_uses_of_sdxl_have_the_same_networks(residents: Residents) -> None:
-    residents.ask(SdxlBackground, [BASE, CONTROLNET, VAE], [SCENE])
+def test_both_uses_of_sdxl_have_the_same_networks(residents: NetworkPool) -> None:
+    residents.infer(SdxlBackground, [BASE, CONTROLNET, VAE], [SCENE])
     alone = residents.on_device
-    residents.ask(SdxlImg2Img, [BASE, VAE], [REDRAWN])
+    residents.infer(SdxlImg2Img, [BASE, VAE], [REDRAWN])
     background, baseline = (parts_of(residents, one) for one in (SdxlBackground, SdxlImg2Img))
     assert baseline < background
     assert len(background) == 5
     assert residents.on_device == alone == bytes_of(background)
 
 
-def test_another_vae_is_another_network(residents: Residents) -> None:
-    residents.ask(SdxlBackground, [BASE, CONTROLNET, VAE], [SCENE])
-    residents.ask(SdxlImg2Img, [BASE, f"{BASE}/vae"], [REDRAWN])
+def test_another_vae_is_another_network(residents: NetworkPool) -> None:
+    residents.infer(SdxlBackground, [BASE, CONTROLNET, VAE], [SCENE])
+    residents.infer(SdxlImg2Img, [BASE, f"{BASE}/vae"], [REDRAWN])
     background, baseline = (parts_of(residents, one) for one in (SdxlBackground, SdxlImg2Img))
     assert len(background & baseline) == 3
 
 
-def test_few_steps_leave_the_baseline_as_it_is(residents: Residents) -> None:
-    (before,) = residents.ask(SdxlImg2Img, [BASE, VAE], [REDRAWN])
-    residents.ask(SdxlBackground, [BASE, CONTROLNET, VAE, LIGHTNING], [FEW_STEPS])
-    (after,) = residents.ask(SdxlImg2Img, [BASE, VAE], [REDRAWN])
+def test_few_steps_leave_the_baseline_as_it_is(residents: NetworkPool) -> None:
+    (before,) = residents.infer(SdxlImg2Img, [BASE, VAE], [REDRAWN])
+    residents.infer(SdxlBackground, [BASE, CONTROLNET, VAE, LIGHTNING], [FEW_STEPS])
+    (after,) = residents.infer(SdxlImg2Img, [BASE, VAE], [REDRAWN])
     assert np.array_equal(before.image, after.image)
     background, baseline = (parts_of(residents, one) for one in (SdxlBackground, SdxlImg2Img))
     assert len(background & baseline) == 3

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.runtime.batching import Unusable
+from models.runtime.batching import InvalidOutput
 from models.runtime.hardware import Machine
 from models.runtime.pretrained import WrongCheckpoint
 from models.segmentation.isnet import Isnet, IsnetRequest
@@ -112,9 +112,9 @@ def test_a_photo_without_an_object_is_unusable_and_not_divided_by_zero(small: Is
     empty, faint, found = small.compute(
         [IsnetRequest(white), IsnetRequest(white + 0, min_peak=0.5), IsnetRequest(drawn, 0.5)]
     )
-    assert isinstance(empty, Unusable)
+    assert isinstance(empty, InvalidOutput)
     assert empty.reason.startswith("no object found")
-    assert isinstance(faint, Unusable)
+    assert isinstance(faint, InvalidOutput)
     assert isinstance(found, np.ndarray)
 
 
@@ -126,7 +126,7 @@ def test_a_map_below_the_least_peak_is_no_object(
     over, under = published.compute(
         [IsnetRequest(image, peak + 0.01), IsnetRequest(image, peak - 0.01)]
     )
-    assert isinstance(over, Unusable)
+    assert isinstance(over, InvalidOutput)
     assert isinstance(under, np.ndarray)
 
 
@@ -137,7 +137,7 @@ def test_numbers_that_are_not_finite_are_unusable(tmp_path: Path) -> None:
         network.network.conv_in.bias[0] = float("nan")
     drawn, _ = draw_scene("disc")
     (made,) = network.compute([IsnetRequest(drawn)])
-    assert made == Unusable("the network gave no finite numbers")
+    assert made == InvalidOutput("the network gave no finite numbers")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812  # the usual name
 from PIL import Image
 from torchvision.transforms.v2.functional import resize
 
-from models.runtime.batching import Unusable
+from models.runtime.batching import InvalidOutput
 from models.runtime.hardware import Machine
 from models.runtime.pretrained import WrongCheckpoint
 from models.segmentation.saliency import NoObject
@@ -160,7 +160,9 @@ def test_an_empty_mask_and_numbers_that_are_not_finite_are_unusable(
     ):
         run: Any = lambda batch, answer=answer: [answer for _ in batch]  # noqa: E731
         monkeypatch.setattr(sam, "_run", run)
-        assert list(sam.compute([SamRequest(photo(64, 64), (0, 0, 9, 9))])) == [Unusable(reason)]
+        assert list(sam.compute([SamRequest(photo(64, 64), (0, 0, 9, 9))])) == [
+            InvalidOutput(reason)
+        ]
 
 
 def test_without_a_prompt_there_is_nothing_to_find() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.runtime.batching import Unusable
+from models.runtime.batching import InvalidOutput
 from models.runtime.hardware import Machine
 from models.segmentation.vitmatte import (
     INSIDE,
@@ -111,5 +111,5 @@ def test_numbers_that_are_not_finite_are_unusable(tmp_path: Path) -> None:
     with torch.no_grad():
         next(iter(network.network.parameters())).fill_(float("nan"))
     assert list(network.compute([request(40, 40)])) == [
-        Unusable("the network gave no finite numbers")
+        InvalidOutput("the network gave no finite numbers")
     ]

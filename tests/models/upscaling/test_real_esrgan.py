@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.runtime.batching import OutOfMemory, Unusable
+from models.runtime.batching import InvalidOutput, OutOfMemory
 from models.runtime.hardware import Machine
 from models.runtime.pretrained import WrongCheckpoint
 from models.upscaling.real_esrgan import RealEsrgan, RealEsrganRequest
@@ -52,7 +52,7 @@ def photo(height: int, width: int, seed: int = 0, channels: int = 3) -> np.ndarr
 
 def only(network: RealEsrgan, request: RealEsrganRequest) -> np.ndarray:
     (result,) = network.compute([request])
-    assert not isinstance(result, Unusable)
+    assert not isinstance(result, InvalidOutput)
     return result
 
 
@@ -252,7 +252,7 @@ def test_images_of_any_size_and_kind_come_in_order_and_as_alone(x4: RealEsrgan) 
     hook.remove()
     assert sizes[0] == 4  # three colour images and the grey one, in one batch
     for request, result in zip(requests, together, strict=True):
-        assert not isinstance(result, Unusable)
+        assert not isinstance(result, InvalidOutput)
         assert result.dtype == request.image.dtype
         assert result.ndim == request.image.ndim
         tolerance = 257 if result.dtype == np.uint16 else 1
@@ -322,15 +322,15 @@ def test_a_result_that_is_not_finite_is_unusable_and_spoils_no_other(tmp_path: P
     def broken(batch: Any) -> Any:
         results = run(batch)
         return [
-            one * float("nan") if piece.job.request.tile_pad == 3 else one
-            for piece, one in zip(batch, results, strict=True)
+            one * float("nan") if item.job.request.tile_pad == 3 else one
+            for item, one in zip(batch, results, strict=True)
         ]
 
     network._run = broken  # type: ignore[method-assign]
     good, bad = photo(20, 20, 1), photo(20, 20, 2)
     requests = [RealEsrganRequest(bad, tile=12, tile_pad=3), RealEsrganRequest(good)]
     spoilt, kept = network.compute([*requests])
-    assert spoilt == Unusable("the network gave no finite numbers")
+    assert spoilt == InvalidOutput("the network gave no finite numbers")
     assert isinstance(kept, np.ndarray)
 
 

@@ -20,7 +20,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tasks.engine import gpu
 from tasks.engine import server_retry as patience
-from tasks.engine.gpu import LIMIT, NoLimit, held_gpu
+from tasks.engine.gpu import LIMIT, NoLimit, gpu_lock
 from tests.tiny import OTHERS
 from tests.ui.server import free_port, until
 
@@ -130,7 +130,7 @@ class Holder:
 
     def _hold(self) -> None:
         try:
-            with held_gpu(needed=True):
+            with gpu_lock(needed=True):
                 self.holds.set()
                 assert self.let_go.wait(PATIENCE_S)
         except Exception as error:
@@ -153,7 +153,7 @@ def test_it_is_free_again_after_a_batch_that_failed(limit: str, server: Server) 
     taken = []
 
     def fail() -> None:
-        with held_gpu(needed=True):
+        with gpu_lock(needed=True):
             taken.append(server.taken(limit))
             raise ZeroDivisionError
 
@@ -165,10 +165,10 @@ def test_it_is_free_again_after_a_batch_that_failed(limit: str, server: Server) 
 def test_without_networks_or_without_a_gpu_nothing_is_held(
     limit: str, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with held_gpu(needed=False):
+    with gpu_lock(needed=False):
         assert server.taken(limit) == 0
     monkeypatch.delenv(LIMIT)
-    with held_gpu(needed=True):
+    with gpu_lock(needed=True):
         assert server.taken(limit) == 0
 
 
@@ -176,7 +176,7 @@ def test_a_limit_that_was_never_made_is_one_line_with_the_command(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(LIMIT, "gpu:ada:1")
-    with pytest.raises(NoLimit) as refused, held_gpu(needed=True):
+    with pytest.raises(NoLimit) as refused, gpu_lock(needed=True):
         pass
     assert "synthset deploy --gpu ada:2" in str(refused.value)
     assert "\n" not in str(refused.value)

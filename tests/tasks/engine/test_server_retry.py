@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from tasks.engine import server_retry as patience
-from tasks.engine.server_retry import patiently
+from tasks.engine.server_retry import retry_while_unreachable
 
 
 class Answers:
@@ -35,7 +35,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_server_that_is_away_for_a_while_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
     answers = Answers(httpx.ConnectError("refused"), status(503), status(429), "here")
     with caplog.at_level("WARNING", "synthset.server"):
-        assert patiently(answers, "who") == "who: here"
+        assert retry_while_unreachable(answers, "who") == "who: here"
     # One line when it goes and one when it comes back, however often it was asked.
     assert len(caplog.records) == 2
 
@@ -43,9 +43,9 @@ def test_a_server_that_is_away_for_a_while_is_waited_for(caplog: pytest.LogCaptu
 def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience, "SERVER_AWAY_S", 0.0)
     with pytest.raises(RuntimeError, match="start it and retry this run"):
-        patiently(Answers(*[httpx.ConnectError("refused")] * 3), "who")
+        retry_while_unreachable(Answers(*[httpx.ConnectError("refused")] * 3), "who")
 
 
 def test_one_that_refuses_is_not_asked_again() -> None:
     with pytest.raises(ValueError, match="PREFECT_API_AUTH_STRING"):
-        patiently(Answers(status(401), "here"), "who")
+        retry_while_unreachable(Answers(status(401), "here"), "who")

@@ -8,8 +8,8 @@ import pytest
 from pydantic import Field
 
 from models.data.records import Artifact, Record
-from tasks.engine.run_context import StageCount, Workbench
-from tasks.engine.stage import Job, Piece, Product, one_each, stage
+from tasks.engine.run_context import RunContext, StageCount
+from tasks.engine.stage import Job, StageInput, StageOutput, one_job_per_input, stage
 from tasks.store.store import Corrupt, Missing, Store, open_store
 
 
@@ -18,9 +18,9 @@ class Brighten(Record):
 
 
 @stage("brighten", version=1)
-def brighten(pieces: Sequence[Piece], parameters: Brighten) -> Iterator[Product]:
-    for piece in pieces:
-        yield Product(piece.load() + np.uint8(parameters.by), facts={"by": parameters.by})
+def brighten(inputs: Sequence[StageInput], parameters: Brighten) -> Iterator[StageOutput]:
+    for item in inputs:
+        yield StageOutput(item.load() + np.uint8(parameters.by), metadata={"by": parameters.by})
 
 
 def copies(_parameters: Record, images: Sequence[Artifact]) -> list[Job]:
@@ -28,21 +28,21 @@ def copies(_parameters: Record, images: Sequence[Artifact]) -> list[Job]:
 
 
 @stage("grain", version=1, plan=copies, batch_size=2)
-def grain(pieces: Sequence[Piece], parameters: Brighten) -> Iterator[Product]:
-    for piece in pieces:
-        if piece.job.index["copy"] == 2:
-            yield Product(rejected="copies numbered 2 are unwanted")
+def grain(inputs: Sequence[StageInput], parameters: Brighten) -> Iterator[StageOutput]:
+    for item in inputs:
+        if item.job.variant["copy"] == 2:
+            yield StageOutput(reject_reason="copies numbered 2 are unwanted")
         else:
-            noise = piece.rng().integers(0, 9, piece.load().shape, dtype=np.uint8)
-            yield Product(piece.load() // 2 + noise)
+            noise = item.rng().integers(0, 9, item.load().shape, dtype=np.uint8)
+            yield StageOutput(item.load() // 2 + noise)
 
 
 @stage(
     "photo", version=1, plan=lambda _, names: [Job((), {"name": name}, name=name) for name in names]
 )
-def photo(pieces: Sequence[Piece], parameters: Brighten) -> Iterator[Product]:
-    for piece in pieces:
-        yield Product(piece.rng().integers(0, 200, (8, 6, 3), dtype=np.uint8))
+def photo(inputs: Sequence[StageInput], parameters: Brighten) -> Iterator[StageOutput]:
+    for item in inputs:
+        yield StageOutput(item.rng().integers(0, 200, (8, 6, 3), dtype=np.uint8))
 
 
 @pytest.fixture
@@ -50,35 +50,35 @@ def store(tmp_path: Path) -> Store:
     return open_store(tmp_path / "store")
 
 
-def begin(store: Store) -> tuple[Workbench, list[Artifact]]:
-    bench = Workbench(store, "test")
+def begin(store: Store) -> tuple[RunContext, list[Artifact]]:
+    bench = RunContext(store, "test")
     return bench, photo.run(bench, Brighten(), ["shoes/a", "shoes/b"])
 
 
 def test_what_is_done_is_not_done_again(store: Store) -> None:
     bench, photos = begin(store)
     first = brighten.run(bench, Brighten(), photos)
-    again = Workbench(store, "again")
+    again = RunContext(store, "again")
     second = brighten.run(again, Brighten(), photos)
     assert second == first
     assert bench.counts["brighten"] == StageCount(computed=2)
-    assert again.counts["brighten"] == StageCount(reused=2)
+    assert again.counts["brighten"] == StageCount(cached=2)
 
 
 def test_pixels_come_back_as_they_were_made(store: Store) -> None:
     bench, photos = begin(store)
     made = brighten.run(bench, Brighten(by=7), photos)
-    fresh = Workbench(store, "fresh")
+    fresh = RunContext(store, "fresh")
     expected = fresh.load(photos[0]) + np.uint8(7)
     np.testing.assert_array_equal(fresh.load(made[0]), expected)
-    assert made[0].facts == {"by": 7}
+    assert made[0].metadata == {"by": 7}
     assert made[0].name == "shoes/a"
 
 
 def test_a_changed_parameter_redoes_only_what_hangs_on_it(store: Store) -> None:
     bench, photos = begin(store)
     grain.run(bench, Brighten(), brighten.run(bench, Brighten(by=1), photos))
-    again = Workbench(store, "again")
+    again = RunContext(store, "again")
     _, photos = begin(store)
     grain.run(again, Brighten(), brighten.run(again, Brighten(by=2), photos))
     assert again.counts["brighten"].computed == 2
@@ -103,12 +103,12 @@ def test_seed_and_bytes_depend_neither_on_order_nor_on_batch(tmp_path: Path) -> 
 def test_a_reject_is_kept_with_its_reason_and_not_handed_on(store: Store) -> None:
     bench, photos = begin(store)
     made = grain.run(bench, Brighten(), photos)
-    assert [one.index["copy"] for one in made] == [0, 1, 0, 1]
-    rejects = [one for one in bench.made.values() if one.rejected]
-    assert [one.rejected for one in rejects] == ["copies numbered 2 are unwanted"] * 2
-    again = Workbench(store, "again")
+    assert [one.variant["copy"] for one in made] == [0, 1, 0, 1]
+    rejects = [one for one in bench.made.values() if one.reject_reason]
+    assert [one.reject_reason for one in rejects] == ["copies numbered 2 are unwanted"] * 2
+    again = RunContext(store, "again")
     grain.run(again, Brighten(), photos)
-    assert again.counts["grain"] == StageCount(reused=6, rejected=2)
+    assert again.counts["grain"] == StageCount(cached=6, rejected=2)
 
 
 def test_lineage_leads_back_to_the_photo(store: Store) -> None:
@@ -123,9 +123,9 @@ def test_a_damaged_input_is_never_used_and_is_made_again(store: Store, tmp_path:
     blob = next((tmp_path / "store" / "photo").rglob(f"{photos[0].key}.png"))
     blob.write_bytes(b"\x00" * photos[0].size)
     with pytest.raises((Corrupt, Missing)):
-        brighten.run(Workbench(store, "again"), Brighten(), photos)
+        brighten.run(RunContext(store, "again"), Brighten(), photos)
     repaired, photos_again = begin(store)
-    assert repaired.counts["photo"] == StageCount(computed=1, reused=1)
+    assert repaired.counts["photo"] == StageCount(computed=1, cached=1)
     assert [one.digest for one in photos_again] == [one.digest for one in photos]
     assert len(brighten.run(repaired, Brighten(), photos_again)) == 2
 
@@ -133,7 +133,7 @@ def test_a_damaged_input_is_never_used_and_is_made_again(store: Store, tmp_path:
 def test_partners_are_paired_by_name_and_index_not_by_place(store: Store) -> None:
     bench, photos = begin(store)
     made = brighten.run(bench, Brighten(), photos)
-    jobs = one_each(Brighten(), photos, made[1:])
+    jobs = one_job_per_input(Brighten(), photos, made[1:])
     assert [[one.name for one in job.inputs] for job in jobs] == [["shoes/b", "shoes/b"]]
 
 
@@ -141,7 +141,7 @@ def test_a_record_under_another_name_keeps_its_bytes_and_takes_the_new_name(stor
     bench, photos = begin(store)
     brighten.run(bench, Brighten(), photos)
     renamed = [one.model_copy(update={"name": f"boots/{one.key[:4]}"}) for one in photos]
-    again = Workbench(store, "again")
+    again = RunContext(store, "again")
     made = brighten.run(again, Brighten(), renamed)
     assert again.counts["brighten"].computed == 0
     assert [one.label for one in made] == ["boots", "boots"]
@@ -150,24 +150,24 @@ def test_a_record_under_another_name_keeps_its_bytes_and_takes_the_new_name(stor
 def test_a_cancelled_run_stops_between_batches_and_keeps_what_it_published(store: Store) -> None:
     stopped = threading.Event()
     _, photos = begin(store)
-    bench = Workbench(store, "cancelled", cancelled=stopped.is_set)
+    bench = RunContext(store, "cancelled", cancelled=stopped.is_set)
 
     @stage("slow", version=1, plan=copies, batch_size=2)
-    def slow(pieces: Sequence[Piece], parameters: Brighten) -> Iterator[Product]:
-        for piece in pieces:
+    def slow(inputs: Sequence[StageInput], parameters: Brighten) -> Iterator[StageOutput]:
+        for item in inputs:
             stopped.set()
-            yield Product(piece.load())
+            yield StageOutput(item.load())
 
     with pytest.raises(KeyboardInterrupt):
         slow.run(bench, Brighten(), photos)
-    again = Workbench(store, "again")
+    again = RunContext(store, "again")
     slow.run(again, Brighten(), photos)
-    assert again.counts["slow"] == StageCount(computed=4, reused=2)
+    assert again.counts["slow"] == StageCount(computed=4, cached=2)
 
 
 def test_two_workers_do_the_same_work_once(store: Store) -> None:
     _, photos = begin(store)
-    benches = [Workbench(store, f"worker {number}") for number in range(2)]
+    benches = [RunContext(store, f"worker {number}") for number in range(2)]
     workers = [
         threading.Thread(target=grain.run, args=(one, Brighten(), photos)) for one in benches
     ]

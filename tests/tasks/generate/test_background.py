@@ -11,11 +11,11 @@ import torch
 from models.compositing.composite import CompositeRanges
 from models.compositing.placement import Placed, paste, place
 from models.data.records import Artifact, Record
-from models.diffusion.safety import Rejected
+from models.diffusion.safety import UnsafeImage
 from models.diffusion.sdxl.depth_controlnet import SdxlBackground
 from models.runtime.hardware import Machine
-from tasks.engine.run_context import Workbench
-from tasks.engine.stage import Job, Piece, Product, stage
+from tasks.engine.run_context import RunContext
+from tasks.engine.stage import Job, StageInput, StageOutput, stage
 from tasks.generate.background import Background, background
 from tasks.store.store import open_store
 from tests.checkpoints import sdxl
@@ -42,31 +42,31 @@ def one_job(_parameters: Record, _count: int) -> list[Job]:
 
 
 @stage("cut", version=1, plan=one_job)
-def cut_out(pieces: Sequence[Piece], parameters: Nothing) -> Any:
+def cut_out(inputs: Sequence[StageInput], parameters: Nothing) -> Any:
     image = np.zeros((60, 80, 4), np.uint8)
     image[10:50, 20:60] = (200, 30, 40, 255)
-    yield Product(image)
+    yield StageOutput(image)
 
 
 @stage("masked", version=1, plan=one_job)
-def depth(pieces: Sequence[Piece], parameters: Nothing) -> Any:
+def depth(inputs: Sequence[StageInput], parameters: Nothing) -> Any:
     near = np.zeros((60, 80), np.uint16)
     near[10:50, 20:60] = np.linspace(20000, 65535, 40).astype(np.uint16)
-    yield Product(near)
+    yield StageOutput(near)
 
 
 @stage("words", version=1, media="json", plan=one_job)
-def words(pieces: Sequence[Piece], parameters: Nothing) -> Any:
-    yield Product(WORDS)
+def words(inputs: Sequence[StageInput], parameters: Nothing) -> Any:
+    yield StageOutput(WORDS)
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Workbench:
-    return Workbench(open_store(tmp_path / "store"), "test")
+def bench(tmp_path: Path) -> RunContext:
+    return RunContext(open_store(tmp_path / "store"), "test")
 
 
 @pytest.fixture
-def inputs(bench: Workbench) -> list[list[Artifact]]:
+def inputs(bench: RunContext) -> list[list[Artifact]]:
     return [*(one.run(bench, Nothing(), 1) for one in (cut_out, depth, words)), []]
 
 
@@ -85,19 +85,19 @@ def asked(monkeypatch: pytest.MonkeyPatch, loaded: SdxlBackground) -> list[tuple
     """Every call of `ask`, answered by the tiny networks."""
     calls: list[tuple[Any, ...]] = []
 
-    def ask(kind: type, references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
+    def infer(kind: type, references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
         calls.append((kind, tuple(references), list(requests)))
         return list(loaded.compute(requests))
 
-    monkeypatch.setattr("models.runtime.network_pool.ask", ask)
+    monkeypatch.setattr("models.runtime.network_pool.infer", infer)
     return calls
 
 
 def test_scenes_have_the_object_where_the_depth_was(
-    bench: Workbench, inputs: list[list[Artifact]], asked: list[tuple[Any, ...]]
+    bench: RunContext, inputs: list[list[Artifact]], asked: list[tuple[Any, ...]]
 ) -> None:
     made = background.run(bench, SDXL, *inputs)
-    assert [dict(one.index) for one in made] == [
+    assert [dict(one.variant) for one in made] == [
         {"view": 0, "background": 0},
         {"view": 0, "background": 1},
     ]
@@ -117,7 +117,7 @@ def test_scenes_have_the_object_where_the_depth_was(
 
 
 def test_the_prompt_is_written_down(
-    bench: Workbench, inputs: list[list[Artifact]], asked: list[tuple[Any, ...]]
+    bench: RunContext, inputs: list[list[Artifact]], asked: list[tuple[Any, ...]]
 ) -> None:
     weights = {"caption_weight": 1.2, "suffix_weight": 0.9, "negative_weight": 1.1, "copies": 1}
     recipe = SDXL.model_copy(update={**weights, "suffix": "(sharp:1.3) photo"})
@@ -125,17 +125,17 @@ def test_the_prompt_is_written_down(
     request = asked[0][2][0]
     expected = r"(a C\+\+ book \(red\))1.2 (on grass, (sharp)1.3 photo)0.9"
     assert made.prompt == request.prompt == expected
-    assert made.facts == {
+    assert made.metadata == {
         "scene": "on grass",
         "negative": "(blurry, (text)1.3)1.1",
         "plain_prompt": "a C++ book (red) on grass, sharp photo",
         "retries": 0,
     }
-    assert request.negative == made.facts["negative"]
+    assert request.negative == made.metadata["negative"]
 
 
 def test_the_recipe_s_own_part_of_the_prompt_names_the_class(
-    bench: Workbench, inputs: list[list[Artifact]], asked: list[tuple[Any, ...]]
+    bench: RunContext, inputs: list[list[Artifact]], asked: list[tuple[Any, ...]]
 ) -> None:
     scenes = ("in a (dark:1.3) room",)
     own = {"prompt": "{a}{label}, (centred:1.2)", "prompt_weight": 1.1, "scenes": scenes}
@@ -145,25 +145,25 @@ def test_the_recipe_s_own_part_of_the_prompt_names_the_class(
         "in a (dark)1.3 room, highly detailed photo"
     )
     plain = "a C++ book (red) an old book (A+), centred in a dark room, highly detailed photo"
-    assert made.facts["plain_prompt"] == plain
-    assert made.facts["scene"] == "in a dark room"
+    assert made.metadata["plain_prompt"] == plain
+    assert made.metadata["scene"] == "in a dark room"
 
 
 def test_unusable_scenes_are_rejected_and_their_redraws_counted(
-    bench: Workbench, inputs: list[list[Artifact]], monkeypatch: pytest.MonkeyPatch
+    bench: RunContext, inputs: list[list[Artifact]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def ask(_kind: type, _references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
-        return [Rejected("flagged as not safe for work 4 times", 3) for _ in requests]
+    def infer(_kind: type, _references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
+        return [UnsafeImage("flagged as not safe for work 4 times", 3) for _ in requests]
 
-    monkeypatch.setattr("models.runtime.network_pool.ask", ask)
+    monkeypatch.setattr("models.runtime.network_pool.infer", infer)
     assert background.run(bench, SDXL, *inputs) == []
-    reasons = {one.rejected for one in bench.made.values() if one.stage == "background"}
+    reasons = {one.reject_reason for one in bench.made.values() if one.stage == "background"}
     assert reasons == {"flagged as not safe for work 4 times"}
-    assert bench.counts["background"].redrawn == 6
+    assert bench.counts["background"].safety_retries == 6
 
 
 def test_the_object_can_be_pasted_back(
-    bench: Workbench, inputs: list[list[Artifact]], asked: list[tuple[Any, ...]]
+    bench: RunContext, inputs: list[list[Artifact]], asked: list[tuple[Any, ...]]
 ) -> None:
     pasted = background.run(bench, SDXL.model_copy(update={"paste_back": True}), *inputs)
     for one in pasted:
@@ -176,9 +176,9 @@ def test_the_object_can_be_pasted_back(
 
 
 def test_only_settings_of_the_model_in_use_are_in_its_key() -> None:
-    classical = background.identity(Background())
+    classical = background.key_params(Background())
     assert set(classical) == {"model", "width", "height", "scenes", "from_above", "ranges"}
-    diffusion = background.identity(SDXL)
+    diffusion = background.key_params(SDXL)
     assert "from_above" not in diffusion
     assert {"checkpoint", "steps", "control_scale", "suffix"} <= set(diffusion)
 
@@ -191,15 +191,15 @@ def test_checkpoints_are_those_in_use() -> None:
 
 
 def test_few_steps_ask_for_no_guidance(
-    bench: Workbench, inputs: list[list[Artifact]], monkeypatch: pytest.MonkeyPatch
+    bench: RunContext, inputs: list[list[Artifact]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
 
-    def ask(_kind: type, references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
+    def infer(_kind: type, references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
         asked.extend([*references, *requests])
-        return [Rejected("not drawn")] * len(requests)
+        return [UnsafeImage("not drawn")] * len(requests)
 
-    monkeypatch.setattr("models.runtime.network_pool.ask", ask)
+    monkeypatch.setattr("models.runtime.network_pool.infer", infer)
     background.run(bench, SDXL.model_copy(update={"few_step": 8}), *inputs)
     request = asked[-1]
     assert (request.steps, request.few_step, request.guidance_scale) == (8, True, 0.0)

@@ -11,10 +11,10 @@ import torch
 from models.captioning.blip import Blip
 from models.captioning.florence import Florence
 from models.data.records import Artifact, Record
-from models.runtime.batching import Unusable
+from models.runtime.batching import InvalidOutput
 from models.runtime.hardware import Machine
-from tasks.engine.run_context import Workbench
-from tasks.engine.stage import Job, Piece, Product, stage
+from tasks.engine.run_context import RunContext
+from tasks.engine.stage import Job, StageInput, StageOutput, stage
 from tasks.generate.caption import Caption, caption
 from tasks.store.store import open_store
 from tests.checkpoints import blip, florence
@@ -29,19 +29,19 @@ class Nothing(Record):
 @stage("photo", version=1, plan=lambda _, count: [
     Job((), {"n": at}, name=f"mug/{at}") for at in range(count)
 ])  # fmt: skip
-def photo(pieces: Sequence[Piece], parameters: Nothing) -> Any:
+def photo(inputs: Sequence[StageInput], parameters: Nothing) -> Any:
     """RGB + matte images."""
-    for piece in pieces:
-        yield Product(piece.rng().integers(0, 255, (48, 64, 4), dtype=np.uint8))
+    for item in inputs:
+        yield StageOutput(item.rng().integers(0, 255, (48, 64, 4), dtype=np.uint8))
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Workbench:
-    return Workbench(open_store(tmp_path / "store"), "test")
+def bench(tmp_path: Path) -> RunContext:
+    return RunContext(open_store(tmp_path / "store"), "test")
 
 
 @pytest.fixture
-def photos(bench: Workbench) -> list[Artifact]:
+def photos(bench: RunContext) -> list[Artifact]:
     return photo.run(bench, Nothing(), 2)
 
 
@@ -49,16 +49,16 @@ def answering(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> list[tuple[Any,
     """Every call of `ask`, all of which get these answers, one per request."""
     calls: list[tuple[Any, ...]] = []
 
-    def ask(kind: type, references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
+    def infer(kind: type, references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
         calls.append((kind, *references, *requests))
         return list(answers[: len(requests)])
 
-    monkeypatch.setattr("models.runtime.network_pool.ask", ask)
+    monkeypatch.setattr("models.runtime.network_pool.infer", infer)
     return calls
 
 
 def test_blip_is_led_by_the_class_and_its_words_are_cleaned(
-    bench: Workbench, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
+    bench: RunContext, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = "a photo of an arafed cup on a table on a table"
     calls = answering(monkeypatch, said, "a photo of an old mug")
@@ -73,11 +73,11 @@ def test_blip_is_led_by_the_class_and_its_words_are_cleaned(
     assert contents[0]["caption"] == made[0].prompt == "old mug: a photo of a cup on a table"
     assert contents[1]["caption"] == "a photo of an old mug"
     assert contents[0]["negative_prompt"] == parameters.negative_prompt
-    assert made[0].facts == {"said": said}
+    assert made[0].metadata == {"said": said}
 
 
 def test_a_plural_has_no_article_and_a_prefix_may_be_empty(
-    bench: Workbench, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
+    bench: RunContext, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = answering(monkeypatch, "shoes", "shoes")
     caption.run(bench, Caption(model="blip"), photos[:1], "red-shoes", None)
@@ -86,7 +86,7 @@ def test_a_plural_has_no_article_and_a_prefix_may_be_empty(
 
 
 def test_florence_is_asked_by_task(
-    bench: Workbench, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
+    bench: RunContext, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = answering(monkeypatch, "A mug. It is on a table.", "A cup.")
     made = caption.run(bench, Caption(model="florence-2", detailed=True), photos, "mug", None)
@@ -102,21 +102,21 @@ def test_florence_is_asked_by_task(
 ])  # fmt: skip
 def test_a_photo_s_own_sentence_comes_first_and_needs_no_network(
     parameters: Caption,
-    bench: Workbench,
+    bench: RunContext,
     photos: list[Artifact],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
-        "models.runtime.network_pool.Residents._network", lambda *_: pytest.fail("loaded")
+        "models.runtime.network_pool.NetworkPool._network", lambda *_: pytest.fail("loaded")
     )
     prompt = None if parameters.prompts else "my mug"
     made = caption.run(bench, parameters, photos, "mug", prompt)
     assert [one.prompt for one in made] == ["my mug"] * 2
-    assert made[0].facts == {}
+    assert made[0].metadata == {}
 
 
 def test_what_a_network_says_means_itself(
-    bench: Workbench, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
+    bench: RunContext, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answering(monkeypatch, "a mug with the words c + + ( red:1.3 )")
     (made,) = caption.run(bench, Caption(model="blip"), photos[:1], "mug", None)
@@ -130,7 +130,7 @@ def test_what_a_network_says_means_itself(
 
 @pytest.mark.parametrize("parameters", [Caption(), Caption(model="blip")])
 def test_a_person_s_own_sentence_keeps_its_weights(
-    parameters: Caption, bench: Workbench, photos: list[Artifact]
+    parameters: Caption, bench: RunContext, photos: list[Artifact]
 ) -> None:
     own = r"a (red:1.3) mug++ \(1\) :)"
     (made,) = caption.run(bench, parameters, photos[:1], "my_mug", own)
@@ -141,9 +141,9 @@ def test_a_person_s_own_sentence_keeps_its_weights(
 
 
 def test_an_unusable_result_is_a_rejection(
-    bench: Workbench, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
+    bench: RunContext, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answering(monkeypatch, Unusable("the network gave no finite numbers"), "a mug")
+    answering(monkeypatch, InvalidOutput("the network gave no finite numbers"), "a mug")
     made = caption.run(bench, Caption(model="blip"), photos, "mug", None)
     assert [one.prompt for one in made] == ["a mug"]
 
@@ -165,7 +165,7 @@ def test_what_other_models_read_is_no_part_of_the_key(photos: list[Artifact]) ->
 @pytest.mark.parametrize("model", ["blip", "florence-2"])
 def test_with_the_tiny_networks_end_to_end(
     model: Any,
-    bench: Workbench,
+    bench: RunContext,
     photos: list[Artifact],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -174,11 +174,11 @@ def test_with_the_tiny_networks_end_to_end(
     build(tmp_path / "weights")
     network: Any = kind.load(tmp_path / "weights", machine=CPU)
     monkeypatch.setattr(
-        "models.runtime.network_pool.ask",
+        "models.runtime.network_pool.infer",
         lambda _kind, _references, asked: list(network.compute(asked)),
     )
     made = caption.run(bench, Caption(model=model, max_new_tokens=8), photos, "mug", None)
     assert len(made) == 2
     assert all("mug" in str(one.prompt) for one in made)
-    again = Workbench(bench.store, "again")
+    again = RunContext(bench.store, "again")
     assert caption.run(again, Caption(model=model, max_new_tokens=8), photos, "mug", None) == made

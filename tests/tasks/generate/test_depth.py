@@ -10,10 +10,10 @@ import torch
 
 from models.data.records import Artifact, Record
 from models.depth.dpt import DepthAnything, Dpt
-from models.runtime.batching import Unusable
+from models.runtime.batching import InvalidOutput
 from models.runtime.hardware import Machine
-from tasks.engine.run_context import Workbench
-from tasks.engine.stage import Job, Piece, Product, stage
+from tasks.engine.run_context import RunContext
+from tasks.engine.stage import Job, StageInput, StageOutput, stage
 from tasks.generate.depth import Depth, depth
 from tasks.store.store import open_store
 from tests.checkpoints import depth_anything, dpt
@@ -28,20 +28,20 @@ class Nothing(Record):
 @stage("photo", version=1, plan=lambda _, count: [
     Job((), {"n": at}, name=f"mug/{at}") for at in range(count)
 ])  # fmt: skip
-def photo(pieces: Sequence[Piece], parameters: Nothing) -> Any:
+def photo(inputs: Sequence[StageInput], parameters: Nothing) -> Any:
     """An RGB image and an RGB + matte image."""
-    for piece in pieces:
-        image = piece.rng().integers(0, 255, (48, 64, 4), dtype=np.uint8)
-        yield Product(image if piece.job.index["n"] else image[..., :3])
+    for item in inputs:
+        image = item.rng().integers(0, 255, (48, 64, 4), dtype=np.uint8)
+        yield StageOutput(image if item.job.variant["n"] else image[..., :3])
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Workbench:
-    return Workbench(open_store(tmp_path / "store"), "test")
+def bench(tmp_path: Path) -> RunContext:
+    return RunContext(open_store(tmp_path / "store"), "test")
 
 
 @pytest.fixture
-def photos(bench: Workbench) -> list[Artifact]:
+def photos(bench: RunContext) -> list[Artifact]:
     return photo.run(bench, Nothing(), 2)
 
 
@@ -61,11 +61,11 @@ def asked(monkeypatch: pytest.MonkeyPatch, loaded: dict[type, Any]) -> list[tupl
     """Every call of `ask`, answered by the tiny networks."""
     calls: list[tuple[Any, ...]] = []
 
-    def ask(kind: type, references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
+    def infer(kind: type, references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
         calls.append((kind, *references, len(requests)))
         return list(loaded[kind].compute(requests))
 
-    monkeypatch.setattr("models.runtime.network_pool.ask", ask)
+    monkeypatch.setattr("models.runtime.network_pool.infer", infer)
     return calls
 
 
@@ -84,7 +84,7 @@ def test_a_network_s_depth_is_16_bit_and_asked_for_once(
     parameters: Depth,
     kind: type,
     checkpoint: str,
-    bench: Workbench,
+    bench: RunContext,
     photos: list[Artifact],
     asked: list[tuple[Any, ...]],
 ) -> None:
@@ -101,25 +101,25 @@ def test_a_network_s_depth_is_16_bit_and_asked_for_once(
 
 
 def test_an_unusable_result_is_a_rejection(
-    bench: Workbench, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
+    bench: RunContext, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def ask(*_: object) -> list[Any]:
-        return [Unusable("the network gave no finite numbers"), np.eye(4, dtype=np.float32)]
+    def infer(*_: object) -> list[Any]:
+        return [InvalidOutput("the network gave no finite numbers"), np.eye(4, dtype=np.float32)]
 
-    monkeypatch.setattr("models.runtime.network_pool.ask", ask)
+    monkeypatch.setattr("models.runtime.network_pool.infer", infer)
     made = depth.run(bench, Depth(model="dpt"), photos)
     assert [one.name for one in made] == ["mug/1"]
-    (rejected,) = [one for one in bench.made.values() if one.rejected]
+    (rejected,) = [one for one in bench.made.values() if one.reject_reason]
     assert rejected.rejected == "the network gave no finite numbers"
 
 
 def test_the_classical_depth_names_no_checkpoint_and_loads_none(
-    bench: Workbench, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
+    bench: RunContext, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("a network was asked")
 
-    monkeypatch.setattr("models.runtime.network_pool.ask", refuse)
+    monkeypatch.setattr("models.runtime.network_pool.infer", refuse)
     assert Depth().checkpoints == ()
     assert depth.run(bench, Depth(), photos)
 

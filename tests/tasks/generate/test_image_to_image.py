@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from models.data.records import Artifact, Record
-from models.diffusion.safety import Rejected
+from models.diffusion.safety import UnsafeImage
 from models.diffusion.sdxl.image_to_image import SdxlImg2Img
 from models.runtime.hardware import Machine
-from tasks.engine.run_context import Workbench
-from tasks.engine.stage import Job, Piece, Product, stage
+from tasks.engine.run_context import RunContext
+from tasks.engine.stage import Job, StageInput, StageOutput, stage
 from tasks.generate.image_to_image import Baseline, baseline, fit_to_grid
 from tasks.store.store import open_store
 from tests.checkpoints import sdxl
@@ -28,23 +28,23 @@ class Nothing(Record):
 
 
 @stage("photo", version=1, plan=lambda _, count: [Job((), {}, name="mug/1")])
-def photo(pieces: Sequence[Piece], parameters: Nothing) -> Any:
-    yield Product(np.random.default_rng(0).integers(0, 256, (75, 100, 3), dtype=np.uint8))
+def photo(inputs: Sequence[StageInput], parameters: Nothing) -> Any:
+    yield StageOutput(np.random.default_rng(0).integers(0, 256, (75, 100, 3), dtype=np.uint8))
 
 
 @stage("words", version=1, media="json", plan=lambda _, count: [Job((), {"view": 0}, name="mug/1")])
-def words(pieces: Sequence[Piece], parameters: Nothing) -> Any:
+def words(inputs: Sequence[StageInput], parameters: Nothing) -> Any:
     said = {"caption": "a mug (red)", "prompt": r"a mug \(red\)", "label": "mug"}
-    yield Product({**said, "negative_prompt": "(text:1.2)"})
+    yield StageOutput({**said, "negative_prompt": "(text:1.2)"})
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Workbench:
-    return Workbench(open_store(tmp_path / "store"), "test")
+def bench(tmp_path: Path) -> RunContext:
+    return RunContext(open_store(tmp_path / "store"), "test")
 
 
 @pytest.fixture
-def inputs(bench: Workbench) -> tuple[list[Artifact], list[Artifact]]:
+def inputs(bench: RunContext) -> tuple[list[Artifact], list[Artifact]]:
     return photo.run(bench, Nothing(), 1), words.run(bench, Nothing(), 1)
 
 
@@ -57,47 +57,47 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> SdxlImg2Img:
 
 
 def test_a_photo_becomes_n_images(
-    bench: Workbench,
+    bench: RunContext,
     inputs: tuple[list[Artifact], list[Artifact]],
     loaded: SdxlImg2Img,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls: list[tuple[Any, ...]] = []
 
-    def ask(kind: type, references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
+    def infer(kind: type, references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
         calls.append((kind, tuple(references), len(requests)))
         return list(loaded.compute(requests))
 
-    monkeypatch.setattr("models.runtime.network_pool.ask", ask)
+    monkeypatch.setattr("models.runtime.network_pool.infer", infer)
     made = baseline.run(bench, FEW, *inputs)
     assert calls == [(SdxlImg2Img, FEW.checkpoints, 3)]
-    assert [dict(one.index) for one in made] == [{"baseline": at} for at in range(3)]
+    assert [dict(one.variant) for one in made] == [{"baseline": at} for at in range(3)]
     images = [bench.load(one) for one in made]
     assert {image.shape for image in images} == {(128, 128, 3)}
     assert all((images[0] != other).any() for other in images[1:])
     assert {one.prompt for one in made} == {r"a mug \(red\)"}
-    assert {one.facts["negative"] for one in made} == {"(text)1.2"}
+    assert {one.metadata["negative"] for one in made} == {"(text)1.2"}
     assert baseline.run(bench, FEW, *inputs) == made
     assert len(calls) == 1, "nothing is drawn twice"
 
 
 def test_unusable_images_are_rejected_and_their_redraws_counted(
-    bench: Workbench,
+    bench: RunContext,
     inputs: tuple[list[Artifact], list[Artifact]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     watched = FEW.model_copy(update={"safety_checker": "a/b@c", "nsfw_retries": 2})
     asked: list[Any] = []
 
-    def ask(_kind: type, references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
+    def infer(_kind: type, references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
         asked.extend([references, *requests])
-        return [Rejected("no", one.nsfw_retries) for one in requests]
+        return [UnsafeImage("no", one.nsfw_retries) for one in requests]
 
-    monkeypatch.setattr("models.runtime.network_pool.ask", ask)
+    monkeypatch.setattr("models.runtime.network_pool.infer", infer)
     assert baseline.run(bench, watched, *inputs) == []
     assert asked[0] == (*FEW.checkpoints, "a/b@c")
-    assert {one.rejected for one in bench.made.values() if one.stage == "baseline"} == {"no"}
-    assert bench.counts["baseline"].redrawn == 3 * 2
+    assert {one.reject_reason for one in bench.made.values() if one.stage == "baseline"} == {"no"}
+    assert bench.counts["baseline"].safety_retries == 3 * 2
 
 
 def test_photos_without_a_caption_have_no_images(

@@ -10,11 +10,11 @@ import torch
 
 from models.data.pixels import Pixels
 from models.data.records import Artifact, Record
-from models.runtime.batching import Unusable
+from models.runtime.batching import InvalidOutput
 from models.runtime.hardware import Machine
 from models.views.zero123plus.network import Zero123Plus, Zero123PlusRequest
-from tasks.engine.run_context import Workbench
-from tasks.engine.stage import Job, Piece, Product, stage
+from tasks.engine.run_context import RunContext
+from tasks.engine.stage import Job, StageInput, StageOutput, stage
 from tasks.generate.multiview import Multiview, multiview
 from tasks.store.store import open_store
 from tests.checkpoints.zero123plus import build
@@ -36,25 +36,25 @@ class Asked(list[list[Zero123PlusRequest]]):
 
 @stage("photo", version=1, plan=lambda _, names: [Job((), {"n": at}, name=name)
                                                  for at, name in enumerate(names)])  # fmt: skip
-def photos_of(pieces: Sequence[Piece], parameters: Nothing) -> Any:
+def photos_of(inputs: Sequence[StageInput], parameters: Nothing) -> Any:
     """A coloured ball on a pale table, or only the table."""
-    for piece in pieces:
-        rng = piece.rng()
+    for item in inputs:
+        rng = item.rng()
         image = rng.normal((225, 222, 215), 2, (150, 200, 3))
-        if piece.job.name != "mug/none":
+        if item.job.name != "mug/none":
             y, x = np.mgrid[:150, :200]
             ball = (x - 110) ** 2 + (y - 70) ** 2 < 45**2
-            image[ball] = rng.normal(COLOURS[int(piece.job.index["n"]) % 2], 3, (ball.sum(), 3))
-        yield Product(np.clip(image, 0, 255).astype(np.uint8))
+            image[ball] = rng.normal(COLOURS[int(item.job.variant["n"]) % 2], 3, (ball.sum(), 3))
+        yield StageOutput(np.clip(image, 0, 255).astype(np.uint8))
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Workbench:
-    return Workbench(open_store(tmp_path / "store"), "test")
+def bench(tmp_path: Path) -> RunContext:
+    return RunContext(open_store(tmp_path / "store"), "test")
 
 
 @pytest.fixture
-def photos(bench: Workbench) -> list[Artifact]:
+def photos(bench: RunContext) -> list[Artifact]:
     return photos_of.run(bench, Nothing(), ["mug/red", "mug/blue"])
 
 
@@ -70,7 +70,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, network: Zero123Plus) -> Asked:
     """What the stage asks the network for; the tiny network answers, or ``answer`` if set."""
     calls = Asked()
 
-    def ask(kind: type, references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
+    def infer(kind: type, references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
         assert kind is Zero123Plus
         calls.references = tuple(references)
         calls.append(list(requests))
@@ -78,7 +78,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, network: Zero123Plus) -> Asked:
             return [calls.answer] * len(requests)
         return list(network.compute(requests))
 
-    monkeypatch.setattr("models.runtime.network_pool.ask", ask)
+    monkeypatch.setattr("models.runtime.network_pool.infer", infer)
     return calls
 
 
@@ -91,12 +91,12 @@ def on_grey(colour: tuple[int, int, int], side: int = 64) -> Pixels:
 
 
 def test_all_views_of_the_photos_come_from_one_call(
-    bench: Workbench, photos: list[Artifact], asked: Asked
+    bench: RunContext, photos: list[Artifact], asked: Asked
 ) -> None:
     made = multiview.run(bench, SMALL, photos)
     assert [len(requests) for requests in asked] == [2], "a sheet per photo, all in one call"
     assert asked.references == ("sudo-ai/zero123plus-v1.2",)
-    assert [one.index["view"] for one in made] == [*range(7), *range(7)]
+    assert [one.variant["view"] for one in made] == [*range(7), *range(7)]
     for one in made:
         view = bench.load(one)
         assert view.shape == (64, 64, 4)
@@ -105,12 +105,12 @@ def test_all_views_of_the_photos_come_from_one_call(
 
 
 def test_views_say_where_their_camera_stood(
-    bench: Workbench, photos: list[Artifact], asked: Asked
+    bench: RunContext, photos: list[Artifact], asked: Asked
 ) -> None:
     made = multiview.run(bench, SMALL, photos[:1])
-    assert made[0].facts == {"azimuth": 0.0, "elevation": 0.0}
-    assert [one.facts["azimuth"] for one in made[1:]] == [30, 90, 150, 210, 270, 330]
-    assert [one.facts["elevation"] for one in made[1:]] == [20, -10] * 3
+    assert made[0].metadata == {"azimuth": 0.0, "elevation": 0.0}
+    assert [one.metadata["azimuth"] for one in made[1:]] == [30, 90, 150, 210, 270, 330]
+    assert [one.metadata["elevation"] for one in made[1:]] == [20, -10] * 3
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_views_say_where_their_camera_stood(
     ],
 )
 def test_elevations_are_the_checkpoints(
-    bench: Workbench,
+    bench: RunContext,
     photos: list[Artifact],
     asked: Asked,
     settings: dict[str, str],
@@ -134,26 +134,26 @@ def test_elevations_are_the_checkpoints(
     monkeypatch.setattr("tasks.engine.stage.licence_of", lambda _: "unknown")
     parameters = Multiview.model_validate({**SMALL.model_dump(), **settings, "views": 1})
     made = multiview.run(bench, parameters, photos[:1])
-    assert made[1].facts["elevation"] == elevation
+    assert made[1].metadata["elevation"] == elevation
     assert asked.references == parameters.checkpoints == (parameters.checkpoint,)
 
 
 def test_views_of_two_runs_are_of_the_same_sheet(
-    bench: Workbench, photos: list[Artifact], asked: Asked, tmp_path: Path
+    bench: RunContext, photos: list[Artifact], asked: Asked, tmp_path: Path
 ) -> None:
     whole = multiview.run(bench, SMALL, photos[:1])
-    other = Workbench(open_store(tmp_path / "other"), "test")
+    other = RunContext(open_store(tmp_path / "other"), "test")
     photos_of.run(other, Nothing(), ["mug/red", "mug/blue"])
     some = multiview.run(other, SMALL.model_copy(update={"views": 2}), photos[:1])
     rest = multiview.run(other, SMALL, photos[:1])
     seeds = {requests[0].seed for requests in asked}
-    assert seeds == {int(photos[0].digest[:16], 16) >> 1} == {whole[1].facts["sheet_seed"]}
+    assert seeds == {int(photos[0].digest[:16], 16) >> 1} == {whole[1].metadata["sheet_seed"]}
     assert [one.digest for one in some] == [one.digest for one in whole[:3]]
     assert [one.digest for one in rest] == [one.digest for one in whole]
 
 
 def test_the_network_is_asked_for_no_view_that_is_there(
-    bench: Workbench, photos: list[Artifact], asked: Asked
+    bench: RunContext, photos: list[Artifact], asked: Asked
 ) -> None:
     multiview.run(bench, SMALL, photos[:1])
     multiview.run(bench, SMALL, photos)
@@ -162,14 +162,14 @@ def test_the_network_is_asked_for_no_view_that_is_there(
 
 
 def test_the_original_alone_needs_no_sheet(
-    bench: Workbench, photos: list[Artifact], asked: Asked
+    bench: RunContext, photos: list[Artifact], asked: Asked
 ) -> None:
     multiview.run(bench, SMALL.model_copy(update={"views": 0}), photos)
     assert [len(requests) for requests in asked] == [0], "residency loads nothing for no requests"
 
 
 def test_the_original_is_the_same_with_both_models(
-    bench: Workbench, photos: list[Artifact], asked: Asked
+    bench: RunContext, photos: list[Artifact], asked: Asked
 ) -> None:
     relief = multiview.run(bench, Multiview(size=64, views=0), photos)
     painted = multiview.run(bench, SMALL, photos)
@@ -177,7 +177,7 @@ def test_the_original_is_the_same_with_both_models(
 
 
 def test_the_network_sees_the_object_centred_on_grey(
-    bench: Workbench, photos: list[Artifact], asked: Asked
+    bench: RunContext, photos: list[Artifact], asked: Asked
 ) -> None:
     multiview.run(bench, SMALL, photos[:1])
     image = asked[0][0].image
@@ -192,7 +192,7 @@ def test_the_network_sees_the_object_centred_on_grey(
     assert np.abs(centre - COLOURS[0]).max() < 6
 
 
-def test_the_background_may_stay(bench: Workbench, photos: list[Artifact], asked: Asked) -> None:
+def test_the_background_may_stay(bench: RunContext, photos: list[Artifact], asked: Asked) -> None:
     multiview.run(bench, SMALL.model_copy(update={"remove_background": False}), photos[:1])
     image = asked[0][0].image
     assert image.shape == (512, 512, 3)
@@ -200,7 +200,7 @@ def test_the_background_may_stay(bench: Workbench, photos: list[Artifact], asked
 
 
 def test_a_view_is_cut_out_of_its_grey_and_resized(
-    bench: Workbench, photos: list[Artifact], asked: Asked
+    bench: RunContext, photos: list[Artifact], asked: Asked
 ) -> None:
     asked.answer = np.stack([on_grey((210, 180, 20))] * 6)
     made = multiview.run(bench, SMALL.model_copy(update={"size": 96}), photos[:1])
@@ -212,35 +212,35 @@ def test_a_view_is_cut_out_of_its_grey_and_resized(
 
 
 def test_a_view_without_object_is_rejected_and_the_others_stay(
-    bench: Workbench, photos: list[Artifact], asked: Asked
+    bench: RunContext, photos: list[Artifact], asked: Asked
 ) -> None:
     views = [on_grey((210, 180, 20))] * 6
     views[2] = np.full((64, 64, 3), 127, np.uint8)
     asked.answer = np.stack(views)
     made = multiview.run(bench, SMALL, photos[:1])
-    assert [one.index["view"] for one in made] == [0, 1, 2, 4, 5, 6]
-    (lost,) = [one for one in bench.made.values() if one.rejected]
-    assert lost.index["view"] == 3
+    assert [one.variant["view"] for one in made] == [0, 1, 2, 4, 5, 6]
+    (lost,) = [one for one in bench.made.values() if one.reject_reason]
+    assert lost.variant["view"] == 3
     assert lost.rejected == "no object found: the view is all grey ground"
 
 
 def test_what_the_network_could_not_compute_is_rejected(
-    bench: Workbench, photos: list[Artifact], asked: Asked
+    bench: RunContext, photos: list[Artifact], asked: Asked
 ) -> None:
-    asked.answer = Unusable("the network gave no finite numbers")
+    asked.answer = InvalidOutput("the network gave no finite numbers")
     made = multiview.run(bench, SMALL, photos[:1])
-    assert [one.index["view"] for one in made] == [0]
-    reasons = {one.rejected for one in bench.made.values() if one.rejected}
+    assert [one.variant["view"] for one in made] == [0]
+    reasons = {one.reject_reason for one in bench.made.values() if one.reject_reason}
     assert reasons == {"the network gave no finite numbers"}
 
 
 def test_a_photo_without_object_is_rejected_and_not_asked_for(
-    bench: Workbench, asked: Asked
+    bench: RunContext, asked: Asked
 ) -> None:
     empty = photos_of.run(bench, Nothing(), ["mug/none"])
     assert multiview.run(bench, SMALL, empty) == []
     assert [len(requests) for requests in asked] == [0]
-    reasons = {one.rejected for one in bench.made.values() if one.stage == "multiview"}
+    reasons = {one.reject_reason for one in bench.made.values() if one.stage == "multiview"}
     assert len(reasons) == 1
     assert "no object" in str(reasons.pop())
 

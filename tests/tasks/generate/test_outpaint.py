@@ -10,13 +10,13 @@ import torch
 
 from models.compositing.backgrounds.scene import procedural_plate
 from models.data.records import Artifact, Record
-from models.diffusion.safety import Rejected
+from models.diffusion.safety import UnsafeImage
 from models.outpainting.extend_scene import ExtendedScene, grid_offsets
 from models.outpainting.latent_canvas import Move
 from models.outpainting.sd2 import OutpaintRequest, OutpaintResult, SD2Outpaint
 from models.runtime.hardware import Machine
-from tasks.engine.run_context import Workbench
-from tasks.engine.stage import Job, Piece, Product, stage
+from tasks.engine.run_context import RunContext
+from tasks.engine.stage import Job, StageInput, StageOutput, stage
 from tasks.generate.outpaint import Outpaint, border_prompts, outpaint, shifts_of_each
 from tasks.store.store import open_store
 from tests.checkpoints import sd2_inpaint
@@ -33,22 +33,24 @@ class Nothing(Record):
 @stage("scene", version=1, plan=lambda _, count: [
     Job((), {"n": at}, name=f"red_mug/{at}") for at in range(count)
 ])  # fmt: skip
-def scenes_of(pieces: Sequence[Piece], parameters: Nothing) -> Any:
+def scenes_of(inputs: Sequence[StageInput], parameters: Nothing) -> Any:
     """Scenes with an object in the middle."""
-    for piece in pieces:
-        pixels = procedural_plate("on concrete", SIZE, piece.rng()).pixels
+    for item in inputs:
+        pixels = procedural_plate("on concrete", SIZE, item.rng()).pixels
         image = np.dstack([pixels, np.zeros(pixels.shape[:2], np.uint8)])
         image[48:72, 36:60] = (200, 30, 40, 255)
-        yield Product(image, prompt="a photo of a red mug on concrete", facts={"scene": "on grass"})
+        yield StageOutput(
+            image, prompt="a photo of a red mug on concrete", metadata={"scene": "on grass"}
+        )
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Workbench:
-    return Workbench(open_store(tmp_path / "store"), "test")
+def bench(tmp_path: Path) -> RunContext:
+    return RunContext(open_store(tmp_path / "store"), "test")
 
 
 @pytest.fixture
-def scenes(bench: Workbench) -> list[Artifact]:
+def scenes(bench: RunContext) -> list[Artifact]:
     return scenes_of.run(bench, Nothing(), 2)
 
 
@@ -64,16 +66,16 @@ def asked(monkeypatch: pytest.MonkeyPatch, loaded: SD2Outpaint) -> list[tuple[An
     """Every call of `ask`, answered by the tiny networks."""
     calls: list[tuple[Any, ...]] = []
 
-    def ask(kind: type, references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
+    def infer(kind: type, references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
         calls.append((kind, tuple(references), list(requests)))
         return list(loaded.compute(requests))
 
-    monkeypatch.setattr("models.runtime.network_pool.ask", ask)
+    monkeypatch.setattr("models.runtime.network_pool.infer", infer)
     return calls
 
 
 def test_shifts_of_both_models_agree_and_known_pixels_are_exact(
-    bench: Workbench,
+    bench: RunContext,
     scenes: list[Artifact],
     asked: list[tuple[Any, ...]],
     loaded: SD2Outpaint,
@@ -94,9 +96,9 @@ def test_shifts_of_both_models_agree_and_known_pixels_are_exact(
         scene = bench.load(scenes[at // 9])
         image = bench.load(artifact)
         exact = ExtendedScene(scene, 0.15, np.random.default_rng(0)).offset(*offsets[at % 9])
-        moved = artifact.facts["moved"]
+        moved = artifact.metadata["moved"]
         assert np.abs(np.subtract(moved, exact)).max() <= 4
-        assert (artifact.facts["dx"], artifact.facts["dy"]) == offsets[at % 9]
+        assert (artifact.metadata["dx"], artifact.metadata["dy"]) == offsets[at % 9]
         move = Move(SIZE, (moved[0], moved[1]))
         expected = np.zeros_like(scene)
         expected[move.known] = scene[move.source]
@@ -105,9 +107,9 @@ def test_shifts_of_both_models_agree_and_known_pixels_are_exact(
         np.testing.assert_array_equal(image[core], expected[core])
         np.testing.assert_array_equal(image[..., 3], expected[..., 3])
         assert artifact.prompt == "a photo of a red mug on concrete"
-        assert artifact.index["border"] == "an empty background on grass"
-        assert artifact.facts["retries"] == 0
-        assert (artifact.facts["seam"] == 0) == (moved == [0, 0])
+        assert artifact.variant["border"] == "an empty background on grass"
+        assert artifact.metadata["retries"] == 0
+        assert (artifact.metadata["seam"] == 0) == (moved == [0, 0])
     seeds = {request.seed for _, _, requests in asked for request in requests}
     assert seeds == {artifact.seed for artifact in made}
     assert len(seeds) == 18
@@ -116,25 +118,25 @@ def test_shifts_of_both_models_agree_and_known_pixels_are_exact(
 
 
 def test_an_unusable_border_is_a_rejection(
-    bench: Workbench, scenes: list[Artifact], monkeypatch: pytest.MonkeyPatch
+    bench: RunContext, scenes: list[Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def ask(_kind: type, _references: Any, requests: Sequence[OutpaintRequest]) -> list[Any]:
+    def infer(_kind: type, _references: Any, requests: Sequence[OutpaintRequest]) -> list[Any]:
         images = [OutpaintResult(one.scene) for one in requests[1:]]
-        return [Rejected("the network gave no finite numbers", 2), *images]
+        return [UnsafeImage("the network gave no finite numbers", 2), *images]
 
-    monkeypatch.setattr("models.runtime.network_pool.ask", ask)
+    monkeypatch.setattr("models.runtime.network_pool.infer", infer)
     made = outpaint.run(bench, SD2, scenes[:1])
     assert len(made) == 8
-    (rejected,) = [one for one in bench.made.values() if one.rejected]
+    (rejected,) = [one for one in bench.made.values() if one.reject_reason]
     assert rejected.rejected == "the network gave no finite numbers"
     assert rejected.prompt == scenes[0].prompt
-    assert bench.counts["outpaint"].redrawn == 2
+    assert bench.counts["outpaint"].safety_retries == 2
 
 
 def test_the_classical_model_asks_no_network_and_gives_the_same_bytes(
-    bench: Workbench, scenes: list[Artifact], monkeypatch: pytest.MonkeyPatch
+    bench: RunContext, scenes: list[Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("models.runtime.network_pool.ask", None)
+    monkeypatch.setattr("models.runtime.network_pool.infer", None)
     parameters = Outpaint(k=2)
     assert parameters.checkpoints == ()
     made = outpaint.run(bench, parameters, scenes)
@@ -184,8 +186,8 @@ def test_the_class_is_kept_out_of_the_border(
 
 def test_a_border_that_follows_the_caption_gets_plain_words(scenes: list[Artifact]) -> None:
     """CLIP would read the backslashes and weights of the prompt that SDXL was given."""
-    facts = {"scene": "on grass", "plain_prompt": "a C++ mug (red) on grass"}
-    weighted = {"prompt": r"(a C\+\+ mug \(red\))1.2 on grass", "facts": facts}
+    metadata = {"scene": "on grass", "plain_prompt": "a C++ mug (red) on grass"}
+    weighted = {"prompt": r"(a C\+\+ mug \(red\))1.2 on grass", "metadata": metadata}
     follows = Outpaint(model="sd2-inpaint", prompt_from="caption", negative_prompt="")
     scene = scenes[0].model_copy(update=weighted)
     assert border_prompts(scene, follows) == ("a C++ mug (red) on grass", "")
@@ -204,7 +206,7 @@ def test_a_class_under_another_name_is_other_work(scenes: list[Artifact]) -> Non
 
 
 def test_a_scene_of_unknown_place_still_has_a_prompt(scenes: list[Artifact]) -> None:
-    bare = scenes[0].model_copy(update={"facts": {}, "prompt": None})
+    bare = scenes[0].model_copy(update={"metadata": {}, "prompt": None})
     for source in ("scene", "caption"):
         parameters = Outpaint(model="sd2-inpaint", prompt_from=source, negative_prompt="")
         assert border_prompts(bare, parameters) == ("an empty background", "red mug")

@@ -11,14 +11,14 @@ import torch
 
 from models.data.pixels import with_matte
 from models.data.records import Artifact, Record
-from models.runtime.batching import Unusable
+from models.runtime.batching import InvalidOutput
 from models.runtime.hardware import Machine
 from models.segmentation.grabcut import matte_object
 from models.segmentation.isnet import Isnet
 from models.segmentation.segment_anything import SamMask, SegmentAnything, box_around
 from models.segmentation.vitmatte import VitMatte
-from tasks.engine.run_context import Workbench
-from tasks.engine.stage import Job, Piece, Product, settings, stage
+from tasks.engine.run_context import RunContext
+from tasks.engine.stage import Job, StageInput, StageOutput, settings, stage
 from tasks.generate.segment import Segment, segment
 from tasks.store.store import open_store
 from tests.checkpoints import isnet, sam, vitmatte
@@ -43,20 +43,20 @@ def scene(kind: str) -> tuple[np.ndarray, np.ndarray]:
 @stage("photo", version=1, plan=lambda _, kinds: [
     Job((), {"kind": one}, name="mug/a") for one in kinds
 ])  # fmt: skip
-def photo(pieces: Sequence[Piece], parameters: Nothing) -> Any:
+def photo(inputs: Sequence[StageInput], parameters: Nothing) -> Any:
     """A drawn object; ``carried`` has its matte with it, ``wrong`` that of another place."""
-    for piece in pieces:
-        kind = piece.job.index["kind"]
+    for item in inputs:
+        kind = item.job.variant["kind"]
         pixels, mask = scene(str(kind))
         if kind == "wrong":
             mask = np.roll(mask, 40, axis=1)
         carries = kind in ("carried", "wrong")
-        yield Product(with_matte(pixels, mask.astype(np.float32)) if carries else pixels)
+        yield StageOutput(with_matte(pixels, mask.astype(np.float32)) if carries else pixels)
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Workbench:
-    return Workbench(open_store(tmp_path / "store"), "test")
+def bench(tmp_path: Path) -> RunContext:
+    return RunContext(open_store(tmp_path / "store"), "test")
 
 
 @pytest.fixture(scope="module")
@@ -77,26 +77,26 @@ def asked(monkeypatch: pytest.MonkeyPatch, networks: dict[type, Any]) -> list[An
     """Every call of `ask`, answered by the tiny networks."""
     calls: list[Any] = []
 
-    def ask(kind: type, references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
+    def infer(kind: type, references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
         calls.append((kind, *references, list(requests)))
         return list(networks[kind].compute(requests))
 
-    monkeypatch.setattr("models.runtime.network_pool.ask", ask)
+    monkeypatch.setattr("models.runtime.network_pool.infer", infer)
     return calls
 
 
 def answer(monkeypatch: pytest.MonkeyPatch, *results: Any) -> None:
-    monkeypatch.setattr("models.runtime.network_pool.ask", lambda *_: list(results))
+    monkeypatch.setattr("models.runtime.network_pool.infer", lambda *_: list(results))
 
 
-def rejections(bench: Workbench, parameters: Segment, photos: list[Artifact]) -> list[str | None]:
+def rejections(bench: RunContext, parameters: Segment, photos: list[Artifact]) -> list[str | None]:
     segment.run(bench, parameters, photos)
     keys = [segment.key(job, parameters) for job in segment.plan(parameters, photos)]
     found = bench.store.find("segment", keys)
     return [found[key].rejected for key in keys]
 
 
-def test_isnet_finds_the_object_and_passes_the_screens(bench: Workbench, asked: list[Any]) -> None:
+def test_isnet_finds_the_object_and_passes_the_screens(bench: RunContext, asked: list[Any]) -> None:
     photos = photo.run(bench, Nothing(), ["plain", "carried"])
     made = segment.run(bench, Segment(model="isnet"), photos)
     assert [(kind, reference, len(rest)) for kind, reference, rest in asked] == [(Isnet, ISNET, 2)]
@@ -105,13 +105,13 @@ def test_isnet_finds_the_object_and_passes_the_screens(bench: Workbench, asked: 
         image = bench.load(artifact)
         assert np.array_equal(image[..., :3], pixels)
         assert iou(image[..., 3] / 255, mask) > 0.75
-        assert artifact.facts["score"] > 0.25
-    assert "agreement_with_prior" not in made[0].facts
-    assert made[1].facts["agreement_with_prior"] > 0.75
+        assert artifact.metadata["score"] > 0.25
+    assert "agreement_with_prior" not in made[0].metadata
+    assert made[1].metadata["agreement_with_prior"] > 0.75
 
 
 def test_a_mask_that_disagrees_with_the_carried_matte_is_rejected(
-    bench: Workbench, asked: list[Any]
+    bench: RunContext, asked: list[Any]
 ) -> None:
     photos = photo.run(bench, Nothing(), ["plain", "carried", "wrong"])
     free = rejections(bench, Segment(model="isnet"), photos)
@@ -122,7 +122,7 @@ def test_a_mask_that_disagrees_with_the_carried_matte_is_rejected(
 
 
 def test_a_photo_without_an_object_is_rejected_with_its_reason(
-    bench: Workbench, asked: list[Any]
+    bench: RunContext, asked: list[Any]
 ) -> None:
     photos = photo.run(bench, Nothing(), ["blank", "plain"])
     for model in ("isnet", "sam"):
@@ -131,7 +131,7 @@ def test_a_photo_without_an_object_is_rejected_with_its_reason(
         assert reasons[1] is None
 
 
-def test_sam_is_prompted_where_the_object_lies(bench: Workbench, asked: list[Any]) -> None:
+def test_sam_is_prompted_where_the_object_lies(bench: RunContext, asked: list[Any]) -> None:
     photos = photo.run(bench, Nothing(), ["plain", "carried", "wrong"])
     segment.run(bench, Segment(model="sam", **ANY), photos)
     ((kind, reference, requests),) = asked
@@ -143,18 +143,18 @@ def test_sam_is_prompted_where_the_object_lies(bench: Workbench, asked: list[Any
     assert np.abs(np.array(requests[0].box) - np.array(true)).max() < 8
 
 
-def test_sams_own_doubt_rejects(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sams_own_doubt_rejects(bench: RunContext, monkeypatch: pytest.MonkeyPatch) -> None:
     photos = photo.run(bench, Nothing(), ["plain", "carried"])
     mask = scene("plain")[1].astype(np.float32)
     answer(monkeypatch, SamMask(mask, 0.05, 0.9), SamMask(mask, 0.9, 0.9))
     made = segment.run(bench, Segment(model="sam"), photos)
-    assert [one.index["kind"] for one in made] == ["carried"]
-    assert made[0].facts["predicted_iou"] == 0.9
+    assert [one.variant["kind"] for one in made] == ["carried"]
+    assert made[0].metadata["predicted_iou"] == 0.9
 
 
 @pytest.mark.parametrize(("fill_holes", "keep_parts"), [(0.05, 0.2), (0.0, 0.0)])
 def test_holes_and_crumbs_of_a_mask_are_mended_if_wanted(
-    bench: Workbench, monkeypatch: pytest.MonkeyPatch, fill_holes: float, keep_parts: float
+    bench: RunContext, monkeypatch: pytest.MonkeyPatch, fill_holes: float, keep_parts: float
 ) -> None:
     photos = photo.run(bench, Nothing(), ["plain"])
     mask = scene("plain")[1].astype(np.float32)
@@ -170,7 +170,7 @@ def test_holes_and_crumbs_of_a_mask_are_mended_if_wanted(
 
 
 def test_a_frayed_mask_fails_the_same_screens_as_a_classical_one(
-    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+    bench: RunContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photos = photo.run(bench, Nothing(), ["plain"])
     noise = np.random.default_rng(0).random((96, 128)).astype(np.float32)
@@ -179,7 +179,7 @@ def test_a_frayed_mask_fails_the_same_screens_as_a_classical_one(
     assert str(reason).startswith("mask frayed")
 
 
-def test_vitmatte_decides_the_edge_and_leaves_the_rest(bench: Workbench, asked: list[Any]) -> None:
+def test_vitmatte_decides_the_edge_and_leaves_the_rest(bench: RunContext, asked: list[Any]) -> None:
     photos = photo.run(bench, Nothing(), ["blank", "carried", "plain"])
     plain = Segment(model="isnet", **ANY)
     refined = plain.model_copy(update={"refine": "vitmatte"})
@@ -195,20 +195,20 @@ def test_vitmatte_decides_the_edge_and_leaves_the_rest(bench: Workbench, asked: 
 
 
 def test_an_unusable_edge_is_a_rejection(
-    bench: Workbench, monkeypatch: pytest.MonkeyPatch, networks: dict[type, Any]
+    bench: RunContext, monkeypatch: pytest.MonkeyPatch, networks: dict[type, Any]
 ) -> None:
-    def ask(kind: type, _: Any, requests: Sequence[Any]) -> list[Any]:
+    def infer(kind: type, _: Any, requests: Sequence[Any]) -> list[Any]:
         if kind is VitMatte:
-            return [Unusable("the network gave no finite numbers") for _ in requests]
+            return [InvalidOutput("the network gave no finite numbers") for _ in requests]
         return list(networks[kind].compute(requests))
 
-    monkeypatch.setattr("models.runtime.network_pool.ask", ask)
+    monkeypatch.setattr("models.runtime.network_pool.infer", infer)
     photos = photo.run(bench, Nothing(), ["plain"])
     (reason,) = rejections(bench, Segment(model="isnet", refine="vitmatte", **ANY), photos)
     assert reason == "the network gave no finite numbers"
 
 
-def test_grabcut_is_what_it_was(bench: Workbench) -> None:
+def test_grabcut_is_what_it_was(bench: RunContext) -> None:
     parameters = Segment()
     assert settings(parameters) == {
         "model": "grabcut",

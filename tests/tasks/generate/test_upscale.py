@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from models.data.records import Artifact, Record
-from models.runtime.batching import Unusable
+from models.runtime.batching import InvalidOutput
 from models.runtime.hardware import Machine
 from models.upscaling.lanczos import upscale_lanczos
 from models.upscaling.real_esrgan import RealEsrgan
-from tasks.engine.run_context import Workbench
-from tasks.engine.stage import Job, Piece, Product, settings, stage
+from tasks.engine.run_context import RunContext
+from tasks.engine.stage import Job, StageInput, StageOutput, settings, stage
 from tasks.generate.upscale import Upscale, upscale
 from tasks.store.store import open_store
 from tests.checkpoints import realesrgan
@@ -31,22 +31,22 @@ class Nothing(Record):
 @stage("photo", version=1, plan=lambda _, count: [
     Job((), {"n": at}, name=f"mug/{at}") for at in range(count)
 ])  # fmt: skip
-def photo(pieces: Sequence[Piece], parameters: Nothing) -> Any:
+def photo(inputs: Sequence[StageInput], parameters: Nothing) -> Any:
     """An RGB image and an RGB + matte image."""
-    for piece in pieces:
-        image = piece.rng().integers(0, 255, (24, 32, 4), dtype=np.uint8)
+    for item in inputs:
+        image = item.rng().integers(0, 255, (24, 32, 4), dtype=np.uint8)
         image[..., 3] = 0
         image[6:18, 8:24, 3] = 255
-        yield Product(image if piece.job.index["n"] else image[..., :3])
+        yield StageOutput(image if item.job.variant["n"] else image[..., :3])
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Workbench:
-    return Workbench(open_store(tmp_path / "store"), "test")
+def bench(tmp_path: Path) -> RunContext:
+    return RunContext(open_store(tmp_path / "store"), "test")
 
 
 @pytest.fixture
-def photos(bench: Workbench) -> list[Artifact]:
+def photos(bench: RunContext) -> list[Artifact]:
     return photo.run(bench, Nothing(), 2)
 
 
@@ -66,18 +66,18 @@ def asked(monkeypatch: pytest.MonkeyPatch, networks: dict[str, RealEsrgan]) -> l
     """Every call of `ask`, answered by the tiny networks."""
     calls: list[Any] = []
 
-    def ask(kind: type, references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
+    def infer(kind: type, references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
         calls.append((kind, *references, len(requests)))
         (reference,) = references
         return list(networks[reference].compute(requests))
 
-    monkeypatch.setattr("models.runtime.network_pool.ask", ask)
+    monkeypatch.setattr("models.runtime.network_pool.infer", infer)
     return calls
 
 
 @pytest.mark.parametrize(("factor", "checkpoint"), [(2, X2), (3, X4), (4, X4), (8, X4)])
 def test_the_factor_chooses_the_network_and_is_met(
-    bench: Workbench, photos: list[Artifact], asked: list[Any], factor: int, checkpoint: str
+    bench: RunContext, photos: list[Artifact], asked: list[Any], factor: int, checkpoint: str
 ) -> None:
     parameters = Upscale(model="realesrgan", factor=factor)
     made = upscale.run(bench, parameters, photos)
@@ -86,13 +86,13 @@ def test_the_factor_chooses_the_network_and_is_met(
     for artifact, source in zip(made, photos, strict=True):
         image, before = bench.load(artifact), bench.load(source)
         assert image.shape == (24 * factor, 32 * factor, before.shape[2])
-        assert artifact.facts == {"width": 32 * factor, "height": 24 * factor}
+        assert artifact.metadata == {"width": 32 * factor, "height": 24 * factor}
         assert artifact.model == "realesrgan"
     upscale.run(bench, parameters, photos)
     assert len(asked) == 1
 
 
-def test_the_matte_stays_sharp(bench: Workbench, photos: list[Artifact], asked: list[Any]) -> None:
+def test_the_matte_stays_sharp(bench: RunContext, photos: list[Artifact], asked: list[Any]) -> None:
     _, made = upscale.run(bench, Upscale(model="realesrgan", factor=2), photos)
     matte = bench.load(photos[1])[..., 3]
     wanted = cv2.resize(matte, (64, 48), interpolation=cv2.INTER_LINEAR)
@@ -100,7 +100,7 @@ def test_the_matte_stays_sharp(bench: Workbench, photos: list[Artifact], asked: 
 
 
 def test_a_factor_of_one_needs_no_network(
-    bench: Workbench, photos: list[Artifact], asked: list[Any]
+    bench: RunContext, photos: list[Artifact], asked: list[Any]
 ) -> None:
     parameters = Upscale(model="realesrgan", factor=1)
     made = upscale.run(bench, parameters, photos)
@@ -110,17 +110,17 @@ def test_a_factor_of_one_needs_no_network(
 
 
 def test_an_unusable_result_is_a_rejection(
-    bench: Workbench, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
+    bench: RunContext, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def ask(*_: object) -> list[Any]:
-        return [Unusable("the network gave no finite numbers"), np.zeros((4, 4, 3), np.uint8)]
+    def infer(*_: object) -> list[Any]:
+        return [InvalidOutput("the network gave no finite numbers"), np.zeros((4, 4, 3), np.uint8)]
 
-    monkeypatch.setattr("models.runtime.network_pool.ask", ask)
+    monkeypatch.setattr("models.runtime.network_pool.infer", infer)
     made = upscale.run(bench, Upscale(model="realesrgan"), photos)
     assert [one.name for one in made] == ["mug/1"]
 
 
-def test_lanczos_is_what_it_was(bench: Workbench, photos: list[Artifact]) -> None:
+def test_lanczos_is_what_it_was(bench: RunContext, photos: list[Artifact]) -> None:
     parameters = Upscale()
     assert settings(parameters) == {"model": "lanczos", "factor": 2, "sharpen": 0.3}
     assert parameters.checkpoints == ()

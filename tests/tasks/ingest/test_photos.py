@@ -6,7 +6,7 @@ import pytest
 from models.data.find_photos import PhotoFile
 from models.data.pixels import encode_png
 from models.data.splitting import SplitParameters
-from tasks.engine.run_context import StageCount, Workbench
+from tasks.engine.run_context import RunContext, StageCount
 from tasks.ingest.photos import Ingest, ingest_photos, ingest_plates
 from tasks.ingest.references import choose_references
 from tasks.store.store import open_store
@@ -27,12 +27,12 @@ def photo(folder: Path, file: str, blob: bytes, split: str | None = None) -> Pho
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Workbench:
-    return Workbench(open_store(tmp_path / "store"), "test")
+def bench(tmp_path: Path) -> RunContext:
+    return RunContext(open_store(tmp_path / "store"), "test")
 
 
 def test_photos_are_split_and_named_and_the_bad_one_is_refused(
-    bench: Workbench, tmp_path: Path
+    bench: RunContext, tmp_path: Path
 ) -> None:
     files = [
         photo(tmp_path, f"{label}/{n}.png", draw(10 * n + len(label)))
@@ -48,19 +48,19 @@ def test_photos_are_split_and_named_and_the_bad_one_is_refused(
     assert all(one.name == f"{one.label}/{Path(one.file).stem}" for one in found.photos)
 
 
-def test_what_was_read_is_not_read_again(bench: Workbench, tmp_path: Path) -> None:
+def test_what_was_read_is_not_read_again(bench: RunContext, tmp_path: Path) -> None:
     files = [
         photo(tmp_path, f"{label}/{n}.png", draw(10 * n + len(label)))
         for label in ("cup", "spoon")
         for n in range(6)
     ]
     first = ingest_photos(bench, files, Ingest(), SplitParameters())
-    again = Workbench(bench.store, "again")
+    again = RunContext(bench.store, "again")
     assert ingest_photos(again, files, Ingest(), SplitParameters()) == first
-    assert again.counts["ingest"] == StageCount(reused=12)
+    assert again.counts["ingest"] == StageCount(cached=12)
 
 
-def test_the_same_name_in_two_splits_stays_apart(bench: Workbench, tmp_path: Path) -> None:
+def test_the_same_name_in_two_splits_stays_apart(bench: RunContext, tmp_path: Path) -> None:
     files = [
         photo(
             tmp_path, f"{split}/{label}/{n}.png", draw(100 * n + 7 * len(split) + len(label)), split
@@ -82,7 +82,7 @@ def test_the_same_name_in_two_splits_stays_apart(bench: Workbench, tmp_path: Pat
 
 
 def test_plates_of_a_missing_or_empty_folder_are_one_clear_line(
-    bench: Workbench, tmp_path: Path
+    bench: RunContext, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match="is no folder"):
         ingest_plates(bench, tmp_path / "nowhere", Ingest())
@@ -93,7 +93,7 @@ def test_plates_of_a_missing_or_empty_folder_are_one_clear_line(
 
 
 def test_references_are_drawn_per_class_and_the_limit_goes_round(
-    bench: Workbench, tmp_path: Path
+    bench: RunContext, tmp_path: Path
 ) -> None:
     files = [
         photo(tmp_path, f"{label}/{n}.png", draw(10 * n + len(label)))

@@ -58,7 +58,7 @@ class ArtifactContract(_Fresh):
         assert store.absent([artifact]) == []
 
     def test_a_rejected_artifact_is_done_without_bytes(self, store: Store) -> None:
-        artifact = sample(1)[0].model_copy(update={"rejected": "too dark", "size": 0})
+        artifact = sample(1)[0].model_copy(update={"reject_reason": "too dark", "size": 0})
         store.put(artifact, b"")
         assert store.find("upscale", [artifact.key]) == {artifact.key: artifact}
         assert store.absent([artifact]) == []
@@ -71,7 +71,7 @@ class ArtifactContract(_Fresh):
         with pytest.raises(ValueError, match="1000 bytes but comes with 999"):
             store.put(artifact, blob[1:])
         with pytest.raises(ValueError, match="rejected one must have none"):
-            store.put(artifact.model_copy(update={"rejected": "dark"}), blob)
+            store.put(artifact.model_copy(update={"reject_reason": "dark"}), blob)
         assert forgotten(store, artifact)
 
     def test_finds_only_whole_artifacts_in_the_order_asked(
@@ -93,7 +93,7 @@ class ArtifactContract(_Fresh):
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda one: store.put(*one), samples))
         artifacts = [artifact for artifact, _ in samples]
-        refused = artifacts[5].model_copy(update={"rejected": "dark", "size": 0})
+        refused = artifacts[5].model_copy(update={"reject_reason": "dark", "size": 0})
         backend.delete(blob_name(refused))
         store.put(refused, b"")
         artifacts[5] = refused

@@ -27,7 +27,7 @@ def sample(number: int, size: int = 1000, stage: str = "upscale") -> tuple[Artif
         stage=stage,
         version=1,
         name=f"cats/{number}",
-        index={"view": number % 7},
+        variant={"view": number % 7},
         media="png",
         digest=digest_of(blob),
         size=size,

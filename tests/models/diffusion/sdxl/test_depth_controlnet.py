@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from models.data.pixels import Pixels
-from models.diffusion.safety import Rejected
+from models.diffusion.safety import UnsafeImage
 from models.diffusion.sdxl.depth_controlnet import (
     SdxlBackground,
     SdxlBackgroundRequest,
@@ -232,13 +232,13 @@ def test_flagged_images_are_drawn_anew(network: SdxlBackground, folders: dict[st
     assert (results[1].image == image_of(network, a_request(22))).all()
     assert (results[2].image == image_of(network, requests[2])).all()
     (given_up,) = checked.compute([replace(requests[1], nsfw_retries=1)])
-    assert given_up == Rejected("flagged as not safe for work 2 times", 1)
+    assert given_up == UnsafeImage("flagged as not safe for work 2 times", 1)
 
 
 def test_the_safety_checker_is_asked(folders: dict[str, Path]) -> None:
     strict = load(folders, "strict")
     assert list(strict.compute([replace(a_request(), nsfw_retries=1)])) == [
-        Rejected("flagged as not safe for work 2 times", 1)
+        UnsafeImage("flagged as not safe for work 2 times", 1)
     ]
     both = load(folders, "lenient", "lightning")
     few = replace(a_request(), few_step=True, steps=4)
@@ -251,7 +251,7 @@ def test_numbers_that_are_not_finite_are_no_image(folders: dict[str, Path]) -> N
     with torch.no_grad():
         network._parts.unet.conv_out.bias.fill_(float("nan"))
     (result,) = network.compute([a_request()])
-    assert result == Rejected("the network gave no finite numbers")
+    assert result == UnsafeImage("the network gave no finite numbers")
 
 
 def test_half_precision_is_near_full(folders: dict[str, Path], network: SdxlBackground) -> None:

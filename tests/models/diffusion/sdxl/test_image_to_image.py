@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from models.data.pixels import Pixels
-from models.diffusion.safety import Drawn, Rejected
+from models.diffusion.safety import SafeImage, UnsafeImage
 from models.diffusion.sdxl.image_to_image import SdxlImg2Img, SdxlImg2ImgRequest
 from models.diffusion.sdxl.parts import load_sdxl
 from models.runtime.hardware import Machine
@@ -39,7 +39,7 @@ def a_request(seed: int = 5, width: int = 64, height: int = 128) -> SdxlImg2ImgR
 
 def image_of(network: SdxlImg2Img, request: SdxlImg2ImgRequest) -> Pixels:
     (result,) = network.compute([request])
-    assert isinstance(result, Drawn)
+    assert isinstance(result, SafeImage)
     return result.image
 
 
@@ -61,7 +61,7 @@ def test_alone_is_as_in_company(folders: tuple[Path, Path], network: SdxlImg2Img
     together = SdxlImg2Img.load(*folders, machine=replace(CPU, batch=3))
     requests = [a_request(1), a_request(2, 128, 64), a_request(3), replace(a_request(4), steps=6)]
     for request, result in zip(requests, together.compute(requests), strict=True):
-        assert isinstance(result, Drawn)
+        assert isinstance(result, SafeImage)
         difference = result.image.astype(int) - image_of(network, request).astype(int)
         assert np.abs(difference).max() <= 1
 
@@ -116,7 +116,9 @@ def test_numbers_that_are_not_finite_are_no_image(folders: tuple[Path, Path]) ->
     network = SdxlImg2Img.load(*folders, machine=CPU)
     with torch.no_grad():
         network._parts.vae.decoder.conv_out.bias.fill_(float("nan"))
-    assert list(network.compute([a_request()])) == [Rejected("the network gave no finite numbers")]
+    assert list(network.compute([a_request()])) == [
+        UnsafeImage("the network gave no finite numbers")
+    ]
 
 
 def test_flagged_images_are_drawn_anew_with_the_next_seed(
@@ -127,15 +129,15 @@ def test_flagged_images_are_drawn_anew_with_the_next_seed(
     checked = SdxlImg2Img(
         network._parts, CPU, flags=lambda shown: [bool((one == bad).all()) for one in shown]
     )
-    harmless, redrawn = checked.compute([a_request(10), a_request(20)])
-    assert isinstance(redrawn, Drawn)
-    assert (harmless.retries, redrawn.retries) == (0, 1)
-    assert (redrawn.image == image_of(network, a_request(21))).all()
+    harmless, safety_retries = checked.compute([a_request(10), a_request(20)])
+    assert isinstance(safety_retries, SafeImage)
+    assert (harmless.retries, safety_retries.retries) == (0, 1)
+    assert (safety_retries.image == image_of(network, a_request(21))).all()
 
 
 def test_a_safety_checker_s_folder_may_follow(folders: tuple[Path, Path], tmp_path: Path) -> None:
     sdxl.build_safety_checker(tmp_path, -2.0)
     strict = SdxlImg2Img.load(*folders, tmp_path, machine=CPU)
     (flagged,) = strict.compute([replace(a_request(), nsfw_retries=1)])
-    assert flagged == Rejected("flagged as not safe for work 2 times", 1)
+    assert flagged == UnsafeImage("flagged as not safe for work 2 times", 1)
     assert len(strict.modules) == len(SdxlImg2Img.load(*folders, machine=CPU).modules) + 1

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from models.training.classification.data import BudgetSampler, augment, letterbox
+from models.training.classification.data import FixedStepsSampler, augment, letterbox
 
 
 @pytest.mark.parametrize(("size", "draws"), [(3, 32), (28, 32), (100, 32)])
 def test_sampler_shows_every_photo_equally_often(size: int, draws: int) -> None:
-    sampler = BudgetSampler(size, draws, seed=5)
+    sampler = FixedStepsSampler(size, draws, seed=5)
     shown: list[tuple[int, int]] = []
     for epoch in range(7):
         sampler.set_epoch(epoch)
@@ -19,8 +19,8 @@ def test_sampler_shows_every_photo_equally_often(size: int, draws: int) -> None:
     counts = Counter(index for index, _ in shown)
     assert max(counts.values()) - min(counts.values()) <= 1
     assert [draw for _, draw in shown] == list(range(7 * draws))
-    assert list(BudgetSampler(size, draws, 5, epoch=3)) == shown[3 * draws : 4 * draws]
-    assert list(BudgetSampler(size, draws, seed=6)) != shown[:draws]
+    assert list(FixedStepsSampler(size, draws, 5, epoch=3)) == shown[3 * draws : 4 * draws]
+    assert list(FixedStepsSampler(size, draws, seed=6)) != shown[:draws]
 
 
 @pytest.mark.parametrize("shape", [(20, 60), (60, 20), (7, 5), (300, 150), (32, 32)])

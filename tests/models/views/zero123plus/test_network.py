@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from models.data.pixels import Pixels
-from models.runtime.batching import Unusable
+from models.runtime.batching import InvalidOutput
 from models.runtime.hardware import Machine
 from models.runtime.pretrained import WrongCheckpoint
 from models.views.zero123plus.attention import References
@@ -57,7 +57,7 @@ def request(image: Pixels, seed: int = 5, **settings: Any) -> Zero123PlusRequest
 
 def views_of(model: Zero123Plus, *requests: Zero123PlusRequest) -> list[npt.NDArray[np.uint8]]:
     answers = list(model.compute(requests))
-    assert not any(isinstance(one, Unusable) for one in answers)
+    assert not any(isinstance(one, InvalidOutput) for one in answers)
     return answers  # type: ignore[return-value]
 
 
@@ -173,7 +173,7 @@ def poisoned(tiny: Path) -> Zero123Plus:
 
 def test_numbers_that_are_not_finite_make_no_views(poisoned: Zero123Plus) -> None:
     (answer,) = poisoned.compute([request(picture(1))])
-    assert isinstance(answer, Unusable)
+    assert isinstance(answer, InvalidOutput)
 
 
 def test_half_precision_changes_little(tiny: Path, model: Zero123Plus) -> None:
