@@ -74,9 +74,9 @@ def finished_images(folder: Path) -> list[pixels.Pixels]:
     changes = ["augment.copies=1", "background.copies=1", "outpaint.k=1"]
     recipe = load_recipe("multiview", ["profile=classical", *changes])
     reference, beside = take_in(RunContext(store, "ingest"), draw_photo(folder, "mug", 3))
-    bench = RunContext(store, reference.name)
-    expand(bench, recipe, reference, beside)
-    return [bench.load(one) for one in bench.made.values() if one.stage == "outpaint"]
+    run = RunContext(store, reference.name)
+    expand(run, recipe, reference, beside)
+    return [run.load(one) for one in run.made.values() if one.stage == "outpaint"]
 
 
 def _time(

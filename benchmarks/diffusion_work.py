@@ -63,68 +63,68 @@ def drawn(inputs: Sequence[StageInput], parameters: SafeImage) -> Iterator[Stage
             yield StageOutput(colours)
 
 
-def _images(bench: RunContext, kind: Any, size: tuple[int, int], count: int) -> list[Artifact]:
-    return drawn(bench, SafeImage(kind=kind, height=size[0], width=size[1]), count)
+def _images(run: RunContext, kind: Any, size: tuple[int, int], count: int) -> list[Artifact]:
+    return drawn(run, SafeImage(kind=kind, height=size[0], width=size[1]), count)
 
 
-def upscale_photos(bench: RunContext, setting: Setting, count: int) -> Call:
+def upscale_photos(run: RunContext, setting: Setting, count: int) -> Call:
     """Photos."""
     side = setting.sizes.small
-    photos = _images(bench, "rgb", (side, side), count)
-    return partial(upscale, bench, setting.recipe.upscale, photos)
+    photos = _images(run, "rgb", (side, side), count)
+    return partial(upscale, run, setting.recipe.upscale, photos)
 
 
-def upscale_views(bench: RunContext, setting: Setting, count: int) -> Call:
+def upscale_views(run: RunContext, setting: Setting, count: int) -> Call:
     """Views with their mattes."""
     side = setting.sizes.small
-    views = _images(bench, "rgba", (side, side), count)
-    return partial(upscale, bench, setting.recipe.upscale_views, views)
+    views = _images(run, "rgba", (side, side), count)
+    return partial(upscale, run, setting.recipe.upscale_views, views)
 
 
-def turn(bench: RunContext, setting: Setting, count: int) -> Call:
+def turn(run: RunContext, setting: Setting, count: int) -> Call:
     """Photos of twice the size, to seven views each."""
     side = 2 * setting.sizes.small
-    photos = _images(bench, "rgb", (side, side), count)
-    return partial(multiview, bench, setting.recipe.multiview, photos)
+    photos = _images(run, "rgb", (side, side), count)
+    return partial(multiview, run, setting.recipe.multiview, photos)
 
 
-def put_into_words(bench: RunContext, setting: Setting, count: int) -> Call:
+def put_into_words(run: RunContext, setting: Setting, count: int) -> Call:
     """Original views, on which a caption is wanted."""
     side = setting.sizes.small
-    views = _images(bench, "rgba", (side, side), count)
-    return partial(caption, bench, setting.recipe.caption, views, "mug", None)
+    views = _images(run, "rgba", (side, side), count)
+    return partial(caption, run, setting.recipe.caption, views, "mug", None)
 
 
-def cut_out(bench: RunContext, setting: Setting, count: int) -> Call:
+def cut_out(run: RunContext, setting: Setting, count: int) -> Call:
     """Copies of large views, which carry a matte."""
     side = setting.sizes.large
-    copies = _images(bench, "rgba", (side, side), count)
-    return partial(segment, bench, setting.recipe.segment, copies)
+    copies = _images(run, "rgba", (side, side), count)
+    return partial(segment, run, setting.recipe.segment, copies)
 
 
-def measure_depth(bench: RunContext, setting: Setting, count: int) -> Call:
+def measure_depth(run: RunContext, setting: Setting, count: int) -> Call:
     """Copies of large views."""
     side = setting.sizes.large
-    copies = _images(bench, "rgba", (side, side), count)
-    return partial(depth, bench, setting.recipe.depth, copies)
+    copies = _images(run, "rgba", (side, side), count)
+    return partial(depth, run, setting.recipe.depth, copies)
 
 
-def draw_scenes(bench: RunContext, setting: Setting, count: int) -> Call:
+def draw_scenes(run: RunContext, setting: Setting, count: int) -> Call:
     """Cut-outs with their depth, one scene each."""
     size = setting.sizes.large, setting.sizes.large
-    cut_outs, depths = (_images(bench, kind, size, count) for kind in ("rgba", "depth"))
+    cut_outs, depths = (_images(run, kind, size, count) for kind in ("rgba", "depth"))
     recipe = setting.recipe
     # A photo with a sentence of its own asks no network.
-    words = caption(bench, recipe.caption, cut_outs[:1], "mug", PROMPT)
-    return partial(background, bench, recipe.background, cut_outs, depths, words, [])
+    words = caption(run, recipe.caption, cut_outs[:1], "mug", PROMPT)
+    return partial(background, run, recipe.background, cut_outs, depths, words, [])
 
 
-def move_scenes(bench: RunContext, setting: Setting, count: int) -> Call:
+def move_scenes(run: RunContext, setting: Setting, count: int) -> Call:
     """Scenes, moved by all shifts of the grid each: ``count`` results, a multiple of `SHIFTS`."""
     recipe = setting.recipe
     size = recipe.background.height, recipe.background.width
-    scenes = _images(bench, "rgba", size, count // SHIFTS)
-    return partial(outpaint, bench, recipe.outpaint, scenes)
+    scenes = _images(run, "rgba", size, count // SHIFTS)
+    return partial(outpaint, run, recipe.outpaint, scenes)
 
 
 def seconds(work: Work, loaded: Loaded, setting: Setting, count: int) -> float:

@@ -283,9 +283,9 @@ def _go_on(
     steps: dict[str, Spent],
 ) -> None:
     """What `regenerate` and `assemble` do with outcomes, step by step, without pixels."""
-    bench, run = RunContext(store, "benchmark"), "benchmark"
+    context, run = RunContext(store, "benchmark"), "benchmark"
     tally = Tally()
-    tally.begin(bench.counts)
+    tally.begin(context.counts)
     with timed(steps, "outcomes to the store and back"):
         outcomes = tally.add_outcomes(list(given))
         raise_damage(outcomes)
@@ -309,7 +309,7 @@ def _go_on(
         write_manifest(folder / "manifest.parquet", [*real, *synthetic], [], arms)
     with timed(steps, "dataset documents"):
         documents = {
-            arm: dataset(bench, Dataset(), arm, [one.image for one in chosen], [])[0]
+            arm: dataset(context, Dataset(), arm, [one.image for one in chosen], [])[0]
             for arm, chosen in arms.items()
         }
     with timed(steps, "what the report is told"):

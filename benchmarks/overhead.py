@@ -138,19 +138,19 @@ def _rows(parts: Mapping[str, float]) -> list[list[object]]:
 def _turn(recipe: Recipe, photo: Path, place: Path) -> Costs:
     store = open_store(place)
     work = _take_in(recipe, photo, store)
-    bench = RunContext(store, work.reference.name)
+    run = RunContext(store, work.reference.name)
     started = time.process_time()
-    images = expand(bench, recipe, work.reference, work.beside).images
+    images = expand(run, recipe, work.reference, work.beside).images
     total_s = time.process_time() - started
     spent = {
-        cost: sum(account[cost] for account in bench.cpu_s.values())
+        cost: sum(account[cost] for account in run.cpu_s.values())
         for cost in ("compute", "decode", "encode")
     }
     codec_s = spent["encode"] + spent["decode"]
-    files_s = _plain_files(bench, place / "plain")
+    files_s = _plain_files(run, place / "plain")
     costs = Costs(
         images=images,
-        loop_s=_replayed(work, bench),
+        loop_s=_replayed(work, run),
         computing_s=spent["compute"],
         codec_s=codec_s,
         files_s=files_s,
@@ -160,32 +160,28 @@ def _turn(recipe: Recipe, photo: Path, place: Path) -> Costs:
     return costs
 
 
-def _plain_files(bench: RunContext, folder: Path) -> float:
+def _plain_files(run: RunContext, folder: Path) -> float:
     """CPU seconds of writing the same bytes to files, one after the other, in one folder."""
     folder.mkdir()
-    made = [
-        one for one in bench.made.values() if one.stage in bench.cpu_s and not one.reject_reason
-    ]
+    made = [one for one in run.made.values() if one.stage in run.cpu_s and not one.reject_reason]
     spent = 0.0
     for artifact in made:
-        blob = bench.store.read(artifact)
+        blob = run.store.read(artifact)
         started = time.process_time()
         (folder / artifact.key).write_bytes(blob)
         spent += time.process_time() - started
     return spent
 
 
-def _replayed(work: Work, bench: RunContext) -> float:
+def _replayed(work: Work, run: RunContext) -> float:
     given = (work.reference.photo, *work.beside.heldout)
-    contents = Contents((one.id, bench.load(one)) for one in given)
-    made = {**{one.id: one for one in given}, **bench.made}
+    contents = Contents((one.id, run.load(one)) for one in given)
+    made = {**{one.id: one for one in given}, **run.made}
     started = time.process_time()
     replay(made, work.recipe, contents)
     spent = time.process_time() - started
-    finished = [
-        one for one in bench.made.values() if one.stage == "resize" and not one.reject_reason
-    ]
-    if any(bench.store.read(one) != contents[one.id] for one in finished):
+    finished = [one for one in run.made.values() if one.stage == "resize" and not one.reject_reason]
+    if any(run.store.read(one) != contents[one.id] for one in finished):
         raise RuntimeError("the plain loop made other images than the run")
     return spent
 

@@ -23,7 +23,7 @@ def draw_photo(folder: Path, label: str, seed: int, size: tuple[int, int] = PHOT
     return path
 
 
-def take_in(bench: RunContext, path: Path) -> tuple[Reference, SharedInputs]:
+def take_in(run: RunContext, path: Path) -> tuple[Reference, SharedInputs]:
     """The photo of a file as a reference in the store, beside no held-out photos and no plates."""
     label = path.stem.partition("_")[0]
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -32,6 +32,6 @@ def take_in(bench: RunContext, path: Path) -> tuple[Reference, SharedInputs]:
         **{"key": digest, "digest": digest, "stage": "file", "version": 1, "name": name},
         **{"media": "png", "size": 0, "metadata": {"path": str(path)}},
     )
-    [photo] = ingest(bench, Ingest(), [file])
+    [photo] = ingest(run, Ingest(), [file])
     reference = Reference(name=name, file=path.name, label=label, split="train", photo=photo)
-    return reference, SharedInputs(heldout=tuple(index_heldout(bench, HeldOut(), [])))
+    return reference, SharedInputs(heldout=tuple(index_heldout(run, HeldOut(), [])))

@@ -154,25 +154,25 @@ def _expand_all(recipe: Recipe, photos: Sequence[Path], place: Path) -> _Run:
     images, total_s, benches = 0, 0.0, []
     for photo in photos:
         reference, beside = take_in(RunContext(store, "ingest"), photo)
-        bench = RunContext(store, reference.name)
+        context = RunContext(store, reference.name)
         started = time.process_time()
-        images += expand(bench, recipe, reference, beside).images
+        images += expand(context, recipe, reference, beside).images
         total_s += time.process_time() - started
-        for artifact in bench.made.values():
-            if artifact.stage in bench.cpu_s:
+        for artifact in context.made.values():
+            if artifact.stage in context.cpu_s:
                 count, size = made.get(artifact.stage, (0, 0))
                 made[artifact.stage] = count + 1, size + artifact.size
-        for stage, costs in bench.cpu_s.items():
+        for stage, costs in context.cpu_s.items():
             account = cpu_s.setdefault(stage, dict.fromkeys(COSTS, 0.0))
             for cost, spent in costs.items():
                 account[cost] += spent
-        benches.append(bench)
+        benches.append(context)
     return _Run(images, made, cpu_s, total_s, benches)
 
 
 def _paste_by_hand(benches: Sequence[RunContext], images: int) -> float:
     """CPU seconds of pasting as many cut-outs on plates with Pillow, measured on eight of them."""
-    made = [one for bench in benches for one in bench.made.values()]
+    made = [one for context in benches for one in context.made.values()]
     cut_outs = [one for one in made if one.stage == "segment" and not one.reject_reason][:8]
     blobs = [benches[0].store.read(one) for one in cut_outs]
     plate = procedural_plate("on a wooden table", (768, 1024), np.random.default_rng(0)).pixels

@@ -32,7 +32,7 @@ class Assembled(Record):
 
 
 @flow(name="assemble", flow_run_name=named_assemble)
-def assemble(recipe: Recipe, run: str, out: Path, store: str) -> Assembled:
+def assemble(recipe: Recipe, run_id: str, out: Path, store: str) -> Assembled:
     """Draw, write and publish the datasets; images that are on disk already are not written again.
 
     Raises:
@@ -40,35 +40,35 @@ def assemble(recipe: Recipe, run: str, out: Path, store: str) -> Assembled:
         ForeignFolder: a dataset folder holds files that are not a run's.
         TooNear: a train image is all but the same as a held-out photo.
     """
-    bench = RunContext(open_store(store, patience_s=RUNS_WAIT_S), "assemble")
-    photos = load_part(bench.store, run, IngestedPhotos)
-    outcomes = load_part(bench.store, run, Outcomes).outcomes
-    real = _real_samples(bench, recipe, photos)
+    run = RunContext(open_store(store, patience_s=RUNS_WAIT_S), "assemble")
+    photos = load_part(run.store, run_id, IngestedPhotos)
+    outcomes = load_part(run.store, run_id, Outcomes).outcomes
+    real = _real_samples(run, recipe, photos)
     synthetic = [
         sample
         for outcome in outcomes
         if outcome.expanded
-        for sample in samples_of(bench.store, outcome.expanded.key)
+        for sample in samples_of(run.store, outcome.expanded.key)
     ]
     train, val, test = (_of(real, split) for split in ("train", "val", "test"))
     references = [outcome.reference.name for outcome in outcomes]
     arms = choose(train, synthetic, references, recipe.assemble)
 
     folder = out / "datasets"
-    written = write_split(bench.store, test, folder / "test", folder / "masks" / "test")
+    written = write_split(run.store, test, folder / "test", folder / "masks" / "test")
     for arm, chosen in arms.items():
         for split, samples in (("train", chosen), ("val", val)):
             masks = folder / arm / "masks" / split
-            written += write_split(bench.store, samples, folder / arm / split, masks)
+            written += write_split(run.store, samples, folder / arm / split, masks)
     write_manifest(out / "manifest.parquet", [*real, *synthetic], photos.refused, arms)
     val_images = [sample.image for sample in val]
     documents = {
-        arm: dataset(bench, Dataset(), arm, [one.image for one in chosen], val_images)[0]
+        arm: dataset(run, Dataset(), arm, [one.image for one in chosen], val_images)[0]
         for arm, chosen in arms.items()
     }
     assembled = Assembled(
         arms=documents,
-        test=dataset(bench, Dataset(), "test", [], [one.image for one in test])[0],
+        test=dataset(run, Dataset(), "test", [], [one.image for one in test])[0],
         volumes={
             arm: {"train": _per_class(chosen), "val": _per_class(val)}
             for arm, chosen in arms.items()
@@ -76,9 +76,9 @@ def assemble(recipe: Recipe, run: str, out: Path, store: str) -> Assembled:
         test_volume=_per_class(test),
         rejects=_per_reason(synthetic),
         written=written,
-        counts=bench.counts,
+        counts=run.counts,
     )
-    save_part(bench.store, run, assembled)
+    save_part(run.store, run_id, assembled)
     return assembled
 
 
@@ -86,8 +86,8 @@ def _of(samples: list[Sample], split: str) -> list[Sample]:
     return [sample for sample in samples if sample.split == split]
 
 
-def _real_samples(bench: RunContext, recipe: Recipe, photos: IngestedPhotos) -> list[Sample]:
-    jpegs = resize(bench, recipe.resize, [one.photo for one in photos.photos])
+def _real_samples(run: RunContext, recipe: Recipe, photos: IngestedPhotos) -> list[Sample]:
+    jpegs = resize(run, recipe.resize, [one.photo for one in photos.photos])
     return [
         Sample(
             name=photo.name,

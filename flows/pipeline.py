@@ -23,7 +23,7 @@ from models.data.records import IngestedPhotos, Record, Reference
 from tasks.engine.integrity import verify_inputs_on_error
 from tasks.engine.results import artifacts_of
 from tasks.engine.run_context import RunContext, StageCount
-from tasks.engine.run_documents import keep_artifacts, run_id, save_part
+from tasks.engine.run_documents import keep_artifacts, make_run_id, save_part
 from tasks.engine.work_items import SharedInputs
 from tasks.ingest.photos import ingest_photos, ingest_plates
 from tasks.ingest.references import choose_references
@@ -108,7 +108,7 @@ def regenerate(recipe: Recipe, place: Place) -> Summary:
     recipe = pin_checkpoints(recipe)
     # Looking at networks takes seconds, and a night that changes nothing trains none.
     if recipe.train is not None and not trained_alike(
-        recipe, run_id(place.out), open_store(place.store, patience_s=RUNS_WAIT_S)
+        recipe, make_run_id(place.out), open_store(place.store, patience_s=RUNS_WAIT_S)
     ):
         require_trainable(recipe.train, here=place.training is None)
     tally = Tally()
@@ -128,34 +128,34 @@ def walk(
     Raises:
         Corrupt, Missing: something is damaged, and forgotten: the next walk makes it anew.
     """
-    store, run = open_store(place.store, patience_s=RUNS_WAIT_S), run_id(place.out)
-    bench = RunContext(store, recipe.name)
-    tally.begin(bench.counts)
-    photos = take_in(bench, recipe, place.photos)
-    save_part(store, run, photos)
+    store, run_id = open_store(place.store, patience_s=RUNS_WAIT_S), make_run_id(place.out)
+    run = RunContext(store, recipe.name)
+    tally.begin(run.counts)
+    photos = take_in(run, recipe, place.photos)
+    save_part(store, run_id, photos)
     references = choose_references(
         photos.of("train"), recipe.references_per_class, place.limit, recipe.split.seed
     )
-    heldout = index_heldout(bench, HeldOut(), [one.photo for one in photos.of("val", "test")])
-    plates = ingest_plates(bench, recipe.plates, recipe.ingest)
+    heldout = index_heldout(run, HeldOut(), [one.photo for one in photos.of("val", "test")])
+    plates = ingest_plates(run, recipe.plates, recipe.ingest)
     beside = SharedInputs(plates=tuple(plates), heldout=tuple(heldout))
 
-    with verify_inputs_on_error(store, bench.made.values()):
+    with verify_inputs_on_error(store, run.made.values()):
         outcomes = tally.add_outcomes(
             fan_out(store, recipe, references, beside, place.at_once, place.deployment)
         )
         if not go_on:
             raise_damage(outcomes)
-    save_part(store, run, Outcomes(outcomes=tuple(outcomes)))
+    save_part(store, run_id, Outcomes(outcomes=tuple(outcomes)))
     require(outcomes, recipe.min_references)
-    assembled = assemble(recipe, run, place.out, place.store)
+    assembled = assemble(recipe, run_id, place.out, place.store)
     tally.add(assembled.counts)
     trained = tally.add_trained(
-        train_networks(recipe, run, place.out, place.store)
+        train_networks(recipe, run_id, place.out, place.store)
         if place.training is None
-        else train_elsewhere(recipe, run, place.out, place.store, place.training)
+        else train_elsewhere(recipe, run_id, place.out, place.store, place.training)
     )
-    keep(store, run, photos, outcomes, assembled, trained)
+    keep(store, run_id, photos, outcomes, assembled, trained)
 
     story = Story(
         recipe=recipe.model_dump(mode="json"),
@@ -174,8 +174,8 @@ def walk(
         scores=trained.scores,
         seconds=time.monotonic() - started,
     )
-    with verify_inputs_on_error(store, bench.made.values()):
-        report = write_report(bench, story, place.out)
+    with verify_inputs_on_error(store, run.made.values()):
+        report = write_report(run, story, place.out)
     return Summary(
         out=place.out,
         report=report.path,
@@ -194,10 +194,10 @@ def walk(
     )
 
 
-def take_in(bench: RunContext, recipe: Recipe, folder: Path) -> IngestedPhotos:
+def take_in(run: RunContext, recipe: Recipe, folder: Path) -> IngestedPhotos:
     """Find, read and split the photos of a folder; files that are no photos are refused by name."""
     files, refused = find_photos(folder)
-    photos = ingest_photos(bench, files, recipe.ingest, recipe.split)
+    photos = ingest_photos(run, files, recipe.ingest, recipe.split)
     unread = [(one.file, one.reason) for one in refused]
     return photos.model_copy(update={"refused": tuple(sorted([*photos.refused, *unread]))})
 
@@ -266,7 +266,7 @@ def told_trainings(trained: Trained) -> dict[str, str]:
 
 def keep(
     store: Store,
-    run: str,
+    run_id: str,
     photos: IngestedPhotos,
     outcomes: list[Outcome],
     assembled: Assembled,
@@ -279,4 +279,4 @@ def keep(
     for outcome in outcomes:
         if outcome.expanded:
             ids += artifacts_of(store, outcome.expanded.key)
-    keep_artifacts(store, run, ids)
+    keep_artifacts(store, run_id, ids)

@@ -38,13 +38,13 @@ class TrainingFailed(RuntimeError):
     """The training did not complete on its worker; the line names the run and the reason."""
 
 
-def trained_alike(recipe: Recipe, run: str, store: Store) -> bool:
+def trained_alike(recipe: Recipe, run_id: str, store: Store) -> bool:
     """Whether the run's last networks were trained with these settings, on this store's word."""
     if recipe.train is None or not recipe.train.seeds:
         return False
     apart = {"steps_per_epoch"}
     try:
-        before = load_part(store, run, Trained).checkpoints
+        before = load_part(store, run_id, Trained).checkpoints
         wanted = {at: value for at, value in learning(recipe.train).items() if at not in apart}
     except (Missing, OSError):
         return False
@@ -54,7 +54,7 @@ def trained_alike(recipe: Recipe, run: str, store: Store) -> bool:
     )
 
 
-def train_elsewhere(recipe: Recipe, run: str, out: Path, store: str, deployment: str) -> Trained:
+def train_elsewhere(recipe: Recipe, run_id: str, out: Path, store: str, deployment: str) -> Trained:
     """`train_networks` on the workers of a deployment, waited for; a training that failed or whose
     worker died is tried again. Where all is trained already, no run is started.
 
@@ -65,10 +65,10 @@ def train_elsewhere(recipe: Recipe, run: str, out: Path, store: str, deployment:
         RuntimeError: the server stayed away for longer than a quarter of an hour.
     """
     if recipe.train is None:
-        return train_networks(recipe, run, out, store)
+        return train_networks(recipe, run_id, out, store)
     opened = open_store(store, patience_s=RUNS_WAIT_S)
-    key = training_key(recipe, load_part(opened, run, Assembled))
-    found = _trained(opened, run, key)
+    key = training_key(recipe, load_part(opened, run_id, Assembled))
+    found = _trained(opened, run_id, key)
     if found is not None:
         return _reused(found)
     asked = Asked(
@@ -76,16 +76,16 @@ def train_elsewhere(recipe: Recipe, run: str, out: Path, store: str, deployment:
         name=f"{recipe.name} · train",
         parameters={
             "recipe": recipe.model_dump(mode="json"),
-            **{"run": run, "out": str(out), "store": store},
+            **{"run_id": run_id, "out": str(out), "store": store},
         },
         tags=(recipe.name, recipe.profile),
     )
 
     def is_done(key: str) -> bool:
-        return _trained(opened, run, key) is not None
+        return _trained(opened, run_id, key) is not None
 
     (ended,) = follow(opened, [asked], 1, deployment, is_done)
-    trained = _trained(opened, run, key) if ended.completed else None
+    trained = _trained(opened, run_id, key) if ended.completed else None
     if trained is not None:
         return trained
     if ended.damaged or ended.completed:
@@ -97,7 +97,7 @@ def train_elsewhere(recipe: Recipe, run: str, out: Path, store: str, deployment:
 
 
 @flow(name="train", flow_run_name=named_train)
-def train_networks(recipe: Recipe, run: str, out: Path, store: str) -> Trained:
+def train_networks(recipe: Recipe, run_id: str, out: Path, store: str) -> Trained:
     """Train and score; what was trained on the same images with the same settings is reused.
 
     Checkpoints and scores go through the store. ``out`` is where a training that was killed goes on
@@ -110,13 +110,13 @@ def train_networks(recipe: Recipe, run: str, out: Path, store: str) -> Trained:
     opened = open_store(store, patience_s=RUNS_WAIT_S)
     if recipe.train is None:
         trained = Trained()
-        save_part(opened, run, trained)
+        save_part(opened, run_id, trained)
         return trained
-    assembled = load_part(opened, run, Assembled)
+    assembled = load_part(opened, run_id, Assembled)
     key = training_key(recipe, assembled)
     with failure_told(opened, key):
         trained = _train(recipe, assembled, opened, _writable(out))
-    save_part(opened, run, trained.model_copy(update={"asked": key}))
+    save_part(opened, run_id, trained.model_copy(update={"asked": key}))
     tell(opened, key, Told(run=this_run()))
     return trained
 
@@ -134,25 +134,25 @@ def training_key(recipe: Recipe, assembled: Assembled) -> str:
 
 def _train(recipe: Recipe, assembled: Assembled, store: Store, scratch: Path) -> Trained:
     assert recipe.train is not None
-    bench = RunContext(store, "train", scratch=scratch)
+    run = RunContext(store, "train", scratch=scratch)
     datasets = list(assembled.arms.values())
     parameters = same_budget(recipe.train, datasets)
     epochs = len(datasets) * len(parameters.seeds) * parameters.epochs
-    with shown("training epochs", epochs) as bench.tell:
-        checkpoints = train(bench, parameters, datasets)
-    scores = score(bench, parameters, checkpoints, datasets, [assembled.test])
+    with shown("training epochs", epochs) as run.tell:
+        checkpoints = train(run, parameters, datasets)
+    scores = score(run, parameters, checkpoints, datasets, [assembled.test])
     return Trained(
         checkpoints=tuple(checkpoints),
         scores=tuple(scores),
-        fresh=tuple(sorted(bench.fresh)),
-        counts=bench.counts,
+        fresh=tuple(sorted(run.fresh)),
+        counts=run.counts,
     )
 
 
-def _trained(store: Store, run: str, key: str) -> Trained | None:
+def _trained(store: Store, run_id: str, key: str) -> Trained | None:
     """What a run trained for a key, if all of it is in the store."""
     try:
-        trained = load_part(store, run, Trained)
+        trained = load_part(store, run_id, Trained)
     except Missing:
         return None
     if trained.asked != key:

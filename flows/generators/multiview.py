@@ -88,65 +88,63 @@ def carry_out(store: Store, key: str) -> Expanded:
     order, setting = load_order(store, key)
     recipe = Recipe.model_validate(setting.recipe)
     with stage_progress() as shown:
-        bench = RunContext(store, order.reference.name, cancelled=is_stopped, progress=shown)
+        run = RunContext(store, order.reference.name, cancelled=is_stopped, progress=shown)
         own = {stage.name for stage in STAGES}
         for _ in range(REPAIRS):
             try:
-                return expand(bench, recipe, order.reference, setting.beside)
+                return expand(run, recipe, order.reference, setting.beside)
             except (Corrupt, Missing) as damage:
                 if damage.artifact is not None and damage.artifact.stage not in own:
                     raise
                 log.warning("%s; it is made again", damage)
-        return expand(bench, recipe, order.reference, setting.beside)
+        return expand(run, recipe, order.reference, setting.beside)
 
 
-def expand(
-    bench: RunContext, recipe: Recipe, reference: Reference, beside: SharedInputs
-) -> Expanded:
+def expand(run: RunContext, recipe: Recipe, reference: Reference, beside: SharedInputs) -> Expanded:
     """The stages of `expand_reference`, in a run that is already at work."""
-    bench.made[reference.photo.id] = reference.photo
+    run.made[reference.photo.id] = reference.photo
 
-    large = upscale(bench, recipe.upscale, [reference.photo])
-    views = multiview(bench, recipe.multiview, large)
-    captions = caption(bench, recipe.caption, views[:1], reference.label, reference.prompt)
-    large_views = upscale(bench, recipe.upscale_views, views)
-    copies = augment(bench, recipe.augment, large_views)
-    cut_outs = segment(bench, recipe.segment, copies)
-    depths = depth(bench, recipe.depth, copies)
-    masked = masked_depth(bench, recipe.masked_depth, cut_outs, depths)
-    scenes = background(bench, recipe.background, cut_outs, masked, captions, beside.plates)
-    images = outpaint(bench, recipe.outpaint, scenes)
-    finished = [*images, *draw_baseline(bench, recipe, large, captions)]
-    measures = measure(bench, Measure(), finished)
-    verdicts = screen(bench, recipe.screen, measures, beside.heldout)
+    large = upscale(run, recipe.upscale, [reference.photo])
+    views = multiview(run, recipe.multiview, large)
+    captions = caption(run, recipe.caption, views[:1], reference.label, reference.prompt)
+    large_views = upscale(run, recipe.upscale_views, views)
+    copies = augment(run, recipe.augment, large_views)
+    cut_outs = segment(run, recipe.segment, copies)
+    depths = depth(run, recipe.depth, copies)
+    masked = masked_depth(run, recipe.masked_depth, cut_outs, depths)
+    scenes = background(run, recipe.background, cut_outs, masked, captions, beside.plates)
+    images = outpaint(run, recipe.outpaint, scenes)
+    finished = [*images, *draw_baseline(run, recipe, large, captions)]
+    measures = measure(run, Measure(), finished)
+    verdicts = screen(run, recipe.screen, measures, beside.heldout)
 
-    verdict_of = verdicts_by_image(bench, measures, verdicts)
+    verdict_of = verdicts_by_image(run, measures, verdicts)
     accepted = [image for image in finished if verdict_of[image.id]["accepted"]]
-    jpegs = resize(bench, recipe.resize, accepted)
-    masks = label(bench, Label(longest_side=recipe.resize.longest_side), accepted)
+    jpegs = resize(run, recipe.resize, accepted)
+    masks = label(run, Label(longest_side=recipe.resize.longest_side), accepted)
     in_datasets = {
         image.id: (jpeg, mask) for image, jpeg, mask in zip(accepted, jpegs, masks, strict=True)
     }
-    samples = gather_samples(bench, reference, finished, verdict_of, in_datasets)
+    samples = gather_samples(run, reference, finished, verdict_of, in_datasets)
     key = key_of(recipe, reference, beside)
     expansion = Expansion(
-        reference=reference.name, samples=samples, artifacts=tuple(bench.made.values())
+        reference=reference.name, samples=samples, artifacts=tuple(run.made.values())
     )
-    save_expansion(bench.store, key, expansion)
+    save_expansion(run.store, key, expansion)
     return Expanded(
         reference=reference.name,
         key=key,
         images=len(images),
         accepted=sum(verdict_of[image.id]["accepted"] for image in images),
-        counts=bench.counts,
-        cpu_s={stage: sum(costs.values()) for stage, costs in bench.cpu_s.items()},
+        counts=run.counts,
+        cpu_s={stage: sum(costs.values()) for stage, costs in run.cpu_s.items()},
     )
 
 
 def draw_baseline(
-    bench: RunContext, recipe: Recipe, photos: list[Artifact], captions: list[Artifact]
+    run: RunContext, recipe: Recipe, photos: list[Artifact], captions: list[Artifact]
 ) -> list[Artifact]:
     """The images of the study's baseline, cut out so that they are screened like all others."""
     if recipe.baseline is None:
         return []
-    return segment(bench, recipe.segment, baseline(bench, recipe.baseline, photos, captions))
+    return segment(run, recipe.segment, baseline(run, recipe.baseline, photos, captions))

@@ -10,19 +10,19 @@ from tasks.engine.run_context import RunContext
 from tasks.store.store import Missing
 
 
-def fetch_images(bench: RunContext, ids: Sequence[str]) -> list[Path]:
+def fetch_images(run: RunContext, ids: Sequence[str]) -> list[Path]:
     """A file per artifact id, in order: the store's own where it is a folder, else a fetched copy.
 
     Raises:
         Missing, Corrupt: an image was removed or is damaged; run again to make it anew.
     """
-    found = find_artifacts(bench, ids)
-    folder = bench.scratch / "images"
-    with verify_inputs_on_error(bench.store, found.values()):
-        return [bench.store.fetch(found[one], folder) for one in ids]
+    found = find_artifacts(run, ids)
+    folder = run.scratch / "images"
+    with verify_inputs_on_error(run.store, found.values()):
+        return [run.store.fetch(found[one], folder) for one in ids]
 
 
-def find_artifacts(bench: RunContext, ids: Sequence[str]) -> dict[str, Artifact]:
+def find_artifacts(run: RunContext, ids: Sequence[str]) -> dict[str, Artifact]:
     """The records of artifacts by id.
 
     Raises:
@@ -35,9 +35,9 @@ def find_artifacts(bench: RunContext, ids: Sequence[str]) -> dict[str, Artifact]
     found = {
         artifact.id: artifact
         for stage, wanted in keys.items()
-        for artifact in bench.store.find(stage, list(dict.fromkeys(wanted))).values()
+        for artifact in run.store.find(stage, list(dict.fromkeys(wanted))).values()
     }
     gone = next((one for one in ids if one not in found), None)
     if gone is not None:
-        raise Missing(f"{bench.store.url}: {gone} was removed; run the same command again")
+        raise Missing(f"{run.store.url}: {gone} was removed; run the same command again")
     return found

@@ -109,7 +109,7 @@ def save_expansion(store: Store, key: str, expansion: Expansion) -> None:
 
 
 def gather_samples(
-    bench: RunContext,
+    run: RunContext,
     reference: Reference,
     images: Sequence[Artifact],
     verdicts: Mapping[str, Mapping[str, Any]],
@@ -127,21 +127,21 @@ def gather_samples(
     samples = []
     for image in images:
         jpeg, mask = finished.get(image.id, (image, None))
-        sample = _sample(bench, reference, image, verdicts[image.id])
+        sample = _sample(run, reference, image, verdicts[image.id])
         boxes = tuple(tuple(box) for box in mask.metadata["boxes"]) if mask else ()
         samples.append(sample.model_copy(update={"image": jpeg, "mask": mask, "boxes": boxes}))
-    for item in bench.made.values():
+    for item in run.made.values():
         if item.reject_reason is not None:
             scores = {name: one for name, one in item.metadata.items() if isinstance(one, float)}
             verdict = {"accepted": False, "reason": item.reject_reason, "scores": scores}
-            samples.append(_sample(bench, reference, item, verdict))
+            samples.append(_sample(run, reference, item, verdict))
     return tuple(samples)
 
 
 def _sample(
-    bench: RunContext, reference: Reference, image: Artifact, verdict: Mapping[str, Any]
+    run: RunContext, reference: Reference, image: Artifact, verdict: Mapping[str, Any]
 ) -> Sample:
-    lineage = bench.lineage(image)
+    lineage = run.lineage(image)
     return Sample(
         name=sample_name(image),
         label=reference.label,

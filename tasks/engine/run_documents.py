@@ -13,7 +13,7 @@ from tasks.store.store import Missing, Store
 R = TypeVar("R", bound=Record)
 
 
-def run_id(out: Path) -> str:
+def make_run_id(out: Path) -> str:
     """The name of the run that writes to ``out``: the same folder is the same run, run again."""
     place = f"{socket.gethostname()}:{out.resolve()}"
     return hashlib.sha256(place.encode()).hexdigest()[:16]

@@ -73,7 +73,7 @@ class StageInput:
 
     job: Job
     key: str
-    bench: RunContext
+    run: RunContext
 
     @property
     def seed(self) -> int:
@@ -86,7 +86,7 @@ class StageInput:
 
     def load(self, position: int = 0) -> Any:
         """The content of one input: an image array, or the mapping of a JSON artifact."""
-        return self.bench.load(self.job.inputs[position])
+        return self.run.load(self.job.inputs[position])
 
 
 def settings(parameters: Record, without: Sequence[str] = ()) -> dict[str, Any]:
@@ -189,13 +189,13 @@ class Stage(Generic[P]):
     uses_gpu: Callable[[Any], bool]
     compute: Compute[P]
 
-    def __call__(self, bench: RunContext, parameters: P, *inputs: Any) -> list[Artifact]:
+    def __call__(self, run: RunContext, parameters: P, *inputs: Any) -> list[Artifact]:
         """The accepted artifacts, as `run` gives them; inside a flow, from a task run of it."""
         if FlowRunContext.get() is None:
-            return self.run(bench, parameters, *inputs)
-        return _as_task(_Order(self, bench, parameters, inputs))
+            return self.run(run, parameters, *inputs)
+        return _as_task(_Order(self, run, parameters, inputs))
 
-    def run(self, bench: RunContext, parameters: P, *inputs: Any) -> list[Artifact]:
+    def run(self, run: RunContext, parameters: P, *inputs: Any) -> list[Artifact]:
         """The accepted artifacts, in the order of the plan, computing only what the store lacks.
 
         Raises:
@@ -205,19 +205,19 @@ class Stage(Generic[P]):
         """
         jobs = self.plan(parameters, *inputs)
         keys = [self.key(job, parameters) for job in jobs]
-        done = bench.store.find(self.name, keys)
+        done = run.store.find(self.name, keys)
         missing = {key: job for key, job in zip(keys, jobs, strict=True) if key not in done}
         if missing:
             unit = hashlib.sha256("".join(sorted(missing)).encode()).hexdigest()
-            with bench.store.lease(f"{self.name}/{unit}"):
-                done |= bench.store.find(self.name, list(missing))
+            with run.store.lease(f"{self.name}/{unit}"):
+                done |= run.store.find(self.name, list(missing))
                 missing = {key: job for key, job in missing.items() if key not in done}
                 with verify_inputs_on_error(
-                    bench.store, (one for job in missing.values() for one in job.inputs)
+                    run.store, (one for job in missing.values() for one in job.inputs)
                 ):
-                    done |= self._compute(bench, parameters, missing)
+                    done |= self._compute(run, parameters, missing)
         made = [_label(done[key], job) for key, job in zip(keys, jobs, strict=True)]
-        bench.count(self.name, made)
+        run.count(self.name, made)
         return [artifact for artifact in made if artifact.reject_reason is None]
 
     def key(self, job: Job, parameters: P) -> str:
@@ -232,42 +232,42 @@ class Stage(Generic[P]):
         return hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()
 
     def _compute(
-        self, bench: RunContext, parameters: P, missing: Mapping[str, Job]
+        self, run: RunContext, parameters: P, missing: Mapping[str, Job]
     ) -> dict[str, Artifact]:
-        inputs = [StageInput(job, key, bench) for key, job in missing.items()]
+        inputs = [StageInput(job, key, run) for key, job in missing.items()]
         published: list[Future[Artifact]] = []
         started = time.perf_counter()
         with ThreadPoolExecutor(PUBLISHERS, thread_name_prefix="publish") as publishers:
             for first in range(0, len(inputs), self.batch_size):
-                bench.check_cancelled()
+                run.check_cancelled()
                 batch = inputs[first : first + self.batch_size]
-                products = self._timed(bench, self.compute(batch, parameters))
+                products = self._timed(run, self.compute(batch, parameters))
                 with gpu_lock(needed=self.uses_gpu(parameters)):
                     for item, (product, seconds) in zip(batch, products, strict=True):
                         draft = self._draft(item, parameters, product, seconds, len(batch))
-                        published.append(publishers.submit(_publish, bench, draft, product))
+                        published.append(publishers.submit(_publish, run, draft, product))
                         _wait_for_the_oldest(published, at_most=2 * PUBLISHERS)
-                bench.progress(self.name, first + len(batch), len(inputs))
+                run.progress(self.name, first + len(batch), len(inputs))
             artifacts = [future.result() for future in published]
         if artifacts:
             seconds = time.perf_counter() - started
             log.info(
-                "%s: %d computed in %.1f s (%s)", self.name, len(artifacts), seconds, bench.title
+                "%s: %d computed in %.1f s (%s)", self.name, len(artifacts), seconds, run.title
             )
         return {artifact.key: artifact for artifact in artifacts}
 
     def _timed(
-        self, bench: RunContext, products: Iterator[StageOutput]
+        self, run: RunContext, products: Iterator[StageOutput]
     ) -> Iterator[tuple[StageOutput, float]]:
         while True:
             wall, cpu = time.perf_counter(), time.thread_time()
-            decoding = bench.decoded_cpu_s
+            decoding = run.decoded_cpu_s
             product = next(products, None)
             if product is None:
                 return
-            decoding = bench.decoded_cpu_s - decoding
-            bench.spend(self.name, "compute", time.thread_time() - cpu - decoding)
-            bench.spend(self.name, "decode", decoding)
+            decoding = run.decoded_cpu_s - decoding
+            run.spend(self.name, "compute", time.thread_time() - cpu - decoding)
+            run.spend(self.name, "decode", decoding)
             yield product, time.perf_counter() - wall
 
     def _draft(
@@ -304,12 +304,12 @@ class _Order:
     """A stage with its inputs, opaque to Prefect so that it walks no list of artifacts."""
 
     stage: Stage[Any]
-    bench: RunContext
+    run: RunContext
     parameters: Record
     inputs: tuple[Any, ...]
 
     def __str__(self) -> str:
-        return f"{self.stage.name} · {self.bench.title}"
+        return f"{self.stage.name} · {self.run.title}"
 
 
 def _outage(_task: Any, _run: Any, state: State[Any]) -> bool:
@@ -328,12 +328,12 @@ def _as_task(order: _Order) -> list[Artifact]:
         retry_condition_fn=_outage,
     )
     def work() -> Any:
-        computed = order.bench.computed(order.stage.name)
-        artifacts = order.stage.run(order.bench, order.parameters, *order.inputs)
-        made = order.bench.computed(order.stage.name) - computed
+        computed = order.run.computed(order.stage.name)
+        artifacts = order.stage.run(order.run, order.parameters, *order.inputs)
+        made = order.run.computed(order.stage.name) - computed
         if not made:
             return Completed(name="Cached", message=f"{len(artifacts)} cached", data=artifacts)
-        count = order.bench.counts[order.stage.name]
+        count = order.run.counts[order.stage.name]
         told = f"{made} computed, {count.cached} cached, {count.rejected} rejected"
         return Completed(message=told, data=artifacts)
 
@@ -342,22 +342,22 @@ def _as_task(order: _Order) -> list[Artifact]:
     return artifacts
 
 
-def _publish(bench: RunContext, draft: Artifact, product: StageOutput) -> Artifact:
+def _publish(run: RunContext, draft: Artifact, product: StageOutput) -> Artifact:
     if product.reject_reason is not None:
-        bench.store.put(draft, b"")
-        bench.published(draft)
+        run.store.put(draft, b"")
+        run.published(draft)
         return draft
     cpu = time.thread_time()
     blob = _encode(draft.media, product.content)
     artifact = draft.model_copy(
         update={"digest": hashlib.sha256(blob).hexdigest(), "size": len(blob)}
     )
-    bench.spend(draft.stage, "encode", time.thread_time() - cpu)
+    run.spend(draft.stage, "encode", time.thread_time() - cpu)
     cpu = time.thread_time()
-    bench.store.put(artifact, blob)
-    bench.published(artifact)
-    bench.spend(draft.stage, "store", time.thread_time() - cpu)
-    bench.remember(artifact, product.content)
+    run.store.put(artifact, blob)
+    run.published(artifact)
+    run.spend(draft.stage, "store", time.thread_time() - cpu)
+    run.remember(artifact, product.content)
     return artifact
 
 

@@ -54,7 +54,7 @@ def ingest(inputs: Sequence[StageInput], parameters: Ingest) -> Iterator[StageOu
 
 
 def ingest_photos(
-    bench: RunContext, files: Sequence[PhotoFile], parameters: Ingest, splits: SplitParameters
+    run: RunContext, files: Sequence[PhotoFile], parameters: Ingest, splits: SplitParameters
 ) -> IngestedPhotos:
     """Read, hash and split photos.
 
@@ -62,10 +62,10 @@ def ingest_photos(
         ValueError: a class is too small to be split; the line says how many photos it needs.
     """
     sources = [_as_artifact(one.path, one.file) for one in files]
-    photos = {artifact.name: artifact for artifact in ingest(bench, parameters, sources)}
+    photos = {artifact.name: artifact for artifact in ingest(run, parameters, sources)}
     unreadable = [
         Refused(artifact.name, artifact.reject_reason)
-        for artifact in bench.made.values()
+        for artifact in run.made.values()
         if artifact.stage == ingest.name and artifact.reject_reason
     ]
     hashed = [
@@ -107,7 +107,7 @@ def ingest_photos(
     )
 
 
-def ingest_plates(bench: RunContext, folder: Path | None, parameters: Ingest) -> list[Artifact]:
+def ingest_plates(run: RunContext, folder: Path | None, parameters: Ingest) -> list[Artifact]:
     """The photos of a flat folder of background plates, in the order of their names.
 
     Raises:
@@ -118,9 +118,7 @@ def ingest_plates(bench: RunContext, folder: Path | None, parameters: Ingest) ->
     if not folder.is_dir():
         raise ValueError(f"background.plates: {folder} is no folder; name one that holds photos")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    plates = ingest(
-        bench, parameters, [_as_artifact(path, f"plates/{path.name}") for path in paths]
-    )
+    plates = ingest(run, parameters, [_as_artifact(path, f"plates/{path.name}") for path in paths])
     if not plates:
         raise ValueError(f"background.plates: {folder} holds no photo that can be read")
     return plates

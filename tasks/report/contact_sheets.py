@@ -30,9 +30,9 @@ _PER_VIEW: tuple[tuple[str, str, MatteAs], ...] = (
 )
 
 
-def draw_sheet(bench: RunContext, name: str, label: str, expansion: Expansion) -> Sheet:
+def draw_sheet(run: RunContext, name: str, label: str, expansion: Expansion) -> Sheet:
     """The sheet of one reference. What a stage rejected is a gap in its column, with the reason."""
-    made = _Made(bench, expansion)
+    made = _Made(run, expansion)
     rows = (*_of_the_photo(made), *_of_the_views(made), *_of_the_scenes(made), *_baseline(made))
     return Sheet(name, label, rows, _named(made.columns))
 
@@ -49,8 +49,8 @@ def spread(made: Sequence[T], count: int) -> list[T]:
 class _Made:
     """What was made of a reference, by stage and place, and the places that the columns show."""
 
-    def __init__(self, bench: RunContext, expansion: Expansion) -> None:
-        self.bench = bench
+    def __init__(self, run: RunContext, expansion: Expansion) -> None:
+        self.run = run
         self.left_out = {
             sample.image.id: plain_reason(sample)
             for sample in expansion.samples
@@ -90,7 +90,7 @@ class _Made:
         """The picture of an accepted artifact; below it, the scene that it plays in."""
         scene = str(artifact.metadata.get("scene", ""))
         left_out = self.left_out.get(artifact.id, "")
-        return Thumb(self.bench.load(artifact), scene, title, matte_as, left_out)
+        return Thumb(self.run.load(artifact), scene, title, matte_as, left_out)
 
     def line(
         self, stage: str, matte_as: MatteAs, within: Place | None = None, title: str = ""
@@ -110,15 +110,15 @@ class _Made:
 
 
 def _of_the_photo(made: _Made) -> Iterator[SheetRow]:
-    photo = made.bench.load(made.accepted("ingest")[0])
+    photo = made.run.load(made.accepted("ingest")[0])
     yield SheetRow("ingest", "the photo", (Thumb(photo, _size(photo), "", "hidden"),), 1)
     for one in made.accepted("upscale"):
-        large = made.bench.load(one) if "view" not in one.variant else photo
+        large = made.run.load(one) if "view" not in one.variant else photo
         if large.shape != photo.shape:
             shown = (Thumb(large, _size(large), "", "hidden"), *_details(photo, large))
             yield SheetRow("upscale", "the photo, enlarged", shown, 1)
     for one in made.accepted("caption"):
-        words = made.bench.load(one)
+        words = made.run.load(one)
         said = str(one.metadata.get("said", ""))
         row = SheetRow("caption", "the photo in words", (), 0)
         yield _worded(
@@ -168,7 +168,7 @@ def _baseline(made: _Made) -> Iterator[SheetRow]:
         cut = made.cut_baselines.get(one.variant["baseline"])
         left_out = (cut.reject_reason or made.left_out.get(cut.id, "")) if cut else ""
         title = f"image {one.variant['baseline']}"
-        thumbs.append(Thumb(made.bench.load(one), "", title, "hidden", left_out))
+        thumbs.append(Thumb(made.run.load(one), "", title, "hidden", left_out))
     explanation = "to compare with: drawn from the photo alone"
     row = SheetRow("baseline", explanation, tuple(thumbs), len(images))
     yield _worded(row, ("first prompt", images[0].prompt), ("to be avoided", _avoided(images[0])))

@@ -18,9 +18,9 @@ AVERAGED = ("accuracy", "f1_macro", "f1_weighted", "roc_auc", "loss")
 TOLD = ("val", "test")
 
 
-def gather_metrics(bench: RunContext, story: Story) -> dict[str, Any]:
+def gather_metrics(run: RunContext, story: Story) -> dict[str, Any]:
     """Everything that ``metrics.json`` holds; see docs/outputs.md for its fields."""
-    predictions = [bench.load(one) for one in story.scores]
+    predictions = [run.load(one) for one in story.scores]
     runs = [
         _run(checkpoint, found)
         for checkpoint, found in zip(story.checkpoints, predictions, strict=True)

@@ -20,51 +20,50 @@ PER_CLASS = 4
 MISTAKES = 12
 
 
-def draw_sheets(bench: RunContext, story: Story) -> tuple[Sheet, ...]:
+def draw_sheets(run: RunContext, story: Story) -> tuple[Sheet, ...]:
     """A contact sheet for some references, of every class in turns."""
     chosen = _in_turns([one for one in story.references if one.key])[:SHEETS]
     sheets = []
     for reference in chosen:
-        expansion = load_expansion(bench.store, str(reference.key))
+        expansion = load_expansion(run.store, str(reference.key))
         if expansion is not None:
-            sheets.append(draw_sheet(bench, reference.name, reference.label, expansion))
+            sheets.append(draw_sheet(run, reference.name, reference.label, expansion))
     return tuple(sheets)
 
 
-def draw_rejects(bench: RunContext, story: Story) -> tuple[RejectGroup, ...]:
+def draw_rejects(run: RunContext, story: Story) -> tuple[RejectGroup, ...]:
     """What was made and left out, by reason, with some examples."""
     counts: dict[str, int] = defaultdict(int)
     shown: dict[str, list[Thumb]] = defaultdict(list)
-    for sample, picture in _rejected(bench, story):
+    for sample, picture in _rejected(run, story):
         reason = plain_reason(sample)
         counts[reason] += 1
         if len(shown[reason]) < PER_REJECT:
             scores = ", ".join(f"{name} {value:g}" for name, value in sample.scores.items())
             title = f"{sample.reason}; {scores}"
-            shown[reason].append(Thumb(bench.load(picture), sample.name, title, "hidden"))
+            shown[reason].append(Thumb(run.load(picture), sample.name, title, "hidden"))
     return tuple(
         RejectGroup(reason, counts[reason], tuple(shown[reason])) for reason in sorted(counts)
     )
 
 
-def draw_datasets(bench: RunContext, story: Story) -> dict[str, tuple[Thumb, ...]]:
+def draw_datasets(run: RunContext, story: Story) -> dict[str, tuple[Thumb, ...]]:
     """Some train images of each dataset, the same number of every class."""
     return {
-        arm: _some_of_each(bench, bench.load(document)["train"])
-        for arm, document in story.arms.items()
+        arm: _some_of_each(run, run.load(document)["train"]) for arm, document in story.arms.items()
     }
 
 
-def draw_test(bench: RunContext, story: Story) -> tuple[Thumb, ...]:
+def draw_test(run: RunContext, story: Story) -> tuple[Thumb, ...]:
     """Some test photos, the same number of every class."""
-    return _some_of_each(bench, bench.load(story.test)["val"])
+    return _some_of_each(run, run.load(story.test)["val"])
 
 
-def draw_mistakes(bench: RunContext, story: Story) -> tuple[Thumb, ...]:
+def draw_mistakes(run: RunContext, story: Story) -> tuple[Thumb, ...]:
     """Test photos that most networks got wrong, the worst first."""
     wrong: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for checkpoint, document in zip(story.checkpoints, story.scores, strict=True):
-        found = bench.load(document)
+        found = run.load(document)
         classes, test = found["classes"], found["test"]
         for image, truth, row in zip(
             test["images"], test["truth"], test["probabilities"], strict=True
@@ -73,21 +72,21 @@ def draw_mistakes(bench: RunContext, story: Story) -> tuple[Thumb, ...]:
             if guess != truth:
                 wrong[image].append((str(checkpoint.variant["arm"]), classes[guess]))
     worst = sorted(wrong, key=lambda image: (-len(wrong[image]), image))[:MISTAKES]
-    artifacts = find_artifacts(bench, worst)
+    artifacts = find_artifacts(run, worst)
     thumbs = []
     for image in worst:
         guesses = [guess for _, guess in wrong[image]]
         common = max(sorted(set(guesses)), key=guesses.count)
         caption = f"{artifacts[image].label}, taken for {common}"
         title = f"{artifacts[image].name}: wrong in {len(guesses)} of {len(story.scores)} networks"
-        thumbs.append(Thumb(bench.load(artifacts[image]), caption, title))
+        thumbs.append(Thumb(run.load(artifacts[image]), caption, title))
     return tuple(thumbs)
 
 
-def _rejected(bench: RunContext, story: Story) -> Iterable[tuple[Sample, Artifact]]:
+def _rejected(run: RunContext, story: Story) -> Iterable[tuple[Sample, Artifact]]:
     """Rejected samples with a picture: their own, or what they were to be made of."""
     for reference in story.references:
-        expansion = load_expansion(bench.store, reference.key) if reference.key else None
+        expansion = load_expansion(run.store, reference.key) if reference.key else None
         for sample in expansion.samples if expansion else ():
             if sample.accepted or expansion is None:
                 continue
@@ -97,14 +96,14 @@ def _rejected(bench: RunContext, story: Story) -> Iterable[tuple[Sample, Artifac
             yield sample, picture
 
 
-def _some_of_each(bench: RunContext, rows: Sequence[Sequence[str]]) -> tuple[Thumb, ...]:
+def _some_of_each(run: RunContext, rows: Sequence[Sequence[str]]) -> tuple[Thumb, ...]:
     shown: dict[str, list[str]] = defaultdict(list)
     for image, label in rows:
         if len(shown[label]) < PER_CLASS:
             shown[label].append(image)
-    artifacts = find_artifacts(bench, [image for images in shown.values() for image in images])
+    artifacts = find_artifacts(run, [image for images in shown.values() for image in images])
     return tuple(
-        Thumb(bench.load(artifacts[image]), label, artifacts[image].name)
+        Thumb(run.load(artifacts[image]), label, artifacts[image].name)
         for label, images in sorted(shown.items())
         for image in images
     )

@@ -46,7 +46,7 @@ class Written(Record):
     verdict: dict[str, Any] | None
 
 
-def write_report(bench: RunContext, story: Story, out: Path) -> Written:
+def write_report(run: RunContext, story: Story, out: Path) -> Written:
     """Write ``report.html``, ``plots/``, ``metrics.json`` and ``README.md`` below ``out``.
 
     The report is in the store too, as the document `report_document`, for whoever does not see
@@ -57,23 +57,23 @@ def write_report(bench: RunContext, story: Story, out: Path) -> Written:
     # kind that its UI doesn't know: it then lists no task run at all.
     @task(name="report", task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
     def work() -> Written:
-        return _write(bench, story, out)
+        return _write(run, story, out)
 
     return work()
 
 
-def _write(bench: RunContext, story: Story, out: Path) -> Written:
-    metrics = gather_metrics(bench, story)
-    sheets = draw_sheets(bench, story)
+def _write(run: RunContext, story: Story, out: Path) -> Written:
+    metrics = gather_metrics(run, story)
+    sheets = draw_sheets(run, story)
     page = render_report(
         ReportInput(
             title=story.recipe["name"],
             metrics=metrics,
             sheets=sheets,
-            rejects=draw_rejects(bench, story),
-            dataset_samples=draw_datasets(bench, story),
-            test_samples=draw_test(bench, story),
-            misclassified=draw_mistakes(bench, story),
+            rejects=draw_rejects(run, story),
+            dataset_samples=draw_datasets(run, story),
+            test_samples=draw_test(run, story),
+            misclassified=draw_mistakes(run, story),
         )
     )
     for name, plot in draw_plots(metrics):
@@ -82,9 +82,9 @@ def _write(bench: RunContext, story: Story, out: Path) -> Written:
     _save(out / "README.md", render_card(metrics))
     _save(out / "report.html", page)
     name = report_document(story.recipe["name"], out)
-    bench.store.put_document(name, page.encode())
+    run.store.put_document(name, page.encode())
     _show_in_prefect(metrics, story, sheets)
-    _show_verdict(metrics, story, out / "report.html", bench.store, name)
+    _show_verdict(metrics, story, out / "report.html", run.store, name)
     return Written(path=out / "report.html", verdict=metrics["verdict"])
 
 

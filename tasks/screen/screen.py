@@ -100,11 +100,11 @@ def screen(inputs: Sequence[StageInput], parameters: Screen) -> Iterator[StageOu
 
 
 def verdicts_by_image(
-    bench: RunContext, measures: Sequence[Artifact], verdicts: Sequence[Artifact]
+    run: RunContext, measures: Sequence[Artifact], verdicts: Sequence[Artifact]
 ) -> dict[str, dict[str, Any]]:
     """The verdict on each image, by the image's id."""
     images = [image for measured in measures for image in measured.parents]
-    rows = [row for verdict in verdicts for row in bench.load(verdict)["images"]]
+    rows = [row for verdict in verdicts for row in run.load(verdict)["images"]]
     return dict(zip(images, rows, strict=True))
 
 

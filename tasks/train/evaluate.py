@@ -44,10 +44,10 @@ def score(inputs: Sequence[StageInput], parameters: TrainingParameters) -> Itera
     for item in inputs:
         dataset, test = item.load(1), item.load(2)
         classes = dataset["classes"]
-        checkpoint = item.bench.store.fetch(item.job.inputs[0], item.bench.scratch / "checkpoints")
+        checkpoint = item.run.store.fetch(item.job.inputs[0], item.run.scratch / "checkpoints")
         splits = {}
         for name, rows in (("val", dataset["val"]), ("test", test["val"])):
-            files = fetch_images(item.bench, [image for image, _ in rows])
+            files = fetch_images(item.run, [image for image, _ in rows])
             found = predict(checkpoint, files, parameters, classes)
             splits[name] = {
                 "images": [image for image, _ in rows],

@@ -88,26 +88,24 @@ def train(inputs: Sequence[StageInput], parameters: TrainingParameters) -> Itera
         arm, seed = str(item.job.variant["arm"]), int(item.job.variant["seed"])
         content = item.load()
         classes = content["classes"]
-        run = train_once(
-            labelled(item.bench, content["train"], classes),
-            labelled(item.bench, content["val"], classes),
+        trained = train_once(
+            labelled(item.run, content["train"], classes),
+            labelled(item.run, content["val"], classes),
             classes,
             parameters,
             seed,
-            item.bench.scratch / "training" / arm / f"seed-{seed}-{item.key[:8]}",
+            item.run.scratch / "training" / arm / f"seed-{seed}-{item.key[:8]}",
             progress=_teller(item),
         )
-        metadata = run.model_dump(mode="json", exclude={"checkpoint"})
-        yield StageOutput(run.checkpoint.read_bytes(), metadata=metadata)
+        metadata = trained.model_dump(mode="json", exclude={"checkpoint"})
+        yield StageOutput(trained.checkpoint.read_bytes(), metadata=metadata)
 
 
 def _teller(item: StageInput) -> "Callable[[EpochRecord], None]":
-    return lambda epoch: item.bench.tell(f"{item.job.name} · epoch {epoch.epoch + 1}")
+    return lambda epoch: item.run.tell(f"{item.job.name} · epoch {epoch.epoch + 1}")
 
 
-def labelled(
-    bench: RunContext, rows: Sequence[Sequence[str]], classes: Sequence[str]
-) -> "ImageSet":
+def labelled(run: RunContext, rows: Sequence[Sequence[str]], classes: Sequence[str]) -> "ImageSet":
     """The files of a dataset document's rows with their class indices."""
-    files = fetch_images(bench, [image for image, _ in rows])
+    files = fetch_images(run, [image for image, _ in rows])
     return [(file, classes.index(label)) for file, (_, label) in zip(files, rows, strict=True)]

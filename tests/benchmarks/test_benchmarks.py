@@ -58,16 +58,16 @@ def test_a_plan_s_constants_are_a_line_through_two_sizes() -> None:
 def test_the_replay_is_the_run_without_store(recipe: Recipe, photo: Path, tmp_path: Path) -> None:
     store = open_store(tmp_path / "store")
     reference, beside = take_in(RunContext(store, "ingest"), photo)
-    bench = RunContext(store, reference.name)
-    expand(bench, recipe, reference, beside)
+    run = RunContext(store, reference.name)
+    expand(run, recipe, reference, beside)
     given = (reference.photo, *beside.heldout)
-    contents = Contents((one.id, bench.load(one)) for one in given)
-    replay({**{one.id: one for one in given}, **bench.made}, recipe, contents)
+    contents = Contents((one.id, run.load(one)) for one in given)
+    replay({**{one.id: one for one in given}, **run.made}, recipe, contents)
     fresh = RunContext(store, "fresh")
-    for artifact in bench.made.values():
+    for artifact in run.made.values():
         if artifact.rejected is None and artifact.media == "png":
             np.testing.assert_array_equal(contents[artifact.id], fresh.load(artifact))
-    jpegs = [one for one in bench.made.values() if one.media == "jpg"]
+    jpegs = [one for one in run.made.values() if one.media == "jpg"]
     assert jpegs
     assert all(store.read(one) == contents[one.id] for one in jpegs)
 

@@ -65,25 +65,25 @@ def prepare(
     recipe: Recipe, photos: Path, store: Path
 ) -> tuple[RunContext, Reference, SharedInputs]:
     """A workbench, one reference photo, and the index of held-out ones."""
-    bench = RunContext(open_store(str(store)), "tiny")
-    taken = ingest_photos(bench, find_photos(photos)[0], recipe.ingest, recipe.split)
-    heldout = index_heldout(bench, HeldOut(), [one.photo for one in taken.of("val", "test")])
-    return bench, taken.of("train")[0], SharedInputs(heldout=tuple(heldout))
+    run = RunContext(open_store(str(store)), "tiny")
+    taken = ingest_photos(run, find_photos(photos)[0], recipe.ingest, recipe.split)
+    heldout = index_heldout(run, HeldOut(), [one.photo for one in taken.of("val", "test")])
+    return run, taken.of("train")[0], SharedInputs(heldout=tuple(heldout))
 
 
 def views_stand_below_each_other(
-    bench: RunContext, reference: Reference, expansion: Expansion | None
+    run: RunContext, reference: Reference, expansion: Expansion | None
 ) -> None:
     """Each column of the contact sheet shows one view's way, with a gap where it ended."""
     assert expansion is not None
-    sheet = draw_sheet(bench, reference.name, reference.label, expansion)
+    sheet = draw_sheet(run, reference.name, reference.label, expansion)
     assert sheet.columns == tuple(f"view {at}" for at in range(7))
     rows = {row.stage: row for row in sheet.rows}
     assert [row.stage for row in sheet.rows] == [
         *("ingest", "upscale", "caption", "multiview", "augment", "segment", "depth"),
         *("masked_depth", "background", "outpaint", "baseline"),
     ]
-    made = by_stage(bench)
+    made = by_stage(run)
     for stage in ("multiview", "segment", "depth", "masked_depth", "background", "outpaint"):
         cells = rows[stage].thumbs
         assert rows[stage].aligned
@@ -96,15 +96,15 @@ def views_stand_below_each_other(
                 assert cell.reason == (found.reject_reason if found else "")
             else:
                 assert found is not None
-                assert np.array_equal(cell.pixels, bench.load(found))
+                assert np.array_equal(cell.pixels, run.load(found))
     assert dict(rows["caption"].words)["caption"] == made["caption"][0].prompt
     assert rows["background"].words[0] == ("first prompt", made["background"][0].prompt)
     assert {one.title for one in rows["baseline"].shown} == {"image 0", "image 1"}
 
 
-def by_stage(bench: RunContext) -> dict[str, list[Artifact]]:
+def by_stage(run: RunContext) -> dict[str, list[Artifact]]:
     made: dict[str, list[Artifact]] = {}
-    for artifact in bench.made.values():
+    for artifact in run.made.values():
         made.setdefault(artifact.stage, []).append(artifact)
     return made
 
@@ -113,14 +113,14 @@ def by_stage(bench: RunContext) -> dict[str, list[Artifact]]:
 def test_one_reference_goes_through_every_network_without_a_network(
     recipe: Recipe, photos: Path, tmp_path: Path, no_network: list[str]
 ) -> None:
-    bench, reference, beside = prepare(recipe, photos, tmp_path / "store")
+    run, reference, beside = prepare(recipe, photos, tmp_path / "store")
     started = time.monotonic()
-    expanded = expand(bench, recipe, reference, beside)
+    expanded = expand(run, recipe, reference, beside)
     assert time.monotonic() - started < 120
-    made = by_stage(bench)
+    made = by_stage(run)
     assert {stage: len(made[stage]) for stage in ONE_REFERENCE} == ONE_REFERENCE
     # Random networks see no object in some views.
-    rejected = {one.stage for one in bench.made.values() if one.reject_reason}
+    rejected = {one.stage for one in run.made.values() if one.reject_reason}
     assert rejected <= {"segment"}
     cut_out = [one for one in made["segment"] if not one.reject_reason and "view" in one.variant]
     assert len(cut_out) >= 4
@@ -134,7 +134,7 @@ def test_one_reference_goes_through_every_network_without_a_network(
             assert artifact.licence not in (None, "Apache-2.0") or stage == "depth"
     assert no_network == []
 
-    views_stand_below_each_other(bench, reference, load_expansion(bench.store, expanded.key))
+    views_stand_below_each_other(run, reference, load_expansion(run.store, expanded.key))
 
     again, _, _ = prepare(recipe, photos, tmp_path / "store")
     counts = expand(again, recipe, reference, beside).counts
@@ -142,7 +142,7 @@ def test_one_reference_goes_through_every_network_without_a_network(
 
     elsewhere, _, _ = prepare(recipe, photos, tmp_path / "elsewhere")
     expand(elsewhere, recipe, reference, beside)
-    first = {one.id: one.digest for one in bench.made.values()}
+    first = {one.id: one.digest for one in run.made.values()}
     assert {one.id: one.digest for one in elsewhere.made.values()} == first
 
 
@@ -172,10 +172,10 @@ def test_every_other_network_in_its_place(
     and the asymmetric VAE, together."""
     monkeypatch.setenv("SYNTHSET_MODELS", str(models_folder))
     recipe = pin_checkpoints(load_recipe(TINY, EVERY_OTHER_NETWORK))
-    bench, reference, beside = prepare(recipe, photos, tmp_path / "store")
-    expanded = expand(bench, recipe, reference, beside)
-    made = by_stage(bench)
-    used = " ".join({str(one.revision) for one in bench.made.values()})
+    run, reference, beside = prepare(recipe, photos, tmp_path / "store")
+    expanded = expand(run, recipe, reference, beside)
+    made = by_stage(run)
+    used = " ".join({str(one.revision) for one in run.made.values()})
     for checkpoint in (
         *("facebook/sam-vit-base", "hustvl/vitmatte-small-composition-1k"),
         *("depth-anything/Depth-Anything-V2-Small-hf", "florence-community/Florence-2-base"),

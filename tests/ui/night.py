@@ -98,11 +98,11 @@ def plan_night(folder: Path) -> Night:
     photos, out = folder / "photos", folder / "nightly"
     write_photos(photos, train=TRAIN, test=TEST, classes=CLASSES, size=(240, 180), processes=1)
     store = open_store(folder / "rehearsal")
-    bench = RunContext(store, recipe.name)
-    taken = take_in(bench, recipe, photos)
+    context = RunContext(store, recipe.name)
+    taken = take_in(context, recipe, photos)
     references = choose_references(taken.of("train"), None, None, recipe.split.seed)
-    held_out = index_heldout(bench, HeldOut(), [one.photo for one in taken.of("val", "test")])
-    plates = ingest_plates(bench, recipe.plates, recipe.ingest)
+    held_out = index_heldout(context, HeldOut(), [one.photo for one in taken.of("val", "test")])
+    plates = ingest_plates(context, recipe.plates, recipe.ingest)
     beside = SharedInputs(plates=tuple(plates), heldout=tuple(held_out))
     unlucky = references[-1]
     rehearsal = RunContext(store, unlucky.name)

@@ -39,7 +39,7 @@ from flows.train_models import (
 from models.data.records import Artifact, Media
 from models.training.settings import TrainingParameters
 from tasks.engine.run_context import StageCount
-from tasks.engine.run_documents import run_id, save_part
+from tasks.engine.run_documents import make_run_id, save_part
 from tasks.engine.work_items import Told, tell
 from tasks.store.store import Missing, Store, open_store
 from tests.tiny import Undisturbed, files_of
@@ -211,7 +211,7 @@ def test_it_is_one_child_run_with_a_name_and_tags(parent: Parent) -> None:
     run = parent.take()
     assert run.name == "multiview · train"
     assert {"multiview", "classical", family_of(parent.id)} == set(run.tags)
-    assert run.parameters["run"] == RUN
+    assert run.parameters["run_id"] == RUN
     assert Recipe.model_validate(run.parameters["recipe"]) == parent.recipe
     trained = parent.complete(run)
     assert parent.end() == trained
@@ -301,7 +301,7 @@ def test_a_worker_that_sees_another_folder_trains_the_same(
     for made in ("train", "score"):
         shutil.rmtree(tmp_path / "shared" / made)
     parent.store = open_store(str(tmp_path / "shared"))
-    parent.recipe, parent.run = load_recipe(str(undisturbed.recipe)), run_id(undisturbed.out)
+    parent.recipe, parent.run = load_recipe(str(undisturbed.recipe)), make_run_id(undisturbed.out)
     parent.out = tmp_path / "of the worker"
     parent.begin()
     (run,) = until(lambda: parent.runs(StateType.SCHEDULED))

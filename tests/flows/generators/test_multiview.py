@@ -49,17 +49,17 @@ class Run:
 
     def __init__(self, folder: Path, photos: list[PhotoFile]) -> None:
         self.store: Store = open_store(folder)
-        bench = RunContext(self.store, "ingest")
-        self.photos = ingest_photos(bench, photos, Ingest(), SplitParameters())
+        context = RunContext(self.store, "ingest")
+        self.photos = ingest_photos(context, photos, Ingest(), SplitParameters())
         heldout = [one.photo for one in self.photos.of("val", "test")]
-        self.beside = SharedInputs(heldout=tuple(index_heldout(bench, HeldOut(), heldout)))
+        self.beside = SharedInputs(heldout=tuple(index_heldout(context, HeldOut(), heldout)))
 
     def reference(self, name: str) -> Reference:
         return next(one for one in self.photos.photos if one.name == name)
 
     def expand(self, recipe: Recipe, reference: Reference) -> tuple[Expanded, Expansion]:
-        bench = RunContext(self.store, reference.name)
-        expanded = expand(bench, recipe, reference, self.beside)
+        context = RunContext(self.store, reference.name)
+        expanded = expand(context, recipe, reference, self.beside)
         expansion = load_expansion(self.store, expanded.key)
         assert expansion is not None
         return expanded, expansion
@@ -189,17 +189,17 @@ def test_a_reference_with_its_own_prompt_is_expanded_under_it(run: Run, recipe: 
 def test_plates_from_a_folder_are_used_and_are_part_of_the_key(run: Run, recipe: Recipe) -> None:
     plate = run.reference("car/1").photo
     beside = run.beside.model_copy(update={"plates": (plate,)})
-    bench = RunContext(run.store, "plates")
+    context = RunContext(run.store, "plates")
     reference = run.reference("mug/3")
-    expanded = expand(bench, recipe, reference, beside)
-    scenes = [one for one in bench.made.values() if one.stage == "background"]
+    expanded = expand(context, recipe, reference, beside)
+    scenes = [one for one in context.made.values() if one.stage == "background"]
     assert scenes
     assert all(plate.id in one.parents for one in scenes)
     assert expanded.key != key_of(recipe, reference, run.beside)
 
 
 def test_a_photo_without_an_object_gives_no_image_and_says_so(run: Run, recipe: Recipe) -> None:
-    bench = RunContext(run.store, "blank")
+    context = RunContext(run.store, "blank")
     blank = run.reference("mug/3")
     grey = np.full((96, 128, 3), 127, np.uint8)
     blob = encode_png(grey)
@@ -209,9 +209,9 @@ def test_a_photo_without_an_object_gives_no_image_and_says_so(run: Run, recipe: 
     photo = photo.model_copy(update={"digest": digest_of(blob)})
     run.store.put(photo, blob)
     reference = blank.model_copy(update={"photo": photo, "name": "mug/blank"})
-    expanded = expand(bench, recipe, reference, run.beside)
+    expanded = expand(context, recipe, reference, run.beside)
     assert (expanded.images, expanded.accepted) == (0, 0)
-    rejects = {one.reject_reason for one in bench.made.values() if one.stage == "multiview"}
+    rejects = {one.reject_reason for one in context.made.values() if one.stage == "multiview"}
     assert len(rejects) == 1
     assert "no object found" in str(rejects)
     expansion = load_expansion(run.store, expanded.key)

@@ -51,23 +51,23 @@ def store(tmp_path: Path) -> Store:
 
 
 def begin(store: Store) -> tuple[RunContext, list[Artifact]]:
-    bench = RunContext(store, "test")
-    return bench, photo.run(bench, Brighten(), ["shoes/a", "shoes/b"])
+    context = RunContext(store, "test")
+    return context, photo.run(context, Brighten(), ["shoes/a", "shoes/b"])
 
 
 def test_what_is_done_is_not_done_again(store: Store) -> None:
-    bench, photos = begin(store)
-    first = brighten.run(bench, Brighten(), photos)
+    context, photos = begin(store)
+    first = brighten.run(context, Brighten(), photos)
     again = RunContext(store, "again")
     second = brighten.run(again, Brighten(), photos)
     assert second == first
-    assert bench.counts["brighten"] == StageCount(computed=2)
+    assert context.counts["brighten"] == StageCount(computed=2)
     assert again.counts["brighten"] == StageCount(cached=2)
 
 
 def test_pixels_come_back_as_they_were_made(store: Store) -> None:
-    bench, photos = begin(store)
-    made = brighten.run(bench, Brighten(by=7), photos)
+    context, photos = begin(store)
+    made = brighten.run(context, Brighten(by=7), photos)
     fresh = RunContext(store, "fresh")
     expected = fresh.load(photos[0]) + np.uint8(7)
     np.testing.assert_array_equal(fresh.load(made[0]), expected)
@@ -76,8 +76,8 @@ def test_pixels_come_back_as_they_were_made(store: Store) -> None:
 
 
 def test_a_changed_parameter_redoes_only_what_hangs_on_it(store: Store) -> None:
-    bench, photos = begin(store)
-    grain.run(bench, Brighten(), brighten.run(bench, Brighten(by=1), photos))
+    context, photos = begin(store)
+    grain.run(context, Brighten(), brighten.run(context, Brighten(by=1), photos))
     again = RunContext(store, "again")
     _, photos = begin(store)
     grain.run(again, Brighten(), brighten.run(again, Brighten(by=2), photos))
@@ -87,9 +87,9 @@ def test_a_changed_parameter_redoes_only_what_hangs_on_it(store: Store) -> None:
 
 def test_seed_and_bytes_depend_neither_on_order_nor_on_batch(tmp_path: Path) -> None:
     forward, backward = (open_store(tmp_path / name) for name in ("forward", "backward"))
-    bench, photos = begin(forward)
+    context, photos = begin(forward)
     other, same_photos = begin(backward)
-    made = grain.run(bench, Brighten(), photos)
+    made = grain.run(context, Brighten(), photos)
     one_by_one = [
         artifact
         for image in reversed(same_photos)
@@ -101,10 +101,10 @@ def test_seed_and_bytes_depend_neither_on_order_nor_on_batch(tmp_path: Path) -> 
 
 
 def test_a_reject_is_kept_with_its_reason_and_not_handed_on(store: Store) -> None:
-    bench, photos = begin(store)
-    made = grain.run(bench, Brighten(), photos)
+    context, photos = begin(store)
+    made = grain.run(context, Brighten(), photos)
     assert [one.variant["copy"] for one in made] == [0, 1, 0, 1]
-    rejects = [one for one in bench.made.values() if one.reject_reason]
+    rejects = [one for one in context.made.values() if one.reject_reason]
     assert [one.reject_reason for one in rejects] == ["copies numbered 2 are unwanted"] * 2
     again = RunContext(store, "again")
     grain.run(again, Brighten(), photos)
@@ -112,10 +112,10 @@ def test_a_reject_is_kept_with_its_reason_and_not_handed_on(store: Store) -> Non
 
 
 def test_lineage_leads_back_to_the_photo(store: Store) -> None:
-    bench, photos = begin(store)
-    last = grain.run(bench, Brighten(), brighten.run(bench, Brighten(), photos))[-1]
-    assert [one.stage for one in bench.lineage(last)] == ["photo", "brighten", "grain"]
-    assert bench.lineage(last)[0] == photos[1]
+    context, photos = begin(store)
+    last = grain.run(context, Brighten(), brighten.run(context, Brighten(), photos))[-1]
+    assert [one.stage for one in context.lineage(last)] == ["photo", "brighten", "grain"]
+    assert context.lineage(last)[0] == photos[1]
 
 
 def test_a_damaged_input_is_never_used_and_is_made_again(store: Store, tmp_path: Path) -> None:
@@ -131,15 +131,15 @@ def test_a_damaged_input_is_never_used_and_is_made_again(store: Store, tmp_path:
 
 
 def test_partners_are_paired_by_name_and_index_not_by_place(store: Store) -> None:
-    bench, photos = begin(store)
-    made = brighten.run(bench, Brighten(), photos)
+    context, photos = begin(store)
+    made = brighten.run(context, Brighten(), photos)
     jobs = one_job_per_input(Brighten(), photos, made[1:])
     assert [[one.name for one in job.inputs] for job in jobs] == [["shoes/b", "shoes/b"]]
 
 
 def test_a_record_under_another_name_keeps_its_bytes_and_takes_the_new_name(store: Store) -> None:
-    bench, photos = begin(store)
-    brighten.run(bench, Brighten(), photos)
+    context, photos = begin(store)
+    brighten.run(context, Brighten(), photos)
     renamed = [one.model_copy(update={"name": f"boots/{one.key[:4]}"}) for one in photos]
     again = RunContext(store, "again")
     made = brighten.run(again, Brighten(), renamed)
@@ -150,7 +150,7 @@ def test_a_record_under_another_name_keeps_its_bytes_and_takes_the_new_name(stor
 def test_a_cancelled_run_stops_between_batches_and_keeps_what_it_published(store: Store) -> None:
     stopped = threading.Event()
     _, photos = begin(store)
-    bench = RunContext(store, "cancelled", cancelled=stopped.is_set)
+    context = RunContext(store, "cancelled", cancelled=stopped.is_set)
 
     @stage("slow", version=1, plan=copies, batch_size=2)
     def slow(inputs: Sequence[StageInput], parameters: Brighten) -> Iterator[StageOutput]:
@@ -159,7 +159,7 @@ def test_a_cancelled_run_stops_between_batches_and_keeps_what_it_published(store
             yield StageOutput(item.load())
 
     with pytest.raises(KeyboardInterrupt):
-        slow.run(bench, Brighten(), photos)
+        slow.run(context, Brighten(), photos)
     again = RunContext(store, "again")
     slow.run(again, Brighten(), photos)
     assert again.counts["slow"] == StageCount(computed=4, cached=2)
@@ -187,9 +187,9 @@ def test_in_a_flow_a_stage_is_a_task_run_and_reuse_shows_as_cached(
 
     @flow
     def walk() -> str:
-        bench, photos = begin(store)
+        context, photos = begin(store)
         for _ in range(2):
-            brighten(bench, Brighten(), photos)
+            brighten(context, Brighten(), photos)
         context = FlowRunContext.get()
         assert context is not None
         assert context.flow_run is not None

@@ -61,13 +61,13 @@ def words(inputs: Sequence[StageInput], parameters: Nothing) -> Any:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> RunContext:
+def run(tmp_path: Path) -> RunContext:
     return RunContext(open_store(tmp_path / "store"), "test")
 
 
 @pytest.fixture
-def inputs(bench: RunContext) -> list[list[Artifact]]:
-    return [*(one.run(bench, Nothing(), 1) for one in (cut_out, depth, words)), []]
+def inputs(run: RunContext) -> list[list[Artifact]]:
+    return [*(one.run(run, Nothing(), 1) for one in (cut_out, depth, words)), []]
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +94,9 @@ def asked(monkeypatch: pytest.MonkeyPatch, loaded: SdxlBackground) -> list[tuple
 
 
 def test_scenes_have_the_object_where_the_depth_was(
-    bench: RunContext, inputs: list[list[Artifact]], asked: list[tuple[Any, ...]]
+    run: RunContext, inputs: list[list[Artifact]], asked: list[tuple[Any, ...]]
 ) -> None:
-    made = background.run(bench, SDXL, *inputs)
+    made = background.run(run, SDXL, *inputs)
     assert [dict(one.variant) for one in made] == [
         {"view": 0, "background": 0},
         {"view": 0, "background": 1},
@@ -104,7 +104,7 @@ def test_scenes_have_the_object_where_the_depth_was(
     ((kind, references, requests),) = asked
     assert (kind, references) == (SdxlBackground, SDXL.checkpoints)
     for artifact, request in zip(made, requests, strict=True):
-        image = bench.load(artifact)
+        image = run.load(artifact)
         assert image.shape == (100, 70, 4)
         assert request.depth.shape == (request.height, request.width) == (128, 128)
         near = request.depth[14:114, 29:99]
@@ -113,15 +113,15 @@ def test_scenes_have_the_object_where_the_depth_was(
         assert 0.05 < (image[..., 3] > 127).mean() < 0.9
         assert request.seed == artifact.seed
     assert not (requests[0].depth == requests[1].depth).all(), "each copy has its own place"
-    assert not (bench.load(made[0])[..., :3] == bench.load(made[1])[..., :3]).all()
+    assert not (run.load(made[0])[..., :3] == run.load(made[1])[..., :3]).all()
 
 
 def test_the_prompt_is_written_down(
-    bench: RunContext, inputs: list[list[Artifact]], asked: list[tuple[Any, ...]]
+    run: RunContext, inputs: list[list[Artifact]], asked: list[tuple[Any, ...]]
 ) -> None:
     weights = {"caption_weight": 1.2, "suffix_weight": 0.9, "negative_weight": 1.1, "copies": 1}
     recipe = SDXL.model_copy(update={**weights, "suffix": "(sharp:1.3) photo"})
-    (made,) = background.run(bench, recipe, *inputs)
+    (made,) = background.run(run, recipe, *inputs)
     request = asked[0][2][0]
     expected = r"(a C\+\+ book \(red\))1.2 (on grass, (sharp)1.3 photo)0.9"
     assert made.prompt == request.prompt == expected
@@ -135,11 +135,11 @@ def test_the_prompt_is_written_down(
 
 
 def test_the_recipe_s_own_part_of_the_prompt_names_the_class(
-    bench: RunContext, inputs: list[list[Artifact]], asked: list[tuple[Any, ...]]
+    run: RunContext, inputs: list[list[Artifact]], asked: list[tuple[Any, ...]]
 ) -> None:
     scenes = ("in a (dark:1.3) room",)
     own = {"prompt": "{a}{label}, (centred:1.2)", "prompt_weight": 1.1, "scenes": scenes}
-    (made,) = background.run(bench, SDXL.model_copy(update={"copies": 1, **own}), *inputs)
+    (made,) = background.run(run, SDXL.model_copy(update={"copies": 1, **own}), *inputs)
     assert made.prompt == (
         r"a C\+\+ book \(red\) (an old book \(A\+\), (centred)1.2)1.1 "
         "in a (dark)1.3 room, highly detailed photo"
@@ -150,24 +150,24 @@ def test_the_recipe_s_own_part_of_the_prompt_names_the_class(
 
 
 def test_unusable_scenes_are_rejected_and_their_redraws_counted(
-    bench: RunContext, inputs: list[list[Artifact]], monkeypatch: pytest.MonkeyPatch
+    run: RunContext, inputs: list[list[Artifact]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def infer(_kind: type, _references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
         return [UnsafeImage("flagged as not safe for work 4 times", 3) for _ in requests]
 
     monkeypatch.setattr("models.runtime.network_pool.infer", infer)
-    assert background.run(bench, SDXL, *inputs) == []
-    reasons = {one.reject_reason for one in bench.made.values() if one.stage == "background"}
+    assert background.run(run, SDXL, *inputs) == []
+    reasons = {one.reject_reason for one in run.made.values() if one.stage == "background"}
     assert reasons == {"flagged as not safe for work 4 times"}
-    assert bench.counts["background"].safety_retries == 6
+    assert run.counts["background"].safety_retries == 6
 
 
 def test_the_object_can_be_pasted_back(
-    bench: RunContext, inputs: list[list[Artifact]], asked: list[tuple[Any, ...]]
+    run: RunContext, inputs: list[list[Artifact]], asked: list[tuple[Any, ...]]
 ) -> None:
-    pasted = background.run(bench, SDXL.model_copy(update={"paste_back": True}), *inputs)
+    pasted = background.run(run, SDXL.model_copy(update={"paste_back": True}), *inputs)
     for one in pasted:
-        image = bench.load(one)
+        image = run.load(one)
         alpha = image[..., 3]
         inside = np.pad(np.zeros_like(alpha[2:-2, 2:-2]), 2)
         inside = np.lib.stride_tricks.sliding_window_view(np.pad(alpha, 3), (7, 7)).min((2, 3))
@@ -191,7 +191,7 @@ def test_checkpoints_are_those_in_use() -> None:
 
 
 def test_few_steps_ask_for_no_guidance(
-    bench: RunContext, inputs: list[list[Artifact]], monkeypatch: pytest.MonkeyPatch
+    run: RunContext, inputs: list[list[Artifact]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
 
@@ -200,7 +200,7 @@ def test_few_steps_ask_for_no_guidance(
         return [UnsafeImage("not drawn")] * len(requests)
 
     monkeypatch.setattr("models.runtime.network_pool.infer", infer)
-    background.run(bench, SDXL.model_copy(update={"few_step": 8}), *inputs)
+    background.run(run, SDXL.model_copy(update={"few_step": 8}), *inputs)
     request = asked[-1]
     assert (request.steps, request.few_step, request.guidance_scale) == (8, True, 0.0)
     assert asked[3] == "ByteDance/SDXL-Lightning"

@@ -36,13 +36,13 @@ def photo(inputs: Sequence[StageInput], parameters: Nothing) -> Any:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> RunContext:
+def run(tmp_path: Path) -> RunContext:
     return RunContext(open_store(tmp_path / "store"), "test")
 
 
 @pytest.fixture
-def photos(bench: RunContext) -> list[Artifact]:
-    return photo.run(bench, Nothing(), 2)
+def photos(run: RunContext) -> list[Artifact]:
+    return photo.run(run, Nothing(), 2)
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> list[tuple[Any, ...]]:
@@ -58,18 +58,18 @@ def answering(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> list[tuple[Any,
 
 
 def test_blip_is_led_by_the_class_and_its_words_are_cleaned(
-    bench: RunContext, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
+    run: RunContext, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = "a photo of an arafed cup on a table on a table"
     calls = answering(monkeypatch, said, "a photo of an old mug")
     parameters = Caption(model="blip", num_beams=5, repetition_penalty=1.3)
-    made = caption.run(bench, parameters, photos, "old_mug", None)
+    made = caption.run(run, parameters, photos, "old_mug", None)
     ((kind, checkpoint, *requests),) = calls
     assert kind is Blip
     assert (checkpoint,) == parameters.checkpoints == ("Salesforce/blip-image-captioning-large",)
     assert [one.prompt_prefix for one in requests] == ["a photo of an old mug"] * 2
     assert {(one.num_beams, one.repetition_penalty) for one in requests} == {(5, 1.3)}
-    contents = [bench.load(one) for one in made]
+    contents = [run.load(one) for one in made]
     assert contents[0]["caption"] == made[0].prompt == "old mug: a photo of a cup on a table"
     assert contents[1]["caption"] == "a photo of an old mug"
     assert contents[0]["negative_prompt"] == parameters.negative_prompt
@@ -77,19 +77,19 @@ def test_blip_is_led_by_the_class_and_its_words_are_cleaned(
 
 
 def test_a_plural_has_no_article_and_a_prefix_may_be_empty(
-    bench: RunContext, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
+    run: RunContext, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = answering(monkeypatch, "shoes", "shoes")
-    caption.run(bench, Caption(model="blip"), photos[:1], "red-shoes", None)
-    caption.run(bench, Caption(model="blip", prefix=""), photos[:1], "red-shoes", None)
+    caption.run(run, Caption(model="blip"), photos[:1], "red-shoes", None)
+    caption.run(run, Caption(model="blip", prefix=""), photos[:1], "red-shoes", None)
     assert [call[2].prompt_prefix for call in calls] == ["a photo of red shoes", None]
 
 
 def test_florence_is_asked_by_task(
-    bench: RunContext, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
+    run: RunContext, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = answering(monkeypatch, "A mug. It is on a table.", "A cup.")
-    made = caption.run(bench, Caption(model="florence-2", detailed=True), photos, "mug", None)
+    made = caption.run(run, Caption(model="florence-2", detailed=True), photos, "mug", None)
     ((kind, checkpoint, *requests),) = calls
     assert kind is Florence
     assert checkpoint == "florence-community/Florence-2-base"
@@ -102,7 +102,7 @@ def test_florence_is_asked_by_task(
 ])  # fmt: skip
 def test_a_photo_s_own_sentence_comes_first_and_needs_no_network(
     parameters: Caption,
-    bench: RunContext,
+    run: RunContext,
     photos: list[Artifact],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -110,17 +110,17 @@ def test_a_photo_s_own_sentence_comes_first_and_needs_no_network(
         "models.runtime.network_pool.NetworkPool._network", lambda *_: pytest.fail("loaded")
     )
     prompt = None if parameters.prompts else "my mug"
-    made = caption.run(bench, parameters, photos, "mug", prompt)
+    made = caption.run(run, parameters, photos, "mug", prompt)
     assert [one.prompt for one in made] == ["my mug"] * 2
     assert made[0].metadata == {}
 
 
 def test_what_a_network_says_means_itself(
-    bench: RunContext, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
+    run: RunContext, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answering(monkeypatch, "a mug with the words c + + ( red:1.3 )")
-    (made,) = caption.run(bench, Caption(model="blip"), photos[:1], "mug", None)
-    assert bench.load(made) == {
+    (made,) = caption.run(run, Caption(model="blip"), photos[:1], "mug", None)
+    assert run.load(made) == {
         "caption": "a mug with the words c++ (red:1.3)",
         "prompt": r"a mug with the words c\+\+ \(red:1\.3\)",
         "negative_prompt": Caption().negative_prompt,
@@ -130,21 +130,21 @@ def test_what_a_network_says_means_itself(
 
 @pytest.mark.parametrize("parameters", [Caption(), Caption(model="blip")])
 def test_a_person_s_own_sentence_keeps_its_weights(
-    parameters: Caption, bench: RunContext, photos: list[Artifact]
+    parameters: Caption, run: RunContext, photos: list[Artifact]
 ) -> None:
     own = r"a (red:1.3) mug++ \(1\) :)"
-    (made,) = caption.run(bench, parameters, photos[:1], "my_mug", own)
-    words = bench.load(made)
+    (made,) = caption.run(run, parameters, photos[:1], "my_mug", own)
+    words = run.load(made)
     assert words["prompt"] == r"a (red)1.3 mug++ \(1\) :\)"
     assert words["caption"] == made.prompt == "a red mug (1) :)"
     assert words["label"] == "my mug"
 
 
 def test_an_unusable_result_is_a_rejection(
-    bench: RunContext, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
+    run: RunContext, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answering(monkeypatch, InvalidOutput("the network gave no finite numbers"), "a mug")
-    made = caption.run(bench, Caption(model="blip"), photos, "mug", None)
+    made = caption.run(run, Caption(model="blip"), photos, "mug", None)
     assert [one.prompt for one in made] == ["a mug"]
 
 
@@ -165,7 +165,7 @@ def test_what_other_models_read_is_no_part_of_the_key(photos: list[Artifact]) ->
 @pytest.mark.parametrize("model", ["blip", "florence-2"])
 def test_with_the_tiny_networks_end_to_end(
     model: Any,
-    bench: RunContext,
+    run: RunContext,
     photos: list[Artifact],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -177,8 +177,8 @@ def test_with_the_tiny_networks_end_to_end(
         "models.runtime.network_pool.infer",
         lambda _kind, _references, asked: list(network.compute(asked)),
     )
-    made = caption.run(bench, Caption(model=model, max_new_tokens=8), photos, "mug", None)
+    made = caption.run(run, Caption(model=model, max_new_tokens=8), photos, "mug", None)
     assert len(made) == 2
     assert all("mug" in str(one.prompt) for one in made)
-    again = RunContext(bench.store, "again")
+    again = RunContext(run.store, "again")
     assert caption.run(again, Caption(model=model, max_new_tokens=8), photos, "mug", None) == made

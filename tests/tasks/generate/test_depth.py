@@ -36,13 +36,13 @@ def photo(inputs: Sequence[StageInput], parameters: Nothing) -> Any:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> RunContext:
+def run(tmp_path: Path) -> RunContext:
     return RunContext(open_store(tmp_path / "store"), "test")
 
 
 @pytest.fixture
-def photos(bench: RunContext) -> list[Artifact]:
-    return photo.run(bench, Nothing(), 2)
+def photos(run: RunContext) -> list[Artifact]:
+    return photo.run(run, Nothing(), 2)
 
 
 @pytest.fixture(scope="module")
@@ -84,44 +84,44 @@ def test_a_network_s_depth_is_16_bit_and_asked_for_once(
     parameters: Depth,
     kind: type,
     checkpoint: str,
-    bench: RunContext,
+    run: RunContext,
     photos: list[Artifact],
     asked: list[tuple[Any, ...]],
 ) -> None:
-    made = depth.run(bench, parameters, photos)
+    made = depth.run(run, parameters, photos)
     assert asked == [(kind, checkpoint, 2)]
     assert parameters.checkpoints == (checkpoint,)
     for artifact in made:
-        near = bench.load(artifact)
+        near = run.load(artifact)
         assert near.dtype == np.uint16
         assert near.shape == (48, 64)
         assert (near.min(), near.max()) == (0, 65535)
-    depth.run(bench, parameters, photos)
+    depth.run(run, parameters, photos)
     assert len(asked) == 1
 
 
 def test_an_unusable_result_is_a_rejection(
-    bench: RunContext, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
+    run: RunContext, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def infer(*_: object) -> list[Any]:
         return [InvalidOutput("the network gave no finite numbers"), np.eye(4, dtype=np.float32)]
 
     monkeypatch.setattr("models.runtime.network_pool.infer", infer)
-    made = depth.run(bench, Depth(model="dpt"), photos)
+    made = depth.run(run, Depth(model="dpt"), photos)
     assert [one.name for one in made] == ["mug/1"]
-    (rejected,) = [one for one in bench.made.values() if one.reject_reason]
+    (rejected,) = [one for one in run.made.values() if one.reject_reason]
     assert rejected.rejected == "the network gave no finite numbers"
 
 
 def test_the_classical_depth_names_no_checkpoint_and_loads_none(
-    bench: RunContext, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
+    run: RunContext, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("a network was asked")
 
     monkeypatch.setattr("models.runtime.network_pool.infer", refuse)
     assert Depth().checkpoints == ()
-    assert depth.run(bench, Depth(), photos)
+    assert depth.run(run, Depth(), photos)
 
 
 def test_only_the_checkpoint_in_use_is_part_of_the_key(photos: list[Artifact]) -> None:

@@ -39,13 +39,13 @@ def words(inputs: Sequence[StageInput], parameters: Nothing) -> Any:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> RunContext:
+def run(tmp_path: Path) -> RunContext:
     return RunContext(open_store(tmp_path / "store"), "test")
 
 
 @pytest.fixture
-def inputs(bench: RunContext) -> tuple[list[Artifact], list[Artifact]]:
-    return photo.run(bench, Nothing(), 1), words.run(bench, Nothing(), 1)
+def inputs(run: RunContext) -> tuple[list[Artifact], list[Artifact]]:
+    return photo.run(run, Nothing(), 1), words.run(run, Nothing(), 1)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> SdxlImg2Img:
 
 
 def test_a_photo_becomes_n_images(
-    bench: RunContext,
+    run: RunContext,
     inputs: tuple[list[Artifact], list[Artifact]],
     loaded: SdxlImg2Img,
     monkeypatch: pytest.MonkeyPatch,
@@ -69,20 +69,20 @@ def test_a_photo_becomes_n_images(
         return list(loaded.compute(requests))
 
     monkeypatch.setattr("models.runtime.network_pool.infer", infer)
-    made = baseline.run(bench, FEW, *inputs)
+    made = baseline.run(run, FEW, *inputs)
     assert calls == [(SdxlImg2Img, FEW.checkpoints, 3)]
     assert [dict(one.variant) for one in made] == [{"baseline": at} for at in range(3)]
-    images = [bench.load(one) for one in made]
+    images = [run.load(one) for one in made]
     assert {image.shape for image in images} == {(128, 128, 3)}
     assert all((images[0] != other).any() for other in images[1:])
     assert {one.prompt for one in made} == {r"a mug \(red\)"}
     assert {one.metadata["negative"] for one in made} == {"(text)1.2"}
-    assert baseline.run(bench, FEW, *inputs) == made
+    assert baseline.run(run, FEW, *inputs) == made
     assert len(calls) == 1, "nothing is drawn twice"
 
 
 def test_unusable_images_are_rejected_and_their_redraws_counted(
-    bench: RunContext,
+    run: RunContext,
     inputs: tuple[list[Artifact], list[Artifact]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -94,10 +94,10 @@ def test_unusable_images_are_rejected_and_their_redraws_counted(
         return [UnsafeImage("no", one.nsfw_retries) for one in requests]
 
     monkeypatch.setattr("models.runtime.network_pool.infer", infer)
-    assert baseline.run(bench, watched, *inputs) == []
+    assert baseline.run(run, watched, *inputs) == []
     assert asked[0] == (*FEW.checkpoints, "a/b@c")
-    assert {one.reject_reason for one in bench.made.values() if one.stage == "baseline"} == {"no"}
-    assert bench.counts["baseline"].safety_retries == 3 * 2
+    assert {one.reject_reason for one in run.made.values() if one.stage == "baseline"} == {"no"}
+    assert run.counts["baseline"].safety_retries == 3 * 2
 
 
 def test_photos_without_a_caption_have_no_images(

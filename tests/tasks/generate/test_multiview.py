@@ -49,13 +49,13 @@ def photos_of(inputs: Sequence[StageInput], parameters: Nothing) -> Any:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> RunContext:
+def run(tmp_path: Path) -> RunContext:
     return RunContext(open_store(tmp_path / "store"), "test")
 
 
 @pytest.fixture
-def photos(bench: RunContext) -> list[Artifact]:
-    return photos_of.run(bench, Nothing(), ["mug/red", "mug/blue"])
+def photos(run: RunContext) -> list[Artifact]:
+    return photos_of.run(run, Nothing(), ["mug/red", "mug/blue"])
 
 
 @pytest.fixture(scope="module")
@@ -91,23 +91,23 @@ def on_grey(colour: tuple[int, int, int], side: int = 64) -> Pixels:
 
 
 def test_all_views_of_the_photos_come_from_one_call(
-    bench: RunContext, photos: list[Artifact], asked: Asked
+    run: RunContext, photos: list[Artifact], asked: Asked
 ) -> None:
-    made = multiview.run(bench, SMALL, photos)
+    made = multiview.run(run, SMALL, photos)
     assert [len(requests) for requests in asked] == [2], "a sheet per photo, all in one call"
     assert asked.references == ("sudo-ai/zero123plus-v1.2",)
     assert [one.variant["view"] for one in made] == [*range(7), *range(7)]
     for one in made:
-        view = bench.load(one)
+        view = run.load(one)
         assert view.shape == (64, 64, 4)
         assert 0 < view[..., 3].mean() < 255
     assert len({one.digest for one in made}) == 14
 
 
 def test_views_say_where_their_camera_stood(
-    bench: RunContext, photos: list[Artifact], asked: Asked
+    run: RunContext, photos: list[Artifact], asked: Asked
 ) -> None:
-    made = multiview.run(bench, SMALL, photos[:1])
+    made = multiview.run(run, SMALL, photos[:1])
     assert made[0].metadata == {"azimuth": 0.0, "elevation": 0.0}
     assert [one.metadata["azimuth"] for one in made[1:]] == [30, 90, 150, 210, 270, 330]
     assert [one.metadata["elevation"] for one in made[1:]] == [20, -10] * 3
@@ -124,7 +124,7 @@ def test_views_say_where_their_camera_stood(
     ],
 )
 def test_elevations_are_the_checkpoints(
-    bench: RunContext,
+    run: RunContext,
     photos: list[Artifact],
     asked: Asked,
     settings: dict[str, str],
@@ -133,15 +133,15 @@ def test_elevations_are_the_checkpoints(
 ) -> None:
     monkeypatch.setattr("tasks.engine.stage.licence_of", lambda _: "unknown")
     parameters = Multiview.model_validate({**SMALL.model_dump(), **settings, "views": 1})
-    made = multiview.run(bench, parameters, photos[:1])
+    made = multiview.run(run, parameters, photos[:1])
     assert made[1].metadata["elevation"] == elevation
     assert asked.references == parameters.checkpoints == (parameters.checkpoint,)
 
 
 def test_views_of_two_runs_are_of_the_same_sheet(
-    bench: RunContext, photos: list[Artifact], asked: Asked, tmp_path: Path
+    run: RunContext, photos: list[Artifact], asked: Asked, tmp_path: Path
 ) -> None:
-    whole = multiview.run(bench, SMALL, photos[:1])
+    whole = multiview.run(run, SMALL, photos[:1])
     other = RunContext(open_store(tmp_path / "other"), "test")
     photos_of.run(other, Nothing(), ["mug/red", "mug/blue"])
     some = multiview.run(other, SMALL.model_copy(update={"views": 2}), photos[:1])
@@ -153,33 +153,33 @@ def test_views_of_two_runs_are_of_the_same_sheet(
 
 
 def test_the_network_is_asked_for_no_view_that_is_there(
-    bench: RunContext, photos: list[Artifact], asked: Asked
+    run: RunContext, photos: list[Artifact], asked: Asked
 ) -> None:
-    multiview.run(bench, SMALL, photos[:1])
-    multiview.run(bench, SMALL, photos)
+    multiview.run(run, SMALL, photos[:1])
+    multiview.run(run, SMALL, photos)
     assert [len(requests) for requests in asked] == [1, 1]
     assert asked[0][0].seed != asked[1][0].seed
 
 
 def test_the_original_alone_needs_no_sheet(
-    bench: RunContext, photos: list[Artifact], asked: Asked
+    run: RunContext, photos: list[Artifact], asked: Asked
 ) -> None:
-    multiview.run(bench, SMALL.model_copy(update={"views": 0}), photos)
+    multiview.run(run, SMALL.model_copy(update={"views": 0}), photos)
     assert [len(requests) for requests in asked] == [0], "residency loads nothing for no requests"
 
 
 def test_the_original_is_the_same_with_both_models(
-    bench: RunContext, photos: list[Artifact], asked: Asked
+    run: RunContext, photos: list[Artifact], asked: Asked
 ) -> None:
-    relief = multiview.run(bench, Multiview(size=64, views=0), photos)
-    painted = multiview.run(bench, SMALL, photos)
+    relief = multiview.run(run, Multiview(size=64, views=0), photos)
+    painted = multiview.run(run, SMALL, photos)
     assert [one.digest for one in relief] == [painted[0].digest, painted[7].digest]
 
 
 def test_the_network_sees_the_object_centred_on_grey(
-    bench: RunContext, photos: list[Artifact], asked: Asked
+    run: RunContext, photos: list[Artifact], asked: Asked
 ) -> None:
-    multiview.run(bench, SMALL, photos[:1])
+    multiview.run(run, SMALL, photos[:1])
     image = asked[0][0].image
     side = image.shape[0]
     assert image.shape == (side, side, 3)
@@ -192,19 +192,19 @@ def test_the_network_sees_the_object_centred_on_grey(
     assert np.abs(centre - COLOURS[0]).max() < 6
 
 
-def test_the_background_may_stay(bench: RunContext, photos: list[Artifact], asked: Asked) -> None:
-    multiview.run(bench, SMALL.model_copy(update={"remove_background": False}), photos[:1])
+def test_the_background_may_stay(run: RunContext, photos: list[Artifact], asked: Asked) -> None:
+    multiview.run(run, SMALL.model_copy(update={"remove_background": False}), photos[:1])
     image = asked[0][0].image
     assert image.shape == (512, 512, 3)
     assert np.abs(image[256, 10].astype(int) - (225, 222, 215)).max() < 15
 
 
 def test_a_view_is_cut_out_of_its_grey_and_resized(
-    bench: RunContext, photos: list[Artifact], asked: Asked
+    run: RunContext, photos: list[Artifact], asked: Asked
 ) -> None:
     asked.answer = np.stack([on_grey((210, 180, 20))] * 6)
-    made = multiview.run(bench, SMALL.model_copy(update={"size": 96}), photos[:1])
-    view = bench.load(made[3])
+    made = multiview.run(run, SMALL.model_copy(update={"size": 96}), photos[:1])
+    view = run.load(made[3])
     expected = np.pi * 32**2 / 96**2
     assert view.shape == (96, 96, 4)
     assert (view[..., 3] >= 128).mean() == pytest.approx(expected, rel=0.05)
@@ -212,35 +212,35 @@ def test_a_view_is_cut_out_of_its_grey_and_resized(
 
 
 def test_a_view_without_object_is_rejected_and_the_others_stay(
-    bench: RunContext, photos: list[Artifact], asked: Asked
+    run: RunContext, photos: list[Artifact], asked: Asked
 ) -> None:
     views = [on_grey((210, 180, 20))] * 6
     views[2] = np.full((64, 64, 3), 127, np.uint8)
     asked.answer = np.stack(views)
-    made = multiview.run(bench, SMALL, photos[:1])
+    made = multiview.run(run, SMALL, photos[:1])
     assert [one.variant["view"] for one in made] == [0, 1, 2, 4, 5, 6]
-    (lost,) = [one for one in bench.made.values() if one.reject_reason]
+    (lost,) = [one for one in run.made.values() if one.reject_reason]
     assert lost.variant["view"] == 3
     assert lost.rejected == "no object found: the view is all grey ground"
 
 
 def test_what_the_network_could_not_compute_is_rejected(
-    bench: RunContext, photos: list[Artifact], asked: Asked
+    run: RunContext, photos: list[Artifact], asked: Asked
 ) -> None:
     asked.answer = InvalidOutput("the network gave no finite numbers")
-    made = multiview.run(bench, SMALL, photos[:1])
+    made = multiview.run(run, SMALL, photos[:1])
     assert [one.variant["view"] for one in made] == [0]
-    reasons = {one.reject_reason for one in bench.made.values() if one.reject_reason}
+    reasons = {one.reject_reason for one in run.made.values() if one.reject_reason}
     assert reasons == {"the network gave no finite numbers"}
 
 
 def test_a_photo_without_object_is_rejected_and_not_asked_for(
-    bench: RunContext, asked: Asked
+    run: RunContext, asked: Asked
 ) -> None:
-    empty = photos_of.run(bench, Nothing(), ["mug/none"])
-    assert multiview.run(bench, SMALL, empty) == []
+    empty = photos_of.run(run, Nothing(), ["mug/none"])
+    assert multiview.run(run, SMALL, empty) == []
     assert [len(requests) for requests in asked] == [0]
-    reasons = {one.reject_reason for one in bench.made.values() if one.stage == "multiview"}
+    reasons = {one.reject_reason for one in run.made.values() if one.stage == "multiview"}
     assert len(reasons) == 1
     assert "no object" in str(reasons.pop())
 

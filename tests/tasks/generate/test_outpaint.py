@@ -45,13 +45,13 @@ def scenes_of(inputs: Sequence[StageInput], parameters: Nothing) -> Any:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> RunContext:
+def run(tmp_path: Path) -> RunContext:
     return RunContext(open_store(tmp_path / "store"), "test")
 
 
 @pytest.fixture
-def scenes(bench: RunContext) -> list[Artifact]:
-    return scenes_of.run(bench, Nothing(), 2)
+def scenes(run: RunContext) -> list[Artifact]:
+    return scenes_of.run(run, Nothing(), 2)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, loaded: SD2Outpaint) -> list[tuple[An
 
 
 def test_shifts_of_both_models_agree_and_known_pixels_are_exact(
-    bench: RunContext,
+    run: RunContext,
     scenes: list[Artifact],
     asked: list[tuple[Any, ...]],
     loaded: SD2Outpaint,
@@ -86,15 +86,15 @@ def test_shifts_of_both_models_agree_and_known_pixels_are_exact(
     monkeypatch.setattr(
         loaded.networks, "encode", lambda one: encoded.append(len(one)) or encode(one)
     )
-    made = outpaint.run(bench, SD2, scenes)
+    made = outpaint.run(run, SD2, scenes)
     assert len(made) == 18
     assert [len(requests) for _, _, requests in asked] == [16, 2], "a call per stage batch"
     assert {call[:2] for call in asked} == {(SD2Outpaint, SD2.checkpoints)}
     assert len(encoded) == 2, "each scene once, also where its shifts fall into two batches"
     offsets = grid_offsets(3, 0.15)
     for at, artifact in enumerate(made):
-        scene = bench.load(scenes[at // 9])
-        image = bench.load(artifact)
+        scene = run.load(scenes[at // 9])
+        image = run.load(artifact)
         exact = ExtendedScene(scene, 0.15, np.random.default_rng(0)).offset(*offsets[at % 9])
         moved = artifact.metadata["moved"]
         assert np.abs(np.subtract(moved, exact)).max() <= 4
@@ -113,37 +113,37 @@ def test_shifts_of_both_models_agree_and_known_pixels_are_exact(
     seeds = {request.seed for _, _, requests in asked for request in requests}
     assert seeds == {artifact.seed for artifact in made}
     assert len(seeds) == 18
-    assert outpaint.run(bench, SD2, scenes) == made
+    assert outpaint.run(run, SD2, scenes) == made
     assert len(asked) == 2, "and nothing is computed again"
 
 
 def test_an_unusable_border_is_a_rejection(
-    bench: RunContext, scenes: list[Artifact], monkeypatch: pytest.MonkeyPatch
+    run: RunContext, scenes: list[Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def infer(_kind: type, _references: Any, requests: Sequence[OutpaintRequest]) -> list[Any]:
         images = [OutpaintResult(one.scene) for one in requests[1:]]
         return [UnsafeImage("the network gave no finite numbers", 2), *images]
 
     monkeypatch.setattr("models.runtime.network_pool.infer", infer)
-    made = outpaint.run(bench, SD2, scenes[:1])
+    made = outpaint.run(run, SD2, scenes[:1])
     assert len(made) == 8
-    (rejected,) = [one for one in bench.made.values() if one.reject_reason]
+    (rejected,) = [one for one in run.made.values() if one.reject_reason]
     assert rejected.rejected == "the network gave no finite numbers"
     assert rejected.prompt == scenes[0].prompt
-    assert bench.counts["outpaint"].safety_retries == 2
+    assert run.counts["outpaint"].safety_retries == 2
 
 
 def test_the_classical_model_asks_no_network_and_gives_the_same_bytes(
-    bench: RunContext, scenes: list[Artifact], monkeypatch: pytest.MonkeyPatch
+    run: RunContext, scenes: list[Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("models.runtime.network_pool.infer", None)
     parameters = Outpaint(k=2)
     assert parameters.checkpoints == ()
-    made = outpaint.run(bench, parameters, scenes)
+    made = outpaint.run(run, parameters, scenes)
     rng = np.random.default_rng(int(scenes[1].digest[:16], 16))
-    extended = ExtendedScene(bench.load(scenes[1]), 0.12, rng)
+    extended = ExtendedScene(run.load(scenes[1]), 0.12, rng)
     for artifact, offset in zip(made[4:], grid_offsets(2, 0.12), strict=True):
-        np.testing.assert_array_equal(bench.load(artifact), extended.shift(*offset))
+        np.testing.assert_array_equal(run.load(artifact), extended.shift(*offset))
 
 
 def test_keys_hold_the_settings_of_the_model_in_use(scenes: list[Artifact]) -> None:

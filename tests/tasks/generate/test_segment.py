@@ -55,7 +55,7 @@ def photo(inputs: Sequence[StageInput], parameters: Nothing) -> Any:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> RunContext:
+def run(tmp_path: Path) -> RunContext:
     return RunContext(open_store(tmp_path / "store"), "test")
 
 
@@ -89,20 +89,20 @@ def answer(monkeypatch: pytest.MonkeyPatch, *results: Any) -> None:
     monkeypatch.setattr("models.runtime.network_pool.infer", lambda *_: list(results))
 
 
-def rejections(bench: RunContext, parameters: Segment, photos: list[Artifact]) -> list[str | None]:
-    segment.run(bench, parameters, photos)
+def rejections(run: RunContext, parameters: Segment, photos: list[Artifact]) -> list[str | None]:
+    segment.run(run, parameters, photos)
     keys = [segment.key(job, parameters) for job in segment.plan(parameters, photos)]
-    found = bench.store.find("segment", keys)
+    found = run.store.find("segment", keys)
     return [found[key].rejected for key in keys]
 
 
-def test_isnet_finds_the_object_and_passes_the_screens(bench: RunContext, asked: list[Any]) -> None:
-    photos = photo.run(bench, Nothing(), ["plain", "carried"])
-    made = segment.run(bench, Segment(model="isnet"), photos)
+def test_isnet_finds_the_object_and_passes_the_screens(run: RunContext, asked: list[Any]) -> None:
+    photos = photo.run(run, Nothing(), ["plain", "carried"])
+    made = segment.run(run, Segment(model="isnet"), photos)
     assert [(kind, reference, len(rest)) for kind, reference, rest in asked] == [(Isnet, ISNET, 2)]
     pixels, mask = scene("plain")
     for artifact in made:
-        image = bench.load(artifact)
+        image = run.load(artifact)
         assert np.array_equal(image[..., :3], pixels)
         assert iou(image[..., 3] / 255, mask) > 0.75
         assert artifact.metadata["score"] > 0.25
@@ -111,29 +111,29 @@ def test_isnet_finds_the_object_and_passes_the_screens(bench: RunContext, asked:
 
 
 def test_a_mask_that_disagrees_with_the_carried_matte_is_rejected(
-    bench: RunContext, asked: list[Any]
+    run: RunContext, asked: list[Any]
 ) -> None:
-    photos = photo.run(bench, Nothing(), ["plain", "carried", "wrong"])
-    free = rejections(bench, Segment(model="isnet"), photos)
-    gated = rejections(bench, Segment(model="isnet", agree_with_prior=0.6), photos)
+    photos = photo.run(run, Nothing(), ["plain", "carried", "wrong"])
+    free = rejections(run, Segment(model="isnet"), photos)
+    gated = rejections(run, Segment(model="isnet", agree_with_prior=0.6), photos)
     assert free == [None, None, None]
     assert gated[:2] == [None, None]
     assert str(gated[2]).startswith("mask disagrees with the carried matte")
 
 
 def test_a_photo_without_an_object_is_rejected_with_its_reason(
-    bench: RunContext, asked: list[Any]
+    run: RunContext, asked: list[Any]
 ) -> None:
-    photos = photo.run(bench, Nothing(), ["blank", "plain"])
+    photos = photo.run(run, Nothing(), ["blank", "plain"])
     for model in ("isnet", "sam"):
-        reasons = rejections(bench, Segment(model=model, **ANY), photos)
+        reasons = rejections(run, Segment(model=model, **ANY), photos)
         assert str(reasons[0]).startswith("no object found")
         assert reasons[1] is None
 
 
-def test_sam_is_prompted_where_the_object_lies(bench: RunContext, asked: list[Any]) -> None:
-    photos = photo.run(bench, Nothing(), ["plain", "carried", "wrong"])
-    segment.run(bench, Segment(model="sam", **ANY), photos)
+def test_sam_is_prompted_where_the_object_lies(run: RunContext, asked: list[Any]) -> None:
+    photos = photo.run(run, Nothing(), ["plain", "carried", "wrong"])
+    segment.run(run, Segment(model="sam", **ANY), photos)
     ((kind, reference, requests),) = asked
     assert (kind, reference) == (SegmentAnything, SAM)
     _, mask = scene("plain")
@@ -143,59 +143,59 @@ def test_sam_is_prompted_where_the_object_lies(bench: RunContext, asked: list[An
     assert np.abs(np.array(requests[0].box) - np.array(true)).max() < 8
 
 
-def test_sams_own_doubt_rejects(bench: RunContext, monkeypatch: pytest.MonkeyPatch) -> None:
-    photos = photo.run(bench, Nothing(), ["plain", "carried"])
+def test_sams_own_doubt_rejects(run: RunContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = photo.run(run, Nothing(), ["plain", "carried"])
     mask = scene("plain")[1].astype(np.float32)
     answer(monkeypatch, SamMask(mask, 0.05, 0.9), SamMask(mask, 0.9, 0.9))
-    made = segment.run(bench, Segment(model="sam"), photos)
+    made = segment.run(run, Segment(model="sam"), photos)
     assert [one.variant["kind"] for one in made] == ["carried"]
     assert made[0].metadata["predicted_iou"] == 0.9
 
 
 @pytest.mark.parametrize(("fill_holes", "keep_parts"), [(0.05, 0.2), (0.0, 0.0)])
 def test_holes_and_crumbs_of_a_mask_are_mended_if_wanted(
-    bench: RunContext, monkeypatch: pytest.MonkeyPatch, fill_holes: float, keep_parts: float
+    run: RunContext, monkeypatch: pytest.MonkeyPatch, fill_holes: float, keep_parts: float
 ) -> None:
-    photos = photo.run(bench, Nothing(), ["plain"])
+    photos = photo.run(run, Nothing(), ["plain"])
     mask = scene("plain")[1].astype(np.float32)
     cv2.circle(mask, (64, 48), 3, 0.0, -1)
     cv2.circle(mask, (8, 8), 4, 1.0, -1)
     answer(monkeypatch, mask)
     parameters = Segment(model="isnet", fill_holes=fill_holes, keep_parts=keep_parts, **ANY)
-    (made,) = segment.run(bench, parameters, photos)
-    matte = bench.load(made)[..., 3]
+    (made,) = segment.run(run, parameters, photos)
+    matte = run.load(made)[..., 3]
     mended = fill_holes > 0
     assert (matte[48, 64] == 255) == mended
     assert (matte[8, 8] == 0) == mended
 
 
 def test_a_frayed_mask_fails_the_same_screens_as_a_classical_one(
-    bench: RunContext, monkeypatch: pytest.MonkeyPatch
+    run: RunContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    photos = photo.run(bench, Nothing(), ["plain"])
+    photos = photo.run(run, Nothing(), ["plain"])
     noise = np.random.default_rng(0).random((96, 128)).astype(np.float32)
     answer(monkeypatch, noise)
-    (reason,) = rejections(bench, Segment(model="isnet", keep_parts=0, fill_holes=0), photos)
+    (reason,) = rejections(run, Segment(model="isnet", keep_parts=0, fill_holes=0), photos)
     assert str(reason).startswith("mask frayed")
 
 
-def test_vitmatte_decides_the_edge_and_leaves_the_rest(bench: RunContext, asked: list[Any]) -> None:
-    photos = photo.run(bench, Nothing(), ["blank", "carried", "plain"])
+def test_vitmatte_decides_the_edge_and_leaves_the_rest(run: RunContext, asked: list[Any]) -> None:
+    photos = photo.run(run, Nothing(), ["blank", "carried", "plain"])
     plain = Segment(model="isnet", **ANY)
     refined = plain.model_copy(update={"refine": "vitmatte"})
     assert refined.checkpoints == (ISNET, VITMATTE)
-    before = segment.run(bench, plain, photos)
-    after = segment.run(bench, refined, photos)
+    before = segment.run(run, plain, photos)
+    after = segment.run(run, refined, photos)
     assert [(call[0], len(call[2])) for call in asked] == [(Isnet, 3), (Isnet, 3), (VitMatte, 2)]
     for one, other in zip(before, after, strict=True):
-        first, second = (bench.load(item)[..., 3] for item in (one, other))
+        first, second = (run.load(item)[..., 3] for item in (one, other))
         assert not np.array_equal(first, second)
         assert second[48, 64] == 255
         assert second[2, 2] == 0
 
 
 def test_an_unusable_edge_is_a_rejection(
-    bench: RunContext, monkeypatch: pytest.MonkeyPatch, networks: dict[type, Any]
+    run: RunContext, monkeypatch: pytest.MonkeyPatch, networks: dict[type, Any]
 ) -> None:
     def infer(kind: type, _: Any, requests: Sequence[Any]) -> list[Any]:
         if kind is VitMatte:
@@ -203,12 +203,12 @@ def test_an_unusable_edge_is_a_rejection(
         return list(networks[kind].compute(requests))
 
     monkeypatch.setattr("models.runtime.network_pool.infer", infer)
-    photos = photo.run(bench, Nothing(), ["plain"])
-    (reason,) = rejections(bench, Segment(model="isnet", refine="vitmatte", **ANY), photos)
+    photos = photo.run(run, Nothing(), ["plain"])
+    (reason,) = rejections(run, Segment(model="isnet", refine="vitmatte", **ANY), photos)
     assert reason == "the network gave no finite numbers"
 
 
-def test_grabcut_is_what_it_was(bench: RunContext) -> None:
+def test_grabcut_is_what_it_was(run: RunContext) -> None:
     parameters = Segment()
     assert settings(parameters) == {
         "model": "grabcut",
@@ -218,7 +218,7 @@ def test_grabcut_is_what_it_was(bench: RunContext) -> None:
     }
     assert parameters.checkpoints == ()
     assert segment.version == 1
-    (made,) = segment.run(bench, parameters, photo.run(bench, Nothing(), ["plain"]))
+    (made,) = segment.run(run, parameters, photo.run(run, Nothing(), ["plain"]))
     pixels, _ = scene("plain")
     wanted = with_matte(pixels, matte_object(pixels, working_side=320))
-    assert np.array_equal(bench.load(made), wanted)
+    assert np.array_equal(run.load(made), wanted)

@@ -41,13 +41,13 @@ def photo(inputs: Sequence[StageInput], parameters: Nothing) -> Any:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> RunContext:
+def run(tmp_path: Path) -> RunContext:
     return RunContext(open_store(tmp_path / "store"), "test")
 
 
 @pytest.fixture
-def photos(bench: RunContext) -> list[Artifact]:
-    return photo.run(bench, Nothing(), 2)
+def photos(run: RunContext) -> list[Artifact]:
+    return photo.run(run, Nothing(), 2)
 
 
 @pytest.fixture(scope="module")
@@ -77,53 +77,53 @@ def asked(monkeypatch: pytest.MonkeyPatch, networks: dict[str, RealEsrgan]) -> l
 
 @pytest.mark.parametrize(("factor", "checkpoint"), [(2, X2), (3, X4), (4, X4), (8, X4)])
 def test_the_factor_chooses_the_network_and_is_met(
-    bench: RunContext, photos: list[Artifact], asked: list[Any], factor: int, checkpoint: str
+    run: RunContext, photos: list[Artifact], asked: list[Any], factor: int, checkpoint: str
 ) -> None:
     parameters = Upscale(model="realesrgan", factor=factor)
-    made = upscale.run(bench, parameters, photos)
+    made = upscale.run(run, parameters, photos)
     assert asked == [(RealEsrgan, checkpoint, 2)]
     assert parameters.checkpoints == (checkpoint,)
     for artifact, source in zip(made, photos, strict=True):
-        image, before = bench.load(artifact), bench.load(source)
+        image, before = run.load(artifact), run.load(source)
         assert image.shape == (24 * factor, 32 * factor, before.shape[2])
         assert artifact.metadata == {"width": 32 * factor, "height": 24 * factor}
         assert artifact.model == "realesrgan"
-    upscale.run(bench, parameters, photos)
+    upscale.run(run, parameters, photos)
     assert len(asked) == 1
 
 
-def test_the_matte_stays_sharp(bench: RunContext, photos: list[Artifact], asked: list[Any]) -> None:
-    _, made = upscale.run(bench, Upscale(model="realesrgan", factor=2), photos)
-    matte = bench.load(photos[1])[..., 3]
+def test_the_matte_stays_sharp(run: RunContext, photos: list[Artifact], asked: list[Any]) -> None:
+    _, made = upscale.run(run, Upscale(model="realesrgan", factor=2), photos)
+    matte = run.load(photos[1])[..., 3]
     wanted = cv2.resize(matte, (64, 48), interpolation=cv2.INTER_LINEAR)
-    assert np.array_equal(bench.load(made)[..., 3], wanted)
+    assert np.array_equal(run.load(made)[..., 3], wanted)
 
 
 def test_a_factor_of_one_needs_no_network(
-    bench: RunContext, photos: list[Artifact], asked: list[Any]
+    run: RunContext, photos: list[Artifact], asked: list[Any]
 ) -> None:
     parameters = Upscale(model="realesrgan", factor=1)
-    made = upscale.run(bench, parameters, photos)
+    made = upscale.run(run, parameters, photos)
     assert asked == []
     assert parameters.checkpoints == ()
     assert [one.digest for one in made] == [one.digest for one in photos]
 
 
 def test_an_unusable_result_is_a_rejection(
-    bench: RunContext, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
+    run: RunContext, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def infer(*_: object) -> list[Any]:
         return [InvalidOutput("the network gave no finite numbers"), np.zeros((4, 4, 3), np.uint8)]
 
     monkeypatch.setattr("models.runtime.network_pool.infer", infer)
-    made = upscale.run(bench, Upscale(model="realesrgan"), photos)
+    made = upscale.run(run, Upscale(model="realesrgan"), photos)
     assert [one.name for one in made] == ["mug/1"]
 
 
-def test_lanczos_is_what_it_was(bench: RunContext, photos: list[Artifact]) -> None:
+def test_lanczos_is_what_it_was(run: RunContext, photos: list[Artifact]) -> None:
     parameters = Upscale()
     assert settings(parameters) == {"model": "lanczos", "factor": 2, "sharpen": 0.3}
     assert parameters.checkpoints == ()
     assert upscale.version == 1
-    for made, source in zip(upscale.run(bench, parameters, photos), photos, strict=True):
-        assert np.array_equal(bench.load(made), upscale_lanczos(bench.load(source), 2, 0.3))
+    for made, source in zip(upscale.run(run, parameters, photos), photos, strict=True):
+        assert np.array_equal(run.load(made), upscale_lanczos(run.load(source), 2, 0.3))

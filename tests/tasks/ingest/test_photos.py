@@ -27,12 +27,12 @@ def photo(folder: Path, file: str, blob: bytes, split: str | None = None) -> Pho
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> RunContext:
+def run(tmp_path: Path) -> RunContext:
     return RunContext(open_store(tmp_path / "store"), "test")
 
 
 def test_photos_are_split_and_named_and_the_bad_one_is_refused(
-    bench: RunContext, tmp_path: Path
+    run: RunContext, tmp_path: Path
 ) -> None:
     files = [
         photo(tmp_path, f"{label}/{n}.png", draw(10 * n + len(label)))
@@ -40,7 +40,7 @@ def test_photos_are_split_and_named_and_the_bad_one_is_refused(
         for n in range(8)
     ]
     files.append(photo(tmp_path, "cup/broken.jpg", b"not a photo"))
-    found = ingest_photos(bench, files, Ingest(), SplitParameters())
+    found = ingest_photos(run, files, Ingest(), SplitParameters())
     assert found.classes == ["cup", "spoon"]
     assert len(found.photos) == 16
     assert [file for file, _ in found.refused] == ["cup/broken.jpg"]
@@ -48,19 +48,19 @@ def test_photos_are_split_and_named_and_the_bad_one_is_refused(
     assert all(one.name == f"{one.label}/{Path(one.file).stem}" for one in found.photos)
 
 
-def test_what_was_read_is_not_read_again(bench: RunContext, tmp_path: Path) -> None:
+def test_what_was_read_is_not_read_again(run: RunContext, tmp_path: Path) -> None:
     files = [
         photo(tmp_path, f"{label}/{n}.png", draw(10 * n + len(label)))
         for label in ("cup", "spoon")
         for n in range(6)
     ]
-    first = ingest_photos(bench, files, Ingest(), SplitParameters())
-    again = RunContext(bench.store, "again")
+    first = ingest_photos(run, files, Ingest(), SplitParameters())
+    again = RunContext(run.store, "again")
     assert ingest_photos(again, files, Ingest(), SplitParameters()) == first
     assert again.counts["ingest"] == StageCount(cached=12)
 
 
-def test_the_same_name_in_two_splits_stays_apart(bench: RunContext, tmp_path: Path) -> None:
+def test_the_same_name_in_two_splits_stays_apart(run: RunContext, tmp_path: Path) -> None:
     files = [
         photo(
             tmp_path, f"{split}/{label}/{n}.png", draw(100 * n + 7 * len(split) + len(label)), split
@@ -70,7 +70,7 @@ def test_the_same_name_in_two_splits_stays_apart(bench: RunContext, tmp_path: Pa
         for n in range(2)
     ]
     files.append(photo(tmp_path, "train/cup/0.jpeg", draw(999), "train"))
-    found = ingest_photos(bench, files, Ingest(), SplitParameters())
+    found = ingest_photos(run, files, Ingest(), SplitParameters())
     names = [one.name for one in found.photos]
     assert len(set(names)) == len(names) == 13
     train = {one.name for one in found.of("train")}
@@ -82,25 +82,25 @@ def test_the_same_name_in_two_splits_stays_apart(bench: RunContext, tmp_path: Pa
 
 
 def test_plates_of_a_missing_or_empty_folder_are_one_clear_line(
-    bench: RunContext, tmp_path: Path
+    run: RunContext, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match="is no folder"):
-        ingest_plates(bench, tmp_path / "nowhere", Ingest())
+        ingest_plates(run, tmp_path / "nowhere", Ingest())
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no photo"):
-        ingest_plates(bench, tmp_path / "empty", Ingest())
-    assert ingest_plates(bench, None, Ingest()) == []
+        ingest_plates(run, tmp_path / "empty", Ingest())
+    assert ingest_plates(run, None, Ingest()) == []
 
 
 def test_references_are_drawn_per_class_and_the_limit_goes_round(
-    bench: RunContext, tmp_path: Path
+    run: RunContext, tmp_path: Path
 ) -> None:
     files = [
         photo(tmp_path, f"{label}/{n}.png", draw(10 * n + len(label)))
         for label in ("cup", "spoon")
         for n in range(9)
     ]
-    photos = ingest_photos(bench, files, Ingest(), SplitParameters()).of("train")
+    photos = ingest_photos(run, files, Ingest(), SplitParameters()).of("train")
     three = choose_references(photos, 3, None, 0)
     assert [one.label for one in three] == ["cup"] * 3 + ["spoon"] * 3
     assert {one.label for one in choose_references(photos, None, 2, 0)} == {"cup", "spoon"}
