@@ -4,20 +4,49 @@ import contextvars
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 
 from prefect import tags
 
 from flows.config.recipe import Recipe
-from flows.execution.deployment import Outcome, Placed, dispatch, tags_of
+from flows.execution.deployment import ChildRunResult, ChildRunSpec, failure_of, run_children
 from flows.execution.progress import shown
 from flows.generators.multiview import expand_reference, key_of, stopped
 from models.data.records import Record, Reference
-from tasks.engine.results import Expansion, load_expansions
-from tasks.engine.work_items import Expanded, Order, SharedInputs, save_order, save_setting
+from tasks.engine.results import Expansion, load_expansion, load_expansions
+from tasks.engine.work_items import (
+    Expanded,
+    Order,
+    SharedInputs,
+    save_order,
+    save_setting,
+    told_of,
+)
 from tasks.store.store import Corrupt, Missing, Store
 
 # A bucket answers many small puts at a time.
 PLACERS = 8
+
+
+class Outcome(Record):
+    """What became of one reference: computed now, found in the store, or failed with the reason.
+
+    ``damaged``: it failed on an artifact that the parent run can compute again.
+    """
+
+    reference: Reference
+    expanded: Expanded | None = None
+    cached: bool = False
+    failure: str | None = None
+    damaged: bool = False
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A reference and the key of its order."""
+
+    reference: Reference
+    key: str
 
 
 class Outcomes(Record):
@@ -67,7 +96,7 @@ def fan_out(
         expanded = (
             expand_here(store, recipe, list(orders.values()), at_once)
             if deployment is None
-            else dispatch(store, recipe, list(orders.values()), at_once, deployment)
+            else expand_on_workers(store, recipe, list(orders.values()), at_once, deployment)
         )
         for outcome in expanded:
             outcomes[outcome.reference.name] = outcome
@@ -117,6 +146,51 @@ def expand_here(
         except BaseException:
             stop.set()
             raise
+
+
+def expand_on_workers(
+    store: Store, recipe: Recipe, placed: Sequence[Placed], at_once: int, deployment: str
+) -> Iterator[Outcome]:
+    """Child runs on the workers of a deployment; outcomes as they come."""
+    references = {order.key: order.reference for order in placed}
+
+    def is_done(spec: ChildRunSpec) -> bool:
+        return load_expansion(store, spec.key) is not None
+
+    def outcome(result: ChildRunResult) -> Outcome:
+        reference = references[result.spec.key]
+        told = told_of(store, result.spec.key)
+        # The child run of another parent may have written it; the same order has the same result.
+        if result.failure is None and told is not None and told.expanded is not None:
+            return Outcome(reference=reference, expanded=told.expanded)
+        failure = result.failure or "completed, but its result is not in the store; run again"
+        return Outcome(reference=reference, failure=failure, damaged=result.corrupt_input)
+
+    specs = [child_run_of(store, recipe, order) for order in placed]
+    results = run_children(
+        deployment,
+        specs,
+        at_once,
+        is_done=is_done,
+        failure_of=lambda spec, run_id: failure_of(store, spec.key, run_id),
+    )
+    return map(outcome, results)
+
+
+def child_run_of(store: Store, recipe: Recipe, placed: Placed) -> ChildRunSpec:
+    """The child run that an order is for."""
+    name = placed.reference.name
+    return ChildRunSpec(
+        key=placed.key,
+        name=f"{name} · expand",
+        parameters={"reference": name, "store": store.url, "order": placed.key},
+        tags=tuple(tags_of(recipe, placed.reference)),
+    )
+
+
+def tags_of(recipe: Recipe, reference: Reference) -> list[str]:
+    """The tags of a child run in the UI: class, recipe and profile."""
+    return [reference.label, recipe.name, recipe.profile]
 
 
 def raise_damage(outcomes: Sequence[Outcome]) -> None:

@@ -11,12 +11,12 @@ from pydantic import Field
 from flows.build_datasets import Assembled, assemble
 from flows.config.checkpoints import pin_checkpoints, used_models, warnings_of
 from flows.config.recipe import Recipe
-from flows.execution.crash_limit import give_up_after_crashes
-from flows.execution.deployment import Outcome, cancel_children
+from flows.execution.crash_limit import fail_after_too_many_crashes
+from flows.execution.deployment import cancel_children
 from flows.execution.progress import this_run
 from flows.execution.results import Tally
 from flows.execution.run_names import named_regenerate
-from flows.generate import Outcomes, fan_out, raise_damage, require
+from flows.generate import Outcome, Outcomes, fan_out, raise_damage, require
 from flows.train_models import Trained, train_elsewhere, train_networks, trained_alike
 from models.data.find_photos import find_photos
 from models.data.records import IngestedPhotos, Record, Reference
@@ -85,13 +85,13 @@ class Summary(Record):
         return "\n".join(lines)
 
 
-def cancel_family(flow: Any, flow_run: Any, state: Any) -> None:
-    """A cancelled run takes its child runs with it; one that crashed is retried and adopts them."""
+def cancel_child_runs(flow: Any, flow_run: Any, state: Any) -> None:
+    """Cancel the child runs of a cancelled run. A crashed run keeps them: it starts again."""
     cancelled = cancel_children(str(flow_run.id))
     log.warning("cancelled, and %d child runs with it", cancelled)
 
 
-@flow(name="regenerate", flow_run_name=named_regenerate, on_cancellation=[cancel_family])
+@flow(name="regenerate", flow_run_name=named_regenerate, on_cancellation=[cancel_child_runs])
 def regenerate(recipe: Recipe, place: Place) -> Summary:
     """Photos to datasets, classifiers and report; only what the store lacks is computed.
 
@@ -99,12 +99,12 @@ def regenerate(recipe: Recipe, place: Place) -> Summary:
 
     Raises:
         ValueError: photos, recipe or folders are not as they must be; one line says which and how.
-        CrashedTooOften: its worker died under it again and again.
+        TooManyCrashesError: its worker died under it again and again.
         ReferencesFailed: more references failed than the recipe allows.
         StoreError: the store refused or stayed away.
     """
     started = time.monotonic()
-    give_up_after_crashes(this_run())
+    fail_after_too_many_crashes(this_run())
     recipe = pin_checkpoints(recipe)
     # Looking at networks takes seconds, and a night that changes nothing trains none.
     if recipe.train is not None and not trained_alike(

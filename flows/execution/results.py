@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from flows.execution.deployment import Outcome
+from flows.generate import Outcome
 from flows.train_models import Trained
 from tasks.engine.run_context import StageCount
 

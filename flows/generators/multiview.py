@@ -10,7 +10,7 @@ from typing import Any
 from prefect import flow
 
 from flows.config.recipe import Recipe
-from flows.execution.child_runs import failure_told
+from flows.execution.deployment import record_failure
 from flows.execution.progress import stage_progress, this_run
 from models.data.records import Artifact, Reference
 from tasks.assemble.annotate import Label, label
@@ -77,7 +77,7 @@ def expand_reference(reference: str, store: str, order: str) -> Expanded:
         StoreError: the store refused, stayed away, or gives damaged bytes again and again.
     """
     opened = open_store(store, patience_s=STAGES_WAIT_S)
-    with failure_told(opened, order):
+    with record_failure(opened, order):
         expanded = carry_out(opened, order)
     tell(opened, order, Told(run=this_run(), expanded=expanded))
     return expanded
