@@ -34,6 +34,6 @@ def fail_after_too_many_crashes(run_id: str | None) -> None:
     if resumes > MAX_RESUMES:
         raise TooManyCrashesError(
             f"this run crashed and was resumed {MAX_RESUMES} times; see the logs of its worker and "
-            "machine (out of memory?), fix the cause, then run 'synthset retry': what is done stays "
-            "done"
+            "machine (out of memory?), fix the cause, then run 'synthset retry': what is done "
+            "stays done"
         )

@@ -15,8 +15,8 @@ from prefect.states import Crashed, Running, Scheduled
 from deployments import automations
 from deployments.automations import NIGHTS, apply_resume_rule
 from flows.execution.crash_limit import (
-    RESUMED,
     MAX_RESUMES,
+    RESUMED,
     TooManyCrashesError,
     fail_after_too_many_crashes,
 )
