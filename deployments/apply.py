@@ -116,10 +116,10 @@ def gpu_limits(machine: str) -> list[str]:
 
 def this_host() -> str:
     """This machine as ``host:number``; without a GPU it has one slot, the CPU's."""
-    return f"{socket.gethostname()}:{max(1, gpus_here())}"
+    return f"{socket.gethostname()}:{max(1, count_gpus())}"
 
 
-def gpus_here() -> int:
+def count_gpus() -> int:
     """How many GPUs this machine has, as its driver tells."""
     try:
         listed = subprocess.run(

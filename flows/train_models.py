@@ -8,7 +8,7 @@ from prefect import flow
 
 from flows.build_datasets import Assembled
 from flows.config.recipe import Recipe
-from flows.execution.child_runs import Asked, failure_told, follow
+from flows.execution.deployment import ChildRunSpec, failure_of, record_failure, run_children
 from flows.execution.progress import shown, this_run
 from flows.execution.run_names import named_train
 from models.data.records import Artifact, Record
@@ -71,28 +71,32 @@ def train_elsewhere(recipe: Recipe, run_id: str, out: Path, store: str, deployme
     found = _trained(opened, run_id, key)
     if found is not None:
         return _reused(found)
-    asked = Asked(
+    spec = ChildRunSpec(
         key=key,
         name=f"{recipe.name} · train",
         parameters={
             "recipe": recipe.model_dump(mode="json"),
-            **{"run_id": run_id, "out": str(out), "store": store},
+            "run_id": run_id,
+            "out": str(out),
+            "store": store,
         },
         tags=(recipe.name, recipe.profile),
     )
-
-    def is_done(key: str) -> bool:
-        return _trained(opened, run_id, key) is not None
-
-    (ended,) = follow(opened, [asked], 1, deployment, is_done)
-    trained = _trained(opened, run_id, key) if ended.completed else None
+    (result,) = run_children(
+        deployment,
+        [spec],
+        max_parallel=1,
+        is_done=lambda spec: _trained(opened, run_id, spec.key) is not None,
+        failure_of=lambda spec, child: failure_of(opened, spec.key, child),
+    )
+    trained = None if result.failure else _trained(opened, run_id, key)
     if trained is not None:
         return trained
-    if ended.damaged or ended.completed:
-        raise Missing(f"{deployment}: {asked.name}: {ended.why}")
+    if result.corrupt_input or not result.failure:
+        raise Missing(f"{deployment}: {spec.name}: {result.failure or 'its result is missing'}")
     raise TrainingFailed(
-        f"{deployment}: run {ended.run} ({asked.name}) {ended.why}; mend the cause and retry this "
-        "run: what is done stays done"
+        f"{deployment}: run {result.run_id} ({spec.name}) {result.failure}; fix the cause and "
+        "retry this run: what is done stays done"
     )
 
 
@@ -114,7 +118,7 @@ def train_networks(recipe: Recipe, run_id: str, out: Path, store: str) -> Traine
         return trained
     assembled = load_part(opened, run_id, Assembled)
     key = training_key(recipe, assembled)
-    with failure_told(opened, key):
+    with record_failure(opened, key):
         trained = _train(recipe, assembled, opened, _writable(out))
     save_part(opened, run_id, trained.model_copy(update={"asked": key}))
     tell(opened, key, Told(run=this_run()))

@@ -230,7 +230,7 @@ def up(
         from deployments.local.stack import up as start
 
         found = start(state or default_state(), host, port, s3_port, auth)
-        _say(found.model_dump(mode="json"), as_json, found.told())
+        _say(found.model_dump(mode="json"), as_json, found.describe())
 
 
 @app.command()

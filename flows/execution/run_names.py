@@ -1,4 +1,4 @@
-"""What flow runs are called in the UI, whether their parameters come from code or from a form."""
+"""Names of flow runs in the UI, from parameters given in code or in the form of the UI."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ from prefect import runtime
 
 
 def name_of_recipe() -> str:
-    """The name of the recipe that the flow run was given."""
+    """The name of the recipe of the current flow run."""
     recipe: Any = runtime.flow_run.parameters.get("recipe") or {}
     name = recipe.get("name") if isinstance(recipe, dict) else recipe.name
     return str(name or "multiview")

@@ -15,10 +15,10 @@ from prefect.states import Crashed, Running, Scheduled
 from deployments import automations
 from deployments.automations import NIGHTS, apply_resume_rule
 from flows.execution.crash_limit import (
+    MAX_RESUMES,
     RESUMED,
-    RESUMES,
-    CrashedTooOften,
-    give_up_after_crashes,
+    TooManyCrashesError,
+    fail_after_too_many_crashes,
 )
 from tests.ui.server import prefect_server, until
 
@@ -38,26 +38,26 @@ def crash_and_resume(client: SyncPrefectClient, run: FlowRun, times: int) -> Non
 
 def test_a_run_that_was_resumed_too_often_is_given_up(client: SyncPrefectClient) -> None:
     run = client.create_flow_run(Flow(lambda: None, name="regenerate"))
-    crash_and_resume(client, run, RESUMES)
-    give_up_after_crashes(str(run.id))
+    crash_and_resume(client, run, MAX_RESUMES)
+    fail_after_too_many_crashes(str(run.id))
     crash_and_resume(client, run, 1)
-    with pytest.raises(CrashedTooOften, match="synthset retry") as given_up:
-        give_up_after_crashes(str(run.id))
+    with pytest.raises(TooManyCrashesError, match="synthset retry") as given_up:
+        fail_after_too_many_crashes(str(run.id))
     assert "\n" not in str(given_up.value)
 
 
 def test_a_persons_retry_counts_anew(client: SyncPrefectClient) -> None:
     run = client.create_flow_run(Flow(lambda: None, name="regenerate"))
-    crash_and_resume(client, run, RESUMES + 1)
+    crash_and_resume(client, run, MAX_RESUMES + 1)
     by_hand: State[Any] = Scheduled()
     client.set_flow_run_state(run.id, by_hand, force=True)
-    give_up_after_crashes(str(run.id))
-    crash_and_resume(client, run, RESUMES)
-    give_up_after_crashes(str(run.id))
+    fail_after_too_many_crashes(str(run.id))
+    crash_and_resume(client, run, MAX_RESUMES)
+    fail_after_too_many_crashes(str(run.id))
 
 
 def test_a_run_without_a_server_has_nothing_to_give_up() -> None:
-    give_up_after_crashes(None)
+    fail_after_too_many_crashes(None)
 
 
 @pytest.mark.e2e
