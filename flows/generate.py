@@ -7,7 +7,7 @@ from typing import Any
 from prefect import flow, tags
 from pydantic import Field
 
-from flows.execution.deployment import ChildRunSpec, run_children
+from flows.execution.deployment import ChildRunSpec, failure_of, record_failure, run_children
 from flows.execution.local import is_stopped, map_in_threads
 from flows.execution.progress import show_progress, stage_progress, this_run
 from flows.execution.results import raise_corruption, require_enough_results, run_with_repair
@@ -27,6 +27,7 @@ from tasks.engine.work_items import (
     WorkItem,
     item_key,
     load_item,
+    load_record,
     load_records,
     load_result,
     save_items,
@@ -236,38 +237,41 @@ def _map_items(
                 try:
                     return generate_item(item.name, item.phase, run.store.url, item.key)
                 except Exception as error:
-                    return _failed(item, error)
+                    failure = " ".join(str(error).split()) or type(error).__name__
+                    return _failed(item, failure, isinstance(error, Corrupt | Missing))
 
         yield from map_in_threads(items, work, execution.max_parallel)
         return
     by_key = {item.key: item for item in items}
-    specs = [
-        ChildRunSpec(
-            key=item.key,
-            name=f"{item.name} · {item.phase}",
-            parameters={
-                "name": item.name,
-                "phase": item.phase,
-                "store": run.store.url,
-                "key": item.key,
-            },
-            tags=_tags(item),
-        )
-        for item in items
-    ]
-
-    def is_done(key: str) -> bool:
-        return next(load_records(run.store, [key])) is not None
-
-    for ended in run_children(
-        run.store, execution.generate_on, specs, execution.max_parallel, is_done
-    ):
-        item = by_key[ended.spec.key]
-        result = ended.result or load_result(run.store, item.key)
-        if ended.failure is not None or result is None:
-            result = _failed(item, RuntimeError(ended.failure or "it left no result"))
-            result = result.model_copy(update={"corrupt_input": ended.corrupt_input})
+    ended = run_children(
+        execution.generate_on,
+        [_child_run(run.store, item) for item in items],
+        execution.max_parallel,
+        is_done=lambda spec: load_record(run.store, spec.key) is not None,
+        failure_of=lambda spec, run_id: failure_of(run.store, spec.key, run_id),
+    )
+    for child in ended:
+        item = by_key[child.spec.key]
+        result = load_result(run.store, item.key) if child.failure is None else None
+        # The child run of another parent may have written it: the same item has the same result.
+        if result is None or result.failure is not None:
+            failure = child.failure or "completed, but its result is not in the store; run again"
+            result = _failed(item, failure, child.corrupt_input)
         yield result
+
+
+def _child_run(store: Store, item: WorkItem) -> ChildRunSpec:
+    return ChildRunSpec(
+        key=item.key,
+        name=f"{item.name} · {item.phase}",
+        parameters={
+            "name": item.name,
+            "phase": item.phase,
+            "store": store.url,
+            "key": item.key,
+        },
+        tags=_tags(item),
+    )
 
 
 def _tags(item: WorkItem) -> tuple[str, ...]:
@@ -291,14 +295,10 @@ def generate_item(name: str, phase: str, store: str, key: str) -> Result:
         StoreError: the store refused or could not be reached.
     """
     opened = open_store(store, patience_s=STAGES_WAIT_S)
-    try:
+    with record_failure(opened, key), stage_progress() as on_batch:
         item, config = load_item(opened, key)
-        with stage_progress() as on_batch:
-            run = RunContext(opened, name, is_cancelled=is_stopped, on_batch=on_batch)
-            result, record = _generate_item(run, item, config)
-    except Exception as error:
-        _save_failure(opened, name, key, error)
-        raise
+        run = RunContext(opened, name, is_cancelled=is_stopped, on_batch=on_batch)
+        result, record = _generate_item(run, item, config)
     save_result(opened, result, record)
     return result
 
@@ -391,28 +391,12 @@ def is_finished(sample: Sample) -> bool:
     return sample.is_accepted or sample.image.reject_reason is None
 
 
-def _failed(item: WorkItem, error: Exception) -> Result:
+def _failed(item: WorkItem, failure: str, corrupt_input: bool) -> Result:
     return Result(
-        item=item.name,
         key=item.key,
+        item=item.name,
         sources=tuple(source.name for source in item.sources),
         label=item.sources[0].label,
-        failure=" ".join(str(error).split()) or type(error).__name__,
-        corrupt_input=isinstance(error, Corrupt | Missing),
+        failure=failure,
+        corrupt_input=corrupt_input,
     )
-
-
-def _save_failure(store: Store, name: str, key: str, error: Exception) -> None:
-    result = Result(
-        item=name,
-        key=key,
-        sources=(),
-        label="",
-        failure=" ".join(str(error).split()) or type(error).__name__,
-        corrupt_input=isinstance(error, Corrupt | Missing),
-        run=this_run(),
-    )
-    try:
-        save_result(store, result)
-    except Exception:
-        log.exception("the failure of %s could not be written to the store", name)

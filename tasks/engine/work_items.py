@@ -59,10 +59,10 @@ class Result(Record):
     ``cached`` that an earlier run had finished it.
     """
 
-    item: str
     key: str
-    sources: tuple[str, ...]
-    label: str
+    item: str = ""
+    sources: tuple[str, ...] = ()
+    label: str = ""
     outputs: tuple[Artifact, ...] = ()
     made: int = 0
     accepted: int = 0
