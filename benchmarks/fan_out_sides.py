@@ -22,6 +22,7 @@ from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Completed, Pending, Running
+from tasks.engine.results import Expansion, samples_of, save_expansion
 
 import flows.generate
 from benchmarks.machine import high_water_mb, tree_cpu_s
@@ -38,7 +39,6 @@ from models.data.records import Artifact, IngestedPhotos, Media, Reference, Samp
 from models.data.splitting import HashedPhoto, SplitParameters, split
 from tasks.assemble.dataset import Assemble, Dataset, choose, dataset
 from tasks.assemble.manifest import write_manifest
-from tasks.engine.results import Expansion, samples_of, save_expansion
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.run_documents import load_part, save_part
 from tasks.engine.work_items import Expanded, SharedInputs, Told, load_order, tell

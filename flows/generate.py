@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from prefect import flow, tags
 from pydantic import Field

@@ -1,4 +1,6 @@
-"""Old names of recipe fields, so that a recipe of an earlier version is refused with the new one."""
+"""Old names of recipe fields, so that a recipe of an earlier version is refused with the new
+one.
+"""
 
 from typing import Any
 

@@ -264,9 +264,7 @@ def record_failure(store: Store, key: str) -> Iterator[None]:
         message = " ".join(str(error).split()) or type(error).__name__
         corrupt_input = isinstance(error, Corrupt | Missing)
         with suppress(StoreError):
-            result = Result(
-                key=key, failure=message, corrupt_input=corrupt_input, run=this_run()
-            )
+            result = Result(key=key, failure=message, corrupt_input=corrupt_input, run=this_run())
             save_result(store, result)
         raise
 

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from models.reporting.metrics import Factor
+
 from models.data.records import Artifact, Record
 from tasks.engine.planning_run import PlanningRun
 from tasks.engine.run_context import RunContext
@@ -45,14 +47,14 @@ class Generator:
         name: the name in recipes, samples and reports.
         settings: the section of a recipe.
         phases: in the order in which they run.
-        images_per_item: a formula for the plan, such as ``7 · t · c · k²`` with its numbers.
+        factors: from the settings, the factors whose product is the number of images per photo.
         needs: what the photos must have, ``boxes`` or ``masks``; checked before anything runs.
     """
 
     name: str
     settings: type[Record]
     phases: tuple[Phase, ...]
-    explain: Callable[[Any], str]
+    factors: Callable[[Any], tuple[Factor, ...]]
     needs: frozenset[str] = frozenset()
 
     def phase(self, name: str) -> Phase:

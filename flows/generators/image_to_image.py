@@ -1,7 +1,10 @@
-"""Images that a diffusion network draws from the photo itself: the baseline of the multiview study."""
+"""Images that a diffusion network draws from the photo itself: the baseline of the multiview
+study.
+"""
 
 from typing import Any
 
+from models.reporting.metrics import Factor
 from pydantic import Field
 
 from flows.generators.base import Generator, Phase
@@ -39,9 +42,10 @@ def make_images(
     return images if settings.segment is None else segment(run, settings.segment, images)
 
 
-def explain(settings: Any) -> str:
+def factors(settings: Any) -> tuple[Factor, ...]:
     """The number of images per photo."""
-    return f"{settings.image_to_image.copies} images"
+    copies = settings.image_to_image.copies
+    return (Factor(amount=copies, name="n", note="variations of the photo"),)
 
 
-GENERATOR = Generator("image_to_image", Settings, (Phase("images", "image", make_images),), explain)
+GENERATOR = Generator("image_to_image", Settings, (Phase("images", "image", make_images),), factors)

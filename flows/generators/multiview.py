@@ -1,7 +1,10 @@
-"""One photo becomes 7 · t · c · k² images: the main figure of the multiview study, top to bottom."""
+"""One photo becomes 7 · t · c · k² images: the main figure of the multiview study, top to
+bottom.
+"""
 
 from typing import Any
 
+from models.reporting.metrics import Factor
 from pydantic import Field
 
 from flows.generators.base import Generator, Phase
@@ -54,11 +57,15 @@ def make_images(
     return outpaint(run, settings.outpaint, scenes, photo.label)
 
 
-def explain(settings: Any) -> str:
-    """The number of images per photo, as the study writes it."""
-    views = settings.multiview.views + 1
-    t, c, k = settings.augment.copies, settings.background.copies, settings.outpaint.k
-    return f"{views} views · {t} copies · {c} backgrounds · {k}² shifts = {views * t * c * k * k}"
+def factors(settings: Any) -> tuple[Factor, ...]:
+    """7 · t · c · k², as the study writes it."""
+    views, k = settings.multiview.views + 1, settings.outpaint.k
+    return (
+        Factor(amount=views, name="views", note="new views and the original"),
+        Factor(amount=settings.augment.copies, name="t", note="augmented copies"),
+        Factor(amount=settings.background.copies, name="c", note="backgrounds"),
+        Factor(amount=k * k, name="k²", note=f"shifts on a {k} x {k} grid"),
+    )
 
 
-GENERATOR = Generator("multiview", Settings, (Phase("images", "image", make_images),), explain)
+GENERATOR = Generator("multiview", Settings, (Phase("images", "image", make_images),), factors)

@@ -1,6 +1,7 @@
 """Objects in the metadata of an image: label, box and mask, and how they move with the image.
 
-An object is ``{"label": str, "box": [x, y, width, height] or None, "mask": RLE or None}``. Boxes are
+An object is ``{"label": str, "box": [x, y, width, height] or None, "mask": RLE or None}``. Boxes
+are
 in px of the image; masks are run-length encoded as in COCO, so that they travel as JSON text.
 """
 
@@ -92,7 +93,10 @@ def _cut_box(box: Sequence[float] | None, dx: int, dy: int, height: int, width: 
     if box is None:
         return None
     left, top = max(0.0, box[0] + dx), max(0.0, box[1] + dy)
-    right, bottom = min(float(width), box[0] + dx + box[2]), min(float(height), box[1] + dy + box[3])
+    right, bottom = (
+        min(float(width), box[0] + dx + box[2]),
+        min(float(height), box[1] + dy + box[3]),
+    )
     if right <= left or bottom <= top:
         return None
     return (left, top, right - left, bottom - top)

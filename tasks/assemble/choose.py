@@ -85,9 +85,7 @@ def _numbers(spec: DatasetSpec, real: float, volume: int) -> tuple[int, dict[str
         return real, made
     shares = sum(share for share in spec.synthetic.values() if not isinstance(share, int))
     shared = sum(
-        made[generator]
-        for generator, share in spec.synthetic.items()
-        if not isinstance(share, int)
+        made[generator] for generator, share in spec.synthetic.items() if not isinstance(share, int)
     )
     total = int((real + shares) * volume + 0.5 + 1e-9)
     return (max(0, total - shared) if real > 0 else 0), made
@@ -112,9 +110,7 @@ def _common_volume(
     return int(min(limits, default=2) + 1e-9)
 
 
-def _take(
-    dataset: str, source: str, label: str, drawn: _Drawn, count: int
-) -> Sequence[Sample]:
+def _take(dataset: str, source: str, label: str, drawn: _Drawn, count: int) -> Sequence[Sample]:
     available = drawn[label]
     if len(available) < count:
         fix = (
@@ -132,7 +128,9 @@ def _take(
 
 def _draw(samples: Sequence[Sample], classes: Sequence[str], seed: int) -> dict[str, list[Sample]]:
     return {
-        label: _spread([sample for sample in samples if sample.label == label and sample.is_accepted], seed)
+        label: _spread(
+            [sample for sample in samples if sample.label == label and sample.is_accepted], seed
+        )
         for label in classes
     }
 

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from models.data.records import Artifact, Record, Sample
+from models.data.records import Record, Sample
 from tasks.engine.stage import Job, StageInput, StageOutput, stage
 
 

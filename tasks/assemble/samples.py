@@ -80,9 +80,7 @@ def annotations_at(
     return tuple(notes) or (Annotation(label=label),)
 
 
-def real_sample(
-    source: SourceImage, jpeg: Artifact, masks: Mapping[str, Artifact]
-) -> Sample:
+def real_sample(source: SourceImage, jpeg: Artifact, masks: Mapping[str, Artifact]) -> Sample:
     """The sample of a real photo.
 
     Args:

@@ -1,7 +1,8 @@
 """Write the datasets of a run below ``--out``: image folders, annotations, masks, classes.
 
 The files are built in a hidden folder and take the place of the earlier ones together, so that old
-and new outputs never mix. A run that is killed meanwhile leaves either the old files or the new ones.
+and new outputs never mix. A run that is killed meanwhile leaves either the old files or the new
+ones.
 """
 
 import hashlib
@@ -124,8 +125,7 @@ def _files(splits: Sequence[Split]) -> dict[str, Artifact]:
         for sample in split.samples:
             name = _inside(split.folder, f"{sample.name}.jpg", sample)
             files[name] = sample.image
-            for mask_name, mask in _mask_files(split, sample):
-                files[mask_name] = mask
+            files.update(_mask_files(split, sample))
     return files
 
 
@@ -211,7 +211,8 @@ def _stage_file(
 def _recover(out: Path) -> None:
     """Put complete staged files in their place, or remove incomplete ones.
 
-    Called before and after writing: a run that was killed while it replaced files had them complete.
+    Called before and after writing: a run that was killed while it replaced files had them
+    complete.
     """
     staging, replaced = out / _STAGING, out / _REPLACED
     if (staging / _COMPLETE).exists():

@@ -7,7 +7,8 @@ import numpy as np
 from cachetools import LRUCache
 
 # The 112 images of 768x1024 that the shipped recipe makes of a photo, with their scenes, take
-# 440 MB. Measuring, resizing and annotating each read all of them: a smaller cache would serve none.
+# 440 MB. Measuring, resizing and annotating each read all of them: a smaller cache would serve
+# none.
 CACHE_BYTES = 512 * 2**20
 
 

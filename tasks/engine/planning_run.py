@@ -84,3 +84,12 @@ class PlanningRun:
             planned.cpu_seconds += (fixed + megapixels * per_megapixel) / 1e3
         self.made.update((placeholder.id, placeholder) for placeholder in sized)
         return sized
+
+    def add(self, other: "PlanningRun", times: int) -> None:
+        """Add the stages of another plan, ``times`` over."""
+        for name, found in other.stages.items():
+            total = self.stages.setdefault(name, PlannedStage(found.version, found.shown_as))
+            total.artifacts += found.artifacts * times
+            total.megabytes += found.megabytes * times
+            total.cpu_seconds += found.cpu_seconds * times
+            total.gpu_seconds += found.gpu_seconds * times

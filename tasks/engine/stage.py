@@ -139,9 +139,7 @@ def one_job_per_input(
 ) -> list[Job]:
     """A job per input, with the artifact of the same name and variant from each other sequence.
     An input without such a partner has no job: the partner was rejected."""
-    partners = [
-        {pairing_key(artifact): artifact for artifact in sequence} for sequence in others
-    ]
+    partners = [{pairing_key(artifact): artifact for artifact in sequence} for sequence in others]
     return [
         Job((first, *(sequence[pairing_key(first)] for sequence in partners)))
         for first in inputs

@@ -89,16 +89,16 @@ class Outpaint(Record):
         return self
 
 
-def shifts_of_each(
-    parameters: Outpaint, scenes: Sequence[Artifact], label: str
-) -> list[Job]:
+def shifts_of_each(parameters: Outpaint, scenes: Sequence[Artifact], label: str) -> list[Job]:
     """Per scene, shifts 0 to k x k - 1, row by row. A network's job is keyed by its prompts too,
     which the scene's pixels don't tell."""
     jobs = []
     for scene in scenes:
         said: dict[str, int | str] = {}
         if parameters.model != "extend":
-            said = dict(zip(("border", "avoided"), border_prompts(scene, label, parameters), strict=True))
+            said = dict(
+                zip(("border", "avoided"), border_prompts(scene, label, parameters), strict=True)
+            )
         jobs += [Job((scene,), {"shift": shift, **said}) for shift in range(parameters.k**2)]
     return jobs
 

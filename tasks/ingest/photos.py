@@ -63,7 +63,9 @@ def ingest_photos(
     """
     files, not_photos = find_photos(folder)
     stored = {file.file: as_artifact(file.path, file.file) for file in files}
-    photos = {artifact.name: artifact for artifact in ingest(run, parameters, list(stored.values()))}
+    photos = {
+        artifact.name: artifact for artifact in ingest(run, parameters, list(stored.values()))
+    }
     unreadable = [
         Refused(artifact.name, artifact.reject_reason)
         for artifact in run.made.values()

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from models.data.records import Artifact, Record
 from tasks.engine.stage import Job, StageInput, StageOutput, stage
 
+
 class HeldOut(Record):
     """The index of held-out photos has no settings."""
 

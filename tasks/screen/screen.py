@@ -11,6 +11,7 @@ from models.screening.quality import hamming
 from tasks.engine.run_context import RunContext
 from tasks.engine.stage import Job, StageInput, StageOutput, stage
 
+
 class Screen(Record):
     """Limits that an image must keep. Fractions are 0..1; bits are of a 256-bit difference hash."""
 

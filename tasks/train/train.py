@@ -86,7 +86,7 @@ def train(inputs: Sequence[StageInput], parameters: TrainingParameters) -> Itera
 
 
 def _report_epochs(item: StageInput) -> Callable[[int], None]:
-    return lambda epoch: item.run.tell(f"{item.job.name} · epoch {epoch + 1}")
+    return lambda epoch: item.run.on_step(f"{item.job.name} · epoch {epoch + 1}")
 
 
 def labelled_images(
