@@ -21,8 +21,7 @@ from models.data.formats.annotated import (
     read_object,
     read_size,
 )
-from models.data.formats.polygons import decode_runs, encode_runs, polygons_to_mask
-from models.data.pixels import Bools
+from models.data.formats.polygons import encode_runs, is_number, read_segmentation
 
 _IMAGE_FOLDERS = ("", "images", "JPEGImages")
 
@@ -187,10 +186,13 @@ class _Content:
         if annotation.get("iscrowd"):
             self.crowds += 1
             return None
-        mask = _mask_of(annotation.get("segmentation"), size, where)
+        try:
+            mask = read_segmentation(annotation.get("segmentation"), *size)
+        except ValueError as error:
+            raise AnnotationError(f"{where}: {error}") from error
         numbers = annotation.get("bbox")
         if numbers is not None and (
-            not isinstance(numbers, list) or len(numbers) != 4 or not all(map(_is_number, numbers))
+            not isinstance(numbers, list) or len(numbers) != 4 or not all(map(is_number, numbers))
         ):
             raise AnnotationError(f"{where}: bbox must be four numbers, x, y, width, height")
         box = cast(Box, tuple(map(float, numbers))) if numbers is not None else None
@@ -235,34 +237,3 @@ class _Content:
         parents = (self.file.parent, self.file.parent.parent)
         roots = [p / f / t for f in _IMAGE_FOLDERS for p in parents for t in tails]
         return max(roots, key=lambda root: sum((root / name).is_file() for name in names))
-
-
-def _mask_of(segmentation: Any, size: tuple[int, int], where: str) -> Bools | None:
-    width, height = size
-    if segmentation is None or segmentation == []:
-        return None
-    if isinstance(segmentation, list):
-        for polygon in segmentation:
-            if not isinstance(polygon, list) or not all(map(_is_number, polygon)):
-                raise AnnotationError(f"{where}: a polygon must be a list of numbers")
-            if len(polygon) < 6 or len(polygon) % 2:
-                raise AnnotationError(f"{where}: a polygon needs pairs x, y of at least 3 points")
-            sides = [(value, size[n % 2]) for n, value in enumerate(polygon)]
-            if any(value <= -1 or value >= side + 1 for value, side in sides):
-                raise AnnotationError(
-                    f"{where}: a polygon lies outside the {width}x{height} px image"
-                )
-        return polygons_to_mask(segmentation, height, width)
-    if not isinstance(segmentation, dict) or segmentation.get("size") != [height, width]:
-        raise AnnotationError(f"{where}: the run lengths need the size [{height}, {width}]")
-    counts = segmentation.get("counts")
-    if not isinstance(counts, str | list):
-        raise AnnotationError(f"{where}: counts must be a text or a list of numbers")
-    try:
-        return decode_runs(counts, height, width)
-    except ValueError as error:
-        raise AnnotationError(f"{where}: {error}") from error
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9

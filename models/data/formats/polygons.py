@@ -11,6 +11,46 @@ from models.data.pixels import Bools
 Point = tuple[int, int]
 
 
+def read_segmentation(segmentation: Any, width: int, height: int) -> Bools | None:
+    """The mask (bool HxW) of the ``segmentation`` of a COCO annotation; None where it is empty.
+
+    Raises:
+        ValueError: it is neither a list of polygons nor run lengths of this image.
+    """
+    if segmentation is None or segmentation == []:
+        return None
+    if isinstance(segmentation, list):
+        for polygon in segmentation:
+            _check_polygon(polygon, width, height)
+        return polygons_to_mask(segmentation, height, width)
+    if not isinstance(segmentation, dict) or segmentation.get("size") != [height, width]:
+        raise ValueError(f"the run lengths need the size [{height}, {width}]")
+    counts = segmentation.get("counts")
+    if not isinstance(counts, str | list):
+        raise ValueError("counts must be a text or a list of numbers")
+    return decode_runs(counts, height, width)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a JSON value is a finite number of usual size."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
+
+
+def _check_polygon(polygon: Any, width: int, height: int) -> None:
+    if not isinstance(polygon, list) or not all(map(is_number, polygon)):
+        raise ValueError("a polygon must be a list of numbers")
+    if len(polygon) < 6 or len(polygon) % 2:
+        raise ValueError("a polygon needs pairs x, y of at least 3 points")
+    check_points(polygon, width, height)
+
+
+def check_points(points: Sequence[float], width: int, height: int) -> None:
+    """Raise ValueError if a point (x1, y1, x2, y2, ...) is 1 px or more outside the image."""
+    sides = (width, height)
+    if any(value <= -1 or value >= sides[n % 2] + 1 for n, value in enumerate(points)):
+        raise ValueError(f"the polygon lies outside the {width}x{height} px image")
+
+
 def polygons_to_mask(polygons: Sequence[Sequence[float]], height: int, width: int) -> Bools:
     """The pixels (bool HxW) inside any of several polygons.
 

@@ -7,9 +7,6 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from models.data.files import write_atomic
 from models.data.find_photos import SPLIT_NAMES
 from models.data.formats.annotated import (
@@ -24,11 +21,11 @@ from models.data.formats.annotated import (
     read_object,
     read_size,
 )
-from models.data.pixels import Bools, Pixels, encode_png
+from models.data.formats.voc_masks import masks_to_pixels, read_masks
+from models.data.pixels import encode_png
 from models.data.read_photo import SUFFIXES
 
 CLASSES = "classes.txt"
-_BORDER = 255  # pixels of a VOC mask that belong to no object
 _EXACT = decimal.Context(prec=2000)
 
 
@@ -101,7 +98,7 @@ def write_voc(
         shutil.copyfile(image.file, folder / "JPEGImages" / name)
         write_atomic(folder / "Annotations" / f"{stem}.xml", _to_xml(image, name, masks))
         if masks:
-            for kind, pixels in _masks_to_pixels(image, classes).items():
+            for kind, pixels in masks_to_pixels(image, classes).items():
                 write_atomic(folder / kind / f"{stem}.png", encode_png(pixels))
     for kind in ("Main", "Segmentation") if masks else ("Main",):
         for split, listed in splits.items():
@@ -160,7 +157,7 @@ def _read_image(folder: Path, file: Path) -> AnnotatedImage:
     image = _find_image(folder, file, root)
     size = read_size(image, stated, str(file))
     elements = root.findall("object")
-    masks = _read_masks(folder / "SegmentationObject" / f"{file.stem}.png", len(elements), size)
+    masks = read_masks(folder / "SegmentationObject" / f"{file.stem}.png", len(elements), size)
     objects = []
     for number, element in enumerate(elements, 1):
         where = f"{file}: object {number}"
@@ -205,20 +202,6 @@ def _number(element: ElementTree.Element, path: str, where: str) -> Decimal:
     return number
 
 
-def _read_masks(file: Path, count: int, size: tuple[int, int]) -> dict[int, Bools]:
-    if not file.is_file():
-        return {}
-    read_size(file, size, str(file))
-    with Image.open(file) as image:
-        if image.mode not in ("P", "L", "1"):
-            raise AnnotationError(f"{file}: the colour mode {image.mode} has no object numbers")
-        values = np.asarray(image, np.uint8)
-    numbers = [int(value) for value in np.unique(values) if value not in (0, _BORDER)]
-    if numbers and max(numbers) > count:
-        raise AnnotationError(f"{file}: value {max(numbers)} names no object; the XML has {count}")
-    return {number: values == number for number in numbers}
-
-
 def _to_xml(image: AnnotatedImage, name: str, masks: bool) -> bytes:
     root = ElementTree.Element("annotation")
     _add(root, folder="JPEGImages", filename=name)
@@ -255,21 +238,3 @@ def _corners(image: AnnotatedImage, item: ObjectAnnotation) -> dict[str, str]:
 def _plain(value: Decimal) -> str:
     text = f"{value:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def _masks_to_pixels(image: AnnotatedImage, classes: Sequence[str]) -> dict[str, Pixels]:
-    """The object numbers and the class numbers (from 1) per pixel."""
-    numbers = np.zeros((image.height, image.width), np.uint8)
-    kinds = numbers.copy()
-    if max(len(image.objects), len(classes)) >= _BORDER:
-        raise AnnotationError(f"{image.file.name}: VOC masks hold at most 254 objects and classes")
-    for number, item in enumerate(image.objects, 1):
-        if item.mask is not None:
-            if numbers[item.mask].any():
-                raise AnnotationError(
-                    f"{image.file.name}: object {number}: its mask overlaps another, which VOC"
-                    " can't hold; write boxes only, or COCO"
-                )
-            numbers[item.mask] = number
-            kinds[item.mask] = classes.index(item.label) + 1
-    return {"SegmentationObject": numbers, "SegmentationClass": kinds}
