@@ -7,6 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 Pixels = npt.NDArray[np.uint8]
+Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float32]
+# Opacity per pixel, 0..1.
+Alpha = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 # Level 1 with the "up" filter is the fastest lossless setting of OpenCV 5 that still compresses:
