@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.segmentation.grabcut import estimate_foreground
-from models.segmentation.saliency import NoObject
+from models.segmentation.saliency import NoObjectError
 from models.views.cameras import ZERO123_VIEWS, Camera, ReliefStyle, relief_yaw, view_rotation
 from models.views.inflation import (
     gradient,
@@ -37,7 +37,7 @@ from models.views.inflation import (
 __all__ = [
     "ZERO123_VIEWS",
     "Camera",
-    "NoObject",
+    "NoObjectError",
     "ReliefStyle",
     "crop_square",
     "relief_depth",
@@ -86,7 +86,7 @@ def render_views(
     channel is the exact coverage; where it is at least half, colours are the object's own.
 
     Raises:
-        NoObject: the matte is empty.
+        NoObjectError: the matte is empty.
         ValueError: `rgba` is not uint8 HxWx4, or `size` is below 16.
     """
     _check_rgba(rgba, size)
@@ -102,7 +102,7 @@ def crop_square(rgba: Pixels, *, size: int, margin: float = 0.1, background: int
     photo ends the cut is grey `background` with an empty matte.
 
     Raises:
-        NoObject: the matte is empty.
+        NoObjectError: the matte is empty.
         ValueError: `rgba` is not uint8 HxWx4, `size` is below 16 or `margin` is negative.
     """
     _check_rgba(rgba, size)
@@ -128,7 +128,7 @@ def relief_depth(pixels: Pixels, alpha: Floats) -> Floats:
     backdrop; shading adds a little detail. `alpha` is float HxW, 0..1.
 
     Raises:
-        NoObject: the matte is empty.
+        NoObjectError: the matte is empty.
         ValueError: shapes do not fit.
     """
     if pixels.ndim != 3 or pixels.shape[2] != 3 or alpha.shape != pixels.shape[:2]:
@@ -165,7 +165,9 @@ def _check_rgba(rgba: Pixels, size: int) -> None:
 def _object_box(matte: Pixels) -> tuple[int, int, int, int]:
     inside = matte >= 128
     if not inside.any():
-        raise NoObject("no object found: the matte is empty; give a matte that is opaque somewhere")
+        raise NoObjectError(
+            "no object found: the matte is empty; give a matte that is opaque somewhere"
+        )
     x, y, width, height = cv2.boundingRect(inside.astype(np.uint8))
     return x, y, width, height
 
@@ -195,7 +197,7 @@ def _build_relief(rgba: Pixels, size: int, style: ReliefStyle) -> _Relief:
     field = np.where(ramp < 0, ramp, np.minimum(bulge, ramp))
     away = cv2.GaussianBlur(distance, (0, 0), 0.01 * side)
     if not (field > 0).any():
-        raise NoObject("no object found: the matte is thinner than a pixel at this size")
+        raise NoObjectError("no object found: the matte is thinner than a pixel at this size")
     return _Relief(
         colour=colour.astype(np.float32),
         field=np.asarray(field / (span / 2), np.float32),

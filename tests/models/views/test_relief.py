@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from models.segmentation.grabcut import NoObject
+from models.segmentation.saliency import NoObjectError
 from models.views.relief import (
     ZERO123_VIEWS,
     Camera,
@@ -196,11 +196,11 @@ def test_square_cut_keeps_scale_and_pads_with_grey():
 
 def test_empty_matte_has_no_object():
     rgba = np.zeros((40, 40, 4), np.uint8)
-    with pytest.raises(NoObject, match="matte is empty"):
+    with pytest.raises(NoObjectError, match="matte is empty"):
         render_views(rgba, [FRONT], size=64)
-    with pytest.raises(NoObject, match="matte is empty"):
+    with pytest.raises(NoObjectError, match="matte is empty"):
         crop_square(rgba, size=64)
-    with pytest.raises(NoObject, match="matte is empty"):
+    with pytest.raises(NoObjectError, match="matte is empty"):
         relief_depth(rgba[..., :3], np.zeros((40, 40), np.float32))
 
 
