@@ -15,7 +15,8 @@ from models.data import pixels
 from models.data.records import Artifact, Checkpoint, Of, Record
 from models.segmentation.grabcut import estimate_foreground, segment_object
 from models.segmentation.saliency import NoObjectError
-from models.views.relief import ZERO123_VIEWS, crop_square, render_views
+from models.views.cameras import ZERO123_VIEWS
+from models.views.relief import crop_square, render_views
 from tasks.engine.stage import Job, StageInput, StageOutput, params_per_item, stage
 
 # Divisible by the pieces of a photo for nearly every number of views, so that a batch splits no
