@@ -241,8 +241,8 @@ class Stage(Generic[P]):
             for first in range(0, len(inputs), self.batch_size):
                 run.check_cancelled()
                 batch = inputs[first : first + self.batch_size]
-                products = self._timed(run, self.compute(batch, parameters))
                 with gpu_lock(needed=self.uses_gpu(parameters)):
+                    products = self._timed(run, iter(self.compute(batch, parameters)))
                     for item, (product, seconds) in zip(batch, products, strict=True):
                         draft = self._draft(item, parameters, product, seconds, len(batch))
                         published.append(publishers.submit(_publish, run, draft, product))
