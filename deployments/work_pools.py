@@ -22,7 +22,7 @@ POOLS: dict[str, dict[Infrastructure, tuple[str, str]]] = {
         "kubernetes": ("kubernetes", "kubernetes-cpu"),
     },
     GPU_POOL: {
-        "process": ("warm-process", "warm-process"),
+        "process": ("persistent-process", "persistent-process"),
         "docker": ("docker", "docker-gpu"),
         "kubernetes": ("kubernetes", "kubernetes-gpu"),
     },

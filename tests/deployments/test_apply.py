@@ -85,7 +85,7 @@ def test_deploying_twice_changes_nothing(known: str) -> None:
     first = deploy(gpus=["ada:2", "bob:1"])
     assert [line for line in first if line.startswith("work pool")] == [
         "work pool synthset-cpu: created, type process",
-        "work pool synthset-gpu: created, type warm-process",
+        "work pool synthset-gpu: created, type persistent-process",
     ]
     assert [line.partition(":")[0] for line in first if line.startswith("deployment")] == [
         *("deployment regenerate/nightly", "deployment expand_reference/gpu"),

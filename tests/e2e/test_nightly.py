@@ -46,7 +46,7 @@ def test_a_host_dies_and_a_reference_fails_and_nothing_is_done_twice(
         stack.s3.hold(lambda asked: bob_is_at_work(asked, stack, scene, failing))
         for name in ("ada", "bob"):
             host = stack.hosts.others[name]
-            stack.worker(host, name, "synthset-gpu", "warm-process", SYNTHSET_GPUS="0")
+            stack.worker(host, name, "synthset-gpu", "persistent-process", SYNTHSET_GPUS="0")
         stack.worker(stack.hosts.here, "cpu", "synthset-cpu", "process")
         ready_s = time.monotonic() - began
 

@@ -137,7 +137,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         first = Scene(stack, folder, recipe, photos, files_of(out / "datasets"), manifest_of(out))
         first.deploy("first")
         ada = stack.hosts.others["ada"]
-        stack.worker(ada, "ada", "synthset-gpu", "warm-process", SYNTHSET_GPUS="0")
+        stack.worker(ada, "ada", "synthset-gpu", "persistent-process", SYNTHSET_GPUS="0")
         start_bob(stack)
         yield first
 
