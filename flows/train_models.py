@@ -182,6 +182,6 @@ def _writable(out: Path) -> Path:
     except OSError as error:
         raise ValueError(
             f"out: {out} can't be made on this worker ({error.strerror}); mount there the folder "
-            "that the parent run writes to, or deploy with --training none"
+            "that the parent run writes to, or deploy with --train-in-parent"
         ) from error
     return out
