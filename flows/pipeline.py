@@ -11,7 +11,7 @@ from pydantic import Field
 from flows.build_datasets import Datasets, build_datasets
 from flows.config.checkpoints import checkpoint_warnings, pin_checkpoints, used_models
 from flows.config.recipe import Recipe
-from flows.execution.crash_limit import give_up_after_crashes
+from flows.execution.crash_limit import fail_after_too_many_crashes
 from flows.execution.deployment import cancel_children
 from flows.execution.progress import this_run
 from flows.execution.results import run_with_repair
@@ -42,7 +42,7 @@ class RunPaths(Record):
     store: str = Field(description="Artifact store: a folder or s3://bucket/prefix.")
 
 
-def cancel_child_runs(_flow: Any, flow_run: Any, _state: Any) -> None:
+def cancel_child_runs(flow: Any, flow_run: Any, state: Any) -> None:
     """Cancel the child runs of a run that is cancelled."""
     log.warning("cancelled %d child runs", cancel_children(str(flow_run.id)))
 
@@ -55,11 +55,11 @@ def pipeline(recipe: Recipe, paths: RunPaths, execution: Execution = Execution()
 
     Raises:
         ValueError: photos, recipe or folders can't be used; one line says which and why.
-        CrashedTooOftenError: the run was resumed too often after crashes of its worker.
+        TooManyCrashesError: the run was resumed too often after crashes of its worker.
         ItemsFailedError: more references failed than the recipe allows.
         StoreError: the store refused or could not be reached.
     """
-    give_up_after_crashes(this_run())
+    fail_after_too_many_crashes(this_run())
     recipe = pin_checkpoints(recipe)
     store = open_store(paths.store, patience_s=RUNS_WAIT_S)
     require_trainable_models(recipe, store, make_run_id(paths.out), execution)

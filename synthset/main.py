@@ -28,8 +28,10 @@ PREFECT_DEFAULTS = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
 }
 
-# A few per GPU slot: enough that no worker waits for the parent's next look.
-CHILDREN_AT_ONCE = 16
+# A few per GPU slot: enough that no worker waits for the parent's next poll.
+MAX_CHILD_RUNS = 16
+# Options of earlier versions, refused with their new name.
+RENAMED_OPTIONS = {"--at-once": "--max-parallel", "--training": "--train-in-parent"}
 
 app = typer.Typer(
     help="A few real photos per class in, a labelled training set out, and whether it helps.",
@@ -56,8 +58,9 @@ Checkpoints = Annotated[
     list[str] | None, typer.Argument(help="owner/name, or owner/name@revision.")
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Expand at most N reference photos.")]
-AtOnce = Annotated[
-    int | None, typer.Option("--at-once", min=1, help="References expanded at a time [CPU cores].")
+MaxParallel = Annotated[
+    int | None,
+    typer.Option("--max-parallel", min=1, help="References expanded at a time [CPU cores]."),
 ]
 RecipeName = Annotated[str, typer.Argument(help="A YAML file, or a shipped name: demo, multiview.")]
 Photos = Annotated[Path, typer.Option(help="Photos by class, or train/, val/ and test/ of these.")]
@@ -69,14 +72,14 @@ def demo(
     store: Store = None,
     as_json: Json = False,
     changes: Changes = None,
-    at_once: AtOnce = None,
+    max_parallel: MaxParallel = None,
 ) -> None:
     """The whole job on scenes that synthset renders itself; minutes on two cores."""
     with _plain_errors():
         from flows.demo import render_demo_photos
 
         render_demo_photos(out / "photos")
-        _regenerate("demo", out / "photos", out, store, changes, None, at_once, as_json)
+        _regenerate("demo", out / "photos", out, store, changes, None, max_parallel, as_json)
 
 
 @app.command()
@@ -89,7 +92,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do.")] = False,
     limit: Limit = None,
     changes: Changes = None,
-    at_once: AtOnce = None,
+    max_parallel: MaxParallel = None,
     as_json: Json = False,
 ) -> None:
     """The whole job on your photos. Run it again to go on where it stopped."""
@@ -98,7 +101,7 @@ def run(
         plan(recipe, photos, changes, limit, as_json)
         return
     with _plain_errors():
-        _regenerate(recipe, photos, out, store, changes, limit, at_once, as_json)
+        _regenerate(recipe, photos, out, store, changes, limit, max_parallel, as_json)
 
 
 @app.command()
@@ -173,40 +176,40 @@ def deploy(
     cron: Annotated[str, typer.Option(help="When, as five cron fields.")] = "0 2 * * *",
     timezone: Annotated[str, typer.Option(help="Of the cron fields.")] = "UTC",
     changes: Changes = None,
-    at_once: AtOnce = None,
+    max_parallel: MaxParallel = None,
     infrastructure: Annotated[str, typer.Option(help="process, docker or kubernetes.")] = "process",
     gpu: Annotated[list[str] | None, typer.Option(help="HOST:NUMBER of its GPUs.")] = None,
-    training: Annotated[
-        str, typer.Option(help="Deployment that trains; none: the parent run itself.")
-    ] = "train/gpu",
+    train_in_parent: Annotated[
+        bool, typer.Option("--train-in-parent", help="Train in the parent run, not on GPU workers.")
+    ] = False,
     reset_pools: Annotated[bool, typer.Option(help="Undo what was set in the work pools.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Work pools, deployments and the nightly schedule on the Prefect server."""
+    """Create work pools, deployments and the schedule on the Prefect server."""
     with _plain_errors():
-        from deployments.apply import Nightly
+        from deployments.apply import ScheduledRun
         from deployments.apply import deploy as apply
         from deployments.work_pools import POOLS
         from flows.config.recipe import load_recipe
 
         if infrastructure not in POOLS["synthset-cpu"]:
             raise ValueError(f"--infrastructure {infrastructure}: process, docker or kubernetes")
-        night = None
+        scheduled = None
         if photos and out and store:
-            night = Nightly(
+            scheduled = ScheduledRun(
                 recipe=load_recipe(recipe, changes),
                 photos=photos,
                 out=out,
                 store=store,
                 cron=cron,
                 timezone=timezone,
-                at_once=at_once or CHILDREN_AT_ONCE,
-                training=None if training == "none" else training,
+                max_parallel=max_parallel or MAX_CHILD_RUNS,
+                train_in_parent=train_in_parent,
             )
         elif photos or out or store:
             raise ValueError("give --photos, --out and --store together, or none of them")
-        done = apply(night, infrastructure, gpu or (), reset_pools)
-        _say({"changed": done}, as_json, "\n".join(done) or "all is as it should be")
+        done = apply(scheduled, infrastructure, gpu or (), reset_pools)
+        _say({"changed": done}, as_json, "\n".join(done) or "everything is up to date")
 
 
 @app.command()
@@ -351,7 +354,16 @@ def main() -> None:
     """Entry point of the ``synthset`` command."""
     for name, value in PREFECT_DEFAULTS.items():
         os.environ.setdefault(name, value)
+    _refuse_renamed_options(sys.argv[1:])
     app()
+
+
+def _refuse_renamed_options(arguments: list[str]) -> None:
+    for argument in arguments:
+        option = argument.partition("=")[0]
+        if option in RENAMED_OPTIONS:
+            err.print(f"synthset: {option} was renamed: use {RENAMED_OPTIONS[option]}")
+            raise SystemExit(2)
 
 
 def _regenerate(
@@ -361,7 +373,7 @@ def _regenerate(
     store: str | None,
     changes: list[str] | None,
     limit: int | None,
-    at_once: int | None,
+    max_parallel: int | None,
     as_json: bool,
 ) -> None:
     from flows.config.checkpoints import pin_checkpoints, require_checkpoints
@@ -386,7 +398,7 @@ def _regenerate(
         out=out,
         store=store,
         limit=limit,
-        at_once=at_once or os.cpu_count() or 1,
+        at_once=max_parallel or os.cpu_count() or 1,
     )
     with tags(loaded.name, loaded.profile):
         summary = regenerate(loaded, place)

@@ -30,7 +30,7 @@ from prefect.states import Cancelling, Pending, Scheduled
 from prefect.tasks import Task
 
 from flows.execution.progress import this_run
-from tasks.engine.server_retry import retry_while_unreachable, short
+from tasks.engine.server_retry import one_line, retry_while_unreachable
 from tasks.engine.work_items import Result, load_result, save_result
 from tasks.store.store import Corrupt, Missing, Store, StoreError
 
@@ -131,7 +131,7 @@ class ChildRunPool:
             return retry_while_unreachable(self.client.read_deployment_by_name, self.deployment).id
         except ObjectNotFound as error:
             raise ValueError(
-                f"deployment {self.deployment} is not on this server ({short(error)}); "
+                f"deployment {self.deployment} is not on this server ({one_line(error)}); "
                 "run synthset deploy, or leave the deployment out"
             ) from error
 

@@ -7,10 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 Pixels = npt.NDArray[np.uint8]
-Bools = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.float32]
-# Opacity per pixel, 0..1.
-Alpha = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 Alpha = npt.NDArray[np.float32]  # HxW, 0..1
 Floats = npt.NDArray[np.float32]

@@ -6,7 +6,7 @@ from models.data.records import Artifact
 from models.training.settings import TrainingParameters
 from models.training.task import task_of
 from tasks.engine.fetch_images import fetch_images
-from tasks.engine.stage import Job, StageInput, StageOutput, always, stage
+from tasks.engine.stage import Job, StageInput, StageOutput, stage
 
 
 def one_job_per_checkpoint(
@@ -35,7 +35,7 @@ def prediction_key_params(parameters: TrainingParameters) -> dict[str, object]:
     plan=one_job_per_checkpoint,
     batch_size=1,
     key_params=prediction_key_params,
-    uses_gpu=always,
+    uses_gpu=True,
 )
 def score(inputs: Sequence[StageInput], parameters: TrainingParameters) -> Iterator[StageOutput]:
     """``{"classes", "val", "test"}``.

@@ -10,7 +10,7 @@ from models.training.settings import NON_KEY_FIELDS, TrainingParameters
 from models.training.task import LabelledImages, task_of
 from tasks.engine.fetch_images import fetch_images
 from tasks.engine.run_context import RunContext
-from tasks.engine.stage import Job, StageInput, StageOutput, always, stage
+from tasks.engine.stage import Job, StageInput, StageOutput, stage
 
 
 def training_key_params(parameters: TrainingParameters) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def once_per_seed(parameters: TrainingParameters, datasets: Sequence[Artifact]) 
     plan=once_per_seed,
     batch_size=1,
     key_params=training_key_params,
-    uses_gpu=always,
+    uses_gpu=True,
 )
 def train(inputs: Sequence[StageInput], parameters: TrainingParameters) -> Iterator[StageOutput]:
     """Checkpoints of the best epoch on val; the metadata holds the history.

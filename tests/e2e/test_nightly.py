@@ -115,7 +115,7 @@ def deploy_night(stack: House, scene: Scene, out: Path) -> UUID:
     folders = ("--photos", scene.photos, "--out", out, "--store", STORE)
     machines = ("--gpu", "ada:1", "--gpu", "bob:1")
     # A schedule that does not fire by itself before the next leap day.
-    when = ("--cron", "0 0 29 2 *", "--at-once", 4)
+    when = ("--cron", "0 0 29 2 *", "--max-parallel", 4)
     stack.synthset("deploy", scene.recipe, *folders, *machines, *when)
     with stack.client() as client:
         shorten_zombie_rule(client)

@@ -289,7 +289,7 @@ def test_an_unknown_deployment_is_one_line(parent: Parent) -> None:
 
 def test_a_folder_that_the_worker_can_not_make_is_named(parent: Parent, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"out: .*--training none"):
+    with pytest.raises(ValueError, match=r"out: .*--train-in-parent"):
         train_networks(parent.recipe, RUN, tmp_path / "file" / "out", parent.store.url)
 
 
