@@ -6,6 +6,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.config.recipe import Recipe
+from flows.execution.progress import log_progress
 from flows.execution.run_names import recipe_name
 from flows.generate import Generation
 from models.data.records import Artifact, Record, Sample, Sources
@@ -42,6 +43,7 @@ def build_datasets(recipe: Recipe, run_id: str, out: Path, store: str) -> Datase
         DatasetTooSmallError: a class has too few images for what a dataset asks.
         ForeignFileError: a dataset folder holds a file that no run made.
     """
+    log_progress()
     run = RunContext(open_store(store, patience_s=RUNS_WAIT_S), "datasets")
     sources = load_part(run.store, run_id, Sources)
     generation = load_part(run.store, run_id, Generation)

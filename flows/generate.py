@@ -8,7 +8,7 @@ from pydantic import Field
 
 from flows.execution.deployment import ChildRunSpec, failure_of, record_failure, run_children
 from flows.execution.local import is_stopped, map_in_threads
-from flows.execution.progress import show_progress, stage_progress, this_run
+from flows.execution.progress import log_progress, show_progress, stage_progress, this_run
 from flows.execution.results import raise_corruption, require_enough_results, run_with_repair
 from flows.generators.base import Generator, Phase
 from flows.generators.catalog import find_generator
@@ -293,6 +293,7 @@ def generate_item(name: str, phase: str, store: str, key: str) -> Result:
         Corrupt, Missing: an input that the parent run made is corrupt or gone.
         StoreError: the store refused or could not be reached.
     """
+    log_progress()
     opened = open_store(store, patience_s=STAGES_WAIT_S)
     with record_failure(opened, key), stage_progress() as on_batch:
         item, config = load_item(opened, key)

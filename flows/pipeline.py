@@ -13,7 +13,7 @@ from flows.config.checkpoints import checkpoint_warnings, pin_checkpoints, used_
 from flows.config.recipe import Recipe
 from flows.execution.crash_limit import fail_after_too_many_crashes
 from flows.execution.deployment import cancel_children
-from flows.execution.progress import this_run
+from flows.execution.progress import log_progress, this_run
 from flows.execution.results import run_with_repair
 from flows.execution.run_names import pipeline_name
 from flows.generate import Execution, Finish, Generation, generate
@@ -59,6 +59,7 @@ def pipeline(recipe: Recipe, paths: RunPaths, execution: Execution = Execution()
         ItemsFailedError: more references failed than the recipe allows.
         StoreError: the store refused or could not be reached.
     """
+    log_progress()
     fail_after_too_many_crashes(this_run())
     recipe = pin_checkpoints(recipe)
     store = open_store(paths.store, patience_s=RUNS_WAIT_S)

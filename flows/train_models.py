@@ -9,7 +9,7 @@ from prefect import flow
 from flows.build_datasets import Datasets
 from flows.config.recipe import Recipe
 from flows.execution.deployment import ChildRunSpec, failure_of, record_failure, run_children
-from flows.execution.progress import show_progress, this_run
+from flows.execution.progress import log_progress, show_progress, this_run
 from flows.execution.run_names import recipe_name
 from flows.generate import Execution
 from models.data.records import Artifact, Record
@@ -125,6 +125,7 @@ def train_networks(recipe: Recipe, run_id: str, out: Path, store: str) -> Traine
         WeightsMissingError: pretrained weights are wanted and this machine lacks them.
         ValueError: ``out`` can't be written here.
     """
+    log_progress()
     opened = open_store(store, patience_s=RUNS_WAIT_S)
     if recipe.train is None:
         trained = Trained()

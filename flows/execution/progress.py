@@ -1,5 +1,6 @@
 """Progress of long work: a bar in the terminal, and a progress artifact in the Prefect UI."""
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,12 @@ COLUMNS = (
     TimeElapsedColumn(),
     TextColumn("{task.fields[doing]}"),
 )
+
+
+def log_progress() -> None:
+    """Let the loggers of synthset through: Prefect 3.8 gives extra loggers a handler, but leaves
+    them the level of the root logger, WARNING."""
+    logging.getLogger("synthset").setLevel(logging.INFO)
 
 
 class Advance(Protocol):
