@@ -15,7 +15,7 @@ from tasks.assemble.choose import choose
 from tasks.assemble.dataset import Dataset, dataset
 from tasks.assemble.manifest import write_manifest
 from tasks.assemble.resize import resize
-from tasks.assemble.samples import real_sample, reason_without_figures
+from tasks.assemble.samples import real_sample
 from tasks.assemble.write_datasets import write_datasets
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.run_documents import load_part, save_part
@@ -110,7 +110,5 @@ def _per_class(samples: list[Sample]) -> dict[str, int]:
 
 
 def _per_reason(samples: list[Sample]) -> dict[str, int]:
-    reasons = Counter(
-        reason_without_figures(sample) for sample in samples if not sample.is_accepted
-    )
+    reasons = Counter(sample.reject_kind for sample in samples if not sample.is_accepted)
     return dict(sorted(reasons.items()))

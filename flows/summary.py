@@ -4,19 +4,19 @@ import time
 from pathlib import Path
 from typing import Literal, Self
 
-from models.reporting.metrics import Arithmetic, StageMetrics
-
 from flows.build_datasets import Datasets
 from flows.config.recipe import Recipe
 from flows.generate import Generation
 from flows.generators.catalog import find_generator
+from flows.planning import plan_generator
 from flows.train_models import Trained
 from models.data.records import Record, Sources
 from models.evaluation.conclusion import Verdict
+from models.reporting.metrics import Arithmetic, StageMetrics
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.work_items import Result
 from tasks.report.data import DatasetSummary, ReferenceSummary, RunSummary
-from tasks.report.write import Written
+from tasks.report.write import WrittenReport
 
 
 class RunResult(Record):
@@ -41,7 +41,7 @@ class RunResult(Record):
         trained: Trained,
         counts: dict[str, StageCount],
         out: Path,
-        report: Written,
+        report: WrittenReport,
     ) -> Self:
         """The result of a run from what its report was made of."""
         splits: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
@@ -101,6 +101,7 @@ def summarize(
         name=recipe.name,
         profile=recipe.profile,
         recipe=recipe.model_dump(mode="json"),
+        shown_as=_explanations(recipe),
         arithmetic=_arithmetic(recipe, generation),
         photos=sources,
         references=tuple(_reference(result) for result in generation.all),
@@ -121,6 +122,17 @@ def summarize(
         scores=trained.scores,
         seconds=time.monotonic() - started,
     )
+
+
+def _explanations(recipe: Recipe) -> dict[str, str]:
+    """The stages of all generators that have a row in contact sheets."""
+    explanations = {"ingest": "the photo"}
+    for name, settings in recipe.generators.items():
+        planned, _ = plan_generator(find_generator(name), settings, references=1, classes=1)
+        explanations.update(
+            (stage, found.shown_as) for stage, found in planned.stages.items() if found.shown_as
+        )
+    return explanations
 
 
 def _arithmetic(recipe: Recipe, generation: Generation) -> dict[str, Arithmetic]:

@@ -29,10 +29,15 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (run.demo, run.run, run.plan, run.export, run.doctor):
-    app.command()(command)
-for command in (deploy.deploy, deploy.up, deploy.down, deploy.retry):
-    app.command()(command)
+app.command()(run.demo)
+app.command()(run.run)
+app.command()(run.plan)
+app.command()(run.export)
+app.command()(run.doctor)
+app.command()(deploy.deploy)
+app.command()(deploy.up)
+app.command()(deploy.down)
+app.command()(deploy.retry)
 app.add_typer(recipe.app, name="recipe")
 app.add_typer(store_app.app, name="store")
 app.add_typer(models_app.app, name="models")

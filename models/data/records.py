@@ -172,6 +172,11 @@ class Sample(Record):
         return image_label(self.annotations)
 
     @property
+    def reject_kind(self) -> str:
+        """The reason of a rejection without figures and names, for counting."""
+        return (self.reject_reason or "").partition(":")[0].partition(" (")[0]
+
+    @property
     def is_accepted(self) -> bool:
         """Whether a dataset may hold it."""
         return self.reject_reason is None

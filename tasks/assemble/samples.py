@@ -114,11 +114,6 @@ def sample_name(image: Artifact) -> str:
     return "_".join([image.name, *numbers])
 
 
-def reason_without_figures(sample: Sample) -> str:
-    """The reason of a rejection without figures and names, for counting."""
-    return (sample.reject_reason or "").partition(":")[0].partition(" (")[0]
-
-
 def _sample(
     run: RunContext,
     item: WorkItem,
