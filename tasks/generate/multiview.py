@@ -142,13 +142,13 @@ def _sheets(cut_outs: Mapping[str, pixels.Pixels], parameters: Multiview) -> dic
 
 def _shown(cut_out: pixels.Pixels, parameters: Multiview) -> pixels.Pixels:
     """What the network gets to see: a square RGB image, at most twice the 512 px that it reads."""
-    from models.views.zero123plus.background import on_grey, recentred
+    from models.views.zero123plus.background import center_on_square, paste_on_grey
 
     if not parameters.remove_background:
         return pixels.rgb(crop_square(cut_out, size=512))
-    centred = pixels.fit_within(recentred(cut_out), 1024)
+    centred = pixels.fit_within(center_on_square(cut_out), 1024)
     alpha = pixels.matte(centred)
-    return on_grey(pixels.with_matte(estimate_foreground(pixels.rgb(centred), alpha), alpha))
+    return paste_on_grey(pixels.with_matte(estimate_foreground(pixels.rgb(centred), alpha), alpha))
 
 
 def _sheet_seed(photo: str) -> int:
@@ -158,7 +158,7 @@ def _sheet_seed(photo: str) -> int:
 
 def _painted_view(sheet: Any, item: StageInput, parameters: Multiview) -> StageOutput:
     from models.runtime.batching import InvalidOutput
-    from models.views.zero123plus.background import matte_of_view, resized
+    from models.views.zero123plus.background import resize_view, segment_view
     from models.views.zero123plus.network import CAMERAS
 
     if isinstance(sheet, InvalidOutput):
@@ -172,11 +172,11 @@ def _painted_view(sheet: Any, item: StageInput, parameters: Multiview) -> StageO
     }
     colours = sheet[view - 1]
     try:
-        alpha = matte_of_view(colours)
+        alpha = segment_view(colours)
     except NoObjectError as reason:
         return StageOutput(reject_reason=str(reason), metadata=metadata)
     return StageOutput(
-        resized(pixels.with_matte(colours, alpha), parameters.size), metadata=metadata
+        resize_view(pixels.with_matte(colours, alpha), parameters.size), metadata=metadata
     )
 
 
