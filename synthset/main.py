@@ -123,19 +123,24 @@ def plan(
 
 @app.command()
 def export(
-    dataset: Annotated[Path, typer.Argument(help="A dataset of a run: OUT/datasets/synthetic.")],
-    out: Annotated[Path, typer.Option(help="New folder to write.")],
-    form: Annotated[str, typer.Option("--format", help="imagefolder.")] = "imagefolder",
+    out: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    dataset: Annotated[str, typer.Option(help="A dataset of the run, such as synthetic.")],
+    to: Annotated[Path, typer.Option(help="New folder to write.")],
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="imagefolder, coco, voc, voc-masks, yolo, yolo-polygons, huggingface, webdataset.",
+        ),
+    ] = "imagefolder",
     as_json: Json = False,
 ) -> None:
-    """A dataset in a layout that other tools read."""
+    """Write a dataset in a layout that other tools read."""
     with _plain_errors():
-        from tasks.export.imagefolder import export_dataset
+        from tasks.export.formats import export_dataset
 
-        counts = export_dataset(dataset, out, form)
-        _say(
-            {"out": str(out), "images": counts}, as_json, f"{sum(counts.values())} images in {out}"
-        )
+        counts = export_dataset(out, dataset, to, form)
+        _say({"to": str(to), "images": counts}, as_json, f"{sum(counts.values())} images in {to}")
 
 
 @app.command()
