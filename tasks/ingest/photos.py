@@ -10,9 +10,10 @@ from pathlib import Path
 from pydantic import Field
 
 from models.data.find_photos import PhotoFile, Refused
+from models.data.near_duplicates import HashedPhoto
 from models.data.read_photo import SUFFIXES, PhotoRejected, read_photo
 from models.data.records import Artifact, IngestedPhotos, Record, Reference
-from models.data.splitting import HashedPhoto, SplitParameters, split
+from models.data.splitting import SplitParameters, split
 from models.screening.quality import dhash, dhash_mirrored
 from tasks.engine.run_context import RunContext
 from tasks.engine.stage import StageInput, StageOutput, stage
