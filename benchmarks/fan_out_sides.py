@@ -34,9 +34,9 @@ from flows.generate import Outcomes, fan_out, raise_damage, require
 from flows.generators.multiview import key_of
 from flows.pipeline import keep, told_reference, told_stages
 from flows.train_models import Trained
-from models.data.near_hashes import HASH_BITS
+from models.data.near_duplicates import HASH_BITS, HashedPhoto
 from models.data.records import Artifact, IngestedPhotos, Media, Reference, Sample
-from models.data.splitting import HashedPhoto, SplitParameters, split
+from models.data.splitting import SplitParameters, split
 from tasks.assemble.dataset import Assemble, Dataset, choose, dataset
 from tasks.assemble.manifest import write_manifest
 from tasks.engine.run_context import RunContext, StageCount

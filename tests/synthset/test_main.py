@@ -151,10 +151,11 @@ def test_a_limit_takes_photos_of_each_class_in_turns(cli: Cli, again: Run) -> No
 def test_a_dataset_is_exported_as_an_image_folder(
     cli: Cli, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
-    dataset = undisturbed.out / "datasets/mixed"
-    told = cli.run("export", dataset, "--out", tmp_path / "folder", "--json").found
-    assert told["images"] == {split: len(CLASSES) * count for split, count in PER_CLASS.items()}
+    mixed = ("export", undisturbed.out, "--dataset", "mixed", "--to")
+    counted = cli.run(*mixed, tmp_path / "folder", "--json").found
+    assert counted["images"] == {split: len(CLASSES) * count for split, count in PER_CLASS.items()}
     exported = files_of(tmp_path / "folder")
+    exported.pop("classes.txt")
     splits = {"train": "mixed/train", "val": "mixed/val", "test": "test"}
     assert exported == {
         name.replace(folder, split, 1): digest
@@ -162,10 +163,10 @@ def test_a_dataset_is_exported_as_an_image_folder(
         for name, digest in undisturbed.datasets.items()
         if name.startswith(f"{folder}/") and name.endswith(".jpg")
     }
-    taken = cli.run("export", dataset, "--out", tmp_path / "folder")
+    taken = cli.run(*mixed, tmp_path / "folder")
     assert taken.code == 2
     assert "is not empty" in taken.complaint
-    unknown = cli.run("export", dataset, "--out", tmp_path / "new", "--format", "coconut")
+    unknown = cli.run(*mixed, tmp_path / "new", "--format", "coconut")
     assert unknown.code == 2
     assert "--format coconut" in unknown.complaint
 

@@ -180,19 +180,29 @@ def check_splits(splits: Mapping[str, Sequence[AnnotatedImage]], where: str) -> 
 def flat_names(files: Sequence[Path]) -> list[str]:
     """A file name for each file in one common folder.
 
-    A name that occurs twice gets its parent folder's name in front: ``mug_1.jpg``.
+    Where two would have the same stem, the names of their folders are put in front until they
+    differ: ``mug_1.jpg``.
 
     Raises:
-        AnnotationError: two files still have the same name, or the same stem.
+        AnnotationError: two files can't be told apart.
     """
-    count = Counter(file.stem for file in files)
-    names = [f.name if count[f.stem] == 1 else f"{f.parent.name}_{f.name}" for f in files]
-    stems: dict[str, Path] = {}
-    for file, name in zip(files, names, strict=True):
-        other = stems.setdefault(Path(name).stem, file)
-        if other is not file:
-            raise AnnotationError(f"{other} and {file} would get the same name; rename one")
-    return names
+    depths = [1] * len(files)
+    while True:
+        names = ["_".join(_named_parts(f)[-n:]) for f, n in zip(files, depths, strict=True)]
+        count = Counter(Path(name).stem.casefold() for name in names)
+        repeated = [n for n, name in enumerate(names) if count[Path(name).stem.casefold()] > 1]
+        if not repeated:
+            return names
+        for number in repeated:
+            depths[number] += 1
+            if depths[number] > len(_named_parts(files[number])):
+                raise AnnotationError(
+                    f"{files[number]}: another image has the same name; rename it"
+                )
+
+
+def _named_parts(file: Path) -> tuple[str, ...]:
+    return file.parts[1:] if file.anchor else file.parts
 
 
 def _shown(box: Box) -> str:
