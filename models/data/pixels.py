@@ -93,6 +93,22 @@ def resize(
     return np.asarray(cv2.resize(image, (width, height), interpolation=method), image.dtype)
 
 
+def resize_filter(scale: float, enlarging: int = cv2.INTER_CUBIC) -> int:
+    """OpenCV's interpolation for a scale factor: area means below 1, else ``enlarging``."""
+    return cv2.INTER_AREA if scale < 1 else enlarging
+
+
+def round_to_uint8(values: Floats) -> Pixels:
+    """Values in 0..255, rounded to the nearest integer; values outside are clipped."""
+    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
+
+
+def distance_to_background(mask: Bools) -> Floats:
+    """Per px of a mask (bool HxW) its distance in px to the nearest px outside, float32 HxW."""
+    distance = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
+    return np.asarray(distance, np.float32)
+
+
 def _encode(suffix: str, image: Image, flags: list[int]) -> bytes:
     channels = 1 if image.ndim == 2 else image.shape[-1]
     if image.ndim not in (2, 3) or channels not in (1, 3, 4) or 0 in image.shape:

@@ -139,21 +139,21 @@ def _by_network(inputs: Sequence[StageInput], parameters: Outpaint) -> Iterator[
     for item, request, result in zip(inputs, requests, results, strict=True):
         dx, dy = offsets[int(item.job.variant["shift"])]
         metadata: dict[str, Any] = {
-            **{"dx": round(dx, 4), "dy": round(dy, 4), "moved": list(request.shift)},
+            **{"dx": round(dx, 4), "dy": round(dy, 4), "moved": list(request.offset)},
             "retries": result.retries,
         }
         prompt = item.job.inputs[0].prompt
         if isinstance(result, InvalidOutput):
             yield StageOutput(reject_reason=result.reason, prompt=prompt, metadata=metadata)
             continue
-        seam = round(seam_step(result.image, request.move), 3)
+        seam = round(seam_step(result.image, request.shift), 3)
         yield StageOutput(result.image, prompt=prompt, metadata={**metadata, "seam": seam})
 
 
 def _requests(
     inputs: Sequence[StageInput], parameters: Outpaint, offsets: Sequence[tuple[float, float]]
 ) -> list["OutpaintRequest"]:
-    from models.outpainting.latent_canvas import whole_cells
+    from models.outpainting.latent_canvas import round_to_cells
     from models.outpainting.sd2 import OutpaintRequest
 
     scenes: dict[str, Pixels] = {}
@@ -167,7 +167,7 @@ def _requests(
         requests.append(
             OutpaintRequest(
                 scene=pixels,
-                shift=whole_cells(offset, parameters.reach, pixels),
+                offset=round_to_cells(offset, parameters.reach, pixels),
                 prompt=str(item.job.variant["border"]),
                 negative_prompt=str(item.job.variant["avoided"]),
                 seed=item.seed,

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from models.diffusion.schedulers import fresh
+from models.diffusion.schedulers import new_scheduler
 from models.runtime.batching import generator
 
 Spacing = Literal["trailing", "linspace"]
@@ -39,7 +39,7 @@ def sampler_steps(config: Mapping[str, Any], steps: int, spacing: Spacing) -> li
         steps: 1 or more.
         spacing: how the steps lie in the 1000 steps of training.
     """
-    scheduler = fresh("EulerAncestralDiscreteScheduler", config, timestep_spacing=spacing)
+    scheduler = new_scheduler("EulerAncestralDiscreteScheduler", config, timestep_spacing=spacing)
     scheduler.set_timesteps(steps)
     sigmas: list[float] = scheduler.sigmas.tolist()
     times: list[float] = scheduler.timesteps.tolist()
