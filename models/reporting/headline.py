@@ -111,7 +111,7 @@ def _differences(
         gap = number(one.get("difference"))
         if gap is None:
             continue
-        a, b = (str(one.get(f"arm_{side}") or one.get(side)) for side in "ab")
+        a, b = (str(one.get(f"dataset_{side}") or one.get(side)) for side in "ab")
         low, high = number(one.get("low")), number(one.get("high"))
         found.append(Difference(a, b, gap, low, high, _read(a, b, gap, low, high), tones.get(a, 0)))
     return tuple(found)

@@ -257,7 +257,7 @@ def draw_differences(differences: Mapping[str, Difference], style: Style = SVG) 
         panel.text(100 * gap.difference, row - 0.2, _ends(gap), fontsize=9, **look)
     panel.set_yticks(range(len(differences)), [plain(arm) for arm in differences])
     panel.set_ylim(len(differences) - 0.4, -0.7)
-    baseline = next(iter(differences.values())).arm_b
+    baseline = next(iter(differences.values())).dataset_b
     panel.set_xlabel(f"points ahead of {baseline} (right of 0: better)")
     return write_figure(figure, style)
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from models.data.records import Artifact
 from models.evaluation.classification import score
-from models.evaluation.comparison import Arm, arm_interval, compare
-from models.evaluation.conclusion import Verdict, verdict
+from models.evaluation.comparison import compare, dataset_interval
+from models.evaluation.conclusion import Conclusion, conclude
+from models.evaluation.predictions import DatasetPredictions
 from tasks.engine.run_context import RunContext
 from tasks.report.data import Story
 
@@ -26,7 +27,7 @@ def gather_metrics(run: RunContext, story: Story) -> dict[str, Any]:
         for checkpoint, found in zip(story.checkpoints, predictions, strict=True)
     ]
     arms = _arms(story.checkpoints, predictions)
-    answer = verdict(list(arms.values())) if len(arms) > 1 else None
+    answer = conclude(list(arms.values())) if len(arms) > 1 else None
     photos = story.photos
     return {
         "name": story.recipe["name"],
@@ -94,12 +95,12 @@ def _scores(found: Mapping[str, Any], split: str) -> dict[str, Any]:
 
 def _arms(
     checkpoints: Sequence[Artifact], predictions: Sequence[Mapping[str, Any]]
-) -> dict[str, Arm]:
+) -> dict[str, DatasetPredictions]:
     found: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for checkpoint, one in zip(checkpoints, predictions, strict=True):
         found[str(checkpoint.variant["arm"])].append(one)
     return {
-        name: Arm(
+        name: DatasetPredictions(
             name=name,
             y_true=np.asarray(seeds[0]["test"]["truth"], np.int64),
             probabilities=np.asarray([one["test"]["probabilities"] for one in seeds], np.float32),
@@ -114,7 +115,7 @@ def _arm_scores(
     runs: Sequence[Mapping[str, Any]],
     predictions: Sequence[Mapping[str, Any]],
     story: Story,
-    arms: Mapping[str, Arm],
+    arms: Mapping[str, DatasetPredictions],
 ) -> dict[str, Any]:
     """Means over the seeds; curves, confusion and classes from all seeds pooled."""
     own = [one for one in runs if one["arm"] == arm]
@@ -125,7 +126,7 @@ def _arm_scores(
         for checkpoint, one in zip(story.checkpoints, predictions, strict=True)
         if checkpoint.variant["arm"] == arm
     ]
-    interval = arm_interval(arms[arm], "accuracy")
+    interval = dataset_interval(arms[arm], "accuracy")
     bounds = {"accuracy_low": interval.low, "accuracy_high": interval.high}
     return {
         "seeds": len(own),
@@ -149,7 +150,9 @@ def _pooled(
     return pooled
 
 
-def _comparisons(arms: Mapping[str, Arm], answer: Verdict | None) -> list[dict[str, Any]]:
+def _comparisons(
+    arms: Mapping[str, DatasetPredictions], answer: Conclusion | None
+) -> list[dict[str, Any]]:
     if answer is None:
         return []
     gaps = dict(answer.differences)
@@ -158,6 +161,10 @@ def _comparisons(arms: Mapping[str, Arm], answer: Verdict | None) -> list[dict[s
     if {"few_shot", "synthetic"} <= set(arms):
         gaps["synthetic-few"] = compare(arms["synthetic"], arms["few_shot"], answer.metric)
     return [
-        {"a": gap.arm_a, "b": gap.arm_b, **gap.model_dump(exclude={"arm_a", "arm_b"})}
+        {
+            "a": gap.dataset_a,
+            "b": gap.dataset_b,
+            **gap.model_dump(exclude={"dataset_a", "dataset_b"}),
+        }
         for gap in gaps.values()
     ]
