@@ -40,7 +40,7 @@ def assemble(recipe: Recipe, run_id: str, out: Path, store: str) -> Assembled:
         ForeignFolder: a dataset folder holds files that are not a run's.
         TooNear: a train image is all but the same as a held-out photo.
     """
-    run = RunContext(open_store(store, patience_s=RUNS_WAIT_S), "assemble")
+    run = RunContext(open_store(store, wait_s=RUNS_WAIT_S), "assemble")
     photos = load_part(run.store, run_id, IngestedPhotos)
     outcomes = load_part(run.store, run_id, Outcomes).outcomes
     real = _real_samples(run, recipe, photos)

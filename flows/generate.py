@@ -14,7 +14,8 @@ from flows.generators.multiview import expand_reference, key_of, stopped
 from models.data.records import Record, Reference
 from tasks.engine.results import Expansion, load_expansions
 from tasks.engine.work_items import Expanded, Order, SharedInputs, save_order, save_setting
-from tasks.store.store import Corrupt, Missing, Store
+from tasks.store.errors import CorruptArtifactError, MissingArtifactError
+from tasks.store.store import Store
 
 # A bucket answers many small puts at a time.
 PLACERS = 8
@@ -123,11 +124,11 @@ def raise_damage(outcomes: Sequence[Outcome]) -> None:
     """Stop where references failed on something that the parent run can make anew.
 
     Raises:
-        Missing: they did; the line says on what.
+        MissingArtifactError: they did; the line says on what.
     """
     for outcome in outcomes:
         if outcome.damaged:
-            raise Missing(f"{outcome.reference.name}: {outcome.failure}")
+            raise MissingArtifactError(f"{outcome.reference.name}: {outcome.failure}")
 
 
 def require(outcomes: Sequence[Outcome], at_least: int | None) -> None:
@@ -162,5 +163,5 @@ def _done_before(expansion: Expansion, key: str, reference: Reference) -> Outcom
 
 def _failed(reference: Reference, error: Exception) -> Outcome:
     failure = " ".join(str(error).split()) or type(error).__name__
-    damaged = isinstance(error, Corrupt | Missing)
+    damaged = isinstance(error, CorruptArtifactError | MissingArtifactError)
     return Outcome(reference=reference, failure=failure, damaged=damaged)

@@ -23,14 +23,15 @@ from models.data.records import IngestedPhotos, Record, Reference
 from tasks.engine.integrity import verify_inputs_on_error
 from tasks.engine.results import artifacts_of
 from tasks.engine.run_context import RunContext, StageCount
-from tasks.engine.run_documents import keep_artifacts, make_run_id, save_part
+from tasks.engine.run_documents import make_run_id, pin_artifacts, save_part
 from tasks.engine.work_items import SharedInputs
 from tasks.ingest.photos import ingest_photos, ingest_plates
 from tasks.ingest.references import choose_references
 from tasks.report.data import ReferenceStory, Story
 from tasks.report.write import write_report
 from tasks.screen.screen import HeldOut, index_heldout
-from tasks.store.store import RUNS_WAIT_S, Corrupt, Missing, Store, open_store
+from tasks.store.errors import CorruptArtifactError, MissingArtifactError
+from tasks.store.store import RUNS_WAIT_S, Store, open_store
 from tasks.train.train import require_trainable
 
 log = logging.getLogger("synthset.regenerate")
@@ -108,14 +109,14 @@ def regenerate(recipe: Recipe, place: Place) -> Summary:
     recipe = pin_checkpoints(recipe)
     # Looking at networks takes seconds, and a night that changes nothing trains none.
     if recipe.train is not None and not trained_alike(
-        recipe, make_run_id(place.out), open_store(place.store, patience_s=RUNS_WAIT_S)
+        recipe, make_run_id(place.out), open_store(place.store, wait_s=RUNS_WAIT_S)
     ):
         require_trainable(recipe.train, here=place.training is None)
     tally = Tally()
     for _ in range(REPAIRS):
         try:
             return walk(recipe, place, tally, started)
-        except (Corrupt, Missing) as damage:
+        except (CorruptArtifactError, MissingArtifactError) as damage:
             log.warning("%s; it is made again", damage)
     return walk(recipe, place, tally, started, go_on=True)
 
@@ -126,9 +127,9 @@ def walk(
     """One walk over all stages. ``go_on`` with damaged references as with others that fail.
 
     Raises:
-        Corrupt, Missing: something is damaged, and forgotten: the next walk makes it anew.
+        UnreadableArtifactError: something is damaged, and forgotten: the next walk makes it anew.
     """
-    store, run_id = open_store(place.store, patience_s=RUNS_WAIT_S), make_run_id(place.out)
+    store, run_id = open_store(place.store, wait_s=RUNS_WAIT_S), make_run_id(place.out)
     run = RunContext(store, recipe.name)
     tally.begin(run.counts)
     photos = take_in(run, recipe, place.photos)
@@ -279,4 +280,4 @@ def keep(
     for outcome in outcomes:
         if outcome.expanded:
             ids += artifacts_of(store, outcome.expanded.key)
-    keep_artifacts(store, run_id, ids)
+    pin_artifacts(store, run_id, ids)

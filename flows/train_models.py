@@ -15,7 +15,8 @@ from models.data.records import Artifact, Record
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.run_documents import load_part, save_part
 from tasks.engine.work_items import Told, tell
-from tasks.store.store import RUNS_WAIT_S, Missing, Store, open_store
+from tasks.store.errors import MissingArtifactError
+from tasks.store.store import RUNS_WAIT_S, Store, open_store
 from tasks.train.evaluate import score
 from tasks.train.train import learning, same_budget, train
 
@@ -46,7 +47,7 @@ def trained_alike(recipe: Recipe, run_id: str, store: Store) -> bool:
     try:
         before = load_part(store, run_id, Trained).checkpoints
         wanted = {at: value for at, value in learning(recipe.train).items() if at not in apart}
-    except (Missing, OSError):
+    except (MissingArtifactError, OSError):
         return False
     return bool(before) and all(
         {at: value for at, value in one.parameters.items() if at not in apart} == wanted
@@ -60,13 +61,13 @@ def train_elsewhere(recipe: Recipe, run_id: str, out: Path, store: str, deployme
 
     Raises:
         ValueError: there is no such deployment, or the server refuses.
-        Missing: something is damaged that the parent run can make anew.
+        MissingArtifactError: something is damaged that the parent run can make anew.
         TrainingFailed: it did not complete; the line says why.
         RuntimeError: the server stayed away for longer than a quarter of an hour.
     """
     if recipe.train is None:
         return train_networks(recipe, run_id, out, store)
-    opened = open_store(store, patience_s=RUNS_WAIT_S)
+    opened = open_store(store, wait_s=RUNS_WAIT_S)
     key = training_key(recipe, load_part(opened, run_id, Assembled))
     found = _trained(opened, run_id, key)
     if found is not None:
@@ -89,7 +90,7 @@ def train_elsewhere(recipe: Recipe, run_id: str, out: Path, store: str, deployme
     if trained is not None:
         return trained
     if ended.damaged or ended.completed:
-        raise Missing(f"{deployment}: {asked.name}: {ended.why}")
+        raise MissingArtifactError(f"{deployment}: {asked.name}: {ended.why}")
     raise TrainingFailed(
         f"{deployment}: run {ended.run} ({asked.name}) {ended.why}; mend the cause and retry this "
         "run: what is done stays done"
@@ -107,7 +108,7 @@ def train_networks(recipe: Recipe, run_id: str, out: Path, store: str) -> Traine
         WeightsMissing: pretrained weights were asked for and can't be had.
         ValueError: ``out`` can't be written here.
     """
-    opened = open_store(store, patience_s=RUNS_WAIT_S)
+    opened = open_store(store, wait_s=RUNS_WAIT_S)
     if recipe.train is None:
         trained = Trained()
         save_part(opened, run_id, trained)
@@ -153,7 +154,7 @@ def _trained(store: Store, run_id: str, key: str) -> Trained | None:
     """What a run trained for a key, if all of it is in the store."""
     try:
         trained = load_part(store, run_id, Trained)
-    except Missing:
+    except MissingArtifactError:
         return None
     if trained.asked != key:
         return None

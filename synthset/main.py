@@ -283,30 +283,36 @@ def store_get(
 @store_app.command("verify")
 def store_verify(
     url: Annotated[str, typer.Argument(help="Store.")],
-    forget: Annotated[
-        bool, typer.Option(help="Forget damaged artifacts; a run remakes them.")
+    remove_corrupt: Annotated[
+        bool, typer.Option("--remove-corrupt", help="Delete bad artifacts; a run recomputes them.")
     ] = False,
+    forget: Annotated[bool, typer.Option("--forget", hidden=True)] = False,
     as_json: Json = False,
 ) -> None:
-    """Read everything and check its digest; exit 1 if anything is damaged."""
+    """Check the digest of every artifact; exit 1 if one is corrupt, missing or unreadable."""
     with _plain_errors():
         from synthset.store import verify_store
 
-        if not verify_store(url, forget, as_json):
+        if forget:
+            raise ValueError("--forget has a new name: use --remove-corrupt")
+        if not verify_store(url, remove_corrupt, as_json):
             raise typer.Exit(1)
 
 
 @store_app.command("gc")
 def store_gc(
     url: Annotated[str, typer.Argument(help="Store.")],
-    delete: Annotated[bool, typer.Option(help="Delete it; without this, only say what.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete them.")] = False,
+    old_layout: Annotated[
+        bool, typer.Option("--old-layout", help="Instead: all files of an older synthset.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """What no run's datasets refer to (and delete it, if told to)."""
+    """Count the artifacts that no run needs; with --delete, delete them."""
     with _plain_errors():
-        from synthset.store import collect_garbage
+        from synthset.store import clear_old_store, collect_garbage
 
-        collect_garbage(url, delete, as_json)
+        (clear_old_store if old_layout else collect_garbage)(url, delete, as_json)
 
 
 @models_app.command("list")
@@ -427,9 +433,9 @@ def _plain_errors() -> Iterator[None]:
 
 
 def _exit_code(error: Exception) -> int:
-    from tasks.store.store import StoreRefused
+    from tasks.store.errors import StoreAccessError
 
-    return 2 if isinstance(error, ValueError | StoreRefused | FileNotFoundError) else 1
+    return 2 if isinstance(error, ValueError | StoreAccessError | FileNotFoundError) else 1
 
 
 if __name__ == "__main__":

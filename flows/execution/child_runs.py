@@ -26,7 +26,8 @@ from prefect.tasks import Task
 from flows.execution.progress import this_run
 from tasks.engine.server_retry import one_line, retry_while_unreachable
 from tasks.engine.work_items import Told, tell, told_of
-from tasks.store.store import Corrupt, Missing, Store, StoreError
+from tasks.store.errors import CorruptArtifactError, MissingArtifactError, StoreError
+from tasks.store.store import Store
 
 log = logging.getLogger("synthset.dispatch")
 
@@ -245,7 +246,7 @@ def failure_told(store: Store, key: str) -> Iterator[None]:
         yield
     except Exception as error:
         failure = " ".join(str(error).split()) or type(error).__name__
-        damaged = isinstance(error, Corrupt | Missing)
+        damaged = isinstance(error, CorruptArtifactError | MissingArtifactError)
         with suppress(StoreError):
             tell(store, key, Told(run=this_run(), failure=failure, damaged=damaged))
         raise

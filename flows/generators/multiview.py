@@ -31,7 +31,8 @@ from tasks.generate.segment import segment
 from tasks.generate.upscale import upscale
 from tasks.screen.measure import Measure, measure
 from tasks.screen.screen import screen, verdicts_by_image
-from tasks.store.store import STAGES_WAIT_S, Corrupt, Missing, Store, open_store
+from tasks.store.errors import CorruptArtifactError, MissingArtifactError
+from tasks.store.store import STAGES_WAIT_S, Store, open_store
 
 log = logging.getLogger("synthset.expand")
 
@@ -72,11 +73,11 @@ def expand_reference(reference: str, store: str, order: str) -> Expanded:
         order: key of the order, as the parent run placed it.
 
     Raises:
-        Corrupt, Missing: what the parent run gave is damaged: its photo, a plate, the held-out
-            photos' index. The parent must make it anew.
+        UnreadableArtifactError: an input from the parent run is missing or corrupt: its photo, a
+            plate, the held-out photos' index. The parent must recompute it.
         StoreError: the store refused, stayed away, or gives damaged bytes again and again.
     """
-    opened = open_store(store, patience_s=STAGES_WAIT_S)
+    opened = open_store(store, wait_s=STAGES_WAIT_S)
     with failure_told(opened, order):
         expanded = carry_out(opened, order)
     tell(opened, order, Told(run=this_run(), expanded=expanded))
@@ -93,7 +94,7 @@ def carry_out(store: Store, key: str) -> Expanded:
         for _ in range(REPAIRS):
             try:
                 return expand(run, recipe, order.reference, setting.beside)
-            except (Corrupt, Missing) as damage:
+            except (CorruptArtifactError, MissingArtifactError) as damage:
                 if damage.artifact is not None and damage.artifact.stage not in own:
                     raise
                 log.warning("%s; it is made again", damage)

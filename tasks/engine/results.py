@@ -11,7 +11,8 @@ from typing import Any
 
 from models.data.records import Artifact, Record, Reference, Sample
 from tasks.engine.run_context import RunContext, StageCount
-from tasks.store.store import Missing, Store
+from tasks.store.errors import MissingArtifactError
+from tasks.store.store import Store
 
 # References whose artifacts are looked for in one go: each has hundreds of them.
 LOOKED_AT_ONCE = 16
@@ -71,7 +72,6 @@ def load_expansion(store: Store, key: str) -> Expansion | None:
 
 def load_expansions(store: Store, keys: Sequence[str]) -> Iterator[Expansion | None]:
     """The expansions of those keys, in their order; None for one that is not there whole."""
-    presence = store.presence(times=max(1.0, len(keys) / LOOKED_AT_ONCE))
     for first in range(0, len(keys), LOOKED_AT_ONCE):
         some = [_document(key) for key in keys[first : first + LOOKED_AT_ONCE]]
         found = [
@@ -79,7 +79,7 @@ def load_expansions(store: Store, keys: Sequence[str]) -> Iterator[Expansion | N
             for blob in store.get_documents(some)
         ]
         artifacts = [artifact for one in found if one is not None for artifact in one.artifacts]
-        gone = {artifact.id for artifact in presence.absent(artifacts)}
+        gone = {artifact.id for artifact in store.lost(artifacts)}
         for one in found:
             whole = one is not None and gone.isdisjoint(artifact.id for artifact in one.artifacts)
             yield one if whole else None
@@ -89,7 +89,7 @@ def samples_of(store: Store, key: str) -> tuple[Sample, ...]:
     """The samples of an expansion that is known to be there.
 
     Raises:
-        Missing: it was removed in the meantime; run again.
+        MissingArtifactError: it was removed in the meantime; run again.
     """
     return tuple(Sample.model_validate(one) for one in _content(store, key)["samples"])
 
@@ -98,7 +98,7 @@ def artifacts_of(store: Store, key: str) -> list[str]:
     """The ids of all artifacts that an expansion names.
 
     Raises:
-        Missing: it was removed in the meantime; run again.
+        MissingArtifactError: it was removed in the meantime; run again.
     """
     return [f"{one['stage']}/{one['key']}" for one in _content(store, key)["artifacts"]]
 
@@ -171,7 +171,9 @@ def sample_name(image: Artifact) -> str:
 def _content(store: Store, key: str) -> dict[str, Any]:
     blob = store.get_document(_document(key))
     if blob is None:
-        raise Missing(f"{store.url}: expansion {key} was removed during the run; run again")
+        raise MissingArtifactError(
+            f"{store.url}: expansion {key} was removed during the run; run again"
+        )
     content: dict[str, Any] = json.loads(blob)
     return content
 

@@ -30,7 +30,7 @@ from models.data.records import Artifact, Media, NamesCheckpoint, Of, Record
 from tasks.engine.gpu import gpu_lock
 from tasks.engine.integrity import verify_inputs_on_error
 from tasks.engine.run_context import RunContext
-from tasks.store.store import StoreUnavailable
+from tasks.store.errors import StoreUnavailableError
 
 log = logging.getLogger("synthset.stage")
 
@@ -200,7 +200,7 @@ class Stage(Generic[P]):
 
         Raises:
             StoreError: the store refused or stayed away.
-            Corrupt, Missing: an input's bytes are damaged or gone; its record has been forgotten,
+            UnreadableArtifactError: an input's bytes are missing or corrupt; its record is deleted,
                 so running the stage that makes it repairs it.
         """
         jobs = self.plan(parameters, *inputs)
@@ -314,7 +314,7 @@ class _Order:
 
 def _outage(_task: Any, _run: Any, state: State[Any]) -> bool:
     """Only an outage of the store is worth trying again: the same work fails the same way."""
-    return isinstance(state.result(raise_on_failure=False), StoreUnavailable)
+    return isinstance(state.result(raise_on_failure=False), StoreUnavailableError)
 
 
 def _as_task(order: _Order) -> list[Artifact]:

@@ -11,7 +11,8 @@ from typing import Any
 
 from models.data.records import Artifact, Record, Reference
 from tasks.engine.run_context import StageCount
-from tasks.store.store import STAGES_WAIT_S, Missing, Store, open_store
+from tasks.store.errors import MissingArtifactError
+from tasks.store.store import STAGES_WAIT_S, Store, open_store
 
 
 class SharedInputs(Record):
@@ -75,11 +76,14 @@ def load_order(store: Store, key: str) -> tuple[Order, Setting]:
     """An order and the setting it is expanded in.
 
     Raises:
-        Missing: it was never placed on this store, or was removed; the parent run places it anew.
+        MissingArtifactError: it was never placed on this store, or was removed; the parent run
+            places it anew.
     """
     blob = store.get_document(_order(key))
     if blob is None:
-        raise Missing(f"{store.url}: no order {key}; run regenerate again, which places it")
+        raise MissingArtifactError(
+            f"{store.url}: no order {key}; run regenerate again, which places it"
+        )
     order = Order.model_validate_json(blob)
     return order, _load_setting(store.url, order.setting)
 
@@ -98,10 +102,12 @@ def told_of(store: Store, key: str) -> Told | None:
 # A warm worker expands one reference of a run after the other.
 @lru_cache(maxsize=8)
 def _load_setting(url: str, digest: str) -> Setting:
-    store = open_store(url, patience_s=STAGES_WAIT_S)
+    store = open_store(url, wait_s=STAGES_WAIT_S)
     blob = store.get_document(_setting(digest))
     if blob is None:
-        raise Missing(f"{store.url}: no setting {digest}; run regenerate again, which keeps it")
+        raise MissingArtifactError(
+            f"{store.url}: no setting {digest}; run regenerate again, which keeps it"
+        )
     return Setting.model_validate_json(blob)
 
 
