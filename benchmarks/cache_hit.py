@@ -48,6 +48,10 @@ class Counted:
         """See `Backend`."""
         self._backend.put(name, blob)
 
+    def create(self, name: str, blob: bytes) -> bool | None:
+        """See `Backend`."""
+        return self._backend.create(name, blob)
+
     def size(self, name: str) -> int | None:
         """See `Backend`."""
         self.asked["HEAD"] += 1

@@ -44,7 +44,7 @@ def build_datasets(recipe: Recipe, run_id: str, out: Path, store: str) -> Datase
         ForeignFileError: a dataset folder holds a file that no run made.
     """
     log_progress()
-    run = RunContext(open_store(store, patience_s=RUNS_WAIT_S), "datasets")
+    run = RunContext(open_store(store, wait_s=RUNS_WAIT_S), "datasets")
     sources = load_part(run.store, run_id, Sources)
     generation = load_part(run.store, run_id, Generation)
     real = _real_samples(run, recipe, sources)

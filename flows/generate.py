@@ -34,7 +34,8 @@ from tasks.engine.work_items import (
 )
 from tasks.screen.measure import Measure, measure
 from tasks.screen.screen import Screen, screen, verdicts_by_image
-from tasks.store.store import STAGES_WAIT_S, Corrupt, Missing, Store, open_store
+from tasks.store.errors import UnreadableArtifactError
+from tasks.store.store import STAGES_WAIT_S, Store, open_store
 
 log = logging.getLogger("synthset.generate")
 
@@ -97,7 +98,7 @@ def generate(
 
     Raises:
         ItemsFailedError: too many items failed.
-        Missing: an input of an item is corrupt or gone, and this run can recompute it.
+        MissingArtifactError: an input of an item is corrupt or gone, and this run can recompute it.
     """
     generator = find_generator(name)
     config = ItemConfig(
@@ -237,7 +238,7 @@ def _map_items(
                     return generate_item(item.name, item.phase, run.store.url, item.key)
                 except Exception as error:
                     failure = " ".join(str(error).split()) or type(error).__name__
-                    return _failed(item, failure, isinstance(error, Corrupt | Missing))
+                    return _failed(item, failure, isinstance(error, UnreadableArtifactError))
 
         yield from map_in_threads(items, work, execution.max_parallel)
         return
@@ -290,11 +291,11 @@ def generate_item(name: str, phase: str, store: str, key: str) -> Result:
         key: key of the work item.
 
     Raises:
-        Corrupt, Missing: an input that the parent run made is corrupt or gone.
+        UnreadableArtifactError: an input that the parent run made is corrupt or gone.
         StoreError: the store refused or could not be reached.
     """
     log_progress()
-    opened = open_store(store, patience_s=STAGES_WAIT_S)
+    opened = open_store(store, wait_s=STAGES_WAIT_S)
     with record_failure(opened, key), stage_progress() as on_batch:
         item, config = load_item(opened, key)
         run = RunContext(opened, name, is_cancelled=is_stopped, on_batch=on_batch)

@@ -11,7 +11,7 @@ from flows.generators.catalog import find_generator
 from flows.planning import plan_generator
 from flows.train_models import Trained
 from models.data.records import Record, Sources
-from models.evaluation.conclusion import Verdict
+from models.evaluation.conclusion import Conclusion
 from models.reporting.metrics import Arithmetic, StageMetrics
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.work_items import Result
@@ -31,7 +31,7 @@ class RunResult(Record):
     stages: dict[str, StageCount]
     datasets: dict[str, dict[str, dict[str, int]]]
     trained: dict[str, str]
-    verdict: Verdict | None
+    verdict: Conclusion | None
     seconds: float
 
     @classmethod

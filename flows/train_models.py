@@ -17,7 +17,8 @@ from models.training.settings import equal_steps
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.run_documents import load_part, save_part
 from tasks.engine.work_items import Result, save_result
-from tasks.store.store import RUNS_WAIT_S, Missing, Store, open_store
+from tasks.store.errors import MissingArtifactError
+from tasks.store.store import RUNS_WAIT_S, Store, open_store
 from tasks.train.evaluate import score
 from tasks.train.train import require_trainable, train, training_key_params
 
@@ -59,7 +60,7 @@ def _has_same_settings(recipe: Recipe, store: Store, run_id: str) -> bool:
     try:
         before = load_part(store, run_id, Trained).checkpoints
         wanted = _without_steps(training_key_params(recipe.train))
-    except (Missing, OSError):
+    except (MissingArtifactError, OSError):
         return False
     return bool(before) and all(_without_steps(found.parameters) == wanted for found in before)
 
@@ -75,7 +76,7 @@ def train_models(
 
     Raises:
         ValueError: there is no such deployment, or the server refuses.
-        Missing: an input is corrupt or gone, and the parent run can recompute it.
+        MissingArtifactError: an input is corrupt or gone, and the parent run can recompute it.
         TrainingFailedError: the training did not complete.
         RuntimeError: the server could not be reached for a quarter of an hour.
     """
@@ -107,7 +108,9 @@ def train_models(
     if trained is not None:
         return trained
     if ended.corrupt_input or not ended.failure:
-        raise Missing(f"{execution.train_on}: {ended.failure or 'its result is missing'}")
+        raise MissingArtifactError(
+            f"{execution.train_on}: {ended.failure or 'its result is missing'}"
+        )
     raise TrainingFailedError(
         f"{execution.train_on}: run {ended.run_id} ({spec.name}) {ended.failure}; fix the cause "
         "and retry this run, which keeps everything that is done"
@@ -126,7 +129,7 @@ def train_networks(recipe: Recipe, run_id: str, out: Path, store: str) -> Traine
         ValueError: ``out`` can't be written here.
     """
     log_progress()
-    opened = open_store(store, patience_s=RUNS_WAIT_S)
+    opened = open_store(store, wait_s=RUNS_WAIT_S)
     if recipe.train is None:
         trained = Trained()
         save_part(opened, run_id, trained)
@@ -174,7 +177,7 @@ def _load_trained(store: Store, run_id: str, key: str) -> Trained | None:
     """What a run trained for a key, if all of it is in the store."""
     try:
         trained = load_part(store, run_id, Trained)
-    except Missing:
+    except MissingArtifactError:
         return None
     if trained.key != key:
         return None

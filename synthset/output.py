@@ -67,6 +67,6 @@ def renamed_command(old: str, new: str) -> Callable[[], None]:
 
 
 def _exit_code(error: Exception) -> int:
-    from tasks.store.store import StoreRefused
+    from tasks.store.errors import StoreAccessError
 
-    return 2 if isinstance(error, ValueError | StoreRefused | FileNotFoundError) else 1
+    return 2 if isinstance(error, ValueError | StoreAccessError | FileNotFoundError) else 1

@@ -47,7 +47,7 @@ def verify(
     as_json: Json = False,
     _forget: OldForget = False,
 ) -> None:
-    """Read everything and check its digest; exit 1 if anything is corrupt."""
+    """Check the digest of every artifact; exit 1 if one is corrupt, missing or unreadable."""
     with plain_errors():
         from synthset.store import verify_store
 
@@ -58,11 +58,14 @@ def verify(
 @app.command("gc")
 def gc(
     url: Url,
-    delete: Annotated[bool, typer.Option(help="Delete; without it, only print.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete them.")] = False,
+    old_layout: Annotated[
+        bool, typer.Option("--old-layout", help="Instead: all files of an older synthset.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Print what no run needs, and delete it on request."""
+    """Count the artifacts that no run needs; with --delete, delete them."""
     with plain_errors():
-        from synthset.store import collect_garbage
+        from synthset.store import clear_old_store, collect_garbage
 
-        collect_garbage(url, delete, as_json)
+        (clear_old_store if old_layout else collect_garbage)(url, delete, as_json)

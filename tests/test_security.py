@@ -165,10 +165,11 @@ def test_odd_photo_names_stay_inside_their_folder(tmp_path: Path, name: str) -> 
 
 
 def test_store_names_cannot_leave_the_store() -> None:
-    from tasks.store.store import StoreRefused, open_store
+    from tasks.store.errors import StoreAccessError
+    from tasks.store.store import open_store
 
     for url in ("s3://bucket/../other", "s3://bucket/a/../../b", "s3://../x", "s3://a b/c"):
-        with pytest.raises((StoreRefused, ValueError)):
+        with pytest.raises((StoreAccessError, ValueError)):
             open_store(url)
 
 

@@ -32,7 +32,8 @@ from prefect.tasks import Task
 from flows.execution.progress import this_run
 from tasks.engine.server_retry import one_line, retry_while_unreachable
 from tasks.engine.work_items import Result, load_result, save_result
-from tasks.store.store import Corrupt, Missing, Store, StoreError
+from tasks.store.errors import StoreError, UnreadableArtifactError
+from tasks.store.store import Store
 
 log = logging.getLogger("synthset.children")
 
@@ -262,7 +263,7 @@ def record_failure(store: Store, key: str) -> Iterator[None]:
         yield
     except Exception as error:
         message = " ".join(str(error).split()) or type(error).__name__
-        corrupt_input = isinstance(error, Corrupt | Missing)
+        corrupt_input = isinstance(error, UnreadableArtifactError)
         with suppress(StoreError):
             result = Result(key=key, failure=message, corrupt_input=corrupt_input, run=this_run())
             save_result(store, result)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from tasks.engine.work_items import Result
-from tasks.store.store import Corrupt, Missing
+from tasks.store.errors import MissingArtifactError, UnreadableArtifactError
 
 log = logging.getLogger("synthset.results")
 
@@ -34,12 +34,12 @@ def run_with_repair(
         can_repair: whether another attempt would recompute the data that an error names.
 
     Raises:
-        Corrupt, Missing: the last attempt found some too, or another attempt would not help.
+        UnreadableArtifactError: the last attempt found some too, or another attempt would not help.
     """
     for _ in range(MAX_REPAIRS):
         try:
             return work(False)
-        except (Corrupt, Missing) as error:
+        except UnreadableArtifactError as error:
             if not can_repair(error):
                 raise
             log.warning("%s; recomputing it", error)
@@ -50,11 +50,11 @@ def raise_corruption(results: Sequence[Result]) -> None:
     """Stop where an item failed on an input that the parent run can recompute.
 
     Raises:
-        Missing: one did; the line names it.
+        MissingArtifactError: one did; the line names it.
     """
     for result in results:
         if result.corrupt_input:
-            raise Missing(f"{result.item}: {result.failure}")
+            raise MissingArtifactError(f"{result.item}: {result.failure}")
 
 
 def require_enough_results(results: Sequence[Result], at_least: int | None) -> None:

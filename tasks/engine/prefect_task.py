@@ -10,7 +10,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from models.data.records import Artifact
-from tasks.store.store import StoreUnavailable
+from tasks.store.errors import StoreUnavailableError
 
 RETRY_DELAYS_S = [5.0, 20.0, 60.0]
 
@@ -50,7 +50,7 @@ def _run_stage(call: StageCall) -> Any:
 
 def _is_outage(_task: Any, _run: Any, state: State[Any]) -> bool:
     """Retry only outages of the store: other work would fail again for the same reason."""
-    return isinstance(state.result(raise_on_failure=False), StoreUnavailable)
+    return isinstance(state.result(raise_on_failure=False), StoreUnavailableError)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What a run knows of itself, as small documents in the store, so that any flow of it can go on."""
+"""What a run has done so far, as small documents in the store that any flow of the run can read."""
 
 import hashlib
 import json
@@ -10,32 +10,34 @@ from typing import TypeVar
 
 from models.data.records import Record
 from tasks.engine.work_items import artifact_ids
-from tasks.store.store import Missing, Store
+from tasks.store.errors import MissingArtifactError
+from tasks.store.store import Store
 
 R = TypeVar("R", bound=Record)
 
 
 def make_run_id(out: Path) -> str:
-    """The name of the run that writes to ``out``: the same folder is the same run, run again."""
-    place = f"{socket.gethostname()}:{out.resolve()}"
-    return hashlib.sha256(place.encode()).hexdigest()[:16]
+    """Return the id of the run that writes to ``out``: 16 hex digits, the same for each rerun."""
+    address = f"{socket.gethostname()}:{out.resolve()}"
+    return hashlib.sha256(address.encode()).hexdigest()[:16]
 
 
-def save_part(store: Store, run: str, part: Record) -> None:
-    """Keep one part of a run; its class names it."""
-    store.put_document(_document(run, type(part)), part.model_dump_json().encode())
+def save_part(store: Store, run_id: str, part: Record) -> None:
+    """Write one part of a run; the part's class is its name."""
+    store.put_document(_document(run_id, type(part)), part.model_dump_json().encode())
 
 
-def load_part(store: Store, run: str, kind: type[R]) -> R:
-    """A part that an earlier flow of the run kept.
+def load_part(store: Store, run_id: str, kind: type[R]) -> R:
+    """Return a part that an earlier flow of the run has saved.
 
     Raises:
-        Missing: no flow of the run got that far.
+        MissingArtifactError: no flow of the run has saved it.
     """
-    blob = store.get_document(_document(run, kind))
+    blob = store.get_document(_document(run_id, kind))
     if blob is None:
-        raise Missing(
-            f"{store.url}: run {run} has no {kind.__name__.lower()} yet; run it from the start"
+        raise MissingArtifactError(
+            f"store {store.url}: run {run_id} has no {kind.__name__.lower()} yet; start the run"
+            " from its beginning"
         )
     return kind.model_validate_json(blob)
 
@@ -60,10 +62,10 @@ def pinned_artifacts(store: Store) -> set[str]:
             content = json.loads(blob)
             pinned |= set(content["artifacts"])
             for key in content["items"]:
-                with suppress(Missing):
+                with suppress(MissingArtifactError):
                     pinned |= set(artifact_ids(store, key))
     return pinned
 
 
-def _document(run: str, kind: type[Record]) -> str:
-    return f"runs/{run}/{kind.__name__.lower()}.json"
+def _document(run_id: str, kind: type[Record]) -> str:
+    return f"runs/{run_id}/{kind.__name__.lower()}.json"

@@ -13,7 +13,8 @@ from typing import Any
 
 from models.data.records import Artifact, Record, Sample, SourceImage
 from tasks.engine.run_context import StageCount
-from tasks.store.store import STAGES_WAIT_S, Missing, Store, open_store
+from tasks.store.errors import MissingArtifactError
+from tasks.store.store import STAGES_WAIT_S, Store, open_store
 
 # A bucket answers several small writes at a time.
 _WRITERS = 8
@@ -165,11 +166,13 @@ def load_item(store: Store, key: str) -> tuple[WorkItem, ItemConfig]:
     """A work item and its configuration.
 
     Raises:
-        Missing: the store has no such item; the parent run writes it again when it is retried.
+        MissingArtifactError: the store has no such item; a retried parent run writes it.
     """
     blob = store.get_document(_item_name(key))
     if blob is None:
-        raise Missing(f"{store.url}: no work item {key}; run the pipeline again, which writes it")
+        raise MissingArtifactError(
+            f"{store.url}: no work item {key}; run the pipeline again, which writes it"
+        )
     content = json.loads(blob)
     return WorkItem.model_validate(content["item"]), _load_config(store.url, content["config"])
 
@@ -192,7 +195,6 @@ def load_records(store: Store, keys: Sequence[str]) -> Iterator[GenerationRecord
     """The records of finished items, in the order of the keys; None where one is absent or names
     an artifact that the store lacks.
     """
-    presence = store.presence(times=max(1.0, len(keys) / _LOOKED_UP_TOGETHER))
     for first in range(0, len(keys), _LOOKED_UP_TOGETHER):
         names = [_record_name(key) for key in keys[first : first + _LOOKED_UP_TOGETHER]]
         records = [
@@ -202,7 +204,7 @@ def load_records(store: Store, keys: Sequence[str]) -> Iterator[GenerationRecord
         artifacts = [
             artifact for record in records if record is not None for artifact in record.artifacts
         ]
-        absent = {artifact.id for artifact in presence.absent(artifacts)}
+        absent = {artifact.id for artifact in store.lost(artifacts)}
         for record in records:
             is_whole = record is not None and absent.isdisjoint(
                 artifact.id for artifact in record.artifacts
@@ -219,7 +221,7 @@ def load_samples(store: Store, key: str) -> tuple[Sample, ...]:
     """The samples of a finished item.
 
     Raises:
-        Missing: somebody removed the record during the run.
+        MissingArtifactError: somebody removed the record during the run.
     """
     return tuple(Sample.model_validate(row) for row in _record_content(store, key)["samples"])
 
@@ -228,7 +230,7 @@ def artifact_ids(store: Store, key: str) -> list[str]:
     """The ids of all artifacts that the record of an item names.
 
     Raises:
-        Missing: somebody removed the record during the run.
+        MissingArtifactError: somebody removed the record during the run.
     """
     return [f"{row['stage']}/{row['key']}" for row in _record_content(store, key)["artifacts"]]
 
@@ -236,17 +238,21 @@ def artifact_ids(store: Store, key: str) -> list[str]:
 # The runs of one worker share their configuration.
 @lru_cache(maxsize=8)
 def _load_config(url: str, digest: str) -> ItemConfig:
-    store = open_store(url, patience_s=STAGES_WAIT_S)
+    store = open_store(url, wait_s=STAGES_WAIT_S)
     blob = store.get_document(_config_name(digest))
     if blob is None:
-        raise Missing(f"{store.url}: no settings {digest}; run the pipeline again, which writes it")
+        raise MissingArtifactError(
+            f"{store.url}: no settings {digest}; run the pipeline again, which writes it"
+        )
     return ItemConfig.model_validate_json(blob)
 
 
 def _record_content(store: Store, key: str) -> dict[str, Any]:
     blob = store.get_document(_record_name(key))
     if blob is None:
-        raise Missing(f"{store.url}: the record {key} was removed during the run; run again")
+        raise MissingArtifactError(
+            f"{store.url}: the record {key} was removed during the run; run again"
+        )
     content: dict[str, Any] = json.loads(blob)
     return content
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from pydantic import Field
 
 from models.data.find_photos import PhotoFile, Refused, find_photos
+from models.data.near_duplicates import HashedPhoto
 from models.data.read_photo import PhotoRejected, read_photo
 from models.data.records import Annotation, Artifact, Record, SourceImage, Sources
-from models.data.near_duplicates import HashedPhoto
 from models.data.splitting import SplitParameters, split
 from models.screening.quality import dhash, dhash_mirrored
 from tasks.engine.run_context import RunContext

@@ -10,8 +10,9 @@ import numpy as np
 
 from models.data.records import Artifact
 from models.evaluation.classification import score
-from models.evaluation.comparison import Arm, Difference, arm_interval, compare
-from models.evaluation.conclusion import Verdict, verdict
+from models.evaluation.comparison import Difference, compare, dataset_interval
+from models.evaluation.conclusion import Conclusion, conclude
+from models.evaluation.predictions import DatasetPredictions, ScoredModel
 from models.reporting.metrics import (
     DatasetMetrics,
     DatasetScores,
@@ -43,7 +44,7 @@ def gather_metrics(run: RunContext, summary: RunSummary) -> Metrics:
     for training, predicted in zip(trainings, predictions, strict=True):
         by_dataset[training.dataset].append(predicted)
     arms = {name: _arm(name, seeds) for name, seeds in by_dataset.items()}
-    answer = verdict(list(arms.values())) if len(arms) > 1 else None
+    answer = conclude(list(arms.values())) if len(arms) > 1 else None
     photos = summary.photos
     return Metrics(
         name=summary.name,
@@ -71,6 +72,18 @@ def gather_metrics(run: RunContext, summary: RunSummary) -> Metrics:
         models=summary.models,
         seconds=round(summary.seconds, 1),
     )
+
+
+def scored_models(run: RunContext, summary: RunSummary) -> list[ScoredModel]:
+    """Every trained model with its predictions, in the order of the trainings."""
+    return [
+        ScoredModel(
+            dataset=str(checkpoint.variant["arm"]),
+            seed=int(checkpoint.variant["seed"]),
+            content=run.load(document),
+        )
+        for checkpoint, document in zip(summary.checkpoints, summary.scores, strict=True)
+    ]
 
 
 def _photos_per_class(summary: RunSummary, split: str) -> dict[str, int]:
@@ -107,8 +120,8 @@ def _training_scores(predicted: Predictions, split: str) -> TrainingScores:
     )
 
 
-def _arm(name: str, seeds: Sequence[Predictions]) -> Arm:
-    return Arm(
+def _arm(name: str, seeds: Sequence[Predictions]) -> DatasetPredictions:
+    return DatasetPredictions(
         name=name,
         y_true=np.asarray(seeds[0]["test"]["truth"], np.int64),
         probabilities=np.asarray([seed["test"]["probabilities"] for seed in seeds], np.float32),
@@ -117,7 +130,7 @@ def _arm(name: str, seeds: Sequence[Predictions]) -> Arm:
 
 
 def _dataset(
-    dataset: DatasetSummary, arm: Arm | None, seeds: Sequence[Predictions]
+    dataset: DatasetSummary, arm: DatasetPredictions | None, seeds: Sequence[Predictions]
 ) -> DatasetMetrics:
     """Means over the seeds; classes, confusion and curves from all seeds pooled."""
     metrics = DatasetMetrics(
@@ -129,7 +142,7 @@ def _dataset(
         update={
             "val_scores": _score(seeds, "val"),
             "test": _score(seeds, "test"),
-            "accuracy": arm_interval(arm, "accuracy"),
+            "accuracy": dataset_interval(arm, "accuracy"),
         }
     )
 
@@ -157,7 +170,7 @@ def _score(seeds: Sequence[Predictions], split: str) -> DatasetScores:
     return DatasetScores.model_validate(pooled)
 
 
-def _comparisons(arms: Mapping[str, Arm], answer: Verdict) -> list[Difference]:
+def _comparisons(arms: Mapping[str, DatasetPredictions], answer: Conclusion) -> list[Difference]:
     """Every dataset against the real photos; of a few datasets, also every other pair."""
     others = [arms[name] for name in answer.differences]
     pairs = itertools.combinations(others, 2) if len(arms) <= PAIRED_DATASETS else ()

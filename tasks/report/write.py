@@ -7,14 +7,15 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from models.data.records import Record
-from models.evaluation.conclusion import Verdict
+from models.evaluation.conclusion import Conclusion
+from models.evaluation.predictions import FILE_NAME, write_predictions
 from models.reporting.dataset_card import render_card
 from models.reporting.figures import draw_figures
 from models.reporting.input import ReportInput
 from models.reporting.page import render_report
 from tasks.engine.run_context import RunContext
 from tasks.report.data import RunSummary
-from tasks.report.metrics import gather_metrics
+from tasks.report.metrics import gather_metrics, scored_models
 from tasks.report.pictures import (
     draw_datasets,
     draw_mistakes,
@@ -29,7 +30,7 @@ class WrittenReport(Record):
     """Path of the report, and the verdict of the run."""
 
     path: Path
-    verdict: Verdict | None
+    verdict: Conclusion | None
 
 
 def write_report(run: RunContext, summary: RunSummary, out: Path) -> WrittenReport:
@@ -73,6 +74,9 @@ def _write(run: RunContext, summary: RunSummary, out: Path) -> WrittenReport:
         _save(out / "plots" / f"{figure.name}.svg", figure.svg.decode())
     _save(out / "metrics.json", metrics.model_dump_json(indent=1))
     _save(out / "README.md", render_card(metrics))
+    models = scored_models(run, summary)
+    if models:
+        write_predictions(out / FILE_NAME, models)
     _save(out / "report.html", page)
     document = report_document(summary.name, out)
     run.store.put_document(document, page.encode())

@@ -136,7 +136,7 @@ def test_missing_weights_are_found_before_anything_is_made(
     ended = cli.run(*run.arguments, *change, **nowhere)
     assert ended.code == 2
     assert "resnet18" in ended.complaint
-    assert files_of(run.out).keys() <= {"store/synthset-store.json"}
+    assert files_of(run.out).keys() <= {"store/layout.json"}
 
 
 @pytest.mark.slow
@@ -171,17 +171,20 @@ def test_a_dataset_is_exported_as_an_image_folder(
     assert "--format coconut" in unknown.complaint
 
 
-def test_a_store_tells_what_it_holds_and_what_is_damaged(cli: Cli, again: Run) -> None:
+def test_store_commands_list_artifacts_and_remove_corrupt_ones(cli: Cli, again: Run) -> None:
     listed = cli.run("store", "ls", again.store, "--json").found["stages"]
     assert {row["stage"]: row["artifacts"] for row in listed} == ALL
     assert cli.run("store", "verify", again.store, "--json").found["good"]
 
     blob = next((again.store / "label").glob("??/*.png"))
     blob.write_bytes(blob.read_bytes()[::-1])
-    damaged = cli.run("store", "verify", again.store)
-    assert damaged.code == 1
-    assert f"damaged: label/{blob.stem}" in damaged.out
-    assert cli.run("store", "verify", again.store, "--forget").code == 1
+    corrupt = cli.run("store", "verify", again.store)
+    assert corrupt.code == 1
+    assert f"corrupt: label/{blob.stem}" in corrupt.out
+    refused = cli.run("store", "verify", again.store, "--forget")
+    assert refused.code == 2
+    assert "use --remove-corrupt" in refused.err
+    assert cli.run("store", "verify", again.store, "--remove-corrupt").code == 1
     assert cli.run("store", "verify", again.store, "--json").found["good"]
     assert computed(cli.run(*again.arguments).found) == {"label": 1}
 
