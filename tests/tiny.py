@@ -1,6 +1,6 @@
 """A run so small that tests can afford many: drawn photos, a recipe to match, and the command line.
 
-The fixtures that give them to tests, `cli` and `undisturbed`, are in tests/flows/conftest.py.
+The fixtures that give them to tests, `cli` and `undisturbed`, are in tests/conftest.py.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""The nightly deployment's overlap policy, with a schedule that fires every other second."""
+"""The overlap policy of the scheduled deployment, with a schedule that fires every 2 s."""
 
 import json
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ import yaml
 from deployments.work_pools import DEPLOYMENTS, read_template
 from tests.ui.server import Server, prefect_server, until
 
-POOL = "nights"
+POOL = "schedule"
 EVERY_S, TAKES_S = 2.0, 5.0
 FLOW = """\
 import json, time
@@ -22,11 +22,11 @@ from uuid import uuid4
 from prefect import flow
 
 @flow
-def night(notes: str, takes_s: float):
-    began = time.time()
+def note(notes: str, takes_s: float):
+    start = time.time()
     time.sleep(takes_s)
-    told = json.dumps({"began": began, "ended": time.time()})
-    Path(notes, f"{uuid4()}.json").write_text(told)
+    span = json.dumps([start, time.time()])
+    Path(notes, f"{uuid4()}.json").write_text(span)
 """
 
 
@@ -34,10 +34,11 @@ def night(notes: str, takes_s: float):
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server and a worker with room for two runs at once."""
     folder = tmp_path_factory.mktemp("schedule")
-    (folder / "nights.py").write_text(FLOW)
+    (folder / "noted.py").write_text(FLOW)
     with prefect_server(folder, PREFECT_SERVER_UI_ENABLED="false") as started:
         started.ask(
-            *("POST", "/work_pools/"),
+            "POST",
+            "/work_pools/",
             name=POOL,
             type="persistent-process",
             base_job_template=read_template("persistent-process"),
@@ -47,12 +48,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.mark.e2e
-def test_a_schedule_fires_and_never_overlaps_itself(server: Server, tmp_path: Path) -> None:
+def test_runs_of_a_schedule_do_not_overlap(server: Server, tmp_path: Path) -> None:
     nightly = shipped("nightly")
     limit = nightly["concurrency_limit"]
     assert limit == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
     limited = deploy(
-        *(server, "limited", tmp_path),
+        server,
+        "limited",
+        tmp_path,
         concurrency_limit=limit["limit"],
         concurrency_options={"collision_strategy": limit["collision_strategy"]},
         schedules=[
@@ -65,7 +68,7 @@ def test_a_schedule_fires_and_never_overlaps_itself(server: Server, tmp_path: Pa
     )
     until(lambda: len(notes(tmp_path)) >= 3)
     server.ask("PATCH", f"/deployments/{limited}", paused=True)
-    due = until(lambda: settled(server, limited))
+    due = until(lambda: ended_runs(server, limited))
 
     ran = [run for run in due if run["state"]["type"] == "COMPLETED"]
     skipped = [run for run in due if run["state"]["type"] == "CANCELLED"]
@@ -74,11 +77,11 @@ def test_a_schedule_fires_and_never_overlaps_itself(server: Server, tmp_path: Pa
     assert all(run["auto_scheduled"] for run in due)
     assert all(run["run_count"] == 0 and not run["infrastructure_pid"] for run in skipped)
     assert {run["state"]["message"] for run in skipped} == {"Deployment concurrency limit reached."}
-    # As the server has it, and as the flow itself saw it.
+    # By the server's record, and by the flow's own.
     assert overlaps([(run["start_time"], run["end_time"]) for run in ran]) == 0
     assert len(notes(tmp_path)) == len(ran)
     assert overlaps(notes(tmp_path)) == 0
-    # The schedule's own pace: due every other second, whether the run before had ended or not.
+    # A run is due every 2 s, whether the run before has ended or not.
     times = sorted(datetime.fromisoformat(run["expected_start_time"]) for run in due)
     pauses = {(after - before).total_seconds() for before, after in pairwise(times)}
     assert pauses == {EVERY_S}
@@ -89,7 +92,8 @@ def test_without_the_limit_the_same_runs_overlap(server: Server, tmp_path: Path)
     free = deploy(server, "unlimited", tmp_path)
     for _ in range(2):
         server.ask(
-            *("POST", f"/deployments/{free}/create_flow_run"),
+            "POST",
+            f"/deployments/{free}/create_flow_run",
             parameters={"notes": str(tmp_path), "takes_s": 8.0},
         )
     until(lambda: len(notes(tmp_path)) == 2)
@@ -99,18 +103,18 @@ def test_without_the_limit_the_same_runs_overlap(server: Server, tmp_path: Path)
 def shipped(name: str) -> dict[str, Any]:
     """A deployment of deployments/prefect.yaml."""
     entries = yaml.safe_load((DEPLOYMENTS / "prefect.yaml").read_text(encoding="utf-8"))
-    found: dict[str, Any] = next(one for one in entries["deployments"] if one["name"] == name)
+    found: dict[str, Any] = next(e for e in entries["deployments"] if e["name"] == name)
     return found
 
 
 def deploy(server: Server, name: str, folder: Path, **settings: Any) -> str:
     """A deployment of the flow; its id."""
-    flow = server.ask("POST", "/flows/", name="night")
+    flow = server.ask("POST", "/flows/", name="note")
     deployment = server.ask(
         *("POST", "/deployments/"),
         name=name,
         flow_id=flow["id"],
-        entrypoint="nights.night",
+        entrypoint="noted.note",
         work_pool_name=POOL,
         parameters={"notes": str(folder), "takes_s": TAKES_S},
         **settings,
@@ -118,12 +122,12 @@ def deploy(server: Server, name: str, folder: Path, **settings: Any) -> str:
     return str(deployment["id"])
 
 
-def settled(server: Server, deployment: str) -> list[dict[str, Any]]:
-    """All runs of a deployment that were due, once none of them is under way; else nothing."""
+def ended_runs(server: Server, deployment: str) -> list[dict[str, Any]]:
+    """All due runs of a deployment once none of them is active; else an empty list."""
     runs = server.runs(deployments={"id": {"any_": [deployment]}})
     due = [run for run in runs if datetime.fromisoformat(run["expected_start_time"]) < now()]
-    under_way = {"PENDING", "RUNNING", "CANCELLING"}
-    if any(run["state"]["type"] in under_way for run in due):
+    active = {"PENDING", "RUNNING", "CANCELLING"}
+    if any(run["state"]["type"] in active for run in due):
         return []
     return [run for run in due if run["state"]["type"] != "SCHEDULED"]
 
@@ -134,12 +138,12 @@ def now() -> datetime:
 
 
 def notes(folder: Path) -> list[tuple[float, float]]:
-    """When runs began and ended, in seconds, as they noted it themselves."""
-    found = [json.loads(one.read_text() or "null") for one in folder.glob("*.json")]
-    return [(one["began"], one["ended"]) for one in found if one]
+    """The start and end of the runs, in seconds, as the flow wrote them."""
+    spans = [json.loads(path.read_text() or "null") for path in folder.glob("*.json")]
+    return [(span[0], span[1]) for span in spans if span]
 
 
 def overlaps(spans: list[tuple[Any, Any]]) -> int:
-    """How many of the spans begin before the one that began before them has ended."""
+    """The number of spans that begin before the end of the span before them."""
     ordered = sorted(spans)
     return sum(after[0] < before[1] for before, after in pairwise(ordered))

@@ -1,1 +1,1 @@
-"""All of it at once: server on PostgreSQL, S3, and workers on two hosts, one of which dies."""
+"""The whole stack: a server on PostgreSQL, S3, and workers on two hosts, one of which dies."""

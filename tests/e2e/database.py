@@ -1,4 +1,4 @@
-"""A PostgreSQL cluster of a test's own, as `synthset up` makes it."""
+"""A PostgreSQL cluster for one test, made as `synthset up` makes it."""
 
 import contextlib
 import os
@@ -15,13 +15,13 @@ import pytest
 from deployments.local import postgres as stack_database
 from tests.ui.server import until
 
-# A test's cluster need not outlive a power cut.
-_HASTY = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
+# A test's cluster need not survive a power cut.
+_UNSAFE_BUT_FAST = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 
 
 @dataclass
 class Database:
-    """A cluster that may be stopped and started again; ``url`` is how Prefect takes it."""
+    """A cluster that a test stops and starts; ``url`` is its address for Prefect."""
 
     cluster: stack_database.Database
     log: Path
@@ -32,10 +32,10 @@ class Database:
         return self.cluster.url
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the cluster and wait until it answers."""
         with self.log.open("ab") as log:
             self.server = subprocess.Popen(
-                [*self.cluster.command(), *_HASTY],
+                [*self.cluster.command(), *_UNSAFE_BUT_FAST],
                 stdout=log,
                 stderr=log,
                 cwd=self.cluster.folder,
@@ -45,7 +45,7 @@ class Database:
         until(self.cluster.answers, 60)
 
     def stop(self) -> None:
-        """End it at once, cutting all connections; what was committed stays."""
+        """Stop it at once and cut all connections; committed data stays."""
         if self.server is None:
             return
         self.server.send_signal(signal.SIGINT)
@@ -59,11 +59,11 @@ class Database:
 
 @contextlib.contextmanager
 def postgres() -> Iterator[Database]:
-    """An empty database for Prefect; skips where PostgreSQL can't be had."""
+    """An empty database for Prefect; skips the test without PostgreSQL."""
     with tempfile.TemporaryDirectory(prefix="synthset-postgres-") as folder:
         cluster = stack_database.load_or_make_database(Path(folder))
         if isinstance(cluster, str):
-            pytest.skip(f"needs PostgreSQL's server; this would be {cluster}")
+            pytest.skip(f"needs the PostgreSQL server; without it the database is {cluster}")
         database = Database(cluster, Path(folder, "log"))
         try:
             database.start()

@@ -1,7 +1,7 @@
-"""Two hosts on one machine: network namespaces on a bridge, each with a host name of its own.
+"""Hosts on one machine: network namespaces on a bridge, each with its own host name.
 
-Where the system gives no namespaces (not root, or a container without the right), the hosts are
-plain processes with an environment of their own, and `Hosts.isolated` says so.
+Without the right to make namespaces (not root, or a restricted container), the hosts are plain
+processes with their own environments, and `Hosts.isolated` says why.
 """
 
 import contextlib
@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 _MARK = "SYNTHSET_E2E_HOST"
 # Runs the rest of its command line under another host name.
 _RENAMED = ("unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"')
@@ -23,7 +25,7 @@ _RENAMED = ("unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"')
 
 @dataclass
 class Host:
-    """A place for processes. `kill` ends all of them at once, as a power cut would."""
+    """A group of processes. `kill` ends all of them at once, as a power cut would."""
 
     name: str
     folder: Path
@@ -55,9 +57,9 @@ class Host:
         return all(process.poll() is None for process in self.started)
 
     def kill(self) -> int:
-        """Kill every process of the host, those that left their group too; how many there were."""
+        """Kill every process of the host, in whatever group; return how many there were."""
         killed = 0
-        # What a process starts between a look and its kill is found by the next look.
+        # The next search finds processes that were started between a search and its kills.
         while pids := self._pids():
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
@@ -70,19 +72,18 @@ class Host:
         return killed
 
     def _pids(self) -> list[int]:
-        return [int(one.name) for one in Path("/proc").glob("[0-9]*") if self._is_ours(one)]
+        return [process.pid for process in psutil.process_iter() if self._is_here(process)]
 
-    def _is_ours(self, process: Path) -> bool:
-        with contextlib.suppress(OSError, IndexError):
-            state = (process / "stat").read_text().rpartition(")")[2].split()[0]
-            environment = (process / "environ").read_bytes().split(b"\0")
-            return state not in "ZX" and f"{_MARK}={self.mark}".encode() in environment
+    def _is_here(self, process: psutil.Process) -> bool:
+        with contextlib.suppress(psutil.Error, OSError):
+            is_alive = process.status() != psutil.STATUS_ZOMBIE
+            return is_alive and process.environ().get(_MARK) == self.mark
         return False
 
 
 @dataclass(frozen=True)
 class Hosts:
-    """This machine, at an ``address`` that all hosts reach, and the others by name."""
+    """This machine, with an ``address`` that all hosts reach, and the other hosts by name."""
 
     address: str
     here: Host
@@ -90,7 +91,7 @@ class Hosts:
     isolated: str | None
 
     def free_port(self) -> int:
-        """A port of the common address that nobody listens on just now."""
+        """A free port of the common address."""
         with socket.socket() as probe:
             probe.bind((self.address, 0))
             return int(probe.getsockname()[1])
@@ -98,11 +99,11 @@ class Hosts:
 
 @contextlib.contextmanager
 def hosts_named(*names: str, folder: Path) -> Iterator[Hosts]:
-    """Hosts of these names; all of their processes are gone afterwards.
+    """Hosts with these names; all of their processes are killed at the end.
 
-    ``Hosts.isolated`` is None where they are namespaces, else the reason why they are not.
+    ``Hosts.isolated`` is None for namespaces, else the reason why there are none.
     """
-    reason = _why_not()
+    reason = _reason_without_namespaces()
     network = _plain() if reason else _bridged(names)
     with contextlib.ExitStack() as stack:
         address, entries = stack.enter_context(network)
@@ -114,17 +115,17 @@ def hosts_named(*names: str, folder: Path) -> Iterator[Hosts]:
         yield Hosts(address, hosts.pop("here"), hosts, reason)
 
 
-def _why_not() -> str | None:
+def _reason_without_namespaces() -> str | None:
     for program in ("ip", "unshare", "hostname"):
         if shutil.which(program) is None:
             return f"there is no program {program}"
-    tried = subprocess.run(
+    probe = subprocess.run(
         ["unshare", "--net", "--uts", "ip", "link", "add", "probe", "type", "bridge"],
         capture_output=True,
         text=True,
         check=False,
     )
-    return " ".join(tried.stderr.split()) or "namespaces are refused" if tried.returncode else None
+    return " ".join(probe.stderr.split()) or "namespaces are refused" if probe.returncode else None
 
 
 @contextlib.contextmanager
@@ -134,7 +135,7 @@ def _plain() -> Iterator[tuple[str, dict[str, tuple[str, ...]]]]:
 
 @contextlib.contextmanager
 def _bridged(names: Sequence[str]) -> Iterator[tuple[str, dict[str, tuple[str, ...]]]]:
-    """A bridge with an address, and per name how to enter a namespace that hangs on it."""
+    """A bridge with an address, and per name how to enter a namespace connected to it."""
     token = secrets.token_hex(3)
     bridge, net = f"sy{token}", _unused_net()
     entries: dict[str, tuple[str, ...]] = {}
@@ -148,7 +149,7 @@ def _bridged(names: Sequence[str]) -> Iterator[tuple[str, dict[str, tuple[str, .
             _ip("netns", "add", space)
             stack.callback(_ip, "netns", "del", space)
             _ip("link", "add", end, "type", "veth", "peer", "name", "eth0", "netns", space)
-            # A namespace may outlive its name for a while; its cable must not.
+            # A namespace may exist for a while after its name is gone; its cable must not.
             stack.callback(_ip, "link", "del", end)
             _ip("link", "set", end, "master", bridge, "up")
             _ip("-n", space, "address", "add", f"{net}.{number}/24", "dev", "eth0")
@@ -159,7 +160,7 @@ def _bridged(names: Sequence[str]) -> Iterator[tuple[str, dict[str, tuple[str, .
 
 
 def _unused_net() -> str:
-    """The first three numbers of a private network that no route of this machine leads to."""
+    """The first three numbers of a private network without a route on this machine."""
     routes = subprocess.run(["ip", "route"], capture_output=True, text=True, check=True).stdout
     nets = (f"10.{231 + secrets.randbelow(20)}.{secrets.randbelow(256)}" for _ in range(1000))
     return next(net for net in nets if f"{net}." not in routes)

@@ -1,6 +1,6 @@
-"""A way to an S3 server that writes down who asked for what, and fails or holds what it is told to.
+"""A proxy of an S3 server that logs every request, and can refuse or delay some.
 
-Who asks is told by ``AWS_SDK_UA_APP_ID``, which boto3 sends along.
+The client's name is the variable ``AWS_SDK_UA_APP_ID``, which boto3 sends with each request.
 """
 
 import contextlib
@@ -14,15 +14,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
 _WHO = re.compile(r"\bapp/(\S+)")
-_OF_A_CONNECTION = {"connection", "content-length", "transfer-encoding", "date", "expect"}
+_HOP_BY_HOP = {"connection", "content-length", "transfer-encoding", "date", "expect"}
 _DENIED = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>no</Message></Error>"
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One request: who asked, its method, the object's name with its bucket, and the answer.
+class S3Request:
+    """One request: client, method, object with its bucket, and the status of the answer.
 
-    ``status`` is 0 where there was none, since the request was held until its sender was gone.
+    ``status`` is 0 if there was no answer because the client died while the request was held.
     """
 
     who: str
@@ -32,17 +32,17 @@ class Asked:
 
 
 class S3Log:
-    """The proxy; use it as a context. ``asked`` holds the requests in the order of their ends."""
+    """The proxy; use it as a context. ``requests`` are in the order in which they ended."""
 
     def __init__(self, address: str, port: int, upstream: int) -> None:
         self.url = f"http://{address}:{port}"
         self.upstream = upstream
-        self.asked: list[Asked] = []
+        self.requests: list[S3Request] = []
         self.held = threading.Event()
         self.released = threading.Event()
         self.away = threading.Event()
         self._refusals: Counter[str] = Counter()
-        self._holds: Callable[[Asked], bool] | None = None
+        self._holds: Callable[[S3Request], bool] | None = None
         self._lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"log": self})
         self._server = _Server((address, port), handler)
@@ -57,16 +57,16 @@ class S3Log:
         self._server.server_close()
 
     def refuse(self, name: str, times: int) -> None:
-        """Refuse the next writes of an object, as for want of rights."""
+        """Refuse the next writes of an object, as without the right to write."""
         self._refusals[name] = times
 
-    def hold(self, when: Callable[[Asked], bool]) -> None:
-        """Hold the first request of which ``when`` is true, unanswered, until `released` is set."""
+    def hold(self, when: Callable[[S3Request], bool]) -> None:
+        """Hold the first request for which ``when`` is true until `released` is set."""
         self._holds = when
 
     @contextlib.contextmanager
     def gone(self) -> Iterator[None]:
-        """Cut every connection without an answer, as long as the context lasts."""
+        """Cut every connection without an answer inside the context."""
         self.away.set()
         try:
             yield
@@ -76,23 +76,23 @@ class S3Log:
     def puts(self, who: str | None = None) -> Counter[str]:
         """How often each object was written."""
         return Counter(
-            one.name
-            for one in list(self.asked)
-            if one.method == "PUT" and one.status == 200 and who in (None, one.who)
+            request.name
+            for request in list(self.requests)
+            if request.method == "PUT" and request.status == 200 and who in (None, request.who)
         )
 
-    def is_refused(self, asked: Asked) -> bool:
-        """Whether this request must fail; counts it."""
+    def is_refused(self, request: S3Request) -> bool:
+        """Whether to refuse this request; counts the refusal."""
         with self._lock:
-            if asked.method != "PUT" or self._refusals[asked.name] <= 0:
+            if request.method != "PUT" or self._refusals[request.name] <= 0:
                 return False
-            self._refusals[asked.name] -= 1
+            self._refusals[request.name] -= 1
             return True
 
-    def is_held(self, asked: Asked) -> bool:
-        """Whether this request is the one to hold. Returns only when it was released."""
+    def is_held(self, request: S3Request) -> bool:
+        """Whether this request was held; returns after its release."""
         with self._lock:
-            if self._holds is None or not self._holds(asked):
+            if self._holds is None or not self._holds(request):
                 return False
             self._holds = None
         self.held.set()
@@ -105,13 +105,13 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that was killed cuts its connections: nothing to tell."""
+        """Ignore connections that a killed client cut."""
 
 
 class _Handler(BaseHTTPRequestHandler):
     log: S3Log
     protocol_version = "HTTP/1.1"
-    # Small answers must not wait for the acknowledgement of their heads.
+    # Small answers must not wait for the acknowledgement of their headers.
     disable_nagle_algorithm = True
     wbufsize = -1
 
@@ -131,19 +131,19 @@ class _Handler(BaseHTTPRequestHandler):
         return answered
 
     def log_message(self, format: str, *args: object) -> None:
-        """Stay silent: the tests read ``asked``."""
+        """Stay silent: the tests read ``requests``."""
 
     def _pass_on(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         who = _WHO.search(self.headers.get("User-Agent", ""))
         name = unquote(urlsplit(self.path).path).lstrip("/")
-        asked = Asked(who[1] if who else "", self.command, name)
-        if self.log.away.is_set() or self.log.is_held(asked):
+        request = S3Request(who[1] if who else "", self.command, name)
+        if self.log.away.is_set() or self.log.is_held(request):
             self.close_connection = True
-        elif self.log.is_refused(asked):
-            self._answer(asked, 403, {"Content-Type": "application/xml"}, _DENIED)
+        elif self.log.is_refused(request):
+            self._answer(request, 403, {"Content-Type": "application/xml"}, _DENIED)
         else:
-            self._answer(asked, *self._ask(body))
+            self._answer(request, *self._ask(body))
 
     do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _pass_on  # noqa: N815
 
@@ -163,11 +163,13 @@ class _Handler(BaseHTTPRequestHandler):
                     raise
         raise AssertionError
 
-    def _answer(self, asked: Asked, status: int, headers: dict[str, str], body: bytes) -> None:
-        self.log.asked.append(Asked(asked.who, asked.method, asked.name, status))
+    def _answer(
+        self, request: S3Request, status: int, headers: dict[str, str], body: bytes
+    ) -> None:
+        self.log.requests.append(S3Request(request.who, request.method, request.name, status))
         self.send_response(status)
         for name, text in headers.items():
-            if name.lower() not in _OF_A_CONNECTION:
+            if name.lower() not in _HOP_BY_HOP:
                 self.send_header(name, text)
         length = headers.get("Content-Length", "0") if self.command == "HEAD" else str(len(body))
         self.send_header("Content-Length", length)

@@ -1,4 +1,4 @@
-"""Forty reference photos, a recipe that makes little of each, and the run that nothing disturbs."""
+"""Forty reference photos, a recipe with few images of each, and an undisturbed run."""
 
 import json
 import shutil
@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import SHARED
-from tests.e2e.house import base_environment
+from tests.e2e.stack import base_environment
 from tests.tiny import ROOT, draw_photo, files_of, manifest_of
 
 PER_CLASS = {"train": 20, "val": 2, "test": 3}
 REFERENCES = 2 * PER_CLASS["train"]
 CLOTHES = SHARED / "data" / "clothing"
-# Four views of a photo at the size of a thumbnail; the limits of the screen are its usual ones.
+# Small images, four per photo; the limits of screening are the usual ones.
 RECIPE = """\
 name: nightly
 ingest: {max_side: 160}
@@ -53,7 +53,7 @@ class Scene:
     since: float
 
     def wait(self) -> float:
-        """Wait for the run that nothing disturbs; the seconds it took."""
+        """Wait for the undisturbed run; the seconds it took."""
         code = self.process.wait(900)
         assert code == 0, (self.out.parent / "undisturbed.log").read_text(errors="replace")
         return time.monotonic() - self.since
@@ -84,27 +84,27 @@ class Scene:
 
     @cached_property
     def expansions(self) -> dict[str, list[str]]:
-        """Per reference, the names of the records it stands on."""
+        """The names of the records of each reference."""
         documents = (self.store / "documents" / "expansions").glob("??/*.json")
         contents = [json.loads(path.read_text()) for path in documents]
         return {
-            one["reference"]: [
+            content["reference"]: [
                 f"{artifact['stage']}/{artifact['key'][:2]}/{artifact['key']}.record"
-                for artifact in one["artifacts"]
+                for artifact in content["artifacts"]
             ]
-            for one in contents
+            for content in contents
         }
 
 
 def set_scene(folder: Path) -> Scene:
-    """Choose real photos, or draw some where there are none, and start the undisturbed run."""
+    """Copy real photos, or draw some if there are none; start the undisturbed run."""
     photos, recipe, out = folder / "photos", folder / "recipe.yaml", folder / "undisturbed"
     real = CLOTHES.is_dir()
     (_copy_photos if real else _draw_photos)(photos)
     recipe.write_text(RECIPE)
     command = [sys.executable, "-m", "synthset.main", "run", str(recipe)]
     command += ["--photos", str(photos), "--out", str(out)]
-    own = {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_SERVER_LOGGING_LEVEL": "ERROR"}
+    settings = {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_SERVER_LOGGING_LEVEL": "ERROR"}
     with (folder / "undisturbed.log").open("wb") as log:
         process = subprocess.Popen(
             command,
@@ -112,7 +112,7 @@ def set_scene(folder: Path) -> Scene:
             stdout=log,
             stderr=log,
             cwd=ROOT,
-            env={**base_environment(), **own},
+            env={**base_environment(), **settings},
             start_new_session=True,
         )
     return Scene(photos, recipe, out, real, process, time.monotonic())

@@ -1,4 +1,4 @@
-"""A night on two hosts: one dies, one reference fails twice, and the result is as ever."""
+"""A scheduled run on two hosts: a host dies, a reference fails twice, the result is the same."""
 
 import time
 from collections import Counter
@@ -11,9 +11,9 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
 from prefect.client.schemas.objects import FlowRun
 
-from tests.e2e.house import HEARTBEAT_S, STORE, House, house, shorten_zombie_rule
-from tests.e2e.s3_log import Asked
+from tests.e2e.s3_log import S3Request
 from tests.e2e.scene import REFERENCES, Scene, set_scene
+from tests.e2e.stack import HEARTBEAT_S, STORE, Stack, shorten_crash_rule, start_stack
 from tests.s3 import BUCKET
 from tests.tiny import files_of, manifest_of
 
@@ -25,25 +25,25 @@ PUBLISHED_AT_ONCE = 8
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
-    """Photos, recipe and the undisturbed run, which goes on beside the start of the stack."""
-    here = set_scene(tmp_path)
-    yield here
-    here.process.kill()
-    here.process.wait()
+    """Photos, recipe and the undisturbed run, which runs while the stack starts."""
+    scene = set_scene(tmp_path)
+    yield scene
+    scene.process.kill()
+    scene.process.wait()
 
 
 @pytest.mark.e2e
 @pytest.mark.timeout(1800)
-def test_a_host_dies_and_a_reference_fails_and_nothing_is_done_twice(
+def test_nothing_is_computed_twice_when_a_host_dies_and_a_reference_fails(
     scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     began = time.monotonic()
-    with house(tmp_path / "house", "ada", "bob") as stack:
-        run = deploy_night(stack, scene, tmp_path / "out")
+    with start_stack(tmp_path / "start_stack", "ada", "bob") as stack:
+        run = deploy_and_start(stack, scene, tmp_path / "out")
         alone_s = scene.wait()
         failing, record = one_to_fail(scene)
         stack.s3.refuse(record, times=2)
-        stack.s3.hold(lambda asked: bob_is_at_work(asked, stack, scene, failing))
+        stack.s3.hold(lambda request: bob_writes_an_image(request, stack, scene, failing))
         for name in ("ada", "bob"):
             host = stack.hosts.others[name]
             stack.worker(host, name, "synthset-gpu", "persistent-process", SYNTHSET_GPUS="0")
@@ -59,12 +59,12 @@ def test_a_host_dies_and_a_reference_fails_and_nothing_is_done_twice(
             parent = await_end(client, run, stack)
             assert parent.state is not None
             assert parent.state.is_completed(), parent.state.message
-            family = children_of(client, run)
-            children = [one for one in family if one.name.endswith(" · expand")]
-            (training,) = (one for one in family if one not in children)
+            all_children = children_of(client, run)
+            children = [child for child in all_children if child.name.endswith(" · expand")]
+            (training,) = (child for child in all_children if child not in children)
             assert training.state_name == "Completed"
             assert training.work_pool_name == "synthset-gpu"
-            histories = {one.name: history(client, one) for one in children}
+            histories = {child.name: history(client, child) for child in children}
 
         names = [f"{name} · expand" for name in scene.expansions]
         assert sorted(histories) == sorted(names)
@@ -78,47 +78,47 @@ def test_a_host_dies_and_a_reference_fails_and_nothing_is_done_twice(
 
         written = artifacts_written(stack, scene)
         again = {name: times for name, times in written.items() if times > 1}
-        # Records say what is done: each was written once, though a host died and a child failed.
+        # A record says that an artifact is done. Each was written once, despite crash and failure.
         assert not [name for name in again if name.endswith(".record")]
-        # What was in flight then was written, but not recorded: a few blobs, of one stage each.
+        # Blobs in flight were written but not recorded: a few, of one stage each.
         assert sum(times - 1 for times in again.values()) <= 3 * PUBLISHED_AT_ONCE
         assert len({name.partition("/")[0] for name in again}) <= 1
         assert comparable(written) == comparable(scene.artifacts)
         assert len(written) == len(scene.artifacts)
         by_host = {
-            name: sum(one.endswith(".record") for one in stack.s3.puts(name))
+            name: sum(put.endswith(".record") for put in stack.s3.puts(name))
             for name in ("ada", "bob", "cpu")
         }
         assert by_host["bob"] > 0
 
         assert files_of(tmp_path / "out" / "datasets") == scene.datasets
         assert manifest_of(tmp_path / "out") == scene.rows
-        requests = len(stack.s3.asked)
+        requests = len(stack.s3.requests)
     seconds = parent.total_run_time.total_seconds()
     with capsys.disabled():
         print(
             f"\n  hosts          {stack.hosts.isolated or 'network namespaces'}"
             f"\n  photos         {'real' if scene.real else 'drawn: no ../shared/data'}"
             f"\n  references     {REFERENCES}, of which 1 crashed with its host, 1 failed twice"
-            f"\n  records        {sum(one.endswith('.record') for one in written)}, each written "
+            f"\n  records        {sum(name.endswith('.record') for name in written)}, each written "
             f"once: {by_host}"
             f"\n  blobs again    {sum(times - 1 for times in again.values())} in flight"
             f"\n  datasets       {len(scene.datasets)} files, byte-identical"
             f"\n  requests       {requests} to S3"
             f"\n  seconds        {alone_s:.0f} undisturbed in one process; {ready_s:.0f} until "
-            f"workers start; {seconds:.0f} the night; {time.monotonic() - began:.0f} in all"
+            f"workers start; {seconds:.0f} the scheduled run; {time.monotonic() - began:.0f} in all"
         )
 
 
-def deploy_night(stack: House, scene: Scene, out: Path) -> UUID:
-    """Deploy with the command line, and schedule the parent run; its id."""
+def deploy_and_start(stack: Stack, scene: Scene, out: Path) -> UUID:
+    """Deploy with the command line and schedule the parent run; its id."""
     folders = ("--photos", scene.photos, "--out", out, "--store", STORE)
     machines = ("--gpu", "ada:1", "--gpu", "bob:1")
-    # A schedule that does not fire by itself before the next leap day.
+    # This schedule fires on leap days only.
     when = ("--cron", "0 0 29 2 *", "--max-parallel", 4)
     stack.synthset("deploy", scene.recipe, *folders, *machines, *when)
     with stack.client() as client:
-        shorten_zombie_rule(client)
+        shorten_crash_rule(client)
         for name in ("ada", "bob"):
             assert client.read_global_concurrency_limit_by_name(f"gpu:{name}:0").limit == 1
         nightly = client.read_deployment_by_name("regenerate/nightly")
@@ -129,23 +129,23 @@ def deploy_night(stack: House, scene: Scene, out: Path) -> UUID:
 
 
 def one_to_fail(scene: Scene) -> tuple[str, str]:
-    """A reference, and the object whose writing will be refused: late in its stages."""
+    """A reference, and the object whose writing will be refused: a late stage."""
     name = sorted(scene.expansions)[2]
-    records = [one for one in scene.expansions[name] if one.startswith("outpaint/")]
+    records = [record for record in scene.expansions[name] if record.startswith("outpaint/")]
     return name, f"{BUCKET}/store/{records[1]}"
 
 
-def bob_is_at_work(asked: Asked, stack: House, scene: Scene, failing: str) -> bool:
-    """Whether Bob is about to record an image in the middle of the night, and of a stage."""
-    if asked.who != "bob" or asked.method != "PUT" or not asked.name.endswith(".record"):
+def bob_writes_an_image(request: S3Request, stack: Stack, scene: Scene, failing: str) -> bool:
+    """Whether Bob is about to record an image in the middle of a stage and of the run."""
+    if request.who != "bob" or request.method != "PUT" or not request.name.endswith(".record"):
         return False
-    name = asked.name.removeprefix(f"{BUCKET}/store/")
+    name = request.name.removeprefix(f"{BUCKET}/store/")
     if not name.startswith("outpaint/") or name in scene.expansions[failing]:
         return False
-    return sum("/expansions/" in one for one in stack.s3.puts()) >= DONE_BEFORE_KILL
+    return sum("/expansions/" in name for name in stack.s3.puts()) >= DONE_BEFORE_KILL
 
 
-def await_end(client: SyncPrefectClient, run: UUID, stack: House) -> FlowRun:
+def await_end(client: SyncPrefectClient, run: UUID, stack: Stack) -> FlowRun:
     """The parent run when it has ended."""
     deadline = time.monotonic() + RUN_S
     while True:
@@ -169,17 +169,17 @@ def children_of(client: SyncPrefectClient, parent: UUID) -> list[FlowRun]:
 def history(client: SyncPrefectClient, run: FlowRun) -> list[str]:
     """The names of a run's states, in order."""
     states = client.read_flow_run_states(run.id)
-    return [one.name or "" for one in sorted(states, key=lambda one: one.timestamp)]
+    return [state.name or "" for state in sorted(states, key=lambda state: state.timestamp)]
 
 
 def comparable(names: Collection[str]) -> set[str]:
-    """The files whose names two runs share: a score hangs on a checkpoint, which tells its time."""
+    """Files with equal names in two runs: a score depends on a checkpoint, which has its time."""
     return {name for name in names if not name.startswith("score/")}
 
 
-def artifacts_written(stack: House, scene: Scene) -> Counter[str]:
+def artifacts_written(stack: Stack, scene: Scene) -> Counter[str]:
     """How often each file of an artifact was written, by its name in the store."""
     start = f"{BUCKET}/store/"
     names = {name.removeprefix(start): times for name, times in stack.s3.puts().items()}
-    shelves = {name.partition("/")[0] for name in scene.artifacts}
-    return Counter({name: n for name, n in names.items() if name.partition("/")[0] in shelves})
+    stages = {name.partition("/")[0] for name in scene.artifacts}
+    return Counter({name: n for name, n in names.items() if name.partition("/")[0] in stages})

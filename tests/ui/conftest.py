@@ -1,4 +1,4 @@
-"""One night on one server for all tests of the UI, and a browser to look at it."""
+"""One run on one server for all tests of the UI, and a browser."""
 
 import io
 import os
@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.tiny import ROOT
 from tests.ui.browser import Page, chromium, find_chromium
-from tests.ui.night import Night, plan_night
+from tests.ui.failing_run import FailingRun, plan_failing_run
 from tests.ui.server import Server, prefect_server
 
 # Read before the tests' environment is cleaned.
@@ -29,17 +29,17 @@ Picture = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Watched:
-    """A night that is over, on a server that still runs, as does the worker."""
+    """A finished run; its server and worker still run."""
 
     server: Server
-    night: Night
+    failing_run: FailingRun
     parent: str
     child: str
 
     @property
     def child_name(self) -> str:
-        """What the child run of the reference that failed is called."""
-        return f"{self.night.unlucky.name} · expand"
+        """The name of the child run of the failed reference."""
+        return f"{self.failing_run.failing.name} · expand"
 
     def address(self, run: str) -> str:
         """The page of a flow run."""
@@ -48,7 +48,7 @@ class Watched:
 
 @pytest.fixture(scope="session")
 def browser() -> str:
-    """The browser's program; tests are skipped where there is none."""
+    """The path of the browser; tests are skipped without one."""
     found = find_chromium()
     if found is None:
         pytest.skip("needs chromium on the PATH: apt-get install chromium")
@@ -57,23 +57,23 @@ def browser() -> str:
 
 @pytest.fixture(scope="session")
 def watched(browser: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """A run of four references on one warm worker, of which one fails in all its attempts."""
+    """A run of four references on one persistent worker; one reference fails in all attempts."""
     folder = tmp_path_factory.mktemp("ui")
     with (
-        ThreadPoolExecutor(1) as beside,
+        ThreadPoolExecutor(1) as planner,
         prefect_server(folder, **SECRETS) as server,
     ):
-        planning = beside.submit(plan_night, folder)
+        planning = planner.submit(plan_failing_run, folder)
         server.synthset("deploy")
-        night = planning.result()
-        night.block()
+        failing_run = planning.result()
+        failing_run.block()
         with server.worker("synthset-gpu", "persistent-process"):
-            ended = night.run(server)
+            ended = failing_run.run(server)
             assert ended.returncode == 0, ended.stderr
             (parent,) = server.runs(flows={"name": {"any_": ["regenerate"]}})
-            name = f"{night.unlucky.name} · expand"
+            name = f"{failing_run.failing.name} · expand"
             (child,) = server.runs(flow_runs={"name": {"any_": [name]}})
-            yield Watched(server, night, parent["id"], child["id"])
+            yield Watched(server, failing_run, parent["id"], child["id"])
 
 
 @pytest.fixture
@@ -86,13 +86,13 @@ def page(browser: str, tmp_path: Path) -> Iterator[Page]:
 
 @pytest.fixture
 def picture(page: Page) -> Picture:
-    """Keep a picture of the page for the docs, in 256 colours, if SYNTHSET_SCREENSHOTS is set."""
+    """Save a picture of the page for the docs, in 256 colours, if SYNTHSET_SCREENSHOTS is set."""
 
     def keep(name: str) -> None:
         if TAKES_PICTURES:
             page.settle()
-            with Image.open(io.BytesIO(page.picture())) as shown:
-                few = shown.convert("RGB").quantize(256)
-                few.save(PICTURES / f"ui-{name}.png", optimize=True)
+            with Image.open(io.BytesIO(page.picture())) as image:
+                reduced = image.convert("RGB").quantize(256)
+                reduced.save(PICTURES / f"ui-{name}.png", optimize=True)
 
     return keep

@@ -1,4 +1,4 @@
-"""A Prefect server of the test's own, with what is started beside it: nothing is left of either."""
+"""A Prefect server for one test, and processes that use it; all of them are ended."""
 
 import os
 import signal
@@ -18,13 +18,13 @@ from tests.tiny import OTHERS, ROOT
 
 T = TypeVar("T")
 Ended = subprocess.CompletedProcess[str]
-PATIENCE_S = 300.0
+TIMEOUT_S = 300.0
 WORKER = "import deployments.persistent_worker.worker; from prefect.cli import app; app()"
 
 
 @dataclass
 class Server:
-    """A server that answers: its client, and the environment of what talks to it."""
+    """A running server, a client of it, and the environment of programs that use it."""
 
     url: str
     api: httpx.Client
@@ -32,9 +32,9 @@ class Server:
     folder: Path
 
     def ask(self, method: str, path: str, **body: Any) -> Any:
-        """A call to the API; the answer's JSON."""
+        """Call the API; return the JSON of the answer."""
         answer = self.api.request(method, path, json=body or None)
-        # As Prefect's own client does: SQLite is busy now and then.
+        # Prefect's client retries too: SQLite is busy now and then.
         for _ in range(5):
             if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
                 break
@@ -44,7 +44,7 @@ class Server:
         return answer.json() if answer.content else None
 
     def runs(self, **wanted: Any) -> list[dict[str, Any]]:
-        """Flow runs that a filter of the API lets through, in the order of their start."""
+        """The flow runs that match a filter of the API, in the order of their start."""
         found: list[dict[str, Any]] = self.ask(
             "POST", "/flow_runs/filter", sort="EXPECTED_START_TIME_ASC", **wanted
         )
@@ -56,7 +56,7 @@ class Server:
         return found
 
     def synthset(self, *arguments: str) -> str:
-        """A command that must succeed; what it printed."""
+        """The output of a command that must succeed."""
         ended = run([sys.executable, "-m", "synthset.main", *arguments], self.environment)
         assert ended.returncode == 0, ended.stderr
         return ended.stdout
@@ -75,7 +75,7 @@ def prefect_server(folder: Path, **more: str) -> Iterator[Server]:
     """A server with UI and a SQLite database in ``folder``, on a free port of this machine."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    kept = {name: text for name, text in os.environ.items() if not name.startswith(OTHERS)}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(OTHERS)}
     environment = {
         **kept,
         "PREFECT_HOME": str(folder / "prefect"),
@@ -102,7 +102,7 @@ def prefect_server(folder: Path, **more: str) -> Iterator[Server]:
 def process(
     command: Sequence[str], environment: Mapping[str, str], log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process in a group of its own, of which nothing is left afterwards."""
+    """A process in its own group, which is ended afterwards."""
     with log.open("ab") as into:
         started = subprocess.Popen(
             command, env=environment, cwd=ROOT, stdout=into, stderr=into, start_new_session=True
@@ -118,31 +118,31 @@ def process(
             started.wait()
 
 
-def run(command: Sequence[str], environment: Mapping[str, str], given: str = "") -> Ended:
-    """A command that is waited for, with ``given`` on its standard input."""
+def run(command: Sequence[str], environment: Mapping[str, str], text: str = "") -> Ended:
+    """Run a command to its end, with ``text`` on its standard input."""
     return subprocess.run(
         command,
         env=environment,
         cwd=ROOT,
-        input=given,
+        input=text,
         capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
+        encoding="utf-8",
+        timeout=TIMEOUT_S,
         check=False,
     )
 
 
-def until(ask: Callable[[], T], seconds: float = 120.0) -> T:
-    """What ``ask`` gives once that is true; fails if it never is."""
+def until(look: Callable[[], T], seconds: float = 120.0) -> T:
+    """The result of ``look`` as soon as it is true; fails after ``seconds``."""
     end = time.monotonic() + seconds
-    while not (found := ask()):
-        assert time.monotonic() < end, f"it did not come true within {seconds:.0f} s"
+    while not (found := look()):
+        assert time.monotonic() < end, f"not true within {seconds:.0f} s"
         time.sleep(0.1)
     return found
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
+    """A free port of this machine."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])

@@ -1,4 +1,4 @@
-"""A night as people see it: the real Prefect UI in a real browser."""
+"""What people see of a run: the real Prefect UI in a real browser."""
 
 import json
 import time
@@ -9,26 +9,40 @@ import pytest
 from tests.tiny import ONE_REFERENCE
 from tests.ui.browser import Page
 from tests.ui.conftest import SECRETS, Picture, Watched
-from tests.ui.night import told_tasks
+from tests.ui.failing_run import list_tasks
 from tests.ui.server import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 # The stages in the order of their task runs; upscale runs before multiview and after it.
 STAGES = (
-    *("upscale", "multiview", "caption", "upscale", "augment", "segment", "depth"),
-    *("masked_depth", "background", "outpaint", "measure", "screen", "resize", "label"),
+    "upscale",
+    "multiview",
+    "caption",
+    "upscale",
+    "augment",
+    "segment",
+    "depth",
+    "masked_depth",
+    "background",
+    "outpaint",
+    "measure",
+    "screen",
+    "resize",
+    "label",
 )
 ATTEMPTS = 4
 FAILS_AT = STAGES.index("screen")
-PICTURED = "[...document.images].some(one => one.src.startsWith('data:') && one.naturalWidth > 300)"
+PICTURED = (
+    "[...document.images].some(image => image.src.startsWith('data:') && image.naturalWidth > 300)"
+)
 HEADER = "(document.querySelector('header.page-heading') || {innerText: ''}).innerText"
 
 
 def test_a_run_shows_its_children(watched: Watched, page: Page, picture: Picture) -> None:
-    night = watched.night
+    failing_run = watched.failing_run
     open_run(watched, page, watched.parent, "Subflow Runs")
-    for reference in night.references:
+    for reference in failing_run.references:
         page.wait_for(f"{reference.name} · expand")
     page.wait_for("6 Flow runs")
     failed = [run for run in watched.server.runs() if run["state"]["type"] == "FAILED"]
@@ -40,13 +54,13 @@ def test_a_run_shows_its_children(watched: Watched, page: Page, picture: Picture
     page.wait_for("Parent Run")
     assert page.evaluate("location.href") == watched.address(watched.child)
     shown = page.text
-    for tag in (night.unlucky.label, night.recipe.name, night.recipe.profile):
+    for tag in (failing_run.failing.label, failing_run.recipe.name, failing_run.recipe.profile):
         assert tag in shown.splitlines()
     assert "Failed" in shown
 
 
 def test_a_stage_shows_what_it_did(watched: Watched, page: Page, picture: Picture) -> None:
-    name = watched.night.unlucky.name
+    name = watched.failing_run.failing.name
     open_run(watched, page, watched.child, "Task Runs")
     page.wait_for(f"{ATTEMPTS * (FAILS_AT + 1)} Task runs")
     page.wait_for(f"screen · {name}\nFailed")
@@ -55,12 +69,14 @@ def test_a_stage_shows_what_it_did(watched: Watched, page: Page, picture: Pictur
     page.click(f"outpaint · {name}", within="a")
     page.wait_for(f"Cached('{ONE_REFERENCE['outpaint']} cached'")
 
-    tasks = told_tasks(watched.server, watched.child)
+    tasks = list_tasks(watched.server, watched.child)
     first, others = tasks[: FAILS_AT + 1], tasks[FAILS_AT + 1 :]
-    assert [task for task, _, _ in first] == [f"{one} · {name}" for one in STAGES[: FAILS_AT + 1]]
+    assert [task for task, _, _ in first] == [
+        f"{stage} · {name}" for stage in STAGES[: FAILS_AT + 1]
+    ]
     assert {state for _, state, _ in first[:-1]} == {"Completed"}
-    told = dict(zip(STAGES, (message for _, _, message in first), strict=False))
-    assert told["outpaint"] == f"{ONE_REFERENCE['outpaint']} computed, 0 cached, 0 rejected"
+    messages = dict(zip(STAGES, (message for _, _, message in first), strict=False))
+    assert messages["outpaint"] == f"{ONE_REFERENCE['outpaint']} computed, 0 cached, 0 rejected"
     states = [state for _, state, _ in others]
     assert states == (["Cached"] * FAILS_AT + ["Failed"]) * (ATTEMPTS - 1)
 
@@ -80,11 +96,11 @@ def test_the_artifacts_open(watched: Watched, page: Page, picture: Picture) -> N
     page.wait_for("Report: ")
     open_artifact(watched, page, "stages")
     page.wait_for("masked_depth")
-    images = (len(watched.night.references) - 1) * ONE_REFERENCE["outpaint"]
+    images = (len(watched.failing_run.references) - 1) * ONE_REFERENCE["outpaint"]
     assert f"\t{images}\t0\t0" in page.text
 
     found = watched.server.ask("POST", "/artifacts/filter", limit=200)
-    sheets = [one for one in found if "every stage" in (one["description"] or "")]
+    sheets = [entry for entry in found if "every stage" in (entry["description"] or "")]
     assert len(sheets) == 3
     page.open(f"{watched.server.url}/artifacts/artifact/{sheets[0]['id']}")
     page.wait_for(sheets[0]["description"])
@@ -92,24 +108,24 @@ def test_the_artifacts_open(watched: Watched, page: Page, picture: Picture) -> N
     picture("contact-sheet")
 
 
-def test_the_parents_own_tasks_are_listed(watched: Watched, page: Page) -> None:
+def test_the_tasks_of_the_parent_are_listed(watched: Watched, page: Page) -> None:
     open_run(watched, page, watched.parent, "Task Runs")
     page.wait_for("ingest · scenes\nCompleted", 20)
     page.wait_for("report\nCompleted", 20)
     assert not page.errors
 
 
-def test_the_log_tells_how_long_stages_took(watched: Watched) -> None:
-    logs = [told for page in pages(watched, "/logs/filter") for told in json.loads(page)]
-    ours = [told["message"] for told in logs if told["name"] == "synthset.stage"]
-    assert any(message.startswith("outpaint: 12 computed in ") for message in ours)
+def test_the_log_shows_how_long_stages_took(watched: Watched) -> None:
+    logs = [log for page in pages(watched, "/logs/filter") for log in json.loads(page)]
+    messages = [log["message"] for log in logs if log["name"] == "synthset.stage"]
+    assert any(message.startswith("outpaint: 12 computed in ") for message in messages)
 
 
 def test_no_secret_is_shown(watched: Watched, page: Page) -> None:
-    places = ("flow_runs", "task_runs", "artifacts", "deployments", "work_pools", "logs")
-    for place in places:
-        for told in pages(watched, f"/{place}/filter"):
-            assert not any(secret in told for secret in SECRETS.values()), place
+    kinds = ("flow_runs", "task_runs", "artifacts", "deployments", "work_pools", "logs")
+    for kind in kinds:
+        for text in pages(watched, f"/{kind}/filter"):
+            assert not any(secret in text for secret in SECRETS.values()), kind
     page.open(watched.address(watched.child))
     for tab in ("Logs", "Parameters", "Job Variables", "Details"):
         page.click(tab)
@@ -117,13 +133,13 @@ def test_no_secret_is_shown(watched: Watched, page: Page) -> None:
         assert not any(secret in page.text for secret in SECRETS.values())
 
 
-def test_a_failed_child_is_retried_from_its_button(
+def test_the_retry_button_completes_a_failed_child(
     watched: Watched, page: Page, picture: Picture
 ) -> None:
-    night, server = watched.night, watched.server
-    before, tasks = night.records(), told_tasks(server, watched.child)
+    failing_run, server = watched.failing_run, watched.server
+    before, tasks = failing_run.records(), list_tasks(server, watched.child)
     assert server.run(watched.child)["run_count"] == ATTEMPTS
-    night.obstacle.rmdir()
+    failing_run.blocking_folder.rmdir()
 
     open_run(watched, page, watched.child, "Task Runs")
     page.wait_for("Failed")
@@ -132,27 +148,29 @@ def test_a_failed_child_is_retried_from_its_button(
     picture("retry")
     page.click("Retry", within="[role=dialog] button")
     until(lambda: server.run(watched.child)["state"]["type"] == "COMPLETED", 90)
-    # The page is not loaded anew: it follows the run by itself. While the run waits for its worker
-    # it has no task runs to show, and the page goes to another tab.
+    # The page follows the run without a reload. While the run waits for its worker it has no task
+    # runs, and the page shows another tab.
     until(lambda: "Completed" in page.evaluate(HEADER), 30)
     page.click("Task Runs")
-    page.wait_for(f"label · {night.unlucky.name}\nCompleted", 60)
+    page.wait_for(f"label · {failing_run.failing.name}\nCompleted", 60)
     picture("retried")
 
     assert server.run(watched.child)["run_count"] == ATTEMPTS + 1
-    again = told_tasks(server, watched.child)[len(tasks) :]
-    assert [name for name, _, _ in again] == [f"{one} · {night.unlucky.name}" for one in STAGES]
+    again = list_tasks(server, watched.child)[len(tasks) :]
+    assert [name for name, _, _ in again] == [
+        f"{stage} · {failing_run.failing.name}" for stage in STAGES
+    ]
     assert [state for _, state, _ in again[:FAILS_AT]] == ["Cached"] * FAILS_AT
     assert [state for _, state, _ in again[FAILS_AT:]] == ["Completed"] * 3
-    after = night.records()
-    assert before.items() <= after.items(), "something upstream was made again"
+    after = failing_run.records()
+    assert before.items() <= after.items(), "a stage before the failure was computed again"
     new = [name.partition("/")[0] for name in after.keys() - before.keys()]
     wanted = {stage: ONE_REFERENCE[stage] for stage in ("screen", "resize", "label")}
     assert {stage: new.count(stage) for stage in sorted(set(new))} == wanted
 
 
 def open_run(watched: Watched, page: Page, run: str, tab: str) -> None:
-    """Go to a tab of a run's page. Which tabs there are hangs on its state, which comes late."""
+    """Open a tab of a run's page. The tabs depend on the run's state, which arrives late."""
     page.open(watched.address(run))
     until(lambda: "Task runs" in page.evaluate(HEADER), 60)
     page.click(tab)
@@ -166,7 +184,7 @@ def open_artifact(watched: Watched, page: Page, name: str) -> None:
 
 
 def pages(watched: Watched, path: str) -> Iterator[str]:
-    """All that a filter of the API gives, as text, a page at a time."""
+    """All results of a filter of the API, as text, one page at a time."""
     step, offset = 200, 0
     while True:
         answer = watched.server.api.post(path, json={"limit": step, "offset": offset})

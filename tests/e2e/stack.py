@@ -1,4 +1,4 @@
-"""The stack of an end-to-end test: server on PostgreSQL, S3 with a log, and workers on hosts."""
+"""The stack of an end-to-end test: a server on PostgreSQL, S3 with a log, workers on hosts."""
 
 import contextlib
 import os
@@ -25,16 +25,20 @@ from tests.e2e.s3_log import S3Log
 from tests.s3 import BUCKET, KEY, SECRET, free_port, running
 from tests.tiny import ROOT
 
-# Prefect takes no shorter heartbeat than 30 s. The rule of `synthset deploy` waits five minutes.
-HEARTBEAT_S, UNHEARD = 30, timedelta(seconds=60)
+# Prefect's shortest heartbeat is 30 s. The rule of `synthset deploy` waits five minutes.
+HEARTBEAT_S, SILENT_FOR = 30, timedelta(seconds=60)
 STORE = f"s3://{BUCKET}/store"
-_QUIET = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "OMP_NUM_THREADS": "1"}
+_PROGRAM_SETTINGS = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "OMP_NUM_THREADS": "1",
+}
 _PREFECT = (sys.executable, "-m", "prefect")
 
 
 @dataclass(frozen=True)
-class House:
-    """A running stack. ``environment`` is what a client needs to work with it."""
+class Stack:
+    """A running stack. ``environment`` has the variables of its clients."""
 
     hosts: Hosts
     s3: S3Log
@@ -45,12 +49,12 @@ class House:
     serve_with: dict[str, str]
 
     def start_server(self) -> None:
-        """Start the Prefect server, and wait until it answers."""
+        """Start the Prefect server and wait until it answers."""
         self.server.start("server", self.serve, self.serve_with)
         _wait_for_server(self.server, self.environment["PREFECT_API_URL"])
 
     def restart(self, away_s: float) -> None:
-        """Kill the server, stop its database, and start both again after a while."""
+        """Kill the server, stop its database, and start both after ``away_s`` seconds."""
         self.server.kill()
         self.database.stop()
         time.sleep(away_s)
@@ -58,7 +62,7 @@ class House:
         self.start_server()
 
     def synthset(self, *arguments: object) -> str:
-        """What a command of synthset prints, beside this stack."""
+        """The output of a synthset command on this stack."""
         ended = subprocess.run(
             [sys.executable, "-m", "synthset.main", *map(str, arguments)],
             env=self.environment,
@@ -76,19 +80,19 @@ class House:
         return _client(self.environment)
 
     def worker(self, host: Host, name: str, pool: str, kind: str, **more: str) -> None:
-        """Start a worker on a host; boto3 tells the S3 log its name."""
+        """Start a worker on a host; the S3 log knows it by its name."""
         command = ("worker", "start", "--pool", pool, "--type", kind, "--name", name)
-        own = {"PREFECT_HOME": str(host.folder / name), "AWS_SDK_UA_APP_ID": name}
+        worker_settings = {"PREFECT_HOME": str(host.folder / name), "AWS_SDK_UA_APP_ID": name}
         host.start(
             name,
             (*_PREFECT, *command, "--install-policy", "never"),
-            {**self.environment, **own, **more},
+            {**self.environment, **worker_settings, **more},
         )
 
 
 @contextlib.contextmanager
-def house(folder: Path, *workers: str) -> Iterator[House]:
-    """A server with a password, an S3 server behind a log, and hosts without workers yet."""
+def start_stack(folder: Path, *workers: str) -> Iterator[Stack]:
+    """A server with a password, an S3 server behind a log, and hosts without workers."""
     with contextlib.ExitStack() as stack:
         database = stack.enter_context(postgres())
         hosts = stack.enter_context(hosts_named(*workers, folder=folder))
@@ -107,34 +111,44 @@ def house(folder: Path, *workers: str) -> Iterator[House]:
             "AWS_SECRET_ACCESS_KEY": SECRET,
             "AWS_DEFAULT_REGION": "us-east-1",
         }
-        own = {
+        server_settings = {
             **base_environment(),
             "PREFECT_HOME": str(folder / "server"),
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": database.url,
             "PREFECT_SERVER_API_AUTH_STRING": auth,
         }
         serve = (sys.executable, "-m", "deployments.server.main")
-        place = ("--host", hosts.address, "--port", str(port))
+        address = ("--host", hosts.address, "--port", str(port))
         server = Host("server", folder)
         stack.callback(server.kill)
-        made = House(hosts, s3, environment, database, server, (*serve, *place), own)
-        made.start_server()
-        yield made
+        started = Stack(
+            hosts, s3, environment, database, server, (*serve, *address), server_settings
+        )
+        started.start_server()
+        yield started
 
 
 def base_environment() -> dict[str, str]:
-    """What a program needs of the tests' environment: no settings of Prefect, AWS or synthset."""
-    kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
-    ours = {name: os.environ[name] for name in kept if name in os.environ}
-    return {**ours, **_QUIET, "AWS_EC2_METADATA_DISABLED": "true", "CUDA_VISIBLE_DEVICES": ""}
+    """The tests' environment without settings of Prefect, AWS and synthset."""
+    names = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
+    inherited = {name: os.environ[name] for name in names if name in os.environ}
+    return {
+        **inherited,
+        **_PROGRAM_SETTINGS,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
 
 
-def shorten_zombie_rule(client: SyncPrefectClient) -> None:
-    """Let the rule that `synthset deploy` wrote find runs within a minute."""
+def shorten_crash_rule(client: SyncPrefectClient) -> None:
+    """Shorten the rule of `synthset deploy`: a run without heartbeats crashes after a minute."""
     from deployments import automations
 
-    with mock.patch.object(automations, "UNHEARD", UNHEARD):
-        assert automations.apply_zombie_rule(client) == "automation for zombies: changed"
+    with mock.patch.object(automations, "SILENT_FOR", SILENT_FOR):
+        assert (
+            automations.apply_crash_rule(client)
+            == "automation for runs without a heartbeat: changed"
+        )
     pool = client.read_work_pool("synthset-gpu")
     environment = pool.base_job_template["variables"]["properties"]["env"]["default"]
     environment["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] = str(HEARTBEAT_S)

@@ -1,4 +1,4 @@
-"""A night in which one reference fails: a run on a worker, and an obstacle in its store."""
+"""A run in which one reference fails because a folder blocks one of its records."""
 
 import json
 import sys
@@ -32,7 +32,7 @@ from flows.config.recipe import Recipe
 from flows.pipeline import Place, regenerate
 regenerate(*(kind.model_validate(one) for kind, one in zip((Recipe, Place), json.load(sys.stdin))))
 """
-# Larger than other tests' images, so that people see something in the pictures of the docs.
+# Larger than the images of other tests: they are shown in the docs.
 LARGER = {
     "multiview": {"size": 128, "views": 2},
     "background": {"copies": 1, "width": 160, "height": 120},
@@ -41,14 +41,14 @@ LARGER = {
 
 
 @dataclass(frozen=True)
-class Night:
-    """What is to be done, and at which artifact of which reference it will fail."""
+class FailingRun:
+    """A run, and the artifact of the reference at which it will fail."""
 
     recipe: Recipe
     photos: Path
     out: Path
     references: list[Reference]
-    unlucky: Reference
+    failing: Reference
     order: str
     fault: Artifact
 
@@ -58,23 +58,26 @@ class Night:
         return self.out / "store"
 
     @property
-    def obstacle(self) -> Path:
-        """A record's place, taken by a folder: what is to be written there can't be."""
+    def blocking_folder(self) -> Path:
+        """A folder with the name of a record, so that the record can't be written."""
         return self.store / self.fault.stage / self.fault.key[:2] / f"{self.fault.key}.record"
 
     def block(self) -> None:
-        """Put the obstacle there."""
+        """Make the blocking folder."""
         open_store(self.store)
-        self.obstacle.mkdir(parents=True)
+        self.blocking_folder.mkdir(parents=True)
 
     def run(self, server: Server) -> Ended:
-        """The parent run in a process, its children on the deployment's workers."""
+        """Run the parent in a process, and its children on the deployment's workers."""
         place = {
-            **{"photos": str(self.photos), "out": str(self.out), "store": str(self.store)},
-            **{"at_once": len(self.references), "deployment": DEPLOYMENT},
+            "photos": str(self.photos),
+            "out": str(self.out),
+            "store": str(self.store),
+            "at_once": len(self.references),
+            "deployment": DEPLOYMENT,
         }
-        asked = json.dumps([self.recipe.model_dump(mode="json"), place])
-        return run([sys.executable, "-c", PARENT], server.environment, asked)
+        arguments = json.dumps([self.recipe.model_dump(mode="json"), place])
+        return run([sys.executable, "-c", PARENT], server.environment, arguments)
 
     def records(self) -> dict[str, tuple[int, int]]:
         """Every record of the store with its inode and its time of writing (ns)."""
@@ -85,11 +88,10 @@ class Night:
         }
 
 
-def plan_night(folder: Path) -> Night:
-    """Render the scenes, and find out what the last reference's screening will be called.
+def plan_failing_run(folder: Path) -> FailingRun:
+    """Render the scenes and find the key of the last reference's screening.
 
-    Keys follow from the work alone: what is made here, in a store of its own, has the keys that it
-    will have in the run.
+    Keys depend on the work alone: this rehearsal in another store gives the keys of the run.
     """
     settings: dict[str, Any] = yaml.safe_load(RECIPE) | LARGER
     recipe = Recipe.model_validate(
@@ -99,27 +101,29 @@ def plan_night(folder: Path) -> Night:
     write_photos(photos, train=TRAIN, test=TEST, classes=CLASSES, size=(240, 180), processes=1)
     store = open_store(folder / "rehearsal")
     context = RunContext(store, recipe.name)
-    taken = take_in(context, recipe, photos)
-    references = choose_references(taken.of("train"), None, None, recipe.split.seed)
-    held_out = index_heldout(context, HeldOut(), [one.photo for one in taken.of("val", "test")])
+    photos_by_split = take_in(context, recipe, photos)
+    references = choose_references(photos_by_split.of("train"), None, None, recipe.split.seed)
+    held_out = index_heldout(
+        context, HeldOut(), [one.photo for one in photos_by_split.of("val", "test")]
+    )
     plates = ingest_plates(context, recipe.plates, recipe.ingest)
     beside = SharedInputs(plates=tuple(plates), heldout=tuple(held_out))
-    unlucky = references[-1]
-    rehearsal = RunContext(store, unlucky.name)
-    expand(rehearsal, recipe, unlucky, beside)
+    failing = references[-1]
+    rehearsal = RunContext(store, failing.name)
+    expand(rehearsal, recipe, failing, beside)
     fault = next(one for one in rehearsal.made.values() if one.stage == "screen")
-    order = key_of(recipe, unlucky, beside)
-    return Night(recipe, photos, out, references, unlucky, order, fault)
+    order = key_of(recipe, failing, beside)
+    return FailingRun(recipe, photos, out, references, failing, order, fault)
 
 
-def told_tasks(server: Server, run: str) -> list[tuple[str, str, str]]:
+def list_tasks(server: Server, run: str) -> list[tuple[str, str, str]]:
     """Name, state and message of a flow run's task runs, in the order of their start."""
     runs = server.ask(
         *("POST", "/task_runs/filter"),
         flow_runs={"id": {"any_": [run]}},
         sort="EXPECTED_START_TIME_ASC",
     )
-    return [(one["name"], one["state"]["name"], one["state"]["message"] or "") for one in runs]
+    return [(run["name"], run["state"]["name"], run["state"]["message"] or "") for run in runs]
 
 
 def states(tasks: list[tuple[str, str, str]]) -> Counter[str]:
