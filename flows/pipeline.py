@@ -20,6 +20,8 @@ from flows.generate import Outcomes, fan_out, raise_damage, require
 from flows.train_models import Trained, train_elsewhere, train_networks, trained_alike
 from models.data.find_photos import find_photos
 from models.data.records import IngestedPhotos, Record, Reference
+from models.evaluation.conclusion import Verdict
+from models.reporting.metrics import Arithmetic, Factor, ModelUse, StageMetrics
 from tasks.engine.integrity import verify_inputs_on_error
 from tasks.engine.results import artifacts_of
 from tasks.engine.run_context import RunContext, StageCount
@@ -27,7 +29,7 @@ from tasks.engine.run_documents import keep_artifacts, make_run_id, save_part
 from tasks.engine.work_items import SharedInputs
 from tasks.ingest.photos import ingest_photos, ingest_plates
 from tasks.ingest.references import choose_references
-from tasks.report.data import ReferenceStory, Story
+from tasks.report.data import DatasetSummary, ReferenceSummary, RunSummary, describe_dataset
 from tasks.report.write import write_report
 from tasks.screen.screen import HeldOut, index_heldout
 from tasks.store.store import RUNS_WAIT_S, Corrupt, Missing, Store, open_store
@@ -68,7 +70,7 @@ class Summary(Record):
     stages: dict[str, StageCount]
     datasets: dict[str, dict[str, dict[str, int]]]
     trained: dict[str, str]
-    verdict: dict[str, Any] | None
+    verdict: Verdict | None
     seconds: float
 
     def told(self) -> str:
@@ -79,7 +81,7 @@ class Summary(Record):
             f"{self.images['accepted']} of {self.images['made']} synthetic images accepted; "
             f"{computed} artifacts computed, {cached} cached, in {self.seconds:.0f} s",
             *(f"{name}: {what}" for name, what in self.trained.items() if what != "cached"),
-            *([self.verdict["text"]] if self.verdict else []),
+            *([self.verdict.text] if self.verdict else []),
             f"report: {self.report}",
         ]
         return "\n".join(lines)
@@ -157,25 +159,30 @@ def walk(
     )
     keep(store, run_id, photos, outcomes, assembled, trained)
 
-    story = Story(
+    summary = RunSummary(
+        name=recipe.name,
+        profile=recipe.profile,
         recipe=recipe.model_dump(mode="json"),
-        arithmetic=arithmetic(recipe, references),
-        models=tuple(used_models(recipe)),
+        arithmetic={"multiview": arithmetic(recipe, references)},
+        models=tuple(ModelUse.model_validate(row) for row in used_models(recipe)),
         warnings=(*warnings_of(recipe), *told_redrawn(tally.counts)),
         photos=photos,
         references=tuple(told_reference(outcome) for outcome in outcomes),
         stages=told_stages(tally.counts, outcomes),
-        volumes=assembled.volumes,
-        test_volume=assembled.test_volume,
         rejects=assembled.rejects,
-        arms=assembled.arms,
+        datasets={
+            name: DatasetSummary(
+                description=describe_dataset(name), document=assembled.arms[name], **volume
+            )
+            for name, volume in assembled.volumes.items()
+        },
         test=assembled.test,
         checkpoints=trained.checkpoints,
         scores=trained.scores,
         seconds=time.monotonic() - started,
     )
     with verify_inputs_on_error(store, run.made.values()):
-        report = write_report(run, story, place.out)
+        report = write_report(run, summary, place.out)
     return Summary(
         out=place.out,
         report=report.path,
@@ -202,17 +209,28 @@ def take_in(run: RunContext, recipe: Recipe, folder: Path) -> IngestedPhotos:
     return photos.model_copy(update={"refused": tuple(sorted([*photos.refused, *unread]))})
 
 
-def arithmetic(recipe: Recipe, references: list[Reference]) -> dict[str, int]:
-    """The numbers of ``7 · t · c · k²`` and what they come to."""
-    return {
-        "views": recipe.multiview.views + 1,
-        "t": recipe.augment.copies,
-        "c": recipe.background.copies,
-        "k": recipe.outpaint.k,
-        "per_photo": recipe.images_per_photo,
-        "photos": len(references),
-        "total": recipe.images_per_photo * len(references),
-    }
+def arithmetic(recipe: Recipe, references: list[Reference]) -> Arithmetic:
+    """How many images ``7 · t · c · k²`` and the references come to."""
+    k = recipe.outpaint.k
+    return Arithmetic(
+        factors=(
+            Factor(
+                amount=recipe.multiview.views + 1,
+                name="views",
+                note="the photo and its new views",
+            ),
+            Factor(
+                amount=recipe.augment.copies,
+                name="augmentations",
+                note="colour, light, blur, flip",
+            ),
+            Factor(amount=recipe.background.copies, name="backgrounds", note="scenes per cut-out"),
+            Factor(amount=k * k, name="shifts", note=f"a grid of {k} by {k}"),
+        ),
+        per_photo=recipe.images_per_photo,
+        photos=len(references),
+        total=recipe.images_per_photo * len(references),
+    )
 
 
 def state_of(outcome: Outcome) -> str:
@@ -220,31 +238,31 @@ def state_of(outcome: Outcome) -> str:
     return outcome.failure or ("cached" if outcome.cached else "computed")
 
 
-def told_reference(outcome: Outcome) -> ReferenceStory:
-    """What the report tells of one reference."""
+def told_reference(outcome: Outcome) -> ReferenceSummary:
+    """What the report says of one reference."""
     expanded = outcome.expanded
-    state = "failed" if outcome.failure else "cached" if outcome.cached else "computed"
-    return ReferenceStory(
+    images = expanded.images if expanded else 0
+    accepted = expanded.accepted if expanded else 0
+    return ReferenceSummary(
         name=outcome.reference.name,
         label=outcome.reference.label,
-        status=state,
+        status="failed" if outcome.failure else "cached" if outcome.cached else "computed",
         reason=outcome.failure,
         key=expanded.key if expanded else None,
-        images=expanded.images if expanded else 0,
-        accepted=expanded.accepted if expanded else 0,
+        images=images,
+        accepted=accepted,
+        rejected=images - accepted,
     )
 
 
-def told_stages(
-    stages: dict[str, StageCount], outcomes: list[Outcome]
-) -> dict[str, dict[str, Any]]:
+def told_stages(stages: dict[str, StageCount], outcomes: list[Outcome]) -> dict[str, StageMetrics]:
     """The counts of each stage, with the CPU seconds that its new artifacts took."""
     spent: dict[str, float] = {}
     for outcome in outcomes:
         for stage, cpu_s in (outcome.expanded.cpu_s if outcome.expanded else {}).items():
             spent[stage] = spent.get(stage, 0.0) + cpu_s
     return {
-        stage: {**count.model_dump(), "cpu_s": round(spent.get(stage, 0.0), 2)}
+        stage: StageMetrics(**count.model_dump(), cpu_s=round(spent.get(stage, 0.0), 2))
         for stage, count in stages.items()
     }
 
