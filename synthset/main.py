@@ -39,7 +39,7 @@ app = typer.Typer(
 )
 store_app = typer.Typer(help="Look after the artifact store.", no_args_is_help=True)
 app.add_typer(store_app, name="store")
-models_app = typer.Typer(help="Look after the checkpoints.", no_args_is_help=True)
+models_app = typer.Typer(help="List, pull and check published weights.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 err = Console(stderr=True, highlight=False)
 
@@ -311,7 +311,7 @@ def store_gc(
 
 @models_app.command("list")
 def models_list(as_json: Json = False) -> None:
-    """Every checkpoint that a recipe may name: terms, size, revision, and whether it is here."""
+    """List all checkpoints: licence, size, revision, and whether they are on this machine."""
     with _plain_errors():
         from synthset.models import list_checkpoints
 
@@ -321,15 +321,15 @@ def models_list(as_json: Json = False) -> None:
 @models_app.command("pull")
 def models_pull(
     checkpoints: Checkpoints = None,
-    recipe: Annotated[str | None, typer.Option(help="All checkpoints that it uses.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Pull all checkpoints of a recipe.")] = None,
     origin: Annotated[
-        str | None, typer.Option("--from", help="A folder, s3://bucket/prefix or a mirror's URL.")
+        str | None, typer.Option("--from", help="A folder, a published file, or a mirror's URL.")
     ] = None,
-    revision: Annotated[str | None, typer.Option(help="Another revision than the pinned.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Another commit than the catalog's.")] = None,
     changes: Changes = None,
     as_json: Json = False,
 ) -> None:
-    """Fetch checkpoints, whole or not at all; an interrupted pull goes on where it stopped."""
+    """Download checkpoints and verify them. A pull that was interrupted can be repeated."""
     with _plain_errors():
         from synthset.models import pull_checkpoints
 
@@ -339,7 +339,7 @@ def models_pull(
 
 @models_app.command("check")
 def models_check(checkpoints: Checkpoints = None, as_json: Json = False) -> None:
-    """Read every file of the checkpoints that are here; exit 1 if any is damaged or missing."""
+    """Hash all files of the checkpoints on this machine; exit 1 if one is damaged or missing."""
     with _plain_errors():
         from synthset.models import check_checkpoints
 
