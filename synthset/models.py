@@ -1,4 +1,4 @@
-"""Checkpoints from the command line: what there is, fetch it, check what is here."""
+"""The commands `synthset models list`, `pull` and `check`."""
 
 import json
 from collections.abc import Sequence
@@ -9,8 +9,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from flows.execution.progress import progress_bar
+from flows.execution.progress import SetProgress, progress_bar
 from models.checkpoints.catalog import CatalogEntry, entries, entry
+from models.checkpoints.download import pull
+from models.checkpoints.errors import PullRefusedError
+from models.checkpoints.import_folder import import_checkpoint
 from models.checkpoints.local import (
     LOCAL,
     Manifest,
@@ -22,185 +25,194 @@ from models.checkpoints.local import (
     revisions,
     split,
 )
-from models.checkpoints.pull_folder import FolderSource, FolderTree
-from models.checkpoints.pull_hub import HubSource
-from models.checkpoints.pull_record import recorded
-from models.checkpoints.pull_source import PullRefused, Source
-from models.checkpoints.pull_transfer import Told
-from models.checkpoints.pulling import Pulled, pull
-from models.checkpoints.verify import check
+from models.checkpoints.publish import PulledCheckpoint
+from models.checkpoints.verify import CheckedCheckpoint, ProgressCallback, check
 
 MB = 1_000_000
-WIDE = 172
-NO_PIN = "settled by the first pull"
-CATALOG, FOLDER = "catalog", "models folder"
+TABLE_WIDTH = 172
+COLUMNS = (
+    "checkpoint",
+    "stage",
+    "licence",
+    "commercial",
+    "GB",
+    "VRAM GB",
+    "revision",
+    "checksums",
+    "here",
+)
 
 
 def list_checkpoints(as_json: bool) -> None:
-    """Print every checkpoint of the catalog and of the models folder: terms, size, and if here."""
-    rows = [*map(_row, entries()), *map(_stranger, _strangers())]
+    """Print all checkpoints of the catalog and of the models folder: terms, size, if here."""
+    others = [manifest for manifest in manifests() if entry(manifest.id) is None]
+    rows = [*map(_catalog_row, entries()), *map(_other_row, others)]
     if as_json:
         print(json.dumps({"folder": str(models_folder()), "checkpoints": rows}, indent=1))
         return
-    table = Table(
-        *("checkpoint", "stage", "licence", "commercial", "GB", "VRAM GB"),
-        *("revision", "sums", "here"),
-    )
+    table = Table(*COLUMNS)
     for row in rows:
-        vram = f"{row['vram'] / 1e9:.1f}" if row["vram"] else "?"
-        cells = (row["id"], row["stage"], row["licence"], row["commercial"])
-        size = f"{row['size'] / 1e9:.2f}"
-        sums = row["sums_by"] or "none yet"
-        table.add_row(*cells, size, vram, _short(row), sums, "yes" if row["here"] else "no")
-    # A name that is cut off can't be given to another command.
-    Console(width=max(Console().width, WIDE)).print(table)
+        table.add_row(
+            row["id"],
+            row["stage"],
+            row["licence"],
+            row["commercial"],
+            f"{row['size'] / 1e9:.2f}",
+            f"{row['vram'] / 1e9:.1f}" if row["vram"] else "?",
+            _short_revision(row),
+            "catalog" if row["has_checksums"] else "source only",
+            "yes" if row["here"] else "no",
+        )
+    # A name that the terminal cuts off can't be copied into another command.
+    Console(width=max(Console().width, TABLE_WIDTH)).print(table)
     print(f"models folder: {models_folder()} (SYNTHSET_MODELS)")
 
 
 def pull_checkpoints(
     references: Sequence[str], origin: str | None, revision: str | None, as_json: bool
 ) -> None:
-    """Bring checkpoints here and print a line for each.
+    """Bring checkpoints into the models folder and print a line for each.
 
     Args:
         references: ids, or ids with a revision.
-        origin: a folder, an s3:// address or a mirror's URL; None: the hub, or $HF_ENDPOINT.
-        revision: the revision of the one reference that is given.
+        origin: a folder, a published file, or a mirror's URL; None: the hub, or $HF_ENDPOINT.
+        revision: the revision, if there is one reference.
+        as_json: print JSON instead.
 
     Raises:
-        PullRefused: nothing is named; or the source does not have it or does not give it.
-        PullFailed: the source went away, gave wrong bytes, or the disk is full.
-        CheckpointMissing: an id is unknown.
+        PullRefusedError: no checkpoint is named, or the source does not have it.
+        PullFailedError: the source did not answer or sent wrong bytes, or the disk is full.
+        CheckpointMissingError: an id is unknown.
     """
     references = list(dict.fromkeys(references))
     if not references:
-        raise PullRefused("name a checkpoint, or give --recipe; synthset models list names them")
+        raise PullRefusedError(
+            "name a checkpoint, or give --recipe; `synthset models list` lists them"
+        )
     if revision is not None:
         if len(references) > 1 or split(references[0])[1] is not None:
-            raise PullRefused("--revision goes with one checkpoint without a revision of its own")
+            raise PullRefusedError("--revision needs exactly one checkpoint without a revision")
         references = [f"{references[0]}@{revision}"]
     for reference in references:
         split(reference)
-    source = _source(origin)
-    done = []
+    pulled = []
     for reference in references:
         with progress_bar(f"{reference}, MB") as move:
-            pulled = pull(reference, source, _in_megabytes(move))
-        done.append(pulled)
+            pulled.append(_pull(reference, origin, _in_megabytes(move)))
         if not as_json:
-            _tell(pulled)
+            _print_pulled(pulled[-1])
     if as_json:
-        print(json.dumps({"pulled": [_as_row(one) for one in done]}, indent=1))
+        rows = [{**asdict(row), "folder": str(row.folder)} for row in pulled]
+        print(json.dumps({"pulled": rows}, indent=1))
 
 
 def check_checkpoints(references: Sequence[str], as_json: bool) -> bool:
-    """Hash the files of checkpoints (of all that are here, if none is named), print what is wrong;
-    whether nothing is.
+    """Hash all files of checkpoints and print faults; returns whether there is none.
+
+    Args:
+        references: ids, or ids with a revision; all checkpoints that are here if empty.
+        as_json: print JSON instead.
     """
     with progress_bar("checking, MB") as move:
         checked = check(references, _in_megabytes(move))
-    good = not any(one.damage for one in checked)
+    is_good = not any(row.damage for row in checked)
     if as_json:
-        print(json.dumps({"good": good, "checkpoints": [asdict(one) for one in checked]}, indent=1))
-        return good
-    for one in checked:
-        state = "damaged" if one.damage else "good"
-        print(f"{one.id}@{one.revision}: {state}, {one.size / MB:.1f} MB")
-        for line in one.damage:
-            print(f"  {line}")
-        command = command_for(one.id, one.revision)
-        for name in one.lacks:
-            print(f"  without {name}; for a recipe that names it: {command}")
-        if one.damage:
-            print(f"  mend it: {command}")
+        rows = [asdict(row) for row in checked]
+        print(json.dumps({"good": is_good, "checkpoints": rows}, indent=1))
+        return is_good
+    for row in checked:
+        _print_checked(row)
     if not checked:
         print(f"no checkpoint in {models_folder()}")
-    return good
+    return is_good
 
 
-def _source(origin: str | None) -> Source:
+def _pull(reference: str, origin: str | None, progress: ProgressCallback) -> PulledCheckpoint:
     if origin is None or origin.startswith(("http://", "https://")):
-        return HubSource(origin)
-    if origin.startswith("s3://"):
-        from tasks.store.s3_tree import S3Tree
-
-        return FolderSource(S3Tree(origin))
-    folder = Path(origin).expanduser()
-    if folder.resolve() == models_folder().resolve():
-        raise PullRefused(f"--from {origin} is the models folder itself; give another place")
-    return FolderSource(FolderTree(folder))
+        return pull(reference, progress, origin)
+    if "://" in origin:
+        raise PullRefusedError(
+            f"--from {origin}: give a folder, a file or an http(s) URL; copy buckets to a folder"
+        )
+    return import_checkpoint(reference, Path(origin).expanduser(), progress)
 
 
-def _in_megabytes(move: Any) -> Told:
-    def told(done: int, total: int, doing: str) -> None:
+def _in_megabytes(move: SetProgress) -> ProgressCallback:
+    def progress(done: int, total: int, doing: str) -> None:
         move(done // MB, max(1, -(-total // MB)), doing)
 
-    return told
+    return progress
 
 
-def _tell(pulled: Pulled) -> None:
+def _print_pulled(pulled: PulledCheckpoint) -> None:
     known = entry(pulled.id)
-    did = "here already, verified" if pulled.was_here else "pulled and verified"
-    print(f"{pulled.reference}: {did}, {pulled.size / MB:.1f} MB in {pulled.folder}")
+    done = "here already, verified" if pulled.was_here else "pulled and verified"
+    print(f"{pulled.reference}: {done}, {pulled.size / MB:.1f} MB in {pulled.folder}")
     if known is None:
-        print("  not in the catalog: its terms are not known to synthset")
+        print("  not in the catalog: synthset does not know its terms")
         return
     if pulled.revision.startswith(LOCAL):
-        print("  other files than the catalog's: keys and records name this revision")
+        print("  not the catalog's files: artifact keys and records name this revision")
     print(f"  licence {known.licence}, commercial use: {known.commercial}. {known.note}".rstrip())
 
 
-def _as_row(pulled: Pulled) -> dict[str, Any]:
-    return {**asdict(pulled), "folder": str(pulled.folder)}
+def _print_checked(row: CheckedCheckpoint) -> None:
+    state = "damaged" if row.damage else "good"
+    command = command_for(row.id, row.revision)
+    print(f"{row.id}@{row.revision}: {state}, {row.size / MB:.1f} MB")
+    for line in row.damage:
+        print(f"  {line}")
+    for name in row.absent_alternatives:
+        print(f"  without {name}; for a recipe that names it: {command}")
+    if row.damage:
+        print(f"  fix it: {command}")
 
 
-def _row(known: CatalogEntry) -> dict[str, Any]:
+def _catalog_row(known: CatalogEntry) -> dict[str, Any]:
     revision = revisions().get(known.id) or known.revision
-    terms = {"licence": known.licence, "commercial": known.commercial, "note": known.note}
     return {
         "id": known.id,
         "title": known.title,
         "stage": known.stage,
-        **terms,
+        "licence": known.licence,
+        "commercial": known.commercial,
+        "note": known.note,
         "size": known.size,
         "vram": known.vram,
         "revision": revision,
         "pinned_by": _pinned_by(known, revision),
-        "sums_by": _sums_by(known, revision),
+        "has_checksums": known.has_checksums and revision == known.revision,
         "here": revision is not None and first_absent(folder_of(known.id, revision)) is None,
     }
 
 
-def _stranger(manifest: Manifest) -> dict[str, Any]:
+def _other_row(manifest: Manifest) -> dict[str, Any]:
+    """A row for a checkpoint of the models folder that is not in the catalog."""
     return {
-        **{"id": manifest.id, "title": "", "stage": "", "licence": "none stated"},
-        **{"commercial": "unstated", "note": "not in the catalog", "size": manifest.size},
-        **{"vram": None, "revision": manifest.revision},
-        **{"pinned_by": FOLDER, "sums_by": FOLDER},
+        "id": manifest.id,
+        "title": "",
+        "stage": "",
+        "licence": "none stated",
+        "commercial": "unstated",
+        "note": "not in the catalog",
+        "size": manifest.size,
+        "vram": None,
+        "revision": manifest.revision,
+        "pinned_by": "models folder",
+        "has_checksums": False,
         "here": first_absent(folder_of(manifest.id, manifest.revision)) is None,
     }
-
-
-def _strangers() -> list[Manifest]:
-    return [one for one in manifests() if entry(one.id) is None]
 
 
 def _pinned_by(known: CatalogEntry, revision: str | None) -> str | None:
     if revision is None:
         return None
-    return CATALOG if revision == known.revision else FOLDER
+    return "catalog" if revision == known.revision else "models folder"
 
 
-def _sums_by(known: CatalogEntry, revision: str | None) -> str | None:
-    """Who says what the weights' sums must be; None: whoever they are first pulled from."""
-    if known.has_sums and revision == known.revision:
-        return CATALOG
-    return FOLDER if revision is not None and recorded(known.id, revision) else None
-
-
-def _short(row: dict[str, Any]) -> str:
+def _short_revision(row: dict[str, Any]) -> str:
     if row["revision"] is None:
-        return NO_PIN
+        return "set by the first pull"
     revision = str(row["revision"])
     short = revision[:10] if len(revision) == 40 else revision
-    return short if row["pinned_by"] == CATALOG else f"{short} (this folder)"
+    return short if row["pinned_by"] == "catalog" else f"{short} (this folder)"

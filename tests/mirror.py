@@ -1,9 +1,10 @@
-"""A mirror in the hub's layout on this machine, which fails when told to.
+"""A local HTTP server in the hub's layout. Tests can make it fail.
 
-It serves ``<folder>/<owner>/<name>/<commit>/<files>`` as the hub does, with the sums that the hub
-gives, and ``<folder>/releases/<path>`` as plain files.
+It serves ``<folder>/<owner>/<name>/<commit>/<files>`` with checksums as the hub does, and
+``<folder>/releases/<path>`` as plain files.
 """
 
+import contextlib
 import hashlib
 import http.server
 import json
@@ -17,19 +18,21 @@ from typing import Any
 
 HOST = "127.0.0.1"
 API = re.compile(r"/api/models/([^/]+/[^/]+)(?:/revision/([^/]+))?")
+TREE = re.compile(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)")
+TEXT_SUFFIXES = (".json", ".txt")
 FILE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 
 
 @dataclass
 class Mirror:
-    """A running mirror: what it was asked, and how it is to fail.
+    """A running mirror: the requests it received, and the failures it simulates.
 
-    ``main`` is the newest commit by checkpoint; ``stands_for`` are commits given instead of others.
-    ``cut`` is the number of bytes after which the next answers break off, by file name, once per
-    entry of the list. ``wrong`` are names of files whose bytes are falsified. ``status`` answers
-    that instead of anything else. ``without_ranges``: it gives whole files only. ``elsewhere``: it
-    sends whoever wants a file to another host name, as the hub does with large ones. ``tokens`` are
-    the hosts asked, each with the credentials that were sent to it.
+    ``main`` is the newest commit by checkpoint. ``stands_for`` maps a requested commit to another
+    one that is served instead. ``cut`` holds, by file name, after how many bytes each of the next
+    answers breaks off. ``wrong`` are names of files that are served with other bytes. ``status``
+    replaces every answer. ``redirects``: files are served from another host name, as the hub does
+    with large ones. ``pause_s``: a wait after every 100 kB. ``credentials`` are pairs of the host
+    and the credentials of each request.
     """
 
     folder: Path
@@ -39,10 +42,10 @@ class Mirror:
     wrong: set[str] = field(default_factory=set)
     status: int | None = None
     error_code: str | None = None
-    without_ranges: bool = False
-    elsewhere: bool = False
-    tokens: list[tuple[str, str | None]] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
+    redirects: bool = False
+    pause_s: float = 0.0
+    credentials: list[tuple[str, str | None]] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
     sent: int = 0
     url: str = ""
 
@@ -54,9 +57,10 @@ class Mirror:
             path.write_bytes(content)
         self.main[checkpoint] = commit
 
-    def gets(self, ending: str) -> list[str]:
-        """The requests for files whose names end so."""
-        return [one for one in self.asked if one.partition(" bytes=")[0].endswith(ending)]
+    def downloads(self, ending: str) -> list[str]:
+        """The GET requests for files whose paths end so."""
+        gets = [line for line in self.requests if line.startswith("GET ")]
+        return [line for line in gets if line.partition(" bytes=")[0].endswith(ending)]
 
 
 @contextmanager
@@ -87,78 +91,101 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._answer()
 
     def log_message(self, *_: Any) -> None:
-        """The tests look at `Mirror.asked` instead."""
+        """Print nothing: the tests read `Mirror.requests`."""
 
     def _answer(self) -> None:
         path, _, _query = self.path.partition("?")
         span = self.headers.get("Range")
-        self.mirror.asked.append(f"{self.command} {path}" + (f" {span}" if span else ""))
+        self.mirror.requests.append(f"{self.command} {path}" + (f" {span}" if span else ""))
         host = self.headers["Host"].partition(":")[0]
-        self.mirror.tokens.append((host, self.headers.get("Authorization")))
+        self.mirror.credentials.append((host, self.headers.get("Authorization")))
         if self.mirror.status is not None:
             self._fail(self.mirror.status, self.mirror.error_code)
-        elif found := API.fullmatch(path):
-            self._tell(found[1], found[2] or "main")
-        elif FILE.fullmatch(path) and self.mirror.elsewhere and host == HOST:
-            self.send_response(302)
-            self.send_header("Location", self.mirror.url.replace(HOST, "localhost") + path)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-        elif found := FILE.fullmatch(path):
-            commit = self.mirror.main.get(found[1], "") if found[2] == "main" else found[2]
-            self._give(self.mirror.folder / found[1] / commit / found[3], commit)
+        elif match := TREE.fullmatch(path):
+            self._send_tree(match[1], match[2])
+        elif match := API.fullmatch(path):
+            self._send_listing(match[1], match[2] or "main")
+        elif match := FILE.fullmatch(path):
+            commit = self.mirror.main.get(match[1], "") if match[2] == "main" else match[2]
+            redirects = self.mirror.redirects and host == HOST
+            self._send_file(self.mirror.folder / match[1] / commit / match[3], commit, redirects)
         elif path.startswith("/releases/"):
-            self._give(self.mirror.folder / path[1:], None)
+            self._send_file(self.mirror.folder / path[1:], None)
         else:
             self._fail(404, None)
 
-    def _tell(self, checkpoint: str, revision: str) -> None:
+    def _send_listing(self, checkpoint: str, revision: str) -> None:
+        folder = self._folder(checkpoint, revision)
+        if folder is None:
+            return
+        siblings = []
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            sha256, blob = _checksums(path)
+            row: dict[str, Any] = {
+                "rfilename": path.relative_to(folder).as_posix(),
+                "size": path.stat().st_size,
+                "blobId": blob,
+            }
+            if path.suffix not in TEXT_SUFFIXES:
+                row["lfs"] = {"sha256": sha256, "size": row["size"], "pointerSize": 134}
+            siblings.append(row)
+        sha = {"id": checkpoint, "modelId": checkpoint, "sha": folder.name}
+        self._send_json(sha | {"siblings": siblings})
+
+    def _send_tree(self, checkpoint: str, revision: str) -> None:
+        folder = self._folder(checkpoint, revision)
+        if folder is None:
+            return
+        rows = []
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            sha256, blob = _checksums(path)
+            size = path.stat().st_size
+            row: dict[str, Any] = {
+                "type": "file",
+                "path": path.relative_to(folder).as_posix(),
+                "size": size,
+                "oid": blob,
+            }
+            if path.suffix not in TEXT_SUFFIXES:
+                row["lfs"] = {"oid": sha256, "size": size, "pointerSize": 134}
+            rows.append(row)
+        self._send_json(rows)
+
+    def _folder(self, checkpoint: str, revision: str) -> Path | None:
+        """The folder of a revision; without one an error is sent."""
         if checkpoint not in self.mirror.main:
             self._fail(404, "RepoNotFound")
-            return
+            return None
         commit = self.mirror.main[checkpoint] if revision == "main" else revision
         commit = self.mirror.stands_for.get(commit, commit)
         folder = self.mirror.folder / checkpoint / commit
         if not folder.is_dir():
             self._fail(404, "RevisionNotFound")
-            return
-        siblings = []
-        for path in sorted(one for one in folder.rglob("*") if one.is_file()):
-            content = path.read_bytes()
-            blob = hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
-            row: dict[str, Any] = {
-                "rfilename": path.relative_to(folder).as_posix(),
-                "size": len(content),
-                "blobId": blob,
-            }
-            if path.suffix not in (".json", ".txt"):
-                sha256 = hashlib.sha256(content).hexdigest()
-                row["lfs"] = {"sha256": sha256, "size": len(content), "pointerSize": 134}
-            siblings.append(row)
-        answer = {"id": checkpoint, "modelId": checkpoint, "sha": commit, "siblings": siblings}
-        body = json.dumps(answer).encode()
+            return None
+        return folder
+
+    def _send_json(self, content: Any) -> None:
+        body = json.dumps(content).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
-    def _give(self, path: Path, commit: str | None) -> None:
+    def _send_file(self, path: Path, commit: str | None, redirects: bool = False) -> None:
         if not path.is_file():
             self._fail(404, "EntryNotFound")
             return
         content = path.read_bytes()
-        sha256 = hashlib.sha256(content).hexdigest()
+        sha256, _ = _checksums(path)
         if path.name in self.mirror.wrong:
-            content = bytes(one ^ 1 for one in content)
-        start = 0
-        if span := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")):
-            start = 0 if self.mirror.without_ranges else int(span[1])
-        if start and start >= len(content):
-            self._fail(416, None)
-            return
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(content) - start))
+            content = bytes(byte ^ 1 for byte in content)
+        match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        start = int(match[1]) if match else 0
+        self.send_response(302 if redirects else 206 if start else 200)
+        if redirects:
+            self.send_header("Location", self.mirror.url.replace(HOST, "localhost") + self.path)
+        self.send_header("Content-Length", "0" if redirects else str(len(content) - start))
         self.send_header("ETag", f'"{sha256}"')
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
@@ -167,14 +194,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("X-Linked-Etag", f'"{sha256}"')
             self.send_header("X-Linked-Size", str(len(content)))
         self.end_headers()
-        if self.command == "HEAD":
-            return
-        cuts = self.mirror.cut.get(path.name)
-        body = content[start:]
+        if self.command == "GET" and not redirects:
+            self._send_body(path.name, content[start:])
+
+    def _send_body(self, name: str, body: bytes) -> None:
+        cuts = self.mirror.cut.get(name)
         if cuts:
             body = body[: cuts.pop(0)]
             self.close_connection = True
-        self.wfile.write(body)
+        with contextlib.suppress(OSError):
+            for first in range(0, len(body), 100_000):
+                self.wfile.write(body[first : first + 100_000])
+                threading.Event().wait(self.mirror.pause_s)
         self.mirror.sent += len(body)
 
     def _fail(self, status: int, code: str | None) -> None:
@@ -183,3 +214,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if code:
             self.send_header("X-Error-Code", code)
         self.end_headers()
+
+
+def _checksums(path: Path) -> tuple[str, str]:
+    """The sha256 of a file, and git's sha1 of it as a blob."""
+    content = path.read_bytes()
+    blob = hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
+    return hashlib.sha256(content).hexdigest(), blob

@@ -5,7 +5,8 @@ from typing import Any
 
 from flows.config.recipe import Recipe
 from models.checkpoints.catalog import few_step_unet
-from models.checkpoints.local import CheckpointMissing, is_commercial, licence_of, locate, pinned
+from models.checkpoints.errors import CheckpointMissingError
+from models.checkpoints.local import is_commercial, licence_of, locate, pinned
 from models.data.records import Record
 from tasks.engine.stage import checkpoints_of
 
@@ -16,7 +17,7 @@ def pin_checkpoints(recipe: Recipe) -> Recipe:
     """The recipe with the revision of every checkpoint that it uses, as keys and records name it.
 
     Raises:
-        CheckpointMissing: a checkpoint is unknown, or no revision of it is known here.
+        CheckpointMissingError: a checkpoint is unknown, or no revision of it is known here.
     """
     generators = {
         name: settings.model_copy(
@@ -46,11 +47,11 @@ def require_checkpoints(recipe: Recipe, source: str) -> None:
         source: what the recipe was loaded from, as commands name it.
 
     Raises:
-        CheckpointMissing: some are not there; names the first, and says what to run.
+        CheckpointMissingError: some are not there; names the first, and says what to run.
     """
     absent = absent_checkpoints(recipe)
     if absent:
-        raise CheckpointMissing(
+        raise CheckpointMissingError(
             f"{absent}. For all of them: synthset models pull --recipe {source}; "
             "without weights: --profile classical"
         )
@@ -68,7 +69,7 @@ def absent_checkpoints(recipe: Recipe) -> str | None:
     for reference, files in needed.items():
         try:
             locate(reference, files)
-        except CheckpointMissing as fault:
+        except CheckpointMissingError as fault:
             faults.append(str(fault))
     others = f", as are {len(faults) - 1} others" if len(faults) > 1 else ""
     return f"{faults[0]}{others}" if faults else None

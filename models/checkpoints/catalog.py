@@ -1,7 +1,7 @@
-"""What is known of each checkpoint that a recipe may name: catalog.yaml, as records.
+"""The checkpoints that a recipe may name: catalog.yaml, as records.
 
-Commit hashes, sums and sizes in it were read in public sources; where none was found it is None,
-and the first pull settles it for the models folder (docs/checkpoints.md).
+Commits, sha256 and sizes in it were read in public sources. Where none was found the field is None
+(docs/checkpoints.md).
 """
 
 import difflib
@@ -19,13 +19,13 @@ Commercial = Literal["yes", "no", "unstated"]
 
 
 class WeightFile(Record):
-    """One file of weights: where it is kept, and the published files it may be made from.
+    """One file of weights: the name it is kept under, and the published files it is made from.
 
     ``path`` is a safetensors file below the checkpoint's folder. ``published`` are paths in the
-    repository, the preferred one first; one that is no safetensors file is converted. ``url`` is
-    set for a file that lies outside the hub's repositories. ``sha256`` and ``size`` are those of
-    the preferred published file. An ``alternative`` is one of several of which a recipe needs one:
-    the hub gives all of them, a folder may hold only some.
+    repository, the preferred one first; a file of another format is converted. ``url`` is set for a
+    file outside the hub's repositories. ``sha256`` and ``size`` are those of the preferred file.
+    Of files that are ``alternative`` a recipe needs one: a pull from the hub takes all of them, an
+    import may have only some.
     """
 
     path: str
@@ -36,27 +36,27 @@ class WeightFile(Record):
     alternative: bool = False
 
     @model_validator(mode="after")
-    def _is_kept_safely(self) -> "WeightFile":
+    def _is_safetensors_with_checksum(self) -> "WeightFile":
         if not self.path.endswith(".safetensors"):
             raise ValueError(f"{self.path}: weights are kept as .safetensors")
         if self.url is not None and self.sha256 is None:
-            raise ValueError(f"{self.path}: a file without a repository needs its sha256")
+            raise ValueError(f"{self.path}: a file with a URL needs its sha256")
         return self
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The paths that it may be published under, the preferred one first."""
+        """The paths that the file may be published under, the preferred one first."""
         published = (self.url.rpartition("/")[2],) if self.url else self.published
         return tuple(dict.fromkeys([*published, self.path]))
 
 
 class CatalogEntry(Record):
-    """A checkpoint: what it is for, its terms, its size, and which of its files are needed.
+    """A checkpoint: its stage, its terms, its size, and the files that are needed.
 
-    ``revision`` is the commit that everyone uses (``sha256-…`` for a released file), or None.
-    ``kind`` is the class that loads it. ``size`` is the download in bytes, ``vram`` the bytes of
-    its weights in half precision. ``files`` are paths and patterns of the small files: a path must
-    be there, a pattern may match nothing. ``replaces`` are withdrawn ids that it stands in for.
+    ``revision`` is the pinned commit (``sha256-...`` for a released file), or None. ``kind`` is the
+    class that loads it. ``size`` is the download in bytes, ``vram`` that of its weights in half
+    precision. ``files`` are paths and patterns of small files: a path must exist, a pattern may
+    match nothing. ``replaces`` are withdrawn ids that this checkpoint replaces.
     """
 
     id: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
@@ -75,13 +75,13 @@ class CatalogEntry(Record):
 
     @property
     def is_commercial(self) -> bool | None:
-        """Whether the weights' terms allow commercial use; None where they say nothing."""
+        """Whether the weights' terms allow commercial use; None if they don't say."""
         return {"yes": True, "no": False, "unstated": None}[self.commercial]
 
     @property
-    def has_sums(self) -> bool:
-        """Whether the sha256 of all weights is known, so that no source has to be trusted."""
-        return all(one.sha256 is not None for one in self.weights)
+    def has_checksums(self) -> bool:
+        """Whether the catalog has the sha256 of all weights."""
+        return all(weights.sha256 is not None for weights in self.weights)
 
 
 @cache
@@ -94,25 +94,25 @@ def entries() -> tuple[CatalogEntry, ...]:
 
 def entry(checkpoint: str) -> CatalogEntry | None:
     """The catalog's entry for an id without revision, or None."""
-    return next((one for one in entries() if one.id == checkpoint), None)
+    return next((known for known in entries() if known.id == checkpoint), None)
 
 
 def few_step_unet(steps: int) -> str:
-    """The file of a few-step checkpoint that holds its U-Net for a count of steps."""
+    """The file name of the U-Net for a number of steps in a few-step checkpoint."""
     return f"sdxl_lightning_{steps}step_unet.safetensors"
 
 
 def successor(checkpoint: str) -> str | None:
-    """The checkpoint that stands in for a withdrawn one, or None."""
-    return next((one.id for one in entries() if checkpoint in one.replaces), None)
+    """The id of the checkpoint that replaces a withdrawn one, or None."""
+    return next((known.id for known in entries() if checkpoint in known.replaces), None)
 
 
-def near(checkpoint: str, others: tuple[str, ...] = ()) -> list[str]:
-    """Up to three ids that an unknown one may have been meant to be."""
-    known = [*(one.id for one in entries()), *others]
-    whole = {one.lower(): one for one in known}
-    names = {one.rpartition("/")[2]: whole[one] for one in whole}
+def similar_ids(checkpoint: str, others: tuple[str, ...] = ()) -> list[str]:
+    """Up to three ids that resemble an unknown one, from the catalog and from ``others``."""
+    by_id = {known.lower(): known for known in (*(row.id for row in entries()), *others)}
+    by_name = {lower.rpartition("/")[2]: known for lower, known in by_id.items()}
     wanted = checkpoint.lower()
-    found = [whole[one] for one in difflib.get_close_matches(wanted, whole, 3, 0.6)]
-    alike = difflib.get_close_matches(wanted.rpartition("/")[2], names, 3, 0.7)
-    return list(dict.fromkeys([*found, *(names[one] for one in alike)]))[:3]
+    ids = difflib.get_close_matches(wanted, by_id, 3, 0.6)
+    names = difflib.get_close_matches(wanted.rpartition("/")[2], by_name, 3, 0.7)
+    similar = [*(by_id[lower] for lower in ids), *(by_name[lower] for lower in names)]
+    return list(dict.fromkeys(similar))[:3]

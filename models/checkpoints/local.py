@@ -1,40 +1,33 @@
-"""Where checkpoints lie on this machine, which revision of each is meant, and under what terms.
+"""Where checkpoints lie on this machine, which revision of each is used, and under what terms.
 
-The models folder ($SYNTHSET_MODELS, or ~/.cache/synthset/models) holds
-``<id>/<revision>/<files>`` with a manifest ``checkpoint.json`` that was written last;
-``revisions.json``: the revisions that this folder settled on where the catalog has none, or where
-an import replaces the catalog's; and ``sums.json`` (models/checkpoints/pull_record.py). Nothing
-here hashes,
-fetches or writes weights; models/checkpoints/pulling.py does.
+The models folder ($SYNTHSET_MODELS, or ~/.cache/synthset/models) holds ``<id>/<revision>/<files>``
+with a manifest ``checkpoint.json``, and ``revisions.json``: the revision in use of each checkpoint
+whose revision the catalog does not pin, or that an import replaced. Nothing here downloads.
 """
 
 import hashlib
 import json
-import os
 import re
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from models.checkpoints.catalog import entry as entry
-from models.checkpoints.catalog import near, successor
+from models.checkpoints.catalog import entry, similar_ids, successor
+from models.checkpoints.errors import CheckpointMissingError
 from models.data.file_lock import alone
+from models.data.files import write_atomic
 from models.data.records import Record
+from models.data.settings import settings
 
 MANIFEST = "checkpoint.json"
 REVISIONS = "revisions.json"
 LOCK = ".revisions.lock"
 PULL = "synthset models pull"
-# How the revision of files begins that are not known to be a published one.
+# Prefix of the revision of files that are not known to be published ones.
 LOCAL = "local-"
 _ID = re.compile(r"(?!\.)[\w.-]+/(?!\.)[\w.-]+")
 _REVISION = re.compile(r"(?!\.)[\w.-]+")
-
-
-class CheckpointMissing(ValueError):
-    """A checkpoint is unknown or not on this machine; the line names the command that mends it."""
 
 
 class Origin(Record):
@@ -54,7 +47,10 @@ class KeptFile(Record):
 
 
 class Manifest(Record):
-    """What a revision's folder holds, and where it came from. ``digest`` names all of its files."""
+    """The files of a revision's folder and their source.
+
+    ``digest`` is computed from names and checksums of all files.
+    """
 
     id: str
     revision: str
@@ -69,58 +65,60 @@ class Manifest(Record):
 
 
 def models_folder() -> Path:
-    """The folder that holds all checkpoints; it need not exist."""
-    given = os.environ.get("SYNTHSET_MODELS")
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "synthset" / "models"
+    """The folder of all checkpoints; it need not exist.
+
+    Raises:
+        SettingsError: a SYNTHSET_* variable has a bad value.
+    """
+    return settings().models
 
 
 def split(reference: str) -> tuple[str, str | None]:
     """The id and the revision, if any, of ``id`` or ``id@revision``.
 
     Raises:
-        CheckpointMissing: it is not written so.
+        CheckpointMissingError: the reference has another form.
     """
     checkpoint, at, revision = reference.partition("@")
     if not _ID.fullmatch(checkpoint) or (at and not _REVISION.fullmatch(revision)):
-        raise CheckpointMissing(
+        raise CheckpointMissingError(
             f"checkpoint {reference!r}: write owner/name or owner/name@revision"
         )
     return checkpoint, revision or None
 
 
 def pinned(reference: str) -> str:
-    """``id@revision`` of a checkpoint: the revision given, else the one that the models folder
-    settled on, else the catalog's. The weights need not be here.
+    """``id@revision`` of a checkpoint; the weights need not be on this machine.
+
+    The revision is that of the reference, else that of revisions.json, else the catalog's.
 
     Raises:
-        CheckpointMissing: the id is unknown, or no revision of it is known yet.
+        CheckpointMissingError: the id is unknown, or no revision of it is known yet.
     """
     checkpoint, revision = split(reference)
-    locked = revisions()
-    revision = revision or locked.get(checkpoint)
+    revision = revision or revisions().get(checkpoint)
     if revision is None:
         known = entry(checkpoint)
         if known is None:
-            raise CheckpointMissing(unknown(checkpoint))
+            raise CheckpointMissingError(describe_unknown(checkpoint))
         revision = known.revision
     if revision is None:
-        raise CheckpointMissing(
-            f"checkpoint {checkpoint}: its revision is settled by the first pull:"
-            f" {PULL} {checkpoint}"
+        raise CheckpointMissingError(
+            f"checkpoint {checkpoint}: the first pull sets its revision: {PULL} {checkpoint}"
         )
     return f"{checkpoint}@{revision}"
 
 
 def locate(reference: str, needed: Sequence[str] = ()) -> Path:
-    """The folder of a checkpoint whose files are all there, with the right sizes.
+    """The folder of a checkpoint, after checking that all its files have the right size.
 
     Args:
         reference: ``id`` or ``id@revision``.
-        needed: files that must be among them, where a revision may be here without.
+        needed: files that must be among them, for checkpoints whose folders may hold only some.
 
     Raises:
-        CheckpointMissing: it is unknown or not whole; the line names the first file that is absent
-            or cut short, and what to run.
+        CheckpointMissingError: the id is unknown, or a file is missing or has another size. The
+            line names the first such file and the command that fetches it.
     """
     checkpoint, revision = split(pinned(reference))
     assert revision is not None
@@ -129,11 +127,13 @@ def locate(reference: str, needed: Sequence[str] = ()) -> Path:
     if absent is None:
         return folder
     command = command_for(checkpoint, revision)
-    raise CheckpointMissing(f"checkpoint {checkpoint}@{revision}: {absent}; fetch it: {command}")
+    raise CheckpointMissingError(
+        f"checkpoint {checkpoint}@{revision}: {absent}; fetch it: {command}"
+    )
 
 
 def command_for(checkpoint: str, revision: str) -> str:
-    """The command that fetches a revision of a checkpoint, or fetches it again."""
+    """The command that fetches a revision of a checkpoint."""
     known = entry(checkpoint)
     if known is None or revision.startswith(LOCAL):
         return f"{PULL} {checkpoint} --from FOLDER"
@@ -143,7 +143,7 @@ def command_for(checkpoint: str, revision: str) -> str:
 
 
 def first_absent(folder: Path, needed: Sequence[str] = ()) -> str | None:
-    """What is wrong with a revision's folder, as ``no FILE in FOLDER``; None if nothing is."""
+    """The first fault of a revision's folder, as ``no FILE in FOLDER``; None if there is none."""
     manifest = read_manifest(folder)
     if manifest is None:
         return f"no {MANIFEST} in {folder}"
@@ -157,50 +157,50 @@ def first_absent(folder: Path, needed: Sequence[str] = ()) -> str | None:
 
 
 def licence_of(reference: str) -> str:
-    """The licence of a checkpoint's weights, ``none stated`` where the catalog knows none."""
+    """The licence of a checkpoint's weights; ``none stated`` if the catalog has none."""
     known = entry(split(reference)[0])
     return known.licence if known else "none stated"
 
 
 def is_commercial(reference: str) -> bool | None:
-    """Whether a checkpoint's weights may be used commercially; None where nothing is stated."""
+    """Whether a checkpoint's weights may be used commercially; None if no licence is stated."""
     known = entry(split(reference)[0])
     return known.is_commercial if known else None
 
 
-def revisions() -> dict[str, str]:
-    """The revisions that the models folder settled on, by id.
+def revisions(folder: Path | None = None) -> dict[str, str]:
+    """The revisions in ``revisions.json`` of a models folder, by id.
 
     Raises:
-        CheckpointMissing: its revisions.json is not readable as such.
+        CheckpointMissingError: the file is not a JSON object.
     """
-    path = models_folder() / REVISIONS
+    path = (folder or models_folder()) / REVISIONS
     if not path.is_file():
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return {str(one): str(revision) for one, revision in content.items()}
+        return {str(checkpoint): str(revision) for checkpoint, revision in content.items()}
     except (ValueError, AttributeError):
-        raise CheckpointMissing(
-            f"{path} is no JSON object of revisions; mend it, or remove it and pull again"
+        raise CheckpointMissingError(
+            f"{path} is no JSON object of revisions; correct it, or remove it and pull again"
         ) from None
 
 
-def settle(checkpoint: str, revision: str | None) -> None:
-    """Make a revision the one that the models folder uses; None: go back to the catalog's."""
+def set_revision(checkpoint: str, revision: str | None) -> None:
+    """Write the revision in use into ``revisions.json``; None goes back to the catalog's."""
     if revisions().get(checkpoint) == revision:
         return
     with alone(models_folder() / LOCK):
-        settled = revisions()
-        settled.pop(checkpoint, None)
+        content = revisions()
+        content.pop(checkpoint, None)
         if revision is not None:
-            settled[checkpoint] = revision
-        text = json.dumps(dict(sorted(settled.items())), indent=1)
-        write_whole(models_folder() / REVISIONS, text)
+            content[checkpoint] = revision
+        text = json.dumps(dict(sorted(content.items())), indent=1)
+        write_atomic(models_folder() / REVISIONS, f"{text}\n".encode())
 
 
 def manifests() -> Iterator[Manifest]:
-    """Every checkpoint in the models folder, by id and revision."""
+    """The manifest of every checkpoint in the models folder, by id and revision."""
     for path in sorted(models_folder().glob(f"*/*/*/{MANIFEST}")):
         manifest = read_manifest(path.parent)
         if manifest is not None and not path.parent.parent.name.startswith("."):
@@ -208,40 +208,31 @@ def manifests() -> Iterator[Manifest]:
 
 
 def folder_of(checkpoint: str, revision: str) -> Path:
-    """Where a revision of a checkpoint lies, or would lie."""
+    """The folder of a revision of a checkpoint; it need not exist."""
     return models_folder() / checkpoint / revision
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest of a revision's folder; None if there is none that can be read."""
-    path = folder / MANIFEST
+    """The manifest of a revision's folder; None if it is missing or damaged."""
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
     except (OSError, ValidationError):
         return None
 
 
 def digest_of(files: dict[str, KeptFile]) -> str:
-    """One sha256 for a set of files: of their names and of the sums of what was published."""
+    """The sha256 over names and checksums of the published files, before any conversion."""
     lines = (
         f"{(file.converted_from or file).sha256}  {name}\n" for name, file in sorted(files.items())
     )
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def unknown(checkpoint: str) -> str:
-    """The line for an id that neither the catalog nor the models folder knows."""
+def describe_unknown(checkpoint: str) -> str:
+    """The error line for an id that neither the catalog nor the models folder has."""
     instead = successor(checkpoint)
     if instead:
         return f"checkpoint {checkpoint} was withdrawn by its publisher; use {instead}"
-    found = near(checkpoint, tuple(revisions()))
-    meant = f"did you mean {' or '.join(found)}? " if found else ""
+    similar = similar_ids(checkpoint, tuple(revisions()))
+    meant = f"did you mean {' or '.join(similar)}? " if similar else ""
     return f"checkpoint {checkpoint} is not in the catalog; {meant}(synthset models list)"
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file under another name and rename it, so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
-    beside.write_text(text + "\n", encoding="utf-8")
-    beside.replace(path)

@@ -1,6 +1,7 @@
-"""Whether the checkpoints that are here are what was pulled: every file is hashed."""
+"""Compare the checkpoints on this machine with their manifests: every file is hashed."""
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,63 +16,86 @@ from models.checkpoints.local import (
     revisions,
     split,
 )
-from models.checkpoints.pull_transfer import Progress, Told, sums_of
+
+CHUNK_BYTES = 1 << 20
+
+# Receives the bytes done, the bytes of all files, and what is being done.
+ProgressCallback = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
-class Checked:
-    """A checkpoint after a check: what is wrong with which of its files, and which of those that
-    a recipe may choose are not here.
+class CheckedCheckpoint:
+    """The result of a check.
+
+    ``damage`` has a line per file that is missing or has other bytes. ``absent_alternatives`` are
+    files that the catalog offers for some recipes and that are not here.
     """
 
     id: str
     revision: str
     size: int = 0
     damage: tuple[str, ...] = ()
-    lacks: tuple[str, ...] = ()
+    absent_alternatives: tuple[str, ...] = ()
 
 
-def check(references: Sequence[str], told: Told) -> list[Checked]:
-    """Hash every file of checkpoints that are here; of all of them if none is named.
+def check(references: Sequence[str], progress: ProgressCallback) -> list[CheckedCheckpoint]:
+    """Hash every file of the named checkpoints; of all that are here if none is named.
 
     Raises:
-        CheckpointMissing: a reference is unknown.
+        CheckpointMissingError: a reference is unknown.
     """
     if references:
-        named = [split(pinned(one)) for one in references]
+        named = [split(pinned(reference)) for reference in references]
     else:
-        here = [(one.id, one.revision) for one in manifests()]
-        named = list(dict.fromkeys([*here, *revisions().items()]))
-    kept = [
-        (one, str(revision), read_manifest(folder_of(one, str(revision))))
-        for one, revision in named
-    ]
-    progress = Progress(sum(manifest.size for _, _, manifest in kept if manifest), told)
-    checked = []
-    for checkpoint, revision, manifest in kept:
-        if manifest is None:
-            checked.append(Checked(checkpoint, revision, damage=(f"no {MANIFEST}: not here",)))
-            continue
-        damage = tuple(damage_of(folder_of(checkpoint, revision), manifest, progress))
-        checked.append(Checked(checkpoint, revision, manifest.size, damage, lacks_of(manifest)))
-    return checked
+        present = [(manifest.id, manifest.revision) for manifest in manifests()]
+        named = list(dict.fromkeys([*present, *revisions().items()]))
+    return [_check(checkpoint, str(revision), progress) for checkpoint, revision in named]
 
 
-def lacks_of(manifest: Manifest) -> tuple[str, ...]:
-    """The catalog's alternatives for a recipe that a checkpoint is here without."""
+def absent_alternatives(manifest: Manifest) -> tuple[str, ...]:
+    """The files that the catalog offers for some recipes and that the checkpoint lacks."""
     known = entry(manifest.id)
-    paths = [one.path for one in known.weights if one.alternative] if known else []
+    weights = known.weights if known else ()
+    paths = [file.path for file in weights if file.alternative]
     return tuple(path for path in paths if path not in manifest.files)
 
 
-def damage_of(folder: Path, manifest: Manifest, progress: Progress) -> Iterator[str]:
-    """What is wrong with each file that differs from the manifest."""
+def damaged_files(folder: Path, manifest: Manifest, progress: ProgressCallback) -> tuple[str, ...]:
+    """A line for each file that differs from the manifest."""
+    damage, done = [], 0
     for name, file in manifest.files.items():
+        progress(done, manifest.size, f"verifying {name}")
         path = folder / name
         if not path.is_file():
-            yield f"{name} is gone"
+            damage.append(f"{name} is missing")
         elif path.stat().st_size != file.size:
-            yield f"{name} has {path.stat().st_size} bytes instead of {file.size}"
-        elif sums_of(path)[0] != file.sha256:
-            yield f"{name} is damaged"
-        progress.add(file.size, name)
+            damage.append(f"{name} has {path.stat().st_size} bytes instead of {file.size}")
+        elif checksum_of(path) != file.sha256:
+            damage.append(f"{name} has another sha256 than its manifest states")
+        done += file.size
+    return tuple(damage)
+
+
+def checksum_of(path: Path, git_blob: bool = False) -> str:
+    """The sha256 of a file in hex, or the sha1 that git gives it as a blob."""
+    digest = hashlib.sha1(usedforsecurity=False) if git_blob else hashlib.sha256()
+    if git_blob:
+        digest.update(f"blob {path.stat().st_size}\0".encode())
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _check(checkpoint: str, revision: str, progress: ProgressCallback) -> CheckedCheckpoint:
+    folder = folder_of(checkpoint, revision)
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return CheckedCheckpoint(checkpoint, revision, damage=(f"no {MANIFEST} in {folder}",))
+    return CheckedCheckpoint(
+        checkpoint,
+        revision,
+        manifest.size,
+        damaged_files(folder, manifest, progress),
+        absent_alternatives(manifest),
+    )

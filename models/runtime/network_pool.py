@@ -92,7 +92,7 @@ class NetworkPool:
             requests: what to compute, as its ``compute`` takes them.
 
         Raises:
-            CheckpointMissing: a checkpoint is not on this machine; says what to run.
+            CheckpointMissingError: a checkpoint is not on this machine; says what to run.
             OutOfMemory: the network, or a single image, does not fit.
         """
         name: Name = (kind, tuple(references))

@@ -42,15 +42,13 @@ BUILDERS: dict[str, Callable[[Path], None]] = {
 
 
 def build_models_folder(folder: Path) -> None:
-    """A models folder with all of them, as ``synthset models pull --from`` fills it."""
-    from models.checkpoints.pull_folder import FolderSource, FolderTree
-    from models.checkpoints.pulling import pull
+    """A models folder with all tiny checkpoints, filled as `synthset models pull --from` does."""
+    from models.checkpoints.import_folder import import_checkpoint
 
     with tempfile.TemporaryDirectory() as temporary, pytest.MonkeyPatch.context() as patch:
         published = Path(temporary)
         for checkpoint, build in BUILDERS.items():
             build(published / checkpoint)
         patch.setenv("SYNTHSET_MODELS", str(folder))
-        source = FolderSource(FolderTree(published))
         for checkpoint in BUILDERS:
-            pull(checkpoint, source, lambda *_: None)
+            import_checkpoint(checkpoint, published, lambda *_: None)

@@ -13,7 +13,7 @@ from tasks.engine.results import Expansion, load_expansion
 from flows.config.checkpoints import checkpoints_in, pin_checkpoints, used_models, warnings_of
 from flows.config.recipe import Recipe, load_recipe
 from flows.generators.multiview import STAGES, expand
-from models.checkpoints.local import CheckpointMissing
+from models.checkpoints.errors import CheckpointMissingError
 from models.data.find_photos import find_photos
 from models.data.records import Artifact, Reference
 from models.demo_scenes.render import write_photos
@@ -299,5 +299,5 @@ def test_a_checkpoint_that_the_catalog_does_not_know_is_refused(
 ) -> None:
     monkeypatch.setenv("SYNTHSET_MODELS", str(tmp_path))
     recipe = load_recipe("multiview", ["depth.checkpoint=Intel/dpt-lage"])
-    with pytest.raises(CheckpointMissing, match="did you mean Intel/dpt-large"):
+    with pytest.raises(CheckpointMissingError, match="did you mean Intel/dpt-large"):
         pin_checkpoints(recipe)

@@ -1,4 +1,4 @@
-"""Which revision a reference means, where it lies, and what is said when it is not there."""
+"""Revisions of references, folders of checkpoints, and the errors when one is missing."""
 
 import json
 import os
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from models.checkpoints.errors import CheckpointMissingError
 from models.checkpoints.local import (
-    CheckpointMissing,
     KeptFile,
     Manifest,
     digest_of,
@@ -22,7 +22,7 @@ from models.checkpoints.local import (
     models_folder,
     pinned,
     read_manifest,
-    settle,
+    set_revision,
 )
 
 SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
@@ -37,56 +37,59 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "models"
 
 
-def keep(checkpoint: str, revision: str, files: dict[str, bytes]) -> Path:
-    """Put a checkpoint there."""
-    below = models_folder() / checkpoint / revision
+def write_checkpoint(checkpoint: str, revision: str, files: dict[str, bytes]) -> Path:
+    """Write a checkpoint with its manifest into the models folder."""
+    folder = models_folder() / checkpoint / revision
     for name, content in files.items():
-        (below / name).parent.mkdir(parents=True, exist_ok=True)
-        (below / name).write_bytes(content)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
     kept = {name: KeptFile(size=len(content), sha256="0" * 64) for name, content in files.items()}
     manifest = Manifest(
         id=checkpoint, revision=revision, source="test", files=kept, digest=digest_of(kept)
     )
-    (below / "checkpoint.json").write_text(manifest.model_dump_json())
-    return below
+    (folder / "checkpoint.json").write_text(manifest.model_dump_json())
+    return folder
 
 
 class TestPinned:
-    def test_is_the_catalogs_without_any_weights(self) -> None:
+    def test_is_the_catalogs_revision_without_any_weights(self) -> None:
         assert pinned(SDXL) == f"{SDXL}@{PIN}"
         assert not models_folder().exists()
 
-    def test_is_the_folders_before_the_catalogs(self) -> None:
-        settle(SDXL, "local-0123456789abcdef")
+    def test_prefers_the_models_folders_revision_to_the_catalogs(self) -> None:
+        set_revision(SDXL, "local-0123456789abcdef")
         assert pinned(SDXL) == f"{SDXL}@local-0123456789abcdef"
         assert pinned(f"{SDXL}@other") == f"{SDXL}@other"
-        settle(SDXL, None)
+        set_revision(SDXL, None)
         assert pinned(SDXL) == f"{SDXL}@{PIN}"
 
-    def test_keeps_what_several_settle_at_once(self) -> None:
+    def test_keeps_revisions_that_several_threads_set(self) -> None:
         ids = [f"me/own-{number}" for number in range(40)]
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda one: settle(one, "local-1"), ids))
-        assert [pinned(one) for one in ids] == [f"{one}@local-1" for one in ids]
+            list(pool.map(lambda checkpoint: set_revision(checkpoint, "local-1"), ids))
+        assert [pinned(checkpoint) for checkpoint in ids] == [f"{row}@local-1" for row in ids]
 
-    def test_is_settled_by_the_folder_where_the_catalog_has_none(self) -> None:
-        with pytest.raises(CheckpointMissing, match=f"first pull: synthset models pull {UNPINNED}"):
+    def test_needs_a_pull_if_the_catalog_pins_no_revision(self) -> None:
+        with pytest.raises(
+            CheckpointMissingError,
+            match=f"first pull sets its revision: synthset models pull {UNPINNED}",
+        ):
             pinned(UNPINNED)
-        settle(UNPINNED, PIN)
+        set_revision(UNPINNED, PIN)
         assert pinned(UNPINNED) == f"{UNPINNED}@{PIN}"
 
-    def test_names_what_an_unknown_one_may_have_meant(self) -> None:
+    def test_suggests_similar_ids_for_an_unknown_one(self) -> None:
         with pytest.raises(
-            CheckpointMissing, match=r"not in the catalog; did you mean Intel/dpt-large"
+            CheckpointMissingError, match=r"not in the catalog; did you mean Intel/dpt-large"
         ):
             pinned("Intel/dpt-larg")
         with pytest.raises(
-            CheckpointMissing, match=r"not in the catalog; \(synthset models list\)"
+            CheckpointMissingError, match=r"not in the catalog; \(synthset models list\)"
         ):
             pinned("zzz/qqq")
 
-    def test_names_the_successor_of_a_withdrawn_one(self) -> None:
-        with pytest.raises(CheckpointMissing, match=r"withdrawn .* use sd2-community/"):
+    def test_names_the_successor_of_a_withdrawn_checkpoint(self) -> None:
+        with pytest.raises(CheckpointMissingError, match=r"withdrawn .* use sd2-community/"):
             pinned("stabilityai/stable-diffusion-2-inpainting")
 
     @pytest.mark.parametrize(
@@ -105,53 +108,57 @@ class TestPinned:
             "a/b@..",
         ],
     )
-    def test_refuses_what_is_no_reference(self, reference: str) -> None:
-        with pytest.raises(CheckpointMissing, match="write owner/name or owner/name@revision"):
+    def test_refuses_another_form_of_reference(self, reference: str) -> None:
+        with pytest.raises(CheckpointMissingError, match="write owner/name or owner/name@revision"):
             pinned(reference)
 
-    def test_names_a_damaged_lock(self) -> None:
+    def test_names_a_damaged_revisions_file(self) -> None:
         models_folder().mkdir()
         (models_folder() / "revisions.json").write_text("[1]")
-        with pytest.raises(CheckpointMissing, match=r"revisions\.json is no JSON object"):
+        with pytest.raises(CheckpointMissingError, match=r"revisions\.json is no JSON object"):
             pinned(SDXL)
 
 
 class TestLocate:
-    def test_finds_a_whole_one(self) -> None:
-        below = keep(SDXL, PIN, {"unet/config.json": b"{}", "unet/w.safetensors": b"12345"})
-        assert locate(SDXL) == below == locate(f"{SDXL}@{PIN}")
-        assert [one.id for one in manifests()] == [SDXL]
+    def test_finds_a_complete_checkpoint(self) -> None:
+        folder = write_checkpoint(
+            SDXL, PIN, {"unet/config.json": b"{}", "unet/w.safetensors": b"12345"}
+        )
+        assert locate(SDXL) == folder == locate(f"{SDXL}@{PIN}")
+        assert [manifest.id for manifest in manifests()] == [SDXL]
 
-    def test_names_what_is_missing_and_the_command(self) -> None:
+    def test_names_the_missing_file_and_the_command(self) -> None:
         command = f"fetch it: synthset models pull {SDXL}"
-        with pytest.raises(CheckpointMissing, match=f"no checkpoint.json in .*{command}$"):
+        with pytest.raises(CheckpointMissingError, match=f"no checkpoint.json in .*{command}$"):
             locate(SDXL)
-        below = keep(SDXL, PIN, {"unet/config.json": b"{}", "unet/w.safetensors": b"12345"})
-        (below / "unet/w.safetensors").write_bytes(b"123")
+        folder = write_checkpoint(
+            SDXL, PIN, {"unet/config.json": b"{}", "unet/w.safetensors": b"12345"}
+        )
+        (folder / "unet/w.safetensors").write_bytes(b"123")
         with pytest.raises(
-            CheckpointMissing, match=r"unet/w.safetensors in .* has 3 bytes instead of 5"
+            CheckpointMissingError, match=r"unet/w.safetensors in .* has 3 bytes instead of 5"
         ):
             locate(SDXL)
-        (below / "unet/w.safetensors").unlink()
+        (folder / "unet/w.safetensors").unlink()
         with pytest.raises(
-            CheckpointMissing, match=rf"no unet/w.safetensors in .*{command}$"
+            CheckpointMissingError, match=rf"no unet/w.safetensors in .*{command}$"
         ) as missing:
             locate(SDXL)
         assert "\n" not in str(missing.value)
-        with pytest.raises(CheckpointMissing, match=f"pull {SDXL} --revision {'b' * 40}$"):
+        with pytest.raises(CheckpointMissingError, match=f"pull {SDXL} --revision {'b' * 40}$"):
             locate(f"{SDXL}@{'b' * 40}")
 
-    def test_names_a_folder_as_source_for_local_files(self) -> None:
-        settle("me/own", "local-0123456789abcdef")
-        with pytest.raises(CheckpointMissing, match=r"pull me/own --from FOLDER$"):
+    def test_names_a_folder_as_source_of_local_revisions(self) -> None:
+        set_revision("me/own", "local-0123456789abcdef")
+        with pytest.raises(CheckpointMissingError, match=r"pull me/own --from FOLDER$"):
             locate("me/own")
 
-    def test_counts_a_damaged_manifest_as_none(self) -> None:
-        below = keep(SDXL, PIN, {"a.json": b"{}"})
-        assert first_absent(below) is None
-        (below / "checkpoint.json").write_text('{"id": ')
-        assert read_manifest(below) is None
-        assert first_absent(below) == f"no checkpoint.json in {below}"
+    def test_treats_a_damaged_manifest_as_missing(self) -> None:
+        folder = write_checkpoint(SDXL, PIN, {"a.json": b"{}"})
+        assert first_absent(folder) is None
+        (folder / "checkpoint.json").write_text('{"id": ')
+        assert read_manifest(folder) is None
+        assert first_absent(folder) == f"no checkpoint.json in {folder}"
 
 
 def test_terms_of_references() -> None:
@@ -162,11 +169,12 @@ def test_terms_of_references() -> None:
     assert licence_of("me/own") == "none stated"
 
 
-def test_digest_hangs_on_names_and_published_sums_only() -> None:
+def test_digest_depends_on_names_and_published_checksums_only() -> None:
     one = KeptFile(size=1, sha256="1" * 64)
     other = KeptFile.model_validate(
         {
-            **{"size": 9, "sha256": "2" * 64},
+            "size": 9,
+            "sha256": "2" * 64,
             "converted_from": {"path": "a.bin", "size": 1, "sha256": "1" * 64},
         }
     )

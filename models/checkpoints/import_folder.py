@@ -1,0 +1,215 @@
+"""Import checkpoints from files on this machine.
+
+A source is, in this order: a models folder of this project (its manifests say everything); a cache
+of huggingface_hub (``models--owner--name/snapshots/<commit>``); a clone or copy of the repository,
+in ``<id>/`` or as the folder itself; a folder that holds just the published file; or that file.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from models.checkpoints.catalog import CatalogEntry, entry
+from models.checkpoints.choose_files import (
+    SourceFile,
+    WantedFile,
+    choose_files,
+    require_safe_names,
+)
+from models.checkpoints.errors import PullRefusedError
+from models.checkpoints.local import MANIFEST, models_folder, read_manifest, revisions, split
+from models.checkpoints.publish import (
+    Delivery,
+    PulledCheckpoint,
+    find_verified,
+    publish,
+    use_revision,
+)
+from models.checkpoints.verify import ProgressCallback
+
+# Where `hf download --local-dir` notes commit and checksum of each file.
+NOTES = ".cache/huggingface/download"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_CHECKSUM = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+def import_checkpoint(reference: str, source: Path, progress: ProgressCallback) -> PulledCheckpoint:
+    """Copy a checkpoint from a folder or file into the models folder and verify it.
+
+    Files that state no revision get the catalog's if the sha256 of all weights is that of the
+    catalog, else ``local-`` and a digest. The imported revision replaces the catalog's for
+    references without a revision.
+
+    Raises:
+        PullRefusedError: the source does not hold the checkpoint, or other files under its name.
+        PullFailedError: a file does not have the checksum that the source states; disk full.
+    """
+    checkpoint, explicit = split(reference)
+    if not source.exists():
+        raise PullRefusedError(f"--from {source}: no such folder or file")
+    if source.resolve() == models_folder().resolve():
+        raise PullRefusedError(f"--from {source} is the models folder itself; give another folder")
+    delivery = _find(checkpoint, explicit, source)
+    names = {file.name for file in delivery.wanted}
+    pulled = find_verified(checkpoint, delivery.revision, names, progress)
+    pulled = pulled or publish(delivery, _locations, progress)
+    use_revision(pulled, delivery.known, explicit is not None)
+    return pulled
+
+
+def _locations(missing: Sequence[WantedFile], _folder: Path) -> list[Path]:
+    return [file.source.location for file in missing if file.source.location is not None]
+
+
+def _find(checkpoint: str, revision: str | None, source: Path) -> Delivery:
+    known = entry(checkpoint)
+    delivery = _in_models_folder(checkpoint, revision, known, source)
+    if delivery is not None:
+        return delivery
+    stated, files = _in_hub_cache(checkpoint, revision, known, source)
+    if not files:
+        stated, files = _in_copy(checkpoint, known, source)
+        if revision is not None and files and stated != revision:
+            raise PullRefusedError(
+                f"{source}: nothing states that {checkpoint} is {revision} there"
+            )
+    if not files:
+        names = [choice for file in known.weights for choice in file.choices] if known else []
+        wanted = f", and no {' or '.join(names[:3])}" if names else ""
+        raise PullRefusedError(f"{source} holds no {checkpoint}: no folder of that name{wanted}")
+    wanted_files = choose_files(checkpoint, known, files)
+    if not all(file.is_preferred for file in wanted_files):
+        stated = None
+    return Delivery(checkpoint, known, stated, str(source), wanted_files)
+
+
+def _in_models_folder(
+    checkpoint: str, revision: str | None, known: CatalogEntry | None, source: Path
+) -> Delivery | None:
+    present = sorted(path.parent.name for path in source.glob(f"{checkpoint}/*/{MANIFEST}"))
+    if not present:
+        return None
+    used = revisions(source).get(checkpoint)
+    chosen = _choose_revision(checkpoint, present, source, revision, used, known)
+    folder = source / checkpoint / chosen
+    manifest = read_manifest(folder)
+    if manifest is None or (manifest.id, manifest.revision) != (checkpoint, chosen):
+        raise PullRefusedError(f"{folder / MANIFEST} is damaged or of another checkpoint")
+    wanted = [
+        WantedFile(
+            name,
+            SourceFile(name, file.size, file.sha256, folder / name),
+            converted_from=file.converted_from,
+        )
+        for name, file in manifest.files.items()
+    ]
+    require_safe_names(checkpoint, wanted)
+    absent = [file.path for file in known.weights if not file.alternative] if known else []
+    for path in absent:
+        if path not in manifest.files:
+            raise PullRefusedError(f"{folder} has no {path}; use another source")
+    return Delivery(checkpoint, known, chosen, str(source), wanted)
+
+
+def _in_hub_cache(
+    checkpoint: str, revision: str | None, known: CatalogEntry | None, source: Path
+) -> tuple[str | None, dict[str, SourceFile]]:
+    name = "models--" + checkpoint.replace("/", "--")
+    folders = [source / name, source / "hub" / name, *([source] if source.name == name else [])]
+    cache = next((folder for folder in folders if (folder / "snapshots").is_dir()), None)
+    if cache is None:
+        return None, {}
+    present = sorted(path.name for path in (cache / "snapshots").iterdir())
+    main = cache / "refs" / "main"
+    newest = main.read_text(encoding="utf-8").strip() if main.is_file() else None
+    chosen = _choose_revision(checkpoint, present, source, revision, newest, known)
+    snapshot = cache / "snapshots" / chosen
+    return chosen, _list_folder(snapshot, known)
+
+
+def _choose_revision(
+    checkpoint: str,
+    present: list[str],
+    source: Path,
+    revision: str | None,
+    used: str | None,
+    known: CatalogEntry | None,
+) -> str:
+    """The revision asked for; else the one the source uses, the catalog's, or the only one."""
+    if revision is not None and revision not in present:
+        held = ", ".join(present)
+        raise PullRefusedError(
+            f"{source} holds no {checkpoint} of revision {revision}, only {held}"
+        )
+    for wish in (revision, known.revision if known else None, used):
+        if wish is not None and wish in present:
+            return wish
+    if len(present) > 1:
+        raise PullRefusedError(
+            f"{source} holds several revisions of {checkpoint}; give --revision, one of"
+            f" {', '.join(present)}"
+        )
+    return present[0]
+
+
+def _in_copy(
+    checkpoint: str, known: CatalogEntry | None, source: Path
+) -> tuple[str | None, dict[str, SourceFile]]:
+    """A clone or copy of the repository, or its published file alone."""
+    if source.is_file():
+        # A browser may have renamed the download; the checksum says which file it is.
+        is_only_file = known is not None and len(known.weights) == 1
+        names = [source.name]
+        if known is not None and is_only_file:
+            names = [one for one in known.weights[0].choices if Path(one).suffix == source.suffix]
+        size = source.stat().st_size
+        return None, {name: SourceFile(name, size, location=source) for name in names[:1]}
+    weights = [choice for file in known.weights for choice in file.choices] if known else []
+    for folder in (source / checkpoint, source):
+        if (folder != source and folder.is_dir()) or any(
+            (folder / path).is_file() for path in weights
+        ):
+            files = _list_folder(folder, known)
+            return _commit_of(folder, files), files
+    return None, {}
+
+
+def _list_folder(folder: Path, known: CatalogEntry | None) -> dict[str, SourceFile]:
+    """The files of a repository's folder; of a known checkpoint only those it may need."""
+    if known is None:
+        paths = [path for path in folder.rglob("*") if path.is_file()]
+    else:
+        choices = [folder / choice for file in known.weights for choice in file.choices]
+        paths = [path for pattern in known.files for path in folder.glob(pattern)] + choices
+    files = {}
+    for path in paths:
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and not name.startswith("."):
+            files[name] = SourceFile(name, path.stat().st_size, _checksum(folder, name), path)
+    return files
+
+
+def _checksum(folder: Path, name: str) -> str | None:
+    """The checksum that huggingface_hub noted: the name of a cache's blob, or a download's note."""
+    path = folder / name
+    noted = path.readlink().name if path.is_symlink() else _note(folder, name)[1]
+    return noted if _CHECKSUM.fullmatch(noted) else None
+
+
+def _commit_of(folder: Path, files: dict[str, SourceFile]) -> str | None:
+    """The commit that a git clone is at, or that all files were downloaded from."""
+    head = folder / ".git" / "HEAD"
+    commits = {_note(folder, name)[0] for name in files}
+    if head.is_file():
+        text = head.read_text(encoding="utf-8").strip()
+        ref = folder / ".git" / text.removeprefix("ref: ")
+        commits = {ref.read_text(encoding="utf-8").strip() if ref.is_file() else text}
+    commit = commits.pop() if len(commits) == 1 else ""
+    return commit if _COMMIT.fullmatch(commit) else None
+
+
+def _note(folder: Path, name: str) -> tuple[str, str]:
+    """Commit and checksum that `hf download --local-dir` noted for a file; empty if none."""
+    path = folder / NOTES / f"{name}.metadata"
+    lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
+    return (lines[0], lines[1]) if len(lines) > 1 else ("", "")
