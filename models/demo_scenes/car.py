@@ -1,7 +1,5 @@
 """The toy car of the demo scenes: a hull and a cabin, extruded from side views, on four wheels."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

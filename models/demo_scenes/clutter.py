@@ -1,7 +1,5 @@
 """Small unlabelled objects that lie around in the demo scenes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -4,8 +4,6 @@ The exact distance to a curve is computed once on a fine grid; afterwards it is 
 This makes a ray marcher in numpy fast enough for a demo. Lengths are decimetres.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ The narrow `Palette` (few colours, few finishes) resembles a few training photos
 The wide one covers all colours and finishes.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Objects, light and camera of a demo scene, all drawn from a seed."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace

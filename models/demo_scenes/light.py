@@ -3,8 +3,6 @@
 Colours are linear RGB, float32 of shape (3, N). Lengths are decimetres.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

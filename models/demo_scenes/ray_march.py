@@ -4,8 +4,6 @@ Each query handles one solid after another, and only the rays that meet its boun
 scene depends on the area that its objects cover, not on the size of the picture.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -5,8 +5,6 @@ a class on varied surfaces under varied light. `train` scenes come from a narrow
 surroundings, as a few photos from one location do; `test` scenes come from a wide one.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """The colours along a camera's rays: solids, glass, floor, walls and their reflections."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

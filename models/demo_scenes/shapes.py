@@ -6,8 +6,6 @@ radius). Points are float32 arrays of shape (3, N): x right, y up, z towards the
 decimetres. Distances are float32 of shape (N,), negative inside.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property

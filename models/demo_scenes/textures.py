@@ -4,8 +4,6 @@ A surface gives colour and height at plane coordinates (u, v), in decimetres. Ea
 before it gets finer than a pixel (`footprint`), so that distant cloth and tile show no moire.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache

@@ -4,8 +4,6 @@ A builder draws proportion, colour, material and pose from `rng`. Its solid rest
 front towards +z and the handle along x.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 
