@@ -105,7 +105,7 @@ def object_box(rgba: Pixels) -> tuple[slice, slice]:
     """
     x, y, width, height = cv2.boundingRect((rgba[..., 3] > _OBJECT_ALPHA).astype(np.uint8))
     if width == 0:
-        raise ValueError("the object's matte is empty; give an image with an object in its alpha")
+        raise ValueError("the object's alpha is empty; give an image whose alpha covers an object")
     return slice(y, y + height), slice(x, x + width)
 
 

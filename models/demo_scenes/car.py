@@ -1,29 +1,33 @@
-"""The toy car of the demo scenes: a hull and a cabin extruded from side views, on four wheels."""
-
-from __future__ import annotations
+"""The toy car of the demo scenes: a hull and a cabin, extruded from side views, on four wheels."""
 
 from dataclasses import replace
 
 import numpy as np
 
-from models.demo_scenes.curves import Curve, Field, Floats, outline, turn_solid
-from models.demo_scenes.finishes import Taste, rgb
+from models.data.pixels import Floats
+from models.demo_scenes.curves import Curve, Field, outline, turn_solid
+from models.demo_scenes.finishes import Palette, rgb
 from models.demo_scenes.shapes import Material, Paint, Part, Points, Solid, bounded, extrude, ring
 from models.demo_scenes.textures import smoothstep
 
 
-def build_car(rng: np.random.Generator, taste: Taste) -> Solid:
+def build_car(rng: np.random.Generator, palette: Palette) -> Solid:
+    """A toy car that rests on y = 0, with its front towards +x."""
     length, width = float(rng.uniform(1.7, 2.2)), float(rng.uniform(0.36, 0.46))
     wheel = float(rng.uniform(0.17, 0.24))
-    kinds = ("sedan", "van", "hatch", "pickup", "beetle") if taste.free_pose else ("sedan", "hatch")
+    kinds = (
+        ("sedan", "van", "hatch", "pickup", "beetle")
+        if palette.allows_unusual
+        else ("sedan", "hatch")
+    )
     form = _CAR_FORMS[str(rng.choice(kinds))]
     scale = np.array([length / 2, 1.0])
     floor, belt = wheel * 0.7, wheel * 0.7 + float(rng.uniform(0.3, 0.36))
     hull = np.array(form[0]) * scale * [1, belt - floor] + [0, floor]
     roof = float(rng.uniform(0.3, 0.38)) * form[2]
     house = np.array(form[1]) * scale * [1, roof] + [0, belt - 0.02]
-    kind = str(rng.choice([f for f in taste.finishes if f in ("glaze", "matte", "speckled")]))
-    first, second = rng.choice(taste.colors, 2, replace=False)
+    kind = str(rng.choice([f for f in palette.finishes if f in ("glaze", "matte", "speckled")]))
+    first, second = rng.choice(palette.colors, 2, replace=False)
     shiny = kind == "glaze"
     body = Material(
         rgb(str(first), rng), gloss=0.05 if shiny else 0.015, roughness=0.1 if shiny else 0.5
@@ -86,7 +90,7 @@ _CAR_FORMS: dict[str, tuple[list[tuple[float, float]], list[tuple[float, float]]
 
 
 def _rounded(corners: Curve, cuts: int = 3) -> Curve:
-    """The polygon with its corners cut `cuts` times (Chaikin), counter-clockwise as given."""
+    """The polygon with its corners cut `cuts` times (Chaikin's algorithm)."""
     for _ in range(cuts):
         after = np.roll(corners, -1, axis=0)
         corners = np.stack([0.82 * corners + 0.18 * after, 0.18 * corners + 0.82 * after], 1)
@@ -95,7 +99,7 @@ def _rounded(corners: Curve, cuts: int = 3) -> Curve:
 
 
 def _glazing(cabin: Field, width: float, rows: tuple[float, float]) -> Paint:
-    """Windows: side panes set in from the cabin's outline, split by a pillar, and the end panes."""
+    """Windows: side panes inside the cabin's outline, split by a pillar, and the end panes."""
 
     def paint(p: Points) -> Floats:
         x, y, z = p
@@ -112,6 +116,7 @@ def _glazing(cabin: Field, width: float, rows: tuple[float, float]) -> Paint:
 
 
 def _headlights(length: float, belt: float, floor: float) -> Paint:
+    """Two round headlights at the front of the hull."""
     high = floor + (belt - floor) * 0.55
 
     def paint(p: Points) -> Floats:
@@ -122,7 +127,7 @@ def _headlights(length: float, belt: float, floor: float) -> Paint:
 
 
 def _wheels(rng: np.random.Generator, length: float, width: float, wheel: float) -> list[Part]:
-    """Four wheels in one distance, by folding x and z; hubs are painted."""
+    """Four wheels as one part, by folding x and z; the hubs are painted."""
     base = length * float(rng.uniform(0.29, 0.32))
     half = 0.075
     side = np.concatenate([

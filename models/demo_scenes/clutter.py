@@ -1,12 +1,11 @@
-"""Small unlabelled things that lie about in the demo scenes."""
-
-from __future__ import annotations
+"""Small unlabelled objects that lie around in the demo scenes."""
 
 from collections.abc import Callable
 
 import numpy as np
 
-from models.demo_scenes.curves import Floats, bend, outline, side_of, turn_solid
+from models.data.pixels import Floats
+from models.demo_scenes.curves import bend, outline, turn_solid, vessel_side
 from models.demo_scenes.finishes import rgb
 from models.demo_scenes.shapes import (
     Material,
@@ -34,15 +33,15 @@ def _pebble(rng: np.random.Generator) -> Solid:
     def veins(p: Points) -> Floats:
         return smoothstep(0.3, 1.5, cloud(p[0] * 2 + phase, p[1] * 3 + p[2] * 2))
 
-    look = Material(
+    material = Material(
         _pick(rng, "#8d8a84", "#b9ada0", "#5e5f63", "#a58f7c"), (0.5, 0.48, 0.45), veins
     )
-    return bounded([Part(ellipsoid((x, y, z), (0.0, y * 0.93, 0.0)), look)])
+    return bounded([Part(ellipsoid((x, y, z), (0.0, y * 0.93, 0.0)), material)])
 
 
 def _coin(rng: np.random.Generator) -> Solid:
     radius = float(rng.uniform(0.1, 0.13))
-    side = side_of([0, 0.004, 0.018, 0.022], [radius * 0.97, radius, radius, radius * 0.97])
+    side = vessel_side([0, 0.004, 0.018, 0.022], [radius * 0.97, radius, radius, radius * 0.97])
     color = _pick(rng, "#c9a24d", "#b0703f", "#c4c4c4")
     return bounded(
         [Part(lathe(turn_solid(side)), Material(color, gloss=0.6, roughness=0.35, metal=1.0))]
@@ -106,8 +105,8 @@ def _cube(rng: np.random.Generator) -> Solid:
         return smoothstep(-1, 2, grain(p[0] * 1.5, (p[1] + p[2]) * 9)) * np.float32(0.5)
 
     darker = (color[0] * 0.6, color[1] * 0.55, color[2] * 0.5)
-    look = Material(color, darker, fibers, gloss=0.02, roughness=0.6)
-    return bounded([Part(block((half, half, half), 0.02, half), look)])
+    material = Material(color, darker, fibers, gloss=0.02, roughness=0.6)
+    return bounded([Part(block((half, half, half), 0.02, half), material)])
 
 
 def _book(rng: np.random.Generator) -> Solid:
@@ -118,8 +117,8 @@ def _book(rng: np.random.Generator) -> Solid:
         inner = np.abs(p[1] - thick) < thick - 0.022
         return np.asarray(inner & (p[0] > -wide + 0.03), np.float32)
 
-    look = Material(color, (0.8, 0.76, 0.66), pages, gloss=0.02, roughness=0.6)
-    return bounded([Part(block((wide, thick, deep), 0.012, thick), look)])
+    material = Material(color, (0.8, 0.76, 0.66), pages, gloss=0.02, roughness=0.6)
+    return bounded([Part(block((wide, thick, deep), 0.012, thick), material)])
 
 
 CLUTTER: dict[str, Callable[[np.random.Generator], Solid]] = {

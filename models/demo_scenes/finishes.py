@@ -1,39 +1,50 @@
-"""Colours, glazes and painted patterns of the things in the demo scenes.
+"""Colours, glazes and painted patterns of the objects in the demo scenes.
 
-The narrow `Taste` (few colours, few finishes) is what a user's handful of training photos from one
-place looks like; the wide one is everything else.
+The narrow `Palette` (few colours, few finishes) resembles a few training photos from one location.
+The wide one covers all colours and finishes.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from models.demo_scenes.curves import Floats
+from models.data.pixels import Floats
 from models.demo_scenes.shapes import Material, Paint, Points
 from models.demo_scenes.textures import cloud, grain, linear, smoothstep
 
 _NARROW = ("#e9e2d3", "#3c5a78", "#8f9f7f", "#b5573c", "#2f3236")
 _WIDE = (
     *_NARROW,
-    *("#f4f1ea", "#d9a441", "#7d9fb5", "#c98b8b", "#27503f", "#5b3a5e", "#d8c3a5", "#1d2b45"),
-    *("#e07a3f", "#a8b8a0", "#7a2e2e", "#f0c9c0", "#4f8a8b", "#6b5a4a", "#bfc4c9"),
+    "#f4f1ea",
+    "#d9a441",
+    "#7d9fb5",
+    "#c98b8b",
+    "#27503f",
+    "#5b3a5e",
+    "#d8c3a5",
+    "#1d2b45",
+    "#e07a3f",
+    "#a8b8a0",
+    "#7a2e2e",
+    "#f0c9c0",
+    "#4f8a8b",
+    "#6b5a4a",
+    "#bfc4c9",
 )
 _METAL = ("#c9c6c0", "#c98a5e", "#d6b36a", "#8f949a")
 
 
 @dataclass(frozen=True)
-class Taste:
-    """What a builder may choose from: sRGB colours, finishes, and whether poses may be unusual."""
+class Palette:
+    """A builder's choices: sRGB colours, finishes, and whether forms and poses may be unusual."""
 
     colors: tuple[str, ...]
     finishes: tuple[str, ...]
-    free_pose: bool
+    allows_unusual: bool
 
 
-NARROW = Taste(_NARROW, ("glaze", "matte", "banded", "dipped"), False)
-WIDE = Taste(
+NARROW = Palette(_NARROW, ("glaze", "matte", "banded", "dipped"), False)
+WIDE = Palette(
     _WIDE,
     ("glaze", "matte", "banded", "dipped", "speckled", "striped", "dotted", "metal", "fade"),
     True,
@@ -41,6 +52,7 @@ WIDE = Taste(
 
 
 def rgb(hex_color: str, rng: np.random.Generator) -> tuple[float, float, float]:
+    """Linear RGB of an sRGB colour '#rrggbb', slightly varied in brightness and hue."""
     color = linear(hex_color) * np.float32(rng.uniform(0.85, 1.15))
     color = np.clip(color * rng.uniform(0.93, 1.07, 3), 0, 0.92)
     return (float(color[0]), float(color[1]), float(color[2]))
@@ -51,7 +63,7 @@ def _angle(points: Points) -> Floats:
 
 
 def _paint(kind: str, rng: np.random.Generator, height: float) -> Paint | None:
-    """The pattern `kind` over an object of the given height; None for one colour."""
+    """The pattern `kind` for an object of this height; None for a single colour."""
     level, count = float(rng.uniform(0.3, 0.75)) * height, int(rng.integers(7, 15))
     width, phase = float(rng.uniform(0.04, 0.11)) * height, float(rng.uniform(0, 6))
     lines = np.sort(rng.uniform(0.15, 0.92, int(rng.integers(1, 4)))) * height
@@ -88,10 +100,10 @@ def _paint(kind: str, rng: np.random.Generator, height: float) -> Paint | None:
     return patterns.get(kind)
 
 
-def finish(rng: np.random.Generator, taste: Taste, height: float) -> Material:
-    """A ceramic, enamel or metal look for an object of the given height."""
-    kind = str(rng.choice(taste.finishes))
-    first, second = rng.choice(taste.colors, 2, replace=False)
+def finish(rng: np.random.Generator, palette: Palette, height: float) -> Material:
+    """A ceramic, enamel or metal material for an object of this height."""
+    kind = str(rng.choice(palette.finishes))
+    first, second = rng.choice(palette.colors, 2, replace=False)
     if kind == "metal":
         color = rgb(str(rng.choice(_METAL)), rng)
         return Material(color, gloss=0.75, roughness=float(rng.uniform(0.15, 0.4)), metal=1.0)

@@ -1,6 +1,4 @@
-"""What stands where in a demo scene, under which light, seen from where: all drawn from a seed."""
-
-from __future__ import annotations
+"""Objects, light and camera of a demo scene, all drawn from a seed."""
 
 import zlib
 from collections.abc import Callable
@@ -32,11 +30,13 @@ Rng = np.random.Generator
 
 
 @dataclass(frozen=True)
-class Shot:
-    """The photographer's side: angles in degrees, `fill` of the frame, `shift` off centre.
+class CameraSetup:
+    """The camera's pose and settings.
 
-    `view` is the tangent of half the picture's longer side, `exposure` a factor, `balance` the
-    white balance gains (3,), `noise` the deviation at mid grey and `vignette` the corners' loss.
+    `azimuth` and `elevation` are degrees. `fill` is the share of the frame that the object fills,
+    `shift` its offset from the centre, `view` the tangent of half the longer side's angle.
+    `exposure` is a factor, `balance` the white balance gains (3,), `noise` the deviation at mid
+    grey, `vignette` the loss of light in the corners.
     """
 
     azimuth: float
@@ -51,11 +51,11 @@ class Shot:
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A scene and the shot taken of it."""
+class Layout:
+    """A scene and the camera that photographs it."""
 
     scene: Scene
-    shot: Shot
+    camera: CameraSetup
 
 
 _WEAVES = ("#ece5d6|#8f2f2b", "#eef0ee|#3f5f86", "#efe6d2|#59784f", "#e8e2d8|#4a4a4f")
@@ -96,7 +96,7 @@ _WALLS: dict[str, Callable[[Rng], Surface]] = {
 }
 _NARROW_WALLS = ("white plaster",)
 
-# key colour and strength, sky strength, softness, height in degrees, distance, gobos
+# Key colour and strength, sky strength, softness, height in degrees, distance, gobos.
 _LIGHTS: dict[str, tuple[str, float, float, float, tuple[int, int], float, tuple[str, ...]]] = {
     "window": ("#fff1dd", 1.95, 0.45, 0.20, (32, 52), 12, ("",)),
     "overcast": ("#eef3ff", 0.95, 0.85, 0.42, (48, 70), 20, ("",)),
@@ -109,45 +109,46 @@ _NARROW_LIGHTS = ("window", "overcast")
 
 
 def _pair(rng: Rng, choices: tuple[str, ...]) -> tuple[str, ...]:
+    """The colours of one of the choices, which are joined by "|"."""
     return tuple(str(rng.choice(choices)).split("|"))
 
 
-def set_stage(label: str, seed: int, domain: Domain) -> Stage:
-    """The scene and shot of photo number `seed` of a class in a domain; the same every time.
+def layout(label: str, seed: int, domain: Domain) -> Layout:
+    """The scene and camera of photo number `seed` of a class in a domain; the same every time.
 
     `train` draws from few surfaces, lights, colours and camera heights, `test` from all.
     """
     rng = np.random.default_rng([seed, zlib.crc32(f"{domain}/{label}".encode())])
     narrow = domain == "train"
-    shot = _set_shot(rng, narrow)
-    thing = BUILDERS[label](rng, NARROW if narrow else WIDE)
-    thing = pose(thing, shot.azimuth + _heading(rng, label, narrow), 0.0, 0.0)
-    span = thing.corners.max(1) - thing.corners.min(1)
+    camera = _draw_camera(rng, narrow)
+    main = BUILDERS[label](rng, NARROW if narrow else WIDE)
+    main = pose(main, camera.azimuth + _heading(rng, label, narrow), 0.0, 0.0)
+    span = main.corners.max(1) - main.corners.min(1)
     if span[1] > 1.5 * span[0]:
-        # A slender thing in a wide picture covers little of it unless it is taken close.
-        shot = replace(shot, fill=0.90 + 0.15 * (shot.fill - 0.7))
-    shot = replace(shot, shift=_within(shot))
-    middle = (thing.corners.min(1) + thing.corners.max(1)) / 2
-    thing = replace(thing, place=thing.place - middle * np.array([1, 0, 1], np.float32))
-    clutter = _set_clutter(rng, thing, narrow)
+        # A slender object covers little of a wide picture unless the camera is close.
+        camera = replace(camera, fill=0.90 + 0.15 * (camera.fill - 0.7))
+    camera = replace(camera, shift=_limited_shift(camera))
+    middle = (main.corners.min(1) + main.corners.max(1)) / 2
+    main = replace(main, position=main.position - middle * np.array([1, 0, 1], np.float32))
+    clutter = _draw_clutter(rng, main, narrow)
     floor = _FLOORS[str(rng.choice(_NARROW_FLOORS if narrow else tuple(_FLOORS)))](rng)
     wall = _WALLS[str(rng.choice(_NARROW_WALLS if narrow else tuple(_WALLS)))](rng)
     room = float(rng.uniform(3.4, 6.5))
     scene = Scene(
-        (thing, *clutter),
+        (main, *clutter),
         floor,
         floor if floor.cove else wall,
         room + 1.5 if floor.cove else room,
-        float(np.radians(shot.azimuth + rng.uniform(-1, 1) * (8 if narrow else 28))),
-        _set_light(rng, narrow, shot.azimuth),
+        float(np.radians(camera.azimuth + rng.uniform(-1, 1) * (8 if narrow else 28))),
+        _draw_light(rng, narrow, camera.azimuth),
     )
-    return Stage(scene, shot)
+    return Layout(scene, camera)
 
 
-def _set_shot(rng: Rng, narrow: bool) -> Shot:
+def _draw_camera(rng: Rng, narrow: bool) -> CameraSetup:
     warmth = float(rng.normal(0, 0.02 if narrow else 0.05))
     stops = float(rng.normal(0, 0.08 if narrow else 0.22))
-    return Shot(
+    return CameraSetup(
         azimuth=float(rng.uniform(0, 360)),
         elevation=float(rng.uniform(16, 28) if narrow else rng.uniform(9, 46)),
         fill=float(rng.uniform(0.80, 0.94) if narrow else rng.uniform(0.74, 0.94)),
@@ -160,17 +161,17 @@ def _set_shot(rng: Rng, narrow: bool) -> Shot:
     )
 
 
-def _within(shot: Shot) -> tuple[float, float]:
-    """The shot's shift, cut to what keeps the thing in the frame."""
-    slack = max(0.97 - shot.fill, 0.0)
-    return (float(np.clip(shot.shift[0], -slack, slack)),
-            float(np.clip(shot.shift[1], -slack, slack)))  # fmt: skip
+def _limited_shift(camera: CameraSetup) -> tuple[float, float]:
+    """The camera's shift, limited so that the object stays in the frame."""
+    slack = max(0.97 - camera.fill, 0.0)
+    x, y = (float(np.clip(shift, -slack, slack)) for shift in camera.shift)
+    return x, y
 
 
 def _heading(rng: Rng, label: str, narrow: bool) -> float:
-    """Angle between the thing's right and the camera's, away from the camera for positive ones.
+    """Angle in degrees between the object's right and the camera's; positive is away from it.
 
-    Handles and spouts point to the side, and rather to the viewer than where nobody sees them.
+    Handles and spouts point to the side, and more often to the viewer than away.
     """
     if label == "bottle":
         return float(rng.uniform(-35, 35))
@@ -181,38 +182,38 @@ def _heading(rng: Rng, label: str, narrow: bool) -> float:
 
 
 def pose(solid: Solid, degrees: float, x: float, z: float) -> Solid:
-    """The solid turned about the vertical and moved on the floor."""
+    """The solid rotated about the vertical and moved to (x, z) on the floor."""
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    turn = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]], np.float32)
-    place = turn @ solid.place + np.array([x, 0, z], np.float32)
-    return replace(solid, turn=turn @ solid.turn, place=place.astype(np.float32))
+    rotation = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]], np.float32)
+    position = rotation @ solid.position + np.array([x, 0, z], np.float32)
+    return replace(solid, rotation=rotation @ solid.rotation, position=position.astype(np.float32))
 
 
-def _set_clutter(rng: Rng, thing: Solid, narrow: bool) -> list[Solid]:
-    """Up to three small things around the main one, touching neither it nor each other."""
+def _draw_clutter(rng: Rng, main: Solid, narrow: bool) -> list[Solid]:
+    """Up to three small objects around the main one; none of them touch."""
     kinds = ("pebble", "coin", "cube") if narrow else tuple(CLUTTER)
     count = int(rng.choice([0, 0, 1, 2] if narrow else [0, 1, 1, 2, 3]))
-    taken = [(0.0, 0.0, float(np.hypot(thing.corners[0], thing.corners[2]).max()) * 0.8)]
-    placed = []
+    circles = [(0.0, 0.0, float(np.hypot(main.corners[0], main.corners[2]).max()) * 0.8)]
+    clutter = []
     for _ in range(count):
         small = CLUTTER[str(rng.choice(kinds))](rng)
         radius = float(np.hypot(small.corners[0], small.corners[2]).max())
         for _ in range(12):
-            away = taken[0][2] + radius + rng.uniform(0.05, 0.8)
+            away = circles[0][2] + radius + rng.uniform(0.05, 0.8)
             around = rng.uniform(0, 2 * np.pi)
             x, z = float(away * np.cos(around)), float(away * np.sin(around))
-            if all(np.hypot(x - a, z - b) > radius + r for a, b, r in taken):
-                placed.append(pose(small, float(rng.uniform(0, 360)), x, z))
-                taken.append((x, z, radius))
+            if all(np.hypot(x - a, z - b) > radius + r for a, b, r in circles):
+                clutter.append(pose(small, float(rng.uniform(0, 360)), x, z))
+                circles.append((x, z, radius))
                 break
-    return placed
+    return clutter
 
 
-def _set_light(rng: Rng, narrow: bool, azimuth: float) -> Light:
+def _draw_light(rng: Rng, narrow: bool, azimuth: float) -> Light:
     name = str(rng.choice(_NARROW_LIGHTS if narrow else tuple(_LIGHTS)))
-    color, strength, sky, softness, heights, reach, gobos = _LIGHTS[name]
+    color, strength, sky, softness, heights, distance, gobos = _LIGHTS[name]
     height = np.radians(rng.uniform(*heights))
-    # From the left or right, at most a little behind the thing: a photographer avoids flat light.
+    # From the left or right, at most a little behind the object: photographers avoid flat light.
     side = float(rng.choice([-1.0, 1.0])) * rng.uniform(35, 80 if narrow else 115)
     around = np.radians(azimuth + side)
     toward = np.array([
@@ -223,7 +224,7 @@ def _set_light(rng: Rng, narrow: bool, azimuth: float) -> Light:
     return Light(
         key=linear(color) * np.float32(strength * rng.uniform(0.9, 1.1)),
         toward=toward,
-        reach=float(reach),
+        distance=float(distance),
         softness=softness,
         sky=cool * fill,
         horizon=cool * fill * np.float32(0.75) * linear("#fff6ea"),

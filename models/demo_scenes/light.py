@@ -1,17 +1,15 @@
-"""How light falls in the demo scenes: key light, sky fill, room, reflections, glass.
+"""Light in the demo scenes: key light, light from sky and room, reflections.
 
 Colours are linear RGB, float32 of shape (3, N). Lengths are decimetres.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from models.demo_scenes.curves import Floats
-from models.demo_scenes.ray_march import light_seen, sky_seen
+from models.data.pixels import Floats
+from models.demo_scenes.ray_march import light_shares, sky_shares
 from models.demo_scenes.shapes import Material, Points, Solid, rotate
 from models.demo_scenes.textures import Color, Surface, cloud, mix, smoothstep
 
@@ -20,15 +18,15 @@ Vector = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Light:
-    """A key light at `reach` in direction `toward`, and the sky fill from all around.
+    """A key light at distance `distance` in direction `toward`, and light from the sky.
 
-    `key`, `sky` and `horizon` are colours times strength (3,); `softness` is the key's half width
-    (tangent); `gobo` is what stands in its way: nothing, a window frame or leaves.
+    `key`, `sky` and `horizon` are colours times strength (3,). `softness` is the key light's half
+    width (tangent). `gobo` names what partly blocks it: "" (nothing), "window" or "leaves".
     """
 
     key: Vector
     toward: Vector
-    reach: float
+    distance: float
     softness: float
     sky: Vector
     horizon: Vector
@@ -39,37 +37,39 @@ class Light:
 class Scene:
     """Solids (the first is the labelled one) in a square room around the origin.
 
-    `room` is the distance to the walls, `turn` the room's angle about y in radians.
+    `room` is the distance to the walls, `rotation` the room's angle about y in radians.
     """
 
     solids: tuple[Solid, ...]
     floor: Surface
     wall: Surface
     room: float
-    turn: float
+    rotation: float
     light: Light
 
 
-def unit(vectors: Points) -> Points:
+def normalize(vectors: Points) -> Points:
+    """The vectors (3, N) at length 1."""
     length = np.sqrt((vectors * vectors).sum(0))
     return np.asarray(vectors / np.maximum(length, 1e-9), np.float32)
 
 
-def mirror(directions: Points, normal: Points) -> Points:
+def reflect(directions: Points, normal: Points) -> Points:
+    """Directions (3, N) reflected at surfaces with unit normals (3, N)."""
     return np.asarray(directions - 2 * (directions * normal).sum(0) * normal, np.float32)
 
 
 def key_light(scene: Scene, points: Points, normal: Points) -> Color:
-    """Light of the key arriving at points, with distance, shadow, tint of glass and gobo."""
+    """Light of the key that reaches points, with distance, shadow, tint of glass and gobo."""
     light = scene.light
-    offset = (light.toward * np.float32(light.reach))[:, None] - points
-    toward = unit(offset)
+    offset = (light.toward * np.float32(light.distance))[:, None] - points
+    toward = normalize(offset)
     facing = np.maximum((normal * toward).sum(0), 0)
     lit = np.flatnonzero(facing > 0)
     lamp = np.zeros(points.shape, np.float32)
-    strength = facing[lit] * np.float32(light.reach**2) / (offset[:, lit] ** 2).sum(0)
+    strength = facing[lit] * np.float32(light.distance**2) / (offset[:, lit] ** 2).sum(0)
     lamp[:, lit] = light.key[:, None] * strength * _gobo(light, points[:, lit])
-    shadows = light_seen(scene.solids, points[:, lit], toward[:, lit], light.softness)
+    shadows = light_shares(scene.solids, points[:, lit], toward[:, lit], light.softness)
     for solid, share in zip(scene.solids, shadows, strict=True):
         material = solid.parts[0].material
         tint = 0.7 * material.clear * np.asarray(material.color, np.float32) ** 0.6
@@ -78,7 +78,7 @@ def key_light(scene: Scene, points: Points, normal: Points) -> Color:
 
 
 def _gobo(light: Light, points: Points) -> Floats:
-    """Share of the key light that passes the window frame or leaves, seen along the light."""
+    """Share 0..1 of the key light that passes the window frame or leaves."""
     if not light.gobo:
         return np.ones(points.shape[1], np.float32)
     side = np.array([light.toward[2], 0, -light.toward[0]], np.float32)
@@ -98,8 +98,11 @@ def _gobo(light: Light, points: Points) -> Floats:
     return np.asarray(0.10 + 0.90 * open_u * open_v * outer, np.float32)
 
 
-def around(scene: Scene, directions: Points, roughness: float) -> Color:
-    """What a mirror shows: sky, floor and the bright shape of the key light."""
+def environment(scene: Scene, directions: Points, roughness: float) -> Color:
+    """Light from directions (3, N): sky, floor and the bright shape of the key light.
+
+    `roughness` 0..1 blurs it.
+    """
     light = scene.light
     up = directions[1]
     ground = scene.floor.mean_color() * (light.key * light.toward[1] * 0.7 + light.sky)
@@ -121,31 +124,33 @@ def around(scene: Scene, directions: Points, roughness: float) -> Color:
 
 
 def fill_light(scene: Scene, points: Points, normal: Points, albedo: Color) -> Color:
-    """Light from sky, room and floor arriving at points, less what the solids hide."""
+    """Light from sky, room and floor that reaches points, without what the solids hide."""
     light = scene.light
     helper = np.where(np.abs(normal[1]) < 0.9, 1.0, 0.0).astype(np.float32)
-    across = unit(np.stack([normal[2] * helper + (1 - helper), 0 * helper, -normal[0] * helper]))
-    across = unit(across - (across * normal).sum(0) * normal)
+    across = normalize(
+        np.stack([normal[2] * helper + (1 - helper), 0 * helper, -normal[0] * helper])
+    )
+    across = normalize(across - (across * normal).sum(0) * normal)
     along = np.cross(normal, across, axis=0)
     cones = [normal]
     for angle in np.arange(5) * (2 * np.pi / 5) + 0.3:
         tilt = across * np.float32(np.cos(angle)) + along * np.float32(np.sin(angle))
-        cones.append(unit(np.asarray(normal * 0.55 + tilt * 0.835, np.float32)))
-    shares = sky_seen(scene.solids, points, cones)
+        cones.append(normalize(np.asarray(normal * 0.55 + tilt * 0.835, np.float32)))
+    shares = sky_shares(scene.solids, points, cones)
     ground = scene.floor.mean_color() * (light.key * light.toward[1] * 0.75 + light.sky) * 0.8
     near = np.clip(0.45 + points[1] * 0.8, 0, 1)
     total = np.zeros(points.shape, np.float32)
     for cone, share, weight in zip(cones, shares, (0.3, *[0.14] * 5), strict=True):
         above = mix(light.horizon, light.sky, smoothstep(0, 1, cone[1]))
         color = mix(ground[:, None] * near, above, smoothstep(-0.3, 0.15, cone[1]))
-        # Hidden sky is replaced by the hider's own glow: light in a white bowl bounces about.
+        # Bright solids reflect light where they hide the sky, as the inside of a white bowl does.
         share = share / (1 - (1 - share) * np.clip(albedo, 0, 0.9) * 0.6)
         total += np.float32(weight) * color * share
     return total
 
 
 def albedo_of(material: Material, own: Points) -> tuple[Color, Floats]:
-    """Colour at own points, and the weight of the plain (first) colour."""
+    """The material's colour at own points (3, N), and the weight of its first colour (N,)."""
     first = np.asarray(material.color, np.float32)
     if material.paint is None:
         return np.repeat(first[:, None], own.shape[1], 1), np.ones(own.shape[1], np.float32)

@@ -1,17 +1,16 @@
-"""Ray marching through solids: first hits, soft shadows and how much of the sky a point sees.
+"""Ray marching through solids: first hits, soft shadows and visible sky.
 
-Each query runs solid by solid and only on the rays that meet the solid's bounds, so that a scene
-costs what its objects cover, not what the picture holds.
+Each query handles one solid after another, and only the rays that meet its bounds. So the cost of a
+scene depends on the area that its objects cover, not on the size of the picture.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from models.demo_scenes.curves import CELL, Floats
+from models.data.pixels import Floats
+from models.demo_scenes.curves import CELL
 from models.demo_scenes.shapes import Points, Solid, rotate
 
 Indices = npt.NDArray[np.intp]
@@ -33,12 +32,12 @@ def first_hit(
     nearest = np.full(directions.shape[1], np.inf, np.float32)
     which = np.full(directions.shape[1], -1, np.intp)
     for index, solid in enumerate(solids):
-        start, heading = solid.to_own(origin), rotate(solid.turn.T, directions)
+        start, heading = solid.to_own(origin), rotate(solid.rotation.T, directions)
         enter, leave = _box_span(solid, start, heading)
         rays = np.flatnonzero((leave > enter) & (enter < nearest))
         if start.shape[1] > 1:
             start = start[:, rays]
-        found = _march(solid, start, heading[:, rays], enter[rays], leave[rays])
+        found = _ray_march(solid, start, heading[:, rays], enter[rays], leave[rays])
         closer = found < nearest[rays]
         nearest[rays[closer]] = found[closer]
         which[rays[closer]] = index
@@ -55,7 +54,10 @@ def _box_span(solid: Solid, start: Points, heading: Points) -> tuple[Floats, Flo
     return np.maximum(enter, np.float32(1e-3)), leave
 
 
-def _march(solid: Solid, start: Points, heading: Points, enter: Floats, leave: Floats) -> Floats:
+def _ray_march(
+    solid: Solid, start: Points, heading: Points, enter: Floats, leave: Floats
+) -> Floats:
+    """The distance at which each ray meets the solid between `enter` and `leave`; inf for none."""
     found = np.full(enter.shape, np.inf, np.float32)
     rays = np.arange(enter.size)
     travelled = enter.copy()
@@ -66,12 +68,12 @@ def _march(solid: Solid, start: Points, heading: Points, enter: Floats, leave: F
         hit = away < _HIT
         found[rays[hit]] = travelled[hit]
         travelled = travelled + away * np.float32(0.92)
-        going = ~hit & (travelled < leave)
-        rays, travelled, leave = rays[going], travelled[going], leave[going]
-        heading = heading[:, going]
+        active = ~hit & (travelled < leave)
+        rays, travelled, leave = rays[active], travelled[active], leave[active]
+        heading = heading[:, active]
         if start.shape[1] > 1:
-            start = start[:, going]
-    # A ray still creeping along a silhouette after the last step is as good as on it.
+            start = start[:, active]
+    # A ray that still follows a silhouette after the last step counts as a hit.
     found[rays] = travelled
     return found
 
@@ -88,37 +90,38 @@ def normals(solid: Solid, own: Points) -> Points:
     return np.asarray(slope / np.maximum(length, 1e-9), np.float32)
 
 
-def light_seen(
+def light_shares(
     solids: Sequence[Solid], points: Points, toward: Points, softness: float
 ) -> list[Floats]:
-    """Share 0..1 of the light each point sees past each solid, one array per solid.
+    """Share 0..1 of the light that reaches each point past each solid, one array per solid.
 
-    `toward` are unit vectors (3, N) to the light's middle, `softness` is its half width seen from
-    the scene (tangent). The signed nearest approach of the ray gives the covered share of a round
-    light, from both sides of the silhouette, so penumbras are symmetric.
+    `toward` are unit vectors (3, N) to the light's centre. `softness` is its half width seen from
+    the scene (tangent). The signed nearest approach of a ray gives the covered share of a round
+    light on both sides of the silhouette, so penumbras are symmetric.
     """
-    seen = []
+    shares = []
     for solid in solids:
         middle = solid.corners.mean(1, keepdims=True)
         radius = float(np.sqrt(((solid.corners - middle) ** 2).sum(0)).max())
         offset = middle - points
         along = (offset * toward).sum(0)
         apart = np.sqrt(np.maximum((offset * offset).sum(0) - along * along, 0))
-        reach = radius + softness * np.maximum(along, 0)
-        rays = np.flatnonzero((apart < reach) & (along > -radius))
+        extent = radius + softness * np.maximum(along, 0)
+        rays = np.flatnonzero((apart < extent) & (along > -radius))
         share = np.ones(points.shape[1], np.float32)
-        half = np.sqrt(np.maximum(reach[rays] ** 2 - apart[rays] ** 2, 0))
+        half = np.sqrt(np.maximum(extent[rays] ** 2 - apart[rays] ** 2, 0))
         enter = np.maximum(along[rays] - half, np.float32(0.03))
         own = solid.to_own(points[:, rays])
-        heading = rotate(solid.turn.T, toward[:, rays])
-        share[rays] = _covered(solid, own, heading, (enter, along[rays] + half), softness)
-        seen.append(share)
-    return seen
+        heading = rotate(solid.rotation.T, toward[:, rays])
+        share[rays] = _uncovered(solid, own, heading, (enter, along[rays] + half), softness)
+        shares.append(share)
+    return shares
 
 
-def _covered(
+def _uncovered(
     solid: Solid, start: Points, heading: Points, span: tuple[Floats, Floats], softness: float
 ) -> Floats:
+    """Share 0..1 of a round light that passes the solid; `span` is where rays enter and leave."""
     travelled, leave = span
     nearest = np.ones(leave.shape, np.float32)
     rays = np.arange(leave.size)
@@ -129,16 +132,18 @@ def _covered(
         nearest[rays] = np.minimum(nearest[rays], away / (softness * travelled))
         step = np.clip(np.abs(away) * 0.7, 0.012 + 0.02 * travelled, _SHADOW_REACH)
         travelled = np.asarray(travelled + step, np.float32)
-        going = (nearest[rays] > -1) & (travelled < leave)
-        rays, travelled, leave = rays[going], travelled[going], leave[going]
-        start, heading = start[:, going], heading[:, going]
+        active = (nearest[rays] > -1) & (travelled < leave)
+        rays, travelled, leave = rays[active], travelled[active], leave[active]
+        start, heading = start[:, active], heading[:, active]
     nearest = np.maximum(nearest, -1)
     return np.asarray(0.25 * (1 + nearest) ** 2 * (2 - nearest), np.float32)
 
 
-def sky_seen(solids: Sequence[Solid], points: Points, directions: Sequence[Points]) -> list[Floats]:
-    """Share 0..1 of a wide cone around each direction (3, N) that no solid fills."""
-    seen = [np.ones(points.shape[1], np.float32) for _ in directions]
+def sky_shares(
+    solids: Sequence[Solid], points: Points, directions: Sequence[Points]
+) -> list[Floats]:
+    """Share 0..1 of a wide cone around each direction (3, N) that no solid covers."""
+    shares = [np.ones(points.shape[1], np.float32) for _ in directions]
     for solid in solids:
         own = solid.to_own(points)
         low, high = solid.low[:, None] - _SKY_REACH, solid.high[:, None] + _SKY_REACH
@@ -146,13 +151,13 @@ def sky_seen(solids: Sequence[Solid], points: Points, directions: Sequence[Point
         if near.size == 0:
             continue
         own = own[:, near]
-        for share, direction in zip(seen, directions, strict=True):
-            heading = rotate(solid.turn.T, direction[:, near])
+        for share, direction in zip(shares, directions, strict=True):
+            heading = rotate(solid.rotation.T, direction[:, near])
             free = np.ones(near.size, np.float32)
-            for reach in (0.08, 0.27, _SKY_REACH):
-                away = solid.distance(own + heading * np.float32(reach))
-                # Near the end of the reach a solid matters less, so that the effect has no edge.
-                weight = 1 - 0.5 * reach / _SKY_REACH
-                free = np.minimum(free, 1 - weight * (1 - np.clip(away / (0.55 * reach), 0, 1)))
+            for length in (0.08, 0.27, _SKY_REACH):
+                away = solid.distance(own + heading * np.float32(length))
+                # Farther along the cone a solid matters less, so that the effect has no edge.
+                weight = 1 - 0.5 * length / _SKY_REACH
+                free = np.minimum(free, 1 - weight * (1 - np.clip(away / (0.55 * length), 0, 1)))
             share[near] *= free
-    return seen
+    return shares

@@ -1,12 +1,9 @@
-"""Photos the project renders itself: still lifes with known mask, depth and other views.
+"""Rendered photos: still lifes with known mask, depth and other views.
 
-They are the demo's bundled photos and the ground truth of tests. A small ray marcher draws one
-thing of a class on a varied surface under a varied light; `train` scenes come from a narrow set
-of surroundings and looks, as a few photos from one place have, `test` scenes from a wide one. They
-are rendered scenes and never called anything else.
+They are the demo's photos and the ground truth of tests. A small ray marcher renders one object of
+a class on varied surfaces under varied light. `train` scenes come from a narrow set of
+surroundings, as a few photos from one location do; `test` scenes come from a wide one.
 """
-
-from __future__ import annotations
 
 import multiprocessing
 import os
@@ -17,13 +14,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from models.demo_scenes.curves import Floats
-from models.demo_scenes.layout import Domain, Shot, set_stage
+from models.data.pixels import Bools, Floats, Pixels
+from models.demo_scenes.layout import CameraSetup, Domain, layout
 from models.demo_scenes.light import Scene
-from models.demo_scenes.shading import look
+from models.demo_scenes.shading import shade
 from models.demo_scenes.shapes import Points, rotate
 from models.demo_scenes.vessels import BUILDERS
 
@@ -38,21 +34,23 @@ _SUBPIXELS = ((-0.125, -0.375), (0.375, -0.125), (0.125, 0.375), (-0.375, 0.125)
 
 @dataclass(frozen=True)
 class Rendering:
-    """A rendered photo (H, W, 3) uint8 with what is true about it.
+    """A rendered photo (H, W, 3) uint8 with its ground truth.
 
-    `mask` (H, W) bool is the visible part of the thing, `distance` (H, W) float32 the metres from
-    the camera along its optical axis, `depth` (H, W) float32 its inverse scaled to 0..1 over the
-    picture, larger = nearer.
+    `mask` (H, W) bool is the visible part of the object. `distance` (H, W) float32 is the distance
+    from the camera along its optical axis in metres. `depth` (H, W) float32 is its inverse, scaled
+    to 0..1 over the picture; nearer is larger.
     """
 
-    pixels: npt.NDArray[np.uint8]
-    mask: npt.NDArray[np.bool_]
+    pixels: Pixels
+    mask: Bools
     depth: Floats
     distance: Floats
 
 
 @dataclass(frozen=True)
 class _Camera:
+    """A camera at `origin` (3, 1); the columns of `axes` are its right, up and forward."""
+
     origin: Points
     axes: Points
     tangents: tuple[float, float]
@@ -61,10 +59,11 @@ class _Camera:
 
     @property
     def spread(self) -> float:
+        """The angle of a pixel in radians."""
         return 2 * self.tangents[0] / self.size[0]
 
     def rays(self, columns: Floats, rows: Floats) -> Points:
-        """Unit directions (3, N) through picture positions in pixels."""
+        """Unit directions (3, N) of the rays through picture positions in px."""
         x = (2 * columns / self.size[0] - 1 - self.shift[0]) * self.tangents[0]
         y = (1 - 2 * rows / self.size[1] - self.shift[1]) * self.tangents[1]
         local = np.stack([x, y, np.ones_like(x)]).astype(np.float32)
@@ -81,11 +80,11 @@ def render(
     azimuth: float = 0.0,
     elevation: float = 0.0,
 ) -> Rendering:
-    """A rendered scene of one thing of class `label`; the same seed gives the same scene.
+    """Render a scene with an object of class `label`; the same seed gives the same scene.
 
-    `size` is (width, height). `azimuth` and `elevation` (degrees) orbit the camera about the thing
-    from the scene's own view, to the right and up, with light, exposure and distance kept: true
-    other views. The camera stays 3 to 84 degrees above the table.
+    `size` is (width, height). `azimuth` and `elevation` (degrees) orbit the camera around the
+    object from the scene's own view, to the right and up. Light, exposure and distance stay the
+    same. The camera stays 3 to 84 degrees above the table.
 
     Raises:
         ValueError: unknown label or domain, a negative seed, or a size below 16 x 16.
@@ -93,22 +92,23 @@ def render(
     _check(label, domain, size)
     if seed < 0:
         raise ValueError(f"seed {seed} is negative: give 0 or more")
-    stage = set_stage(label, seed, domain)
-    camera = _aim(stage.scene, stage.shot, size, (azimuth, elevation))
+    scene_layout = layout(label, seed, domain)
+    scene, setup = scene_layout.scene, scene_layout.camera
+    camera = _aim(scene, setup, size, (azimuth, elevation))
     width, height = size
     columns, rows = (a.ravel().astype(np.float32) + 0.5 for a in np.meshgrid(*map(np.arange, size)))
     directions = camera.rays(columns, rows)
-    seen = look(stage.scene, camera.origin, directions, camera.spread)
-    exposure = _exposure(stage.scene, stage.shot)
-    display = _develop(seen.color, exposure)
-    _smooth_edges(stage.scene, camera, display.reshape(3, height, width), exposure)
+    shaded = shade(scene, camera.origin, directions, camera.spread)
+    exposure = _exposure(scene, setup)
+    display = _develop(shaded.color, exposure)
+    _smooth_edges(scene, camera, display.reshape(3, height, width), exposure)
     view = [seed, round(azimuth * 1000) % 360000, round(elevation * 1000) % 360000]
-    along = (seen.distance * rotate(camera.axes.T[2:], directions)[0]).reshape(height, width)
+    along = (shaded.distance * rotate(camera.axes.T[2:], directions)[0]).reshape(height, width)
     inverse = 1 / along
     spread = max(float(np.ptp(inverse)), 1e-9)
     return Rendering(
-        _finish(display.reshape(3, height, width), stage.shot, np.random.default_rng(view)),
-        (seen.solid == 0).reshape(height, width),
+        _finish(display.reshape(3, height, width), setup, np.random.default_rng(view)),
+        (shaded.solid == 0).reshape(height, width),
         ((inverse - inverse.min()) / spread).astype(np.float32),
         (along * _METRES_PER_UNIT).astype(np.float32),
     )
@@ -125,21 +125,23 @@ def _check(label: str, domain: str, size: tuple[int, int]) -> None:
         raise ValueError(f"size {size[0]} x {size[1]} is too small: give at least 16 x 16 pixels")
 
 
-def _aim(scene: Scene, shot: Shot, size: tuple[int, int], orbit: tuple[float, float]) -> _Camera:
-    """The camera of a view, as far away as makes the thing fill the scene's own view."""
+def _aim(
+    scene: Scene, setup: CameraSetup, size: tuple[int, int], orbit: tuple[float, float]
+) -> _Camera:
+    """The camera of a view, at the distance where the object fills the scene's own view."""
     longer = max(size)
-    tangents = (shot.view * size[0] / longer, shot.view * size[1] / longer)
+    tangents = (setup.view * size[0] / longer, setup.view * size[1] / longer)
     shell = scene.solids[0].shell
     target = (shell.min(1) + shell.max(1)) / 2
-    own = _axes(shot.azimuth, shot.elevation)
-    far = _distance(shell - target[:, None], own, tangents, shot.fill)
+    own = _axes(setup.azimuth, setup.elevation)
+    distance = _framing_distance(shell - target[:, None], own, tangents, setup.fill)
     for turn in range(0, 360, 45):
-        other = _axes(shot.azimuth + turn, shot.elevation)
-        far = max(far, _distance(shell - target[:, None], other, tangents, 1.0))
-    raised = float(np.clip(shot.elevation + orbit[1], _LOWEST, _HIGHEST))
-    axes = _axes(shot.azimuth + orbit[0], raised)
-    origin = target[:, None] - axes[:, 2:] * np.float32(far)
-    return _Camera(origin.astype(np.float32), axes, tangents, shot.shift, size)
+        other = _axes(setup.azimuth + turn, setup.elevation)
+        distance = max(distance, _framing_distance(shell - target[:, None], other, tangents, 1.0))
+    raised = float(np.clip(setup.elevation + orbit[1], _LOWEST, _HIGHEST))
+    axes = _axes(setup.azimuth + orbit[0], raised)
+    origin = target[:, None] - axes[:, 2:] * np.float32(distance)
+    return _Camera(origin.astype(np.float32), axes, tangents, setup.shift, size)
 
 
 def _axes(azimuth: float, elevation: float) -> Points:
@@ -150,8 +152,10 @@ def _axes(azimuth: float, elevation: float) -> Points:
     return np.stack([right, np.cross(right, forward), forward], axis=1).astype(np.float32)
 
 
-def _distance(points: Points, axes: Points, tangents: tuple[float, float], fill: float) -> float:
-    """Nearest distance from which all points lie within `fill` of the frame."""
+def _framing_distance(
+    points: Points, axes: Points, tangents: tuple[float, float], fill: float
+) -> float:
+    """The shortest distance at which all points lie within `fill` of the frame."""
     across, upward, depth = rotate(axes.T, points)
     needed = [
         np.abs(offset) / (fill * tangent) - depth
@@ -160,18 +164,18 @@ def _distance(points: Points, axes: Points, tangents: tuple[float, float], fill:
     return float(np.max(needed))
 
 
-def _exposure(scene: Scene, shot: Shot) -> Floats:
-    """Gains (3,) of an incident light meter: the same in every view, for any colour of thing."""
+def _exposure(scene: Scene, setup: CameraSetup) -> Floats:
+    """Gains (3,) of an incident light meter, which do not depend on the view or the object."""
     light = scene.light
     arriving = light.key * max(float(light.toward[1]), 0.35) + light.sky
     meter = float(arriving @ np.array([0.2126, 0.7152, 0.0722], np.float32))
-    # Cameras take out most of the light's colour, not all.
+    # White balance removes most of the light's colour, not all.
     neutral = (meter / arriving) ** 0.7
-    return np.asarray(neutral * shot.balance * (1.03 * shot.exposure / meter), np.float32)
+    return np.asarray(neutral * setup.balance * (1.03 * setup.exposure / meter), np.float32)
 
 
 def _develop(color: Floats, exposure: Floats) -> Floats:
-    """Linear colours (3, N) as display values 0..1, highlights rolled off."""
+    """Linear colours (3, N) as display values 0..1, with compressed highlights."""
     exposed = np.maximum(color * exposure[:, None], 0)
     knee = np.float32(0.55)
     over = 1 - np.exp(-np.maximum(exposed - knee, 0) / (1 - knee))
@@ -190,25 +194,25 @@ def _smooth_edges(scene: Scene, camera: _Camera, display: Floats, exposure: Floa
     if rows.size == 0:
         return
     offsets = np.array(_SUBPIXELS, np.float32) + np.float32(0.5)
-    # The rays of a pixel stay together, so that blocks of rays are neighbours in the picture.
+    # The rays of a pixel are adjacent, so that blocks of rays are neighbours in the picture.
     x = (columns[:, None] + offsets[:, 0]).astype(np.float32).ravel()
     y = (rows[:, None] + offsets[:, 1]).astype(np.float32).ravel()
-    color = look(scene, camera.origin, camera.rays(x, y), camera.spread * 0.6).color
+    color = shade(scene, camera.origin, camera.rays(x, y), camera.spread * 0.6).color
     display[:, rows, columns] = _develop(color, exposure).reshape(3, -1, len(offsets)).mean(2)
 
 
-def _finish(display: Floats, shot: Shot, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """The picture as a phone gives it: glow around highlights, vignette, sensor noise."""
+def _finish(display: Floats, setup: CameraSetup, rng: np.random.Generator) -> Pixels:
+    """The picture of a phone camera: glow around highlights, vignette, sensor noise."""
     picture = np.ascontiguousarray(display.transpose(1, 2, 0))
     height, width = picture.shape[:2]
     bright = np.maximum(picture - 0.85, 0)
     picture += 0.6 * cv2.GaussianBlur(bright, (0, 0), max(height, width) / 60)
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
-    picture *= (1 - shot.vignette * ((x * x + y * y) / 2) ** 1.5)[..., None]
+    picture *= (1 - setup.vignette * ((x * x + y * y) / 2) ** 1.5)[..., None]
     fine = rng.standard_normal((height, width, 3), np.float32)
     gray = rng.standard_normal((height, width, 1), np.float32)
     noise = cv2.GaussianBlur(0.5 * fine + gray, (0, 0), 0.6) * np.float32(2.0)
-    picture += noise * (shot.noise * np.sqrt(np.clip(picture, 0.05, 1)))
+    picture += noise * (setup.noise * np.sqrt(np.clip(picture, 0.05, 1)))
     return np.asarray(np.clip(picture * 255 + 0.5, 0, 255), np.uint8)
 
 
@@ -225,15 +229,15 @@ def write_photos(
 ) -> None:
     """Write `train` and `test` rendered photos per class as an ImageFolder of JPEGs.
 
-    Files are `folder/<domain>/<class>/<class>_000.jpg`; each appears whole or not at all, and one
-    that exists is kept, so a stopped run goes on where it was. The bytes depend on the arguments
-    only, never on `processes` (default: one per core). `progress` is told (done, total).
+    Files are `folder/<domain>/<class>/<class>_000.jpg`. Each is written under a temporary name and
+    renamed. Existing files are kept, so a stopped run continues with the missing ones. The bytes do
+    not depend on `processes` (default: one per core). `progress` is called with (done, total).
 
     Raises:
         ValueError: a negative count, an unknown class, or a size below 16 x 16.
     """
     if min(train, test) < 0:
-        raise ValueError(f"train={train}, test={test}: the number of photos can't be negative")
+        raise ValueError(f"train={train}, test={test}: give 0 or more photos per class")
     for label in classes:
         _check(label, "train", size)
     jobs = [
@@ -263,14 +267,14 @@ def _counts(train: int, test: int) -> tuple[tuple[Domain, int], tuple[Domain, in
 
 
 def _cores() -> int:
-    """Cores this process may use, which on a shared machine are fewer than there are."""
+    """Cores that this process may use, which may be fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def _run_all(jobs: Sequence[_Job], workers: int) -> Iterator[None]:
-    """Do the jobs, here or in fresh processes, and yield after each one."""
+    """Run the jobs, in this process or in new ones, and yield after each."""
     if workers == 1:
         for job in jobs:
             _write_photo(*job)
@@ -283,15 +287,16 @@ def _run_all(jobs: Sequence[_Job], workers: int) -> Iterator[None]:
             finished.result()
             yield
     finally:
-        # After an error or Ctrl-C the photos still waiting must not be rendered first.
+        # After an error or Ctrl-C, do not render the remaining photos.
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _write_photo(
     path: Path, label: str, domain: Domain, number: tuple[int, int], size: tuple[int, int]
 ) -> None:
+    """Render and write one photo; `number` holds the dataset's seed and the photo's index."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture = render(label, number[0] * 100_003 + number[1], size=size, domain=domain)
+    rendering = render(label, number[0] * 100_003 + number[1], size=size, domain=domain)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    Image.fromarray(picture.pixels).save(draft, "JPEG", quality=92)
+    Image.fromarray(rendering.pixels).save(draft, "JPEG", quality=92)
     os.replace(draft, path)

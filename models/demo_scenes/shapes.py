@@ -1,12 +1,10 @@
 """Solids as signed distance functions, for the rendered demo scenes.
 
-Every solid is made of a few primitives, most of them driven by one drawn curve: a lathe (curve
-turned around the y axis), an extrusion (closed curve given a width along z) and a sweep (curve
-given a radius). Points are float32 arrays of shape (3, N): x right, y up, z towards the viewer, in
+A solid consists of a few primitives. Most of them come from one curve: a lathe (a curve turned
+around the y axis), an extrusion (a closed curve with a width along z) and a sweep (a curve with a
+radius). Points are float32 arrays of shape (3, N): x right, y up, z towards the viewer, in
 decimetres. Distances are float32 of shape (N,), negative inside.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -15,7 +13,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from models.demo_scenes.curves import Curve, Field, Floats, rod
+from models.data.pixels import Floats
+from models.demo_scenes.curves import Curve, Field, rod
 
 Points = npt.NDArray[np.float32]
 Distance = Callable[[Points], Floats]
@@ -23,9 +22,9 @@ Paint = Callable[[Points], Floats]
 
 
 def rotate(matrix: npt.NDArray[np.float32], points: Points) -> Points:
-    """The product of a matrix (rows, 3) with points (3, N), the same on every machine.
+    """The product of a matrix (rows, 3) with points (3, N), bit for bit equal on every machine.
 
-    A matrix library may split or fuse the sum as it likes, and start threads for it.
+    `matrix @ points` may split or fuse the sum differently, and may start threads.
     """
     m = np.asarray(matrix, np.float32)[:, :, None]
     return np.asarray(m[:, 0] * points[0] + m[:, 1] * points[1] + m[:, 2] * points[2], np.float32)
@@ -33,11 +32,11 @@ def rotate(matrix: npt.NDArray[np.float32], points: Points) -> Points:
 
 @dataclass(frozen=True)
 class Material:
-    """How a part looks: two linear RGB colours mixed by `paint`, and how it reflects.
+    """A part's two linear RGB colours, mixed by `paint`, and its reflection.
 
-    `paint` maps local points to the weight 0..1 of `second`. `gloss` is the share of light a
-    facing surface mirrors (0.04 glaze, above 0.5 metal), `roughness` 0..1 blurs that mirror,
-    `metal` tints it with the colour, `clear` 0..1 lets the backdrop shine through.
+    `paint` maps local points to the weight 0..1 of `second`. `gloss` is the share of light that a
+    facing surface reflects (0.04 glaze, above 0.5 metal). `roughness` 0..1 blurs the reflection,
+    `metal` tints it with the colour. `clear` 0..1 is the transparency.
     """
 
     color: tuple[float, float, float]
@@ -51,7 +50,7 @@ class Material:
 
 @dataclass(frozen=True)
 class Part:
-    """A primitive with its material; `blend` is the radius of the fillet to the parts before it."""
+    """A primitive with its material; `blend` is the radius of the fillet to earlier parts."""
 
     distance: Distance
     material: Material
@@ -60,20 +59,21 @@ class Part:
 
 @dataclass(frozen=True)
 class Solid:
-    """Parts that move together, bounded by the box `low`..`high` in their own frame.
+    """Parts with one pose, bounded by the box `low`..`high` in their own frame.
 
-    `turn` (3 x 3) and `place` (3,) take own coordinates to the scene: `turn @ own + place`.
+    `rotation` (3 x 3) and `position` (3,) map own coordinates to the scene:
+    `rotation @ own + position`.
     """
 
     parts: tuple[Part, ...]
     low: npt.NDArray[np.float32]
     high: npt.NDArray[np.float32]
-    turn: npt.NDArray[np.float32] = field(default_factory=lambda: np.eye(3, dtype=np.float32))
-    place: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(3, np.float32))
+    rotation: npt.NDArray[np.float32] = field(default_factory=lambda: np.eye(3, dtype=np.float32))
+    position: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(3, np.float32))
 
     def to_own(self, points: Points) -> Points:
         """Scene points in the solid's own frame."""
-        return rotate(self.turn.T, points - self.place[:, None])
+        return rotate(self.rotation.T, points - self.position[:, None])
 
     @cached_property
     def corners(self) -> Points:
@@ -81,32 +81,33 @@ class Solid:
         ends = np.stack([self.low, self.high])
         picks = np.array([[i & 1, i >> 1 & 1, i >> 2] for i in range(8)])
         own = np.stack([ends[picks[:, axis], axis] for axis in range(3)])
-        return rotate(self.turn, own) + self.place[:, None]
+        return rotate(self.rotation, own) + self.position[:, None]
 
     @cached_property
     def shell(self) -> Points:
-        """Points of the scene about the solid's surface, shape (3, N): what a camera must frame."""
+        """Scene points on and inside the solid, shape (3, N), which the camera must frame."""
         axes = [np.linspace(a, b, 26) for a, b in zip(self.low, self.high, strict=True)]
         grid = np.stack([g.ravel() for g in np.meshgrid(*axes, indexing="ij")]).astype(np.float32)
         near = grid[:, self.distance(grid) < 0.015 * np.linalg.norm(self.high - self.low)]
-        return rotate(self.turn, near) + self.place[:, None]
+        return rotate(self.rotation, near) + self.position[:, None]
 
     def distance(self, own: Points) -> Floats:
-        """Signed distance to the solid from points in its own frame."""
+        """Signed distance (N,) to the solid from points in its own frame."""
         total = self.parts[0].distance(own)
         for part in self.parts[1:]:
             total = _union(total, part.distance(own), part.blend)
         return total
 
     def nearest_part(self, own: Points) -> npt.NDArray[np.intp]:
-        """Index of the part each point lies on."""
+        """Index of the part that each point lies on, (N,)."""
         if len(self.parts) == 1:
             return np.zeros(own.shape[1], np.intp)
-        apart = np.stack([part.distance(own) for part in self.parts])
-        return np.asarray(apart.argmin(0), np.intp)
+        distances = np.stack([part.distance(own) for part in self.parts])
+        return np.asarray(distances.argmin(0), np.intp)
 
 
 def _union(first: Floats, second: Floats, blend: float) -> Floats:
+    """Distance to two bodies together, with a fillet of radius `blend` between them."""
     nearer = np.minimum(first, second)
     if blend > 0:
         overlap = np.maximum(np.float32(blend) - np.abs(first - second), 0)
@@ -115,7 +116,10 @@ def _union(first: Floats, second: Floats, blend: float) -> Floats:
 
 
 def lathe(table: Field, square: float = 0.0, ribs: int = 0, depth: float = 0.0) -> Distance:
-    """A table turned around y, nearly square below the height `square`, with `ribs` of `depth`."""
+    """A table turned around y.
+
+    It is nearly square below the height `square`, and has `ribs` vertical ribs of `depth`.
+    """
 
     def distance(points: Points) -> Floats:
         x, y, z = points
@@ -127,14 +131,14 @@ def lathe(table: Field, square: float = 0.0, ribs: int = 0, depth: float = 0.0) 
         if ribs:
             swell = np.cos(np.arctan2(z, x) * np.float32(ribs)) * np.float32(depth)
             found = found - swell * np.clip(radius * 4, 0, 1) * np.clip(y * 5 - 0.4, 0, 1)
-        # A square section and ribs stretch the table: shorter steps keep the march outside.
+        # A square section and ribs stretch the table, so shorter steps keep the ray outside.
         return found * np.float32(0.75) if square or ribs else found
 
     return distance
 
 
 def extrude(table: Field, half_width: float, rounding: float) -> Distance:
-    """A shape in the xy plane given a width along z, all edges rounded."""
+    """A shape in the xy plane with a width along z and rounded edges."""
 
     def distance(points: Points) -> Floats:
         across = table(points[0], points[1]) + np.float32(rounding)
@@ -147,7 +151,7 @@ def extrude(table: Field, half_width: float, rounding: float) -> Distance:
 
 
 def sweep(curve: Curve, radii: Curve, flat: float = 1.0) -> Distance:
-    """A rod along a curve in the xy plane, of radius `radii` along it, `flat` times that in z."""
+    """A rod along a curve in the xy plane, with `radii` along it and `flat` times these in z."""
     table = rod(curve, radii)
 
     def distance(points: Points) -> Floats:
@@ -186,18 +190,18 @@ def block(half: tuple[float, float, float], rounding: float, center_y: float) ->
 
 
 def without(part: Distance, hollow: Distance) -> Distance:
-    """A part minus what would poke through into a hollow."""
+    """A part without what lies in a hollow."""
     return lambda points: np.maximum(part(points), -hollow(points))
 
 
 def ring(radius: float, y: float, thick: float) -> Curve:
-    """The side of a rounded ring or lid edge of half height `thick` at height `y`."""
+    """The side of a ring or lid with a rounded edge, of half height `thick` at height `y`."""
     turn = np.linspace(-np.pi / 2, np.pi / 2, 16)
     return np.stack([radius - thick + thick * np.cos(turn), y + thick * np.sin(turn)], axis=1)
 
 
 def bounded(parts: list[Part]) -> Solid:
-    """The parts as one solid with its bounding box, found by probing two grids."""
+    """The parts as one solid with its bounding box, found with two grids of probes."""
     low, high = np.array([-2.2, -0.2, -2.2]), np.array([2.2, 3.4, 2.2])
     for count in (34, 40):
         step = (high - low) / (count - 1)

@@ -1,10 +1,8 @@
-"""Surfaces the demo scenes stand on and in front of, as procedural textures.
+"""Procedural textures of floors and walls of the demo scenes.
 
 A surface gives colour and height at plane coordinates (u, v), in decimetres. Each pattern fades out
-before it gets finer than a pixel (`footprint`), which keeps distant cloth and tile free of moire.
+before it gets finer than a pixel (`footprint`), so that distant cloth and tile show no moire.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from models.demo_scenes.curves import Floats, lookup
+from models.data.pixels import Floats
+from models.demo_scenes.curves import lookup
 
 Color = npt.NDArray[np.float32]
 Texture = Callable[[Floats, Floats, Floats], tuple[Color, Floats]]
@@ -25,9 +24,9 @@ _TILE_PER_DM = 8.0
 
 @dataclass(frozen=True)
 class Surface:
-    """A texture `(u, v, footprint) -> (linear colour (3, N), height (N,))` and how it reflects.
+    """A texture `(u, v, footprint) -> (linear colour (3, N), height (N,))` and its reflection.
 
-    `cove` is the radius with which the surface bends up into the wall, 0 for a hard corner.
+    `cove` is the radius of the bend between floor and wall, 0 for a hard corner.
     """
 
     texture: Texture
@@ -36,7 +35,7 @@ class Surface:
     cove: float = 0.0
 
     def mean_color(self) -> Color:
-        """The colour of light bounced off the surface, shape (3,)."""
+        """The mean colour of the surface, shape (3,)."""
         side = np.linspace(-6, 6, 24, dtype=np.float32)
         u, v = (a.ravel() for a in np.meshgrid(side, side))
         color, _ = self.texture(u, v, np.full_like(u, 0.1))
@@ -57,7 +56,7 @@ def _tile(slope: float) -> Floats:
     y, x = np.meshgrid(np.fft.fftfreq(_TILE), np.fft.rfftfreq(_TILE), indexing="ij")
     frequency = np.hypot(x, y)
     frequency[0, 0] = 1.0
-    # Octaves wider than the pattern's own scale are cut, those finer than a texel damped.
+    # Remove octaves wider than the pattern's own scale; damp those finer than a texel.
     shape = frequency**-slope / (1 + (0.004 / frequency) ** 4) * np.exp(-((frequency / 0.3) ** 2))
     shape[0, 0] = 0.0
     tile = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((_TILE, _TILE))) * shape, (_TILE, _TILE))
@@ -70,7 +69,7 @@ def cloud(u: Floats, v: Floats) -> Floats:
 
 
 def grain(u: Floats, v: Floats) -> Floats:
-    """Noise with no large shapes, mean 0 and deviation 1, details of about 0.3 units."""
+    """Noise without large shapes, mean 0 and deviation 1, with details of about 0.3 units."""
     return _noise(_tile(0.0), u, v)
 
 
@@ -93,16 +92,18 @@ def mix(first: Color, second: Color, weight: Floats) -> Color:
 
 
 def _fade(footprint: Floats, period: float) -> Floats:
+    """1 where a pattern of this period is coarser than a pixel, falling to 0 where it is finer."""
     return np.asarray(np.clip(1.6 - footprint * np.float32(3.2 / period), 0, 1), np.float32)
 
 
 def _hash(i: Floats, j: Floats, table: Floats) -> Floats:
+    """A pseudo-random entry of the table per grid cell (i, j)."""
     index = (i.astype(np.int64) * 37 + j.astype(np.int64) * 101) % table.size
     return np.asarray(table[index], np.float32)
 
 
 def wood(rng: np.random.Generator, tones: Sequence[str], plank: float = 1.6) -> Surface:
-    """Planks of the given light and dark tone, `plank` wide; 0 for one wide board."""
+    """Planks in a light and a dark tone, `plank` wide; 0 for a single board."""
     light, dark = linear(tones[0]), linear(tones[1])
     table = rng.random(64).astype(np.float32)
     shift = rng.uniform(0, 50, 2).astype(np.float32)
@@ -153,6 +154,8 @@ def cloth(rng: np.random.Generator, tones: Sequence[str], pattern: str = "plain"
 
 
 def _woven_weight(pattern: str, a: Floats, b: Floats) -> Floats:
+    """Weight 0..1 of the accent colour."""
+
     def bars(x: Floats, share: float) -> Floats:
         off = np.abs(x - np.floor(x) - 0.5)
         return smoothstep(share / 2 + 0.02, share / 2 - 0.02, off)
@@ -185,7 +188,7 @@ def stone(rng: np.random.Generator, tones: Sequence[str], veins: float = 1.0) ->
 
 
 def terrazzo(rng: np.random.Generator, tones: Sequence[str]) -> Surface:
-    """Chips of every tone but the first, set in the first, around jittered seeds."""
+    """Chips of all tones but the first, in a ground of the first, around jittered seeds."""
     colors = np.stack([linear(tone) for tone in tones], axis=1)
     jitter = rng.random((3, 256)).astype(np.float32)
     size = float(rng.uniform(0.28, 0.45))
@@ -234,7 +237,7 @@ def tile(rng: np.random.Generator, tones: Sequence[str], size: float = 1.1) -> S
 
 
 def plaster(rng: np.random.Generator, tones: Sequence[str], rough: float = 1.0) -> Surface:
-    """Painted wall, concrete or sand: one tone clouded by a second, with a grainy relief."""
+    """Painted wall, concrete or sand: a tone with patches of a second one and a grainy relief."""
     base, stain = linear(tones[0]), linear(tones[1])
     shift = rng.uniform(0, 50, 2).astype(np.float32)
 

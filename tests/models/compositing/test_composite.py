@@ -208,9 +208,9 @@ def test_does_not_change_its_inputs():
 def test_rejects_objects_without_alpha_and_depth_of_another_size():
     empty = ball()
     empty[..., 3] = 0
-    with pytest.raises(ValueError, match="matte is empty"):
+    with pytest.raises(ValueError, match="alpha is empty"):
         composite(empty, flat(), SIZE, rng())
-    with pytest.raises(ValueError, match=r"no RGB \+ matte"):
+    with pytest.raises(ValueError, match="no RGBA image"):
         composite(ball()[..., :3], flat(), SIZE, rng())
     with pytest.raises(ValueError, match="depth of shape"):
         composite(ball(), flat(), SIZE, rng(), depth=np.zeros((5, 5), np.float32))

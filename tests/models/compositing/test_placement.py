@@ -47,7 +47,7 @@ def test_a_placed_object_lies_within_the_margins(size: tuple[int, int]) -> None:
 def test_rejects_an_object_without_alpha_and_a_depth_of_another_size() -> None:
     image, depth = np.zeros((9, 9, 4), np.uint8), np.zeros((9, 9), np.uint16)
     rng, limits = np.random.default_rng(0), PlacementRange()
-    with pytest.raises(ValueError, match="matte is empty"):
+    with pytest.raises(ValueError, match="alpha is empty"):
         place_object(image, depth, (64, 64), rng, limits)
     with pytest.raises(ValueError, match="doesn't fit the object's"):
         place_object(image, depth[1:], (64, 64), rng, limits)

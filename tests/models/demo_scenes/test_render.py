@@ -1,3 +1,5 @@
+"""Rendered scenes: determinism, ground truth, views, and the shapes they are made of."""
+
 from pathlib import Path
 
 import numpy as np
@@ -5,8 +7,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from models.demo_scenes.curves import outline, side_of, turn_solid
-from models.demo_scenes.layout import Domain, set_stage
+from models.demo_scenes.curves import outline, turn_solid, vessel_side
+from models.demo_scenes.layout import Domain, layout
 from models.demo_scenes.render import CLASSES, Rendering, render, write_photos
 from models.demo_scenes.shapes import Part, block, bounded, ellipsoid, extrude, lathe, sweep
 
@@ -28,7 +30,7 @@ def _tops(rendering: Rendering) -> tuple[npt.NDArray[np.float32], npt.NDArray[np
 
 @pytest.mark.parametrize("domain", ["train", "test"])
 @pytest.mark.parametrize("label", CLASSES)
-def test_every_class_renders_a_thing_that_stands_in_the_frame(label: str, domain: Domain) -> None:
+def test_every_class_renders_an_object_inside_the_frame(label: str, domain: Domain) -> None:
     rendering = render(label, 5, size=SMALL, domain=domain)
 
     assert rendering.pixels.shape == (72, 96, 3)
@@ -40,7 +42,7 @@ def test_every_class_renders_a_thing_that_stands_in_the_frame(label: str, domain
     assert rendering.pixels.std() > 8
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_scene() -> None:
+def test_the_seed_decides_the_bytes() -> None:
     first, again = (render("mug", 3, size=SMALL, domain="test") for _ in range(2))
     other = render("mug", 4, size=SMALL, domain="test")
 
@@ -68,11 +70,11 @@ def test_the_mask_ends_where_the_distance_jumps(label: str) -> None:
     steps = np.abs(np.diff(rendering.distance, axis=0))[rendering.mask[1:] & rendering.mask[:-1]]
 
     assert inside.size > 10
-    assert ((outside - inside) > 0).mean() > 0.97, "what is behind the thing is farther away"
+    assert ((outside - inside) > 0).mean() > 0.97, "what is behind the object is farther away"
     assert np.median(outside - inside) > 10 * np.median(steps)
 
 
-def test_another_azimuth_is_another_picture_of_the_same_thing_in_the_same_place() -> None:
+def test_another_azimuth_shows_the_same_object_at_the_same_position() -> None:
     views = [render("car", 8, size=SMALL, azimuth=float(a)) for a in (0, 45, 90, 180)]
 
     for view in views[1:]:
@@ -84,7 +86,7 @@ def test_another_azimuth_is_another_picture_of_the_same_thing_in_the_same_place(
         assert near == pytest.approx(views[0].distance[views[0].mask].min(), rel=0.25)
 
 
-def test_a_full_turn_comes_back_to_the_first_view() -> None:
+def test_a_full_turn_gives_the_first_view() -> None:
     first, around = (render("bowl", 6, size=SMALL, azimuth=a) for a in (0.0, 360.0))
 
     assert (first.mask != around.mask).mean() < 0.002
@@ -98,14 +100,14 @@ def test_raising_the_camera_shows_more_table() -> None:
 
 
 def test_a_vase_measures_the_same_height_in_every_view() -> None:
-    """Distances and cameras agree: pixels times distance give one height in metres."""
+    """Pixels times distance give the same height in metres in all views."""
     size, extents = (128, 96), []
-    shot = set_stage("vase", 7, "train").shot
+    camera = layout("vase", 7, "train").camera
     for azimuth in (0.0, 90.0, 200.0):
         view = render("vase", 7, size=size, azimuth=azimuth)
         rows = np.nonzero(view.mask.any(axis=1))[0]
         middle = view.distance[view.mask]
-        per_pixel = 2 * shot.view / size[0] * float(np.median(middle))
+        per_pixel = 2 * camera.view / size[0] * float(np.median(middle))
         extents.append((rows[-1] - rows[0]) * per_pixel)
 
     np.testing.assert_allclose(extents, extents[0], rtol=0.05)
@@ -113,11 +115,11 @@ def test_a_vase_measures_the_same_height_in_every_view() -> None:
 
 def test_train_scenes_are_more_alike_than_test_scenes() -> None:
     def spread(domain: Domain) -> float:
-        shots = [set_stage("vase", seed, domain).shot for seed in range(8)]
-        return float(np.std([shot.elevation for shot in shots]))
+        cameras = [layout("vase", seed, domain).camera for seed in range(8)]
+        return float(np.std([camera.elevation for camera in cameras]))
 
     def surfaces(domain: Domain) -> int:
-        means = [set_stage("bowl", s, domain).scene.floor.mean_color() for s in range(8)]
+        means = [layout("bowl", s, domain).scene.floor.mean_color() for s in range(8)]
         return len({tuple(np.round(mean, 1)) for mean in means})
 
     assert spread("train") < spread("test")
@@ -133,14 +135,14 @@ def test_train_scenes_are_more_alike_than_test_scenes() -> None:
         ({"label": "mug", "seed": -1}, "seed -1"),
     ],
 )
-def test_bad_arguments_are_named_in_one_line(arguments: dict[str, object], message: str) -> None:
+def test_reports_wrong_arguments_in_one_line(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message) as failure:
         render(**arguments)  # type: ignore[arg-type]
 
     assert "\n" not in str(failure.value)
 
 
-def test_negative_counts_are_refused(tmp_path: Path) -> None:
+def test_rejects_negative_counts(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="train=-1"):
         write_photos(tmp_path, train=-1, test=0)
 
@@ -148,34 +150,39 @@ def test_negative_counts_are_refused(tmp_path: Path) -> None:
 
 
 def test_photos_form_an_image_folder_and_report_progress(tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
+    reports: list[tuple[int, int]] = []
     write_photos(
-        tmp_path, train=1, test=0, size=(48, 36), processes=1, progress=lambda *p: told.append(p)
+        tmp_path,
+        train=1,
+        test=0,
+        size=(48, 36),
+        processes=1,
+        progress=lambda *counts: reports.append(counts),
     )
 
     files = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file())
     assert files == [f"train/{label}/{label}_000.jpg" for label in CLASSES]
-    assert told == [(done, len(CLASSES)) for done in range(len(CLASSES) + 1)]
+    assert reports == [(done, len(CLASSES)) for done in range(len(CLASSES) + 1)]
     with Image.open(tmp_path / files[0]) as photo:
         assert photo.size == (48, 36)
         assert photo.format == "JPEG"
 
 
-def test_a_stopped_run_goes_on_with_the_same_bytes_in_any_number_of_processes(
+def test_a_stopped_run_continues_with_the_same_bytes_in_any_number_of_processes(
     tmp_path: Path,
 ) -> None:
     options = {"train": 1, "test": 1, "size": (48, 36), "seed": 9}
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     write_photos(whole, **options, processes=2)  # type: ignore[arg-type]
 
-    class Stopped(Exception):
+    class StoppedError(Exception):
         pass
 
     def stop(done: int, total: int) -> None:
         if done == 5:
-            raise Stopped
+            raise StoppedError
 
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         write_photos(parts, **options, processes=1, progress=stop)  # type: ignore[arg-type]
     kept = {p: p.stat().st_mtime_ns for p in parts.rglob("*.jpg")}
     assert len(kept) == 5
@@ -202,7 +209,7 @@ def test_a_lathed_quarter_circle_is_a_sphere() -> None:
 
     near = np.abs(true) < 0.1
     np.testing.assert_allclose(ball(points)[near], true[near], atol=0.006)
-    assert (ball(points) <= true + 0.006).all(), "a march must never step through the surface"
+    assert (ball(points) <= true + 0.006).all(), "a ray must never step through the surface"
 
 
 def test_a_swept_line_is_a_capsule_and_an_extruded_square_a_block() -> None:
@@ -220,8 +227,8 @@ def test_a_swept_line_is_a_capsule_and_an_extruded_square_a_block() -> None:
 
 
 def test_a_solid_lies_within_its_bounds() -> None:
-    side = side_of([0.0, 0.5, 1.2], [0.3, 0.5, 0.2])
-    material = set_stage("mug", 0, "train").scene.solids[0].parts[0].material
+    side = vessel_side([0.0, 0.5, 1.2], [0.3, 0.5, 0.2])
+    material = layout("mug", 0, "train").scene.solids[0].parts[0].material
     shapes = [lathe(turn_solid(side)), ellipsoid((0.1, 0.1, 0.6), (0.4, 0.9, 0.0))]
     solid = bounded([Part(shape, material) for shape in shapes])
     points = _probes(20000)

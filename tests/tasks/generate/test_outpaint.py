@@ -128,7 +128,7 @@ def test_an_unusable_border_is_a_rejection(
     made = outpaint.run(run, SD2, scenes[:1])
     assert len(made) == 8
     (rejected,) = [one for one in run.made.values() if one.reject_reason]
-    assert rejected.rejected == "the network gave no finite numbers"
+    assert rejected.reject_reason == "the network gave no finite numbers"
     assert rejected.prompt == scenes[0].prompt
     assert run.counts["outpaint"].safety_retries == 2
 

@@ -216,7 +216,7 @@ def test_rejects_a_depth_of_another_type() -> None:
         replace(a_request(), depth=np.zeros((128, 64), np.uint8))  # type: ignore[arg-type]
 
 
-def test_few_steps_come_from_their_own_unet(
+def test_few_step_requests_use_the_unet_for_their_steps(
     folders: dict[str, Path], network: SdxlBackground
 ) -> None:
     fast = load(folders, "lightning")
@@ -234,27 +234,29 @@ def test_few_steps_come_from_their_own_unet(
         list(fast.compute([a_request()]))
 
 
-def test_flagged_images_are_drawn_anew(network: SdxlBackground, folders: dict[str, Path]) -> None:
-    """The stub flags by what an image looks like: the first two seeds of the second request."""
+def test_flagged_images_are_generated_again(
+    network: SdxlBackground, folders: dict[str, Path]
+) -> None:
+    """The stub flags the images of the first two seeds of the second request."""
     requests = [a_request(10), a_request(20), a_request(30)]
     bad = [image_of(network, a_request(seed)) for seed in (20, 21)]
-    looked_at: list[int] = []
+    counts: list[int] = []
 
     def flags(images: Sequence[Pixels]) -> list[bool]:
-        looked_at.append(len(images))
-        return [any((one == other).all() for other in bad) for one in images]
+        counts.append(len(images))
+        return [any((image == other).all() for other in bad) for image in images]
 
     checked = SdxlBackground(network._parts, network._controlnet, CPU, flags=flags)
     results = compute(checked, *requests)
-    assert [one.retries for one in results] == [0, 2, 0]
-    assert looked_at == [3, 1, 1]
+    assert [result.retries for result in results] == [0, 2, 0]
+    assert counts == [3, 1, 1]
     assert (results[1].image == image_of(network, a_request(22))).all()
     assert (results[2].image == image_of(network, requests[2])).all()
-    (given_up,) = checked.compute([replace(requests[1], nsfw_retries=1)])
-    assert given_up == UnsafeImage("flagged as not safe for work 2 times", 1)
+    (unsafe,) = checked.compute([replace(requests[1], nsfw_retries=1)])
+    assert unsafe == UnsafeImage("flagged as not safe for work 2 times", 1)
 
 
-def test_the_safety_checker_is_asked(folders: dict[str, Path]) -> None:
+def test_uses_the_safety_checker(folders: dict[str, Path]) -> None:
     strict = load(folders, "strict")
     assert list(strict.compute([replace(a_request(), nsfw_retries=1)])) == [
         UnsafeImage("flagged as not safe for work 2 times", 1)
@@ -265,7 +267,7 @@ def test_the_safety_checker_is_asked(folders: dict[str, Path]) -> None:
     assert len(both.modules) == 6
 
 
-def test_numbers_that_are_not_finite_are_no_image(folders: dict[str, Path]) -> None:
+def test_results_that_are_not_finite_are_invalid(folders: dict[str, Path]) -> None:
     network = load(folders)
     with torch.no_grad():
         network._parts.unet.conv_out.bias.fill_(float("nan"))
@@ -273,22 +275,24 @@ def test_numbers_that_are_not_finite_are_no_image(folders: dict[str, Path]) -> N
     assert result == UnsafeImage("the network gave no finite numbers")
 
 
-def test_half_precision_is_near_full(folders: dict[str, Path], network: SdxlBackground) -> None:
+def test_half_precision_is_close_to_full_precision(
+    folders: dict[str, Path], network: SdxlBackground
+) -> None:
     half = load(folders, base="half", machine=replace(CPU, dtype=torch.bfloat16, batch=2))
-    assert all(next(one.parameters()).dtype is torch.bfloat16 for one in half.modules)
+    assert all(next(module.parameters()).dtype is torch.bfloat16 for module in half.modules)
     for request in (a_request(1), a_request(2)):
         assert mean_difference(image_of(half, request), image_of(network, request)) < 8
 
 
-def test_the_vae_that_overflows_decodes_in_float32(folders: dict[str, Path]) -> None:
-    """The base's own VAE asks for it; afterwards it is what it was."""
+def test_decodes_in_float32_with_a_vae_that_overflows(folders: dict[str, Path]) -> None:
+    """The settings of the base's own VAE require it; its weights are float16 again afterwards."""
     from models.diffusion.sdxl.parts import decode
 
     half = replace(CPU, dtype=torch.float16)
     parts = load_sdxl(folders["half"], None, half)
     images = decode(parts.vae, torch.zeros(5, 4, 8, 8, dtype=torch.float16))
     assert len(images) == 5
-    assert {one.dtype for one in images} == {torch.float32}
+    assert {image.dtype for image in images} == {torch.float32}
     assert next(parts.vae.parameters()).dtype is torch.float16
 
 
@@ -299,7 +303,7 @@ def test_the_vae_that_overflows_decodes_in_float32(folders: dict[str, Path]) -> 
         ("text_encoder_2/config.json", "no config.json with safetensors weights"),
     ],
 )
-def test_a_missing_part_is_one_line(
+def test_names_a_missing_part(
     folders: dict[str, Path], tmp_path: Path, broken: str, complaint: str
 ) -> None:
     import shutil

@@ -43,8 +43,8 @@ def image_of(network: SdxlImg2Img, request: SdxlImg2ImgRequest) -> Pixels:
     return result.image
 
 
-def apart(one: Pixels, other: Pixels) -> float:
-    return float(np.abs(one.astype(int) - other.astype(int)).mean())
+def mean_difference(first: Pixels, second: Pixels) -> float:
+    return float(np.abs(first.astype(int) - second.astype(int)).mean())
 
 
 def test_the_same_request_gives_the_same_bytes(network: SdxlImg2Img, no_network: list[str]) -> None:
@@ -56,17 +56,19 @@ def test_the_same_request_gives_the_same_bytes(network: SdxlImg2Img, no_network:
     assert not no_network
 
 
-def test_alone_is_as_in_company(folders: tuple[Path, Path], network: SdxlImg2Img) -> None:
-    """Within a grey level."""
-    together = SdxlImg2Img.load(*folders, machine=replace(CPU, batch=3))
+def test_an_image_does_not_depend_on_its_batch(
+    folders: tuple[Path, Path], network: SdxlImg2Img
+) -> None:
+    """Up to one grey level."""
+    batched = SdxlImg2Img.load(*folders, machine=replace(CPU, batch=3))
     requests = [a_request(1), a_request(2, 128, 64), a_request(3), replace(a_request(4), steps=6)]
-    for request, result in zip(requests, together.compute(requests), strict=True):
+    for request, result in zip(requests, batched.compute(requests), strict=True):
         assert isinstance(result, SafeImage)
         difference = result.image.astype(int) - image_of(network, request).astype(int)
         assert np.abs(difference).max() <= 1
 
 
-def test_everything_in_a_request_counts(network: SdxlImg2Img) -> None:
+def test_the_image_depends_on_every_field_of_the_request(network: SdxlImg2Img) -> None:
     base = a_request()
     reference = image_of(network, base)
     others = {
@@ -78,20 +80,25 @@ def test_everything_in_a_request_counts(network: SdxlImg2Img) -> None:
         "guidance_scale": replace(base, guidance_scale=1.0),
         "scheduler": replace(base, scheduler="unipc"),
     }
-    changed = {name: apart(reference, image_of(network, one)) for name, one in others.items()}
+    changed = {
+        name: mean_difference(reference, image_of(network, request))
+        for name, request in others.items()
+    }
     assert min(changed.values()) > 0, changed
     assert changed["seed"] > 1
 
 
-def test_it_is_the_library_s_image(folders: tuple[Path, Path], network: SdxlImg2Img) -> None:
-    """With one generator per image the library draws the same noise in the same order."""
+def test_gives_the_same_image_as_diffusers(
+    folders: tuple[Path, Path], network: SdxlImg2Img
+) -> None:
+    """With one generator per image diffusers draws the same noise in the same order."""
     from diffusers import StableDiffusionXLImg2ImgPipeline
 
     parts = load_sdxl(*folders, CPU)
     pipeline = StableDiffusionXLImg2ImgPipeline(**parts.components, add_watermarker=False)
     pipeline.set_progress_bar_config(disable=True)
     request = replace(a_request(), prompt="a red car")
-    theirs = pipeline(
+    expected = pipeline(
         prompt=request.prompt,
         negative_prompt=request.negative,
         image=torch.from_numpy(request.image).permute(2, 0, 1)[None] / 255,
@@ -101,18 +108,18 @@ def test_it_is_the_library_s_image(folders: tuple[Path, Path], network: SdxlImg2
         generator=[torch.Generator("cpu").manual_seed(request.seed)],
         output_type="np",
     ).images[0]
-    difference = image_of(network, request) - np.rint(theirs * 255)
+    difference = image_of(network, request) - np.rint(expected * 255)
     assert np.abs(difference).max() <= 1
 
 
-def test_what_cannot_be_drawn_is_refused() -> None:
+def test_rejects_wrong_sizes_and_too_few_steps() -> None:
     with pytest.raises(ValueError, match="size 100x64: give multiples of 64"):
         replace(a_request(), image=np.zeros((64, 100, 3), np.uint8))
     with pytest.raises(ValueError, match=r"strength 0\.2 of 4 steps leaves none"):
         replace(a_request(), strength=0.2)
 
 
-def test_numbers_that_are_not_finite_are_no_image(folders: tuple[Path, Path]) -> None:
+def test_results_that_are_not_finite_are_invalid(folders: tuple[Path, Path]) -> None:
     network = SdxlImg2Img.load(*folders, machine=CPU)
     with torch.no_grad():
         network._parts.vae.decoder.conv_out.bias.fill_(float("nan"))
@@ -121,18 +128,18 @@ def test_numbers_that_are_not_finite_are_no_image(folders: tuple[Path, Path]) ->
     ]
 
 
-def test_flagged_images_are_drawn_anew_with_the_next_seed(
+def test_flagged_images_are_generated_again_with_the_next_seed(
     folders: tuple[Path, Path], network: SdxlImg2Img
 ) -> None:
-    """The stub flags by what an image looks like: that of the first seed."""
+    """The stub flags the image of the first seed."""
     bad = image_of(network, a_request(20))
     checked = SdxlImg2Img(
-        network._parts, CPU, flags=lambda shown: [bool((one == bad).all()) for one in shown]
+        network._parts, CPU, flags=lambda photos: [bool((photo == bad).all()) for photo in photos]
     )
-    harmless, safety_retries = checked.compute([a_request(10), a_request(20)])
-    assert isinstance(safety_retries, SafeImage)
-    assert (harmless.retries, safety_retries.retries) == (0, 1)
-    assert (safety_retries.image == image_of(network, a_request(21))).all()
+    first, second = checked.compute([a_request(10), a_request(20)])
+    assert isinstance(second, SafeImage)
+    assert (first.retries, second.retries) == (0, 1)
+    assert (second.image == image_of(network, a_request(21))).all()
 
 
 def test_a_safety_checker_s_folder_may_follow(folders: tuple[Path, Path], tmp_path: Path) -> None:
