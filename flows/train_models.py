@@ -139,7 +139,7 @@ def _train(recipe: Recipe, assembled: Assembled, store: Store, scratch: Path) ->
     assert recipe.train is not None
     run = RunContext(store, "train", scratch=scratch)
     datasets = list(assembled.arms.values())
-    parameters = equal_steps(recipe.train, [int(one.metadata["train"]) for one in datasets])
+    parameters = equal_steps(recipe.train, [int(dataset.metadata["train"]) for dataset in datasets])
     epochs = len(datasets) * len(parameters.seeds) * parameters.epochs
     with shown("training epochs", epochs) as run.tell:
         checkpoints = train(run, parameters, datasets)
