@@ -54,7 +54,7 @@ def measure(folder: Path, runs: int) -> dict[str, dict[str, Cost]]:
     for name, code in FLOWS.items():
         (folder / f"child_run_{name}.py").write_text(code)
     with _server(folder) as (api, environment):
-        for kind in ("process", "warm-process"):
+        for kind in ("process", "persistent-process"):
             _ask(api, "/work_pools/", name=kind, type=kind, base_job_template=_template(kind))
             deployed = {name: _deploy(api, name, kind) for name in FLOWS}
             options = ["--pool", kind, "--type", kind, "--limit", str(SLOTS)]
@@ -73,7 +73,7 @@ def main(folder: Path) -> None:
     """Print milliseconds per child run, cold and warm, and how many times less warm is."""
     rows: list[list[object]] = []
     for name, by_kind in measure(folder, RUNS).items():
-        cold, warm = by_kind["process"], by_kind["warm-process"]
+        cold, warm = by_kind["process"], by_kind["persistent-process"]
         for what, one, other in (
             ("wall", cold.wall_s, warm.wall_s),
             ("CPU", cold.cpu_s, warm.cpu_s),
@@ -138,7 +138,7 @@ def _wait_until_healthy(api: httpx.Client) -> None:
 
 
 def _template(kind: str) -> dict[str, Any]:
-    if kind == "warm-process":
+    if kind == "persistent-process":
         return WarmWorker.get_default_base_job_template()
     from prefect.workers.process import ProcessWorker
 

@@ -22,12 +22,13 @@ from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Completed, Pending, Running
+from tasks.engine.results import Expansion, samples_of, save_expansion
 
-import flows.execution.child_runs
 import flows.generate
 from benchmarks.machine import high_water_mb, tree_cpu_s
 from flows.build_datasets import Assembled
 from flows.config.recipe import Recipe
+from flows.execution.deployment import ChildRunPool
 from flows.execution.results import Tally
 from flows.generate import Outcomes, fan_out, raise_damage, require
 from flows.generators.multiview import key_of
@@ -38,7 +39,6 @@ from models.data.records import Artifact, IngestedPhotos, Media, Reference, Samp
 from models.data.splitting import SplitParameters, split
 from tasks.assemble.dataset import Assemble, Dataset, choose, dataset
 from tasks.assemble.manifest import write_manifest
-from tasks.engine.results import Expansion, samples_of, save_expansion
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.run_documents import load_part, save_part
 from tasks.engine.work_items import Expanded, SharedInputs, Told, load_order, tell
@@ -188,9 +188,9 @@ def clocked(steps: dict[str, Spent]) -> Iterator[None]:
         for owner, name, step in (
             (flows.generate, "key_of", "keys"),
             (flows.generate, "place_orders", "place orders"),
-            (flows.execution.child_runs.Window, "start", "start children"),
-            (flows.execution.child_runs.Window, "_look", "poll"),
-            (flows.execution.child_runs.Window, "_outcome", "collect outcomes"),
+            (ChildRunPool, "start", "start children"),
+            (ChildRunPool, "_read_runs", "poll"),
+            (ChildRunPool, "_result", "collect outcomes"),
         ):
             stack.enter_context(_replaced(owner, name, _timing(steps, step)))
         looks = _timing_each(steps, "look what is done")
@@ -249,7 +249,7 @@ def _after_each(tenth: Callable[[], None]) -> Iterator[None]:
 
         return wrapper
 
-    with _replaced(flows.execution.child_runs.Window, "_outcome", around):
+    with _replaced(ChildRunPool, "_result", around):
         yield
 
 

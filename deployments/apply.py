@@ -1,13 +1,13 @@
-"""What ``synthset deploy`` puts on a Prefect server: pools, deployments, limits, the zombie rule.
+"""What ``synthset deploy`` puts on a Prefect server: pools, deployments, limits, automations.
 
-All of it is read from ``deployments/`` and compared with what the server has; only what differs is
-written, so that deploying twice changes nothing.
+It reads ``deployments/``, compares it with the server and writes only what differs. Deploying twice
+changes nothing.
 """
 
 import re
 import socket
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from prefect.settings import get_current_settings
 from prefect.utilities.callables import parameter_schema
 from pydantic import Field, ValidationError
 
-from deployments.automations import apply_resume_rule, apply_zombie_rule
+from deployments.automations import apply_crash_rule, apply_resume_rule
 from deployments.gpu_slots import apply_limit
 from deployments.server.main import LEASES
 from deployments.work_pools import (
@@ -39,11 +39,11 @@ from deployments.work_pools import (
 from flows.config.recipe import Recipe
 from models.data.records import Record
 
-MEMORY = "prefect.server.concurrency.lease_storage.memory"
-NIGHTLY, TRAINING = "regenerate/nightly", "train/gpu"
+IN_MEMORY = "prefect.server.concurrency.lease_storage.memory"
+SCHEDULED, TRAINING = "regenerate/nightly", "train/gpu"
 
 
-class Nightly(Record):
+class ScheduledRun(Record):
     """What the scheduled run works on, and when. Folders are as the workers see them."""
 
     recipe: Recipe
@@ -53,52 +53,53 @@ class Nightly(Record):
     cron: str = "0 2 * * *"
     timezone: str = "UTC"
     active: bool = True
-    at_once: int = Field(
-        16, ge=1, description="Child runs waiting or at work at a time: a few per GPU slot."
+    max_parallel: int = Field(
+        16, ge=1, description="Child runs that wait or run at a time: a few per GPU slot."
     )
-    training: str | None = Field(
-        TRAINING, description="Deployment that trains; none: the parent run's own process."
+    train_in_parent: bool = Field(
+        False, description="Train in the parent run's own process, not on the GPU workers."
     )
 
 
 def deploy(
-    nightly: Nightly | None = None,
+    scheduled: ScheduledRun | None = None,
     infrastructure: Infrastructure = "process",
     gpus: Sequence[str] = (),
     reset_pools: bool = False,
 ) -> list[str]:
     """Bring the server to what ``deployments/`` says.
 
-    Without ``nightly``, the parameters and the schedule that the server has are left as they are;
-    on a server that has none, the schedule is written but not active. So are the values that an
-    operator has set in the work pools.
+    Without ``scheduled``, parameters and schedule stay as they are on the server; a new server gets
+    an inactive schedule. Values that an operator has set in the work pools stay too.
 
     Args:
-        nightly: the scheduled run.
+        scheduled: the scheduled run.
         infrastructure: what the workers of both pools start.
-        gpus: ``host:number`` of the machines with GPUs; none: this machine, as it is.
-        reset_pools: bring the work pools to their templates, whatever was set there.
+        gpus: ``host:number`` of each machine with GPUs; by default this machine.
+        reset_pools: reset the work pools to their templates, whatever an operator has set.
 
     Returns:
-        A line per thing that was created, changed, kept though it differs, or is to be mended;
-        none if all was as it should be.
+        A line for everything that was created, changed, kept though it differs, or needs a fix.
 
     Raises:
-        DeployError: no server, no right to it, a pool of another type, or a bad schedule.
+        DeployError: a relative folder, no server, no right to it, a pool of another type, or a bad
+            schedule.
     """
-    slots = [slot for given in gpus or [this_host()] for slot in gpu_limits(given)]
+    if scheduled is not None:
+        _require_absolute(scheduled)
+    limits = [name for machine in gpus or [this_machine()] for name in gpu_limits(machine)]
     with _server() as client:
         changes: list[str | None] = [lease_warning(client)]
         for name in POOLS:
             changes += apply_pool(
-                client, name, infrastructure, len(slots) if gpus else 1, reset_pools
+                client, name, infrastructure, len(limits) if gpus else 1, reset_pools
             )
         changes += [
-            _apply_deployment(client, wanted, nightly is None)
-            for wanted in _wanted(DEPLOYMENTS / "prefect.yaml", nightly)
+            _apply_deployment(client, wanted, keep_values=scheduled is None)
+            for wanted in _wanted_deployments(DEPLOYMENTS / "prefect.yaml", scheduled)
         ]
-        changes += [apply_limit(client, slot, GPU_POOL) for slot in slots]
-        changes += [apply_zombie_rule(client), apply_resume_rule(client)]
+        changes += [apply_limit(client, name, GPU_POOL) for name in limits]
+        changes += [apply_crash_rule(client), apply_resume_rule(client)]
     return [change for change in changes if change]
 
 
@@ -106,7 +107,7 @@ def gpu_limits(machine: str) -> list[str]:
     """The names of a machine's limits, ``gpu:<host>:<n>``, from ``host:number``.
 
     Raises:
-        DeployError: it is not written so.
+        DeployError: the text has another form.
     """
     host, _, number = machine.rpartition(":")
     if not host or not number.isdecimal() or not 1 <= int(number) <= 64:
@@ -114,33 +115,33 @@ def gpu_limits(machine: str) -> list[str]:
     return [f"gpu:{host}:{slot}" for slot in range(int(number))]
 
 
-def this_host() -> str:
-    """This machine as ``host:number``; without a GPU it has one slot, the CPU's."""
-    return f"{socket.gethostname()}:{max(1, gpus_here())}"
+def this_machine() -> str:
+    """This machine as ``host:number of GPUs``; a machine without a GPU counts as one."""
+    return f"{socket.gethostname()}:{max(1, count_gpus())}"
 
 
-def gpus_here() -> int:
-    """How many GPUs this machine has, as its driver tells."""
+def count_gpus() -> int:
+    """The number of GPUs that nvidia-smi lists; 0 without it."""
     try:
-        listed = subprocess.run(
+        listing = subprocess.run(
             ["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=20, check=True
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return 0
-    return len(re.findall(r"^GPU \d+:", listed, re.MULTILINE))
+    return len(re.findall(r"^GPU \d+:", listing, re.MULTILINE))
 
 
 def lease_warning(client: SyncPrefectClient) -> str | None:
-    """A line on a server whose restart crashes runs, None if it is none or does not tell."""
+    """A line about a server whose restart would crash runs; None if it is safe or unknown."""
     try:
         settings = client.request("GET", "/admin/settings").json()
         storage = settings["server"]["concurrency"]["lease_storage"]
     except (httpx.HTTPStatusError, ValueError, LookupError, TypeError):
         return None
-    if storage != MEMORY:
+    if storage != IN_MEMORY:
         return None
     return (
-        "server: keeps leases in memory, so that its restart crashes nights; set there "
+        "server: keeps leases in memory, so its restart crashes scheduled runs; set on it "
         f"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE={LEASES}"
     )
 
@@ -150,7 +151,7 @@ def _server() -> Iterator[SyncPrefectClient]:
     url = get_current_settings().api.url
     if url is None:
         raise DeployError(
-            "no Prefect server is set: start one with 'synthset up' and set PREFECT_API_URL to it"
+            "no Prefect server is configured: start one with 'synthset up' and set PREFECT_API_URL"
         )
     try:
         with get_client(sync_client=True) as client:
@@ -160,22 +161,22 @@ def _server() -> Iterator[SyncPrefectClient]:
             raise
         raise DeployError(
             f"the Prefect server {url} does not answer: start it with 'synthset up' or 'docker "
-            "compose up -d', or mend PREFECT_API_URL"
+            "compose up -d', or correct PREFECT_API_URL"
         ) from error
     except httpx.HTTPStatusError as error:
         if error.response.status_code in (401, 403):
             raise DeployError(
-                f"the Prefect server {url} wants a password: set PREFECT_API_AUTH_STRING to "
+                f"the Prefect server {url} requires a password: set PREFECT_API_AUTH_STRING to "
                 "user:password"
             ) from error
         raise DeployError(
-            f"the Prefect server {url} refuses: {error.response.status_code} "
+            f"the Prefect server {url} refused a request: {error.response.status_code} "
             f"{error.response.text[:300]}"
         ) from error
 
 
-def _wanted(file: Path, nightly: Nightly | None) -> Iterator[dict[str, Any]]:
-    """The arguments of `create_deployment` per deployment of the file, and ``flow``, its name."""
+def _wanted_deployments(file: Path, scheduled: ScheduledRun | None) -> Iterator[dict[str, Any]]:
+    """The arguments of `create_deployment` for each entry of the file, and ``flow``, its name."""
     for entry in yaml.safe_load(file.read_text(encoding="utf-8"))["deployments"]:
         flow: Flow[..., Any] = load_flow_from_entrypoint(entry["entrypoint"])
         limit = entry.get("concurrency_limit") or {}
@@ -189,7 +190,7 @@ def _wanted(file: Path, nightly: Nightly | None) -> Iterator[dict[str, Any]]:
             "work_pool_name": entry["work_pool"]["name"],
             "work_queue_name": entry["work_pool"]["work_queue_name"],
             "parameters": entry.get("parameters") or {},
-            "parameter_openapi_schema": _schema(flow),
+            "parameter_openapi_schema": _parameter_form(flow),
             "enforce_parameter_schema": entry["enforce_parameter_schema"],
             "schedules": [_schedule(**schedule) for schedule in entry["schedules"]],
             "concurrency_limit": limit.get("limit"),
@@ -198,26 +199,41 @@ def _wanted(file: Path, nightly: Nightly | None) -> Iterator[dict[str, Any]]:
             ),
             "pull_steps": [],
         }
-        if nightly is not None and f"{flow.name}/{entry['name']}" == NIGHTLY:
-            wanted |= _nightly_part(nightly, wanted["parameters"]["place"])
+        if scheduled is not None and f"{flow.name}/{entry['name']}" == SCHEDULED:
+            wanted |= _scheduled_values(scheduled, wanted["parameters"]["place"])
         yield wanted
 
 
-def _schema(flow: Flow[Any, Any]) -> dict[str, Any]:
-    """The form of a flow's parameters; like ``prefect deploy``, without an empty part."""
+def _parameter_form(flow: Flow[Any, Any]) -> dict[str, Any]:
+    """The JSON schema of a flow's parameters, as ``prefect deploy`` writes it."""
     schema = parameter_schema(flow).model_dump_for_openapi()
     return {name: part for name, part in schema.items() if name != "definitions" or part}
 
 
-def _nightly_part(nightly: Nightly, place: dict[str, Any]) -> dict[str, Any]:
-    ours = {
-        **{"photos": str(nightly.photos), "out": str(nightly.out), "store": nightly.store},
-        **{"at_once": nightly.at_once, "training": nightly.training},
+def _scheduled_values(scheduled: ScheduledRun, place: dict[str, Any]) -> dict[str, Any]:
+    values = {
+        "photos": str(scheduled.photos),
+        "out": str(scheduled.out),
+        "store": scheduled.store,
+        "at_once": scheduled.max_parallel,
+        "training": None if scheduled.train_in_parent else TRAINING,
     }
-    schedule = _schedule("nightly", nightly.cron, nightly.timezone, nightly.active)
-    # The recipe is written out in full: a default that a later version changes changes no night.
-    recipe = nightly.recipe.model_dump(mode="json")
-    return {"parameters": {"recipe": recipe, "place": place | ours}, "schedules": [schedule]}
+    schedule = _schedule("nightly", scheduled.cron, scheduled.timezone, scheduled.active)
+    # The whole recipe is stored: a later version with other defaults does not change this run.
+    recipe = scheduled.recipe.model_dump(mode="json")
+    return {"parameters": {"recipe": recipe, "place": place | values}, "schedules": [schedule]}
+
+
+def _require_absolute(scheduled: ScheduledRun) -> None:
+    folders = {"--photos": scheduled.photos, "--out": scheduled.out}
+    if "://" not in scheduled.store:
+        folders["--store"] = Path(scheduled.store)
+    for option, folder in folders.items():
+        if not folder.is_absolute():
+            raise DeployError(
+                f"{option} {folder}: a relative path; workers run in other folders: write it as "
+                f"{Path.cwd() / folder}"
+            )
 
 
 def _schedule(slug: str, cron: str, timezone: str, active: bool) -> DeploymentScheduleCreate:
@@ -232,48 +248,62 @@ def _schedule(slug: str, cron: str, timezone: str, active: bool) -> DeploymentSc
     return DeploymentScheduleCreate(slug=slug, schedule=when, active=active)
 
 
-def _apply_deployment(client: SyncPrefectClient, wanted: dict[str, Any], keep: bool) -> str | None:
-    """Create or change one deployment; ``keep`` what its operator set: parameters and schedule."""
+def _apply_deployment(
+    client: SyncPrefectClient, wanted: dict[str, Any], keep_values: bool
+) -> str | None:
+    """Create or change one deployment; ``keep_values`` keeps its parameters and schedule."""
     name = f"{wanted['flow']}/{wanted['name']}"
     arguments = {field: value for field, value in wanted.items() if field != "flow"}
     try:
-        has: DeploymentResponse | None = client.read_deployment_by_name(name)
+        current: DeploymentResponse | None = client.read_deployment_by_name(name)
     except ObjectNotFound:
-        has = None
-    if has is not None and keep and has.parameters:
-        arguments["parameters"] = has.parameters
+        current = None
+    if current is not None and keep_values and current.parameters:
+        arguments["parameters"] = current.parameters
         arguments["schedules"] = [
-            DeploymentScheduleCreate(slug=one.slug, schedule=one.schedule, active=one.active)
-            for one in has.schedules
+            DeploymentScheduleCreate(
+                slug=schedule.slug, schedule=schedule.schedule, active=schedule.active
+            )
+            for schedule in current.schedules
         ]
-    differing = sorted(_differing(has, arguments)) if has else []
-    if has is not None and not differing:
+    changed = sorted(_differing_fields(current, arguments)) if current else []
+    if current is not None and not changed:
         return None
     client.create_deployment(flow_id=client.create_flow_from_name(wanted["flow"]), **arguments)
-    return f"deployment {name}: {'changed ' + ', '.join(differing) if has else 'created'}"
+    return f"deployment {name}: {'changed ' + ', '.join(changed) if current else 'created'}"
 
 
-def _differing(has: DeploymentResponse, wanted: dict[str, Any]) -> Iterator[str]:
-    plain = (
-        *("entrypoint", "description", "work_pool_name", "work_queue_name", "parameters"),
-        *("parameter_openapi_schema", "enforce_parameter_schema"),
-    )
-    views: dict[str, Callable[[], tuple[Any, Any]]] = {
-        "tags": lambda: (sorted(has.tags), sorted(wanted["tags"])),
-        "pull_steps": lambda: (has.pull_steps or [], wanted["pull_steps"]),
-        "schedules": lambda: (_told(has.schedules), _told(wanted["schedules"])),
-        "concurrency_limit": lambda: (
-            has.global_concurrency_limit and has.global_concurrency_limit.limit,
-            wanted["concurrency_limit"],
-        ),
-        "concurrency_options": lambda: (
-            has.concurrency_options and has.concurrency_options.collision_strategy,
-            wanted["concurrency_options"] and wanted["concurrency_options"].collision_strategy,
+_COMPARED_AS_THEY_ARE = (
+    "entrypoint",
+    "description",
+    "work_pool_name",
+    "work_queue_name",
+    "parameters",
+    "parameter_openapi_schema",
+    "enforce_parameter_schema",
+)
+
+
+def _differing_fields(current: DeploymentResponse, wanted: dict[str, Any]) -> Iterator[str]:
+    limit, options = current.global_concurrency_limit, current.concurrency_options
+    wanted_options = wanted["concurrency_options"]
+    pairs: dict[str, tuple[Any, Any]] = {
+        "tags": (sorted(current.tags), sorted(wanted["tags"])),
+        "pull_steps": (current.pull_steps or [], wanted["pull_steps"]),
+        "schedules": (_comparable(current.schedules), _comparable(wanted["schedules"])),
+        "concurrency_limit": (limit and limit.limit, wanted["concurrency_limit"]),
+        "concurrency_options": (
+            options and options.collision_strategy,
+            wanted_options and wanted_options.collision_strategy,
         ),
     }
-    yield from (field for field in plain if getattr(has, field) != wanted[field])
-    yield from (field for field, view in views.items() if len({repr(one) for one in view()}) > 1)
+    for field in _COMPARED_AS_THEY_ARE:
+        pairs[field] = (getattr(current, field), wanted[field])
+    return (field for field, (has, value) in pairs.items() if has != value)
 
 
-def _told(schedules: Sequence[Any]) -> list[tuple[Any, ...]]:
-    return sorted((one.slug or "", one.active, one.schedule.model_dump_json()) for one in schedules)
+def _comparable(schedules: Sequence[Any]) -> list[tuple[str, bool, str]]:
+    return sorted(
+        (schedule.slug or "", schedule.active, schedule.schedule.model_dump_json())
+        for schedule in schedules
+    )

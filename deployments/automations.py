@@ -1,4 +1,4 @@
-"""Runs whose worker or machine is gone: the automations that mark them and have the night go on."""
+"""Automations for runs whose worker died: mark them as crashed, and start parent runs again."""
 
 from datetime import timedelta
 from typing import Any
@@ -11,67 +11,79 @@ from prefect.events.schemas.events import ResourceSpecification
 
 from flows.execution.crash_limit import RESUMED
 
-# Five heartbeats of a minute: a server that restarts must not take its runs for dead.
-UNHEARD = timedelta(minutes=5)
-ZOMBIES = "synthset: runs that are not heard of have crashed"
-# A machine that was switched off may be up again by then.
+# Five heartbeats of a minute: a server that restarts must not mark its runs as crashed.
+SILENT_FOR = timedelta(minutes=5)
+CRASH_RULE = "synthset: runs without a heartbeat have crashed"
+# By then a machine that was switched off may be up again.
 RESUMED_AFTER = timedelta(minutes=5)
-NIGHTS = "synthset: a regenerate run that crashed goes on"
-_ENDED = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
-_WAITING = {
-    f"prefect.flow-run.{state}"
-    for state in (
-        *("AwaitingRetry", "Scheduled", "Late", "Pending", "Paused", "Suspended", "Cancelling"),
-        RESUMED,
-    )
+RESUME_RULE = "synthset: a crashed regenerate run starts again"
+# Rules of earlier versions, which these two replace.
+_OLD_NAMES = {
+    CRASH_RULE: "synthset: runs that are not heard of have crashed",
+    RESUME_RULE: "synthset: a regenerate run that crashed goes on",
 }
+_FINAL = ("Completed", "Failed", "Cancelled", "Crashed")
+_WAITING = (
+    "AwaitingRetry",
+    "Scheduled",
+    "Late",
+    "Pending",
+    "Paused",
+    "Suspended",
+    "Cancelling",
+    RESUMED,
+)
+_HEARTBEAT = "prefect.flow-run.heartbeat"
 
 
-def apply_zombie_rule(client: SyncPrefectClient) -> str | None:
-    """Create or change the automation that marks silent runs as crashed; what was done, or None if
-    it was as it should be.
+def apply_crash_rule(client: SyncPrefectClient) -> str | None:
+    """Create or change the automation that marks runs without a heartbeat as crashed.
 
-    One that an operator switched off stays off.
+    An automation that an operator switched off stays off.
+
+    Returns:
+        What was done; None if nothing had to be.
     """
-    heartbeat = "prefect.flow-run.heartbeat"
-    rule = _unless_heard(
-        ZOMBIES,
-        "A worker or its machine is gone: the run is marked, its parent goes on.",
-        after=heartbeat,
-        expect=_ENDED | _WAITING | {heartbeat},
-        within=UNHEARD,
+    rule = _after_silence(
+        CRASH_RULE,
+        "Its worker or machine died: mark the run, so that its parent starts it again.",
+        after=_HEARTBEAT,
+        expect=_events(*_FINAL, *_WAITING) | {_HEARTBEAT},
+        within=SILENT_FOR,
         change=ChangeFlowRunState(
             state=StateType.CRASHED,
-            message=f"not heard of for {UNHEARD.seconds // 60} minutes: its worker is gone",
+            message=f"no heartbeat for {SILENT_FOR.seconds // 60} minutes: its worker died",
         ),
     )
-    return _apply(client, rule, "zombies")
+    return _apply(client, rule, "runs without a heartbeat")
 
 
 def apply_resume_rule(client: SyncPrefectClient) -> str | None:
-    """Create or change the automation that schedules a crashed `regenerate` run again, under its
-    own id, so that it adopts its children; what was done, or None if it was as it should be.
+    """Create or change the automation that schedules a crashed `regenerate` run again.
 
-    It waits for `RESUMED_AFTER`, so that a run that can't even start is not started in a haste.
+    The run keeps its id and with it its child runs. It waits `RESUMED_AFTER`, so that a run that
+    can't start is not started in a tight loop.
+
+    Returns:
+        What was done; None if nothing had to be.
     """
-    crashed = "prefect.flow-run.Crashed"
-    rule = _unless_heard(
-        NIGHTS,
-        "The worker of the parent is gone: the night goes on where it stopped.",
-        after=crashed,
-        expect=(_ENDED - {crashed}) | _WAITING | {"prefect.flow-run.Running"},
+    rule = _after_silence(
+        RESUME_RULE,
+        "The worker of the parent died: start the run again; it computes only what is missing.",
+        after="prefect.flow-run.Crashed",
+        expect=_events("Completed", "Failed", "Cancelled", "Running", *_WAITING),
         within=RESUMED_AFTER,
         change=ChangeFlowRunState(
             state=StateType.SCHEDULED,
             name=RESUMED,
-            message="it crashed; what is done stays done, and its children are adopted",
+            message="started again after a crash; finished work and child runs are kept",
         ),
         flow="regenerate",
     )
-    return _apply(client, rule, "crashed nights")
+    return _apply(client, rule, "crashed parent runs")
 
 
-def _unless_heard(
+def _after_silence(
     name: str,
     description: str,
     *,
@@ -81,13 +93,16 @@ def _unless_heard(
     change: ChangeFlowRunState,
     flow: str | None = None,
 ) -> AutomationCore:
-    """Change the state of a run, of any flow or of one, after whose event none of others came."""
-    of_flow: dict[str, str | list[str]] = {}
+    """Change the state of a run if no expected event follows an event in time.
+
+    With ``flow``, only runs of that flow.
+    """
+    related: dict[str, str | list[str]] = {}
     if flow is not None:
-        of_flow = {"prefect.resource.role": "flow", "prefect.resource.name": flow}
+        related = {"prefect.resource.role": "flow", "prefect.resource.name": flow}
     trigger = EventTrigger(
         match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
-        match_related=ResourceSpecification(of_flow),
+        match_related=ResourceSpecification(related),
         for_each={"prefect.resource.id"},
         after={after},
         expect=expect,
@@ -98,20 +113,24 @@ def _unless_heard(
     return AutomationCore(name=name, description=description, trigger=trigger, actions=[change])
 
 
-def _apply(client: SyncPrefectClient, wanted: AutomationCore, what: str) -> str | None:
-    has = client.read_automations_by_name(wanted.name)
-    if not has:
+def _apply(client: SyncPrefectClient, wanted: AutomationCore, subject: str) -> str | None:
+    found = client.read_automations_by_name(wanted.name)
+    old = found or client.read_automations_by_name(_OLD_NAMES[wanted.name])
+    if not old:
         client.create_automation(wanted)
-        return f"automation for {what}: created"
-    if _rule(has[0]) == _rule(wanted):
+        return f"automation for {subject}: created"
+    if found and _compared_fields(found[0]) == _compared_fields(wanted):
         return None
-    client.update_automation(has[0].id, wanted.model_copy(update={"enabled": has[0].enabled}))
-    return f"automation for {what}: changed"
+    client.update_automation(old[0].id, wanted.model_copy(update={"enabled": old[0].enabled}))
+    return f"automation for {subject}: changed"
 
 
-def _rule(automation: AutomationCore) -> Any:
+def _compared_fields(automation: AutomationCore) -> Any:
     trigger, actions = automation.trigger, automation.actions
     assert isinstance(trigger, EventTrigger)
     fields = (trigger.after, trigger.expect, trigger.for_each, trigger.within, trigger.posture)
-    related = trigger.match_related
-    return fields, related, [action.model_dump(exclude={"id"}) for action in actions]
+    return fields, trigger.match_related, [action.model_dump(exclude={"id"}) for action in actions]
+
+
+def _events(*states: str) -> set[str]:
+    return {f"prefect.flow-run.{state}" for state in states}

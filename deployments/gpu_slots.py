@@ -1,4 +1,4 @@
-"""The concurrency limits that GPUs are held by: one slot each, made and looked after here."""
+"""The concurrency limit of each GPU, with one slot: created here, and freed after crashes."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -20,35 +20,34 @@ from prefect.exceptions import ObjectNotFound
 
 from tasks.engine.gpu import LEASE_S
 
-AT_WORK = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
-# The lease of a run that died may still be there so long after, and would then free the slot
-# a second time.
+ACTIVE = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+# The lease of a run that died may exist for this long. Its end would free the slot a second time.
 ENDED_BEFORE = timedelta(seconds=2 * LEASE_S)
 
 
 def apply_limit(client: SyncPrefectClient, name: str, pool: str) -> str | None:
-    """Make a GPU's limit, or free its slot where no run of the work pool can be holding it.
+    """Create a GPU's limit, or free its slot if no run of the work pool can hold it.
 
-    What an operator set to another number or switched off, stays so.
+    A limit that an operator changed or switched off stays as it is.
 
     Returns:
-        What was done, or None if it was as it should be.
+        What was done; None if nothing had to be.
     """
     try:
-        has = client.read_global_concurrency_limit_by_name(name)
+        limit = client.read_global_concurrency_limit_by_name(name)
     except ObjectNotFound:
         client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=1))
         return f"limit {name}: created, 1 slot"
-    if not has.active:
-        return f"limit {name}: is switched off; left so"
-    if not has.active_slots or _may_hold(client, pool):
+    if not limit.active:
+        return f"limit {name}: switched off by an operator; kept"
+    if not limit.active_slots or _is_maybe_held(client, pool):
         return None
     client.update_global_concurrency_limit(name, GlobalConcurrencyLimitUpdate(active_slots=0))
-    return f"limit {name}: freed; it was taken, and no run is at work in {pool}"
+    return f"limit {name}: freed; it was occupied, and no run is active in {pool}"
 
 
-def _may_hold(client: SyncPrefectClient, pool: str) -> bool:
-    """Whether a run of the pool is at work, or has ended just now."""
+def _is_maybe_held(client: SyncPrefectClient, pool: str) -> bool:
+    """Whether a run of the pool is active or has just ended."""
     since = datetime.now(UTC) - ENDED_BEFORE
     return any(
         client.read_flow_runs(
@@ -57,7 +56,7 @@ def _may_hold(client: SyncPrefectClient, pool: str) -> bool:
             limit=1,
         )
         for runs in (
-            FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=AT_WORK))),
+            FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=ACTIVE))),
             FlowRunFilter(end_time=FlowRunFilterEndTime(after_=since)),
         )
     )

@@ -1,4 +1,4 @@
-"""Retry a run under its own id, as the UI's button does; what is in the store is not made again."""
+"""Retry a run under its own id, as the button of the UI does; finished work is not repeated."""
 
 from typing import Any
 from uuid import UUID
@@ -12,40 +12,39 @@ from prefect.states import Scheduled
 
 
 class RetryError(ValueError):
-    """A run that can't be retried; the line says why."""
+    """A run can't be retried; the line says why."""
 
 
 def retry_run(wanted: str) -> list[str]:
-    """Schedule a run again: a reference's, or the whole job's, which adopts its children and
-    schedules those that failed.
+    """Schedule a child run or a parent run again. A parent run also starts its failed children.
 
     Args:
-        wanted: id of a flow run; or its name, of which the latest is meant.
+        wanted: id or name of a flow run; of several with one name, the latest.
 
     Returns:
-        The name of what was scheduled.
+        The name of the scheduled run.
 
     Raises:
-        RetryError: there is no such run; it has completed, or has not ended; or no deployment's
+        RetryError: the run does not exist, has completed, has not ended, or has no deployment whose
             worker could take it.
     """
     with get_client(sync_client=True) as client:
-        run = _find(client, wanted)
+        run = _find_run(client, wanted)
         if run.state is None or not run.state.is_final():
             raise RetryError(f"{run.name} has not ended; cancel it first")
         if run.state.is_completed():
-            raise RetryError(f"{run.name} completed; run its deployment for another night")
+            raise RetryError(f"{run.name} completed; start its deployment for a new run")
         if run.deployment_id is None:
             raise RetryError(
-                f"{run.name} ran in a process of its own, without a deployment; "
-                "give the same command again: it goes on where it stopped"
+                f"{run.name} ran without a deployment, in the process of a command; "
+                "give the same command again: it continues where it stopped"
             )
-        again: State[Any] = Scheduled(message="Retried by synthset retry")
-        client.set_flow_run_state(run.id, again, force=True)
+        state: State[Any] = Scheduled(message="Retried by synthset retry")
+        client.set_flow_run_state(run.id, state, force=True)
         return [run.name]
 
 
-def _find(client: SyncPrefectClient, wanted: str) -> FlowRun:
+def _find_run(client: SyncPrefectClient, wanted: str) -> FlowRun:
     try:
         return client.read_flow_run(UUID(wanted))
     except ObjectNotFound:

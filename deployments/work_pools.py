@@ -1,5 +1,5 @@
-"""The work pools of ``synthset deploy``: templates of ``deployments/work-pools``, and what an
-operator has set in the UI since.
+"""The work pools of ``synthset deploy``: templates of ``deployments/work-pools``, merged with what
+an operator has set in the UI.
 """
 
 import copy
@@ -14,7 +14,7 @@ from prefect.exceptions import ObjectNotFound
 DEPLOYMENTS = Path(__file__).resolve().parent
 Infrastructure = Literal["process", "docker", "kubernetes"]
 GPU_POOL = "synthset-gpu"
-# Pool, and per infrastructure the type of its workers and the file of its job template.
+# For each pool and infrastructure: the worker type and the file of the job template.
 POOLS: dict[str, dict[Infrastructure, tuple[str, str]]] = {
     "synthset-cpu": {
         "process": ("process", "process-cpu"),
@@ -22,37 +22,38 @@ POOLS: dict[str, dict[Infrastructure, tuple[str, str]]] = {
         "kubernetes": ("kubernetes", "kubernetes-cpu"),
     },
     GPU_POOL: {
-        "process": ("warm-process", "warm-process"),
+        "process": ("persistent-process", "persistent-process"),
         "docker": ("docker", "docker-gpu"),
         "kubernetes": ("kubernetes", "kubernetes-gpu"),
     },
 }
-# The defaults as they were deployed: what differs from them later, the operator has set.
+# The deployed defaults are kept in the template. An operator set what differs from them later.
 _DEPLOYED = "x-deployed"
 _ABSENT = object()
 
 
 class DeployError(ValueError):
-    """The server or the request does not allow it; one line with the mend."""
+    """The server or the request does not allow a deployment; one line with the fix."""
 
 
 def apply_pool(
     client: SyncPrefectClient, name: str, infrastructure: Infrastructure, gpus: int, reset: bool
 ) -> list[str]:
-    """Create a pool, or bring it to its template but for the values that its operator has set.
+    """Create a pool, or change it to its template, except for values that an operator has set.
 
     Args:
-        client: of the server.
+        client: a client of the server.
         name: one of `POOLS`.
         infrastructure: what its workers start.
-        gpus: of all machines: where runs do not hold a GPU each, so many may be at work.
-        reset: take the operator's values back too.
+        gpus: the number of GPUs of all machines. It limits the active runs of pools whose runs hold
+            no GPU limit.
+        reset: replace the operator's values too.
 
     Returns:
         A line for what was done, and one for what was kept.
 
     Raises:
-        DeployError: the pool is of another type, or there is no readable template.
+        DeployError: the pool has another type, or its template is unreadable.
     """
     kind, template = POOLS[name][infrastructure]
     wanted = read_template(template)
@@ -65,42 +66,48 @@ def apply_pool(
             name=name, type=kind, base_job_template=wanted, concurrency_limit=limit
         )
         client.create_work_pool(new)
-        at_once = "" if limit is None else f", {limit} at once"
-        return [f"work pool {name}: created, type {kind}{at_once}"]
+        limited = "" if limit is None else f", at most {limit} runs at a time"
+        return [f"work pool {name}: created, type {kind}{limited}"]
     if pool.type != kind:
         raise DeployError(
-            f"work pool {name} is of type {pool.type}, not {kind}, and a pool keeps its type: "
-            f"delete it with 'prefect work-pool delete {name}' or choose its --infrastructure"
+            f"work pool {name} has type {pool.type}, not {kind}, and a pool keeps its type: "
+            f"delete it with 'prefect work-pool delete {name}', or choose its --infrastructure"
         )
     kept: list[str] = []
     if not reset:
-        wanted, kept = merged(pool.base_job_template, wanted)
+        wanted, kept = merge_template(pool.base_job_template, wanted)
     done = []
     if pool.base_job_template != wanted:
         client.update_work_pool(name, WorkPoolUpdate(base_job_template=wanted))
         done.append(f"work pool {name}: job template changed")
     if kept:
         what = ", ".join(kept)
-        done.append(f"work pool {name}: kept what was set there, {what}; --reset-pools undoes it")
+        done.append(f"work pool {name}: kept your values of {what}; --reset-pools replaces them")
     return done
 
 
-def merged(has: dict[str, Any], wanted: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """A template with the defaults that an operator has set in the one the server has.
+def merge_template(
+    current: dict[str, Any], wanted: dict[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """Merge the defaults that an operator has set on the server into a new job template.
 
-    Both are job templates of Prefect. A dictionary, such as ``env``, is merged key by key.
+    A dictionary, such as ``env``, is merged key by key.
+
+    Args:
+        current: the template on the server.
+        wanted: the template of this version.
 
     Returns:
-        The template, and the names of the variables whose defaults are not those of ``wanted``.
+        The merged template, and the names of the variables with a value of the operator.
     """
     template = copy.deepcopy(wanted)
-    deployed = has.get("variables", {}).get(_DEPLOYED, {})
-    there = _defaults(has)
+    deployed = current.get("variables", {}).get(_DEPLOYED, {})
+    on_server = _defaults(current)
     kept = []
     for name, schema in template["variables"]["properties"].items():
-        ours = schema.get("default", _ABSENT)
-        value = _merge(deployed.get(name, _ABSENT), there.get(name, _ABSENT), ours)
-        if value == ours:
+        new = schema.get("default", _ABSENT)
+        value = _merge(deployed.get(name, _ABSENT), on_server.get(name, _ABSENT), new)
+        if value == new:
             continue
         kept.append(name)
         if value is _ABSENT:
@@ -114,35 +121,39 @@ def read_template(name: str) -> dict[str, Any]:
     """A job template of ``deployments/work-pools``.
 
     Raises:
-        DeployError: it is not there or no JSON.
+        DeployError: the file is missing or not JSON.
     """
     path = DEPLOYMENTS / "work-pools" / f"{name}.json"
     try:
         template: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DeployError(f"{path}: no readable job template: {error}") from error
+        raise DeployError(f"{path}: unreadable job template: {error}") from error
     return template
 
 
 def _limit(infrastructure: Infrastructure, gpus: int) -> int | None:
-    # A process worker has a slot per GPU. All containers of Docker get the same one; a pod without
-    # a free one would wait until it is given up.
+    # A process worker has a slot per GPU. All Docker containers get the same GPU. A pod without a
+    # free GPU would wait until Prefect gives it up.
     return {"process": None, "docker": 1, "kubernetes": gpus}[infrastructure]
 
 
 def _defaults(template: dict[str, Any]) -> dict[str, Any]:
     properties = template.get("variables", {}).get("properties", {})
-    return {name: one["default"] for name, one in properties.items() if "default" in one}
+    return {name: schema["default"] for name, schema in properties.items() if "default" in schema}
 
 
-def _merge(deployed: Any, there: Any, ours: Any) -> Any:
-    if there == deployed:
-        return ours
-    if isinstance(there, dict) and isinstance(ours, dict):
+def _merge(deployed: Any, on_server: Any, new: Any) -> Any:
+    """The new default, unless the one on the server differs from what was deployed."""
+    if on_server == deployed:
+        return new
+    if isinstance(on_server, dict) and isinstance(new, dict):
         before = deployed if isinstance(deployed, dict) else {}
+        keys = [*new, *(key for key in on_server if key not in new)]
         values = {
-            key: _merge(*(one.get(key, _ABSENT) for one in (before, there, ours)))
-            for key in [*ours, *(key for key in there if key not in ours)]
+            key: _merge(
+                before.get(key, _ABSENT), on_server.get(key, _ABSENT), new.get(key, _ABSENT)
+            )
+            for key in keys
         }
         return {key: value for key, value in values.items() if value is not _ABSENT}
-    return there
+    return on_server

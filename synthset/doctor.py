@@ -66,7 +66,7 @@ def _cores() -> Finding:
 def _memory() -> Finding:
     gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     fit = gigabytes >= ENOUGH_MEMORY_GB
-    mend = "" if fit else f"{ENOUGH_MEMORY_GB} GB are enough with --at-once 1"
+    mend = "" if fit else f"{ENOUGH_MEMORY_GB} GB are enough with --max-parallel 1"
     return Finding(what="memory", found=f"{gigabytes:.0f} GB", fit=fit, mend=mend)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 from rich.console import Console
 from rich.table import Table
 
-from flows.execution.progress import bar
-from tasks.engine.run_documents import kept_artifacts
+from flows.execution.progress import progress_bar
+from tasks.engine.run_documents import pinned_artifacts
 from tasks.store.store import open_store
 
 
@@ -47,7 +47,7 @@ def verify_store(url: str, forget: bool, as_json: bool) -> bool:
     """Check every digest and print what is damaged; whether nothing is."""
     store = open_store(url, make=False)
     total = sum(size.artifacts for size in store.ls())
-    with bar("checking") as move:
+    with progress_bar("checking") as move:
         report = store.verify(lambda done: move(done, total), forget=forget)
     if as_json:
         print(json.dumps({**asdict(report), "good": report.good}, indent=1))
@@ -65,7 +65,7 @@ def verify_store(url: str, forget: bool, as_json: bool) -> bool:
 def collect_garbage(url: str, delete: bool, as_json: bool) -> None:
     """Print what no run keeps, and delete it if told to."""
     store = open_store(url, make=False)
-    report = store.gc(kept_artifacts(store), delete=delete)
+    report = store.gc(pinned_artifacts(store), delete=delete)
     if as_json:
         print(json.dumps(asdict(report), indent=1))
         return

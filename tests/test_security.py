@@ -300,8 +300,9 @@ def test_no_secret_is_in_a_tracked_file() -> None:
 def test_a_forged_store_writes_nothing_outside_the_dataset(tmp_path: Path, name: str) -> None:
     import hashlib
 
-    from models.data.records import Artifact, Sample
     from tasks.assemble.write_folders import write_split
+
+    from models.data.records import Artifact, Sample
     from tasks.store.store import open_store
 
     store, blob = open_store(tmp_path / "store"), jpeg()

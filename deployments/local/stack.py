@@ -1,8 +1,7 @@
-"""``synthset up`` and ``down``: the stack of docker/compose.yaml without containers.
+"""``synthset up`` and ``down``: the services of docker/compose.yaml without containers.
 
 A Prefect server with its database, an S3 server, a CPU worker and a GPU worker run in the
-background. What they need to know of each other, passwords included, is in files of the state
-folder that only their owner can read.
+background. Their addresses and passwords are in files that only their owner can read.
 """
 
 import os
@@ -13,23 +12,35 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import platformdirs
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from deployments.apply import deploy
-from deployments.local.postgres import Database, database_of
+from deployments.local.postgres import Database, load_or_make_database
 from deployments.local.process import Background
-from deployments.local.services import BUCKET, FOR_DATABASE, Part, parts, rclone
-from deployments.local.settings import Settings, StackError, settings_of, write_environment
+from deployments.local.services import (
+    BUCKET,
+    DATABASE_SETTINGS,
+    Service,
+    find_rclone,
+    list_services,
+)
+from deployments.local.settings import (
+    Settings,
+    StackError,
+    load_or_make_settings,
+    write_environment,
+)
 from models.data.file_lock import alone
 from models.data.records import Record
 
 HEALTHY_WITHIN_S = 180.0
-# A worker that is told to stop lets its flow runs report before it goes.
+# A worker lets its flow runs report their end before it stops.
 STOPPED_WITHIN_S = 20.0
 
 
 class Stack(Record):
-    """A running stack, as `up` tells it. ``store`` is the address for ``--store``."""
+    """A running stack, as `up` returns it. ``store`` is the address for ``--store``."""
 
     ui: str
     api: str
@@ -40,24 +51,23 @@ class Stack(Record):
     started: tuple[str, ...]
     changed: tuple[str, ...]
 
-    def told(self) -> str:
-        """The stack in a few lines for a person."""
+    def describe(self) -> str:
+        """The stack in a few lines for people."""
         return "\n".join(
             [
                 f"Prefect  {self.ui}",
                 f"store    {self.store} at {self.s3}",
                 f"database {self.database}",
                 f"use it   set -a; . {self.environment}; set +a",
-                *(self.changed or ["deployments: as they should be"]),
-                f"started  {', '.join(self.started) or 'nothing: all was running'}",
+                *(self.changed or ["deployments: up to date"]),
+                f"started  {', '.join(self.started) or 'nothing: everything was running'}",
             ]
         )
 
 
 def default_state() -> Path:
-    """Where the stack of this user keeps settings, records and logs."""
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "synthset"
+    """The folder in which this user's stack keeps settings, records and logs."""
+    return platformdirs.user_state_path("synthset")
 
 
 def up(
@@ -67,30 +77,29 @@ def up(
     s3_port: int | None = None,
     auth: bool = False,
 ) -> Stack:
-    """Start what is not running yet, and wait until all of it works.
+    """Start every service that is not running, and wait until all are healthy.
 
-    Ports and passwords are those of the first start, by default 127.0.0.1 with 4200 and 9000. A
-    server that other machines reach always has a password; ``auth`` gives it one on this machine
-    too.
+    Ports and passwords are those of the first start; its defaults are 127.0.0.1, 4200 and 9000. A
+    server that other machines can reach always has a password; ``auth`` sets one on localhost too.
 
     Raises:
-        StackError: the first start had other settings, a port is taken, rclone is missing, or a
-            part does not get healthy; what this call started is stopped then.
+        StackError: an option differs from the first start, a port is in use, rclone is missing, or
+            a service does not become healthy. Services that this call started are stopped then.
     """
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     with alone(state / "lock"):
-        settings = settings_of(state, host, port, s3_port, auth)
+        settings = load_or_make_settings(state, host, port, s3_port, auth)
         started: list[str] = []
         try:
-            program = rclone()
-            database = _database(state)
-            *servers, cpu, gpu = parts(state, settings, database, program)
-            for part in servers:
-                started += _ensure(state, part, settings)
-            with _as_client(settings):
+            rclone_path = find_rclone()
+            database = _choose_database(state)
+            *servers, cpu, gpu = list_services(state, settings, database, rclone_path)
+            for service in servers:
+                started += _ensure(state, service, settings)
+            with _client_settings(settings):
                 changed = deploy()
-            for part in (cpu, gpu):
-                started += _ensure(state, part, settings)
+            for service in (cpu, gpu):
+                started += _ensure(state, service, settings)
         except BaseException:
             for name in reversed(started):
                 _stop(state, name)
@@ -108,10 +117,10 @@ def up(
 
 
 def down(state: Path) -> list[str]:
-    """Stop what `up` started in this state folder, workers first; data and settings stay.
+    """Stop the services of this state folder, workers first; data and settings stay.
 
     Returns:
-        The names of the parts that were running.
+        The names of the services that were running.
     """
     if not state.is_dir():
         return []
@@ -121,47 +130,49 @@ def down(state: Path) -> list[str]:
 
 
 def _stop(state: Path, name: str) -> bool:
-    # Told to terminate, PostgreSQL would wait for whoever is still connected.
-    asked = signal.SIGINT if name == "database" else signal.SIGTERM
-    return Background(state, name).stop(STOPPED_WITHIN_S, asked)
+    # On SIGTERM, PostgreSQL would wait for all clients to disconnect.
+    first_signal = signal.SIGINT if name == "database" else signal.SIGTERM
+    return Background(state, name).stop(STOPPED_WITHIN_S, first_signal)
 
 
-def _database(state: Path) -> Database | str:
-    """The database that the stack brings along, or in words what the server has instead."""
-    if any(name.startswith(FOR_DATABASE) for name in os.environ):
-        return f"as {FOR_DATABASE}* says"
-    return database_of(state)
+def _choose_database(state: Path) -> Database | str:
+    """The stack's own database, or a line about what the server uses instead."""
+    if any(name.startswith(DATABASE_SETTINGS) for name in os.environ):
+        return f"set by {DATABASE_SETTINGS}*"
+    return load_or_make_database(state)
 
 
-def _ensure(state: Path, part: Part, settings: Settings) -> list[str]:
-    """Start a part unless it runs, and wait until it works; its name if it was started."""
-    process = Background(state, part.name)
-    fresh = not process.running()
-    since = datetime.now(UTC) if fresh else datetime.min.replace(tzinfo=UTC)
-    if fresh:
-        _stop(state, part.name)
-        process.start(part.command, part.environment, part.user)
+def _ensure(state: Path, service: Service, settings: Settings) -> list[str]:
+    """Start a service unless it runs, and wait until it is healthy; its name if it was started."""
+    process = Background(state, service.name)
+    is_new = not process.is_running()
+    since = datetime.now(UTC) if is_new else datetime.min.replace(tzinfo=UTC)
+    if is_new:
+        # Processes of an earlier start may have outlived their leader.
+        _stop(state, service.name)
+        process.start(service.command, service.environment, service.user)
     deadline = time.monotonic() + HEALTHY_WITHIN_S
-    with _as_client(settings):
-        while not part.healthy(since):
-            ended = not process.running()
-            if ended or time.monotonic() > deadline:
-                words = process.last_words()
-                if fresh:
-                    _stop(state, part.name)
-                what = "ended" if ended else f"is not healthy after {HEALTHY_WITHIN_S:.0f} s"
-                raise StackError(f"{part.name} {what}; see {process.log}: {words}")
+    with _client_settings(settings):
+        while not service.is_healthy(since):
+            is_running = process.is_running()
+            if not is_running or time.monotonic() > deadline:
+                log_end = process.log_end()
+                if is_new:
+                    _stop(state, service.name)
+                late = f"is not healthy after {HEALTHY_WITHIN_S:.0f} s"
+                what = late if is_running else "ended"
+                raise StackError(f"{service.name} {what}; see {process.log}: {log_end}")
             time.sleep(0.2)
-    if not process.running():
+    if not process.is_running():
         raise StackError(
-            f"{part.name} ended, and another program answers on its port; see {process.log}: "
-            f"{process.last_words()}"
+            f"{service.name} ended, and another program answers on its port; see {process.log}: "
+            f"{process.log_end()}"
         )
-    return [part.name] if fresh else []
+    return [service.name] if is_new else []
 
 
 @contextmanager
-def _as_client(settings: Settings) -> Iterator[None]:
+def _client_settings(settings: Settings) -> Iterator[None]:
     changes = {PREFECT_API_URL: settings.api_url, PREFECT_API_AUTH_STRING: settings.auth}
     with temporary_settings(changes):
         yield

@@ -1,4 +1,4 @@
-"""A warm interpreter as its worker sees it: start it, hand it a run, cancel the run, end it."""
+"""The worker's side of a child process: start it, hand it a flow run, cancel the run, end it."""
 
 import asyncio
 import contextlib
@@ -13,19 +13,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# An interpreter on a busy machine takes long to import what it needs.
-READY_S = 120.0
-ANSWER_S = 10.0
-RETIRE_S = 15.0
+# On a busy machine the imports of a child process take long.
+START_TIMEOUT_S = 120.0
+ANSWER_TIMEOUT_S = 10.0
+RETIRE_TIMEOUT_S = 15.0
 
 
-class SlotSilent(RuntimeError):
-    """An interpreter did not start, or does not answer."""
+class UnresponsiveChildError(RuntimeError):
+    """A child process did not start, or does not answer."""
 
 
 @dataclass(frozen=True)
 class Code:
-    """The code of a flow run: its deployment, and when and from where that was deployed."""
+    """The code of a flow run: its deployment, when that was updated, and its entrypoint."""
 
     deployment: str
     updated: str
@@ -33,13 +33,16 @@ class Code:
 
     @property
     def key(self) -> str:
-        """What tells this code from all other."""
+        """A text that differs from that of any other code."""
         return f"{self.deployment} {self.updated} {self.entrypoint}"
 
 
 @dataclass
 class Interpreter:
-    """A child process that runs `deployments.persistent_worker.child`."""
+    """A process that runs `deployments.persistent_worker.child`.
+
+    ``memory`` is in bytes after the last run. ``is_fit``: it can take another run.
+    """
 
     process: asyncio.subprocess.Process
     reader: asyncio.StreamReader
@@ -47,42 +50,46 @@ class Interpreter:
     folder: str
     environment: dict[str, str]
     codes: dict[str, Code] = field(default_factory=dict)
-    run: str | None = None
+    run_id: str | None = None
     runs: int = 0
     memory: int = 0
-    fit: bool = True
-    cancelled: bool = False
+    is_fit: bool = True
+    is_cancelled: bool = False
 
     @classmethod
     async def start(cls, environment: Mapping[str, str], orphan_s: float) -> "Interpreter":
-        """Start one in a session and a temporary folder of its own.
+        """Start a child process in its own session and temporary folder.
 
         Args:
-            environment: variables beyond the worker's own, which hold for all its runs.
-            orphan_s: seconds that a run may take to end when the worker is gone.
+            environment: variables for all of its runs, added to the worker's own.
+            orphan_s: seconds in which a run may end after the worker died.
 
         Raises:
-            SlotSilent: it does not get ready; its output tells why.
+            UnresponsiveChildError: it does not get ready; the worker's output says why.
         """
-        ours, theirs = socket.socketpair()
+        worker_end, child_end = socket.socketpair()
         folder = tempfile.mkdtemp(prefix="synthset-slot-")
-        with theirs:
+        with child_end:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "deployments.persistent_worker.child"),
-                *(str(theirs.fileno()), str(os.getpid()), str(orphan_s)),
-                pass_fds=[theirs.fileno()],
+                sys.executable,
+                "-m",
+                "deployments.persistent_worker.child",
+                str(child_end.fileno()),
+                str(os.getpid()),
+                str(orphan_s),
+                pass_fds=[child_end.fileno()],
                 stdin=asyncio.subprocess.DEVNULL,
                 env={**os.environ, **environment},
                 cwd=folder,
                 start_new_session=True,
             )
-        reader, writer = await asyncio.open_connection(sock=ours)
+        reader, writer = await asyncio.open_connection(sock=worker_end)
         child = cls(process, reader, writer, folder, dict(environment))
         try:
-            if await child._hear("ready", READY_S) is None:
-                raise SlotSilent(
-                    f"the interpreter of a slot did not start within {READY_S:.0f} s; the worker's "
-                    "output tells why"
+            if await child._read_answer("ready", START_TIMEOUT_S) is None:
+                raise UnresponsiveChildError(
+                    f"a child process did not start within {START_TIMEOUT_S:.0f} s; the worker's "
+                    "output says why"
                 )
         except BaseException:
             child._kill()
@@ -90,94 +97,97 @@ class Interpreter:
         return child
 
     @property
-    def alive(self) -> bool:
-        """Whether the process still runs."""
+    def is_alive(self) -> bool:
+        """Whether the process runs."""
         return self.process.returncode is None
 
-    def suits(self, code: Code, environment: Mapping[str, str]) -> bool:
-        """Whether a run of this code can be handed over: modules are loaded once, so code that was
-        deployed since then needs a new interpreter.
+    def can_run(self, code: Code, environment: Mapping[str, str]) -> bool:
+        """Whether the child can run this code.
+
+        A process imports a module once. Code that was deployed later needs a new process.
         """
-        if not (self.alive and self.fit and self.environment == environment):
+        if not (self.is_alive and self.is_fit and self.environment == environment):
             return False
         known = self.codes.get(code.deployment)
         if known is not None:
             return known == code
-        return not self.codes or code.updated <= max(one.updated for one in self.codes.values())
+        return not self.codes or code.updated <= max(
+            loaded.updated for loaded in self.codes.values()
+        )
 
-    async def begin(self, run: str, code: Code, env: Mapping[str, str]) -> bool:
-        """Hand over a flow run; whether the interpreter answered. One that did not ran nothing."""
-        self.run, self.codes[code.deployment] = run, code
-        self._say({"run": run, "code": code.key, "env": dict(env)})
-        return await self._hear("begun", ANSWER_S) is not None
+    async def begin(self, run_id: str, code: Code, env: Mapping[str, str]) -> bool:
+        """Hand over a flow run; whether the child answered. Without an answer it runs nothing."""
+        self.run_id, self.codes[code.deployment] = run_id, code
+        self._send({"run": run_id, "code": code.key, "env": dict(env)})
+        return await self._read_answer("begun", ANSWER_TIMEOUT_S) is not None
 
     async def finish(self) -> int:
-        """Wait for the run's end. The exit code; negative is the signal that ended the process."""
-        answer = await self._hear("code", None)
-        self.run = None
+        """Wait for the end of the run; its exit code, or minus the signal that ended it."""
+        answer = await self._read_answer("code", None)
+        self.run_id = None
         self.runs += 1
         if answer is not None:
-            self.memory, self.fit = int(answer["memory"]), bool(answer["fit"])
+            self.memory, self.is_fit = int(answer["memory"]), bool(answer["fit"])
             return int(answer["code"])
-        self.fit = False
-        # A process that ended well without an answer has left its run unfinished.
-        return await self._end_within(ANSWER_S) or 1
+        self.is_fit = False
+        # A process that exits with 0 but without an answer left its run unfinished.
+        return await self._wait_then_kill(ANSWER_TIMEOUT_S) or 1
 
-    async def cancel(self, run: str, grace_s: float) -> None:
-        """Stop the run, and with it the process: politely, and after ``grace_s`` by force.
+    async def cancel(self, run_id: str, grace_s: float) -> None:
+        """Cancel the run and end the process; kill it after ``grace_s``.
 
-        A process that is at another run by now is left alone.
+        Does nothing if the process has another run by now.
         """
-        if self.run != run:
+        if self.run_id != run_id:
             return
-        self.cancelled = True
-        self._say({"stop": run})
-        await self._end_within(grace_s)
+        self.is_cancelled = True
+        self._send({"stop": run_id})
+        await self._wait_then_kill(grace_s)
 
     async def stop(self, grace_s: float) -> None:
-        """End the process with the run it is at, which its engine reports as crashed."""
+        """End the process with its run, which its engine reports as crashed."""
         with contextlib.suppress(ProcessLookupError):
             self.process.terminate()
-        await self._end_within(grace_s)
+        await self._wait_then_kill(grace_s)
 
     async def retire(self) -> None:
-        """End an idle process, once it has sent its last logs."""
+        """End an idle process after it has sent its last logs."""
         self.writer.close()
-        await self._end_within(RETIRE_S)
+        await self._wait_then_kill(RETIRE_TIMEOUT_S)
 
-    def _say(self, order: Mapping[str, Any]) -> None:
-        # Small enough for the socket's buffer; a child that is gone is noticed by what it answers.
+    def _send(self, order: Mapping[str, Any]) -> None:
+        # Orders fit into the socket's buffer. A child that died is noticed by its missing answer.
         with contextlib.suppress(ConnectionError, RuntimeError):
             self.writer.write(json.dumps(order).encode() + b"\n")
 
-    async def _hear(self, word: str, within_s: float | None) -> dict[str, Any] | None:
-        """The next answer; None when it is another, or none comes in time or before the end."""
+    async def _read_answer(self, key: str, timeout_s: float | None) -> dict[str, Any] | None:
+        """The next answer if it has the key; None after the timeout or the end of the process."""
         line = asyncio.ensure_future(self.reader.readline())
         end = asyncio.ensure_future(self.process.wait())
         try:
-            await asyncio.wait({line, end}, timeout=within_s, return_when="FIRST_COMPLETED")
+            await asyncio.wait({line, end}, timeout=timeout_s, return_when="FIRST_COMPLETED")
             if end.done():
-                # What it said last may still be on its way. A grandchild may hold the socket open.
+                # The last answer may still be in the socket, which a grandchild may hold open.
                 await asyncio.wait({line}, timeout=1.0)
             if not line.done():
                 return None
             answer: dict[str, Any] = json.loads(line.result() or b"{}")
-            return answer if word in answer else None
+            return answer if key in answer else None
         except (OSError, ValueError):
             return None
         finally:
             line.cancel()
             end.cancel()
 
-    async def _end_within(self, seconds: float) -> int:
-        """Wait for the process, then kill what is left of its group."""
+    async def _wait_then_kill(self, timeout_s: float) -> int:
+        """Wait for the process, then kill the rest of its group; the exit code."""
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self.process.wait(), seconds)
+            await asyncio.wait_for(self.process.wait(), timeout_s)
         self._kill()
         return await self.process.wait()
 
     def _kill(self) -> None:
-        self.fit = False
+        self.is_fit = False
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.writer.close()

@@ -1,4 +1,4 @@
-"""What may be set for warm interpreters: by work pool, deployment and flow run, and per machine."""
+"""Settings of the persistent worker: by work pool, deployment and flow run, and per machine."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -16,32 +16,32 @@ if TYPE_CHECKING:
 GPUS = "SYNTHSET_GPUS"
 
 
-class WarmVariables(BaseVariables):
-    """What a work pool or a deployment may set."""
+class PersistentVariables(BaseVariables):
+    """The fields of a work pool or a deployment."""
 
     env: dict[str, str | None] = Field(
-        # A rule takes a run that is not heard of for five minutes for dead.
+        # An automation marks a run as crashed after five minutes without a heartbeat.
         {
             "DO_NOT_TRACK": "1",
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "60",
             "PREFECT_LOGGING_EXTRA_LOGGERS": "synthset",
         },
         title="Environment Variables",
-        description="Environment of a flow run. No secrets: they are shown in the UI.",
+        description="Environment of a flow run. No secrets: the UI shows them.",
     )
     max_runs: int = Field(
-        200, ge=1, description="Flow runs after which a slot gets a new interpreter."
+        200, ge=1, description="Flow runs after which a slot gets a new child process."
     )
     max_memory_gb: float | None = Field(
         None,
         gt=0,
-        description="A slot whose interpreter takes more memory than this after a run, in 10⁹ "
-        "bytes, gets a new one.",
+        description="Memory in 10⁹ bytes; a slot whose child process uses more after a run gets "
+        "a new one.",
     )
     grace_s: float = Field(
         30.0,
         ge=0,
-        description="Seconds that a cancelled run has to finish its batch before it is killed.",
+        description="Seconds in which a cancelled run can finish its batch before it is killed.",
     )
     gpus: list[int] | None = Field(
         None,
@@ -51,8 +51,8 @@ class WarmVariables(BaseVariables):
     )
 
 
-class WarmJobConfiguration(BaseJobConfiguration):
-    """The settings of one flow run, filled in from work pool, deployment and run."""
+class PersistentJobConfiguration(BaseJobConfiguration):
+    """The settings of one flow run, from its work pool, deployment and itself."""
 
     max_runs: int = 200
     max_memory_gb: float | None = None
@@ -63,7 +63,7 @@ class WarmJobConfiguration(BaseJobConfiguration):
 
     @property
     def code(self) -> Code:
-        """What code the run is of."""
+        """The code of the run."""
         return self._code
 
     @property
@@ -73,7 +73,7 @@ class WarmJobConfiguration(BaseJobConfiguration):
 
     @property
     def prefect_settings(self) -> dict[str, str]:
-        """The variables that Prefect reads once, when it is imported: they hold for a process."""
+        """The variables that Prefect reads at import: they hold for the whole process."""
         return {
             name: value
             for name, value in self.variables.items()
@@ -85,8 +85,8 @@ class WarmJobConfiguration(BaseJobConfiguration):
     def _no_command(cls, command: str | None) -> str | None:
         if command:
             raise ValueError(
-                "command: a warm-process work pool runs flows, not commands; leave it empty, or "
-                "use a pool of type process"
+                "command: a persistent-process work pool runs flows, not commands; leave it "
+                "empty, or use a pool of type process"
             )
         return command
 
@@ -99,7 +99,7 @@ class WarmJobConfiguration(BaseJobConfiguration):
         worker_name: str | None = None,
         worker_id: "UUID | None" = None,
     ) -> None:
-        """Fill in what depends on the run, and keep what tells its code."""
+        """Fill in the fields that depend on the run, and its code."""
         super().prepare_for_flow_run(
             flow_run, deployment, flow, work_pool, worker_name, worker_id=worker_id
         )
@@ -108,22 +108,25 @@ class WarmJobConfiguration(BaseJobConfiguration):
             self._code = Code(str(deployment.id), updated, deployment.entrypoint or "")
 
 
-def gpus_of(text: str) -> list[int]:
-    """GPU numbers from ``0,1``; none from nothing.
+def parse_gpus(text: str) -> list[int]:
+    """GPU numbers from a text such as ``0,1``; an empty list from an empty text.
 
     Raises:
-        ValueError: something else stands there.
+        ValueError: the text is not a list of numbers.
     """
     try:
-        return [int(one) for one in text.split(",")] if text.strip() else []
+        return [int(number) for number in text.split(",")] if text.strip() else []
     except ValueError:
         raise ValueError(
-            f"{GPUS}: {text!r} does not name GPUs; give their numbers, such as 0,1"
+            f"{GPUS}: {text!r} is not a list of GPU numbers; write them as 0,1"
         ) from None
 
 
 def gpu_environment(gpus: Sequence[int], slot: int, host: str) -> dict[str, str]:
-    """What shows a slot its GPU and names the concurrency limit of it; nothing without GPUs."""
+    """The variables that give a slot its GPU and the name of that GPU's concurrency limit.
+
+    Empty without GPUs; slots share GPUs in turn if there are more slots.
+    """
     if not gpus:
         return {}
     gpu = gpus[slot % len(gpus)]

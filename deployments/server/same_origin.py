@@ -1,7 +1,8 @@
-"""A server without a password serves programs and its own pages, not the web pages of others.
+"""Protection of a Prefect server without a password against web pages of other sites.
 
-A browser sends requests to this machine for any page that it shows. Prefect leaves it to CORS what
-such a page may read; what it asks for is done all the same.
+Every web page that a browser on this machine shows can send requests to 127.0.0.1. CORS keeps the
+page from reading the answers, but Prefect still does what the requests say. So this middleware
+refuses requests whose Origin header names another site. Programs send no Origin header.
 """
 
 import ipaddress
@@ -13,12 +14,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 
-class OwnOrigin:
-    """Refuses with 403 what pages of another origin ask for.
+class SameOriginMiddleware:
+    """Refuses requests from pages of other origins with 403.
 
     Args:
-        application: answers all others.
-        allowed: more origins, such as ``https://example.com``.
+        application: answers all other requests.
+        allowed: further origins that may send requests, such as ``https://example.com``.
     """
 
     def __init__(self, application: ASGIApp, allowed: Collection[str] = ()) -> None:
@@ -26,20 +27,22 @@ class OwnOrigin:
         self._allowed = frozenset(allowed) - {""}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or refuse it."""
-        if scope["type"] == "lifespan" or self._is_own(dict(scope["headers"])):
+        """Answer or refuse one request."""
+        if scope["type"] == "lifespan" or self._is_allowed(dict(scope["headers"])):
             await self._application(scope, receive, send)
         elif scope["type"] == "websocket":
             await WebSocketClose(code=1008)(scope, receive, send)
         else:
-            refusal = "a page of another origin asks; 'synthset up --auth' sets a password\n"
+            refusal = "refused: sent by a page of another site; see synthset up --auth\n"
             await PlainTextResponse(refusal, status_code=403)(scope, receive, send)
 
-    def _is_own(self, headers: dict[bytes, bytes]) -> bool:
-        host, origin = (headers.get(one, b"").decode("latin-1") for one in (b"host", b"origin"))
+    def _is_allowed(self, headers: dict[bytes, bytes]) -> bool:
+        host = headers.get(b"host", b"").decode("latin-1")
+        origin = headers.get(b"origin", b"").decode("latin-1")
         if origin in self._allowed or "*" in self._allowed:
             return True
-        # Whoever owns a name can make it point to this machine, and his page is then of its origin.
+        # DNS rebinding: a foreign name may resolve to this machine. So Host must be an IP address
+        # or localhost.
         return _is_address(host) and (not origin or urlsplit(origin).netloc == host)
 
 

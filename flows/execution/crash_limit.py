@@ -1,35 +1,39 @@
-"""A run that crashes again and again is given up."""
+"""A limit on how often the automation starts a crashed run again."""
 
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
 
-RESUMES = 4
+MAX_RESUMES = 4
 RESUMED = "Resumed"
 
 
-class CrashedTooOften(RuntimeError):
-    """A run that crashed again and again is given up; the line says what to do."""
+class TooManyCrashesError(RuntimeError):
+    """A run crashed and was resumed too often; the line says what to do."""
 
 
-def give_up_after_crashes(run: str | None) -> None:
-    """Return unless a run was resumed by the automation too often; a person's retry counts anew.
+def fail_after_too_many_crashes(run_id: str | None) -> None:
+    """Raise if the automation resumed a run more than `MAX_RESUMES` times in a row.
+
+    A retry by a person resets the count.
 
     Raises:
-        CrashedTooOften: it was; the run then fails, and is not resumed again.
+        TooManyCrashesError: the run then fails and is not resumed again.
     """
-    if run is None:
+    if run_id is None:
         return
     with get_client(sync_client=True) as client:
-        states = sorted(client.read_flow_run_states(UUID(run)), key=lambda one: one.timestamp)
-    resumed = 0
+        states = sorted(
+            client.read_flow_run_states(UUID(run_id)), key=lambda state: state.timestamp
+        )
+    resumes = 0
     for state in states:
         if state.type is StateType.SCHEDULED:
-            resumed = resumed + 1 if state.name == RESUMED else 0
-    if resumed > RESUMES:
-        raise CrashedTooOften(
-            f"this run crashed and was resumed {RESUMES} times; its worker's log and the machine's "
-            "tell why (out of memory?): mend the cause, then 'synthset retry' it: what is done "
+            resumes = resumes + 1 if state.name == RESUMED else 0
+    if resumes > MAX_RESUMES:
+        raise TooManyCrashesError(
+            f"this run crashed and was resumed {MAX_RESUMES} times; see the logs of its worker and "
+            "machine (out of memory?), fix the cause, then run 'synthset retry': what is done "
             "stays done"
         )

@@ -4,8 +4,8 @@ Follows scikit-learn's definitions. Averages over classes take the classes that 
 set: a class without one has no recall, and counting it as zero would punish every arm alike.
 """
 
-from collections.abc import Sequence
-from typing import TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -114,6 +114,11 @@ def score(y_true: Sequence[int], probabilities: Probabilities, classes: Sequence
             zero_division=0,
         ),
     )
+
+
+def as_probabilities(predictions: Mapping[str, Any]) -> Probabilities:
+    """The column ``probabilities`` of a split's predictions, as float32 (images, classes)."""
+    return np.asarray(predictions["probabilities"], np.float32)
 
 
 def check_predictions(

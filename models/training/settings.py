@@ -1,6 +1,6 @@
-"""The settings of a training, apart from torch, so that a recipe is read in milliseconds."""
+"""The settings of a training. Nothing here imports torch: recipes are read in milliseconds."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +10,8 @@ from models.data.records import Record
 
 Augmentation = Literal["none", "flip", "crop", "randaugment", "autoaugment", "trivial"]
 LoggerName = Literal["csv", "tensorboard", "wandb", "mlflow"]
+# These fields change neither weights nor history, so they are part of no key.
+NON_KEY_FIELDS = frozenset({"loggers", "memory_mb", "seeds", "workers"})
 
 
 class TrainingParameters(Record):
@@ -64,15 +66,14 @@ class TrainingParameters(Record):
         return tuple(self.learning_rate * self.gamma**count for count in passed)
 
 
-def equal_budget(
-    parameters: TrainingParameters, train_sets: Mapping[str, Collection[object]]
-) -> TrainingParameters:
-    """The parameters with the steps that one pass over the largest set takes, for every arm.
+def equal_steps(parameters: TrainingParameters, train_sizes: Iterable[int]) -> TrainingParameters:
+    """Set the steps per epoch to one pass over the largest train set, the same for every set.
 
-    A number that was asked for stays as it is.
+    Args:
+        parameters: the settings; a ``steps_per_epoch`` that is set is kept.
+        train_sizes: number of train images of each set that is compared.
     """
     if parameters.steps_per_epoch is not None:
         return parameters
-    largest = max(len(images) for images in train_sets.values())
-    steps = -(-largest // parameters.batch_size)
+    steps = -(-max(train_sizes) // parameters.batch_size)
     return parameters.model_copy(update={"steps_per_epoch": steps})

@@ -4,10 +4,12 @@ import hashlib
 import json
 import socket
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from models.data.records import Record
+from tasks.engine.work_items import artifact_ids
 from tasks.store.store import Missing, Store
 
 R = TypeVar("R", bound=Record)
@@ -38,19 +40,29 @@ def load_part(store: Store, run: str, kind: type[R]) -> R:
     return kind.model_validate_json(blob)
 
 
-def keep_artifacts(store: Store, run: str, ids: Iterable[str]) -> None:
-    """Say which artifacts a run's results stand on; the garbage collector leaves them alone."""
-    blob = json.dumps(sorted(set(ids))).encode()
-    store.put_document(f"runs/{run}/keep.json", blob)
+def pin_artifacts(store: Store, run: str, ids: Iterable[str], keys: Iterable[str]) -> None:
+    """Note which artifacts and work items the results of a run need: garbage collection keeps them.
+
+    Args:
+        ids: ids of artifacts.
+        keys: keys of work items, which stand for all artifacts that their records name.
+    """
+    content = {"artifacts": sorted(set(ids)), "items": sorted(set(keys))}
+    store.put_document(f"runs/{run}/pins.json", json.dumps(content).encode())
 
 
-def kept_artifacts(store: Store) -> set[str]:
-    """The ids that any run of this store keeps."""
-    kept: set[str] = set()
+def pinned_artifacts(store: Store) -> set[str]:
+    """The ids of all artifacts that any run of this store needs."""
+    pinned: set[str] = set()
     for name in store.documents("runs/"):
-        blob = store.get_document(name) if name.endswith("/keep.json") else None
-        kept |= set(json.loads(blob)) if blob else set()
-    return kept
+        blob = store.get_document(name) if name.endswith("/pins.json") else None
+        if blob:
+            content = json.loads(blob)
+            pinned |= set(content["artifacts"])
+            for key in content["items"]:
+                with suppress(Missing):
+                    pinned |= set(artifact_ids(store, key))
+    return pinned
 
 
 def _document(run: str, kind: type[Record]) -> str:

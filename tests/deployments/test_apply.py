@@ -16,9 +16,9 @@ from prefect.exceptions import ObjectNotFound
 
 from deployments import apply as deploying
 from deployments import gpu_slots as limits
-from deployments.apply import Nightly, deploy, gpu_limits
-from deployments.automations import ZOMBIES
-from deployments.work_pools import DEPLOYMENTS, POOLS, DeployError, apply_pool, merged
+from deployments.apply import ScheduledRun, deploy, gpu_limits
+from deployments.automations import CRASH_RULE
+from deployments.work_pools import DEPLOYMENTS, POOLS, DeployError, apply_pool, merge_template
 from flows.config.recipe import Recipe, load_recipe
 from tests.s3 import free_port
 
@@ -66,10 +66,10 @@ def known(server: str) -> Iterator[str]:
         yield server
 
 
-def nightly(**more: Any) -> Nightly:
-    """A night on folders that a worker would have."""
-    places = {"photos": Path("/data/photos"), "out": Path("/data/out"), "store": "s3://bucket/p"}
-    return Nightly(recipe=load_recipe("demo"), **{**places, **more})
+def scheduled(**more: Any) -> ScheduledRun:
+    """A scheduled run with folders of a worker."""
+    folders = {"photos": Path("/data/photos"), "out": Path("/data/out"), "store": "s3://bucket/p"}
+    return ScheduledRun(recipe=load_recipe("demo"), **{**folders, **more})
 
 
 def read(name: str) -> Any:
@@ -85,7 +85,7 @@ def test_deploying_twice_changes_nothing(known: str) -> None:
     first = deploy(gpus=["ada:2", "bob:1"])
     assert [line for line in first if line.startswith("work pool")] == [
         "work pool synthset-cpu: created, type process",
-        "work pool synthset-gpu: created, type warm-process",
+        "work pool synthset-gpu: created, type persistent-process",
     ]
     assert [line.partition(":")[0] for line in first if line.startswith("deployment")] == [
         *("deployment regenerate/nightly", "deployment expand_reference/gpu"),
@@ -98,9 +98,9 @@ def test_deploying_twice_changes_nothing(known: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_night_is_written_and_then_left_alone(known: str) -> None:
+def test_the_scheduled_run_is_written_and_kept_by_later_deploys(known: str) -> None:
     deploy()
-    assert deploy(nightly(cron="30 3 * * *", timezone="Europe/Berlin")) == [
+    assert deploy(scheduled(cron="30 3 * * *", timezone="Europe/Berlin")) == [
         "deployment regenerate/nightly: changed parameters, schedules"
     ]
     assert deploy() == []
@@ -118,7 +118,7 @@ def test_the_night_is_written_and_then_left_alone(known: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_form_has_the_fields_of_the_recipe(known: str) -> None:
+def test_the_form_in_the_ui_has_the_fields_of_the_recipe(known: str) -> None:
     deploy()
     schema = read("regenerate/nightly").parameter_openapi_schema
     form = schema["definitions"]["Recipe"]["properties"]
@@ -129,7 +129,7 @@ def test_the_form_has_the_fields_of_the_recipe(known: str) -> None:
 
 
 @pytest.mark.slow
-def test_prefect_deploy_on_the_file_leaves_nothing_for_us_to_change(known: str) -> None:
+def test_prefect_deploy_writes_the_same_as_synthset_deploy(known: str) -> None:
     deploy()
     command = ["--no-prompt", "deploy", "--prefect-file", "deployments/prefect.yaml", "--all"]
     ended = subprocess.run(
@@ -147,7 +147,7 @@ def test_prefect_deploy_on_the_file_leaves_nothing_for_us_to_change(known: str) 
 
 
 @pytest.mark.slow
-def test_a_night_does_not_start_while_another_is_at_work(known: str) -> None:
+def test_a_scheduled_run_does_not_start_while_another_is_active(known: str) -> None:
     from prefect.client.orchestration import get_client
     from prefect.states import Pending, Running
 
@@ -163,7 +163,7 @@ def test_a_night_does_not_start_while_another_is_at_work(known: str) -> None:
 
 
 @pytest.mark.slow
-def test_what_an_operator_set_in_a_pool_is_kept_and_the_rest_is_ours(known: str) -> None:
+def test_values_of_an_operator_in_a_pool_are_kept(known: str) -> None:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import WorkPoolUpdate
 
@@ -179,11 +179,11 @@ def test_what_an_operator_set_in_a_pool_is_kept_and_the_rest_is_ours(known: str)
             "synthset-cpu", WorkPoolUpdate(base_job_template=changed, concurrency_limit=3)
         )
         client.upsert_global_concurrency_limit_by_name("gpu:eve:0", 2)
-    kept = "work pool synthset-cpu: kept what was set there, env, stream_output; --reset-pools"
-    ours, told = deploy(gpus=["eve:1"])
-    assert ours == "work pool synthset-cpu: job template changed"
-    assert told.startswith(kept)
-    assert deploy(gpus=["eve:1"]) == [told]
+    kept = "work pool synthset-cpu: kept your values of env, stream_output; --reset-pools"
+    changed, kept_line = deploy(gpus=["eve:1"])
+    assert changed == "work pool synthset-cpu: job template changed"
+    assert kept_line.startswith(kept)
+    assert deploy(gpus=["eve:1"]) == [kept_line]
     with get_client(sync_client=True) as client:
         after = client.read_work_pool("synthset-cpu")
         assert client.read_global_concurrency_limit_by_name("gpu:eve:0").limit == 2
@@ -192,12 +192,12 @@ def test_what_an_operator_set_in_a_pool_is_kept_and_the_rest_is_ours(known: str)
         after.base_job_template["job_configuration"] == pool.base_job_template["job_configuration"]
     )
     assert after.base_job_template["variables"]["properties"] == properties
-    assert deploy(gpus=["eve:1"], reset_pools=True) == [ours]
+    assert deploy(gpus=["eve:1"], reset_pools=True) == [changed]
     with get_client(sync_client=True) as client:
         assert client.read_work_pool("synthset-cpu").base_job_template == pool.base_job_template
 
 
-def test_a_new_version_brings_its_defaults_but_where_an_operator_has_others() -> None:
+def test_a_new_version_brings_its_defaults_except_for_values_of_an_operator() -> None:
     def template(deployed: dict[str, Any] | None = None, **defaults: Any) -> dict[str, Any]:
         properties = {name: {"default": value} for name, value in defaults.items()}
         known = {} if deployed is None else {"x-deployed": deployed}
@@ -206,26 +206,26 @@ def test_a_new_version_brings_its_defaults_but_where_an_operator_has_others() ->
     first = {"image": "gpu:1", "mem": "8g", "env": {"A": "1", "B": "1"}, "old": 1}
     second = {"image": "gpu:2", "mem": "9g", "env": {"A": "2", "B": "2", "C": "2"}, "new": 1}
     ours = template(second, **second)
-    assert merged(template(first, **first), ours) == (ours, [])
+    assert merge_template(template(first, **first), ours) == (ours, [])
     set_there = {**first, "mem": "32g", "env": {"A": "1", "B": "mine", "D": "mine"}}
-    result, kept = merged(template(first, **set_there), ours)
+    result, kept = merge_template(template(first, **set_there), ours)
     assert kept == ["mem", "env"]
     assert {name: one["default"] for name, one in result["variables"]["properties"].items()} == {
         **{"image": "gpu:2", "mem": "32g", "new": 1},
         "env": {"A": "2", "B": "mine", "C": "2", "D": "mine"},
     }
-    assert merged(result, ours) == (result, kept)
+    assert merge_template(result, ours) == (result, kept)
     # Of a pool that was not deployed by this program, nothing tells who set what.
-    assert merged(template(**{"image": "own:1"}), ours)[1] == ["image"]
-    assert merged({}, ours) == (ours, [])
+    assert merge_template(template(**{"image": "own:1"}), ours)[1] == ["image"]
+    assert merge_template({}, ours) == (ours, [])
 
 
 @pytest.mark.parametrize(
-    ("infrastructure", "gpus", "at_once"), [("docker", 3, 1), ("kubernetes", 3, 3)]
+    ("infrastructure", "gpus", "limit"), [("docker", 3, 1), ("kubernetes", 3, 3)]
 )
 @pytest.mark.slow
-def test_no_more_runs_are_at_work_than_there_are_gpus(
-    known: str, infrastructure: Any, gpus: int, at_once: int
+def test_a_pool_runs_at_most_one_run_per_gpu(
+    known: str, infrastructure: Any, gpus: int, limit: int
 ) -> None:
     from prefect.client.orchestration import get_client
 
@@ -235,14 +235,14 @@ def test_no_more_runs_are_at_work_than_there_are_gpus(
                 client.delete_work_pool(name)
         for name in POOLS:
             apply_pool(client, name, infrastructure, gpus, reset=False)
-        at_work = {name: client.read_work_pool(name).concurrency_limit for name in POOLS}
+        limits_of = {name: client.read_work_pool(name).concurrency_limit for name in POOLS}
         for name in POOLS:
             client.delete_work_pool(name)
-    assert at_work == {"synthset-cpu": None, "synthset-gpu": at_once}
+    assert limits_of == {"synthset-cpu": None, "synthset-gpu": limit}
 
 
 @pytest.mark.slow
-def test_a_taken_gpu_is_freed_when_no_run_can_be_holding_it(
+def test_an_occupied_gpu_is_freed_when_no_run_can_hold_it(
     known: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from prefect.client.orchestration import get_client
@@ -269,27 +269,27 @@ def test_a_taken_gpu_is_freed_when_no_run_can_be_holding_it(
 
 
 @pytest.mark.slow
-def test_the_zombie_rule_is_made_once(known: str) -> None:
+def test_the_crash_rule_is_created_once(known: str) -> None:
     from prefect.client.orchestration import get_client
 
     deploy()
     deploy()
     with get_client(sync_client=True) as client:
-        (rule,) = client.read_automations_by_name(ZOMBIES)
+        (rule,) = client.read_automations_by_name(CRASH_RULE)
     assert rule.enabled
     assert rule.trigger.after == {"prefect.flow-run.heartbeat"}
     assert rule.actions[0].state == "CRASHED"
 
 
 @pytest.mark.slow
-def test_a_pool_of_another_type_is_named(known: str) -> None:
+def test_names_a_pool_of_another_type(known: str) -> None:
     deploy()
-    with pytest.raises(DeployError, match="synthset-cpu is of type process, not docker"):
+    with pytest.raises(DeployError, match="synthset-cpu has type process, not docker"):
         deploy(infrastructure="docker")
 
 
 @pytest.mark.slow
-def test_wrong_password_is_said_in_one_line(server: str) -> None:
+def test_names_a_wrong_password_in_one_line(server: str) -> None:
     from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
     settings = {PREFECT_API_URL: server, PREFECT_API_AUTH_STRING: "someone:wrong-word"}
@@ -299,7 +299,7 @@ def test_wrong_password_is_said_in_one_line(server: str) -> None:
     assert "wrong-word" not in str(refused.value)
 
 
-def test_absent_server_is_said_with_how_to_start_it() -> None:
+def test_names_a_missing_server_and_how_to_start_it() -> None:
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     nobody = f"http://127.0.0.1:{free_port()}/api"
@@ -309,7 +309,7 @@ def test_absent_server_is_said_with_how_to_start_it() -> None:
     assert "synthset up" in str(absent.value)
 
 
-def test_no_server_set_is_said() -> None:
+def test_names_a_missing_server_setting() -> None:
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     with (
@@ -320,12 +320,54 @@ def test_no_server_set_is_said() -> None:
 
 
 @pytest.mark.parametrize(("cron", "timezone"), [("at noon", "UTC"), ("0 2 * * *", "Mars/Base")])
-def test_bad_schedule_is_named(cron: str, timezone: str) -> None:
+def test_names_a_bad_schedule(cron: str, timezone: str) -> None:
     with pytest.raises(DeployError, match="--cron"):
-        list(deploying._wanted(DEPLOYMENTS / "prefect.yaml", nightly(cron=cron, timezone=timezone)))
+        list(
+            deploying._wanted_deployments(
+                DEPLOYMENTS / "prefect.yaml", scheduled(cron=cron, timezone=timezone)
+            )
+        )
 
 
-@pytest.mark.parametrize("given", ["ada", "ada:", ":2", "ada:0", "ada:x", "ada:-1", "ada:1000"])
-def test_bad_machine_is_named(given: str) -> None:
+@pytest.mark.parametrize("machine", ["ada", "ada:", ":2", "ada:0", "ada:x", "ada:-1", "ada:1000"])
+def test_names_a_bad_machine(machine: str) -> None:
     with pytest.raises(DeployError, match="host:number"):
-        gpu_limits(given)
+        gpu_limits(machine)
+
+
+@pytest.mark.parametrize(
+    ("option", "folders"),
+    [
+        ("--photos", {"photos": Path("photos")}),
+        ("--out", {"out": Path("runs/nightly")}),
+        ("--store", {"store": "store"}),
+    ],
+)
+def test_refuses_a_relative_folder_before_it_asks_the_server(
+    option: str, folders: dict[str, Any]
+) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with (
+        temporary_settings(restore_defaults={PREFECT_API_URL}),
+        pytest.raises(DeployError, match=f"{option} .*: a relative path.* write it as /"),
+    ):
+        deploy(scheduled(**folders))
+
+
+@pytest.mark.slow
+def test_names_the_pool_type_of_earlier_versions(known: str) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
+
+    deploy()
+    with get_client(sync_client=True) as client:
+        client.delete_work_pool("synthset-gpu")
+        client.create_work_pool(WorkPoolCreate(name="synthset-gpu", type="warm-process"))
+    try:
+        with pytest.raises(DeployError, match="type warm-process, not persistent-process"):
+            deploy()
+    finally:
+        with get_client(sync_client=True) as client:
+            client.delete_work_pool("synthset-gpu")
+        deploy()

@@ -1,4 +1,4 @@
-"""Runs whose worker is gone: who marks them, who has them go on, and when that ends."""
+"""Crashed runs: how the automation starts them again, and when it stops."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -13,12 +13,12 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Crashed, Running, Scheduled
 
 from deployments import automations
-from deployments.automations import NIGHTS, apply_resume_rule
+from deployments.automations import RESUME_RULE, apply_resume_rule
 from flows.execution.crash_limit import (
+    MAX_RESUMES,
     RESUMED,
-    RESUMES,
-    CrashedTooOften,
-    give_up_after_crashes,
+    TooManyCrashesError,
+    fail_after_too_many_crashes,
 )
 from tests.ui.server import prefect_server, until
 
@@ -36,32 +36,32 @@ def crash_and_resume(client: SyncPrefectClient, run: FlowRun, times: int) -> Non
             client.set_flow_run_state(run.id, state, force=True)
 
 
-def test_a_run_that_was_resumed_too_often_is_given_up(client: SyncPrefectClient) -> None:
+def test_a_run_that_crashes_too_often_fails(client: SyncPrefectClient) -> None:
     run = client.create_flow_run(Flow(lambda: None, name="regenerate"))
-    crash_and_resume(client, run, RESUMES)
-    give_up_after_crashes(str(run.id))
+    crash_and_resume(client, run, MAX_RESUMES)
+    fail_after_too_many_crashes(str(run.id))
     crash_and_resume(client, run, 1)
-    with pytest.raises(CrashedTooOften, match="synthset retry") as given_up:
-        give_up_after_crashes(str(run.id))
-    assert "\n" not in str(given_up.value)
+    with pytest.raises(TooManyCrashesError, match="synthset retry") as raised:
+        fail_after_too_many_crashes(str(run.id))
+    assert "\n" not in str(raised.value)
 
 
-def test_a_persons_retry_counts_anew(client: SyncPrefectClient) -> None:
+def test_a_retry_by_a_person_resets_the_count(client: SyncPrefectClient) -> None:
     run = client.create_flow_run(Flow(lambda: None, name="regenerate"))
-    crash_and_resume(client, run, RESUMES + 1)
+    crash_and_resume(client, run, MAX_RESUMES + 1)
     by_hand: State[Any] = Scheduled()
     client.set_flow_run_state(run.id, by_hand, force=True)
-    give_up_after_crashes(str(run.id))
-    crash_and_resume(client, run, RESUMES)
-    give_up_after_crashes(str(run.id))
+    fail_after_too_many_crashes(str(run.id))
+    crash_and_resume(client, run, MAX_RESUMES)
+    fail_after_too_many_crashes(str(run.id))
 
 
-def test_a_run_without_a_server_has_nothing_to_give_up() -> None:
-    give_up_after_crashes(None)
+def test_work_without_a_run_has_no_crashes() -> None:
+    fail_after_too_many_crashes(None)
 
 
 @pytest.mark.e2e
-def test_a_crashed_night_goes_on_and_other_runs_do_not(
+def test_only_a_crashed_parent_run_is_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(automations, "RESUMED_AFTER", timedelta(seconds=10))
@@ -70,16 +70,16 @@ def test_a_crashed_night_goes_on_and_other_runs_do_not(
         temporary_settings({PREFECT_API_URL: f"{server.url}/api"}),
         get_client(sync_client=True) as client,
     ):
-        assert apply_resume_rule(client) == "automation for crashed nights: created"
+        assert apply_resume_rule(client) == "automation for crashed parent runs: created"
         assert apply_resume_rule(client) is None
-        assert client.read_automations_by_name(NIGHTS)[0].enabled
-        nights = {name: deployed_run(client, name) for name in ("regenerate", "expand_reference")}
-        for run in nights.values():
+        assert client.read_automations_by_name(RESUME_RULE)[0].enabled
+        runs = {name: deployed_run(client, name) for name in ("regenerate", "expand_reference")}
+        for run in runs.values():
             for state in (Running(), Crashed(message="its worker is gone")):
                 client.set_flow_run_state(run.id, state, force=True)
-        resumed = until(lambda: named(client, nights["regenerate"], RESUMED))
+        resumed = until(lambda: named(client, runs["regenerate"], RESUMED))
         assert resumed.state_type == "SCHEDULED"
-        assert client.read_flow_run(nights["expand_reference"].id).state_name == "Crashed"
+        assert client.read_flow_run(runs["expand_reference"].id).state_name == "Crashed"
 
 
 def deployed_run(client: SyncPrefectClient, name: str) -> FlowRun:
@@ -89,5 +89,5 @@ def deployed_run(client: SyncPrefectClient, name: str) -> FlowRun:
 
 
 def named(client: SyncPrefectClient, run: FlowRun, state: str) -> FlowRun | None:
-    now = client.read_flow_run(run.id)
-    return now if now.state_name == state else None
+    current = client.read_flow_run(run.id)
+    return current if current.state_name == state else None

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from deployments.apply import TRAINING
-from deployments.automations import UNHEARD
+from deployments.automations import SILENT_FOR
 from deployments.work_pools import DEPLOYMENTS, GPU_POOL, POOLS, read_template
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,7 +50,7 @@ def filled(template: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_template_has_every_variable_it_refers_to_and_no_other(name: str) -> None:
+def test_a_template_declares_exactly_the_variables_that_it_uses(name: str) -> None:
     template = read_template(name)
     assert set(template) == {"job_configuration", "variables"}
     declared = template["variables"]["properties"]
@@ -63,7 +63,7 @@ def test_template_has_every_variable_it_refers_to_and_no_other(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_template_is_of_its_worker_type_and_accepted_by_prefect(name: str) -> None:
+def test_prefect_accepts_a_template_for_its_worker_type(name: str) -> None:
     from prefect.client.schemas.actions import WorkPoolCreate
 
     template = read_template(name)
@@ -75,23 +75,23 @@ def test_template_is_of_its_worker_type_and_accepted_by_prefect(name: str) -> No
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_template_holds_no_secret(name: str) -> None:
-    def walk(value: Any, at: str) -> None:
+def test_a_template_holds_no_secret(name: str) -> None:
+    def check(value: Any, at: str) -> None:
         if isinstance(value, dict):
             for key, below in value.items():
-                walk(below, f"{at}.{key}")
+                check(below, f"{at}.{key}")
         elif isinstance(value, list):
             for below in value:
-                walk(below, at)
+                check(below, at)
         elif isinstance(value, str) and SECRET.search(at.rpartition(".")[2]):
             assert at.endswith("description") or value.startswith(("/run/secrets/", "{{")), at
 
     template = read_template(name)
-    walk(template["job_configuration"], name)
-    walk(template["variables"]["properties"]["env"].get("default", {}), name)
+    check(template["job_configuration"], name)
+    check(template["variables"]["properties"]["env"].get("default", {}), name)
 
 
-def test_docker_jobs_get_gpu_shared_memory_and_no_rights() -> None:
+def test_docker_jobs_get_gpu_shared_memory_and_no_capabilities() -> None:
     from docker.types import HostConfig
 
     for name, gpu in (("docker-cpu", False), ("docker-gpu", True)):
@@ -113,9 +113,7 @@ def test_docker_jobs_get_gpu_shared_memory_and_no_rights() -> None:
 
 
 @pytest.mark.parametrize("name", ["docker-cpu", "docker-gpu"])
-def test_docker_jobs_reach_the_store_with_secrets_that_the_script_makes(
-    name: str, tmp_path: Path
-) -> None:
+def test_docker_jobs_use_the_secrets_of_the_script(name: str, tmp_path: Path) -> None:
     script = ROOT / "docker" / "make-secrets.sh"
     subprocess.run([script, tmp_path / "secrets"], check=True, capture_output=True)
     job = filled(read_template(name))
@@ -137,9 +135,9 @@ def test_docker_jobs_reach_the_store_with_secrets_that_the_script_makes(
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_runs_are_heard_of_well_within_what_the_zombie_rule_waits(name: str) -> None:
+def test_runs_send_three_heartbeats_before_the_crash_rule_acts(name: str) -> None:
     environment = read_template(name)["variables"]["properties"]["env"]["default"]
-    assert 3 * int(environment["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) < UNHEARD.total_seconds()
+    assert 3 * int(environment["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) < SILENT_FOR.total_seconds()
     assert environment["PREFECT_LOGGING_EXTRA_LOGGERS"] == "synthset"
 
 
@@ -147,7 +145,7 @@ def test_process_jobs_run_flows_and_no_other_command() -> None:
     assert "command" not in filled(read_template("process-cpu"))
 
 
-def test_the_files_own_recipe_says_which_profile_it_is() -> None:
+def test_the_recipe_of_the_file_names_its_profile() -> None:
     from flows.config.recipe import Recipe
 
     (nightly, *_) = yaml.safe_load((DEPLOYMENTS / "prefect.yaml").read_text())["deployments"]
@@ -220,8 +218,8 @@ S3_ACTIONS = {
 }
 
 
-def test_bucket_policy_allows_what_the_store_does_and_nothing_else() -> None:
-    tree = ast.parse((ROOT / "tasks" / "store_s3.py").read_text())
+def test_the_bucket_policy_allows_exactly_the_calls_of_the_store() -> None:
+    tree = ast.parse((ROOT / "tasks" / "store" / "s3.py").read_text())
     used = {
         node.func.attr
         for node in ast.walk(tree)
@@ -253,7 +251,7 @@ def test_bucket_policy_allows_what_the_store_does_and_nothing_else() -> None:
             assert resource == "arn:aws:s3:::BUCKET/PREFIX/*"
 
 
-def test_the_store_works_with_no_call_that_the_policy_forbids(
+def test_the_store_makes_no_call_that_the_policy_forbids(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import boto3

@@ -39,10 +39,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         started.ask(
             *("POST", "/work_pools/"),
             name=POOL,
-            type="warm-process",
-            base_job_template=read_template("warm-process"),
+            type="persistent-process",
+            base_job_template=read_template("persistent-process"),
         )
-        with started.worker(POOL, "warm-process", slots=2):
+        with started.worker(POOL, "persistent-process", slots=2):
             yield started
 
 

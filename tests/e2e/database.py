@@ -61,7 +61,7 @@ class Database:
 def postgres() -> Iterator[Database]:
     """An empty database for Prefect; skips where PostgreSQL can't be had."""
     with tempfile.TemporaryDirectory(prefix="synthset-postgres-") as folder:
-        cluster = stack_database.database_of(Path(folder))
+        cluster = stack_database.load_or_make_database(Path(folder))
         if isinstance(cluster, str):
             pytest.skip(f"needs PostgreSQL's server; this would be {cluster}")
         database = Database(cluster, Path(folder, "log"))

@@ -46,7 +46,7 @@ def test_a_host_dies_and_a_reference_fails_and_nothing_is_done_twice(
         stack.s3.hold(lambda asked: bob_is_at_work(asked, stack, scene, failing))
         for name in ("ada", "bob"):
             host = stack.hosts.others[name]
-            stack.worker(host, name, "synthset-gpu", "warm-process", SYNTHSET_GPUS="0")
+            stack.worker(host, name, "synthset-gpu", "persistent-process", SYNTHSET_GPUS="0")
         stack.worker(stack.hosts.here, "cpu", "synthset-cpu", "process")
         ready_s = time.monotonic() - began
 
@@ -115,7 +115,7 @@ def deploy_night(stack: House, scene: Scene, out: Path) -> UUID:
     folders = ("--photos", scene.photos, "--out", out, "--store", STORE)
     machines = ("--gpu", "ada:1", "--gpu", "bob:1")
     # A schedule that does not fire by itself before the next leap day.
-    when = ("--cron", "0 0 29 2 *", "--at-once", 4)
+    when = ("--cron", "0 0 29 2 *", "--max-parallel", 4)
     stack.synthset("deploy", scene.recipe, *folders, *machines, *when)
     with stack.client() as client:
         shorten_zombie_rule(client)

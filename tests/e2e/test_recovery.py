@@ -55,7 +55,7 @@ class Scene:
         """Deploy the nightly run with a store and a folder of its own."""
         night = Night(self, name, self.folder / name)
         folders = ("--photos", self.photos, "--out", night.out, "--store", night.store)
-        options = ("--gpu", "ada:1", "--cron", "0 0 29 2 *", "--at-once", 2)
+        options = ("--gpu", "ada:1", "--cron", "0 0 29 2 *", "--max-parallel", 2)
         self.stack.synthset("deploy", self.recipe, *folders, *options)
         with self.stack.client() as client:
             shorten_zombie_rule(client)
@@ -137,7 +137,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         first = Scene(stack, folder, recipe, photos, files_of(out / "datasets"), manifest_of(out))
         first.deploy("first")
         ada = stack.hosts.others["ada"]
-        stack.worker(ada, "ada", "synthset-gpu", "warm-process", SYNTHSET_GPUS="0")
+        stack.worker(ada, "ada", "synthset-gpu", "persistent-process", SYNTHSET_GPUS="0")
         start_bob(stack)
         yield first
 

@@ -162,7 +162,7 @@ def test_a_reference_that_fails_fails_alone(
 
 def kill_when(cli: Cli, run: Run, began: Callable[[], bool]) -> Ended:
     """Start a run and kill it with all its processes as soon as ``began``."""
-    with cli.start(*run.arguments, "--at-once", 1) as started:
+    with cli.start(*run.arguments, "--max-parallel", 1) as started:
         while started.running and not began():
             time.sleep(0.001)
         assert started.running, f"ended before it could be killed: {started.wait().err}"

@@ -24,6 +24,7 @@ from tests.tiny import (
     computed,
     files_of,
     present,
+    restore_sigint,
 )
 
 HEAVY = {"torch", "prefect", "cv2", "numpy", "boto3", "lightning", "matplotlib", "scipy"}
@@ -274,6 +275,7 @@ def test_ctrl_c_ends_a_run_with_its_server_in_seconds(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=restore_sigint,
     )
     try:
         while not (run.store / "multiview").is_dir() and command.poll() is None:
@@ -321,3 +323,20 @@ def test_a_mistake_in_what_is_deployed_retried_or_pulled_is_one_line(
     ended = cli.run(*arguments, SYNTHSET_MODELS=str(tmp_path))
     assert line in ended.complaint
     assert ended.code == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "new_name"),
+    [
+        ("run", "--at-once", "--max-parallel"),
+        ("deploy", "--at-once=4", "--max-parallel"),
+        ("deploy", "--training", "--train-in-parent"),
+    ],
+)
+def test_refuses_a_renamed_option_with_its_new_name(
+    cli: Cli, command: str, option: str, new_name: str
+) -> None:
+    ended = cli.run(command, option, "4")
+    assert ended.code == 2
+    name = option.partition("=")[0]
+    assert ended.complaint == f"synthset: {name} was renamed: use {new_name}"

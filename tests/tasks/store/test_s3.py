@@ -15,8 +15,8 @@ from pathlib import Path
 import boto3
 import botocore.session
 import pytest
-
 from tasks.engine.results import Expansion, load_expansions, save_expansion
+
 from tasks.store import existence as store_presence
 from tasks.store import s3 as store_s3
 from tasks.store.backend import Backend

@@ -4,7 +4,7 @@ import numpy.typing as npt
 import pytest
 
 from models.data.pixels import Pixels
-from models.segmentation.grabcut import NoObject
+from models.segmentation.saliency import NoObjectError
 from models.views.zero123plus.background import matte_of_view, on_grey, recentred, resized
 
 SIDE = 320
@@ -84,7 +84,7 @@ def test_an_object_of_two_parts_keeps_both() -> None:
 
 @pytest.mark.parametrize("noise", [0.0, 3.0])
 def test_a_view_without_object_is_refused(noise: float) -> None:
-    with pytest.raises(NoObject, match="all grey ground"):
+    with pytest.raises(NoObjectError, match="all grey ground"):
         matte_of_view(painted(np.zeros((SIDE, SIDE), np.bool_), (0, 0, 0), noise=noise))
 
 
@@ -113,7 +113,7 @@ def test_a_trace_of_matte_does_not_widen_the_box() -> None:
 
 
 def test_an_empty_matte_cannot_be_recentred() -> None:
-    with pytest.raises(NoObject, match="matte is empty"):
+    with pytest.raises(NoObjectError, match="matte is empty"):
         recentred(np.zeros((8, 8, 4), np.uint8))
     with pytest.raises(ValueError, match="HxWx4"):
         recentred(np.zeros((8, 8, 3), np.uint8))

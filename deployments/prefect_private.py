@@ -1,0 +1,79 @@
+"""The private names of Prefect that synthset uses, all in this file.
+
+Prefect may change them in any release. tests/deployments/test_prefect_private.py checks that each
+exists with the signature that this file relies on.
+"""
+
+import subprocess
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+from uuid import UUID
+
+from prefect._internal import control_listener
+from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
+
+if TYPE_CHECKING:
+    from logging import Logger, LoggerAdapter
+
+    from prefect.client.schemas.objects import FlowRun
+    from prefect.client.schemas.responses import WorkerFlowRunResponse
+
+Configuration = TypeVar("Configuration", bound=BaseJobConfiguration)
+Variables = TypeVar("Variables", bound=BaseVariables)
+RunResult = TypeVar("RunResult", bound=BaseWorkerResult)
+
+
+def announce_cancellation() -> None:
+    """Tell the engine of this process that the next SIGTERM cancels the flow run."""
+    control_listener._set_intent("cancel")
+
+
+class WorkerBase(BaseWorker[Configuration, Variables, RunResult]):
+    """Prefect's worker, with the private methods that a persistent worker needs."""
+
+    # Prefect registers every subclass under a type of its own. No work pool has this one.
+    type = "synthset-base"
+
+    @property
+    def logger(self) -> "Logger | LoggerAdapter[Logger]":
+        """The worker's log, which the server shows."""
+        return self._logger
+
+    def is_active(self, run_id: UUID) -> bool:
+        """Whether a run has begun here, though the server may still list it as scheduled."""
+        raise NotImplementedError
+
+    async def report_crash(self, flow_run: "FlowRun", message: str) -> None:
+        """Set a run to Crashed, unless the server refuses."""
+        await self._propose_crashed_state(flow_run, message)
+
+    async def report_cancellation(self, flow_run: "FlowRun", message: str) -> None:
+        """Set a run to Cancelled."""
+        await self._mark_flow_run_as_cancelled(flow_run, {"message": message})
+
+    async def _get_scheduled_flow_runs(self) -> "list[WorkerFlowRunResponse]":
+        # A slow answer may list a run that has begun in the meantime.
+        found = await super()._get_scheduled_flow_runs()
+        return [response for response in found if not self.is_active(response.flow_run.id)]
+
+
+def start_ephemeral_server(start: Callable[[int], subprocess.Popen[bytes]]) -> int | None:
+    """Start the server that Prefect's clients in this process look for.
+
+    Args:
+        start: starts a server on a port, in place of Prefect's own command.
+
+    Returns:
+        The id of the server's process; None if a server was running already.
+    """
+    # Importing the server takes 2 seconds.
+    from prefect.server.api.server import SubprocessASGIServer
+
+    class Server(SubprocessASGIServer):
+        def _run_uvicorn_command(self) -> subprocess.Popen[bytes]:
+            assert self.port is not None
+            return start(self.port)
+
+    server = Server()
+    server.start()
+    return None if server.server_process is None else server.server_process.pid
