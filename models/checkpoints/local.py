@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from models.checkpoints.catalog import entry as entry
 from models.checkpoints.catalog import near, successor
-from models.data.file_lock import alone
+from models.data.file_lock import file_lock
 from models.data.records import Record
 
 MANIFEST = "checkpoint.json"
@@ -190,7 +190,7 @@ def settle(checkpoint: str, revision: str | None) -> None:
     """Make a revision the one that the models folder uses; None: go back to the catalog's."""
     if revisions().get(checkpoint) == revision:
         return
-    with alone(models_folder() / LOCK):
+    with file_lock(models_folder() / LOCK):
         settled = revisions()
         settled.pop(checkpoint, None)
         if revision is not None:

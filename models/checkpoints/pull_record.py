@@ -16,7 +16,7 @@ from models.checkpoints.local import (
     read_manifest,
     write_whole,
 )
-from models.data.file_lock import alone
+from models.data.file_lock import file_lock
 
 SUMS = "sums.json"
 
@@ -36,7 +36,7 @@ def recorded(checkpoint: str, revision: str) -> dict[str, str]:
 def record(checkpoint: str, revision: str, files: dict[str, KeptFile]) -> None:
     """Note the sums of a revision's files; what was noted before stays."""
     name = f"{checkpoint}@{revision}"
-    with alone(models_folder() / LOCK):
+    with file_lock(models_folder() / LOCK):
         sums = _all()
         noted = sums.get(name, {})
         if noted != (merged := published(files) | noted):

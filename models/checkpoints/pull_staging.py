@@ -7,7 +7,7 @@ from pathlib import Path
 
 from models.checkpoints.local import MANIFEST, Manifest, folder_of, write_whole
 from models.checkpoints.pull_source import PullFailed
-from models.data.file_lock import alone
+from models.data.file_lock import file_lock
 
 # What is there already, by name, with sums.
 PROGRESS = ".pulled.json"
@@ -48,7 +48,7 @@ def locked(path: Path) -> Iterator[None]:
     """Keep other pulls of the same revision away."""
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(alone(path, wait=False))
+            stack.enter_context(file_lock(path, wait=False))
         except BlockingIOError:
             raise PullFailed(
                 f"another pull of the same checkpoint is at work in {path.parent}; wait for it"
