@@ -31,7 +31,7 @@ from deployments.local.settings import (
     load_or_make_settings,
     write_environment,
 )
-from models.data.file_lock import alone
+from models.data.file_lock import file_lock
 from models.data.records import Record
 
 HEALTHY_WITHIN_S = 180.0
@@ -87,7 +87,7 @@ def up(
             a service does not become healthy. Services that this call started are stopped then.
     """
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with alone(state / "lock"):
+    with file_lock(state / "lock"):
         settings = load_or_make_settings(state, host, port, s3_port, auth)
         started: list[str] = []
         try:
@@ -124,7 +124,7 @@ def down(state: Path) -> list[str]:
     """
     if not state.is_dir():
         return []
-    with alone(state / "lock"):
+    with file_lock(state / "lock"):
         names = ("gpu-worker", "cpu-worker", "s3", "server", "database")
         return [name for name in names if _stop(state, name)]
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from models.checkpoints.catalog import entry, similar_ids, successor
 from models.checkpoints.errors import CheckpointMissingError
-from models.data.file_lock import alone
+from models.data.file_lock import file_lock
 from models.data.files import write_atomic
 from models.data.records import Record
 from models.data.settings import settings
@@ -190,7 +190,7 @@ def set_revision(checkpoint: str, revision: str | None) -> None:
     """Write the revision in use into ``revisions.json``; None goes back to the catalog's."""
     if revisions().get(checkpoint) == revision:
         return
-    with alone(models_folder() / LOCK):
+    with file_lock(models_folder() / LOCK):
         content = revisions()
         content.pop(checkpoint, None)
         if revision is not None:

@@ -31,7 +31,7 @@ from models.checkpoints.local import (
     set_revision,
 )
 from models.checkpoints.verify import ProgressCallback, checksum_of, damaged_files
-from models.data.file_lock import alone
+from models.data.file_lock import file_lock
 from models.data.files import write_atomic
 
 SPARE_BYTES = 64 << 20
@@ -138,7 +138,7 @@ def _staging_folder(delivery: Delivery) -> Iterator[Path]:
     staging = models_folder() / owner / f".{name}.{key}.partial"
     with _os_errors_in_one_line(), contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(alone(staging.with_name(f".{name}.lock"), wait=False))
+            stack.enter_context(file_lock(staging.with_name(f".{name}.lock"), wait=False))
         except BlockingIOError:
             raise PullFailedError(
                 f"{delivery.checkpoint}: another pull of it is running; wait until it has ended"

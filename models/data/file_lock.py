@@ -1,4 +1,4 @@
-"""A lock among the processes of a machine."""
+"""A lock between the processes of a machine."""
 
 import contextlib
 import os
@@ -7,15 +7,18 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def alone(path: Path, wait: bool = True) -> Iterator[None]:
-    """Hold a file's lock, where the system knows locks of files. It ends with its holder.
+def file_lock(path: Path, wait: bool = True) -> Iterator[None]:
+    """Hold the lock of a file until the block ends or the process dies.
+
+    On a system without ``fcntl`` (Windows) nothing is locked.
 
     Args:
-        path: made if it is not there; it stays, since taking it away would split the lock in two.
-        wait: until it is free.
+        path: created if it does not exist. It stays: another process could hold its lock while a
+            third process locks a new file of that name.
+        wait: whether to wait until the lock is free.
 
     Raises:
-        BlockingIOError: someone else holds it, and ``wait`` is false.
+        BlockingIOError: another process holds the lock, and ``wait`` is false.
         OSError: the file can't be opened; a link is not followed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,5 +41,8 @@ def _locked(file: int, wait: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        # Said aloud: what the holder has forked has the file open still.
+        # Unlock explicitly: a forked child may still have the file open.
         fcntl.flock(file, fcntl.LOCK_UN)
+
+
+alone = file_lock  # until every caller uses the new name

@@ -1,8 +1,8 @@
-"""Finding the photos of an ImageFolder: which file is a photo of which class, and what is not.
+"""Finding the photos of class folders.
 
-Two layouts are read: ``<root>/<class>/...`` and ``<root>/{train,val,test}/<class>/...``. The layout
-as a whole must make sense, else there is a `ValueError` with the mend; a single file that can't be
-used is listed with its reason and costs nothing but itself.
+Two layouts are read: ``<root>/<class>/...`` and ``<root>/{train,val,test}/<class>/...``. A wrong
+layout is a `ValueError` that names the fix. A single file that can't be used is listed with its
+reason, and the others are used.
 """
 
 import os
@@ -22,7 +22,7 @@ SPLIT_NAMES: dict[str, Split] = {
     "validation": "val",
     "test": "test",
 }
-_LEFT_BY_SYSTEMS = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"}
+_SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"}
 _DETECTION_FOLDERS = {"images", "jpegimages", "annotations", "labels", "masks"}
 _WINDOWS_DEVICES = {"con", "prn", "aux", "nul"} | {
     f"{device}{number}" for device in ("com", "lpt") for number in range(1, 10)
@@ -37,7 +37,7 @@ class PhotoFile:
     """One photo file of a class.
 
     ``path`` opens it; ``file`` is its POSIX path below the root; ``split`` is the folder's, or None
-    where the layout has no splits; ``prompt`` is the text of the ``<stem>.txt`` beside it.
+    where the layout has no splits; ``prompt`` is the text of ``<stem>.txt`` in the same folder.
     """
 
     path: Path
@@ -49,21 +49,21 @@ class PhotoFile:
 
 @dataclass(frozen=True)
 class Refused:
-    """One file or folder that is not used, and why, in one line."""
+    """One file or folder that is not used, and the reason in one line."""
 
     file: str
     reason: str
 
 
 def find_photos(root: Path) -> tuple[list[PhotoFile], list[Refused]]:
-    """The photos below ``root`` and what was refused, both sorted by file name.
+    """The photos below ``root`` and the refused files, both sorted by file name.
 
-    Hidden files and what operating systems leave behind are passed over in silence. Links are
-    followed, except folder links that lead back to a folder that is read anyway. Labels are the
+    Hidden files and files of operating systems are ignored. Links are followed, except links to a
+    folder that is read anyway. Labels are the
     class folders' names in Unicode normal form C.
 
     Raises:
-        ValueError: ``root`` is no ImageFolder; the message names the folder and the mend.
+        ValueError: ``root`` has a wrong layout; the message names the folder and the fix.
     """
     if not root.is_dir():
         raise ValueError(f"the photo folder {root} does not exist; give a folder of class folders")
@@ -91,9 +91,9 @@ def check_label(name: str) -> str:
     if not label.strip() or label.startswith(".") or label != label.strip(" ."):
         problem = "must not be empty or begin or end with a dot or a blank"
     elif any(character in '<>:"/\\|?*' for character in label):
-        problem = 'must hold none of < > : " / \\ | ? *'
+        problem = 'must not contain < > : " / \\ | ? *'
     elif _holds_control_characters(label):
-        problem = "must hold no control characters and be valid UTF-8"
+        problem = "must not contain control characters and must be valid UTF-8"
     elif label.split(".")[0].casefold() in _WINDOWS_DEVICES:
         problem = "is a device name on Windows"
     elif len(label.encode()) > _LONGEST_NAME:
@@ -105,7 +105,7 @@ def check_label(name: str) -> str:
 
 @dataclass(frozen=True)
 class _Search:
-    """What one search gathers: refusals, and the real folders it reads by the name they had."""
+    """The state of one search: refused files, and the real path of every folder that is read."""
 
     root: Path
     refused: list[Refused]
@@ -142,10 +142,10 @@ def _find_given_splits(search: _Search, top: list[Path], splits: list[Path]) -> 
             continue
         if unicodedata.normalize("NFC", folder.name) in trained:
             raise ValueError(
-                f"{search.root} mixes two layouts: the class {folder.name!r} lies beside the train"
+                f"{search.root} mixes two layouts: the class {folder.name!r} lies next to the train"
                 " folder and in it; move all photos into train, val and test"
             )
-        search.refuse(folder, "a folder beside train, val and test; not used")
+        search.refuse(folder, "a folder next to train, val and test; not used")
     _check_layout(by_split["train"], classes["train"])
     for split, folders in classes.items():
         for folder in folders:
@@ -176,7 +176,7 @@ def _split_folders(root: Path, splits: list[Path]) -> dict[Split, Path]:
 
 
 def _check_classes(search: _Search, classes: list[Path]) -> None:
-    """Raises ValueError unless the class folders that lie side by side are different classes."""
+    """Raise ValueError if two class folders of one folder are the same class."""
     labels: dict[str, Path] = {}
     for folder in classes:
         other = labels.setdefault(check_label(folder.name).casefold(), folder)
@@ -202,7 +202,7 @@ def _read_classes(search: _Search, classes: list[Path], split: Split | None) -> 
 
 
 def _class_folders(search: _Search, folder: Path) -> list[Path]:
-    """The folders in ``folder``; loose files are refused, loose photos are an error."""
+    """The class folders in ``folder``; a photo next to them is an error."""
     folders = []
     for path in _listed(search, folder):
         if os.path.isdir(path):
@@ -252,7 +252,7 @@ def _listed(search: _Search, folder: Path) -> list[Path]:
     except OSError as error:
         search.refuse(folder, f"can't be read ({error.strerror})")
         return []
-    return [folder / name for name in names if name.casefold() not in _LEFT_BY_SYSTEMS]
+    return [folder / name for name in names if name.casefold() not in _SYSTEM_FILES]
 
 
 def _is_new_folder(search: _Search, folder: Path) -> bool:
@@ -289,7 +289,7 @@ def _no_photo(path: Path) -> str:
 
 
 def _read_prompt(search: _Search, path: Path) -> str | None:
-    """The prompt in a sidecar; one that can't be used is refused, and its photo goes without."""
+    """The prompt in a text file; None if it can't be used, and the file is then refused."""
     try:
         blob = path.read_bytes() if path.stat().st_size <= 8 * _LONGEST_PROMPT else None
         prompt = " ".join(blob.decode("utf-8-sig").split()) if blob is not None else None
@@ -306,14 +306,14 @@ def _read_prompt(search: _Search, path: Path) -> str | None:
 
 
 def _holds_control_characters(text: str) -> bool:
-    # Cc controls, Cs broken UTF-8 (surrogate escapes), Zl and Zp line ends, and the marks that
-    # reverse the reading direction, with which a name can be shown as another one.
+    # Cc: controls; Cs: broken UTF-8 (surrogate escapes); Zl, Zp: line ends. Marks that reverse the
+    # reading direction can make a name look like another name.
     reversing = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
     return any(c in reversing or unicodedata.category(c) in {"Cc", "Cs", "Zl", "Zp"} for c in text)
 
 
 def _printable(text: str) -> str:
-    """The text with undecodable bytes and control characters shown as escapes."""
+    """The text with undecodable bytes and control characters as escapes."""
     shown = os.fsencode(text).decode("utf-8", "backslashreplace")
     return "".join(
         c.encode("unicode_escape").decode() if _holds_control_characters(c) else c for c in shown

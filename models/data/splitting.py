@@ -1,8 +1,7 @@
-"""Splitting photos into train, val and test so that no relative of a test photo is trained on.
+"""Splitting photos into train, val and test without near-duplicates of test photos in train.
 
-Relatives of relatives form a group, and a group goes to one split as a whole: splitting images
-instead of groups is the usual leak of small collections, where one scene was shot twice or one file
-was saved twice.
+Photos that are linked by near-duplicates form a group, and a group goes to one split as a whole.
+Small collections often hold one scene twice or one file twice; splitting single images would leak.
 """
 
 import hashlib
@@ -25,11 +24,11 @@ from models.data.near_duplicates import (
 )
 from models.data.records import Record, Split
 
-Carved = Literal["val", "test"]
+HeldOutSplit = Literal["val", "test"]
 
 
 class SplitParameters(Record):
-    """How photos are divided where the folders don't say it."""
+    """How photos are divided where the folders don't say so."""
 
     val: float = Field(0.15, gt=0, lt=1, description="share of each class's photos for validation")
     test: float = Field(0.2, gt=0, lt=1, description="share of each class's photos for the test")
@@ -51,7 +50,7 @@ class SplitParameters(Record):
 
 @dataclass(frozen=True)
 class SplitResult:
-    """The split of each photo that is used, why others aren't, and what a person should know."""
+    """The split of each used photo, the refused photos with reasons, and notes for the user."""
 
     assigned: dict[str, Split]
     refused: tuple[Refused, ...]
@@ -59,13 +58,13 @@ class SplitResult:
 
 
 def split(photos: Sequence[HashedPhoto], parameters: SplitParameters) -> SplitResult:
-    """A split of the photos, stratified by class, in which no near-duplicates straddle two splits.
+    """Split photos, stratified by class, with all near-duplicates of a photo in its split.
 
     Of exact copies the first by name is kept. A photo that lies in two classes is refused in both.
-    Splits given by folders are kept, except that a train or val photo with a relative in test, or
-    a train photo with one in val, is refused; test never changes. What is not given is carved out
-    of train by whole groups, at least one group per class and split. Groups are drawn in the order
-    of a hash of seed and digest, so that one photo more moves few others.
+    Splits given by folders are kept, except that a train or val photo with a near-duplicate in
+    test, or a train photo with one in val, is refused; test never changes. A split that no folder
+    gives is taken out of train by whole groups, at least one group per class and split. Groups are
+    drawn in the order of a hash of seed and digest, so that one photo more moves few others.
 
     Raises:
         ValueError: a class has too few distinct photos, a photo is listed twice, or only some
@@ -76,14 +75,14 @@ def split(photos: Sequence[HashedPhoto], parameters: SplitParameters) -> SplitRe
     bits = parameters.near_duplicate_bits
     kept, refused = _without_copies(ordered)
     notes = [f"{_count(len(refused), 'exact copy', 'exact copies')} refused"] if refused else []
-    # All are compared with all once; what follows is asked of the few that have relatives.
+    # All photos are compared once; the rules then compare only those with near-duplicates.
     linked = with_near_duplicates(kept, bits)
-    alone = set(kept) - set(linked)
+    single = set(kept) - set(linked)
     for rule in _RULES:
         linked, more = _without(linked, rule, bits)
         refused += more
     groups = [[linked[index] for index in group] for group in group_near_duplicates(linked, bits)]
-    groups += [[photo] for photo in alone]
+    groups += [[photo] for photo in single]
     groups.sort(key=lambda group: group[0].file)
     together = [group for group in groups if len(group) > 1]
     if together:
@@ -92,25 +91,25 @@ def split(photos: Sequence[HashedPhoto], parameters: SplitParameters) -> SplitRe
         notes.append(f"{number} near-duplicates in {in_groups} stay together")
     notes += _notes_on_test(groups)
     assigned, more_notes = _assign(groups, sorted({p.label for p in ordered}), parameters)
-    refused.sort(key=lambda one: one.file)
+    refused.sort(key=lambda refusal: refusal.file)
     return SplitResult(dict(sorted(assigned.items())), tuple(refused), (*notes, *more_notes))
 
 
 def _check(photos: Sequence[HashedPhoto]) -> None:
     if not photos:
         raise ValueError("there are no photos to split; give a folder with photos")
-    for one, other in itertools.pairwise(photos):
-        if one.file == other.file:
-            raise ValueError(f"the photo {one.file} is listed twice; list it once")
-    loose = [photo.file for photo in photos if photo.given_split is None]
-    if 0 < len(loose) < len(photos):
+    for photo, following in itertools.pairwise(photos):
+        if photo.file == following.file:
+            raise ValueError(f"the photo {photo.file} is listed twice; list it once")
+    without_split = [photo.file for photo in photos if photo.given_split is None]
+    if 0 < len(without_split) < len(photos):
         raise ValueError(
-            f"some photos have a given split, but {loose[0]} has none; give all or none"
+            f"some photos have a given split, but {without_split[0]} has none; give all or none"
         )
 
 
 def _without_copies(photos: Sequence[HashedPhoto]) -> tuple[list[HashedPhoto], list[Refused]]:
-    """The photos with one left of each set of equal files, or none if their classes differ."""
+    """The photos with one of each set of equal files, or none if their classes differ."""
     same: dict[str, list[HashedPhoto]] = defaultdict(list)
     for photo in photos:
         same[photo.digest].append(photo)
@@ -137,7 +136,7 @@ def _without_copies(photos: Sequence[HashedPhoto]) -> tuple[list[HashedPhoto], l
 
 @dataclass(frozen=True)
 class _Rule:
-    """Which photos a relative costs their place; ``applies`` takes splits and labels of both."""
+    """Which photos are refused for a near-duplicate; ``applies`` takes the photo and the other."""
 
     reason: str
     applies: Callable[[HashedPhoto, HashedPhoto], bool]
@@ -162,9 +161,9 @@ _RULES = (
 def _without(
     photos: Sequence[HashedPhoto], rule: _Rule, bits: int
 ) -> tuple[list[HashedPhoto], list[Refused]]:
-    """The photos without those that have a relative of the kind the rule names."""
-    # Only the kind of a photo (split, class) matters to a rule, so it is asked once per pair of
-    # kinds and not once per pair of photos, of which a film's frames have millions.
+    """The photos without those that the rule refuses."""
+    # A rule depends on splits and classes alone, so it is evaluated once per pair of kinds (split,
+    # class) and not per pair of photos: the frames of a film have millions of pairs.
     kinds = sorted({(photo.given_split or "", photo.label) for photo in photos})
     number = {kind: index for index, kind in enumerate(kinds)}
     kind_of = np.array([number[photo.given_split or "", photo.label] for photo in photos], np.intp)
@@ -178,11 +177,11 @@ def _without(
     witness = np.full(len(photos), -1)
     if table.any():
         for index, near in later_near_duplicates(photos, bits):
-            costs_me = near[table[kind_of[index], kind_of[near]]]
-            if witness[index] < 0 and len(costs_me):
-                witness[index] = costs_me[0]
-            costs_them = near[table[kind_of[near], kind_of[index]] & (witness[near] < 0)]
-            witness[costs_them] = index
+            refusing = near[table[kind_of[index], kind_of[near]]]
+            if witness[index] < 0 and len(refusing):
+                witness[index] = refusing[0]
+            refused_by = near[table[kind_of[near], kind_of[index]] & (witness[near] < 0)]
+            witness[refused_by] = index
     kept = [photo for photo, other in zip(photos, witness, strict=True) if other < 0]
     refused = []
     for photo, other in zip(photos, witness, strict=True):
@@ -194,15 +193,15 @@ def _without(
 
 
 def _notes_on_test(groups: Sequence[list[HashedPhoto]]) -> list[str]:
-    """What is wrong with a given test, which is never changed."""
+    """Notes on contradictions in a given test split, which is never changed."""
     tested = [group for group in groups if group[0].given_split == "test"]
     digests = [photo.digest for group in tested for photo in group]
     copies = len(digests) - len(set(digests))
-    torn = [group for group in tested if len({photo.label for photo in group}) > 1]
+    mixed = [group for group in tested if len({photo.label for photo in group}) > 1]
     notes = []
     if copies:
         notes.append(f"test holds {_count(copies, 'exact copy', 'exact copies')}; kept as given")
-    for group in torn:
+    for group in mixed:
         other = next(photo for photo in group if photo.label != group[0].label)
         notes.append(
             f"test holds the same photo in two classes, {group[0].file} and {other.file}; kept as"
@@ -215,7 +214,7 @@ def _assign(
     groups: Sequence[list[HashedPhoto]], labels: Sequence[str], parameters: SplitParameters
 ) -> tuple[dict[str, Split], list[str]]:
     given = {photo.given_split for group in groups for photo in group}
-    shares: dict[Carved, float] = {}
+    shares: dict[HeldOutSplit, float] = {}
     if "test" not in given:
         shares["test"] = parameters.test
     if "val" not in given:
@@ -223,7 +222,7 @@ def _assign(
     assigned: dict[str, Split] = {}
     notes = []
     if "train" in given and shares:
-        notes.append(f"the folders give no {' and no '.join(shares)}; carved out of train")
+        notes.append(f"the folders give no {' and no '.join(shares)}; taken out of train")
     pool: dict[str, list[list[HashedPhoto]]] = {label: [] for label in labels}
     for group in groups:
         split_given = group[0].given_split
@@ -232,10 +231,10 @@ def _assign(
         else:
             pool[group[0].label].append(group)
     for label, of_class in pool.items():
-        carved, more = _carve(label, of_class, shares, parameters.seed)
+        held_out, more = _hold_out(label, of_class, shares, parameters.seed)
         notes += more
         for group in of_class:
-            assigned |= {photo.file: carved.get(photo.file, "train") for photo in group}
+            assigned |= {photo.file: held_out.get(photo.file, "train") for photo in group}
     covered = {(p.label, assigned[p.file]) for group in groups for p in group}
     for name in ("val", "test"):
         missing = [repr(label) for label in labels if (label, name) not in covered]
@@ -244,10 +243,10 @@ def _assign(
     return assigned, notes
 
 
-def _carve(
-    label: str, groups: list[list[HashedPhoto]], shares: dict[Carved, float], seed: int
+def _hold_out(
+    label: str, groups: list[list[HashedPhoto]], shares: dict[HeldOutSplit, float], seed: int
 ) -> tuple[dict[str, Split], list[str]]:
-    """The split of those photos of a class that leave train, and notes on missed quotas."""
+    """The split of the photos of a class that are not for train, and notes on missed quotas."""
     if len(groups) <= len(shares):
         wanted = ", ".join(["train", *shares])
         raise ValueError(
@@ -260,19 +259,19 @@ def _carve(
     # Test is taken from the start of the order and val from its end, so that a quota that grows by
     # one moves one photo, and not one across each border.
     left = sorted(groups, key=lambda group: _rank(group, seed))
-    carved: dict[str, Split] = {}
+    held_out: dict[str, Split] = {}
     notes = []
     for number, name in enumerate(shares):
         chosen, left = _fill(left, quotas[name], spare=len(shares) - number)
         left.reverse()
         files = [photo.file for group in chosen for photo in group]
-        carved |= dict.fromkeys(files, name)
+        held_out |= dict.fromkeys(files, name)
         if len(files) != quotas[name]:
             notes.append(
-                f"class {label!r}: {len(files)} photos in {name} where {quotas[name]} were due,"
+                f"class {label!r}: {len(files)} photos in {name} where {quotas[name]} were wanted,"
                 " because near-duplicates stay together"
             )
-    return carved, notes
+    return held_out, notes
 
 
 def _rank(group: Sequence[HashedPhoto], seed: int) -> str:
@@ -280,8 +279,8 @@ def _rank(group: Sequence[HashedPhoto], seed: int) -> str:
     return hashlib.sha256(f"{seed}:{smallest}".encode()).hexdigest()
 
 
-def _quotas(count: int, shares: dict[Carved, float]) -> Counter[str]:
-    """How many of ``count`` photos each split is due, by largest remainder, at least one."""
+def _quotas(count: int, shares: dict[HeldOutSplit, float]) -> Counter[str]:
+    """The photos of each split by largest remainder, at least one, of ``count`` in all."""
     exact = {"train": count * (1.0 - sum(shares.values()))}
     exact |= {name: count * share for name, share in shares.items()}
     quotas = Counter({name: math.floor(value + 1e-9) for name, value in exact.items()})
@@ -293,7 +292,7 @@ def _quotas(count: int, shares: dict[Carved, float]) -> Counter[str]:
 def _fill(
     groups: Sequence[list[HashedPhoto]], quota: int, spare: int
 ) -> tuple[list[list[HashedPhoto]], list[list[HashedPhoto]]]:
-    """Groups, in order, whose sizes come as near to ``quota`` as they can, and those left.
+    """The first groups whose sizes add up to about ``quota``, and the groups left.
 
     At least one group is taken and at least ``spare`` are left.
     """
@@ -313,5 +312,5 @@ def _fill(
     return chosen, left
 
 
-def _count(number: int, one: str, several: str) -> str:
-    return f"{number} {one if number == 1 else several}"
+def _count(number: int, singular: str, plural: str) -> str:
+    return f"{number} {singular if number == 1 else plural}"

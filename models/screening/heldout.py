@@ -31,7 +31,7 @@ class HeldOutHashes:
         `FAR` and no name where none is near."""
         nearest = [(FAR, "")] * len(codes)
         found = find_near_hashes(pack_hashes(codes), self._hashes, self._max_bits)
-        # Ordered by bits, farthest and last first, so that the nearest and first one stays.
-        for at in np.lexsort((found.match, found.bits))[::-1]:
-            nearest[found.query[at]] = (int(found.bits[at]), self._owners[found.match[at]])
+        # The farthest and last come first, so that the nearest and first overwrites them.
+        for pair in np.lexsort((found.match, found.bits))[::-1]:
+            nearest[found.query[pair]] = (int(found.bits[pair]), self._owners[found.match[pair]])
         return nearest

@@ -1,7 +1,7 @@
-"""What can be measured of a finished image: contrast, sharpness, its object, and what it resembles.
+"""Measures of an image: contrast, sharpness, its object, and a difference hash.
 
 Hashes are 256-bit difference hashes (a 16 x 17 thumbnail, each cell brighter than its neighbour or
-not): they survive scaling, recompression and changes of brightness.
+not). They survive scaling, recompression and changes of brightness.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from models.data.pixels import Pixels
+from models.data.formats.annotated import box_of_mask
+from models.data.pixels import Bools, Pixels
 from models.data.records import Box
 
 HASH_SIDE = 16
@@ -19,55 +20,50 @@ SHARPNESS_SIDE = 256
 # Parts below this share of the object are specks of the mask.
 LEAST_PART = 0.02
 
-Bools = npt.NDArray[np.bool_]
+Grey = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Quality:
-    """Measures of one image with its matte.
+    """Measures of one image; those of its object are None where the image has no alpha channel.
 
     ``contrast``: standard deviation of luma, 0..0.5. ``sharpness``: variance of the Laplacian of
-    8-bit luma inside the object's box, the longer side of the box scaled to 256 px.
-    ``object_fraction``: share of the image, 0..1. ``cut_fraction``: share of the object's outline
-    that lies on the image border, 0..1. ``box``: (x, y, width, height) in px, None without an
-    object. ``dhash``: 64 hexadecimal digits. ``components``: parts of the object.
+    8-bit luma inside the object's box, or in the whole image without an alpha channel; the longer
+    side is scaled to 256 px. ``object_fraction``: share of the image, 0..1. ``cut_fraction``: share
+    of the object's outline that lies on the image border, 0..1. ``box``: (x, y, width, height) in
+    px, None without an object. ``dhash``: 64 hexadecimal digits. ``components``: parts of the
+    object.
     """
 
     contrast: float
     sharpness: float
-    object_fraction: float
-    cut_fraction: float
+    object_fraction: float | None
+    cut_fraction: float | None
     box: Box | None
     dhash: str
-    components: int
+    components: int | None
 
 
-def measure(rgba: Pixels) -> Quality:
-    """The measures of an RGB + matte image (uint8 HxWx4)."""
-    grey = cv2.cvtColor(rgba, cv2.COLOR_RGBA2GRAY).astype(np.uint8)
-    mask = rgba[..., 3] > 127
-    boxes = boxes_from_mask(mask)
+def measure(image: Pixels) -> Quality:
+    """The measures of an RGBA image (uint8 HxWx4), or of an RGB image (HxWx3) without its mask."""
+    has_alpha = image.shape[2] == 4
+    code = cv2.COLOR_RGBA2GRAY if has_alpha else cv2.COLOR_RGB2GRAY
+    grey = np.asarray(cv2.cvtColor(image, code), np.uint8)
+    contrast = float(grey.std()) / 255.0
+    hash_digits = f"{_dhash_of_grey(grey, HASH_SIDE):064x}"
+    if not has_alpha:
+        return Quality(contrast, _measure_sharpness(grey), None, None, None, hash_digits, None)
+    mask = image[..., 3] > 127
+    box = box_of_mask(mask)
     return Quality(
-        contrast=float(grey.std()) / 255.0,
-        sharpness=_sharpness(grey, boxes[0]) if boxes else 0.0,
+        contrast=contrast,
+        sharpness=_measure_sharpness(grey[_slices(box)]) if box else 0.0,
         object_fraction=float(mask.mean()),
         cut_fraction=_cut_fraction(mask),
-        box=boxes[0] if boxes else None,
-        dhash=f"{_dhash_of_grey(grey, HASH_SIDE):064x}",
-        components=_parts(mask, boxes[0]) if boxes else 0,
+        box=box,
+        dhash=hash_digits,
+        components=_count_parts(mask[_slices(box)]) if box else 0,
     )
-
-
-def boxes_from_mask(mask: Bools) -> list[Box]:
-    """The box around the object (bool HxW) as a list of one, or an empty list.
-
-    An image shows one object; a pair of shoes is one.
-    """
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if rows.size == 0:
-        return []
-    x, y = int(columns[0]), int(rows[0])
-    return [(x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1)]
 
 
 def dhash(pixels: Pixels, side: int = HASH_SIDE) -> int:
@@ -80,18 +76,22 @@ def dhash_mirrored(pixels: Pixels, side: int = HASH_SIDE) -> int:
     return dhash(np.ascontiguousarray(pixels[:, ::-1]), side)
 
 
-def hamming(one: int, other: int) -> int:
+def hamming(first: int, second: int) -> int:
     """In how many bits two hashes differ."""
-    return (one ^ other).bit_count()
+    return (first ^ second).bit_count()
 
 
-def _sharpness(grey: npt.NDArray[np.uint8], box: Box) -> float:
+def _slices(box: tuple[int, int, int, int]) -> tuple[slice, slice]:
     x, y, width, height = box
-    patch = grey[y : y + height, x : x + width]
+    return slice(y, y + height), slice(x, x + width)
+
+
+def _measure_sharpness(grey: Grey) -> float:
+    height, width = grey.shape
     scale = SHARPNESS_SIDE / max(width, height)
     size = (max(3, round(width * scale)), max(3, round(height * scale)))
-    patch = cv2.resize(patch, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
-    return float(cv2.Laplacian(patch, cv2.CV_32F).var())
+    scaled = cv2.resize(grey, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    return float(cv2.Laplacian(scaled, cv2.CV_32F).var())
 
 
 def _cut_fraction(mask: Bools) -> float:
@@ -103,18 +103,16 @@ def _cut_fraction(mask: Bools) -> float:
     return on_border / (on_border + across + along)
 
 
-def _parts(mask: Bools, box: Box) -> int:
-    x, y, width, height = box
+def _count_parts(mask: Bools) -> int:
     # Parts that count are far larger than the px skipped in a large image.
-    step = max(1, max(width, height) // 256)
-    found = mask[y : y + height : step, x : x + width : step].astype(np.uint8)
-    count, _, stats, _ = cv2.connectedComponentsWithStats(found)
+    step = max(1, max(mask.shape) // 256)
+    count, _, stats, _ = cv2.connectedComponentsWithStats(mask[::step, ::step].astype(np.uint8))
     sizes = stats[1:count, cv2.CC_STAT_AREA]
     return int(np.count_nonzero(sizes > LEAST_PART * sizes.sum()))
 
 
-def _dhash_of_grey(grey: npt.NDArray[np.uint8], side: int) -> int:
-    # Whole factors are averaged far faster than others; 8 px a cell are left all the same.
+def _dhash_of_grey(grey: Grey, side: int) -> int:
+    # Averaging whole blocks first is far faster; 8 px per cell are left for the exact average.
     factor = max(1, min(grey.shape) // (8 * (side + 1)))
     height, width = grey.shape
     even = grey[: height // factor * factor, : width // factor * factor]

@@ -18,7 +18,7 @@ import httpx
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import concurrency
 
-from models.data.file_lock import alone
+from models.data.file_lock import file_lock
 from tasks.engine.server_retry import one_line, retry_while_unreachable
 
 log = logging.getLogger("synthset.gpu")
@@ -53,7 +53,7 @@ def gpu_lock(*, needed: bool) -> Iterator[None]:
         yield
         return
     file = Path(tempfile.gettempdir(), f"synthset-{os.getuid()}-{limit.replace('/', '_')}.lock")
-    with alone(file), _leased_slot(limit):
+    with file_lock(file), _leased_slot(limit):
         _held.limit = limit
         try:
             yield

@@ -23,7 +23,7 @@ from models.checkpoints.errors import (
 )
 from models.checkpoints.local import locate, models_folder, pinned, read_manifest
 from models.checkpoints.publish import PulledCheckpoint
-from models.data.file_lock import alone
+from models.data.file_lock import file_lock
 from tests.mirror import Mirror
 from tests.published import (
     FILES,
@@ -297,7 +297,7 @@ class TestPull:
     def test_refuses_a_second_pull_of_the_same_checkpoint(self) -> None:
         pytest.importorskip("fcntl")
         with (
-            alone(models_folder() / "tiny" / ".pinned.lock"),
+            file_lock(models_folder() / "tiny" / ".pinned.lock"),
             pytest.raises(PullFailedError, match="another pull of it is running"),
         ):
             pull_tiny()

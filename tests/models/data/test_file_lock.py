@@ -1,4 +1,4 @@
-"""One process at a time holds a file's lock, whatever becomes of it."""
+"""One process at a time holds the lock of a file, also when a holder dies."""
 
 import os
 import subprocess
@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from models.data.file_lock import alone
+from models.data.file_lock import file_lock
 
 HOLDER = """\
 import os, sys, time
 from pathlib import Path
-from models.data.file_lock import alone
-with alone(Path(sys.argv[1])):
+from models.data.file_lock import file_lock
+with file_lock(Path(sys.argv[1])):
     print("held", flush=True)
     {work}
 print("free", flush=True)
@@ -45,13 +45,13 @@ def holder(path: Path, work: str = "sys.stdin.readline()") -> Iterator[subproces
 
 def is_free(path: Path) -> bool:
     try:
-        with alone(path, wait=False):
+        with file_lock(path, wait=False):
             return True
     except BlockingIOError:
         return False
 
 
-def test_one_at_a_time_until_it_is_let_go(tmp_path: Path) -> None:
+def test_one_process_holds_the_lock_until_it_releases_it(tmp_path: Path) -> None:
     path = tmp_path / "new" / "lock"
     with holder(path) as other:
         assert not is_free(path)
@@ -61,12 +61,12 @@ def test_one_at_a_time_until_it_is_let_go(tmp_path: Path) -> None:
         other.stdin.flush()
         assert other.stdout.readline() == "free\n"
         assert is_free(path)
-    with alone(path):
+    with file_lock(path):
         assert not is_free(path)
     assert is_free(path)
 
 
-def test_it_ends_with_a_holder_that_is_killed(tmp_path: Path) -> None:
+def test_a_killed_holder_releases_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     with holder(path) as other:
         other.kill()
@@ -74,7 +74,7 @@ def test_it_ends_with_a_holder_that_is_killed(tmp_path: Path) -> None:
         assert is_free(path)
 
 
-def test_what_the_holder_forked_does_not_keep_it(tmp_path: Path) -> None:
+def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     with holder(path, "if os.fork() == 0: time.sleep(5); os._exit(0)") as other:
         assert other.stdout
@@ -86,6 +86,6 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_text("mine")
     os.symlink(precious, tmp_path / "lock")
-    with pytest.raises(OSError, match="lock"), alone(tmp_path / "lock"):
+    with pytest.raises(OSError, match="lock"), file_lock(tmp_path / "lock"):
         pass
     assert precious.read_text() == "mine"

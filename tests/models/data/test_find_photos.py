@@ -1,4 +1,4 @@
-"""Photo folders as people have them: two layouts, links, leftovers, prompts and misplaced files."""
+"""Photo folders of users: two layouts, links, system files, prompts and misplaced files."""
 
 import os
 import unicodedata
@@ -11,7 +11,7 @@ from models.data.find_photos import PhotoFile, Refused, check_label, find_photos
 BYTES = b"content is read elsewhere"
 
 
-def lay(root: Path, *files: str) -> Path:
+def write_files(root: Path, *files: str) -> Path:
     for file in files:
         path = root / file
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -20,15 +20,17 @@ def lay(root: Path, *files: str) -> Path:
 
 
 def two_classes(root: Path) -> Path:
-    return lay(root, "cat/a.jpg", "dog/b.jpg")
+    return write_files(root, "cat/a.jpg", "dog/b.jpg")
 
 
 def reasons(refused: list[Refused]) -> dict[str, str]:
-    return {one.file: one.reason for one in refused}
+    return {refusal.file: refusal.reason for refusal in refused}
 
 
-def test_flat_layout_is_sorted_and_read_at_any_depth(tmp_path: Path) -> None:
-    lay(tmp_path, "dog/b.PNG", "cat/2.jpeg", "cat/10.jpg", "cat/deep/er/c.webp", "dog/a.tif")
+def test_reads_class_folders_at_any_depth_in_order(tmp_path: Path) -> None:
+    write_files(
+        tmp_path, "dog/b.PNG", "cat/2.jpeg", "cat/10.jpg", "cat/deep/er/c.webp", "dog/a.tif"
+    )
     photos, refused = find_photos(tmp_path)
     assert [(photo.file, photo.label) for photo in photos] == [
         ("cat/10.jpg", "cat"),
@@ -43,8 +45,10 @@ def test_flat_layout_is_sorted_and_read_at_any_depth(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("val", ["val", "valid", "validation", "Val"])
-def test_given_splits(tmp_path: Path, val: str) -> None:
-    lay(tmp_path, "train/cat/a.jpg", "train/dog/b.jpg", f"{val}/cat/c.jpg", "test/dog/d.jpg")
+def test_reads_the_splits_that_folders_give(tmp_path: Path, val: str) -> None:
+    write_files(
+        tmp_path, "train/cat/a.jpg", "train/dog/b.jpg", f"{val}/cat/c.jpg", "test/dog/d.jpg"
+    )
     photos, refused = find_photos(tmp_path)
     assert {photo.file: photo.split for photo in photos} == {
         "train/cat/a.jpg": "train",
@@ -60,35 +64,37 @@ def test_val_and_test_may_be_missing(tmp_path: Path) -> None:
     assert [photo.split for photo in photos] == ["train", "train"]
 
 
-def test_folders_beside_the_splits_are_listed_not_read(tmp_path: Path) -> None:
-    lay(tmp_path, "train/cat/a.jpg", "train/dog/b.jpg", "train_masks/cat/a.png", "README.md")
+def test_lists_but_does_not_read_folders_next_to_the_splits(tmp_path: Path) -> None:
+    write_files(
+        tmp_path, "train/cat/a.jpg", "train/dog/b.jpg", "train_masks/cat/a.png", "README.md"
+    )
     photos, refused = find_photos(tmp_path)
     assert len(photos) == 2
     assert reasons(refused) == {
         "README.md": "not an image type",
-        "train_masks": "a folder beside train, val and test; not used",
+        "train_masks": "a folder next to train, val and test; not used",
     }
 
 
-def test_leftovers_of_systems_are_passed_over(tmp_path: Path) -> None:
+def test_ignores_system_files_and_hidden_files(tmp_path: Path) -> None:
     two_classes(tmp_path)
-    lay(
+    write_files(
         tmp_path, ".DS_Store", "Thumbs.db", "__MACOSX/cat/._a.jpg", ".git/config", "cat/.hidden.jpg"
     )
-    lay(tmp_path, "cat/.ipynb_checkpoints/a.jpg", "dog/desktop.ini", "cat/@eaDir/a.jpg")
+    write_files(tmp_path, "cat/.ipynb_checkpoints/a.jpg", "dog/desktop.ini", "cat/@eaDir/a.jpg")
     photos, refused = find_photos(tmp_path)
     assert [photo.file for photo in photos] == ["cat/a.jpg", "dog/b.jpg"]
     assert refused == []
 
 
-def test_a_hidden_class_folder_with_photos_is_named(tmp_path: Path) -> None:
-    _, refused = find_photos(lay(two_classes(tmp_path), ".bird/c.jpg"))
+def test_names_a_hidden_class_folder_with_photos(tmp_path: Path) -> None:
+    _, refused = find_photos(write_files(two_classes(tmp_path), ".bird/c.jpg"))
     assert reasons(refused) == {".bird": "a hidden folder; rename it to use its photos"}
 
 
-def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
+def test_refuses_other_files_by_name(tmp_path: Path) -> None:
     two_classes(tmp_path)
-    lay(tmp_path, "cat/clip.mp4", "cat/raw.NEF", "cat/lonely.txt", "notes.csv")
+    write_files(tmp_path, "cat/clip.mp4", "cat/raw.NEF", "cat/lonely.txt", "notes.csv")
     (tmp_path / "cat" / "empty.jpg").touch()
     photos, refused = find_photos(tmp_path)
     assert len(photos) == 2
@@ -101,7 +107,7 @@ def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
     }
 
 
-def test_sidecar_is_the_photos_prompt(tmp_path: Path) -> None:
+def test_reads_the_prompt_from_a_text_file(tmp_path: Path) -> None:
     two_classes(tmp_path)
     sidecar = tmp_path / "cat" / "a.txt"
     sidecar.write_text("\ufeff  a tabby cat\n on a röd mat \n", encoding="utf-8")
@@ -120,25 +126,25 @@ def test_sidecar_is_the_photos_prompt(tmp_path: Path) -> None:
         (b"a\x00b", "control characters"),
     ],
 )
-def test_bad_sidecar_is_refused_and_the_photo_kept(
+def test_refuses_a_wrong_prompt_and_keeps_the_photo(
     tmp_path: Path, blob: bytes, reason: str
 ) -> None:
     two_classes(tmp_path)
     (tmp_path / "cat" / "a.txt").write_bytes(blob)
     photos, refused = find_photos(tmp_path)
     assert [photo.prompt for photo in photos] == [None, None]
-    assert [one.file for one in refused] == ["cat/a.txt"]
+    assert [refusal.file for refusal in refused] == ["cat/a.txt"]
     assert reason in refused[0].reason
 
 
-def test_prompt_of_500_characters_is_taken(tmp_path: Path) -> None:
+def test_accepts_a_prompt_of_500_characters(tmp_path: Path) -> None:
     two_classes(tmp_path)
     (tmp_path / "cat" / "a.txt").write_text("ö" * 500, encoding="utf-8")
     assert find_photos(tmp_path)[0][0].prompt == "ö" * 500
 
 
-def test_links_to_files_and_folders_are_followed(tmp_path: Path) -> None:
-    outside = lay(tmp_path / "outside", "c.jpg", "birds/d.jpg")
+def test_follows_links_to_files_and_folders(tmp_path: Path) -> None:
+    outside = write_files(tmp_path / "outside", "c.jpg", "birds/d.jpg")
     root = two_classes(tmp_path / "photos")
     (root / "cat" / "linked.jpg").symlink_to(outside / "c.jpg")
     (root / "bird").symlink_to(outside / "birds")
@@ -147,7 +153,7 @@ def test_links_to_files_and_folders_are_followed(tmp_path: Path) -> None:
     assert refused == []
 
 
-def test_loops_broken_links_and_pipes_are_refused_by_name(tmp_path: Path) -> None:
+def test_refuses_loops_broken_links_and_pipes_by_name(tmp_path: Path) -> None:
     root = two_classes(tmp_path)
     (root / "cat" / "loop").symlink_to(root / "cat")
     (root / "cat" / "up").symlink_to(root)
@@ -169,8 +175,8 @@ def test_loops_broken_links_and_pipes_are_refused_by_name(tmp_path: Path) -> Non
     }
 
 
-def test_links_into_another_split_are_refused_wherever_they_lie(tmp_path: Path) -> None:
-    lay(tmp_path, "train/cat/a.jpg", "train/dog/b.jpg", "test/cat/c.jpg", "test/dog/d.jpg")
+def test_refuses_links_into_another_split(tmp_path: Path) -> None:
+    write_files(tmp_path, "train/cat/a.jpg", "train/dog/b.jpg", "test/cat/c.jpg", "test/dog/d.jpg")
     (tmp_path / "train" / "cat" / "more").symlink_to(tmp_path / "test" / "cat")
     (tmp_path / "train" / "cat" / "all").symlink_to(tmp_path / "test")
     photos, refused = find_photos(tmp_path)
@@ -182,13 +188,13 @@ def test_links_into_another_split_are_refused_wherever_they_lie(tmp_path: Path) 
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_unreadable_file_is_refused(tmp_path: Path) -> None:
-    root = lay(two_classes(tmp_path), "cat/locked.jpg")
+def test_refuses_an_unreadable_file(tmp_path: Path) -> None:
+    root = write_files(two_classes(tmp_path), "cat/locked.jpg")
     (root / "cat" / "locked.jpg").chmod(0)
     assert reasons(find_photos(root)[1]) == {"cat/locked.jpg": "can't be read (Permission denied)"}
 
 
-def test_file_names_that_no_text_can_hold_are_refused(tmp_path: Path) -> None:
+def test_refuses_file_names_that_are_no_text(tmp_path: Path) -> None:
     root = two_classes(tmp_path)
     (root / "cat" / "line\nbreak.jpg").write_bytes(BYTES)
     try:
@@ -197,32 +203,32 @@ def test_file_names_that_no_text_can_hold_are_refused(tmp_path: Path) -> None:
         pytest.skip("the file system takes UTF-8 names only")
     photos, refused = find_photos(root)
     assert len(photos) == 2
-    assert [one.file for one in refused] == ["cat/line\\nbreak.jpg", "dog/caf\\xe9.jpg"]
-    assert all("rename it" in one.reason for one in refused)
+    assert [refusal.file for refusal in refused] == ["cat/line\\nbreak.jpg", "dog/caf\\xe9.jpg"]
+    assert all("rename it" in refusal.reason for refusal in refused)
 
 
-def test_labels_are_nfc_and_may_be_in_any_script(tmp_path: Path) -> None:
+def test_labels_are_in_normal_form_c_and_of_any_script(tmp_path: Path) -> None:
     decomposed = unicodedata.normalize("NFD", "äpfel")
-    lay(tmp_path, f"{decomposed}/a.jpg", "苹果/b.jpg", "big cat/c.jpg")
+    write_files(tmp_path, f"{decomposed}/a.jpg", "苹果/b.jpg", "big cat/c.jpg")
     labels = {photo.label for photo in find_photos(tmp_path)[0]}
     assert labels == {"äpfel", "苹果", "big cat"}
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("Cat", "cat"), ("äpfel", unicodedata.normalize("NFD", "äpfel"))]
+    ("first", "second"), [("Cat", "cat"), ("äpfel", unicodedata.normalize("NFD", "äpfel"))]
 )
-def test_labels_that_are_one_on_other_systems_are_an_error(
-    tmp_path: Path, one: str, other: str
+def test_refuses_labels_that_are_equal_on_other_systems(
+    tmp_path: Path, first: str, second: str
 ) -> None:
-    lay(tmp_path, f"{one}/a.jpg", f"{other}/b.jpg")
+    write_files(tmp_path, f"{first}/a.jpg", f"{second}/b.jpg")
     if len(os.listdir(tmp_path)) == 1:
-        pytest.skip("the file system takes them for one")
+        pytest.skip("the file system treats them as one")
     with pytest.raises(ValueError, match="same name but for case"):
         find_photos(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["cat", "Big Cat", "t-shirt", "Ärger", "x" * 100, "v1.2", "コン"])
-def test_good_labels(name: str) -> None:
+def test_accepts_labels(name: str) -> None:
     assert check_label(name) == name
 
 
@@ -234,7 +240,7 @@ def test_good_labels(name: str) -> None:
         *("CON", "nul", "com1", "LPT9.cat", "x" * 101, "ö" * 51),
     ],
 )
-def test_bad_labels_are_refused_in_one_line(name: str) -> None:
+def test_refuses_labels_in_one_line(name: str) -> None:
     with pytest.raises(ValueError, match="rename the class folder") as caught:
         check_label(name)
     assert "\n" not in str(caught.value)
@@ -242,9 +248,9 @@ def test_bad_labels_are_refused_in_one_line(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a:b", "cat.", "nul"])
-def test_a_bad_class_folder_is_an_error(tmp_path: Path, name: str) -> None:
+def test_refuses_a_class_folder_with_a_wrong_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="rename the class folder"):
-        find_photos(lay(two_classes(tmp_path), f"{name}/c.jpg"))
+        find_photos(write_files(two_classes(tmp_path), f"{name}/c.jpg"))
 
 
 @pytest.mark.parametrize(
@@ -278,34 +284,34 @@ def test_a_bad_class_folder_is_an_error(tmp_path: Path, name: str) -> None:
         (("train/images/a.jpg", "train/masks/a.png"), "laid out for detection"),
     ],
 )
-def test_folders_that_make_no_sense(tmp_path: Path, files: tuple[str, ...], message: str) -> None:
+def test_refuses_a_wrong_layout(tmp_path: Path, files: tuple[str, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
-        find_photos(lay(tmp_path, *files))
+        find_photos(write_files(tmp_path, *files))
     assert "\n" not in str(caught.value)
     assert str(tmp_path) in str(caught.value)
 
 
-def test_missing_folder_and_file_instead_of_folder(tmp_path: Path) -> None:
+def test_refuses_a_missing_folder_and_a_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="does not exist"):
         find_photos(tmp_path / "gone")
     with pytest.raises(ValueError, match="does not exist"):
-        find_photos(lay(tmp_path, "file.zip") / "file.zip")
+        find_photos(write_files(tmp_path, "file.zip") / "file.zip")
 
 
-def test_empty_class_folder(tmp_path: Path) -> None:
+def test_refuses_an_empty_class_folder(tmp_path: Path) -> None:
     (two_classes(tmp_path) / "cow").mkdir()
     with pytest.raises(ValueError, match="cow holds no photo"):
         find_photos(tmp_path)
 
 
-def test_two_class_folders_that_are_one_by_a_link(tmp_path: Path) -> None:
+def test_refuses_a_class_folder_that_links_to_another(tmp_path: Path) -> None:
     root = two_classes(tmp_path)
     (root / "hound").symlink_to(root / "dog")
     with pytest.raises(ValueError, match="links to dog; remove the link"):
         find_photos(root)
 
 
-def test_same_answer_from_any_working_folder(
+def test_gives_the_same_result_from_any_working_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     absolute, _ = find_photos(two_classes(tmp_path / "photos"))

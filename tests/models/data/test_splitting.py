@@ -313,14 +313,14 @@ def test_val_is_carved_out_of_train_when_it_is_not_given() -> None:
     photos = given_in("train", collection(20)) + given_in("test", collection_from(300, 5))
     result = split(photos, SplitParameters())
     assert counts(result, "cat") == {"train": 17, "val": 3, "test": 5}
-    assert result.notes == ("the folders give no val; carved out of train",)
+    assert result.notes == ("the folders give no val; taken out of train",)
     assert all(("test/" in file) == (where == "test") for file, where in result.assigned.items())
 
 
 def test_both_are_carved_when_only_train_is_given() -> None:
     result = split(given_in("train", collection(20)), SplitParameters())
     assert counts(result, "dog") == {"train": 13, "val": 3, "test": 4}
-    assert result.notes == ("the folders give no test and no val; carved out of train",)
+    assert result.notes == ("the folders give no test and no val; taken out of train",)
 
 
 def test_a_class_without_test_photos_is_noted() -> None:
@@ -349,7 +349,7 @@ def test_three_groups_give_one_to_each_split_and_a_note() -> None:
     photos = [photo("cat", n, scene=n // 6, flips=4) for n in range(18)]
     result = split(photos + [photo("dog", n) for n in range(5)], SplitParameters())
     assert counts(result, "cat") == {"train": 6, "val": 6, "test": 6}
-    assert any("class 'cat': 6 photos in val where 3 were due" in note for note in result.notes)
+    assert any("class 'cat': 6 photos in val where 3 were wanted" in note for note in result.notes)
 
 
 @pytest.mark.parametrize("count", [1, 2])

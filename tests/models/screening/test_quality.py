@@ -1,10 +1,10 @@
-"""Quality measures: known pictures give known numbers; hashes survive what they should."""
+"""Known images give known measures; hashes survive scaling, recompression and brightness."""
 
 import cv2
 import numpy as np
 import pytest
 
-from models.screening.quality import boxes_from_mask, dhash, dhash_mirrored, hamming, measure
+from models.screening.quality import dhash, dhash_mirrored, hamming, measure
 
 
 def rng(seed=0):
@@ -59,7 +59,7 @@ def test_sharpness_falls_with_blur_and_not_with_size():
 
 
 @pytest.mark.parametrize("scale", [1, 4])
-def test_specks_are_no_parts(scale):
+def test_specks_are_not_counted_as_parts(scale):
     rgba = np.zeros((200 * scale, 200 * scale, 4), np.uint8)
     for x in (20, 120):
         rgba[40 * scale : 100 * scale, x * scale : (x + 50) * scale, 3] = 255
@@ -69,11 +69,24 @@ def test_specks_are_no_parts(scale):
     assert measure(rgba).components == 3
 
 
-def test_the_box_is_one_around_all_of_the_object():
-    mask = np.zeros((40, 60), bool)
-    assert boxes_from_mask(mask) == []
-    mask[5, 7] = mask[30, 50] = True
-    assert boxes_from_mask(mask) == [(7, 5, 44, 26)]
+def test_the_box_encloses_all_of_the_object():
+    rgba = np.zeros((40, 60, 4), np.uint8)
+    rgba[5, 7, 3] = rgba[30, 50, 3] = 255
+    assert measure(rgba).box == (7, 5, 44, 26)
+
+
+def test_an_image_without_alpha_has_no_figures_of_an_object():
+    rgba = picture()
+    rgba[..., 3] = 255
+    rgb = np.ascontiguousarray(rgba[..., :3])
+    found, whole = measure(rgb), measure(rgba)
+    assert (found.contrast, found.sharpness, found.dhash) == (
+        whole.contrast,
+        whole.sharpness,
+        whole.dhash,
+    )
+    assert (found.object_fraction, found.cut_fraction) == (None, None)
+    assert (found.box, found.components) == (None, None)
 
 
 @pytest.mark.parametrize("size", [(160, 200), (768, 1024)])
