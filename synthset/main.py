@@ -143,12 +143,12 @@ def export(
 
 @app.command()
 def doctor(store: Store = None, as_json: Json = False) -> None:
-    """Whether this machine is fit for the job, and what to mend."""
+    """Check whether this machine can do the job, and how to fix it."""
     with _plain_errors():
         from synthset.doctor import examine, show_findings
 
         findings = examine(store)
-        fit = all(finding.fit for finding in findings)
+        fit = all(finding.is_fit for finding in findings)
         if as_json:
             found = [finding.model_dump() for finding in findings]
             print(json.dumps({"fit": fit, "findings": found}, indent=1))
