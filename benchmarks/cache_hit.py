@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.engine.results import Expansion, load_expansions, save_expansion
+
 from benchmarks.fan_out_sides import BLOB, artifact_of
 from benchmarks.machine import high_water_mb, table, tree_cpu_s
 from benchmarks.servers import s3_server
-from tasks.engine.results import Expansion, load_expansions, save_expansion
 from tasks.store.backend import Backend, Entry
 from tasks.store.s3 import S3Backend
 from tasks.store.store import Store, open_store
@@ -46,6 +47,10 @@ class Counted:
     def put(self, name: str, blob: bytes) -> None:
         """See `Backend`."""
         self._backend.put(name, blob)
+
+    def create(self, name: str, blob: bytes) -> bool | None:
+        """See `Backend`."""
+        return self._backend.create(name, blob)
 
     def size(self, name: str) -> int | None:
         """See `Backend`."""

@@ -179,7 +179,7 @@ def outpaint(setting: Setting) -> Loaded:
     """diffusers' pipeline."""
     from diffusers import AsymmetricAutoencoderKL, StableDiffusionInpaintPipeline
 
-    from models.outpainting.latent_canvas import CELL, placed
+    from models.outpainting.latent_canvas import CELL, shift_image
     from models.outpainting.sd2 import OutpaintResult
 
     machine = setting.machine
@@ -194,8 +194,8 @@ def outpaint(setting: Setting) -> Loaded:
     pipeline.set_progress_bar_config(disable=True)
 
     def make(request: Any) -> OutpaintResult:
-        canvas = placed(request.scene, request.move)
-        missing = np.kron(request.generated, np.ones((CELL, CELL), np.uint8))
+        canvas = shift_image(request.scene, request.shift)
+        missing = np.kron(request.mask, np.ones((CELL, CELL), np.uint8))
         height, width = canvas.shape[:2]
         (image,) = pipeline(
             request.prompt,

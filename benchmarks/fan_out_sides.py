@@ -22,6 +22,7 @@ from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Completed, Pending, Running
+from tasks.engine.results import Expansion, samples_of, save_expansion
 
 import flows.generate
 from benchmarks.machine import high_water_mb, tree_cpu_s
@@ -33,12 +34,11 @@ from flows.generate import Outcomes, fan_out, raise_damage, require
 from flows.generators.multiview import key_of
 from flows.pipeline import keep, told_reference, told_stages
 from flows.train_models import Trained
-from models.data.near_hashes import HASH_BITS
+from models.data.near_duplicates import HASH_BITS, HashedPhoto
 from models.data.records import Artifact, IngestedPhotos, Media, Reference, Sample
-from models.data.splitting import HashedPhoto, SplitParameters, split
+from models.data.splitting import SplitParameters, split
 from tasks.assemble.dataset import Assemble, Dataset, choose, dataset
 from tasks.assemble.manifest import write_manifest
-from tasks.engine.results import Expansion, samples_of, save_expansion
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.run_documents import load_part, save_part
 from tasks.engine.work_items import Expanded, SharedInputs, Told, load_order, tell

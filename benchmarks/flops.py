@@ -154,11 +154,11 @@ def _count(name: str, run: Callable[[Any], Any]) -> float:
 
 def _count_views() -> float:
     """One branch of one step: the reference leaves its tokens, and the sheet reads them."""
-    from models.views.zero123plus.attention import References
+    from models.views.zero123plus.attention import ReferenceAttention
 
     def run(unet: Any) -> None:
-        references = References(unet)
-        with references.written():
+        references = ReferenceAttention(unet)
+        with references.write():
             _sd((64, 64), 4, 1024)(unet)
         with references.read(torch.zeros(1, dtype=torch.int64)):
             _sd((120, 80), 4, 1024)(unet)

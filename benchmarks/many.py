@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import PeakMemory, tree_cpu_s
-from models.compositing.backgrounds.scene import procedural_plate
+from models.compositing.backgrounds.scene import procedural_background
 from models.data import pixels
 from models.demo_scenes.render import write_photos
 
@@ -56,7 +56,7 @@ def prepare(folder: Path, photos_per_class: int) -> None:
     for number, scene in enumerate(PLATES):
         path = plates / f"plate_{number}.png"
         if not path.is_file():
-            plate = procedural_plate(scene, (192, 256), np.random.default_rng(number))
+            plate = procedural_background(scene, (192, 256), np.random.default_rng(number))
             path.write_bytes(pixels.encode_png(plate.pixels))
     (folder / "many.yaml").write_text(RECIPE)
 

@@ -20,7 +20,7 @@ from benchmarks.photos import draw_photo, take_in
 from flows.config.recipe import Recipe, load_recipe
 from flows.generators.multiview import expand
 from flows.planning import volumes
-from models.compositing.backgrounds.scene import procedural_plate
+from models.compositing.backgrounds.scene import procedural_background
 from models.data import pixels
 from tasks.engine.run_context import RunContext
 from tasks.store.store import open_store
@@ -175,7 +175,7 @@ def _paste_by_hand(benches: Sequence[RunContext], images: int) -> float:
     made = [one for context in benches for one in context.made.values()]
     cut_outs = [one for one in made if one.stage == "segment" and not one.reject_reason][:8]
     blobs = [benches[0].store.read(one) for one in cut_outs]
-    plate = procedural_plate("on a wooden table", (768, 1024), np.random.default_rng(0)).pixels
+    plate = procedural_background("on a wooden table", (768, 1024), np.random.default_rng(0)).pixels
     background = io.BytesIO(pixels.encode_jpeg(plate))
     started = time.process_time()
     for blob in blobs:

@@ -1,4 +1,4 @@
-"""Assemble real, synthetic and mixed datasets of equal volume from what the references became."""
+"""Datasets: the training sets to compare, drawn from real photos and generated images."""
 
 from collections import Counter
 from pathlib import Path
@@ -6,23 +6,27 @@ from pathlib import Path
 from prefect import flow
 
 from flows.config.recipe import Recipe
-from flows.execution.run_names import named_assemble
-from flows.generate import Outcomes
-from models.data.records import Artifact, IngestedPhotos, Record, Sample
-from tasks.assemble.dataset import Dataset, choose, dataset
+from flows.execution.progress import log_progress
+from flows.execution.run_names import recipe_name
+from flows.generate import Generation
+from models.data.records import Artifact, Record, Sample, Sources
+from tasks.assemble.annotate import Annotate, annotate
+from tasks.assemble.choose import choose
+from tasks.assemble.dataset import Dataset, dataset
 from tasks.assemble.manifest import write_manifest
 from tasks.assemble.resize import resize
-from tasks.assemble.write_folders import write_split
-from tasks.engine.results import plain_reason, samples_of
+from tasks.assemble.samples import real_sample
+from tasks.assemble.write_datasets import write_datasets
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.run_documents import load_part, save_part
+from tasks.engine.work_items import load_samples
 from tasks.store.store import RUNS_WAIT_S, open_store
 
 
-class Assembled(Record):
-    """The datasets of a run: their documents in the store, their volumes, and what was rejected."""
+class Datasets(Record):
+    """The datasets of a run: their documents in the store, volumes, and rejections by reason."""
 
-    arms: dict[str, Artifact]
+    documents: dict[str, Artifact]
     test: Artifact
     volumes: dict[str, dict[str, dict[str, int]]]
     test_volume: dict[str, int]
@@ -31,75 +35,73 @@ class Assembled(Record):
     counts: dict[str, StageCount]
 
 
-@flow(name="assemble", flow_run_name=named_assemble)
-def assemble(recipe: Recipe, run_id: str, out: Path, store: str) -> Assembled:
-    """Draw, write and publish the datasets; images that are on disk already are not written again.
+@flow(name="build_datasets", flow_run_name=lambda: f"{recipe_name()} · datasets")
+def build_datasets(recipe: Recipe, run_id: str, out: Path, store: str) -> Datasets:
+    """Draw, write and publish the datasets. Files that have not changed are not written again.
 
     Raises:
-        TooFew: a class has too few images for the volume asked for.
-        ForeignFolder: a dataset folder holds files that are not a run's.
-        TooNear: a train image is all but the same as a held-out photo.
+        DatasetTooSmallError: a class has too few images for what a dataset asks.
+        ForeignFileError: a dataset folder holds a file that no run made.
     """
-    run = RunContext(open_store(store, patience_s=RUNS_WAIT_S), "assemble")
-    photos = load_part(run.store, run_id, IngestedPhotos)
-    outcomes = load_part(run.store, run_id, Outcomes).outcomes
-    real = _real_samples(run, recipe, photos)
-    synthetic = [
-        sample
-        for outcome in outcomes
-        if outcome.expanded
-        for sample in samples_of(run.store, outcome.expanded.key)
-    ]
-    train, val, test = (_of(real, split) for split in ("train", "val", "test"))
-    references = [outcome.reference.name for outcome in outcomes]
-    arms = choose(train, synthetic, references, recipe.assemble)
-
-    folder = out / "datasets"
-    written = write_split(run.store, test, folder / "test", folder / "masks" / "test")
-    for arm, chosen in arms.items():
-        for split, samples in (("train", chosen), ("val", val)):
-            masks = folder / arm / "masks" / split
-            written += write_split(run.store, samples, folder / arm / split, masks)
-    write_manifest(out / "manifest.parquet", [*real, *synthetic], photos.refused, arms)
-    val_images = [sample.image for sample in val]
-    documents = {
-        arm: dataset(run, Dataset(), arm, [one.image for one in chosen], val_images)[0]
-        for arm, chosen in arms.items()
+    log_progress()
+    run = RunContext(open_store(store, wait_s=RUNS_WAIT_S), "datasets")
+    sources = load_part(run.store, run_id, Sources)
+    generation = load_part(run.store, run_id, Generation)
+    real = _real_samples(run, recipe, sources)
+    synthetic = {
+        generator: [
+            sample
+            for result in results
+            if result.failure is None
+            for sample in load_samples(run.store, result.key)
+        ]
+        for generator, results in generation.results.items()
     }
-    assembled = Assembled(
-        arms=documents,
-        test=dataset(run, Dataset(), "test", [], [one.image for one in test])[0],
+    train, val, test = (
+        [sample for sample in real if sample.split == split] for split in ("train", "val", "test")
+    )
+    references = {name for result in generation.all for name in result.sources}
+    chosen = choose(recipe.dataset_specs, train, synthetic, sorted(references), recipe.assemble)
+    written = write_datasets(
+        run.store,
+        out,
+        {name: {"train": samples, "val": val} for name, samples in chosen.items()},
+        test,
+        sources.classes,
+    )
+    made = [sample for samples in synthetic.values() for sample in samples]
+    write_manifest(out / "manifest.parquet", [*real, *made], sources.refused, chosen)
+    datasets = Datasets(
+        documents={
+            name: dataset(run, Dataset(), name, samples, val)[0] for name, samples in chosen.items()
+        },
+        test=dataset(run, Dataset(), "test", [], test)[0],
         volumes={
-            arm: {"train": _per_class(chosen), "val": _per_class(val)}
-            for arm, chosen in arms.items()
+            name: {"train": _per_class(samples), "val": _per_class(val)}
+            for name, samples in chosen.items()
         },
         test_volume=_per_class(test),
-        rejects=_per_reason(synthetic),
+        rejects=_per_reason(made),
         written=written,
         counts=run.counts,
     )
-    save_part(run.store, run_id, assembled)
-    return assembled
+    save_part(run.store, run_id, datasets)
+    return datasets
 
 
-def _of(samples: list[Sample], split: str) -> list[Sample]:
-    return [sample for sample in samples if sample.split == split]
-
-
-def _real_samples(run: RunContext, recipe: Recipe, photos: IngestedPhotos) -> list[Sample]:
-    jpegs = resize(run, recipe.resize, [one.photo for one in photos.photos])
+def _real_samples(run: RunContext, recipe: Recipe, sources: Sources) -> list[Sample]:
+    jpegs = resize(run, recipe.resize, [source.image for source in sources.images])
+    masks = [
+        note.mask
+        for source in sources.images
+        for note in source.annotations
+        if note.mask is not None
+    ]
+    resized = annotate(run, Annotate(longest_side=recipe.resize.longest_side), masks)
+    by_mask = {mask.id: small for mask, small in zip(masks, resized, strict=True)}
     return [
-        Sample(
-            name=photo.name,
-            label=photo.label,
-            split=photo.split,
-            origin="real",
-            source=photo.name,
-            image=jpeg,
-            chain=("ingest", "resize"),
-            prompt=photo.prompt,
-        )
-        for photo, jpeg in zip(photos.photos, jpegs, strict=True)
+        real_sample(source, jpeg, by_mask)
+        for source, jpeg in zip(sources.images, jpegs, strict=True)
     ]
 
 
@@ -108,5 +110,5 @@ def _per_class(samples: list[Sample]) -> dict[str, int]:
 
 
 def _per_reason(samples: list[Sample]) -> dict[str, int]:
-    reasons = Counter(plain_reason(sample) for sample in samples if not sample.accepted)
+    reasons = Counter(sample.reject_kind for sample in samples if not sample.is_accepted)
     return dict(sorted(reasons.items()))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from flows.execution.progress import bar
+from flows.execution.progress import progress_bar
 from models.demo_scenes.render import write_photos
 
 CLASSES = ("bottle", "bowl", "car", "mug")
@@ -11,5 +11,5 @@ TRAIN, TEST = 28, 24
 
 def render_demo_photos(folder: Path) -> None:
     """Render the scenes that are not there yet; they are pictures by a ray marcher, not photos."""
-    with bar("rendering scenes") as advance:
+    with progress_bar("rendering scenes") as advance:
         write_photos(folder, train=TRAIN, test=TEST, classes=CLASSES, progress=advance)

@@ -1,4 +1,4 @@
-"""The whole job: photos in, datasets and a verdict out. Run nightly, it redoes what changed."""
+"""READ FIRST. Photos in; datasets, trained models and a report out."""
 
 import logging
 import time
@@ -8,275 +8,140 @@ from typing import Any
 from prefect import flow
 from pydantic import Field
 
-from flows.build_datasets import Assembled, assemble
-from flows.config.checkpoints import pin_checkpoints, used_models, warnings_of
+from flows.build_datasets import Datasets, build_datasets
+from flows.config.checkpoints import checkpoint_warnings, pin_checkpoints, used_models
 from flows.config.recipe import Recipe
 from flows.execution.crash_limit import fail_after_too_many_crashes
 from flows.execution.deployment import cancel_children
-from flows.execution.progress import this_run
-from flows.execution.results import Tally
-from flows.execution.run_names import named_regenerate
-from flows.generate import Outcome, Outcomes, fan_out, raise_damage, require
-from flows.train_models import Trained, train_elsewhere, train_networks, trained_alike
-from models.data.find_photos import find_photos
-from models.data.records import IngestedPhotos, Record, Reference
+from flows.execution.progress import log_progress, this_run
+from flows.execution.results import run_with_repair
+from flows.execution.run_names import pipeline_name
+from flows.generate import Execution, Finish, Generation, generate
+from flows.summary import RunResult, summarize
+from flows.train_models import Trained, require_trainable_models, train_models
+from models.data.records import Record, Sources
 from tasks.engine.integrity import verify_inputs_on_error
-from tasks.engine.results import artifacts_of
-from tasks.engine.run_context import RunContext, StageCount
-from tasks.engine.run_documents import keep_artifacts, make_run_id, save_part
+from tasks.engine.run_context import RunContext
+from tasks.engine.run_documents import make_run_id, pin_artifacts, save_part
 from tasks.engine.work_items import SharedInputs
-from tasks.ingest.photos import ingest_photos, ingest_plates
+from tasks.ingest.backgrounds import ingest_backgrounds
+from tasks.ingest.photos import ingest_photos
 from tasks.ingest.references import choose_references
-from tasks.report.data import ReferenceStory, Story
 from tasks.report.write import write_report
-from tasks.screen.screen import HeldOut, index_heldout
-from tasks.store.store import RUNS_WAIT_S, Corrupt, Missing, Store, open_store
-from tasks.train.train import require_trainable
+from tasks.screen.heldout_index import HeldOut, index_heldout
+from tasks.store.store import RUNS_WAIT_S, open_store
 
-log = logging.getLogger("synthset.regenerate")
-
-REPAIRS = 8
+log = logging.getLogger("synthset.pipeline")
 
 
-class Place(Record):
-    """Where a run reads and writes, and how much of the machine it takes."""
+class RunPaths(Record):
+    """Where a run reads and writes."""
 
-    photos: Path = Field(description="Photos by class, or train/, val/ and test/ of these.")
+    photos: Path = Field(description="Photos by class, or a COCO, VOC or YOLO set.")
     out: Path = Field(description="Folder for datasets, report and manifest.")
     store: str = Field(description="Artifact store: a folder or s3://bucket/prefix.")
-    limit: int | None = Field(None, ge=1, description="Expand at most so many reference photos.")
-    at_once: int = Field(1, ge=1, description="References expanded at a time.")
-    deployment: str | None = Field(
-        None,
-        description="Deployment whose workers expand the references, such as expand_reference/gpu; "
-        "none: the run's own process.",
-    )
-    training: str | None = Field(
-        None, description="Deployment that trains, such as train/gpu; none: the run's own process."
-    )
-
-
-class Summary(Record):
-    """What a run left behind, as ``--json`` prints it."""
-
-    out: Path
-    report: Path
-    photos: dict[str, int]
-    refused: int
-    references: dict[str, str]
-    images: dict[str, int]
-    stages: dict[str, StageCount]
-    datasets: dict[str, dict[str, dict[str, int]]]
-    trained: dict[str, str]
-    verdict: dict[str, Any] | None
-    seconds: float
-
-    def told(self) -> str:
-        """The summary in a few lines for a person."""
-        computed = sum(count.computed for count in self.stages.values())
-        cached = sum(count.cached for count in self.stages.values())
-        lines = [
-            f"{self.images['accepted']} of {self.images['made']} synthetic images accepted; "
-            f"{computed} artifacts computed, {cached} cached, in {self.seconds:.0f} s",
-            *(f"{name}: {what}" for name, what in self.trained.items() if what != "cached"),
-            *([self.verdict["text"]] if self.verdict else []),
-            f"report: {self.report}",
-        ]
-        return "\n".join(lines)
 
 
 def cancel_child_runs(flow: Any, flow_run: Any, state: Any) -> None:
-    """Cancel the child runs of a cancelled run. A crashed run keeps them: it starts again."""
-    cancelled = cancel_children(str(flow_run.id))
-    log.warning("cancelled, and %d child runs with it", cancelled)
+    """Cancel the child runs of a run that is cancelled."""
+    log.warning("cancelled %d child runs", cancel_children(str(flow_run.id)))
 
 
-@flow(name="regenerate", flow_run_name=named_regenerate, on_cancellation=[cancel_child_runs])
-def regenerate(recipe: Recipe, place: Place) -> Summary:
-    """Photos to datasets, classifiers and report; only what the store lacks is computed.
+@flow(name="pipeline", flow_run_name=pipeline_name, on_cancellation=[cancel_child_runs])
+def pipeline(recipe: Recipe, paths: RunPaths, execution: Execution = Execution()) -> RunResult:
+    """The whole job. It computes only what the store lacks, so that a rerun continues.
 
-    When something turns out damaged, it is made anew, and what hangs on it is walked again.
+    If a stored file is missing or corrupt, the run recomputes it and everything that depends on it.
 
     Raises:
-        ValueError: photos, recipe or folders are not as they must be; one line says which and how.
-        TooManyCrashesError: its worker died under it again and again.
-        ReferencesFailed: more references failed than the recipe allows.
-        StoreError: the store refused or stayed away.
+        ValueError: photos, recipe or folders can't be used; one line says which and why.
+        TooManyCrashesError: the run was resumed too often after crashes of its worker.
+        ItemsFailedError: more references failed than the recipe allows.
+        StoreError: the store refused or could not be reached.
     """
-    started = time.monotonic()
+    log_progress()
     fail_after_too_many_crashes(this_run())
     recipe = pin_checkpoints(recipe)
-    # Looking at networks takes seconds, and a night that changes nothing trains none.
-    if recipe.train is not None and not trained_alike(
-        recipe, make_run_id(place.out), open_store(place.store, patience_s=RUNS_WAIT_S)
-    ):
-        require_trainable(recipe.train, here=place.training is None)
-    tally = Tally()
-    for _ in range(REPAIRS):
-        try:
-            return walk(recipe, place, tally, started)
-        except (Corrupt, Missing) as damage:
-            log.warning("%s; it is made again", damage)
-    return walk(recipe, place, tally, started, go_on=True)
-
-
-def walk(
-    recipe: Recipe, place: Place, tally: Tally, started: float, *, go_on: bool = False
-) -> Summary:
-    """One walk over all stages. ``go_on`` with damaged references as with others that fail.
-
-    Raises:
-        Corrupt, Missing: something is damaged, and forgotten: the next walk makes it anew.
-    """
-    store, run_id = open_store(place.store, patience_s=RUNS_WAIT_S), make_run_id(place.out)
+    store = open_store(paths.store, wait_s=RUNS_WAIT_S)
+    require_trainable_models(recipe, store, make_run_id(paths.out), execution)
     run = RunContext(store, recipe.name)
-    tally.begin(run.counts)
-    photos = take_in(run, recipe, place.photos)
-    save_part(store, run_id, photos)
+    started = time.monotonic()
+    return run_with_repair(
+        lambda is_last: run_once(run, recipe, paths, execution, started, is_last)
+    )
+
+
+def run_once(
+    run: RunContext,
+    recipe: Recipe,
+    paths: RunPaths,
+    execution: Execution,
+    started: float,
+    is_last_attempt: bool,
+) -> RunResult:
+    """All steps once, each with what the step before left in the store."""
+    run_id = make_run_id(paths.out)
+    sources = ingest_photos(run, paths.photos, recipe.ingest, recipe.split)
+    save_part(run.store, run_id, sources)
     references = choose_references(
-        photos.of("train"), recipe.references_per_class, place.limit, recipe.split.seed
+        sources.of("train"), recipe.references_per_class, execution.limit, recipe.split.seed
     )
-    heldout = index_heldout(run, HeldOut(), [one.photo for one in photos.of("val", "test")])
-    plates = ingest_plates(run, recipe.plates, recipe.ingest)
-    beside = SharedInputs(plates=tuple(plates), heldout=tuple(heldout))
-
-    with verify_inputs_on_error(store, run.made.values()):
-        outcomes = tally.add_outcomes(
-            fan_out(store, recipe, references, beside, place.at_once, place.deployment)
-        )
-        if not go_on:
-            raise_damage(outcomes)
-    save_part(store, run_id, Outcomes(outcomes=tuple(outcomes)))
-    require(outcomes, recipe.min_references)
-    assembled = assemble(recipe, run_id, place.out, place.store)
-    tally.add(assembled.counts)
-    trained = tally.add_trained(
-        train_networks(recipe, run_id, place.out, place.store)
-        if place.training is None
-        else train_elsewhere(recipe, run_id, place.out, place.store, place.training)
+    heldout = [source.image for source in sources.of("val", "test")]
+    shared = SharedInputs(
+        heldout=tuple(index_heldout(run, HeldOut(), heldout)),
+        backgrounds=tuple(ingest_backgrounds(run, recipe.backgrounds, recipe.ingest)),
     )
-    keep(store, run_id, photos, outcomes, assembled, trained)
+    finish = Finish(screen=recipe.screen, resize=recipe.resize)
+    with verify_inputs_on_error(run.store, run.made.values()):
+        results = {
+            name: tuple(
+                generate(
+                    run,
+                    name,
+                    settings,
+                    references,
+                    shared,
+                    finish,
+                    execution,
+                    recipe.min_references,
+                    is_last_attempt,
+                )
+            )
+            for name, settings in recipe.generators.items()
+        }
+    generation = Generation(results=results)
+    save_part(run.store, run_id, generation)
+    datasets = build_datasets(recipe, run_id, paths.out, run.store.url)
+    trained = train_models(run, recipe, run_id, paths.out, execution)
+    pin_results(run, run_id, sources, generation, datasets, trained)
+    run.add_counts("datasets", datasets.counts)
+    run.add_counts("training", trained.counts)
 
-    story = Story(
-        recipe=recipe.model_dump(mode="json"),
-        arithmetic=arithmetic(recipe, references),
-        models=tuple(used_models(recipe)),
-        warnings=(*warnings_of(recipe), *told_redrawn(tally.counts)),
-        photos=photos,
-        references=tuple(told_reference(outcome) for outcome in outcomes),
-        stages=told_stages(tally.counts, outcomes),
-        volumes=assembled.volumes,
-        test_volume=assembled.test_volume,
-        rejects=assembled.rejects,
-        arms=assembled.arms,
-        test=assembled.test,
-        checkpoints=trained.checkpoints,
-        scores=trained.scores,
-        seconds=time.monotonic() - started,
-    )
-    with verify_inputs_on_error(store, run.made.values()):
-        report = write_report(run, story, place.out)
-    return Summary(
-        out=place.out,
-        report=report.path,
-        photos={split: len(photos.of(split)) for split in ("train", "val", "test")},
-        refused=len(photos.refused),
-        references={one.reference.name: state_of(one) for one in outcomes},
-        images={
-            "made": sum(one.expanded.images for one in outcomes if one.expanded),
-            "accepted": sum(one.expanded.accepted for one in outcomes if one.expanded),
-        },
-        stages=tally.counts,
-        datasets=assembled.volumes,
-        trained=told_trainings(trained),
-        verdict=report.verdict,
-        seconds=round(time.monotonic() - started, 1),
-    )
+    warnings = checkpoint_warnings(recipe)
+    summary = summarize(recipe, sources, generation, datasets, trained, run, warnings, started)
+    summary = summary.model_copy(update={"models": tuple(used_models(recipe))})
+    with verify_inputs_on_error(run.store, run.made.values()):
+        report = write_report(run, summary, paths.out)
+    return RunResult.of(summary, trained, run.counts, paths.out, report)
 
 
-def take_in(run: RunContext, recipe: Recipe, folder: Path) -> IngestedPhotos:
-    """Find, read and split the photos of a folder; files that are no photos are refused by name."""
-    files, refused = find_photos(folder)
-    photos = ingest_photos(run, files, recipe.ingest, recipe.split)
-    unread = [(one.file, one.reason) for one in refused]
-    return photos.model_copy(update={"refused": tuple(sorted([*photos.refused, *unread]))})
-
-
-def arithmetic(recipe: Recipe, references: list[Reference]) -> dict[str, int]:
-    """The numbers of ``7 · t · c · k²`` and what they come to."""
-    return {
-        "views": recipe.multiview.views + 1,
-        "t": recipe.augment.copies,
-        "c": recipe.background.copies,
-        "k": recipe.outpaint.k,
-        "per_photo": recipe.images_per_photo,
-        "photos": len(references),
-        "total": recipe.images_per_photo * len(references),
-    }
-
-
-def state_of(outcome: Outcome) -> str:
-    """``computed``, ``cached`` or the reason why it failed."""
-    return outcome.failure or ("cached" if outcome.cached else "computed")
-
-
-def told_reference(outcome: Outcome) -> ReferenceStory:
-    """What the report tells of one reference."""
-    expanded = outcome.expanded
-    state = "failed" if outcome.failure else "cached" if outcome.cached else "computed"
-    return ReferenceStory(
-        name=outcome.reference.name,
-        label=outcome.reference.label,
-        status=state,
-        reason=outcome.failure,
-        key=expanded.key if expanded else None,
-        images=expanded.images if expanded else 0,
-        accepted=expanded.accepted if expanded else 0,
-    )
-
-
-def told_stages(
-    stages: dict[str, StageCount], outcomes: list[Outcome]
-) -> dict[str, dict[str, Any]]:
-    """The counts of each stage, with the CPU seconds that its new artifacts took."""
-    spent: dict[str, float] = {}
-    for outcome in outcomes:
-        for stage, cpu_s in (outcome.expanded.cpu_s if outcome.expanded else {}).items():
-            spent[stage] = spent.get(stage, 0.0) + cpu_s
-    return {
-        stage: {**count.model_dump(), "cpu_s": round(spent.get(stage, 0.0), 2)}
-        for stage, count in stages.items()
-    }
-
-
-def told_redrawn(counts: dict[str, StageCount]) -> list[str]:
-    """A line per stage in which images were drawn anew."""
-    return [
-        f"{stage}: the safety checker flagged {count.safety_retries} images, which were drawn again"
-        for stage, count in counts.items()
-        if count.safety_retries
-    ]
-
-
-def told_trainings(trained: Trained) -> dict[str, str]:
-    """Per training, whether it was cached, or trained and why."""
-    why = "trained, since its images, its settings or its seed are new"
-    return {one.name: why if one.id in trained.fresh else "cached" for one in trained.checkpoints}
-
-
-def keep(
-    store: Store,
+def pin_results(
+    run: RunContext,
     run_id: str,
-    photos: IngestedPhotos,
-    outcomes: list[Outcome],
-    assembled: Assembled,
+    sources: Sources,
+    generation: Generation,
+    datasets: Datasets,
     trained: Trained,
 ) -> None:
-    """Tell the garbage collector what the run's results stand on."""
-    ids = [one.photo.id for one in photos.photos]
-    ids += [one.id for one in (*assembled.arms.values(), assembled.test)]
-    ids += [one.id for one in (*trained.checkpoints, *trained.scores)]
-    for outcome in outcomes:
-        if outcome.expanded:
-            ids += artifacts_of(store, outcome.expanded.key)
-    keep_artifacts(store, run_id, ids)
+    """Tell the garbage collector which artifacts the results of this run need."""
+    ids = [source.image.id for source in sources.images]
+    ids += [
+        note.mask.id
+        for source in sources.images
+        for note in source.annotations
+        if note.mask is not None
+    ]
+    ids += [document.id for document in (*datasets.documents.values(), datasets.test)]
+    ids += [artifact.id for artifact in (*trained.checkpoints, *trained.scores)]
+    keys = [result.key for result in generation.all if result.failure is None]
+    pin_artifacts(run.store, run_id, ids, keys)

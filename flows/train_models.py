@@ -6,145 +6,165 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.build_datasets import Assembled
+from flows.build_datasets import Datasets
 from flows.config.recipe import Recipe
 from flows.execution.deployment import ChildRunSpec, failure_of, record_failure, run_children
-from flows.execution.progress import shown, this_run
-from flows.execution.run_names import named_train
+from flows.execution.progress import log_progress, show_progress, this_run
+from flows.execution.run_names import recipe_name
+from flows.generate import Execution
 from models.data.records import Artifact, Record
+from models.training.settings import equal_steps
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.run_documents import load_part, save_part
-from tasks.engine.work_items import Told, tell
-from tasks.store.store import RUNS_WAIT_S, Missing, Store, open_store
+from tasks.engine.work_items import Result, save_result
+from tasks.store.errors import MissingArtifactError
+from tasks.store.store import RUNS_WAIT_S, Store, open_store
 from tasks.train.evaluate import score
-from tasks.train.train import learning, same_budget, train
+from tasks.train.train import require_trainable, train, training_key_params
 
 
 class Trained(Record):
-    """Checkpoints and their scores, in the same order; both empty where the recipe trains nothing.
+    """Trained networks and their scores, in the same order; empty where the recipe trains nothing.
 
-    ``asked`` is the key of what they were trained for; ``fresh`` are the ids of what was not in the
-    store before.
+    ``key`` names what they were trained for; ``fresh`` are the ids of artifacts that this run made.
     """
 
-    asked: str = ""
+    key: str = ""
     checkpoints: tuple[Artifact, ...] = ()
     scores: tuple[Artifact, ...] = ()
     fresh: tuple[str, ...] = ()
     counts: dict[str, StageCount] = {}
 
 
-class TrainingFailed(RuntimeError):
+class TrainingFailedError(RuntimeError):
     """The training did not complete on its worker; the line names the run and the reason."""
 
 
-def trained_alike(recipe: Recipe, run_id: str, store: Store) -> bool:
-    """Whether the run's last networks were trained with these settings, on this store's word."""
-    if recipe.train is None or not recipe.train.seeds:
-        return False
-    apart = {"steps_per_epoch"}
+def require_trainable_models(
+    recipe: Recipe, store: Store, run_id: str, execution: Execution
+) -> None:
+    """Find out before anything is generated whether the recipe's training is possible.
+
+    Importing networks takes seconds, so a run whose last networks had the same settings skips it.
+
+    Raises:
+        ValueError: it is not; the line says why.
+    """
+    if recipe.train is None or _has_same_settings(recipe, store, run_id):
+        return
+    require_trainable(recipe.train, here=execution.train_on is None)
+
+
+def _has_same_settings(recipe: Recipe, store: Store, run_id: str) -> bool:
+    assert recipe.train is not None
     try:
         before = load_part(store, run_id, Trained).checkpoints
-        wanted = {at: value for at, value in learning(recipe.train).items() if at not in apart}
-    except (Missing, OSError):
+        wanted = _without_steps(training_key_params(recipe.train))
+    except (MissingArtifactError, OSError):
         return False
-    return bool(before) and all(
-        {at: value for at, value in one.parameters.items() if at not in apart} == wanted
-        for one in before
-    )
+    return bool(before) and all(_without_steps(found.parameters) == wanted for found in before)
 
 
-def train_elsewhere(recipe: Recipe, run_id: str, out: Path, store: str, deployment: str) -> Trained:
-    """`train_networks` on the workers of a deployment, waited for; a training that failed or whose
-    worker died is tried again. Where all is trained already, no run is started.
+def _without_steps(settings: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in settings.items() if name != "steps_per_epoch"}
+
+
+def train_models(
+    run: RunContext, recipe: Recipe, run_id: str, out: Path, execution: Execution
+) -> Trained:
+    """Train here or on the workers of a deployment. Networks in the store are not trained again.
 
     Raises:
         ValueError: there is no such deployment, or the server refuses.
-        Missing: something is damaged that the parent run can make anew.
-        TrainingFailed: it did not complete; the line says why.
-        RuntimeError: the server stayed away for longer than a quarter of an hour.
+        MissingArtifactError: an input is corrupt or gone, and the parent run can recompute it.
+        TrainingFailedError: the training did not complete.
+        RuntimeError: the server could not be reached for a quarter of an hour.
     """
-    if recipe.train is None:
-        return train_networks(recipe, run_id, out, store)
-    opened = open_store(store, patience_s=RUNS_WAIT_S)
-    key = training_key(recipe, load_part(opened, run_id, Assembled))
-    found = _trained(opened, run_id, key)
+    if recipe.train is None or execution.train_on is None:
+        return train_networks(recipe, run_id, out, run.store.url)
+    key = training_key(recipe, load_part(run.store, run_id, Datasets))
+    found = _load_trained(run.store, run_id, key)
     if found is not None:
-        return _reused(found)
+        return _as_cached(found)
     spec = ChildRunSpec(
         key=key,
-        name=f"{recipe.name} · train",
+        name=f"{recipe.name} · training",
         parameters={
             "recipe": recipe.model_dump(mode="json"),
             "run_id": run_id,
             "out": str(out),
-            "store": store,
+            "store": run.store.url,
         },
         tags=(recipe.name, recipe.profile),
     )
-    (result,) = run_children(
-        deployment,
+    (ended,) = run_children(
+        execution.train_on,
         [spec],
         max_parallel=1,
-        is_done=lambda spec: _trained(opened, run_id, spec.key) is not None,
-        failure_of=lambda spec, child: failure_of(opened, spec.key, child),
+        is_done=lambda spec: _load_trained(run.store, run_id, spec.key) is not None,
+        failure_of=lambda spec, child: failure_of(run.store, spec.key, child),
     )
-    trained = None if result.failure else _trained(opened, run_id, key)
+    trained = None if ended.failure else _load_trained(run.store, run_id, key)
     if trained is not None:
         return trained
-    if result.corrupt_input or not result.failure:
-        raise Missing(f"{deployment}: {spec.name}: {result.failure or 'its result is missing'}")
-    raise TrainingFailed(
-        f"{deployment}: run {result.run_id} ({spec.name}) {result.failure}; fix the cause and "
-        "retry this run: what is done stays done"
+    if ended.corrupt_input or not ended.failure:
+        raise MissingArtifactError(
+            f"{execution.train_on}: {ended.failure or 'its result is missing'}"
+        )
+    raise TrainingFailedError(
+        f"{execution.train_on}: run {ended.run_id} ({spec.name}) {ended.failure}; fix the cause "
+        "and retry this run, which keeps everything that is done"
     )
 
 
-@flow(name="train", flow_run_name=named_train)
+@flow(name="train_models", flow_run_name=lambda: f"{recipe_name()} · training")
 def train_networks(recipe: Recipe, run_id: str, out: Path, store: str) -> Trained:
-    """Train and score; what was trained on the same images with the same settings is reused.
+    """Train every dataset with every seed, and score the networks on the test photos.
 
-    Checkpoints and scores go through the store. ``out`` is where a training that was killed goes on
-    from, if the worker that takes it up sees the same folder; else it begins anew.
+    ``out`` keeps the state of trainings: one that was killed continues if the next worker sees the
+    same folder, and starts from the beginning otherwise.
 
     Raises:
-        WeightsMissing: pretrained weights were asked for and can't be had.
+        WeightsMissingError: pretrained weights are wanted and this machine lacks them.
         ValueError: ``out`` can't be written here.
     """
-    opened = open_store(store, patience_s=RUNS_WAIT_S)
+    log_progress()
+    opened = open_store(store, wait_s=RUNS_WAIT_S)
     if recipe.train is None:
         trained = Trained()
         save_part(opened, run_id, trained)
         return trained
-    assembled = load_part(opened, run_id, Assembled)
-    key = training_key(recipe, assembled)
+    datasets = load_part(opened, run_id, Datasets)
+    key = training_key(recipe, datasets)
     with record_failure(opened, key):
-        trained = _train(recipe, assembled, opened, _writable(out))
-    save_part(opened, run_id, trained.model_copy(update={"asked": key}))
-    tell(opened, key, Told(run=this_run()))
+        trained = _train(recipe, datasets, opened, _writable(out))
+    trained = trained.model_copy(update={"key": key})
+    save_part(opened, run_id, trained)
+    save_result(opened, Result(key=key, item="training", run=this_run()))
     return trained
 
 
-def training_key(recipe: Recipe, assembled: Assembled) -> str:
+def training_key(recipe: Recipe, datasets: Datasets) -> str:
     """The digest of what is trained and scored: settings, datasets and held-out photos."""
     assert recipe.train is not None
-    asked = {
+    content = {
         "train": recipe.train.model_dump(mode="json"),
-        "arms": {arm: one.id for arm, one in assembled.arms.items()},
-        "test": assembled.test.id,
+        "datasets": {name: document.id for name, document in datasets.documents.items()},
+        "test": datasets.test.id,
     }
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _train(recipe: Recipe, assembled: Assembled, store: Store, scratch: Path) -> Trained:
+def _train(recipe: Recipe, datasets: Datasets, store: Store, scratch: Path) -> Trained:
     assert recipe.train is not None
-    run = RunContext(store, "train", scratch=scratch)
-    datasets = list(assembled.arms.values())
-    parameters = same_budget(recipe.train, datasets)
-    epochs = len(datasets) * len(parameters.seeds) * parameters.epochs
-    with shown("training epochs", epochs) as run.tell:
-        checkpoints = train(run, parameters, datasets)
-    scores = score(run, parameters, checkpoints, datasets, [assembled.test])
+    documents = list(datasets.documents.values())
+    sizes = [int(document.metadata["train"]) for document in documents]
+    parameters = equal_steps(recipe.train, sizes)
+    epochs = len(documents) * len(parameters.seeds) * parameters.epochs
+    with show_progress("training epochs", epochs) as advance:
+        run = RunContext(store, "training", scratch=scratch, on_step=advance)
+        checkpoints = train(run, parameters, documents)
+        scores = score(run, parameters, checkpoints, documents, [datasets.test])
     return Trained(
         checkpoints=tuple(checkpoints),
         scores=tuple(scores),
@@ -153,22 +173,22 @@ def _train(recipe: Recipe, assembled: Assembled, store: Store, scratch: Path) ->
     )
 
 
-def _trained(store: Store, run_id: str, key: str) -> Trained | None:
+def _load_trained(store: Store, run_id: str, key: str) -> Trained | None:
     """What a run trained for a key, if all of it is in the store."""
     try:
         trained = load_part(store, run_id, Trained)
-    except Missing:
+    except MissingArtifactError:
         return None
-    if trained.asked != key:
+    if trained.key != key:
         return None
     for made in (trained.checkpoints, trained.scores):
-        keys = [one.key for one in made]
+        keys = [artifact.key for artifact in made]
         if made and len(store.find(made[0].stage, keys)) < len(keys):
             return None
     return trained
 
 
-def _reused(trained: Trained) -> Trained:
+def _as_cached(trained: Trained) -> Trained:
     counts = {
         stage: count.model_copy(update={"computed": 0, "cached": count.computed + count.cached})
         for stage, count in trained.counts.items()
@@ -181,7 +201,7 @@ def _writable(out: Path) -> Path:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(
-            f"out: {out} can't be made on this worker ({error.strerror}); mount there the folder "
-            "that the parent run writes to, or deploy with --train-in-parent"
+            f"out: {out} can't be made on this worker ({error.strerror}); mount the folder that "
+            "the parent run writes to, or deploy with --train-in-parent"
         ) from error
     return out

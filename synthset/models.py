@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from flows.execution.progress import bar
+from flows.execution.progress import progress_bar
 from models.checkpoints.catalog import CatalogEntry, entries, entry
 from models.checkpoints.local import (
     LOCAL,
@@ -84,7 +84,7 @@ def pull_checkpoints(
     source = _source(origin)
     done = []
     for reference in references:
-        with bar(f"{reference}, MB") as move:
+        with progress_bar(f"{reference}, MB") as move:
             pulled = pull(reference, source, _in_megabytes(move))
         done.append(pulled)
         if not as_json:
@@ -97,7 +97,7 @@ def check_checkpoints(references: Sequence[str], as_json: bool) -> bool:
     """Hash the files of checkpoints (of all that are here, if none is named), print what is wrong;
     whether nothing is.
     """
-    with bar("checking, MB") as move:
+    with progress_bar("checking, MB") as move:
         checked = check(references, _in_megabytes(move))
     good = not any(one.damage for one in checked)
     if as_json:

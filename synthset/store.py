@@ -1,4 +1,4 @@
-"""Looking after a store from the command line."""
+"""The commands `synthset store ls|get|verify|gc`."""
 
 import json
 import sys
@@ -8,14 +8,15 @@ from pathlib import Path, PurePosixPath
 from rich.console import Console
 from rich.table import Table
 
-from flows.execution.progress import bar
-from tasks.engine.run_documents import kept_artifacts
-from tasks.store.store import open_store
+from flows.execution.progress import progress_bar
+from tasks.engine.run_documents import pinned_artifacts
+from tasks.store.old_layout import clear_old_layout
+from tasks.store.store import open_backend, open_store
 
 
 def list_stages(url: str, as_json: bool) -> None:
-    """Print artifacts and bytes per stage."""
-    sizes = open_store(url, make=False).ls()
+    """Print the number of artifacts and of bytes per stage."""
+    sizes = open_store(url, create=False).ls()
     if as_json:
         print(json.dumps({"stages": [asdict(size) for size in sizes]}, indent=1))
         return
@@ -26,16 +27,18 @@ def list_stages(url: str, as_json: bool) -> None:
 
 
 def fetch_document(url: str, name: str, out: Path | None, as_json: bool) -> None:
-    """Write a document of a store, such as a report, to a file, by default named like it, here.
+    """Write a document of a store, such as a report, to a file.
+
+    Without ``out`` the file has the document's name and lies in the working directory.
 
     Raises:
-        ValueError: the store has none of that name, or the file is there already.
+        ValueError: the store has no such document, or the file exists.
     """
-    store = open_store(url, make=False)
+    store = open_store(url, create=False)
     blob = store.get_document(name)
     if blob is None:
         known = ", ".join(store.documents("reports/")) or "none"
-        raise ValueError(f"{url} has no document {name}; its reports: {known}")
+        raise ValueError(f"store {url} has no document {name}; its reports: {known}")
     out = out or Path(PurePosixPath(name).name)
     if out.exists():
         raise ValueError(f"{out} exists; name another file with --out")
@@ -43,33 +46,54 @@ def fetch_document(url: str, name: str, out: Path | None, as_json: bool) -> None
     print(json.dumps({"file": str(out)}) if as_json else out)
 
 
-def verify_store(url: str, forget: bool, as_json: bool) -> bool:
-    """Check every digest and print what is damaged; whether nothing is."""
-    store = open_store(url, make=False)
+def verify_store(url: str, remove_corrupt: bool, as_json: bool) -> bool:
+    """Check every digest and print the bad artifacts; return whether there are none."""
+    store = open_store(url, create=False)
     total = sum(size.artifacts for size in store.ls())
-    with bar("checking") as move:
-        report = store.verify(lambda done: move(done, total), forget=forget)
+    with progress_bar("checking") as move:
+        report = store.verify(lambda done: move(done, total), remove_corrupt=remove_corrupt)
     if as_json:
         print(json.dumps({**asdict(report), "good": report.good}, indent=1))
         return report.good
     print(f"{report.artifacts} artifacts, {report.size / 1e6:.1f} MB")
-    for what, names in (("damaged", report.corrupt), ("gone", report.missing)):
-        for name in names:
-            print(f"{what}: {name}")
+    faults = {
+        "corrupt": report.corrupt,
+        "missing": report.missing,
+        "unreadable": report.unreadable,
+    }
+    for fault, artifact_ids in faults.items():
+        for artifact_id in artifact_ids:
+            print(f"{fault}: {artifact_id}")
     if not report.good:
-        mend = "forgotten; the next run makes them anew" if report.forgotten else "say --forget"
-        print(f"{len(report.corrupt) + len(report.missing)} bad artifacts: {mend}")
+        counts = ", ".join(f"{len(ids)} {fault}" for fault, ids in faults.items() if ids)
+        fix = "removed; the next run recomputes them" if report.removed else "use --remove-corrupt"
+        print(f"{counts}: {fix}")
     return report.good
 
 
 def collect_garbage(url: str, delete: bool, as_json: bool) -> None:
-    """Print what no run keeps, and delete it if told to."""
-    store = open_store(url, make=False)
-    report = store.gc(kept_artifacts(store), delete=delete)
+    """Print how many artifacts no run needs, and delete them if ``delete`` says so."""
+    store = open_store(url, create=False)
+    report = store.gc(pinned_artifacts(store), delete=delete)
     if as_json:
         print(json.dumps(asdict(report), indent=1))
         return
-    done = "deleted" if report.deleted else "could be deleted"
-    print(f"{report.kept} artifacts kept; {report.garbage} {done} ({report.size / 1e6:.1f} MB)")
+    action = "deleted" if report.deleted else "could be deleted"
+    print(f"{report.kept} artifacts kept; {report.garbage} {action} ({report.size / 1e6:.1f} MB)")
+    _say_how_to_delete(delete)
+
+
+def clear_old_store(url: str, delete: bool, as_json: bool) -> None:
+    """Print how many files an older version of synthset wrote, and delete them if asked."""
+    report = clear_old_layout(open_backend(url), delete=delete)
+    if as_json:
+        print(json.dumps(report._asdict(), indent=1))
+        return
+    action = "deleted" if report.deleted else "could be deleted"
+    print(f"{report.files} files of the old layout {action} ({report.size / 1e6:.1f} MB)")
+    _say_how_to_delete(delete)
+
+
+def _say_how_to_delete(delete: bool) -> None:
     if not delete:
-        print("nothing was deleted; say --delete to do it", file=sys.stderr)
+        print("nothing was deleted; use --delete to do it", file=sys.stderr)

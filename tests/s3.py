@@ -157,6 +157,14 @@ def moto(moto_server: Server, aws_keys: None, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.fixture
+def moto_proxy(moto: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator["FaultProxy"]:
+    """A faulty way to moto's server as the endpoint of this test."""
+    with FaultProxy(moto.port) as way:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", way.url)
+        yield way
+
+
+@pytest.fixture
 def proxy(rclone: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator["FaultProxy"]:
     """A faulty way to rclone's server as the endpoint of this test."""
     with FaultProxy(rclone.port) as way:

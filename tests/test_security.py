@@ -165,10 +165,11 @@ def test_odd_photo_names_stay_inside_their_folder(tmp_path: Path, name: str) -> 
 
 
 def test_store_names_cannot_leave_the_store() -> None:
-    from tasks.store.store import StoreRefused, open_store
+    from tasks.store.errors import StoreAccessError
+    from tasks.store.store import open_store
 
     for url in ("s3://bucket/../other", "s3://bucket/a/../../b", "s3://../x", "s3://a b/c"):
-        with pytest.raises((StoreRefused, ValueError)):
+        with pytest.raises((StoreAccessError, ValueError)):
             open_store(url)
 
 
@@ -300,8 +301,9 @@ def test_no_secret_is_in_a_tracked_file() -> None:
 def test_a_forged_store_writes_nothing_outside_the_dataset(tmp_path: Path, name: str) -> None:
     import hashlib
 
-    from models.data.records import Artifact, Sample
     from tasks.assemble.write_folders import write_split
+
+    from models.data.records import Artifact, Sample
     from tasks.store.store import open_store
 
     store, blob = open_store(tmp_path / "store"), jpeg()

@@ -33,17 +33,23 @@ PER_CLASS = {"train": 3, "val": 1, "test": 2}
 REFERENCES = len(CLASSES) * PER_CLASS["train"]
 # The screen's limits are off, so that counts do not hang on how well a tiny shape is cut out.
 RECIPE = """\
-upscale: {factor: 1}
-multiview: {size: 64, views: 2}
-upscale_views: {factor: 1}
-augment: {copies: 1}
-segment: {working_side: 128, min_score: 0, min_compactness: 0}
-background: {copies: 1, width: 80, height: 80}
-outpaint: {k: 2}
+generators:
+  multiview:
+    upscale: {factor: 1}
+    multiview: {size: 64, views: 2}
+    upscale_views: {factor: 1}
+    augment: {copies: 1}
+    segment: {working_side: 128, min_score: 0, min_compactness: 0}
+    background: {copies: 1, width: 80, height: 80}
+    outpaint: {k: 2}
 screen:
   {min_contrast: 0, min_sharpness: 0, min_object: 0, max_object: 1, max_cut: 1,
    sibling_bits: 0, heldout_bits: 0}
 resize: {longest_side: 64}
+datasets:
+  - {name: real, real: 1.0}
+  - {name: synthetic, synthetic: {multiview: 1.0}}
+  - {name: mixed, real: 0.5, synthetic: {multiview: 0.5}}
 train:
   network: small_cnn
   pretrained: false

@@ -18,8 +18,17 @@ def pin_checkpoints(recipe: Recipe) -> Recipe:
     Raises:
         CheckpointMissing: a checkpoint is unknown, or no revision of it is known here.
     """
-    changes = {name: _pinned_section(section) for name, section in _sections(recipe)}
-    return recipe.model_copy(update=changes)
+    generators = {
+        name: settings.model_copy(
+            update={
+                field: _pinned_section(section)
+                for field, section in settings
+                if isinstance(section, Record) and hasattr(section, "model")
+            }
+        )
+        for name, settings in recipe.generators.items()
+    }
+    return recipe.model_copy(update={"generators": generators})
 
 
 def checkpoints_in(recipe: Recipe) -> list[str]:
@@ -82,7 +91,7 @@ def used_models(recipe: Recipe) -> list[UsedModel]:
     return rows
 
 
-def warnings_of(recipe: Recipe) -> list[str]:
+def checkpoint_warnings(recipe: Recipe) -> list[str]:
     """A line per checkpoint whose terms restrict what the datasets may be used for."""
     lines = []
     for row in used_models(recipe):
@@ -97,11 +106,11 @@ def warnings_of(recipe: Recipe) -> list[str]:
 
 
 def _sections(recipe: Recipe) -> Iterator[tuple[str, Any]]:
-    """The sections that have a model."""
-    for name in type(recipe).model_fields:
-        section = getattr(recipe, name)
-        if isinstance(section, Record) and hasattr(section, "model"):
-            yield name, section
+    """The sections of all generators that have a model."""
+    for settings in recipe.generators.values():
+        for name, section in settings:
+            if isinstance(section, Record) and hasattr(section, "model"):
+                yield name, section
 
 
 def _chosen_files(section: Record, reference: str) -> list[str]:

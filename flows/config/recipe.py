@@ -1,47 +1,28 @@
-"""The recipe: one section per stage, from YAML, then ``--set a.b=c``; every field is checked."""
+"""The recipe: everything that decides what a run makes, from YAML, then ``--set a.b=c``."""
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Self
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
-from models.data.records import Record
+from flows.config.profiles import Profile, with_models
+from flows.config.renamed import find_renamed
+from flows.generators.catalog import find_generator
+from models.data.records import DatasetSpec, Record
 from models.data.splitting import SplitParameters
 from models.training.settings import TrainingParameters
-from tasks.assemble.dataset import Assemble
+from tasks.assemble.choose import Assemble
 from tasks.assemble.resize import Resize
-from tasks.engine.stage import settings
-from tasks.generate.augment import Augment
-from tasks.generate.background import Background
-from tasks.generate.caption import Caption
-from tasks.generate.depth import Depth
-from tasks.generate.image_to_image import Baseline
-from tasks.generate.masked_depth import MaskedDepth
-from tasks.generate.multiview import Multiview
-from tasks.generate.outpaint import Outpaint
-from tasks.generate.segment import Segment
-from tasks.generate.upscale import Upscale
 from tasks.ingest.photos import Ingest
 from tasks.screen.screen import Screen
 
 RECIPES = Path(str(files("recipes")))
-Profile = Literal["classical", "diffusion"]
-# The model of each stage whose section names none. What is not here has one way of working.
-MODELS: dict[Profile, dict[str, str]] = {
-    "classical": {},
-    "diffusion": {
-        **{"upscale": "realesrgan", "multiview": "zero123plus", "upscale_views": "realesrgan"},
-        **{"segment": "isnet", "depth": "dpt", "caption": "blip"},
-        **{"background": "sdxl-controlnet-depth", "outpaint": "sd2-inpaint"},
-        "baseline": "sdxl-img2img",
-    },
-}
 
 
 class RecipeError(ValueError):
-    """A recipe that can't be used: one line that names the file and the field."""
+    """A recipe can't be used; one line names the file and the field."""
 
 
 class Recipe(Record):
@@ -52,31 +33,30 @@ class Recipe(Record):
         "classical", description="The models of stages whose section names none."
     )
     references_per_class: int | None = Field(
-        None, ge=1, description="Train photos per class that are expanded; none means all."
+        None, ge=1, description="Train photos per class that generators use; none means all."
     )
     min_references: int | None = Field(
-        None, ge=1, description="Go on with this many references if others fail; none means all."
+        None,
+        ge=1,
+        description="Continue with this many references if others fail; none means all.",
     )
-    plates: Path | None = Field(
-        None, description="Folder of background photos; none means procedural plates."
+    backgrounds: Path | None = Field(
+        None, description="Folder of background photos; none means procedural backgrounds."
     )
     ingest: Ingest = Ingest()
     split: SplitParameters = SplitParameters()
-    upscale: Upscale = Upscale(factor=2)
-    multiview: Multiview = Multiview()
-    upscale_views: Upscale = Upscale(factor=4)
-    augment: Augment = Augment()
-    segment: Segment = Segment()
-    depth: Depth = Depth()
-    masked_depth: MaskedDepth = MaskedDepth()
-    caption: Caption = Caption()
-    background: Background = Background()
-    outpaint: Outpaint = Outpaint()
-    baseline: Baseline | None = Field(
-        None, description="Images drawn from the photo alone, to compare with; none: none are."
+    generators: dict[str, SerializeAsAny[Record]] = Field(
+        {"multiview": {}},
+        validate_default=True,
+        description="Generator: its settings. Every listed generator makes images.",
     )
     screen: Screen = Screen()
     resize: Resize = Resize()
+    datasets: tuple[DatasetSpec, ...] = Field(
+        (),
+        description="The training sets to compare; none listed: real, synthetic, mixed and "
+        "few_shot of the first generator.",
+    )
     assemble: Assemble = Assemble()
     train: TrainingParameters | None = Field(
         default_factory=TrainingParameters,
@@ -85,31 +65,81 @@ class Recipe(Record):
 
     @model_validator(mode="before")
     @classmethod
-    def _name_models(cls, content: Any) -> Any:
-        """Give the stages that name no model the one of the recipe's profile."""
-        if not isinstance(content, dict):
-            return content
-        named = dict(content)
-        for stage, model in MODELS.get(content.get("profile", "classical"), {}).items():
-            section = named.get(stage, {})
-            if isinstance(section, dict):
-                named[stage] = {"model": model, **section}
-        return named
+    def _refuse_old_names(cls, content: Any) -> Any:
+        renamed = find_renamed(content) if isinstance(content, dict) else None
+        if renamed is not None:
+            raise ValueError(f"{renamed[0]} was renamed: use {renamed[1]}")
+        return content
+
+    @field_validator("generators", mode="before")
+    @classmethod
+    def _read_generators(cls, content: Any, info: Any) -> Any:
+        """Each section as the settings of its generator, with the models of the profile."""
+        if not isinstance(content, dict) or not content:
+            raise ValueError("list at least one generator, such as {multiview: {}}")
+        profile = info.data.get("profile", "classical")
+        return {name: _read_settings(name, section, profile) for name, section in content.items()}
+
+    @model_validator(mode="after")
+    def _check_datasets(self) -> Self:
+        names = [spec.name for spec in self.datasets]
+        doubled = next((name for name in names if names.count(name) > 1), None)
+        if doubled is not None or "test" in names:
+            raise ValueError(f"datasets: the name {doubled or 'test'} is taken; choose another")
+        for spec in self.datasets:
+            for generator in spec.synthetic:
+                if generator not in self.generators:
+                    raise ValueError(
+                        f"datasets.{spec.name}: there is no generator {generator} in this recipe; "
+                        f"add it to generators, or use one of: {', '.join(self.generators)}"
+                    )
+        return self
 
     @property
-    def images_per_photo(self) -> int:
-        """``7 · t · c · k²`` with the recipe's numbers."""
-        views, k = self.multiview.views + 1, self.outpaint.k
-        return views * self.augment.copies * self.background.copies * k * k
-
-    def expanding(self) -> dict[str, Any]:
-        """The settings that decide what one reference photo becomes."""
-        names = (
-            *("upscale", "multiview", "upscale_views", "augment", "segment", "depth"),
-            *("masked_depth", "caption", "background", "outpaint", "screen", "resize"),
+    def dataset_specs(self) -> tuple[DatasetSpec, ...]:
+        """The training sets to compare."""
+        if self.datasets:
+            return self.datasets
+        first = next(iter(self.generators))
+        return (
+            DatasetSpec(name="real", real=1.0, description="real photos"),
+            DatasetSpec(
+                name="synthetic", synthetic={first: 1.0}, description="synthetic images alone"
+            ),
+            DatasetSpec(
+                name="mixed",
+                real=0.5,
+                synthetic={first: 0.5},
+                description="half real photos, half synthetic images",
+            ),
+            DatasetSpec(
+                name="few_shot", real="references", description="the reference photos alone"
+            ),
         )
-        sections = {name: settings(getattr(self, name)) for name in names}
-        return sections | ({"baseline": settings(self.baseline)} if self.baseline else {})
+
+
+def _read_settings(name: str, section: Any, profile: Profile) -> Record:
+    """The settings of a generator from its section of a recipe.
+
+    Raises:
+        ValueError: there is no such generator or field; the line begins with its name.
+    """
+    settings = find_generator(name).settings
+    if isinstance(section, Record):
+        section = section.model_dump(mode="json")
+    content = {} if section is None else section
+    if not isinstance(content, dict):
+        raise ValueError(f"{name}: a generator's section is a mapping of fields")
+    # An optional stage is off unless the recipe has a section for it.
+    sections = {
+        field
+        for field, info in settings.model_fields.items()
+        if info.default is not None or content.get(field) is not None
+    }
+    try:
+        return settings.model_validate(with_models(content, sections, profile))
+    except ValidationError as error:
+        raise ValueError(f"{name}.{_first_fault(error)}") from error
 
 
 def load_recipe(source: str | Path, changes: list[str] | None = None) -> Recipe:
@@ -120,8 +150,7 @@ def load_recipe(source: str | Path, changes: list[str] | None = None) -> Recipe:
         changes: ``section.field=value`` strings; values are read as YAML.
 
     Raises:
-        RecipeError: no such recipe, no such field, or a value out of bounds; one line that says
-        which.
+        RecipeError: no such recipe, no such field, or a value out of bounds; one line says which.
     """
     path = _find(source)
     try:
@@ -130,10 +159,10 @@ def load_recipe(source: str | Path, changes: list[str] | None = None) -> Recipe:
         raise RecipeError(f"{path}: no readable YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise RecipeError(
-            f"{path}: a recipe is a mapping of sections, such as 'outpaint: {{k: 2}}'"
+            f"{path}: a recipe is a mapping of sections, such as 'resize: {{longest_side: 512}}'"
         )
-    if isinstance(content.get("plates"), str):
-        content["plates"] = str(path.parent / content["plates"])
+    if isinstance(content.get("backgrounds"), str):
+        content["backgrounds"] = str(path.parent / content["backgrounds"])
     content.setdefault("name", path.stem)
     for change in changes or []:
         _apply(content, change)
@@ -150,17 +179,26 @@ def _find(source: str | Path) -> Path:
     shipped = RECIPES / f"{source}.yaml"
     if len(path.parts) == 1 and shipped.is_file():
         return shipped
-    names = ", ".join(sorted(one.stem for one in RECIPES.glob("*.yaml")))
+    names = ", ".join(list_recipes())
     raise RecipeError(f"no recipe {source}: give a YAML file or one of the shipped names: {names}")
+
+
+def list_recipes() -> list[str]:
+    """The names of the recipes that synthset brings."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
 def _apply(content: dict[str, Any], change: str) -> None:
     field, equals, text = change.partition("=")
     if not equals or not field:
-        raise RecipeError(f"--set {change}: write it as section.field=value, such as outpaint.k=3")
+        raise RecipeError(
+            f"--set {change}: write it as section.field=value, such as resize.longest_side=512"
+        )
     *sections, last = field.split(".")
     for section in sections:
         below = content.setdefault(section, {})
+        if below is None:
+            below = content[section] = {}
         if not isinstance(below, dict):
             raise RecipeError(f"--set {change}: {section} has no fields")
         content = below
@@ -174,5 +212,9 @@ def _first_fault(error: ValidationError) -> str:
     fault = error.errors()[0]
     field = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        return f"{field}: there is no such field; see docs/recipes.md for their names"
-    return f"{field}: {fault['msg'].lower()} (given: {fault['input']!r})"
+        return f"{field}: there is no such field; docs/recipes.md lists the names"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    if fault["loc"] == ("generators",) and fault["type"] == "value_error":
+        return f"generators.{message}"
+    given = "" if fault["type"] == "value_error" else f" (given: {fault['input']!r})"
+    return f"{field}: {message}{given}" if field else f"{message}{given}"

@@ -30,9 +30,10 @@ from prefect.states import Cancelling, Pending, Scheduled
 from prefect.tasks import Task
 
 from flows.execution.progress import this_run
-from tasks.engine.server_retry import retry_while_unreachable, short
-from tasks.engine.work_items import Told, tell, told_of
-from tasks.store.store import Corrupt, Missing, Store, StoreError
+from tasks.engine.server_retry import one_line, retry_while_unreachable
+from tasks.engine.work_items import Result, load_result, save_result
+from tasks.store.errors import StoreError, UnreadableArtifactError
+from tasks.store.store import Store
 
 log = logging.getLogger("synthset.children")
 
@@ -131,7 +132,7 @@ class ChildRunPool:
             return retry_while_unreachable(self.client.read_deployment_by_name, self.deployment).id
         except ObjectNotFound as error:
             raise ValueError(
-                f"deployment {self.deployment} is not on this server ({short(error)}); "
+                f"deployment {self.deployment} is not on this server ({one_line(error)}); "
                 "run synthset deploy, or leave the deployment out"
             ) from error
 
@@ -262,18 +263,19 @@ def record_failure(store: Store, key: str) -> Iterator[None]:
         yield
     except Exception as error:
         message = " ".join(str(error).split()) or type(error).__name__
-        corrupt_input = isinstance(error, Corrupt | Missing)
+        corrupt_input = isinstance(error, UnreadableArtifactError)
         with suppress(StoreError):
-            tell(store, key, Told(run=this_run(), failure=message, damaged=corrupt_input))
+            result = Result(key=key, failure=message, corrupt_input=corrupt_input, run=this_run())
+            save_result(store, result)
         raise
 
 
 def failure_of(store: Store, key: str, run_id: str) -> ChildFailure | None:
     """What `record_failure` wrote for a key, if the run with this id wrote it last."""
-    told = told_of(store, key)
-    if told is None or told.run != run_id or not told.failure:
+    result = load_result(store, key)
+    if result is None or result.run != run_id or not result.failure:
         return None
-    return ChildFailure(told.failure, told.damaged)
+    return ChildFailure(result.failure, result.corrupt_input)
 
 
 def parent_tag(parent_id: str) -> str:

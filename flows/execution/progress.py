@@ -1,4 +1,4 @@
-"""How far long work is: a bar in the terminal and a progress artifact in the Prefect UI."""
+"""Progress of long work: a bar in the terminal, and a progress artifact in the Prefect UI."""
 
 import logging
 import sys
@@ -12,42 +12,49 @@ from prefect.context import FlowRunContext
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-# Prefect 3.8 gives extra loggers its handler, but no level: the root's would hold, WARNING.
-logging.getLogger("synthset").setLevel(logging.INFO)
-# A stage that takes no longer needs no bar of its own.
+# A shorter stage needs no bar of its own.
 LONG_S = 5.0
 COLUMNS = (
-    *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
-    *(TimeElapsedColumn(), TextColumn("{task.fields[doing]}")),
+    TextColumn("{task.description}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TimeElapsedColumn(),
+    TextColumn("{task.fields[doing]}"),
 )
 
 
+def log_progress() -> None:
+    """Let the loggers of synthset through: Prefect 3.8 gives extra loggers a handler, but leaves
+    them the level of the root logger, WARNING."""
+    logging.getLogger("synthset").setLevel(logging.INFO)
+
+
 class Advance(Protocol):
-    """Say that one more piece of the work is done."""
+    """Report that one more step is done."""
 
     def __call__(self, doing: str) -> None: ...
 
 
-class Move(Protocol):
-    """Say how many of how many pieces are done."""
+class SetProgress(Protocol):
+    """Report how many of how many steps are done."""
 
     def __call__(self, done: int, total: int, doing: str = "") -> None: ...
 
 
 @contextmanager
-def shown(title: str, total: int) -> Iterator[Advance]:
-    """Show ``total`` pieces of work being done, on stderr and in the run's artifacts."""
+def show_progress(title: str, total: int) -> Iterator[Advance]:
+    """Show a work of ``total`` steps, on stderr and in the artifacts of the flow run."""
     artifact: Any = create_progress_artifact(progress=0.0, description=title)
-    done, told = 0, 0.0
-    with bar(title) as move:
+    done, updated = 0, 0.0
+    with progress_bar(title) as move:
 
         def advance(doing: str) -> None:
-            nonlocal done, told
+            nonlocal done, updated
             done += 1
             move(done, total, doing)
             # The server takes 12 ms for an update, and a rerun has thousands of references.
-            if done >= total or time.monotonic() - told >= 1.0:
-                told = time.monotonic()
+            if done >= total or time.monotonic() - updated >= 1.0:
+                updated = time.monotonic()
                 update_progress_artifact(artifact, progress=100.0 * done / max(total, 1))
 
         yield advance
@@ -55,19 +62,19 @@ def shown(title: str, total: int) -> Iterator[Advance]:
 
 @contextmanager
 def stage_progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A call per batch of a stage: stages that take long get a progress artifact in the UI."""
-    begun: dict[str, float] = {}
+    """A function to call after each batch: a stage that takes long gets a progress artifact."""
+    started: dict[str, float] = {}
     artifacts: dict[str, Any] = {}
-    told: dict[str, float] = {}
+    updated: dict[str, float] = {}
 
     def progress(stage: str, done: int, total: int) -> None:
         now = time.monotonic()
-        waited = now - told.get(stage, begun.setdefault(stage, now))
+        waited = now - updated.get(stage, started.setdefault(stage, now))
         if FlowRunContext.get() is None or (
-            waited < LONG_S and (done < total or stage not in told)
+            waited < LONG_S and (done < total or stage not in updated)
         ):
             return
-        told[stage] = now
+        updated[stage] = now
         share = 100.0 * done / max(total, 1)
         if stage in artifacts:
             update_progress_artifact(artifacts[stage], progress=share)
@@ -84,19 +91,19 @@ def this_run() -> str | None:
 
 
 @contextmanager
-def bar(title: str) -> Iterator[Move]:
-    """A bar on stderr; where that is no terminal, a line at each tenth of the way."""
+def progress_bar(title: str) -> Iterator[SetProgress]:
+    """A bar on stderr, or a line per tenth of the work where stderr is no terminal."""
     console = Console(file=sys.stderr)
-    told = -1
+    shown = -1
     with Progress(*COLUMNS, console=console, disable=not console.is_terminal) as progress:
         row = progress.add_task(title, total=None, doing="")
 
         def move(done: int, total: int, doing: str = "") -> None:
-            nonlocal told
+            nonlocal shown
             progress.update(row, completed=done, total=total, doing=doing)
             tenth = 10 * done // max(total, 1)
-            if not console.is_terminal and tenth != told:
-                told = tenth
+            if not console.is_terminal and tenth != shown:
+                shown = tenth
                 console.print(f"{title}: {done}/{total} {doing}", highlight=False)
 
         yield move

@@ -1,66 +1,79 @@
-"""What a run computed and found done, over all the times that damage made it walk its stages."""
+"""Results of work items: how many must succeed, and what to do where stored data is corrupt."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
-from flows.generate import Outcome
-from flows.train_models import Trained
-from tasks.engine.run_context import StageCount
+from tasks.engine.work_items import Result
+from tasks.store.errors import MissingArtifactError, UnreadableArtifactError
 
-Counts = Mapping[str, StageCount]
+log = logging.getLogger("synthset.results")
 
+# How often one run recomputes what turns out missing or corrupt, before it gives up.
+MAX_REPAIRS = 8
+# Failures that an error line names.
+_NAMED = 5
 
-class Tally:
-    """The counts of a run's flows: `begin` a walk, then hand in what each flow counted."""
-
-    def __init__(self) -> None:
-        self._walks: list[list[Counts]] = []
-        self._fresh: set[str] = set()
-
-    def begin(self, own: Counts) -> None:
-        """Another walk over the stages; ``own`` are the parent's counts, which grow meanwhile."""
-        self._walks.append([own])
-
-    def add(self, counts: Counts) -> None:
-        """The counts of one more flow of this walk."""
-        self._walks[-1].append(counts)
-
-    def add_outcomes(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
-        """The outcomes, where what an earlier walk expanded does not count as reused."""
-        self._walks[-1].extend(one.expanded.counts for one in outcomes if one.expanded)
-        new = (one for one in outcomes if one.expanded and not one.cached)
-        self._fresh.update(one.reference.name for one in new)
-        return [
-            one.model_copy(update={"cached": False}) if one.reference.name in self._fresh else one
-            for one in outcomes
-        ]
-
-    def add_trained(self, trained: Trained) -> Trained:
-        """The trainings, where what an earlier walk trained does not count as reused."""
-        self.add(trained.counts)
-        self._fresh.update(trained.fresh)
-        made = (*trained.checkpoints, *trained.scores)
-        fresh = tuple(sorted(one.id for one in made if one.id in self._fresh))
-        return trained.model_copy(update={"fresh": fresh})
-
-    @property
-    def counts(self) -> dict[str, StageCount]:
-        """Per stage; what an earlier walk computed and the last one found done was computed."""
-        last = _added(self._walks[-1])
-        before = _added(counts for walk in self._walks[:-1] for counts in walk)
-        for stage, count in last.items():
-            earlier = before.get(stage, StageCount()).computed
-            last[stage] = StageCount(
-                computed=count.computed + earlier,
-                cached=max(0, count.cached - earlier),
-                rejected=count.rejected,
-                safety_retries=count.safety_retries,
-            )
-        return last
+T = TypeVar("T")
 
 
-def _added(parts: Iterable[Counts]) -> dict[str, StageCount]:
-    total: dict[str, StageCount] = {}
-    for part in parts:
-        for stage, count in part.items():
-            total[stage] = total.get(stage, StageCount()).plus(count)
-    return total
+class ItemsFailedError(RuntimeError):
+    """More work items failed than the recipe allows; the line names some and says what to do."""
+
+
+def run_with_repair(
+    work: Callable[[bool], T], can_repair: Callable[[Exception], bool] = lambda _: True
+) -> T:
+    """Run ``work`` again while it finds stored data missing or corrupt.
+
+    The store removes the record of such data when it is read, so that the stage which makes it
+    computes it in the next attempt.
+
+    Args:
+        work: gets whether this is the last attempt.
+        can_repair: whether another attempt would recompute the data that an error names.
+
+    Raises:
+        UnreadableArtifactError: the last attempt found some too, or another attempt would not help.
+    """
+    for _ in range(MAX_REPAIRS):
+        try:
+            return work(False)
+        except UnreadableArtifactError as error:
+            if not can_repair(error):
+                raise
+            log.warning("%s; recomputing it", error)
+    return work(True)
+
+
+def raise_corruption(results: Sequence[Result]) -> None:
+    """Stop where an item failed on an input that the parent run can recompute.
+
+    Raises:
+        MissingArtifactError: one did; the line names it.
+    """
+    for result in results:
+        if result.corrupt_input:
+            raise MissingArtifactError(f"{result.item}: {result.failure}")
+
+
+def require_enough_results(results: Sequence[Result], at_least: int | None) -> None:
+    """Return if enough items succeeded.
+
+    Args:
+        results: of all items of a phase.
+        at_least: how many must have succeeded; None: all.
+
+    Raises:
+        ItemsFailedError: too many failed.
+    """
+    failed = [result for result in results if result.failure]
+    needed = len(results) if at_least is None else min(at_least, len(results))
+    if len(results) - len(failed) >= needed:
+        return
+    named = "; ".join(f"{result.item}: {result.failure}" for result in failed[:_NAMED])
+    more = f" and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
+    raise ItemsFailedError(
+        f"{len(failed)} of {len(results)} references failed ({named}{more}); fix the cause and run "
+        "the same command again, which keeps everything that is done; or set min_references lower"
+    )

@@ -1,4 +1,8 @@
-"""A cut-out and its depth laid onto an empty canvas, for networks that draw the scene around it."""
+"""Where an object goes in a scene: its drawn scale, rotation and centre.
+
+`place_object` also lays the object and its depth onto an empty canvas, for networks that draw the
+scene around it.
+"""
 
 from dataclasses import dataclass
 
@@ -7,64 +11,143 @@ import numpy as np
 import numpy.typing as npt
 
 from models.compositing.backgrounds.scene import Size
-from models.compositing.composite import CompositeRanges, draw_placement
-from models.data.pixels import Pixels, with_matte
+from models.data.pixels import Floats, Pixels, resize_filter, with_matte
 
 Depth = npt.NDArray[np.uint16]
 
-# As if each scene had its horizon a third down: objects stand on something rather than float.
-_HORIZON = 0.3
+# Alpha above which a px (0..255) counts as object.
+_OBJECT_ALPHA = 12
+# `place_object` knows no horizon. At a third down, objects stand on the ground and do not float.
+_ASSUMED_HORIZON = 0.3
 _FEATHER_PX = 1.0
 
 
 @dataclass(frozen=True)
-class Placed:
-    """A cut-out on its canvas: ``rgba`` uint8 HxWx4 (RGB + matte, colours black where the matte is
-    0) and ``depth`` uint16 HxW (nearer is brighter, 0 beside the object)."""
+class PlacementRange:
+    """Limits between which a placement is drawn.
+
+    ``smallest`` and ``largest``: the object's longer side as a share of the frame's shorter side.
+    ``margin``: share of each side that stays free at each border. ``max_rotation``: degrees either
+    way, for objects that lie on a surface seen from above.
+    """
+
+    smallest: float = 0.5
+    largest: float = 0.9
+    margin: float = 0.06
+    max_rotation: float = 12.0
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the object's box goes: its scale, its rotation in degrees, and its centre in px."""
+
+    scale: float
+    rotation: float
+    centre: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class PlacedObject:
+    """An object on its canvas.
+
+    ``rgba``: uint8 HxWx4, RGB + alpha; colours are black where alpha is 0. ``depth``: uint16 HxW,
+    nearer is larger, 0 outside the object.
+    """
 
     rgba: Pixels
     depth: Depth
 
 
-def place(
-    cut_out: Pixels, depth: Depth, size: Size, rng: np.random.Generator, ranges: CompositeRanges
-) -> Placed:
-    """A cut-out at a drawn scale and place, wholly inside the margins of a canvas.
+def draw_placement(
+    box: tuple[int, int],
+    horizon: float,
+    size: Size,
+    rng: np.random.Generator,
+    limits: PlacementRange,
+) -> Placement:
+    """Draw a placement for a box of (width, height) px, wholly inside the margins of the frame.
 
-    Args:
-        cut_out: uint8 HxWx4, RGB + matte.
-        depth: uint16 HxW, the object's masked depth.
-        size: (width, height) of the canvas in px.
-        rng: draws scale and place as `models.compositing.composite` does.
-        ranges: how large, and how much of the border stays free.
+    If the background has a horizon (above 0), the object's foot stands below it. Otherwise the
+    object lies anywhere, rotated.
+    """
+    width, height = size
+    lies = horizon <= 0
+    limit = limits.max_rotation
+    rotation = float(rng.uniform(-limit, limit)) if lies else 0.0
+    rotated = rotated_size(box, rotation)
+    free = (1 - 2 * limits.margin) * np.array([width, height])
+    low, high = sorted((limits.smallest, limits.largest))
+    wanted = float(rng.uniform(low, high)) * min(size) / max(box)
+    scale = min(wanted, free[0] / rotated[0], free[1] / rotated[1])
+    half = 0.5 * scale * np.array(rotated)
+    left, right = limits.margin * width + half[0], (1 - limits.margin) * width - half[0]
+    top, bottom = limits.margin * height + half[1], (1 - limits.margin) * height - half[1]
+    if not lies:
+        # With its foot at the horizon itself, the object would stand against the wall or float.
+        top = min(bottom, max(top, (horizon + 0.4 * (1 - horizon)) * height - half[1]))
+    # Most photographers put the object near the middle: the mean of two uniform draws.
+    x = left + (right - left) * rng.uniform(0, 1, 2).mean()
+    y = top + (bottom - top) * rng.uniform(0, 1, 2).mean()
+    return Placement(float(scale), rotation, (float(x), float(y)))
+
+
+def rotated_size(box: tuple[int, int], degrees: float) -> tuple[float, float]:
+    """(width, height) of the upright box around a rotated box, px."""
+    cos, sin = abs(np.cos(np.radians(degrees))), abs(np.sin(np.radians(degrees)))
+    return float(box[0] * cos + box[1] * sin), float(box[0] * sin + box[1] * cos)
+
+
+def object_box(rgba: Pixels) -> tuple[slice, slice]:
+    """Rows and columns of the object in an RGB + alpha image (uint8 HxWx4).
 
     Raises:
-        ValueError: the matte is empty, or the depth has another size than the cut-out.
+        ValueError: the alpha channel is empty.
     """
-    if depth.shape != cut_out.shape[:2]:
-        raise ValueError(f"depth of shape {depth.shape} doesn't fit the object's {cut_out.shape}")
-    x, y, width, height = cv2.boundingRect((cut_out[..., 3] > 12).astype(np.uint8))
+    x, y, width, height = cv2.boundingRect((rgba[..., 3] > _OBJECT_ALPHA).astype(np.uint8))
     if width == 0:
-        raise ValueError("the object's matte is empty: there is nothing to set into a scene")
-    part = slice(y, y + height), slice(x, x + width)
-    placement = draw_placement((width, height), _HORIZON, size, rng, ranges)
+        raise ValueError("the object's matte is empty; give an image with an object in its alpha")
+    return slice(y, y + height), slice(x, x + width)
+
+
+def place_object(
+    rgba: Pixels, depth: Depth, size: Size, rng: np.random.Generator, limits: PlacementRange
+) -> PlacedObject:
+    """Place an object at a drawn scale and centre on an empty canvas, inside its margins.
+
+    Args:
+        rgba: uint8 HxWx4, RGB + alpha.
+        depth: uint16 HxW, the object's masked depth.
+        size: (width, height) of the canvas in px.
+        rng: draws scale and centre as `draw_placement` does.
+        limits: how large, and how much of the border stays free.
+
+    Raises:
+        ValueError: the alpha is empty, or the depth has another size than the image.
+    """
+    if depth.shape != rgba.shape[:2]:
+        raise ValueError(f"depth of shape {depth.shape} doesn't fit the object's {rgba.shape}")
+    box = object_box(rgba)
+    cropped = rgba[box]
+    height, width = cropped.shape[:2]
+    placement = draw_placement((width, height), _ASSUMED_HORIZON, size, rng, limits)
     new = (max(2, round(width * placement.scale)), max(2, round(height * placement.scale)))
-    colours, alpha = _scaled(cut_out[part], new)
-    near = cv2.resize(depth[part], new, interpolation=cv2.INTER_LINEAR)
+    colours, alpha = _resize_premultiplied(cropped, new)
     left = int(np.clip(round(placement.centre[0] - new[0] / 2), 0, max(size[0] - new[0], 0)))
     top = int(np.clip(round(placement.centre[1] - new[1] / 2), 0, max(size[1] - new[1], 0)))
-    rgba = np.zeros((size[1], size[0], 4), np.uint8)
-    canvas = np.zeros((size[1], size[0]), np.uint16)
-    there = slice(top, top + new[1]), slice(left, left + new[0])
-    rgba[there] = with_matte(colours, alpha)
-    canvas[there] = near
-    return Placed(rgba, canvas)
+    target = slice(top, top + new[1]), slice(left, left + new[0])
+    placed = PlacedObject(
+        np.zeros((size[1], size[0], 4), np.uint8), np.zeros((size[1], size[0]), np.uint16)
+    )
+    placed.rgba[target] = with_matte(colours, alpha)
+    placed.depth[target] = cv2.resize(depth[box], new, interpolation=cv2.INTER_LINEAR)
+    return placed
 
 
-def paste(scene: Pixels, placed: Placed) -> Pixels:
-    """The object's own pixels over a scene, uint8 HxWx3, its edge feathered inwards by about a px.
+def keep_original_pixels(scene: Pixels, placed: PlacedObject) -> Pixels:
+    """The scene (uint8 HxWx3) with the object's own pixels over it.
 
-    For logos and writing, which a network draws anew but does not keep.
+    The object's edge is feathered inwards by about a px. This keeps logos and writing, which a
+    network would redraw differently.
     """
     alpha = placed.rgba[..., 3].astype(np.float32) / 255
     soft = cv2.GaussianBlur(alpha, (0, 0), _FEATHER_PX)
@@ -73,13 +156,17 @@ def paste(scene: Pixels, placed: Placed) -> Pixels:
     return np.asarray(np.rint(mixed), np.uint8)
 
 
-def _scaled(rgba: Pixels, size: Size) -> tuple[Pixels, npt.NDArray[np.float32]]:
-    """Colours and matte (0..1) at another size; scaled premultiplied, so that what is behind the
-    object does not bleed in."""
-    way = cv2.INTER_AREA if size[0] < rgba.shape[1] else cv2.INTER_LINEAR
+def _resize_premultiplied(rgba: Pixels, size: Size) -> tuple[Pixels, Floats]:
+    """Colours (uint8) and alpha (0..1) at another size.
+
+    Colours are scaled premultiplied, so that the old background does not bleed into the edge.
+    """
     alpha = rgba[..., 3:].astype(np.float32) / 255
     premultiplied = np.dstack([rgba[..., :3].astype(np.float32) * alpha, alpha])
-    moved = cv2.resize(premultiplied, size, interpolation=way)
-    weight = np.maximum(moved[..., 3:], 1e-4)
-    colours = np.where(moved[..., 3:] > 1e-3, moved[..., :3] / weight, 0)
-    return np.clip(np.rint(colours), 0, 255).astype(np.uint8), np.asarray(moved[..., 3], np.float32)
+    method = resize_filter(size[0] / rgba.shape[1], cv2.INTER_LINEAR)
+    resized = cv2.resize(premultiplied, size, interpolation=method)
+    weight = np.maximum(resized[..., 3:], 1e-4)
+    colours = np.where(resized[..., 3:] > 1e-3, resized[..., :3] / weight, 0)
+    return np.clip(np.rint(colours), 0, 255).astype(np.uint8), np.asarray(
+        resized[..., 3], np.float32
+    )

@@ -1,23 +1,25 @@
-"""The shadow that grounds an object in a scene, and its shading by its own relief.
+"""Cast an object's shadow onto a scene, and shade the object by its own relief.
 
-Three parts, all from the matte: a contact shadow where its lowest points touch the ground, an
-occlusion under its body, and a cast shadow that lies away from the light and softens with distance.
+The shadow has three parts, all computed from the alpha: a contact shadow where the lowest points
+touch the ground, an occlusion under the body, and a cast shadow. The cast shadow points away from
+the light and softens with distance.
 """
 
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from models.data.pixels import Pixels
-
-Floats = npt.NDArray[np.float32]
+from models.data.pixels import Alpha, Floats, Pixels
 
 
 @dataclass(frozen=True)
 class Pose:
-    """How the object is in the scene: standing or lying, the plate's light, its corner in px."""
+    """How the object is in the scene.
+
+    ``stands``: it stands on the ground; else it lies on a surface seen from above. ``light``: the
+    background's (x, up). ``corner``: (x, y) of its upper left corner in px of the scene.
+    """
 
     stands: bool
     light: tuple[float, float]
@@ -25,36 +27,39 @@ class Pose:
 
 
 def cast_shadow(
-    scene: Pixels, alpha: Floats, near: Floats | None, pose: Pose, strength: float
+    scene: Pixels, alpha: Alpha, depth: Floats | None, pose: Pose, strength: float
 ) -> Pixels:
     """The scene (uint8 RGB) with the object's shadow on it.
 
     Args:
-        scene: the plate at its final size.
-        alpha: the object's matte, float HxW in 0..1, in px of the scene.
-        near: the object's depth, 0..1, larger is nearer, or None.
-        pose: where and how the object is.
-        strength: 0..1, darkness of the deepest shadow.
+        scene: the background at its final size.
+        alpha: the object's alpha, float HxW in 0..1, in px of the scene.
+        depth: the object's depth, float HxW in 0..1, nearer is larger, or None.
+        pose: where the object is, and whether it stands or lies.
+        strength: darkness of the deepest shadow, 0..1.
     """
-    reach = int(0.8 * max(alpha.shape)) + 8
-    around = cv2.copyMakeBorder(alpha, reach, reach, reach, reach, cv2.BORDER_CONSTANT, value=0)
+    pad = int(0.8 * max(alpha.shape)) + 8
+    padded = cv2.copyMakeBorder(alpha, pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=0)
     # Shadows are smooth: a quarter of the resolution is enough.
     scale = min(1.0, 96 / max(alpha.shape))
-    size = (max(8, round(around.shape[1] * scale)), max(8, round(around.shape[0] * scale)))
-    small = np.asarray(cv2.resize(around, size, interpolation=cv2.INTER_AREA), np.float32)
+    size = (max(8, round(padded.shape[1] * scale)), max(8, round(padded.shape[0] * scale)))
+    small = np.asarray(cv2.resize(padded, size, interpolation=cv2.INTER_AREA), np.float32)
     if pose.stands:
-        depth = None
-        if near is not None:
-            wide = cv2.copyMakeBorder(near, reach, reach, reach, reach, cv2.BORDER_REPLICATE)
-            depth = np.asarray(cv2.resize(wide, size, interpolation=cv2.INTER_AREA), np.float32)
-        dark = _standing_shadow(small, depth, pose.light)
+        small_depth = None
+        if depth is not None:
+            wide = cv2.copyMakeBorder(depth, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
+            small_depth = np.asarray(
+                cv2.resize(wide, size, interpolation=cv2.INTER_AREA), np.float32
+            )
+        dark = _standing_shadow(small, small_depth, pose.light)
     else:
         dark = _lying_shadow(small, pose.light)
-    full = cv2.resize(dark, around.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    return _darken(scene, np.asarray(full, np.float32) * strength, pose.corner, reach)
+    full = cv2.resize(dark, padded.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return _darken(scene, np.asarray(full, np.float32) * strength, pose.corner, pad)
 
 
-def _standing_shadow(small: Floats, depth: Floats | None, light: tuple[float, float]) -> Floats:
+def _standing_shadow(small: Alpha, depth: Floats | None, light: tuple[float, float]) -> Floats:
+    """Darkness 0..1 around a standing object; ``small`` is its alpha at reduced size."""
     rows = np.flatnonzero((small > 0.5).any(1))
     if rows.size == 0:
         return np.zeros_like(small)
@@ -75,10 +80,13 @@ def _standing_shadow(small: Floats, depth: Floats | None, light: tuple[float, fl
     return np.asarray(1 - (1 - contact) * (1 - under) * (1 - cast), np.float32)
 
 
-def _flatten(small: Floats, ground: float, lie: tuple[float, float]) -> Floats:
-    """The matte laid on the ground: a point h above the row `ground` comes to lie lie[0] * h behind
-    it and lie[1] * h to the right."""
-    length, shear = lie
+def _flatten(small: Alpha, ground: float, projection: tuple[float, float]) -> Floats:
+    """The alpha projected onto the ground.
+
+    A point h above the row `ground` moves to projection[0] * h behind it and projection[1] * h to
+    the right.
+    """
+    length, shear = projection
     matrix = np.array(
         [[1, shear / length, -shear * ground / length], [0, 1 / length, ground - ground / length]],
         np.float32,
@@ -87,10 +95,11 @@ def _flatten(small: Floats, ground: float, lie: tuple[float, float]) -> Floats:
     return np.asarray(cv2.warpAffine(small, matrix, small.shape[::-1], flags=flags), np.float32)
 
 
-def _contact(small: Floats, depth: Floats | None, foot: int, tall: int) -> Floats:
+def _contact(small: Alpha, depth: Floats | None, foot: int, tall: int) -> Floats:
     """Thin dark lines under the points of the lower outline that touch the ground.
 
-    A point touches if it is the lowest, or as much higher than it is farther away (a hind leg).
+    A point touches if it is the lowest one, or if its greater distance explains its height (a hind
+    leg).
     """
     solid = small > 0.5
     columns = np.flatnonzero(solid.any(0))
@@ -108,8 +117,8 @@ def _contact(small: Floats, depth: Floats | None, foot: int, tall: int) -> Float
     return np.asarray(np.clip(wide / (peak + 1e-6), 0, 1) * 0.75, np.float32)
 
 
-def _lying_shadow(small: Floats, light: tuple[float, float]) -> Floats:
-    """On a surface seen from above: occlusion at the outline, shadow away from the light."""
+def _lying_shadow(small: Alpha, light: tuple[float, float]) -> Floats:
+    """Darkness 0..1 on a surface seen from above: occlusion at the outline, and a cast shadow."""
     rows, columns = np.nonzero(small > 0.5)
     if rows.size == 0:
         return np.zeros_like(small)
@@ -120,29 +129,32 @@ def _lying_shadow(small: Floats, light: tuple[float, float]) -> Floats:
     cast = np.zeros_like(small)
     for share, blur in ((0.35, 0.03), (0.7, 0.05), (1.0, 0.08)):
         matrix = np.array([[1, 0, dx * share], [0, 1, dy * share]], np.float32)
-        moved = cv2.warpAffine(small, matrix, small.shape[::-1])
-        cast = np.maximum(cast, cv2.GaussianBlur(moved, (0, 0), blur * extent) * 0.62)
+        shifted = cv2.warpAffine(small, matrix, small.shape[::-1])
+        cast = np.maximum(cast, cv2.GaussianBlur(shifted, (0, 0), blur * extent) * 0.62)
     return np.asarray(1 - (1 - edge) * (1 - cast), np.float32)
 
 
-def _darken(scene: Pixels, dark: Floats, corner: tuple[int, int], reach: int) -> Pixels:
+def _darken(scene: Pixels, dark: Floats, corner: tuple[int, int], pad: int) -> Pixels:
     height, width = scene.shape[:2]
-    x, y = corner[0] - reach, corner[1] - reach
+    x, y = corner[0] - pad, corner[1] - pad
     left, top = max(x, 0), max(y, 0)
     right, bottom = min(x + dark.shape[1], width), min(y + dark.shape[0], height)
     part = dark[top - y : bottom - y, left - x : right - x, None]
-    # Shadows are lit by the sky or the room: a little cooler than the light.
+    # The sky or the room lights a shadow: its colour is a little cooler than the light.
     tint = np.array([1.0, 0.985, 0.95], np.float32)
     result = scene.copy()
-    kept = result[top:bottom, left:right] * (1 - np.clip(part * tint, 0, 0.92))
-    result[top:bottom, left:right] = np.rint(kept).astype(np.uint8)
+    darkened = result[top:bottom, left:right] * (1 - np.clip(part * tint, 0, 0.92))
+    result[top:bottom, left:right] = np.rint(darkened).astype(np.uint8)
     return result
 
 
-def shade_by_relief(colours: Floats, alpha: Floats, near: Floats, light_x: float) -> Floats:
-    """Colours (0..255) lit a little more on the slopes that face the light, at most by 10 %."""
+def shade_by_relief(colours: Floats, alpha: Alpha, depth: Floats, light_x: float) -> Floats:
+    """Colours (0..255), up to 10 % brighter on slopes that face the light and darker on others.
+
+    ``depth``: float HxW in 0..1, nearer is larger. ``light_x``: -1 (left) to 1 (right).
+    """
     size = max(alpha.shape)
-    smooth = cv2.GaussianBlur(near, (0, 0), 0.03 * size + 0.5)
+    smooth = cv2.GaussianBlur(depth, (0, 0), 0.03 * size + 0.5)
     slope_x = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=0.125) * size
     slope_y = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, scale=0.125) * size
     # Depth grows towards the viewer: where it rises to the right, the surface faces left.

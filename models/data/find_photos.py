@@ -15,7 +15,7 @@ from pathlib import Path
 from models.data.read_photo import SUFFIXES
 from models.data.records import Split
 
-_SPLIT_NAMES: dict[str, Split] = {
+SPLIT_NAMES: dict[str, Split] = {
     "train": "train",
     "val": "val",
     "valid": "val",
@@ -69,7 +69,7 @@ def find_photos(root: Path) -> tuple[list[PhotoFile], list[Refused]]:
         raise ValueError(f"the photo folder {root} does not exist; give a folder of class folders")
     search = _Search(root, refused=[], seen={os.path.realpath(root): "."})
     top = _class_folders(search, root)
-    splits = [folder for folder in top if folder.name.casefold() in _SPLIT_NAMES]
+    splits = [folder for folder in top if folder.name.casefold() in SPLIT_NAMES]
     if splits:
         found = _find_given_splits(search, top, splits)
     else:
@@ -161,7 +161,7 @@ def _find_given_splits(search: _Search, top: list[Path], splits: list[Path]) -> 
 def _split_folders(root: Path, splits: list[Path]) -> dict[Split, Path]:
     by_split: dict[Split, Path] = {}
     for folder in splits:
-        split = _SPLIT_NAMES[folder.name.casefold()]
+        split = SPLIT_NAMES[folder.name.casefold()]
         other = by_split.setdefault(split, folder)
         if other != folder:
             raise ValueError(

@@ -1,6 +1,6 @@
 """Pixels to bytes and back: lossless PNG between stages, JPEG for what people and trainers read."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -8,6 +8,11 @@ import numpy.typing as npt
 
 Pixels = npt.NDArray[np.uint8]
 Image = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+Alpha = npt.NDArray[np.float32]  # HxW, 0..1
+Floats = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+Matrix = npt.NDArray[np.float64]
+Number = TypeVar("Number", bound=np.integer[Any] | np.floating[Any])
 
 # Level 1 with the "up" filter is the fastest lossless setting of OpenCV 5 that still compresses:
 # 19 ms and 0.9 MB for a 768x1024 photo, where Pillow's default takes about 180 ms.
@@ -74,6 +79,34 @@ def fit_within(image: Pixels, longest_side: int) -> Pixels:
         return image
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def resize(
+    image: npt.NDArray[Number], width: int, height: int, *, enlarge: int = cv2.INTER_CUBIC
+) -> npt.NDArray[Number]:
+    """Return the image at another size.
+
+    It is averaged over areas if its longer side shrinks, else interpolated by ``enlarge``.
+    """
+    shrinks = max(width, height) < max(image.shape[:2])
+    method = cv2.INTER_AREA if shrinks else enlarge
+    return np.asarray(cv2.resize(image, (width, height), interpolation=method), image.dtype)
+
+
+def resize_filter(scale: float, enlarging: int = cv2.INTER_CUBIC) -> int:
+    """OpenCV's interpolation for a scale factor: area means below 1, else ``enlarging``."""
+    return cv2.INTER_AREA if scale < 1 else enlarging
+
+
+def round_to_uint8(values: Floats) -> Pixels:
+    """Values in 0..255, rounded to the nearest integer; values outside are clipped."""
+    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
+
+
+def distance_to_background(mask: Bools) -> Floats:
+    """Per px of a mask (bool HxW) its distance in px to the nearest px outside, float32 HxW."""
+    distance = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
+    return np.asarray(distance, np.float32)
 
 
 def _encode(suffix: str, image: Image, flags: list[int]) -> bytes:

@@ -102,7 +102,7 @@ def read_photo(
 
 def _open(blob: bytes) -> Image.Image:
     try:
-        return Image.open(io.BytesIO(blob), formats=_formats())
+        return Image.open(io.BytesIO(blob), formats=readable_formats())
     except Image.DecompressionBombError:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise PhotoRejected(f"the header announces more than {limit:,} pixels") from None
@@ -117,7 +117,8 @@ def _open(blob: bytes) -> Image.Image:
 
 
 @functools.cache
-def _formats() -> tuple[str, ...]:
+def readable_formats() -> tuple[str, ...]:
+    """The names of the Pillow readers that may open a photo."""
     Image.init()
     if _READS_HEIF:
         importlib.import_module("pillow_heif").register_heif_opener()

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
 Split = Literal["train", "val", "test"]
-Media = Literal["png", "json", "jpg", "ckpt"]
-Box = tuple[int, int, int, int]
+Media = Literal["png", "json", "jpg", "ckpt", "safetensors"]
+Box = tuple[float, float, float, float]
 # Beside the images of a dataset folder: one JSON line per image.
 METADATA = "metadata.jsonl"
 
@@ -64,14 +64,10 @@ class Artifact(Record):
     prompt: str | None = None
     batch_size: int = 1
     dtype: str = "uint8"
+    shape: tuple[int, ...] | None = None
     seconds: float = 0.0
     metadata: dict[str, Any] = {}
     reject_reason: str | None = None
-
-    @property
-    def label(self) -> str:
-        """The class: what stands before the slash in ``name``."""
-        return self.name.partition("/")[0]
 
     @property
     def id(self) -> str:
@@ -79,64 +75,128 @@ class Artifact(Record):
         return f"{self.stage}/{self.key}"
 
 
-class Reference(Record):
-    """One real photo: its normalised pixels in the store, its class and its split.
+class Annotation(Record):
+    """One object of an image, or the class of the whole image.
+
+    ``box`` is x, y, width, height in px of its image; ``mask`` an 8-bit PNG artifact of the image's
+    size (255 = object; trimaps: 0, 128, 255). Either may be absent.
+    """
+
+    label: str
+    box: Box | None = None
+    mask: Artifact | None = None
+
+
+def image_label(annotations: tuple[Annotation, ...]) -> str:
+    """The class that all objects of an image share.
+
+    Raises:
+        ValueError: the image has no annotation, or objects of several classes.
+    """
+    labels = sorted({annotation.label for annotation in annotations})
+    if len(labels) != 1:
+        found = ", ".join(labels) or "none"
+        raise ValueError(f"an image needs one class, and has: {found}")
+    return labels[0]
+
+
+class SourceImage(Record):
+    """One real image of any split: its normalised pixels in the store and its annotations.
 
     ``name`` is ``<class>/<stem>`` and unique in a run; ``file`` is the path below the photo folder.
+    An image of a class folder has one annotation without a box. A *reference* is a source image
+    that a generator uses.
     """
 
     name: str
     file: str
-    label: str
     split: Split
-    photo: Artifact
+    image: Artifact
+    annotations: tuple[Annotation, ...]
     prompt: str | None = None
 
+    @property
+    def label(self) -> str:
+        """The class of the image."""
+        return image_label(self.annotations)
 
-class IngestedPhotos(Record):
-    """All photos of a run with their splits, the refused ones, and what else is worth knowing."""
 
-    photos: tuple[Reference, ...]
-    refused: tuple[tuple[str, str], ...]
-    notes: tuple[str, ...]
+class Sources(Record):
+    """All real images of a run with their splits, the refused files, and notes for the user."""
 
-    def of(self, *splits: str) -> list[Reference]:
-        """The photos of some splits, in the order of their names."""
-        return [photo for photo in self.photos if photo.split in splits]
+    images: tuple[SourceImage, ...]
+    refused: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def of(self, *splits: str) -> list[SourceImage]:
+        """The images of some splits, in the order of their names."""
+        return [image for image in self.images if image.split in splits]
 
     @property
     def classes(self) -> list[str]:
         """The class names, sorted."""
-        return sorted({photo.label for photo in self.photos})
+        return sorted({note.label for image in self.images for note in image.annotations})
+
+
+class Lineage(Record):
+    """How an image was made: its stages, the first one first, their models and the licences."""
+
+    stages: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    licences: tuple[str, ...] = ()
+    seed: int = 0
+    prompt: str | None = None
 
 
 class Sample(Record):
-    """One image that a dataset may hold, real or synthetic, accepted or rejected with its reason.
+    """One image that a dataset may hold, accepted or rejected with its reason.
 
-    ``image`` is the JPEG that a dataset holds, or the finished image where it was rejected;
-    ``mask`` is its 8-bit mask; ``seed`` is the finished image's; ``boxes`` are in pixels of
-    ``image``; ``chain`` names the stages it went through, the photo's first, with their models and
-    licences; ``source`` is the name of its reference photo.
+    ``image`` is the JPEG that a dataset holds, or the last image that was made where the sample was
+    rejected; boxes and masks of ``annotations`` are in px of it. ``generator`` is empty for a real
+    image. ``sources`` are the names of all source images it was made from.
     """
 
     name: str
-    label: str
     split: Split
-    origin: Literal["real", "synthetic"]
-    source: str
     image: Artifact
-    mask: Artifact | None = None
-    boxes: tuple[Box, ...] = ()
-    seed: int = 0
-    chain: tuple[str, ...] = ()
-    models: tuple[str, ...] = ()
-    licences: tuple[str, ...] = ()
-    prompt: str | None = None
+    annotations: tuple[Annotation, ...]
+    generator: str = ""
+    sources: tuple[str, ...]
+    lineage: Lineage = Lineage()
     scores: dict[str, float] = {}
-    accepted: bool = True
-    reason: str | None = None
+    reject_reason: str | None = None
 
     @property
-    def is_baseline(self) -> bool:
-        """Whether it was drawn from the photo alone, to compare with."""
-        return "baseline" in self.chain
+    def label(self) -> str:
+        """The class of the image."""
+        return image_label(self.annotations)
+
+    @property
+    def reject_kind(self) -> str:
+        """The reason of a rejection without figures and names, for counting."""
+        return (self.reject_reason or "").partition(":")[0].partition(" (")[0]
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether a dataset may hold it."""
+        return self.reject_reason is None
+
+
+class DatasetSpec(Record):
+    """A training set to compare. All numbers are images per class.
+
+    A whole number is a count; a fraction such as 0.5 or 1.0 is a share of the common volume:
+    ``assemble.per_class``, or the largest volume that every listed dataset can have.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Name of its folder.")
+    description: str = Field("", description="A sentence for the report.")
+    real: StrictInt | float | Literal["references"] = Field(
+        0, description="Real train images; references: exactly those that the generators used."
+    )
+    synthetic: dict[str, StrictInt | float] = Field(
+        {}, description="Generator: number of its images."
+    )
+    per_class: int | None = Field(
+        None, ge=1, description="A common volume of its own; none: that of the run."
+    )

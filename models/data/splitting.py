@@ -17,10 +17,13 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from models.data.find_photos import Refused
-from models.data.near_duplicates import HashedPhoto, neighbours, related, relatives
+from models.data.near_duplicates import (
+    HashedPhoto,
+    group_near_duplicates,
+    later_near_duplicates,
+    with_near_duplicates,
+)
 from models.data.records import Record, Split
-
-__all__ = ["HashedPhoto", "SplitParameters", "SplitResult", "relatives", "split"]
 
 Carved = Literal["val", "test"]
 
@@ -74,12 +77,12 @@ def split(photos: Sequence[HashedPhoto], parameters: SplitParameters) -> SplitRe
     kept, refused = _without_copies(ordered)
     notes = [f"{_count(len(refused), 'exact copy', 'exact copies')} refused"] if refused else []
     # All are compared with all once; what follows is asked of the few that have relatives.
-    linked = related(kept, bits)
+    linked = with_near_duplicates(kept, bits)
     alone = set(kept) - set(linked)
     for rule in _RULES:
         linked, more = _without(linked, rule, bits)
         refused += more
-    groups = [[linked[index] for index in group] for group in relatives(linked, bits)]
+    groups = [[linked[index] for index in group] for group in group_near_duplicates(linked, bits)]
     groups += [[photo] for photo in alone]
     groups.sort(key=lambda group: group[0].file)
     together = [group for group in groups if len(group) > 1]
@@ -174,7 +177,7 @@ def _without(
     ).reshape(len(kinds), len(kinds))
     witness = np.full(len(photos), -1)
     if table.any():
-        for index, near in neighbours(photos, bits):
+        for index, near in later_near_duplicates(photos, bits):
             costs_me = near[table[kind_of[index], kind_of[near]]]
             if witness[index] < 0 and len(costs_me):
                 witness[index] = costs_me[0]

@@ -1,8 +1,9 @@
-"""Which images are not safe for work: the checker that Stable Diffusion 1 was published with.
+"""Detect images that are not safe for work, and generate them again with another seed.
 
-It compares CLIP's embedding of an image with those of 17 concepts (Rando et al., "Red-Teaming the
-Stable Diffusion Safety Filter", 2022, describe it). It errs to both sides: skin tones in a product
-photo may be flagged, violence is not.
+The detector is the checker that was published with Stable Diffusion 1. It compares CLIP's embedding
+of an image with those of 17 concepts (described by Rando et al., "Red-Teaming the Stable Diffusion
+Safety Filter", 2022). It errs in both directions: it may flag skin tones in a product photo, and it
+does not flag violence.
 """
 
 import logging
@@ -23,13 +24,14 @@ from models.runtime.quiet import quiet
 
 log = logging.getLogger("synthset.models")
 
+# Per uint8 RGB image, whether it is not safe for work.
 Flags = Callable[[Sequence[Pixels]], Sequence[bool]]
 _SEEDS = 2**63
 
 
 @dataclass(frozen=True)
 class SafeImage:
-    """An image that may be used, and how often it was drawn anew for that."""
+    """A usable image, and how many safety retries it took."""
 
     image: Pixels
     retries: int
@@ -37,55 +39,57 @@ class SafeImage:
 
 @dataclass(frozen=True)
 class UnsafeImage(InvalidOutput):
-    """An image that may not be used, and how often it was drawn anew all the same."""
+    """The reason why there is no usable image, and how many safety retries were made."""
 
     retries: int = 0
 
 
 def generate_with_safety_check(
-    draw: Callable[[Sequence[int], int], Sequence[Pixels | InvalidOutput]],
+    generate: Callable[[Sequence[int], int], Sequence[Pixels | InvalidOutput]],
     retries: Sequence[int],
     flags: Flags | None,
 ) -> Iterator[SafeImage | UnsafeImage]:
-    """Draw images, and those that are flagged once more with another seed, up to a bound.
+    """Generate images, and flagged ones again with another seed, up to a number of retries.
 
     Args:
-        draw: an image, or why there is none, for each of some places, at an attempt from 0 on; the
-            attempt changes the image's seed (`seed_at`).
-        retries: per place, how often it may be drawn anew.
-        flags: which of some uint8 RGB images are not safe for work; None: none is looked at.
+        generate: returns an image or `InvalidOutput` for each of some indices, at an attempt from 0
+            on. The attempt changes the image's seed (`retry_seed`).
+        retries: per index, how often its image may be generated again.
+        flags: says which uint8 RGB images are not safe for work; None: no image is checked.
     """
-    results: list[SafeImage | UnsafeImage] = [UnsafeImage("not drawn")] * len(retries)
+    results: list[SafeImage | UnsafeImage] = [UnsafeImage("not generated")] * len(retries)
     waiting, attempt = list(range(len(retries))), 0
     while waiting:
-        drawn = dict(zip(waiting, draw(waiting, attempt), strict=True))
-        flagged = _flagged(drawn, flags)
-        for at, image in drawn.items():
-            if isinstance(image, InvalidOutput):
-                results[at] = UnsafeImage(image.reason, attempt)
-            elif at not in flagged:
-                results[at] = SafeImage(image, attempt)
-            elif attempt >= retries[at]:
+        outputs = dict(zip(waiting, generate(waiting, attempt), strict=True))
+        flagged = _find_flagged(outputs, flags)
+        for index, output in outputs.items():
+            if isinstance(output, InvalidOutput):
+                results[index] = UnsafeImage(output.reason, attempt)
+            elif index not in flagged:
+                results[index] = SafeImage(output, attempt)
+            elif attempt >= retries[index]:
                 times = "once" if attempt == 0 else f"{attempt + 1} times"
-                results[at] = UnsafeImage(f"flagged as not safe for work {times}", attempt)
+                results[index] = UnsafeImage(f"flagged as not safe for work {times}", attempt)
         attempt += 1
-        waiting = [at for at in flagged if attempt <= retries[at]]
+        waiting = [index for index in flagged if attempt <= retries[index]]
         if waiting:
-            log.info("%d images drawn anew: flagged as not safe for work", len(waiting))
+            log.info("generating %d images again: flagged as not safe for work", len(waiting))
     yield from results
 
 
-def seed_at(seed: int, attempt: int) -> int:
-    """The seed of an image's attempt from 0 on: the next one each time, within 0 .. 2**63 - 1."""
+def retry_seed(seed: int, attempt: int) -> int:
+    """The seed of an attempt from 0 on: seed + attempt, wrapped to 0 .. 2**63 - 1."""
     return (seed + attempt) % _SEEDS
 
 
-def _flagged(drawn: dict[int, Pixels | InvalidOutput], flags: Flags | None) -> list[int]:
-    images = {at: one for at, one in drawn.items() if not isinstance(one, InvalidOutput)}
+def _find_flagged(outputs: dict[int, Pixels | InvalidOutput], flags: Flags | None) -> list[int]:
+    images = {
+        index: output for index, output in outputs.items() if not isinstance(output, InvalidOutput)
+    }
     if flags is None or not images:
         return []
-    found = flags([image[..., :3] for image in images.values()])
-    return [at for at, flag in zip(images, found, strict=True) if flag]
+    results = flags([image[..., :3] for image in images.values()])
+    return [index for index, is_flagged in zip(images, results, strict=True) if is_flagged]
 
 
 class SafetyChecker:
@@ -94,7 +98,7 @@ class SafetyChecker:
     Args:
         network: a `StableDiffusionSafetyChecker`.
         processor: its `CLIPImageProcessor`.
-        batch: images at a time.
+        batch: images per batch.
     """
 
     def __init__(self, network: Any, processor: Any, batch: int) -> None:
@@ -103,8 +107,9 @@ class SafetyChecker:
 
     @classmethod
     def load(cls, folder: Path, *, machine: Machine) -> "SafetyChecker":
-        """From a folder with config, weights and ``preprocessor_config.json``; or with them in
-        ``safety_checker/`` and ``feature_extractor/``.
+        """Load from a folder with config, weights and ``preprocessor_config.json``.
+
+        They may also lie in its folders ``safety_checker/`` and ``feature_extractor/``.
 
         Raises:
             WrongCheckpoint: the folder holds no such network.
@@ -125,29 +130,33 @@ class SafetyChecker:
         return cls(network, processor, machine.batch)
 
     def flags(self, images: Sequence[Pixels]) -> list[bool]:
-        """For uint8 RGB images of any sizes, which are not safe for work. An image on which the
-        network gives no finite numbers is flagged.
+        """Per uint8 RGB image of any size, whether it is not safe for work.
+
+        An image on which the network gives no finite numbers is flagged.
         """
-        checked = run_batched(self._run, images, at_most=self._batch, modules=self.modules)
-        return [isinstance(one, InvalidOutput) or bool(one > 0.5) for one in checked]
+        scores = run_batched(self._score, images, at_most=self._batch, modules=self.modules)
+        return [isinstance(score, InvalidOutput) or bool(score > 0.5) for score in scores]
 
     @torch.inference_mode()
-    def _run(self, images: Sequence[Pixels]) -> list[Tensor]:
+    def _score(self, images: Sequence[Pixels]) -> list[Tensor]:
+        """Per image 1 if it is flagged, 0 if not, NaN if the network's numbers are not finite."""
         pixels = self._processor(images=list(images), return_tensors="pt").pixel_values
         pixels = pixels.to(device=device_of(self._network), dtype=dtype_of(self._network))
-        # It blackens the images it flags; ours are only told of.
-        decoys = [np.zeros(1) for _ in images]
+        # The network blackens the images that it flags, so it gets placeholders.
+        placeholders = [np.zeros(1) for _ in images]
         embedded: list[Tensor] = []
-        watch = self._network.visual_projection.register_forward_hook(
-            lambda _module, _given, made: embedded.append(made)
+        hook = self._network.visual_projection.register_forward_hook(
+            lambda _module, _inputs, output: embedded.append(output)
         )
-        # Its own line says that a black image is returned: none is.
+        # The network logs that it returns a black image, which is not the case here.
         with quiet("diffusers.pipelines.stable_diffusion.safety_checker"):
             try:
-                _, flagged = self._network(clip_input=pixels, images=decoys)
+                _, flagged = self._network(clip_input=pixels, images=placeholders)
             finally:
-                watch.remove()
-        # It takes numbers that are not finite for a harmless image.
-        sound = torch.isfinite(embedded[0]).all(dim=1).tolist()
-        scores = [float(one) if fit else np.nan for one, fit in zip(flagged, sound, strict=True)]
-        return [torch.tensor(score) for score in scores]
+                hook.remove()
+        # The network does not flag images whose embedding is not finite.
+        finite = torch.isfinite(embedded[0]).all(dim=1).tolist()
+        return [
+            torch.tensor(float(is_flagged) if is_finite else np.nan)
+            for is_flagged, is_finite in zip(flagged, finite, strict=True)
+        ]

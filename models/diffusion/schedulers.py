@@ -1,4 +1,4 @@
-"""Samplers of diffusers over a checkpoint's noise schedule, each as if newly built."""
+"""Samplers of diffusers over a checkpoint's noise schedule."""
 
 import copy
 import functools
@@ -9,24 +9,24 @@ from typing import Any
 from models.runtime.quiet import quiet
 
 
-def fresh(name: str, schedule: Mapping[str, Any], **changed: Any) -> Any:
-    """A sampler without steps; ``set_timesteps`` gives it some.
+def new_scheduler(name: str, schedule: Mapping[str, Any], **changed: Any) -> Any:
+    """A sampler in its initial state; ``set_timesteps`` gives it steps.
 
     Args:
         name: class of diffusers, such as ``UniPCMultistepScheduler``.
-        schedule: the checkpoint's ``scheduler_config.json``; what the class does not know is left
-            out.
-        changed: settings in place of the checkpoint's.
+        schedule: the checkpoint's ``scheduler_config.json``; settings that the class does not know
+            are ignored.
+        changed: settings that replace the checkpoint's.
     """
-    return copy.copy(_built(name, json.dumps({**schedule, **changed}, sort_keys=True)))
+    return copy.copy(_build(name, json.dumps({**schedule, **changed}, sort_keys=True)))
 
 
-# Building one takes as long as several of its steps: it reads its own signature. What a run changes
-# in a sampler it first sets anew (``set_timesteps``), so that shallow copies don't meet.
+# Building a sampler takes as long as several of its steps, because it inspects its own signature.
+# `set_timesteps` replaces all state that a run changes, so shallow copies are independent.
 @functools.lru_cache(maxsize=16)
-def _built(name: str, settings: str) -> Any:
+def _build(name: str, settings: str) -> Any:
     import diffusers
 
-    # It reports settings of one sampler that another has no use for.
+    # diffusers logs settings of one sampler that another does not use.
     with quiet("diffusers.configuration_utils"):
         return getattr(diffusers, name).from_config(json.loads(settings))

@@ -1,64 +1,60 @@
-"""Outpainting with Stable Diffusion 2 inpainting: scenes moved over their canvas, the border that
-comes into view drawn by the network.
+"""Outpainting with Stable Diffusion 2 inpainting: the network generates the border of a shift.
 
-A scene is encoded once for all its shifts: they move by whole latent cells, so the latents of a
-moved scene are a part of the scene's. Where the canvas is generated stand the latents of an empty
-(mid-grey) canvas, as in training. Shifts and scenes of one size share batches.
+A scene is encoded once for all its shifts. They are whole latent cells, so the latents of a shifted
+scene are a part of the scene's. Where the canvas is generated, the network gets the latents of an
+empty (mid-grey) canvas, as in training. Shifts and scenes of one size share batches.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from cachetools import LRUCache
 from torch import Tensor, nn
 
-from models.data.pixels import Pixels
-from models.diffusion.safety import SafetyChecker, generate_with_safety_check, seed_at
+from models.data.pixels import Bools, Pixels
+from models.diffusion.safety import SafetyChecker, generate_with_safety_check, retry_seed
+from models.diffusion.sd2.latents import CELL
 from models.diffusion.sd2.networks import SD2Inpainting
-from models.outpainting.latent_canvas import (
-    CELL,
-    Bools,
-    Move,
-    inpaint_mask,
-    paste_back,
-    placed,
-)
+from models.outpainting.latent_canvas import Shift, blend_original, inpaint_mask, shift_image
 from models.runtime.batching import InvalidOutput, as_uint8, run_batched
 from models.runtime.hardware import Machine
 
 # The decoders, above all the asymmetric one, need several times the UNet's memory per image.
 DECODED_AT_ONCE = 2
-_SCENES_KEPT = 256
-_PROMPTS_KEPT = 256
+_CACHED_SCENES = 256
+_CACHED_PROMPTS = 256
 
-Name = TypeVar("Name", bound=Hashable)
-# The size of a scene in cells, and the digest of its colours; none is the empty canvas.
-Canvas = tuple[tuple[int, int], bytes]
+Key = TypeVar("Key", bound=Hashable)
+# The size of a scene in cells, and the digest of its colours; b"" stands for an empty canvas.
+SceneKey = tuple[tuple[int, int], bytes]
 
 
 @dataclass(frozen=True, eq=False)
 class OutpaintRequest:
-    """One shift of one scene. Shifts of a scene share its encoding if its pixels are equal.
+    """One shift of one scene. Requests with equal scene pixels share an encoding.
 
-    ``scene``: uint8 HxWx3 RGB, or HxWx4 with the object's matte, 64 px or more per side, any size.
-    ``shift``: (x, y), the px it moves to the right and down, multiples of 8, at most half its side.
-    ``prompt`` and ``negative_prompt`` describe the border that comes into view; 77 tokens count.
-    ``seed``: 0 .. 2**63 - 1. ``steps``: of the sampler, 2 or more. ``guidance_scale``: 1 or less is
-    without guidance. ``feather``: px over which the scene fades into the border.
-    ``nsfw_retries``: how often an image that the safety checker flags is drawn anew.
+    Args:
+        scene: uint8 HxWx3 RGB, or HxWx4 with the object's alpha; 64 px or more per side.
+        offset: (x, y) in px to the right and down, multiples of 8, at most half of the side.
+        prompt, negative_prompt: describe the border that comes into view; 77 tokens count.
+        seed: 0 .. 2**63 - 1.
+        steps: of the sampler, 2 or more.
+        guidance_scale: how strictly the prompt is followed; 1 or less switches guidance off.
+        feather: px over which the scene fades into the border, 0 or more.
+        nsfw_retries: how often a flagged image is generated again with another seed.
 
     Raises:
-        ValueError: a value is outside of what is said here.
+        ValueError: a value is outside of its range.
     """
 
     scene: Pixels
-    shift: tuple[int, int]
+    offset: tuple[int, int]
     prompt: str
     negative_prompt: str = ""
     seed: int = 0
@@ -78,23 +74,23 @@ class OutpaintRequest:
             raise ValueError(f"steps is {self.steps}; give 2 or more")
         if self.feather < 0:
             raise ValueError(f"feather is {self.feather}; give 0 px or more")
-        _ = self.move
+        _ = self.shift
 
     @cached_property
-    def move(self) -> Move:
-        """Where the scene goes on its canvas."""
+    def shift(self) -> Shift:
+        """The scene's shift over its canvas."""
         height, width = self.scene.shape[:2]
-        return Move((width, height), self.shift)
+        return Shift((width, height), self.offset)
 
     @cached_property
-    def generated(self) -> Bools:
-        """The latent cells that the network draws."""
-        matte = self.scene[..., 3] if self.scene.shape[2] == 4 else None
-        return inpaint_mask(self.move, matte)
+    def mask(self) -> Bools:
+        """The latent cells that the network generates, bool hxw."""
+        alpha = self.scene[..., 3] if self.scene.shape[2] == 4 else None
+        return inpaint_mask(self.shift, alpha)
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """The texts that the network sees, the negative one first."""
+        """The texts that the network reads; with guidance the negative one comes first."""
         if self.guidance_scale > 1:
             return self.negative_prompt, self.prompt
         return (self.prompt,)
@@ -102,16 +98,15 @@ class OutpaintRequest:
 
 @dataclass(frozen=True, eq=False)
 class OutpaintResult:
-    """The moved scene, uint8 of the scene's shape, and how often it was drawn anew because of what
-    it showed."""
+    """The shifted scene, uint8 of the scene's shape, and how many safety retries it took."""
 
     image: Pixels
     retries: int = 0
 
 
 @dataclass(frozen=True)
-class _Sketch:
-    """A request with all that its denoising needs. On the CPU, float32.
+class _LatentRequest:
+    """A request with the tensors for its denoising, on the CPU in float32.
 
     ``texts`` [1 or 2, 77, D], the negative one first; ``masked`` [4, h, w]; ``mask`` [1, h, w].
     """
@@ -123,46 +118,18 @@ class _Sketch:
     mask: Tensor
 
     @property
-    def group(self) -> tuple[Any, ...]:
-        """What must be equal to share a batch."""
+    def batch_key(self) -> tuple[Any, ...]:
+        """What the requests of a batch have in common."""
         return tuple(self.mask.shape), self.request.steps, len(self.texts)
 
 
-class _Kept(Generic[Name]):
-    """The tensors of the latest names: on the CPU in float32, whatever becomes of the networks."""
-
-    def __init__(self, at_most: int) -> None:
-        self._at_most = at_most
-        self._tensors: OrderedDict[Name, Tensor] = OrderedDict()
-
-    def of(
-        self,
-        names: Sequence[Name],
-        make: Callable[[Sequence[Name]], Iterator[Tensor | InvalidOutput]],
-    ) -> dict[Name, Tensor | InvalidOutput]:
-        """The tensor of each name; those that are not kept are made, each once."""
-        found: dict[Name, Tensor | InvalidOutput] = {
-            name: self._tensors[name] for name in names if name in self._tensors
-        }
-        missing = [name for name in dict.fromkeys(names) if name not in found]
-        for name, made in zip(missing, make(missing), strict=True):
-            found[name] = made if isinstance(made, InvalidOutput) else made.float().cpu()
-        for name, tensor in found.items():
-            if not isinstance(tensor, InvalidOutput):
-                self._tensors[name] = tensor
-                self._tensors.move_to_end(name)
-        while len(self._tensors) > self._at_most:
-            self._tensors.popitem(last=False)
-        return found
-
-
 class SD2Outpaint:
-    """Moved scenes with drawn borders.
+    """Shifted scenes with generated borders.
 
     Args:
         networks: of an inpainting checkpoint.
-        machine: in what batches they run.
-        checker: tells the images that are not safe for work; none: nothing is checked.
+        machine: gives the batch size.
+        checker: finds images that are not safe for work; None: no image is checked.
     """
 
     def __init__(
@@ -174,21 +141,23 @@ class SD2Outpaint:
             self.modules += checker.modules
         self._checker = checker
         self._batch = machine.batch
-        self._texts: _Kept[str] = _Kept(_PROMPTS_KEPT)
-        self._latents: _Kept[Canvas] = _Kept(_SCENES_KEPT)
+        # Tensors on the CPU in float32, so that they stay valid when networks are moved or cast.
+        self._texts: LRUCache[str, Tensor] = LRUCache(_CACHED_PROMPTS)
+        self._latents: LRUCache[SceneKey, Tensor] = LRUCache(_CACHED_SCENES)
 
     @classmethod
     def load(cls, *folders: Path, machine: Machine) -> "SD2Outpaint":
-        """From the folder of the inpainting checkpoint. Others may follow in any order, told apart
-        by their files: the asymmetric VAE, without which the checkpoint's own decodes, and a safety
-        checker.
+        """Load from the folder of the inpainting checkpoint and optional others in any order.
+
+        The others are an asymmetric VAE, in place of the checkpoint's own decoder, and a safety
+        checker. Their files show which is which.
 
         Raises:
             WrongCheckpoint: a folder holds no 9-channel SD 1 or 2 inpainting network, a VAE of
                 other latents, or not all weights.
         """
         root, *others = folders
-        checkers = [folder for folder in others if _checks_safety(folder)]
+        checkers = [folder for folder in others if _is_safety_checker(folder)]
         vaes = [folder for folder in others if folder not in checkers]
         return cls(
             SD2Inpainting.load(root, vaes[0] if vaes else None, machine),
@@ -199,56 +168,61 @@ class SD2Outpaint:
     def compute(
         self, requests: Sequence[OutpaintRequest]
     ) -> Iterator[OutpaintResult | InvalidOutput]:
-        """The moved scenes in order; their mattes move along.
+        """Yield the shifted scenes in order; their alpha shifts along.
 
-        A scene that does not move comes back as it is, without any network. What the safety checker
-        flags is drawn anew with the seed plus 1, 2, ...; `InvalidOutput` when that does not help,
-        or the
-        numbers are not finite.
+        A scene with offset (0, 0) is returned unchanged, without any network. A flagged image is
+        generated again with the seed plus 1, 2, ... The result is `InvalidOutput` if all retries
+        are flagged or the numbers are not finite.
         """
 
         @torch.inference_mode()
-        def draw(places: Sequence[int], attempt: int) -> list[Pixels | InvalidOutput]:
-            return self._draw(
-                [(requests[at], seed_at(requests[at].seed, attempt)) for at in places]
+        def generate(indices: Sequence[int], attempt: int) -> list[Pixels | InvalidOutput]:
+            return self._generate(
+                [(requests[index], retry_seed(requests[index].seed, attempt)) for index in indices]
             )
 
         flags = None if self._checker is None else self._checker.flags
-        bounds = [request.nsfw_retries for request in requests]
-        for one in generate_with_safety_check(draw, bounds, flags):
-            yield one if isinstance(one, InvalidOutput) else OutpaintResult(one.image, one.retries)
+        retries = [request.nsfw_retries for request in requests]
+        for result in generate_with_safety_check(generate, retries, flags):
+            if isinstance(result, InvalidOutput):
+                yield result
+            else:
+                yield OutpaintResult(result.image, result.retries)
 
-    def _draw(self, asked: Sequence[tuple[OutpaintRequest, int]]) -> list[Pixels | InvalidOutput]:
-        """A result per request and seed: texts and scenes encoded, noise taken away, decoded."""
-        results: dict[int, Any] = dict(enumerate(self._sketches(asked)))
+    def _generate(
+        self, seeded: Sequence[tuple[OutpaintRequest, int]]
+    ) -> list[Pixels | InvalidOutput]:
+        """A result per request and seed: encode texts and scenes, denoise, decode."""
+        results: dict[int, Any] = dict(enumerate(self._prepare(seeded)))
         groups: dict[Any, list[int]] = {}
-        for at, sketch in results.items():
-            if isinstance(sketch, _Sketch):
-                groups.setdefault(sketch.group, []).append(at)
+        for index, prepared in results.items():
+            if isinstance(prepared, _LatentRequest):
+                groups.setdefault(prepared.batch_key, []).append(index)
         for members in groups.values():
-            sketches = [results[at] for at in members]
-            results |= dict(zip(members, self._paint(sketches), strict=True))
-        return [results[at] for at in range(len(asked))]
+            latent_requests = [results[index] for index in members]
+            results |= dict(zip(members, self._paint(latent_requests), strict=True))
+        return [results[index] for index in range(len(seeded))]
 
-    def _sketches(
-        self, asked: Sequence[tuple[OutpaintRequest, int]]
-    ) -> Iterator[_Sketch | Pixels | InvalidOutput]:
-        """What the network needs per request; a scene that does not move is ready as it is."""
-        moving = [request for request, _ in asked if request.move.reveals]
-        scenes = {id(one.scene): one.scene for one in moving}
-        canvases = {at: _canvas(scene) for at, scene in scenes.items()}
-        latents = self._encoded({canvases[at]: scene for at, scene in scenes.items()})
-        prompts = [prompt for request in moving for prompt in request.prompts]
-        texts = self._texts.of(prompts, self._embedded)
-        for request, seed in asked:
-            if not request.move.reveals:
+    def _prepare(
+        self, seeded: Sequence[tuple[OutpaintRequest, int]]
+    ) -> Iterator[_LatentRequest | Pixels | InvalidOutput]:
+        """The tensors per request and seed; for a scene that is not shifted, its pixels."""
+        shifted = [request for request, _ in seeded if request.shift.reveals_border]
+        scenes = {id(request.scene): request.scene for request in shifted}
+        keys = {scene_id: _scene_key(scene) for scene_id, scene in scenes.items()}
+        latents = self._encode({keys[scene_id]: scene for scene_id, scene in scenes.items()})
+        prompts = [prompt for request in shifted for prompt in request.prompts]
+        texts = _look_up(self._texts, prompts, self._embed)
+        for request, seed in seeded:
+            if not request.shift.reveals_border:
                 yield request.scene.copy()
                 continue
-            cells, digest = canvases[id(request.scene)]
-            needed = [latents[cells, digest], latents[cells, b""]]
-            yield _sketch(request, seed, needed + [texts[one] for one in request.prompts])
+            cells, digest = keys[id(request.scene)]
+            tensors = [latents[cells, digest], latents[cells, b""]]
+            tensors += [texts[prompt] for prompt in request.prompts]
+            yield _latent_request(request, seed, tensors)
 
-    def _embedded(self, prompts: Sequence[str]) -> Iterator[Tensor | InvalidOutput]:
+    def _embed(self, prompts: Sequence[str]) -> Iterator[Tensor | InvalidOutput]:
         networks = self.networks
         return run_batched(
             lambda batch: list(networks.embed(batch)),
@@ -257,94 +231,116 @@ class SD2Outpaint:
             modules=[networks.text_encoder],
         )
 
-    def _encoded(self, scenes: dict[Canvas, Pixels]) -> dict[Canvas, Tensor | InvalidOutput]:
+    def _encode(self, scenes: dict[SceneKey, Pixels]) -> dict[SceneKey, Tensor | InvalidOutput]:
         """The latents of scenes and of the empty canvases of their sizes."""
 
-        def encode(canvases: Sequence[Canvas]) -> list[Tensor]:
-            # Sizes differ, so each is encoded by itself.
+        def encode(keys: Sequence[SceneKey]) -> list[Tensor]:
+            # Sizes differ, so each scene is encoded by itself.
             return [
-                self.networks.encode([_padded(scenes[canvas])])[0]
-                if canvas in scenes
-                else self.networks.encode_empty(canvas[0])[0]
-                for canvas in canvases
+                self.networks.encode([_pad_to_cells(scenes[key])])[0]
+                if key in scenes
+                else self.networks.encode_empty(key[0])[0]
+                for key in keys
             ]
 
-        wanted = [*scenes, *((cells, b"") for cells, _ in scenes)]
-        vae = self.networks.vae
-        return self._latents.of(
-            wanted, lambda missing: run_batched(encode, missing, at_most=1, modules=[vae])
+        keys = [*scenes, *((cells, b"") for cells, _ in scenes)]
+        modules = [self.networks.vae]
+        return _look_up(
+            self._latents,
+            keys,
+            lambda missing: run_batched(encode, missing, at_most=1, modules=modules),
         )
 
-    def _paint(self, sketches: Sequence[_Sketch]) -> Iterator[Pixels | InvalidOutput]:
-        """Results of requests of one group, in order."""
+    def _paint(self, requests: Sequence[_LatentRequest]) -> Iterator[Pixels | InvalidOutput]:
+        """Yield results of requests with one batch key, in order."""
         unet, vae = [self.networks.unet], [self.networks.vae]
-        latents = list(run_batched(self._denoised, sketches, at_most=self._batch, modules=unet))
-        found = [
-            (one, z)
-            for one, z in zip(sketches, latents, strict=True)
+        latents = list(run_batched(self._denoise, requests, at_most=self._batch, modules=unet))
+        valid = [
+            (request, z)
+            for request, z in zip(requests, latents, strict=True)
             if not isinstance(z, InvalidOutput)
         ]
-        at_once = min(self._batch, DECODED_AT_ONCE)
-        decoded = run_batched(self._decoded, found, at_most=at_once, modules=vae)
-        for sketch, z in zip(sketches, latents, strict=True):
-            drawn = z if isinstance(z, InvalidOutput) else next(decoded)
-            yield drawn if isinstance(drawn, InvalidOutput) else _finished(drawn, sketch.request)
+        at_most = min(self._batch, DECODED_AT_ONCE)
+        decoded = run_batched(self._decode, valid, at_most=at_most, modules=vae)
+        for request, z in zip(requests, latents, strict=True):
+            image = z if isinstance(z, InvalidOutput) else next(decoded)
+            yield image if isinstance(image, InvalidOutput) else _finish(image, request.request)
 
-    def _denoised(self, sketches: Sequence[_Sketch]) -> list[Tensor]:
+    def _denoise(self, requests: Sequence[_LatentRequest]) -> list[Tensor]:
         latents = self.networks.denoise(
-            texts=torch.stack([one.texts for one in sketches], dim=1),
-            masks=torch.stack([one.mask for one in sketches]),
-            masked=torch.stack([one.masked for one in sketches]),
-            seeds=[one.seed for one in sketches],
-            steps=sketches[0].request.steps,
-            scales=[one.request.guidance_scale for one in sketches],
+            texts=torch.stack([request.texts for request in requests], dim=1),
+            masks=torch.stack([request.mask for request in requests]),
+            masked=torch.stack([request.masked for request in requests]),
+            seeds=[request.seed for request in requests],
+            steps=requests[0].request.steps,
+            scales=[request.request.guidance_scale for request in requests],
         )
         return list(latents)
 
-    def _decoded(self, found: Sequence[tuple[_Sketch, Tensor]]) -> list[Tensor]:
+    def _decode(self, valid: Sequence[tuple[_LatentRequest, Tensor]]) -> list[Tensor]:
+        originals = [latent_request.request for latent_request, _ in valid]
         images = self.networks.decode(
-            torch.stack([z for _, z in found]),
-            [_padded(placed(one.request.scene[..., :3], one.request.move)) for one, _ in found],
-            torch.stack([one.mask for one, _ in found]),
+            torch.stack([z for _, z in valid]),
+            [
+                _pad_to_cells(shift_image(request.scene[..., :3], request.shift))
+                for request in originals
+            ],
+            torch.stack([latent_request.mask for latent_request, _ in valid]),
         )
         return list(images)
 
 
-def _sketch(
+def _look_up(
+    cache: LRUCache[Key, Tensor],
+    keys: Sequence[Key],
+    compute: Callable[[Sequence[Key]], Iterator[Tensor | InvalidOutput]],
+) -> dict[Key, Tensor | InvalidOutput]:
+    """The tensor of each key; those that the cache lacks are computed once and cached."""
+    found: dict[Key, Tensor | InvalidOutput] = {key: cache[key] for key in keys if key in cache}
+    missing = [key for key in dict.fromkeys(keys) if key not in found]
+    for key, tensor in zip(missing, compute(missing), strict=True):
+        if isinstance(tensor, InvalidOutput):
+            found[key] = tensor
+        else:
+            found[key] = cache[key] = tensor.float().cpu()
+    return found
+
+
+def _latent_request(
     request: OutpaintRequest, seed: int, needed: Sequence[Tensor | InvalidOutput]
-) -> _Sketch | InvalidOutput:
-    """From a scene's latents, the empty canvas' latents and the texts."""
+) -> _LatentRequest | InvalidOutput:
+    """The tensors of a request, from [the scene's latents, the empty canvas', texts...]."""
     tensors = []
-    for one in needed:
-        if isinstance(one, InvalidOutput):
-            return one
-        tensors.append(one)
+    for tensor in needed:
+        if isinstance(tensor, InvalidOutput):
+            return tensor
+        tensors.append(tensor)
     scene, empty, *texts = tensors
-    mask = torch.from_numpy(request.generated)
-    moved = empty.clone()
-    moved[:, *request.move.known_cells] = scene[:, *request.move.source_cells]
-    masked = torch.where(mask, empty, moved)
-    return _Sketch(request, seed, torch.stack(texts), masked, mask[None].float())
+    mask = torch.from_numpy(request.mask)
+    shifted = empty.clone()
+    shifted[:, *request.shift.known_cells] = scene[:, *request.shift.source_cells]
+    masked = torch.where(mask, empty, shifted)
+    return _LatentRequest(request, seed, torch.stack(texts), masked, mask[None].float())
 
 
-def _finished(drawn: Tensor, request: OutpaintRequest) -> Pixels:
+def _finish(image: Tensor, request: OutpaintRequest) -> Pixels:
     height, width = request.scene.shape[:2]
-    pixels = as_uint8(drawn[:, :height, :width])
-    return paste_back(pixels, request.scene, request.move, request.feather)
+    pixels = as_uint8(image[:, :height, :width])
+    return blend_original(pixels, request.scene, request.shift, request.feather)
 
 
-def _canvas(scene: Pixels) -> Canvas:
+def _scene_key(scene: Pixels) -> SceneKey:
     colours = np.ascontiguousarray(scene[..., :3])
     digest = blake2b(str(colours.shape).encode() + colours.tobytes(), digest_size=16).digest()
     return (-(-scene.shape[0] // CELL), -(-scene.shape[1] // CELL)), digest
 
 
-def _padded(pixels: Pixels) -> Pixels:
-    """RGB, continued by its last row and column to whole cells."""
+def _pad_to_cells(pixels: Pixels) -> Pixels:
+    """RGB, padded to whole cells by repeating the last row and column."""
     beyond = (-pixels.shape[0] % CELL, -pixels.shape[1] % CELL)
     return np.pad(pixels[..., :3], ((0, beyond[0]), (0, beyond[1]), (0, 0)), mode="edge")
 
 
-def _checks_safety(folder: Path) -> bool:
+def _is_safety_checker(folder: Path) -> bool:
     inner, settings = folder / "safety_checker", folder / "preprocessor_config.json"
     return inner.is_dir() or settings.is_file()

@@ -1,22 +1,20 @@
-"""The dataset card: a README.md that people read and the Hugging Face hub understands.
+"""The dataset card: a README.md for people and for the Hugging Face hub.
 
-Its YAML head declares one configuration per dataset (real, synthetic, mixed, ...), so that
+Its YAML head declares one configuration per dataset, so that
 ``datasets.load_dataset(folder, "mixed")`` finds train, validation and test images.
 """
 
 import html
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import yaml
-from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 from markupsafe import Markup
 
-from models.reporting import numbers
+from models.reporting import tables
 from models.reporting.headline import headline_of
-from models.reporting.making import licence_rows, made_of, photo_rows
-from models.reporting.text import TEMPLATES, as_yaml
+from models.reporting.metrics import Metrics
+from models.reporting.page import recipe_as_yaml, template_environment
 
 _SIZES = (
     (1_000, "n<1K"),
@@ -25,53 +23,37 @@ _SIZES = (
     (1_000_000, "100K<n<1M"),
 )
 _LARGEST = "1M<n<10M"
-_FOLDERS = (("train", "train"), ("val", "validation"))
 
 
-def render_card(metrics: Mapping[str, Any]) -> str:
-    """The dataset card of a run as Markdown with a YAML head.
-
-    Args:
-        metrics: what ``metrics.json`` holds; any part may be missing.
-    """
-    arms, classes = numbers.arms_of(metrics), numbers.classes_of(metrics)
-    recipe = as_yaml(metrics.get("recipe"))
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=ChainableUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(
-        count=numbers.count, decimal=numbers.decimal, plain=escape_markdown, percent=numbers.percent
-    )
+def render_card(metrics: Metrics) -> str:
+    """The dataset card of a run as Markdown with a YAML head."""
+    datasets = tables.list_datasets(metrics)
+    recipe = recipe_as_yaml(metrics.recipe)
+    environment = template_environment(keep_trailing_newline=True)
+    environment.filters["plain"] = escape_markdown
     return environment.get_template("dataset_card.md.j2").render(
         head=Markup(yaml.safe_dump(card_head(metrics), sort_keys=False, allow_unicode=True)),
         m=metrics,
-        arms=arms,
-        classes=classes,
-        headline=headline_of(metrics, arms, classes),
-        made=made_of(metrics),
-        photo_rows=photo_rows(metrics, classes),
-        licences=licence_rows(metrics),
+        datasets=datasets,
+        headline=headline_of(metrics, datasets),
+        generated=tables.count_generated(metrics),
+        photo_rows=tables.photo_rows(metrics),
         recipe=Markup(recipe),
         fence=_fence(recipe),
-        default=_default_arm(metrics, arms),
+        default=_default_dataset(metrics),
     )
 
 
-def card_head(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """The card's YAML head under the names that the Hugging Face hub gives them.
+def card_head(metrics: Metrics) -> dict[str, Any]:
+    """The YAML head of the card, with the names that the Hugging Face hub uses.
 
-    The licence is ``other``: what the photos' owner allows is not for a program to say.
+    The licence is ``other``: only the owner of the photos can choose one.
     """
-    arms = numbers.arms_of(metrics)
-    test = numbers.total_of((metrics.get("photos") or {}).get("test"))
-    images = sum(arm.images + numbers.total_of(arm.val) for arm in arms) + test
+    datasets = tables.list_datasets(metrics)
+    test_images = sum(metrics.photos.get("test", {}).values())
+    images = sum(dataset.images + dataset.val_images for dataset in datasets) + test_images
     head: dict[str, Any] = {
-        "pretty_name": str(metrics.get("name") or "synthset dataset"),
+        "pretty_name": metrics.name or "synthset dataset",
         "license": "other",
         "license_name": "rights-of-the-source-photos",
         "task_categories": ["image-classification", "image-segmentation", "object-detection"],
@@ -79,13 +61,17 @@ def card_head(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "size_categories": [next((name for limit, name in _SIZES if images < limit), _LARGEST)],
         "tags": ["synthetic", "synthset", "data-augmentation"],
     }
-    default = _default_arm(metrics, arms)
-    configs = [_config(arm, test > 0, arm.name == default) for arm in arms]
-    return head | ({"configs": configs} if configs else {})
+    default = _default_dataset(metrics)
+    if datasets:
+        head["configs"] = [
+            _config(dataset, has_test=test_images > 0, is_default=dataset.name == default)
+            for dataset in datasets
+        ]
+    return head
 
 
-def escape_markdown(text: Any) -> Markup:
-    """The text so that Markdown shows it as it is, on one line, in a table cell too.
+def escape_markdown(text: str) -> Markup:
+    """The text on one line, escaped for Markdown and for its table cells.
 
     Example:
         >>> print(escape_markdown("a|b <script>"))
@@ -96,27 +82,25 @@ def escape_markdown(text: Any) -> Markup:
     return Markup(html.escape(marked, quote=False))
 
 
-def _config(arm: numbers.Arm, has_test: bool, default: bool) -> dict[str, Any]:
-    counts = {"train": arm.images, "val": numbers.total_of(arm.val)}
-    files = [
-        {"split": split, "path": f"datasets/{arm.name}/{folder}/**"}
-        for folder, split in _FOLDERS
-        if counts[folder]
-    ]
+def _config(dataset: tables.Dataset, *, has_test: bool, is_default: bool) -> dict[str, Any]:
+    files = []
+    if dataset.images:
+        files.append({"split": "train", "path": f"datasets/{dataset.name}/train/**"})
+    if dataset.val_images:
+        files.append({"split": "validation", "path": f"datasets/{dataset.name}/val/**"})
     if has_test:
         files.append({"split": "test", "path": "datasets/test/**"})
-    config: dict[str, Any] = {"config_name": arm.name, "data_files": files}
-    return config | ({"default": True} if default else {})
+    config: dict[str, Any] = {"config_name": dataset.name, "data_files": files}
+    return config | ({"default": True} if is_default else {})
 
 
-def _default_arm(metrics: Mapping[str, Any], arms: tuple[numbers.Arm, ...]) -> str:
-    """The dataset that is loaded when none is named: the verdict's, else the first."""
-    names = [arm.name for arm in arms]
-    winner = (metrics.get("verdict") or {}).get("winner")
-    return winner if winner in names else next(iter(names), "")
+def _default_dataset(metrics: Metrics) -> str:
+    """The dataset that the verdict recommends, else the first one."""
+    winner = metrics.verdict.winner if metrics.verdict else None
+    return winner if winner in metrics.datasets else next(iter(metrics.datasets), "")
 
 
 def _fence(text: str) -> str:
-    """A code fence longer than any run of backticks in the text, which therefore can't end it."""
+    """A code fence longer than any run of backticks in the text, which so can't end it."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     return "`" * max(3, longest + 1)

@@ -1,9 +1,7 @@
-"""How every figure of the report looks: its colours, its two themes, and how it becomes bytes.
+"""Colours, fonts and file formats that all figures of the report share.
 
-Without a theme the background is transparent and all ink a middle grey that stands out from white
-and from black pages alike. Arms have fixed colours that people with any colour vision tell apart
-(after Okabe and Ito 2008), and differ in line style too. Nothing here uses pyplot, whose figures
-are shared between threads.
+Figures use the object interface of matplotlib. ``pyplot`` keeps state per process and is not safe
+in threads.
 """
 
 import io
@@ -19,63 +17,65 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-# Per arm: colour, line style. Middle tones: each has a contrast of 3 to white and to black.
-ARMS = {
-    "real": ("#1f7ac4", "-"),
-    "synthetic": ("#d9681d", "--"),
-    "mixed": ("#159a74", "-."),
-}
-OTHERS = (("#b5619b", ":"), ("#a58300", (0, (5, 1, 1, 1, 1, 1))), ("#3f98b8", (0, (1, 1))))
-INKS = {
-    "auto": ("#787878", "none"),
-    "light": ("#333333", "#ffffff"),
-    "dark": ("#d0d0d0", "#16181d"),
-}
+Dashes = Literal["-", "--", "-.", ":"] | tuple[float, tuple[float, ...]]
+
+# Colour and line style by position of the dataset. Each colour has a contrast of 3 or more to
+# white and to black pages. Hues after Okabe and Ito (2008); line styles differ as well.
+DATASET_LOOKS: tuple[tuple[str, Dashes], ...] = (
+    ("#1f7ac4", "-"),
+    ("#d9681d", "--"),
+    ("#159a74", "-."),
+    ("#9a6bd0", ":"),
+    ("#a58300", (0, (5, 1, 1, 1, 1, 1))),
+    ("#d0558a", (0, (1, 1))),
+    ("#5f9330", (0, (7, 2))),
+    ("#7c8896", (0, (3, 1, 1, 1))),
+)
 # matplotlib keeps its settings per process.
-_ONE_AT_A_TIME = threading.Lock()
+_SAVE_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a figure is written. ``auto`` suits light and dark pages; ``dpi`` is for PNG only."""
+    """How a figure is written: file format, colour of text and axes, background, PNG resolution."""
 
-    kind: Literal["svg", "png"] = "svg"
-    theme: Literal["auto", "light", "dark"] = "auto"
-    dpi: int = 144
-
-    @property
-    def ink(self) -> str:
-        """Colour of text and axes."""
-        return INKS[self.theme][0]
+    kind: Literal["svg", "png"]
+    ink: str
+    background: str
+    dpi: int = 96
 
 
-SVG = Style()
+# The grey is readable on white and on black pages.
+SVG = Style("svg", "#787878", "none")
+PNG = Style("png", "#333333", "#ffffff")
 
 
-def plain(name: str) -> str:
-    """The name without what matplotlib would read as a formula."""
+def escape_math(name: str) -> str:
+    """The name with ``$`` escaped, which matplotlib would read as a formula."""
     return name.replace("$", r"\$")
 
 
-def arm_look(arm: str, arms: Sequence[str]) -> tuple[str, Any]:
-    """Colour and line style of an arm; unknown ones take further colours in their order."""
-    if arm in ARMS:
-        return ARMS[arm]
-    unknown = [name for name in arms if name not in ARMS]
-    return OTHERS[unknown.index(arm) % len(OTHERS)]
+def dataset_look(position: int) -> tuple[str, Dashes]:
+    """Colour and line style of the dataset at this position; they repeat after eight."""
+    return DATASET_LOOKS[position % len(DATASET_LOOKS)]
 
 
-def arm_handle(arm: str, arms: Sequence[str]) -> Line2D:
-    """The arm's line for a legend."""
-    colour, dashes = arm_look(arm, arms)
-    return Line2D([], [], color=colour, linestyle=dashes, lw=2.2, label=plain(arm))
+def dataset_handles(names: Sequence[str]) -> list[Line2D]:
+    """A line per dataset for a legend."""
+    handles = []
+    for position, name in enumerate(names):
+        colour, dashes = dataset_look(position)
+        handles.append(
+            Line2D([], [], color=colour, linestyle=dashes, lw=2.2, label=escape_math(name))
+        )
+    return handles
 
 
 def new_figure(style: Style, size: tuple[float, float]) -> Figure:
     """An empty figure of ``size`` inches (width, height)."""
     figure = Figure(figsize=size, layout="constrained", dpi=style.dpi)
     FigureCanvasAgg(figure)
-    figure.patch.set_facecolor(INKS[style.theme][1])
+    figure.patch.set_facecolor(style.background)
     return figure
 
 
@@ -86,15 +86,15 @@ def panel_grid(
     columns = min(columns or (3 if count in (5, 6, 9) else 4), count)
     rows = math.ceil(count / columns)
     figure = new_figure(style, (size[0] * columns + 0.4, size[1] * rows + 0.4))
-    return figure, [figure.add_subplot(rows, columns, place + 1) for place in range(count)]
+    return figure, [figure.add_subplot(rows, columns, index + 1) for index in range(count)]
 
 
-def put_legend(figure: Figure, handles: Sequence[Any], style: Style) -> None:
-    """One row of names above all panels."""
+def add_legend(figure: Figure, handles: Sequence[Any], style: Style) -> None:
+    """Names above all panels, at most five in a row."""
     figure.legend(
         handles=list(handles),
         loc="outside upper center",
-        ncols=len(handles),
+        ncols=min(5, len(handles)),
         frameon=False,
         labelcolor=style.ink,
         fontsize=9,
@@ -102,7 +102,7 @@ def put_legend(figure: Figure, handles: Sequence[Any], style: Style) -> None:
 
 
 def write_figure(figure: Figure, style: Style) -> bytes:
-    """The figure's bytes, its axes and titles in the theme's ink."""
+    """The figure as SVG or PNG bytes, axes and titles in the ink of the style."""
     for panel in figure.axes:
         panel.set_facecolor("none")
         panel.title.set_color(style.ink)
@@ -114,10 +114,10 @@ def write_figure(figure: Figure, style: Style) -> bytes:
         for side, spine in panel.spines.items():
             spine.set_color(style.ink)
             spine.set_visible(side in ("left", "bottom"))
-    held = io.BytesIO()
-    # Ids in an SVG are random unless salted, and text is left as text: smaller, and searchable.
+    stream = io.BytesIO()
+    # The salt makes ids repeatable. Text stays text: smaller than outlines, and searchable.
     settings: dict[Any, Any] = {"svg.hashsalt": "synthset", "svg.fonttype": "none"}
     metadata = {"Date": None, "Creator": None} if style.kind == "svg" else {"Software": None}
-    with _ONE_AT_A_TIME, matplotlib.rc_context(settings):
-        figure.savefig(held, format=style.kind, metadata=metadata)
-    return held.getvalue()
+    with _SAVE_LOCK, matplotlib.rc_context(settings):
+        figure.savefig(stream, format=style.kind, metadata=metadata)
+    return stream.getvalue()

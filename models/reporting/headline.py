@@ -1,127 +1,110 @@
-"""The top of the report: its sentence, the figure that decides, and the differences."""
+"""The top of the report: the verdict, the score that decides, and the differences."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from models.reporting.numbers import Arm, number
+from models.evaluation.comparison import Difference, Interval
+from models.reporting.metrics import Metrics
+from models.reporting.tables import SCORES, Dataset
 
-TITLES = {"accuracy": "Accuracy", "f1_macro": "Macro F1", "f1_weighted": "Weighted F1"}
+TITLES = {metric: title for metric, title, _ in SCORES}
+# The axis of the differences reaches at least 5 percentage points to either side.
+_LEAST_LIMIT = 0.05
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One arm's figure on the test photos, 0..1, with its interval and its single trainings."""
+    """A dataset's score on the test photos, 0..1, with its interval and the score of each seed."""
 
-    arm: Arm
-    value: float
-    low: float | None
-    high: float | None
+    dataset: Dataset
+    interval: Interval
     seeds: tuple[float, ...]
-
-    @property
-    def has_interval(self) -> bool:
-        """Whether both ends of the interval are known."""
-        return self.low is not None and self.high is not None
 
 
 @dataclass(frozen=True)
-class Difference:
-    """How far one arm is ahead of another, -1..1, with its interval and what it settles."""
+class Gap:
+    """How far dataset ``a`` is ahead of ``b``, -1..1, with its interval and that in words."""
 
     a: str
     b: str
     difference: float
-    low: float | None
-    high: float | None
-    reading: str
-    tone: int
-
-    @property
-    def limit(self) -> float:
-        """The largest number to be drawn, on either side of zero."""
-        return max(abs(one) for one in (self.difference, self.low, self.high) if one is not None)
+    low: float
+    high: float
+    text: str
+    colour: int
 
 
 @dataclass(frozen=True)
 class Headline:
-    """What the page opens with. ``chance`` is the figure of guessing, where it has a plain one."""
+    """What the page opens with. ``chance`` is the accuracy of guessing, if accuracy is shown.
+
+    ``limit`` is the largest difference on the axis, on either side of zero.
+    """
 
     sentence: str
-    rest: str
+    details: str
     title: str
     bars: tuple[Bar, ...]
     chance: float | None
-    differences: tuple[Difference, ...]
+    gaps: tuple[Gap, ...]
     limit: float
 
 
-def headline_of(
-    metrics: Mapping[str, Any], arms: Sequence[Arm], classes: Sequence[str]
-) -> Headline:
-    """The verdict of ``metrics.json``, or what can be said without one."""
-    verdict = metrics.get("verdict") or {}
-    metric = str(verdict.get("metric") or "accuracy")
-    bars = tuple(bar for arm in arms if (bar := _bar(arm, metric, verdict)) is not None)
-    sentence, rest = _first_sentence(str(verdict.get("text") or _plain_sentence(arms, bars)))
-    differences = _differences(metrics, verdict, arms)
+def headline_of(metrics: Metrics, datasets: Sequence[Dataset]) -> Headline:
+    """The verdict of the run, or a plain sentence where there is none."""
+    metric = metrics.verdict.metric if metrics.verdict else "accuracy"
+    bars = tuple(_bars(metrics, datasets, metric))
+    text = metrics.verdict.text if metrics.verdict else _plain_sentence(datasets, bars)
+    first, stop, details = text.partition(". ")
+    gaps = tuple(_read_gap(difference, datasets) for difference in metrics.comparisons)
+    ends = [abs(end) for gap in gaps for end in (gap.difference, gap.low, gap.high)]
+    has_chance = metric == "accuracy" and len(metrics.classes) > 1
     return Headline(
-        sentence=sentence,
-        rest=rest,
-        title=TITLES.get(metric, metric),
+        sentence=first + stop.rstrip(),
+        details=details,
+        title=TITLES[metric],
         bars=bars,
-        chance=1 / len(classes) if metric == "accuracy" and len(classes) > 1 else None,
-        differences=differences,
-        limit=max([0.05, *(one.limit for one in differences)]),
+        chance=1 / len(metrics.classes) if has_chance else None,
+        gaps=gaps,
+        limit=max([_LEAST_LIMIT, *ends]),
     )
 
 
-def _bar(arm: Arm, metric: str, verdict: Mapping[str, Any]) -> Bar | None:
-    interval = (verdict.get("intervals") or {}).get(arm.name) or {}
-    value = number(interval.get("value"))
-    value = arm.score(metric) if value is None else value
-    if value is None:
-        return None
-    low, high = number(interval.get("low")), number(interval.get("high"))
-    low = arm.score(f"{metric}_low") if low is None else low
-    high = arm.score(f"{metric}_high") if high is None else high
-    return Bar(arm, value, low, high, arm.per_seed(metric))
+def _bars(metrics: Metrics, datasets: Sequence[Dataset], metric: str) -> list[Bar]:
+    bars = []
+    for dataset in datasets:
+        interval = dataset.metrics.accuracy
+        if metrics.verdict:
+            interval = metrics.verdict.intervals.get(dataset.name)
+        if interval is not None:
+            bars.append(Bar(dataset, interval, dataset.seed_scores(metric)))
+    return bars
 
 
-def _plain_sentence(arms: Sequence[Arm], bars: Sequence[Bar]) -> str:
+def _plain_sentence(datasets: Sequence[Dataset], bars: Sequence[Bar]) -> str:
     if bars:
-        return f"{len(bars)} datasets were tried on the same test photos."
-    if arms:
+        names = ", ".join(bar.dataset.name for bar in bars)
+        return f"Only one dataset was trained on, so there is nothing to compare: {names}."
+    if datasets:
         return "The datasets are ready; no classifier has been trained on them yet."
     return "No dataset has been built yet."
 
 
-def _first_sentence(text: str) -> tuple[str, str]:
-    first, stop, rest = text.partition(". ")
-    return first + stop.rstrip(), rest
-
-
-def _differences(
-    metrics: Mapping[str, Any], verdict: Mapping[str, Any], arms: Sequence[Arm]
-) -> tuple[Difference, ...]:
-    given = list((verdict.get("differences") or {}).values()) or metrics.get("comparisons") or []
-    tones = {arm.name: arm.tone for arm in arms}
-    found = []
-    for one in given:
-        gap = number(one.get("difference"))
-        if gap is None:
-            continue
-        a, b = (str(one.get(f"arm_{side}") or one.get(side)) for side in "ab")
-        low, high = number(one.get("low")), number(one.get("high"))
-        found.append(Difference(a, b, gap, low, high, _read(a, b, gap, low, high), tones.get(a, 0)))
-    return tuple(found)
-
-
-def _read(a: str, b: str, gap: float, low: float | None, high: float | None) -> str:
-    better, worse = (a, b) if gap > 0 else (b, a)
-    size = f"{abs(gap) * 100:.1f} points"
-    if low is None or high is None:
-        return f"{better} is {size} above {worse}; without an interval this settles nothing"
-    if low > 0 or high < 0:
-        return f"{better} is {size} above {worse}, and the interval excludes zero"
-    return f"{a} and {b} can't be told apart: the interval includes zero"
+def _read_gap(difference: Difference, datasets: Sequence[Dataset]) -> Gap:
+    a, b = difference.dataset_a, difference.dataset_b
+    colours = {dataset.name: dataset.colour for dataset in datasets}
+    better, worse = (a, b) if difference.difference > 0 else (b, a)
+    if difference.low > 0 or difference.high < 0:
+        size = f"{abs(difference.difference) * 100:.1f} percentage points"
+        text = f"{better} is {size} above {worse}, and the interval excludes zero"
+    else:
+        text = f"{a} and {b}: no significant difference (interval includes zero)"
+    return Gap(
+        a,
+        b,
+        difference.difference,
+        difference.low,
+        difference.high,
+        text,
+        colours.get(a, 0),
+    )

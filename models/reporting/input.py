@@ -1,75 +1,76 @@
-"""What a report is made of: the numbers of `metrics.json` and pictures, ready to be drawn."""
+"""What the report page is made of: the metrics of a run, its figures and its pictures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from models.reporting.figures import Figure
+from models.reporting.metrics import Metrics
+
 Picture = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.bool_]
-MatteAs = Literal["checker", "outline", "hidden"]
+AlphaStyle = Literal["checker", "outline", "hidden"]
 
 
 @dataclass(frozen=True)
 class Thumb:
-    """One picture and what is said of it. It may be of any size: it is scaled down when drawn.
+    """One picture with its words. It may be of any size: it is scaled down when drawn.
 
-    ``pixels``: HxWx3 RGB; HxWx4 RGB + matte; HxW bool, or uint8 of 0 and 255 only: a mask; any
-    other HxW uint8 or uint16: a depth map (larger is nearer), shown in colours. ``matte_as`` says
-    how a matte is shown: the cut-out on a checkerboard, the whole picture with the object outlined,
-    or not at all. ``left_out`` is why no dataset holds it, if that is so.
+    ``pixels``: HxWx3 RGB; HxWx4 RGB and alpha; HxW bool, or uint8 of 0 and 255 only: a mask; any
+    other HxW uint8 or uint16: a depth map (larger is nearer), shown in colours. ``alpha_style``:
+    the cut-out on a checkerboard, the whole picture with the object outlined, or without alpha.
+    ``reject_reason`` says why no dataset holds the picture; empty where it was accepted.
     """
 
     pixels: Picture
     caption: str = ""
     title: str = ""
-    matte_as: MatteAs = "checker"
-    left_out: str = ""
+    alpha_style: AlphaStyle = "checker"
+    reject_reason: str = ""
 
 
 @dataclass(frozen=True)
 class Gap:
-    """A place without a picture, and why; no reason where an earlier step has none either."""
+    """A cell without a picture. The reason is empty where an earlier stage made nothing either."""
 
     reason: str = ""
 
 
 @dataclass(frozen=True)
 class SheetRow:
-    """What one stage made of one reference photo: pictures of ``total`` images, and words.
+    """What one stage made of a reference photo: some pictures of ``total``, and words.
 
-    The pictures of an ``aligned`` row stand in the sheet's columns, one or more lines of them; any
-    other row's stand side by side. ``words`` are pairs of what they are and what they say.
+    With ``columns`` the cells fill lines of that many columns; without, pictures stand side by
+    side. ``words`` are pairs of a name and a text.
     """
 
     stage: str
     explanation: str
-    thumbs: tuple[Thumb | Gap, ...]
+    cells: tuple[Thumb | Gap, ...]
     total: int
-    aligned: bool = False
+    columns: tuple[str, ...] = ()
     words: tuple[tuple[str, str], ...] = ()
 
     @property
-    def shown(self) -> tuple[Thumb, ...]:
+    def thumbs(self) -> tuple[Thumb, ...]:
         """The pictures, without the gaps."""
-        return tuple(one for one in self.thumbs if isinstance(one, Thumb))
+        return tuple(cell for cell in self.cells if isinstance(cell, Thumb))
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """One reference photo's way through the stages, in their order; ``columns`` names what stands
-    below each other in its aligned rows."""
+    """The contact sheet of one reference photo: a row per stage, in the order of the stages."""
 
     reference: str
     label: str
     rows: tuple[SheetRow, ...]
-    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class RejectGroup:
-    """Images that were made and left out for one reason: ``thumbs`` are shown of ``count``."""
+    """``count`` images rejected for one reason, some of them shown."""
 
     reason: str
     count: int
@@ -78,14 +79,15 @@ class RejectGroup:
 
 @dataclass(frozen=True)
 class ReportInput:
-    """Everything on the page. ``metrics`` is what ``metrics.json`` holds; any part may be missing.
+    """Everything on the page.
 
-    ``dataset_samples`` holds train images per arm (real, synthetic, mixed, ...), in their order.
-    ``misclassified`` are test photos that the trained networks got wrong, as their captions say.
+    ``dataset_samples`` holds train images per dataset. ``misclassified`` are test photos that the
+    networks predicted wrongly, as their captions say.
     """
 
     title: str
-    metrics: Mapping[str, Any]
+    metrics: Metrics
+    figures: tuple[Figure, ...] = ()
     sheets: tuple[Sheet, ...] = ()
     rejects: tuple[RejectGroup, ...] = ()
     dataset_samples: Mapping[str, tuple[Thumb, ...]] = field(default_factory=dict)

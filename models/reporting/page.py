@@ -1,161 +1,159 @@
-"""The report: one HTML page that holds everything a run is judged by, and nothing from outside.
+"""The report: one HTML page with everything about a run.
 
-It runs no script and loads nothing, so that it can be mailed, archived and opened years later; it
-follows the reader's light or dark setting and is as wide as the screen. Text from the run (class
-and file names) is always escaped.
+The page runs no script and loads nothing, so it can be mailed and archived. It follows the
+reader's light or dark setting and the width of the screen. Text from the run (class names, file
+names) is always escaped.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from jinja2 import ChainableUndefined, Environment, FileSystemLoader
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from pydantic import JsonValue
 
-from models.reporting import numbers
-from models.reporting.charts import LineChart
-from models.reporting.contact_sheet import contact_sheet
-from models.reporting.curves import (
-    class_tones,
-    learning_charts,
-    precision_recall_chart,
-    threshold_chart,
-)
+from models.reporting import tables
+from models.reporting.figures import inline_svg
 from models.reporting.headline import headline_of
-from models.reporting.input import Gap, RejectGroup, ReportInput, Sheet, SheetRow, Thumb
-from models.reporting.making import licence_rows, made_of, photo_rows, stage_rows
-from models.reporting.text import TEMPLATES, as_yaml
+from models.reporting.input import Gap, ReportInput, SheetRow, Thumb
+from models.reporting.metrics import DatasetScores, Metrics
 from models.reporting.thumbnails import Shown, show_thumbs
 
-__all__ = [
-    "Gap",
-    "RejectGroup",
-    "ReportInput",
-    "Sheet",
-    "SheetRow",
-    "Thumb",
-    "contact_sheet",
-    "render_report",
-]
-
-# References whose sheets are open when the page is.
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+# Contact sheets that are unfolded when the page opens.
 OPEN_SHEETS = 2
 
 
 @dataclass(frozen=True)
 class ShownRow:
-    """A row of a contact sheet with its pictures as the page needs them; ``heads`` says that the
-    names of the columns stand above it."""
+    """A row of a contact sheet with its pictures encoded. ``has_head``: column names above it."""
 
     row: SheetRow
-    thumbs: tuple[Shown | Gap, ...]
-    heads: bool
+    cells: tuple[Shown | Gap, ...]
+    has_head: bool
 
 
 @dataclass(frozen=True)
-class ArmDetail:
-    """Everything the page says about one arm's test scores."""
+class DatasetDetail:
+    """The test scores of one dataset in full."""
 
-    arm: numbers.Arm
-    confusion: numbers.Confusion | None
-    precision_recall: LineChart | None
-    threshold: LineChart | None
-    shares: tuple[numbers.Share, ...]
-    per_class: tuple[numbers.TableRow, ...]
+    dataset: tables.Dataset
+    test: DatasetScores
+    confusion: tables.Confusion
+    shares: tuple[tables.Share, ...]
+    class_scores: tuple[tables.TableRow, ...]
 
 
 def render_report(report: ReportInput) -> str:
     """The report as one self-contained HTML page.
 
     Raises:
-        ValueError: a picture is none that can be drawn.
+        ValueError: a picture has a shape or type that can't be drawn.
     """
-    template = _environment().get_template("report.html.j2")
+    template = template_environment().get_template("report.html.j2")
     return template.render(
-        title=report.title, m=report.metrics, **_numbers(report.metrics), **_pictures(report)
+        title=report.title,
+        m=report.metrics,
+        figures=[(figure, inline_svg(figure)) for figure in report.figures if figure.on_page],
+        **_tables(report.metrics),
+        **_pictures(report),
     )
 
 
-def _environment() -> Environment:
+def template_environment(*, keep_trailing_newline: bool = False) -> Environment:
+    """The templates of this package, with the number formats as filters."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
-        undefined=ChainableUndefined,
+        undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=keep_trailing_newline,
     )
     environment.filters.update(
-        count=numbers.count,
-        decimal=numbers.decimal,
-        duration=numbers.duration,
-        percent=numbers.percent,
-        points=numbers.points,
+        count=tables.count,
+        decimal=tables.decimal,
+        duration=tables.duration,
+        percent=tables.percent,
+        points=tables.points,
     )
     return environment
 
 
-def _numbers(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    arms, classes = numbers.arms_of(metrics), numbers.classes_of(metrics)
-    tones = class_tones(arms, classes)
+def recipe_as_yaml(recipe: Mapping[str, JsonValue]) -> str:
+    """The recipe as YAML in its own order, or an empty text where there is none."""
+    if not recipe:
+        return ""
+    return yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True, width=88)
+
+
+def _tables(metrics: Metrics) -> dict[str, Any]:
+    datasets = tables.list_datasets(metrics)
     return {
-        "arms": arms,
-        "classes": classes,
-        "tones": tones,
-        "headline": headline_of(metrics, arms, classes),
-        "leaderboard": numbers.leaderboard(arms),
-        "class_table": numbers.class_table(arms, classes),
-        "many_seeds": any(arm.many_seeds for arm in arms),
-        "learning": learning_charts(arms),
-        "details": [_detail(arm, classes, tones) for arm in arms if arm.test],
-        "stages": stage_rows(metrics),
-        "made": made_of(metrics),
-        "photo_rows": photo_rows(metrics, classes),
-        "licences": licence_rows(metrics),
-        "recipe_yaml": as_yaml(metrics.get("recipe")),
+        "datasets": datasets,
+        "headline": headline_of(metrics, datasets),
+        "score_rows": tables.score_rows(datasets),
+        "class_rows": tables.class_rows(datasets, metrics.classes),
+        "has_seeds": any(dataset.has_seeds for dataset in datasets),
+        "details": [
+            _detail(dataset, dataset.metrics.test)
+            for dataset in datasets
+            if dataset.metrics.test is not None
+        ],
+        "most_cpu_s": max([1e-9, *(stage.cpu_s for stage in metrics.stages.values())]),
+        "generated": tables.count_generated(metrics),
+        "photo_rows": tables.photo_rows(metrics),
+        "recipe_yaml": recipe_as_yaml(metrics.recipe),
     }
 
 
-def _detail(arm: numbers.Arm, classes: Sequence[str], tones: Mapping[str, int]) -> ArmDetail:
-    return ArmDetail(
-        arm,
-        numbers.confusion_of(arm, classes),
-        precision_recall_chart(arm, tones),
-        threshold_chart(arm, tones),
-        numbers.prediction_shares(arm, classes),
-        numbers.arm_class_table(arm, classes),
+def _detail(dataset: tables.Dataset, test: DatasetScores) -> DatasetDetail:
+    return DatasetDetail(
+        dataset,
+        test,
+        tables.confusion_of(test),
+        tables.share_rows(test),
+        tables.class_score_rows(test),
     )
 
 
 def _pictures(report: ReportInput) -> dict[str, Any]:
-    """All pictures, scaled together so that they share one budget, back in their places."""
+    """All pictures, encoded together so that they share one size budget, then sorted back."""
     shown = iter(show_thumbs(_every_thumb(report)))
 
     def take(thumbs: Sequence[Thumb]) -> tuple[Shown, ...]:
         return tuple(next(shown) for _ in thumbs)
 
     def take_rows(rows: Sequence[SheetRow]) -> Iterator[ShownRow]:
-        first = next((row for row in rows if row.aligned), None)
+        columns: tuple[str, ...] = ()
         for row in rows:
-            cells = (one if isinstance(one, Gap) else next(shown) for one in row.thumbs)
-            yield ShownRow(row, tuple(cells), row is first)
+            cells = tuple(cell if isinstance(cell, Gap) else next(shown) for cell in row.cells)
+            yield ShownRow(row, cells, has_head=row.columns not in ((), columns))
+            columns = row.columns or columns
 
-    outcomes = {one.get("name"): one for one in report.metrics.get("references") or []}
+    references = {photo.name: photo for photo in report.metrics.references}
     return {
         "sheets": [
-            (sheet, list(take_rows(sheet.rows)), outcomes.get(sheet.reference))
+            (sheet, list(take_rows(sheet.rows)), references.get(sheet.reference))
             for sheet in report.sheets
         ],
         "rejects": [(group, take(group.thumbs)) for group in report.rejects],
-        "dataset_samples": [(arm, take(one)) for arm, one in report.dataset_samples.items()],
+        "dataset_samples": [
+            (name, take(thumbs)) for name, thumbs in report.dataset_samples.items()
+        ],
         "test_samples": take(report.test_samples),
         "misclassified": take(report.misclassified),
         "open_sheets": OPEN_SHEETS,
-    }  # fmt: skip
+    }
 
 
 def _every_thumb(report: ReportInput) -> Iterator[Thumb]:
+    """All pictures in the order in which `_pictures` takes them back."""
     for sheet in report.sheets:
         for row in sheet.rows:
-            yield from row.shown
+            yield from row.thumbs
     for group in report.rejects:
         yield from group.thumbs
     for samples in report.dataset_samples.values():

@@ -1,6 +1,6 @@
-"""The report's figures as PNG or SVG bytes; the same input gives the same bytes.
+"""The figures of the report as SVG or PNG bytes. The same input gives the same bytes.
 
-Colours and themes are those of `models.reporting.figure_style`.
+Datasets take their colours by position, see `models.reporting.figure_style`.
 """
 
 import math
@@ -14,140 +14,156 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from models.evaluation.classification import Scores
-from models.evaluation.comparison import Difference, Interval
+from models.evaluation.comparison import Interval
 from models.reporting.figure_style import (
-    ARMS,
+    DATASET_LOOKS,
     SVG,
     Style,
-    arm_handle,
-    arm_look,
+    add_legend,
+    dataset_handles,
+    dataset_look,
+    escape_math,
     new_figure,
     panel_grid,
-    plain,
-    put_legend,
     write_figure,
 )
+from models.reporting.metrics import DatasetScores
 
-# Neighbours in a pie differ in hue and lightness; more classes than colours are pooled.
+# Neighbours in the pie differ in hue and lightness; more classes than colours are pooled.
 WEDGES = (
-    *("#1f7ac4", "#e0a33a", "#159a74", "#c2538f", "#6bb5dd", "#a2521b"),
-    *("#7a6fc0", "#8aa63f", "#d9837a", "#4f7f86"),
+    "#1f7ac4",
+    "#e0a33a",
+    "#159a74",
+    "#c2538f",
+    "#6bb5dd",
+    "#a2521b",
+    "#7a6fc0",
+    "#8aa63f",
+    "#d9837a",
+    "#4f7f86",
 )
-PRECISION, RECALL = ARMS["real"][0], ARMS["synthetic"][0]
+# Not the colours of the first datasets, which most reports have.
+PRECISION, RECALL = DATASET_LOOKS[3][0], DATASET_LOOKS[4][0]
+CONFUSION = DATASET_LOOKS[0][0]
 SHOWN_CLASSES = 12
+# Confusion matrices of more classes show shades without numbers.
 NUMBERED_CLASSES = 20
+# More numbers than these would overlap above a precision-recall panel.
+LABELLED_DATASETS = 5
 _CURVES = {
     "loss": "Loss",
     "accuracy": "Accuracy",
     "f1_macro": "Macro F1",
     "learning_rate": "Learning rate",
 }
-# Line widths in the learning curves.
-_WIDTHS = ((2.1, "val"), (0.9, "train"))
-History = Sequence[Mapping[str, float]]
+_LINE_WIDTHS = {"val": 2.1, "train": 0.9}
+# Per figure of an epoch ("epoch", "val_loss", ...), one value per epoch.
+History = Mapping[str, Sequence[float]]
 
 
 def draw_learning_curves(histories: Mapping[str, Sequence[History]], style: Style = SVG) -> bytes:
-    """Loss, accuracy, macro F1 and learning rate over the epochs, a line per arm.
+    """Loss, accuracy, macro F1 and learning rate over the epochs, a line per dataset.
 
     Lines are means over the seeds and bands their range; val is drawn thick, train thin.
 
     Args:
-        histories: per arm, per seed, the epochs' figures under the names of `EpochRecord`.
+        histories: per dataset, the history of each seed.
         style: how to write it.
 
     Raises:
-        ValueError: there is no arm, or an arm without epochs.
+        ValueError: there is no dataset, or a dataset without epochs.
     """
-    if not histories or any(not seeds or not all(seeds) for seeds in histories.values()):
-        raise ValueError("histories: give at least one arm, each with a history of epochs")
+    seeds_of = list(histories.values())
+    if not seeds_of or any(
+        not seeds or not all(one["epoch"] for one in seeds) for seeds in seeds_of
+    ):
+        raise ValueError("histories: give at least one dataset, each with a history of epochs")
     figure, panels = panel_grid(4, style, columns=2, size=(4.2, 2.7))
     for panel, (name, title) in zip(panels, _CURVES.items(), strict=True):
         panel.set_title(title)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        for arm, seeds in histories.items():
-            colour, dashes = arm_look(arm, list(histories))
-            look = {"color": colour, "linestyle": dashes}
-            if name != "learning_rate":
-                for width, part in _WIDTHS:
-                    _draw_band(panel, seeds, f"{part}_{name}", look | {"lw": width})
-            else:
-                _draw_band(panel, seeds, name, look | {"drawstyle": "steps-mid"})
-                panel.set_yscale("log")
+        for position, seeds in enumerate(seeds_of):
+            _draw_history(panel, seeds, name, position)
+        if name == "learning_rate":
+            panel.set_yscale("log")
         if name in ("accuracy", "f1_macro"):
             panel.set_ylim(0, 1.02)
             panel.yaxis.set_major_formatter(PercentFormatter(1.0))
     for panel in panels[2:]:
         panel.set_xlabel("epoch")
-    handles = [arm_handle(arm, list(histories)) for arm in histories]
-    handles += [Line2D([], [], color=style.ink, lw=width, label=name) for width, name in _WIDTHS]
-    put_legend(figure, handles, style)
+    widths = [
+        Line2D([], [], color=style.ink, lw=width, label=part)
+        for part, width in _LINE_WIDTHS.items()
+    ]
+    add_legend(figure, [*dataset_handles(list(histories)), *widths], style)
     return write_figure(figure, style)
 
 
-def draw_pr_curves(scores: Mapping[str, Scores], style: Style = SVG) -> bytes:
-    """A precision-recall curve per class and arm, with the average precision; a panel per class.
+def draw_pr_curves(scores: Mapping[str, DatasetScores], style: Style = SVG) -> bytes:
+    """Precision-recall curves with their average precision: a panel per class, a line per dataset.
 
     Args:
-        scores: per arm, its scores on the same photos.
+        scores: per dataset, its scores on the same photos.
         style: how to write it.
 
     Raises:
-        ValueError: there is no arm.
+        ValueError: there is no dataset.
     """
     if not scores:
-        raise ValueError("scores: give at least one arm")
-    classes = _shown(list(scores.values()))
+        raise ValueError("scores: give at least one dataset")
+    classes = _shown_classes(list(scores.values()))
     figure, panels = panel_grid(len(classes), style)
-    for panel, name in zip(panels, classes, strict=True):
-        panel.set_title(plain(name), pad=16)
-        for row, (arm, one) in enumerate(scores.items()):
-            curve = one["curves"][name]
-            colour, dashes = arm_look(arm, list(scores))
-            # Between two recalls the precision of the higher one is what is reached.
+    for panel, label in zip(panels, classes, strict=True):
+        panel.set_title(escape_math(label), pad=16)
+        for position, dataset in enumerate(scores.values()):
+            curve = dataset.curves[label]
+            colour, dashes = dataset_look(position)
+            # Between two recalls, the precision of the higher recall is reached.
             look: dict[str, Any] = {"where": "pre", "color": colour, "linestyle": dashes, "lw": 1.6}
-            panel.step(curve["pr_recall"], curve["pr_precision"], **look)
-            area = one["per_class"][name]["average_precision"] or 0.0
-            text = f"{area:.2f}" if row else f"AP {area:.2f}"
-            panel.text(0.02 + 0.2 * row + 0.12 * (row > 0), 1.06, text, color=colour, fontsize=8)
-        _unit_axes(panel)
+            panel.step(curve.pr_recall, curve.pr_precision, **look)
+            if len(scores) <= LABELLED_DATASETS:
+                area = dataset.per_class[label].average_precision or 0.0
+                text = f"{area:.2f}" if position else f"AP {area:.2f}"
+                left = 0.17 * position + 0.12 * (position > 0)
+                panel.text(left, 1.06, text, color=colour, fontsize=8)
+        _set_unit_axes(panel)
     _label_grid(figure, panels, "recall", "precision")
-    put_legend(figure, [arm_handle(arm, list(scores)) for arm in scores], style)
+    add_legend(figure, dataset_handles(list(scores)), style)
     _note_hidden(figure, next(iter(scores.values())), classes, style)
     return write_figure(figure, style)
 
 
-def draw_threshold_curves(scores: Scores, style: Style = SVG) -> bytes:
-    """Precision and recall of each class over the probability from which it is accepted."""
-    classes = _shown([scores])
+def draw_threshold_curves(scores: DatasetScores, style: Style = SVG) -> bytes:
+    """Precision and recall of each class over the probability threshold for predicting it."""
+    classes = _shown_classes([scores])
     figure, panels = panel_grid(len(classes), style)
-    for panel, name in zip(panels, classes, strict=True):
-        curve = scores["curves"][name]
-        panel.set_title(plain(name))
-        panel.plot(curve["threshold"], curve["precision"], color=PRECISION, lw=1.6)
-        panel.plot(curve["threshold"], curve["recall"], color=RECALL, linestyle="--", lw=1.6)
-        _unit_axes(panel)
+    for panel, label in zip(panels, classes, strict=True):
+        curve = scores.curves[label]
+        panel.set_title(escape_math(label))
+        panel.plot(curve.threshold, curve.precision, color=PRECISION, lw=1.6)
+        panel.plot(curve.threshold, curve.recall, color=RECALL, linestyle="--", lw=1.6)
+        _set_unit_axes(panel)
     _label_grid(figure, panels, "threshold", "")
     handles = [
         Line2D([], [], color=PRECISION, lw=1.8, label="precision"),
         Line2D([], [], color=RECALL, lw=1.8, linestyle="--", label="recall"),
     ]
-    put_legend(figure, handles, style)
+    add_legend(figure, handles, style)
     _note_hidden(figure, scores, classes, style)
     return write_figure(figure, style)
 
 
-def draw_prediction_share(scores: Scores, style: Style = SVG) -> bytes:
+def draw_prediction_share(scores: DatasetScores, style: Style = SVG) -> bytes:
     """A pie of how often each class was predicted, around a ring of how often it occurs."""
-    images = scores["images"]
-    shares = sorted(scores["prediction_share"].items(), key=lambda item: -item[1])
-    kept = [name for name, _ in shares[: len(WEDGES) - (len(shares) > len(WEDGES))]]
-    truth = {name: row["support"] / images for name, row in scores["per_class"].items()}
-    rows = [(n, scores["prediction_share"][n], truth[n]) for n in scores["classes"] if n in kept]
-    if len(kept) < len(shares):
-        predicted, true = sum(row[1] for row in rows), sum(row[2] for row in rows)
-        rows.append((f"{len(shares) - len(kept)} others", 1 - predicted, 1 - true))
+    predicted = scores.prediction_share
+    true = {label: row.support / scores.images for label, row in scores.per_class.items()}
+    by_share = sorted(predicted, key=lambda label: -predicted[label])
+    kept = by_share[: len(WEDGES) - (len(by_share) > len(WEDGES))]
+    rows = [(label, predicted[label], true[label]) for label in scores.classes if label in kept]
+    pooled = len(predicted) - len(kept)
+    if pooled:
+        rest = (1 - sum(row[1] for row in rows), 1 - sum(row[2] for row in rows))
+        rows.append((f"{pooled} others", *rest))
     figure = new_figure(style, (6.4, 3.6))
     panel = figure.add_subplot()
     panel.set_title("Predicted share (inner ring: true share)")
@@ -161,151 +177,146 @@ def draw_prediction_share(scores: Scores, style: Style = SVG) -> bytes:
             counterclock=False,
             wedgeprops={"width": width, "linewidth": 1.0, "edgecolor": style.ink},
         )[0]
-    labels = [f"{plain(n)}  {100 * said:.0f} % (true {100 * is_:.0f} %)" for n, said, is_ in rows]
+    labels = [
+        f"{escape_math(label)}  {100 * share:.0f} % (true {100 * true_share:.0f} %)"
+        for label, share, true_share in rows
+    ]
     look: dict[str, Any] = {"fontsize": 9, "labelcolor": style.ink, "frameon": False}
     figure.legend(wedges, labels, loc="outside right center", **look)
     return write_figure(figure, style)
 
 
-def draw_confusion_matrix(scores: Scores, style: Style = SVG) -> bytes:
-    """Photos of each class (rows) by the class they were taken for, shaded by their share."""
-    counts = np.asarray(scores["confusion"], np.int64)
-    classes = scores["classes"]
+def draw_confusion_matrix(scores: DatasetScores, style: Style = SVG) -> bytes:
+    """Photos of each class (rows) by predicted class (columns), shaded by share of the row."""
+    counts = np.asarray(scores.confusion, np.int64)
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
-    side = min(9.0, max(3.6, 1.6 + 0.55 * len(classes)))
+    edge = len(scores.classes)
+    side = min(9.0, max(3.6, 1.6 + 0.55 * edge))
     figure = new_figure(style, (side + 0.6, side))
     panel = figure.add_subplot()
-    # From transparent to blue, so that an empty cell is the page's own colour.
-    blues = LinearSegmentedColormap.from_list("b", [to_rgba(PRECISION, 0), to_rgba(PRECISION, 1)])
-    edge = len(classes)
+    # From transparent to blue, so that an empty cell has the colour of the page.
+    blues = LinearSegmentedColormap.from_list("b", [to_rgba(CONFUSION, 0), to_rgba(CONFUSION, 1)])
     panel.imshow(shares, cmap=blues, vmin=0, vmax=1, extent=(0, edge, edge, 0))
     for line in range(1, edge):
         panel.axhline(line, color=style.ink, lw=0.5, alpha=0.4)
         panel.axvline(line, color=style.ink, lw=0.5, alpha=0.4)
-    ticks = np.arange(0, len(classes), math.ceil(len(classes) / 40))
-    names = [plain(classes[tick]) for tick in ticks]
-    crowded = sum(map(len, names)) > 14 * side
-    panel.set_xticks(
-        ticks + 0.5, names, rotation=45 if crowded else 0, ha="right" if crowded else "center"
-    )
-    panel.set_yticks(ticks + 0.5, names)
-    if len(classes) <= NUMBERED_CLASSES:
+    _name_cells(panel, scores.classes, side)
+    if edge <= NUMBERED_CLASSES:
         for row, column in np.argwhere(counts > 0):
             ink = "#ffffff" if shares[row, column] > 0.45 else style.ink
             look: dict[str, Any] = {"ha": "center", "va": "center", "color": ink}
-            size = 9 if len(classes) <= 12 else 7
+            size = 9 if edge <= 12 else 7
             panel.text(column + 0.5, row + 0.5, str(counts[row, column]), fontsize=size, **look)
-    panel.set_xlabel("taken for")
+    panel.set_xlabel("predicted as")
     panel.set_ylabel("true class")
     return write_figure(figure, style)
 
 
 def draw_comparison(intervals: Mapping[str, Mapping[str, Interval]], style: Style = SVG) -> bytes:
-    """Bars of each arm, grouped by metric, with their intervals and figures in percent.
+    """Bars of each dataset, grouped by metric, with intervals and values in percent.
 
     Args:
-        intervals: per metric (its printed name), per arm, the figure with its interval.
+        intervals: per metric (its printed name), per dataset, the value with its interval.
         style: how to write it.
 
     Raises:
-        ValueError: there is no metric, or the metrics have different arms.
+        ValueError: there is no metric, or the metrics have different datasets.
     """
-    arms = list(next(iter(intervals.values()), {}))
-    if not arms or any(list(group) != arms for group in intervals.values()):
-        raise ValueError("intervals: give at least one metric, each with the same arms")
-    width = 0.8 / len(arms)
-    figure = new_figure(style, (2.0 + 0.62 * len(arms) * len(intervals), 3.2))
+    names = list(next(iter(intervals.values()), {}))
+    if not names or any(list(group) != names for group in intervals.values()):
+        raise ValueError("intervals: give at least one metric, each with the same datasets")
+    width = 0.8 / len(names)
+    figure = new_figure(style, (2.0 + 0.62 * len(names) * len(intervals), 3.2))
     panel = figure.add_subplot()
-    for place, arm in enumerate(arms):
-        colour = arm_look(arm, arms)[0]
-        found = [group[arm] for group in intervals.values()]
-        centres = np.arange(len(found)) + (place - (len(arms) - 1) / 2) * width
-        # The bar is paler than the interval that lies on it.
-        pale, heights = to_rgba(colour, 0.5), [interval.value for interval in found]
-        panel.bar(centres, heights, width * 0.88, color=pale, edgecolor=colour, label=plain(arm))
-        for centre, interval in zip(centres, found, strict=True):
+    for position, name in enumerate(names):
+        colour = dataset_look(position)[0]
+        group = [by_name[name] for by_name in intervals.values()]
+        centres = np.arange(len(group)) + (position - (len(names) - 1) / 2) * width
+        # The bar is paler than the interval drawn over it.
+        pale, heights = to_rgba(colour, 0.5), [interval.value for interval in group]
+        label = escape_math(name)
+        panel.bar(centres, heights, width * 0.88, color=pale, edgecolor=colour, label=label)
+        for centre, interval in zip(centres, group, strict=True):
             panel.plot([centre] * 2, [interval.low, interval.high], color=colour, lw=3.0)
             top = max(interval.high, interval.value) + 0.015
-            figures = f"{100 * interval.value:.1f}"
-            panel.text(centre, top, figures, ha="center", va="bottom", fontsize=8, color=colour)
+            text = f"{100 * interval.value:.1f}"
+            panel.text(centre, top, text, ha="center", va="bottom", fontsize=8, color=colour)
     panel.set_xticks(range(len(intervals)), list(intervals))
     panel.tick_params(axis="x", length=0)
     panel.set_ylim(0, 1.08)
     panel.set_yticks(np.linspace(0, 1, 6))
     panel.yaxis.set_major_formatter(PercentFormatter(1.0))
-    put_legend(figure, panel.get_legend_handles_labels()[0], style)
+    add_legend(figure, panel.get_legend_handles_labels()[0], style)
     return write_figure(figure, style)
 
 
-def draw_differences(differences: Mapping[str, Difference], style: Style = SVG) -> bytes:
-    """How many points each arm is ahead of the one it is compared with, with its interval.
-
-    Raises:
-        ValueError: there is no difference.
-    """
-    if not differences:
-        raise ValueError("differences: give at least one")
-    arms = list(differences)
-    figure = new_figure(style, (5.6, 1.2 + 0.5 * len(differences)))
-    panel = figure.add_subplot()
-    panel.axvline(0, color=style.ink, lw=1.2)
-    for row, (arm, gap) in enumerate(differences.items()):
-        colour = arm_look(arm, arms)[0]
-        panel.plot([100 * gap.low, 100 * gap.high], [row, row], color=colour, lw=3.0)
-        panel.plot([100 * gap.difference], [row], "o", color=colour, ms=9)
-        look: dict[str, Any] = {"ha": "center", "va": "bottom", "color": colour}
-        panel.text(100 * gap.difference, row - 0.2, _ends(gap), fontsize=9, **look)
-    panel.set_yticks(range(len(differences)), [plain(arm) for arm in differences])
-    panel.set_ylim(len(differences) - 0.4, -0.7)
-    baseline = next(iter(differences.values())).arm_b
-    panel.set_xlabel(f"points ahead of {baseline} (right of 0: better)")
-    return write_figure(figure, style)
-
-
-def _ends(gap: Difference) -> str:
-    return f"{100 * gap.difference:+.1f} ({100 * gap.low:+.1f} to {100 * gap.high:+.1f})"
-
-
-def _shown(scores: Sequence[Scores]) -> list[str]:
-    """The classes that get a panel: all, or the twelve with the lowest average precision."""
-    names = [name for name in scores[0]["classes"] if name in scores[0]["curves"]]
-
-    def worst(name: str) -> float:
-        return min(one["per_class"][name]["average_precision"] or 0.0 for one in scores)
-
-    kept = sorted(names, key=worst)[:SHOWN_CLASSES]
-    return [name for name in names if name in kept]
+def _draw_history(panel: Axes, seeds: Sequence[History], name: str, position: int) -> None:
+    """The lines of one dataset in one panel: val and train, or the learning rate."""
+    colour, dashes = dataset_look(position)
+    look: dict[str, Any] = {"color": colour, "linestyle": dashes}
+    if name == "learning_rate":
+        _draw_band(panel, seeds, name, look | {"drawstyle": "steps-mid"})
+        return
+    for part, width in _LINE_WIDTHS.items():
+        _draw_band(panel, seeds, f"{part}_{name}", look | {"lw": width})
 
 
 def _draw_band(panel: Axes, seeds: Sequence[History], name: str, look: dict[str, Any]) -> None:
-    epochs = sorted({int(row["epoch"]) for seed in seeds for row in seed})
-    by_epoch = [[row[name] for s in seeds for row in s if int(row["epoch"]) == e] for e in epochs]
-    shown = [epoch + 1 for epoch in epochs]
-    marker = "o" if len(epochs) == 1 else None
-    panel.plot(shown, [float(np.mean(values)) for values in by_epoch], marker=marker, **look)
+    """The mean over the seeds that reached an epoch; for val, their range as well."""
+    longest = max(len(seed["epoch"]) for seed in seeds)
+    by_epoch = [
+        [seed[name][epoch] for seed in seeds if epoch < len(seed["epoch"])]
+        for epoch in range(longest)
+    ]
+    epochs = range(1, longest + 1)
+    marker = "o" if longest == 1 else None
+    panel.plot(epochs, [float(np.mean(values)) for values in by_epoch], marker=marker, **look)
     if len(seeds) > 1 and name.startswith("val_"):
         low, high = [min(values) for values in by_epoch], [max(values) for values in by_epoch]
-        panel.fill_between(shown, low, high, color=look["color"], alpha=0.18, lw=0)
+        panel.fill_between(epochs, low, high, color=look["color"], alpha=0.18, lw=0)
 
 
-def _unit_axes(panel: Axes) -> None:
+def _shown_classes(scores: Sequence[DatasetScores]) -> list[str]:
+    """The classes that get a panel: all, or the twelve with the lowest average precision."""
+    labels = [label for label in scores[0].classes if label in scores[0].curves]
+
+    def worst(label: str) -> float:
+        return min(dataset.per_class[label].average_precision or 0.0 for dataset in scores)
+
+    kept = sorted(labels, key=worst)[:SHOWN_CLASSES]
+    return [label for label in labels if label in kept]
+
+
+def _name_cells(panel: Axes, classes: Sequence[str], side: float) -> None:
+    """Class names along both axes of a confusion matrix, at most 40, slanted if they are long."""
+    ticks = range(0, len(classes), math.ceil(len(classes) / 40))
+    names = [escape_math(classes[tick]) for tick in ticks]
+    is_crowded = sum(map(len, names)) > 14 * side
+    rotation, align = (45, "right") if is_crowded else (0, "center")
+    centres = [tick + 0.5 for tick in ticks]
+    panel.set_xticks(centres, names, rotation=rotation, ha=align)
+    panel.set_yticks(centres, names)
+
+
+def _set_unit_axes(panel: Axes) -> None:
     panel.set_xlim(0, 1.02)
     panel.set_ylim(0, 1.04)
     panel.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
     panel.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
 
 
-def _label_grid(figure: Figure, panels: Sequence[Axes], below: str, beside: str) -> None:
+def _label_grid(figure: Figure, panels: Sequence[Axes], x_label: str, y_label: str) -> None:
+    """Axis names at the outer panels only."""
     for panel in panels:
-        place = panel.get_subplotspec()
-        if place is not None and place.is_first_col():
-            panel.set_ylabel(beside)
-        if place is not None and place.num1 + place.get_gridspec().ncols >= len(panels):
-            panel.set_xlabel(below)
+        cell = panel.get_subplotspec()
+        if cell is not None and cell.is_first_col():
+            panel.set_ylabel(y_label)
+        if cell is not None and cell.num1 + cell.get_gridspec().ncols >= len(panels):
+            panel.set_xlabel(x_label)
 
 
-def _note_hidden(figure: Figure, scores: Scores, shown: Sequence[str], style: Style) -> None:
-    hidden = len(scores["curves"]) - len(shown)
+def _note_hidden(figure: Figure, scores: DatasetScores, shown: Sequence[str], style: Style) -> None:
+    hidden = len(scores.curves) - len(shown)
     if hidden:
         note = (
             f"the {len(shown)} classes with the lowest average precision; {hidden} more not drawn"

@@ -1,4 +1,4 @@
-"""Pictures for the report: any stage's output as a small RGB picture and a ``data:`` address."""
+"""Pictures for the report: the output of any stage as a small RGB picture and a ``data:`` URL."""
 
 import base64
 from collections.abc import Iterable
@@ -20,23 +20,23 @@ _OUTLINE = np.array((255, 64, 129), np.uint8)
 
 @dataclass(frozen=True)
 class Shown:
-    """A thumbnail as the page needs it: its address, its size, and its words."""
+    """A thumbnail as the page needs it: its URL, its size in px, and its words."""
 
     source: str
     width: int
     height: int
     title: str
     caption: str
-    left_out: str = ""
+    reject_reason: str = ""
 
     @property
     def aspect(self) -> float:
-        """Width over height, held to 0.4..2.5 so that no picture becomes a thread."""
+        """Width over height, limited to 0.4..2.5 so that no picture becomes too narrow to see."""
         return round(min(2.5, max(0.4, self.width / self.height)), 3)
 
     @property
     def alternative(self) -> str:
-        """What is read out in place of the picture."""
+        """The text that a screen reader says instead of the picture."""
         return ": ".join(part for part in (self.title, self.caption) if part) or "picture"
 
 
@@ -44,41 +44,48 @@ def draw_thumb(thumb: Thumb, longest_side: int) -> Pixels:
     """The thumbnail as HxWx3 RGB, its longer side at most ``longest_side`` px.
 
     Raises:
-        ValueError: the picture is no RGB, RGB + matte, mask or depth array.
+        ValueError: the picture is no RGB, RGBA, mask or depth array.
     """
     picture = thumb.pixels
     _check(picture, thumb)
     if picture.ndim == 2:
         return _draw_plane(picture, longest_side)
     small = fit_within(np.asarray(picture, np.uint8), longest_side)
-    if small.shape[2] == 3 or thumb.matte_as == "hidden":
+    if small.shape[2] == 3 or thumb.alpha_style == "hidden":
         return np.ascontiguousarray(rgb(small))
-    return _on_checker(small) if thumb.matte_as == "checker" else _outlined(small)
+    return _on_checker(small) if thumb.alpha_style == "checker" else _outlined(small)
 
 
 def show_thumbs(thumbs: Iterable[Thumb], budget_bytes: int = PICTURE_BUDGET_BYTES) -> list[Shown]:
-    """Every thumbnail as a JPEG ``data:`` address, as large as ``budget_bytes`` for all allows."""
+    """Every thumbnail as a JPEG ``data:`` URL.
+
+    All take the largest size at which they fit ``budget_bytes`` together, or the smallest size.
+    """
     thumbs = list(thumbs)
-    drawn = [draw_thumb(thumb, _SIZES[0][0]) for thumb in thumbs]
+    pictures = [draw_thumb(thumb, _SIZES[0][0]) for thumb in thumbs]
     blobs: list[bytes] = []
     for side, quality in _SIZES:
-        drawn = [fit_within(one, side) for one in drawn]
-        blobs = [encode_jpeg(one, quality) for one in drawn]
+        pictures = [fit_within(picture, side) for picture in pictures]
+        blobs = [encode_jpeg(picture, quality) for picture in pictures]
         if sum(map(len, blobs)) <= budget_bytes:
             break
     return [
         Shown(
-            *(_address(blob), one.shape[1], one.shape[0]),
-            *(thumb.title, thumb.caption, thumb.left_out),
+            source="data:image/jpeg;base64," + base64.b64encode(blob).decode("ascii"),
+            width=picture.shape[1],
+            height=picture.shape[0],
+            title=thumb.title,
+            caption=thumb.caption,
+            reject_reason=thumb.reject_reason,
         )
-        for thumb, one, blob in zip(thumbs, drawn, blobs, strict=True)
+        for thumb, picture, blob in zip(thumbs, pictures, blobs, strict=True)
     ]
 
 
 def _check(picture: Picture, thumb: Thumb) -> None:
-    plane = picture.ndim == 2 and picture.dtype in (np.bool_, np.uint8, np.uint16)
-    colour = picture.ndim == 3 and picture.shape[2] in (3, 4) and picture.dtype == np.uint8
-    if not (plane or colour) or 0 in picture.shape:
+    is_plane = picture.ndim == 2 and picture.dtype in (np.bool_, np.uint8, np.uint16)
+    is_colour = picture.ndim == 3 and picture.shape[2] in (3, 4) and picture.dtype == np.uint8
+    if not (is_plane or is_colour) or 0 in picture.shape:
         raise ValueError(
             f"thumbnail {thumb.title or thumb.caption!r}: pixels of shape {picture.shape} and type "
             f"{picture.dtype}; give uint8 HxWx3 or HxWx4, or HxW of bool, uint8 or uint16"
@@ -101,20 +108,16 @@ def _draw_plane(plane: Picture, longest_side: int) -> Pixels:
 def _on_checker(rgba: Pixels) -> Pixels:
     height, width = rgba.shape[:2]
     cell = max(4, max(height, width) // 20)
-    light = (np.arange(height)[:, None] // cell + np.arange(width)[None] // cell) % 2 == 0
-    ground = np.where(light[..., None], *_CHECKER).astype(np.float32)
+    is_light = (np.arange(height)[:, None] // cell + np.arange(width)[None] // cell) % 2 == 0
+    ground = np.where(is_light[..., None], *_CHECKER).astype(np.float32)
     alpha = matte(rgba)[..., None]
     return np.asarray(np.rint(rgb(rgba) * alpha + ground * (1.0 - alpha)), np.uint8)
 
 
 def _outlined(rgba: Pixels) -> Pixels:
-    # One pixel, just outside: the object's edge and its blending stay to be seen.
+    # One pixel just outside the object, so that its own edge stays visible.
     inside = (rgba[..., 3] >= 128).astype(np.uint8)
     rim = cv2.dilate(inside, np.ones((3, 3), np.uint8)) > inside
-    drawn = rgb(rgba).copy()
-    drawn[rim] = _OUTLINE
-    return drawn
-
-
-def _address(jpeg: bytes) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
+    pixels = rgb(rgba).copy()
+    pixels[rim] = _OUTLINE
+    return pixels

@@ -1,5 +1,6 @@
-"""Masks of the salient object by IS-Net (see `models.segmentation.isnet_network`), as its
-program makes them.
+"""Masks of the salient object by IS-Net, with the published pre- and post-processing.
+
+The network is in `models.segmentation.isnet_network`.
 """
 
 import json
@@ -8,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F  # noqa: N812  # the usual name
 from torch import Tensor, nn
 
-from models.data.pixels import Pixels
+from models.data.pixels import Alpha, Pixels
 from models.runtime.batching import InvalidOutput, device_of, dtype_of, place, run_batched
 from models.runtime.hardware import Machine
 from models.runtime.pretrained import WrongCheckpoint
@@ -22,16 +22,18 @@ from models.segmentation.isnet_network import IsNet
 
 FILE = "isnet-general-use"
 SIDE = 1024
-# Less spread than one grey level: the map says the same everywhere.
-FLAT = 1 / 255
+# A map with less contrast than one grey level is uniform.
+MIN_CONTRAST = 1 / 255
 
 
 @dataclass(frozen=True, eq=False)
 class IsnetRequest:
-    """A photo, RGB uint8 HxWx3 (a fourth channel is left out), in which to find the object.
+    """A photo in which to find the salient object.
 
-    ``min_peak``: the network's own map must somewhere be as sure as this, 0..1. The published
-    program has no such bound and gives white pixels even where it saw nothing.
+    Attributes:
+        image: RGB uint8 HxWx3; a fourth channel is ignored.
+        min_peak: least maximum of the network's map, 0..1. The published program has no such bound
+            and returns white pixels even for a photo without an object.
     """
 
     image: Pixels
@@ -39,7 +41,7 @@ class IsnetRequest:
 
 
 class Isnet:
-    """The network with the published steps around it."""
+    """IS-Net with its published pre- and post-processing."""
 
     def __init__(self, network: IsNet, side: int, machine: Machine) -> None:
         network = network.eval().requires_grad_(False).to(dtype=machine.dtype)
@@ -51,13 +53,13 @@ class Isnet:
 
     @classmethod
     def load(cls, *folders: Path, machine: Machine) -> "Isnet":
-        """From a folder with ``isnet-general-use.safetensors`` or ``.pth``.
+        """Load the network from a folder with ``isnet-general-use.safetensors`` or ``.pth``.
 
-        A ``config.json`` beside it may give ``width_divisor`` and ``side`` (px) of a network that
-        is not the published one.
+        A ``config.json`` in the folder may give ``width_divisor`` and ``side`` (px) of a smaller
+        network.
 
         Raises:
-            WrongCheckpoint: no such file, or one of another network.
+            WrongCheckpoint: the file is missing or belongs to another network.
         """
         (folder,) = folders
         divisor, side = _read_config(folder / "config.json")
@@ -65,12 +67,10 @@ class Isnet:
         fill(network, read_tensors(folder, FILE), folder)
         return cls(network, side, machine)
 
-    def compute(
-        self, requests: Sequence[IsnetRequest]
-    ) -> Iterator[npt.NDArray[np.float32] | InvalidOutput]:
-        """Mattes float32 HxW in 0..1, in steps of 1/255, of the images' sizes, in order.
+    def compute(self, requests: Sequence[IsnetRequest]) -> Iterator[Alpha | InvalidOutput]:
+        """Yield alphas, float32 HxW in 0..1 in steps of 1/255, in the order of the requests.
 
-        A map without contrast, or without a peak of ``min_peak``, is `InvalidOutput`.
+        A map without contrast, or whose maximum is below ``min_peak``, is `InvalidOutput`.
 
         Raises:
             OutOfMemory: one image does not fit.
@@ -88,12 +88,12 @@ class Isnet:
             pixels = torch.cat([self._prepare(request.image) for request in batch])
             maps = self.network.finest(pixels.to(dtype_of(self.network))).float()
             return [
-                _resize(one[None], request.image.shape[:2])[0, 0]
-                for one, request in zip(maps, batch, strict=True)
+                _resize(image_map[None], request.image.shape[:2])[0, 0]
+                for image_map, request in zip(maps, batch, strict=True)
             ]
 
     def _prepare(self, image: Pixels) -> Tensor:
-        """[1, 3, side, side] in -0.5..0.5; resized levels are truncated, not rounded."""
+        """Return [1, 3, side, side] in -0.5..0.5; resized levels are truncated, not rounded."""
         colours = torch.from_numpy(np.array(image[..., :3]))  # a copy: images may be read-only
         moved = colours.to(device_of(self.network)).permute(2, 0, 1)[None].float()
         levels = _resize(moved, (self.side, self.side)).to(torch.uint8)
@@ -104,15 +104,15 @@ def _resize(image: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(image, size=tuple(size), mode="bilinear", align_corners=False)
 
 
-def _stretch(found: Tensor, min_peak: float) -> npt.NDArray[np.float32] | InvalidOutput:
-    """Stretch a map to the whole range, in whole levels (truncated, as published)."""
+def _stretch(salience: Tensor, min_peak: float) -> Alpha | InvalidOutput:
+    """Stretch a map to the full range, in whole levels (truncated, as published)."""
     with torch.inference_mode():
-        low, high = found.min(), found.max()
-        if float(high - low) < FLAT or float(high) < min_peak:
+        low, high = salience.min(), salience.max()
+        if float(high - low) < MIN_CONTRAST or float(high) < min_peak:
             return InvalidOutput(
-                f"no object found (the network's surest pixel has {float(high):.2f})"
+                f"no object found (the network's highest value is {float(high):.2f})"
             )
-        levels = ((found - low) / (high - low) * 255).to(torch.uint8).cpu().numpy()
+        levels = ((salience - low) / (high - low) * 255).to(torch.uint8).cpu().numpy()
     return np.asarray(levels / np.float32(255), np.float32)
 
 
@@ -123,7 +123,10 @@ def _read_config(path: Path) -> tuple[int, int]:
         content = json.loads(path.read_text())
         divisor, side = int(content.get("width_divisor", 1)), int(content.get("side", SIDE))
     except (ValueError, AttributeError, TypeError) as error:
-        raise WrongCheckpoint(f"{path}: not the settings of an IS-Net; remove the file") from error
+        raise WrongCheckpoint(f"{path}: not the settings of an IS-Net; delete the file") from error
     if divisor not in (1, 2, 4, 8, 16) or side < 32:
-        raise WrongCheckpoint(f"{path}: width_divisor is 1, 2, 4, 8 or 16, and side 32 or more")
+        raise WrongCheckpoint(
+            f"{path}: width_divisor {divisor} and side {side} are not possible; "
+            "give 1, 2, 4, 8 or 16 and 32 or more"
+        )
     return divisor, side

@@ -1,7 +1,7 @@
-"""IS-Net: nested U-blocks in a U, for the mask of the salient object.
+"""IS-Net: a U-Net of U-blocks that predicts the mask of the salient object.
 
 Qin, Dai, Hu, Fan, Shao and Van Gool, "Highly Accurate Dichotomous Image Segmentation" (ECCV 2022).
-The names of the parts are those of the published weights.
+Modules are named as in the published weights.
 """
 
 import torch
@@ -12,7 +12,7 @@ Maps = tuple[Tensor, ...]
 
 
 class Unit(nn.Module):
-    """Convolution 3x3, batch norm, ReLU; the size stays."""
+    """Convolution 3x3, batch norm, ReLU; keeps the size."""
 
     def __init__(self, inputs: int, outputs: int, dilation: int = 1) -> None:
         super().__init__()
@@ -24,9 +24,9 @@ class Unit(nn.Module):
 
 
 class Block(nn.Module):
-    """A residual U-block: a small U of ``depth`` levels whose result is added to its first unit's.
+    """A residual U-block: a small U-Net of ``depth`` levels, added to the output of its first unit.
 
-    With ``flat`` it keeps one size throughout and widens its view by dilation instead.
+    With ``flat`` it keeps the size and widens its receptive field by dilation instead.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Block(nn.Module):
         x, levels = first, []
         for level in range(1, self.depth + 1):
             if not self.flat and 1 < level < self.depth:
-                x = _halve(x)
+                x = _max_pool(x)
             x = self.get_submodule(f"rebnconv{level}")(x)
             levels.append(x)
         levels.pop()
@@ -69,8 +69,8 @@ class IsNet(nn.Module):
     """The whole network.
 
     Args:
-        divisor: all channel counts but those of the image and the maps are divided by it; the
-            published weights have 1.
+        divisor: divides all channel counts except those of the image and the maps; 1 in the
+            published weights.
     """
 
     def __init__(self, divisor: int = 1) -> None:
@@ -80,7 +80,7 @@ class IsNet(nn.Module):
             return channels // divisor
 
         def block(depth: int, *channels: int, flat: bool = False) -> Block:
-            inputs, middle, outputs = (width(one) for one in channels)
+            inputs, middle, outputs = (width(count) for count in channels)
             return Block(depth, inputs, middle, outputs, flat=flat)
 
         self.conv_in = nn.Conv2d(3, width(64), 3, stride=2, padding=1)
@@ -99,23 +99,23 @@ class IsNet(nn.Module):
             self.add_module(f"side{level}", nn.Conv2d(width(channels), 1, 3, padding=1))
 
     def forward(self, pixels: Tensor) -> tuple[Maps, Maps]:
-        """Six maps in 0..1 of the input's size, the finest first, and the features behind them.
+        """Return six maps in 0..1 of the input's size, finest first, and the features behind them.
 
         Args:
             pixels: [B, 3, H, W] in -0.5..0.5.
         """
         features = self._features(pixels)
-        maps = tuple(self._map(level, one, pixels) for level, one in enumerate(features, 1))
+        maps = tuple(self._map(level, feature, pixels) for level, feature in enumerate(features, 1))
         return maps, tuple(features)
 
     def finest(self, pixels: Tensor) -> Tensor:
-        """The first of the maps alone, [B, 1, H, W]."""
+        """Return the finest map alone, [B, 1, H, W]."""
         return self._map(1, self._features(pixels)[0], pixels)
 
     def _features(self, pixels: Tensor) -> list[Tensor]:
         x, levels = self.conv_in(pixels), []
         for level in range(1, 7):
-            x = self.get_submodule(f"stage{level}")(x if level == 1 else _halve(x))
+            x = self.get_submodule(f"stage{level}")(x if level == 1 else _max_pool(x))
             levels.append(x)
         features = [levels.pop()]
         for level in range(5, 0, -1):
@@ -128,7 +128,7 @@ class IsNet(nn.Module):
         return torch.sigmoid(_resize_to(self.get_submodule(f"side{level}")(features), pixels))
 
 
-def _halve(x: Tensor) -> Tensor:
+def _max_pool(x: Tensor) -> Tensor:
     return F.max_pool2d(x, 2, stride=2, ceil_mode=True)
 
 

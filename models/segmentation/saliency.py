@@ -1,14 +1,12 @@
-"""Learning-free object finding: a saliency of regions and the set of them most like an object.
+"""Find objects without learning: the saliency of regions, and the set most like an object.
 
-A photo becomes a graph of a few hundred superpixels. Saliency follows the robust background
-detection of Zhu, Liang, Wei and Sun, "Saliency Optimization from Robust Background Detection"
-(CVPR 2014): a region is background when the soft region that it belongs to lies long on the image
-border for its size. Candidates for the object are level sets of that saliency and the nodes of a
-bottom-up merging tree; one linear objectness score picks among them. It can go wrong where object
-and ground share their colours (stripes on a striped floor) and in heaps of equal objects.
+A photo becomes a graph of a few hundred superpixels. Saliency follows Zhu, Liang, Wei and Sun,
+"Saliency Optimization from Robust Background Detection" (CVPR 2014): a region is background when
+the soft region that it belongs to has a long border on the image edge for its size. Candidates for
+the object are level sets of that saliency and the nodes of a bottom-up merging tree. A linear
+objectness score picks the best one. The method can fail where object and background share their
+colours (stripes on a striped floor) and in heaps of equal objects.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,86 +18,93 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
 from skimage.segmentation import slic
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
+from models.data.pixels import Bools, Floats, Pixels, resize
 
-_REGIONS = 250
+Values = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+_N_REGIONS = 250
 _SIDE_PX = 200
-# Colour distances are CIE76 delta E. Below 3 two regions are taken as one (sensor noise, folds);
-# 7 is where Zhu et al. (section 4.1) put the width of the soft region.
+# Colour distances are CIE76 delta E. Regions closer than 3 count as one (sensor noise, folds); 7 is
+# the width of the soft region in Zhu et al. (section 4.1).
 _SAME_COLOUR = 3.0
 _SOFT_REGION = 7.0
-# An object is sought between these shares of the image.
+# Smallest and largest object, as shares of the image.
 _AREA_RANGE = (0.01, 0.85)
-# Lab weights of the merging trees: as seen, and with lightness held back, so that shading, folds
-# and uneven light do not part an object.
+# Lab weights of the two merging trees. The second one plays lightness down, so that shading, folds
+# and uneven light do not split an object.
 _TREE_COLOURS = ((1.0, 1.0, 1.0), (0.4, 1.5, 1.5))
-_PAIRED = 24
-# Lower quartile of the neighbours' colour distances in a photo with common grain and texture.
-_CALM = 2.5
-# A chosen region is ground seen through the object above this share of likeness.
-_GROUND_LIKE = 0.7
-# Weights of the objectness terms, in the order of `_objectness_terms`. Found by maximising the mean
-# IoU of the pick over 122 labelled photos (garments, hand-held fruit, balloons) and 96 rendered
-# scenes. Mean IoU of finished mattes on scenes: 0.91 and 0.86 (train, test) where fitted, 0.88 and
-# 0.79 on 36 fresh ones each. Masks of the garments are our own mattes, judged and mended by eye.
+_LEVELS = (0.15, 0.3, 0.5, 0.7, 0.85)
+_MAX_PAIRED = 24
+# Lower quartile of the neighbours' colour distances in a photo of usual noise and texture.
+_USUAL_STEP = 2.5
+# A chosen region whose likeness to the background exceeds this is seen through the object.
+_BACKGROUND_LIKE = 0.7
+# Weights of the objectness terms, in the order of `_objectness_terms`. They maximise the mean IoU
+# of the pick over 122 labelled photos (garments, hand-held fruit, balloons) and 96 rendered scenes.
+# Mean IoU of finished masks on scenes: 0.91 and 0.86 (train, test) where fitted, 0.88 and 0.79 on
+# 36 fresh scenes each. The masks of the garments are this program's own, corrected by hand.
 _OBJECTNESS = np.array([1.5, 6.3, 3.6, 20.0, -6.4, 39.6, -5.5, -0.65, -1.0])
 
 
-class NoObject(ValueError):
-    """Raised for a picture in which no object can be told from its ground."""
+class NoObjectError(ValueError):
+    """An image in which no object can be separated from its background."""
 
 
 @dataclass(frozen=True)
 class RegionGraph:
-    """Superpixels of a picture with their neighbourhood.
+    """Superpixels of an image and their neighbours.
 
-    `labels` is int64 HxW with n regions. Per region: `area` in pixels, `colour` in CIE Lab,
-    `centre` as (x, y) in 0..1, `border` 4xn pixels on the top, bottom, left and right edge.
-    Per pair of neighbours: `first`, `second` (region numbers) and `contact` in pixels.
+    Attributes:
+        labels: int64 HxW, the region of each pixel, 0..n-1.
+        area: pixels per region [n].
+        colour: mean CIE Lab [n, 3].
+        centre: mean (x, y) in 0..1 [n, 2].
+        border: pixels on the top, bottom, left and right image edge [4, n].
+        first: region of each pair of neighbours [p].
+        second: the other region of each pair [p].
+        contact: length of each pair's common boundary in pixels [p].
     """
 
     labels: Ints
-    area: Floats
-    colour: Floats
-    centre: Floats
-    border: Floats
+    area: Values
+    colour: Values
+    centre: Values
+    border: Values
     first: Ints
     second: Ints
-    contact: Floats
+    contact: Values
 
     @property
     def count(self) -> int:
         return len(self.area)
 
     @cached_property
-    def colour_distance(self) -> Floats:
+    def colour_distance(self) -> Values:
         return _pairwise(self.colour)
 
     @cached_property
-    def neighbours(self) -> npt.NDArray[np.float32]:
+    def neighbours(self) -> Floats:
         matrix = np.zeros((self.count, self.count), np.float32)
         matrix[self.first, self.second] = matrix[self.second, self.first] = 1
         return matrix
 
 
-def build_region_graph(pixels: npt.NDArray[np.uint8]) -> RegionGraph:
-    """Return the superpixel graph of an RGB uint8 HxWx3 picture, computed at 200 px long side.
+def build_region_graph(pixels: Pixels) -> RegionGraph:
+    """Return the superpixel graph of an RGB uint8 HxWx3 image, computed at 200 px long side.
 
     Regions are SLIC superpixels (Achanta et al., PAMI 2012).
     """
     scale = _SIDE_PX / max(pixels.shape[:2])
     height, width = (max(8, round(side * scale)) for side in pixels.shape[:2])
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    small = np.asarray(cv2.resize(pixels, (width, height), interpolation=method))
+    small = resize(pixels, width, height, enlarge=cv2.INTER_LINEAR)
     lab = np.asarray(cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB), np.float64)
-    labels = slic(small, n_segments=_REGIONS, compactness=15, max_num_iter=5, start_label=0)
+    labels = slic(small, n_segments=_N_REGIONS, compactness=15, max_num_iter=5, start_label=0)
     labels = np.asarray(labels, np.int64)
     flat, count = labels.ravel(), int(labels.max()) + 1
     area = np.bincount(flat, minlength=count).astype(np.float64)
 
-    def mean(values: Floats) -> Floats:
+    def mean(values: Values) -> Values:
         return np.asarray(np.bincount(flat, values.ravel(), count) / area)
 
     rows, columns = np.mgrid[:height, :width].astype(np.float64)
@@ -110,17 +115,17 @@ def build_region_graph(pixels: npt.NDArray[np.uint8]) -> RegionGraph:
         area=area,
         colour=np.stack([mean(lab[..., channel]) for channel in range(3)], 1),
         centre=np.stack([mean(columns / width), mean(rows / height)], 1),
-        border=np.stack([np.bincount(e, minlength=count) for e in edges]).astype(np.float64),
+        border=np.stack([np.bincount(edge, minlength=count) for edge in edges]).astype(np.float64),
         first=first,
         second=second,
         contact=contact,
     )
 
 
-def region_saliency(graph: RegionGraph, sharpness: float = 1.0) -> Floats:
+def region_saliency(graph: RegionGraph, sharpness: float = 1.0) -> Values:
     """Return the saliency of each region in 0..1 (Zhu et al., CVPR 2014, sections 3 to 5).
 
-    A larger `sharpness` takes smaller colour steps for the edge of the ground.
+    With a larger `sharpness` smaller colour steps count as the edge of the background.
     """
     distance = graph.colour_distance
     on_border = graph.border.sum(0) > 0
@@ -137,52 +142,56 @@ def region_saliency(graph: RegionGraph, sharpness: float = 1.0) -> Floats:
     length, area = soft @ on_border, soft @ (graph.area / graph.area.mean())
     background = 1 - np.exp(-(length**2) / area / 2)
     shape = np.array(graph.labels.shape[::-1]) / max(graph.labels.shape)
-    near = np.exp(-(_pairwise(graph.centre * shape) ** 2) / (2 * 0.4**2))
-    contrast = _unit((distance * near) @ background)
+    closeness = np.exp(-(_pairwise(graph.centre * shape) ** 2) / (2 * 0.4**2))
+    contrast = _unit((distance * closeness) @ background)
     return _smooth_saliency(graph, background, contrast, ring)
 
 
-def _calm_sharpness(graph: RegionGraph) -> float:
-    """How much finer than usual colour steps may be told apart: the calmer, the finer."""
-    calm = float(np.quantile(graph.colour_distance[graph.first, graph.second], 0.25))
-    return float(np.clip(_CALM / max(calm, 1e-3), 1, 4))
+def _sharpness(graph: RegionGraph) -> float:
+    """Return a sharpness of 1 to 4: the smoother the photo, the smaller the steps that count."""
+    step = float(np.quantile(graph.colour_distance[graph.first, graph.second], 0.25))
+    return float(np.clip(_USUAL_STEP / max(step, 1e-3), 1, 4))
 
 
 def _smooth_saliency(
-    graph: RegionGraph, background: Floats, contrast: Floats, ring: tuple[Ints, ...]
-) -> Floats:
-    """Solve the least squares of section 5: background cues pull to 0, contrast pulls to 1."""
+    graph: RegionGraph, background: Values, contrast: Values, ring: tuple[Ints, ...]
+) -> Values:
+    """Solve the least squares of section 5: background pulls to 0, contrast pulls to 1."""
     distance = graph.colour_distance
     weight = np.where(graph.neighbours > 0, np.exp(-(distance**2) / 200), 0)
     weight[ring] = np.maximum(weight[ring], 0.3 * np.exp(-(distance[ring] ** 2) / 98))
     laplacian = np.diag(weight.sum(1)) - weight
     system = laplacian + np.diag(5 * background + contrast + 1e-6)
-    # Rounded, so that the last bit of a threaded solver never decides between two candidates.
+    # Rounded, so that the last bit of a threaded solver cannot decide between two candidates.
     return np.asarray(np.round(_unit(np.linalg.solve(system, contrast)), 6))
 
 
-def find_object(graph: RegionGraph) -> tuple[Bools, Floats]:
-    """Return which regions make up the most object-like candidate, and each region's saliency.
+def find_object(graph: RegionGraph) -> tuple[Bools, Values]:
+    """Return the regions of the most object-like candidate (bool [n]), and each region's saliency.
 
     Raises:
-        NoObject: no two regions differ in colour, or no candidate has a usable size.
+        NoObjectError: no two regions differ in colour, or no candidate has a usable size.
     """
     if graph.count < 2 or graph.colour_distance.max() < 2 * _SAME_COLOUR:
-        raise NoObject("no object found: the picture is nearly uniform; use a photo with contrast")
+        raise NoObjectError(
+            "no object found: the image is nearly uniform; use a photo with contrast"
+        )
     saliency = region_saliency(graph)
     candidates = _propose(graph, saliency)
     if not len(candidates):
-        raise NoObject("no object found: nothing stands out from the ground; crop nearer to it")
-    scores = np.round(score_objects(graph, candidates, saliency), 6)
+        raise NoObjectError(
+            "no object found: nothing stands out from the background; crop closer to the object"
+        )
+    scores = np.round(_score_objects(graph, candidates, saliency), 6)
     best = candidates[int(np.argmax(scores))]
-    seen_through = best & (_ground_likeness(graph, best) > _GROUND_LIKE)
+    seen_through = best & (_background_likeness(graph, best) > _BACKGROUND_LIKE)
     return best & ~seen_through, np.where(seen_through, 0, saliency)
 
 
-def _ground_likeness(graph: RegionGraph, member: Bools) -> Floats:
-    """Share of nearby area of just a region's colour that lies outside `member`, 0..1 per region.
+def _background_likeness(graph: RegionGraph, member: Bools) -> Values:
+    """Return, per region, the share of nearby area of its colour that lies outside `member`.
 
-    It is near 1 for ground seen through a handle or between straps, and near 0 for a print.
+    It is close to 1 for background seen through a handle or between straps, and to 0 for a print.
     """
     kernel = np.exp(-(graph.colour_distance**2) / (2 * 4.0**2))
     kernel = kernel * np.exp(-(_pairwise(graph.centre) ** 2) / (2 * 0.25**2))
@@ -191,13 +200,13 @@ def _ground_likeness(graph: RegionGraph, member: Bools) -> Floats:
     return np.asarray(outside / (inside + outside + 0.2 * graph.area.mean()))
 
 
-def score_objects(graph: RegionGraph, candidates: Bools, saliency: Floats) -> Floats:
-    """Return the objectness of k candidates (bool kxn regions): unbounded, larger is better."""
+def _score_objects(graph: RegionGraph, candidates: Bools, saliency: Values) -> Values:
+    """Return the objectness of k candidates (bool [k, n]): unbounded, larger is better."""
     return np.asarray(_objectness_terms(graph, candidates, saliency) @ _OBJECTNESS)
 
 
-def local_separation(graph: RegionGraph, share: Floats) -> tuple[float, float]:
-    """Return how well colour and place alone tell inside from outside: (inside, outside) in 0..1.
+def local_separation(graph: RegionGraph, share: Values) -> tuple[float, float]:
+    """Return how well colour and position predict inside and outside: (inside, outside), 0..1.
 
     `share` is the part of each region that is inside, 0..1.
     """
@@ -205,7 +214,7 @@ def local_separation(graph: RegionGraph, share: Floats) -> tuple[float, float]:
     return float(inside[0]), float(outside[0])
 
 
-def _separation(graph: RegionGraph, member: Floats) -> tuple[Floats, Floats]:
+def _separation(graph: RegionGraph, member: Values) -> tuple[Values, Values]:
     kernel = np.exp(-(graph.colour_distance**2) / (2 * 8.0**2))
     kernel = kernel * np.exp(-(_pairwise(graph.centre) ** 2) / (2 * 0.25**2))
     inside, outside = member * graph.area, (1 - member) * graph.area
@@ -217,7 +226,7 @@ def _separation(graph: RegionGraph, member: Floats) -> tuple[Floats, Floats]:
     )
 
 
-def _objectness_terms(graph: RegionGraph, candidates: Bools, saliency: Floats) -> Floats:
+def _objectness_terms(graph: RegionGraph, candidates: Bools, saliency: Values) -> Values:
     member = candidates.astype(np.float64)
     area = member @ graph.area
     cut = np.abs(member[:, graph.first] - member[:, graph.second]) * graph.contact
@@ -243,29 +252,28 @@ def _objectness_terms(graph: RegionGraph, candidates: Bools, saliency: Floats) -
     return np.stack(terms, 1)
 
 
-def _propose(graph: RegionGraph, saliency: Floats) -> Bools:
-    """Level sets of the saliency with their largest parts, and all nodes of the merging tree."""
-    found: list[Bools] = []
-    # White china on a grey table: in a calm picture even small steps of colour mean something.
-    sharper = region_saliency(graph, _calm_sharpness(graph))
-    levels = [saliency > level for level in (0.15, 0.3, 0.5, 0.7, 0.85)]
-    levels += [sharper > level for level in (0.15, 0.3, 0.5, 0.7, 0.85)]
-    for above in levels:
-        parts = _split_parts(graph, above)
-        found += [above, *parts[:4]]
-        if len(parts) > 1:
-            found.append(parts[0] | parts[1])
+def _propose(graph: RegionGraph, saliency: Values) -> Bools:
+    """Return level sets of the saliency, their largest parts, all nodes of the merging trees."""
+    proposals: list[Bools] = []
+    # In a smooth image even small colour steps count: white china on a grey table.
+    sharper = region_saliency(graph, _sharpness(graph))
+    for values in (saliency, sharper):
+        for level in _LEVELS:
+            parts = _split_parts(graph, values > level)
+            proposals += [values > level, *parts[:4]]
+            if len(parts) > 1:
+                proposals.append(parts[0] | parts[1])
     for weights in _TREE_COLOURS:
-        found += _merge_tree(graph, np.array(weights))
-    candidates = _plausible(graph, np.array(found))
+        proposals += _merge_tree(graph, np.array(weights))
+    candidates = _plausible(graph, np.array(proposals))
     candidates = _plausible(graph, np.unique(_fill_holes(graph, candidates), axis=0))
     return _add_pairs(graph, candidates, saliency) if len(candidates) else candidates
 
 
-def _add_pairs(graph: RegionGraph, candidates: Bools, saliency: Floats) -> Bools:
-    """Add unions of two good, separate, equally large candidates of one colour: pairs of shoes."""
-    scores = np.round(score_objects(graph, candidates, saliency), 6)
-    best = candidates[np.argsort(-scores, kind="stable")[:_PAIRED]]
+def _add_pairs(graph: RegionGraph, candidates: Bools, saliency: Values) -> Bools:
+    """Add unions of two good, separate candidates of similar size and colour: pairs of shoes."""
+    scores = np.round(_score_objects(graph, candidates, saliency), 6)
+    best = candidates[np.argsort(-scores, kind="stable")[:_MAX_PAIRED]]
     area = best @ graph.area
     colour = best @ (graph.area[:, None] * graph.colour) / area[:, None]
     pairs = [
@@ -285,22 +293,21 @@ def _plausible(graph: RegionGraph, candidates: Bools) -> Bools:
 
 
 def _split_parts(graph: RegionGraph, member: Bools) -> list[Bools]:
-    """Connected parts of a region set, largest first."""
+    """Return the connected parts of a set of regions, largest first."""
     labels = np.where(member, np.arange(graph.count), graph.count)
-    near = graph.neighbours > 0
-    near = near & member[:, None] & member[None]
+    adjacent = (graph.neighbours > 0) & member[:, None] & member[None]
     while True:
-        lowest = np.where(near, labels[None], graph.count).min(1)
+        lowest = np.where(adjacent, labels[None], graph.count).min(1)
         spread = np.where(member, np.minimum(labels, lowest), graph.count)
         if (spread == labels).all():
             break
         labels = spread
-    parts = [labels == name for name in np.unique(labels[member])]
+    parts = [labels == label for label in np.unique(labels[member])]
     return sorted(parts, key=lambda part: -float(graph.area[part].sum()))
 
 
 def _fill_holes(graph: RegionGraph, candidates: Bools) -> Bools:
-    """Add what a candidate encloses: prints and logos that look like the ground."""
+    """Add what a candidate encloses: prints and logos that look like the background."""
     outside = ~candidates & (graph.border.sum(0) > 0)
     while True:
         spread = outside | ((outside.astype(np.float32) @ graph.neighbours > 0) & ~candidates)
@@ -309,60 +316,60 @@ def _fill_holes(graph: RegionGraph, candidates: Bools) -> Bools:
         outside = spread
 
 
-def _merge_tree(graph: RegionGraph, weights: Floats) -> list[Bools]:
-    """Every node of the tree that merges the most similar neighbours first, small ones sooner."""
+def _merge_tree(graph: RegionGraph, weights: Values) -> list[Bools]:
+    """Return every node of the tree that merges the most similar and smallest neighbours first."""
     colour, area = graph.colour * weights, graph.area.copy()
-    near = graph.neighbours > 0
+    adjacent = graph.neighbours > 0
     cost = np.full((graph.count, graph.count), np.inf)
 
-    def merge_cost(one: Ints, others: Ints) -> Floats:
-        step = np.sqrt(((colour[one] - colour[others]) ** 2).sum(-1))
-        return np.asarray(step * np.minimum(area[one], area[others]) ** 0.25)
+    def merge_cost(first: Ints, second: Ints) -> Values:
+        step = np.sqrt(((colour[first] - colour[second]) ** 2).sum(-1))
+        return np.asarray(step * np.minimum(area[first], area[second]) ** 0.25)
 
     cost[graph.first, graph.second] = merge_cost(graph.first, graph.second)
     member = np.eye(graph.count, dtype=bool)
     nodes: list[Bools] = []
     for _ in range(graph.count - 1):
-        kept, gone = divmod(int(cost.argmin()), graph.count)
-        if not np.isfinite(cost[kept, gone]):
+        kept, merged = divmod(int(cost.argmin()), graph.count)
+        if not np.isfinite(cost[kept, merged]):
             break
-        total = area[kept] + area[gone]
-        colour[kept] = (colour[kept] * area[kept] + colour[gone] * area[gone]) / total
+        total = area[kept] + area[merged]
+        colour[kept] = (colour[kept] * area[kept] + colour[merged] * area[merged]) / total
         area[kept] = total
-        member[kept] |= member[gone]
+        member[kept] |= member[merged]
         nodes.append(member[kept].copy())
-        near[kept] |= near[gone]
-        near[:, kept] = near[kept]
-        near[gone] = near[:, gone] = near[kept, kept] = False
-        for region in (kept, gone):
+        adjacent[kept] |= adjacent[merged]
+        adjacent[:, kept] = adjacent[kept]
+        adjacent[merged] = adjacent[:, merged] = adjacent[kept, kept] = False
+        for region in (kept, merged):
             cost[region] = cost[:, region] = np.inf
-        around = np.flatnonzero(near[kept])
-        cost[np.minimum(around, kept), np.maximum(around, kept)] = merge_cost(
-            np.full(len(around), kept), around
+        neighbours = np.flatnonzero(adjacent[kept])
+        cost[np.minimum(neighbours, kept), np.maximum(neighbours, kept)] = merge_cost(
+            np.full(len(neighbours), kept), neighbours
         )
     return nodes
 
 
-def _contacts(labels: Ints, count: int) -> tuple[Ints, Ints, Floats]:
+def _contacts(labels: Ints, count: int) -> tuple[Ints, Ints, Values]:
     pairs = [
         (labels[:, :-1], labels[:, 1:]),
         (labels[:-1], labels[1:]),
         (labels[:-1, :-1], labels[1:, 1:]),
         (labels[1:, :-1], labels[:-1, 1:]),
     ]
-    one = np.concatenate([a.ravel() for a, _ in pairs])
-    other = np.concatenate([b.ravel() for _, b in pairs])
-    differ = one != other
-    one, other = one[differ], other[differ]
-    code = np.minimum(one, other) * count + np.maximum(one, other)
+    first = np.concatenate([a.ravel() for a, _ in pairs])
+    second = np.concatenate([b.ravel() for _, b in pairs])
+    differ = first != second
+    first, second = first[differ], second[differ]
+    code = np.minimum(first, second) * count + np.maximum(first, second)
     code, times = np.unique(code, return_counts=True)
-    # A straight boundary pixel is met by about three of the eight-neighbour pairs.
+    # A pixel on a straight boundary belongs to about three of the eight-neighbour pairs.
     return code // count, code % count, times / 3.0
 
 
-def _pairwise(points: Floats) -> Floats:
+def _pairwise(points: Values) -> Values:
     return np.asarray(np.sqrt(((points[:, None] - points[None]) ** 2).sum(-1)))
 
 
-def _unit(values: Floats) -> Floats:
+def _unit(values: Values) -> Values:
     return np.asarray((values - values.min()) / (np.ptp(values) + 1e-9))

@@ -1,36 +1,33 @@
-"""A cushion from an outline: the height of a shape that is inflated, and its distances.
+"""Inflate an outline to a cushion: its height, and distances to its outline.
 
-The matte is inflated by a Poisson equation, whose root is a sphere for a disc (Prasad and
-Fitzgibbon, "Single View Reconstruction of Curved Surfaces", CVPR 2006, inflate in the same spirit).
-It can go wrong on objects whose depth their outline does not tell: chairs, open boxes.
+The alpha is inflated by a Poisson equation, whose root is a sphere for a disc. Prasad and
+Fitzgibbon, "Single View Reconstruction of Curved Surfaces" (CVPR 2006), inflate similarly. It can
+fail on objects whose depth their outline does not show: chairs, open boxes.
 """
-
-from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+from models.data.pixels import Alpha, Floats, Matrix
 
-_INFLATION_SIDE = 128  # pixels; the inflated height is smooth, so it is solved small
-# The rim of a flat and of a ball-like relief closes at these slopes. A vertical rim, as a sphere
-# has, would show smears when turned: one pixel of the photo would have to cover many of the view.
+_INFLATION_SIDE = 128  # pixels; the height is smooth, so a small solution is enough
+# Slopes at which the rim of a flat and of a ball-like relief closes. A vertical rim, as a sphere
+# has, would smear when turned: one pixel of the photo would cover many of the view.
 _RIM_SLOPES = (1.4, 2.8)
 
 
-def inflate(matte: Floats, depth: float) -> Floats:
-    """Return the height of the cushion in pixels (float32 HxW, 0 outside the matte).
+def inflate(alpha: Alpha, depth: float) -> Floats:
+    """Return the height of the cushion in pixels (float32 HxW, 0 outside the object).
 
-    `matte` is float32 HxW in 0..1, `depth` 0..1: at 1 a disc of radius r is a lens 0.7 r high.
+    `alpha` is float32 HxW in 0..1, `depth` 0..1: at 1 a disc of radius r is a lens 0.7 r high.
     """
-    height, width = matte.shape
+    height, width = alpha.shape
     scale = min(1.0, _INFLATION_SIDE / max(height, width))
     potential = np.zeros((2, 2), np.float32)
     for level in (8, 4, 2, 1):
         step = scale / level
         size = (max(2, round(width * step)), max(2, round(height * step)))
-        inside = cv2.resize(matte, size, interpolation=cv2.INTER_AREA) > 0.5
+        inside = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA) > 0.5
         mask = np.pad(np.asarray(inside, np.float32), 1)
         potential = cv2.resize(potential, (size[0] + 2, size[1] + 2)) * mask
         kernel = np.array([[0, 0.25, 0], [0.25, 0, 0.25], [0, 0.25, 0]])
@@ -42,13 +39,13 @@ def inflate(matte: Floats, depth: float) -> Floats:
     return np.asarray(cv2.resize(cushion[1:-1, 1:-1], (width, height)), np.float32)
 
 
-def natural_depth(matte: Floats) -> float:
+def natural_depth(alpha: Alpha) -> float:
     """Return a depth for `inflate` from the outline: 1 for discs, about a third for garments."""
-    inside = (matte > 0.5).astype(np.uint8)
+    inside = (alpha > 0.5).astype(np.uint8)
     outlines, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     largest = max(outlines, key=cv2.contourArea)
     area = cv2.contourArea(largest)
-    # Smoothed in proportion to the shape, or pixel stairs would count as perimeter.
+    # Smoothed in proportion to the shape: pixel stairs would add to the perimeter.
     smooth = cv2.approxPolyDP(largest, 0.006 * float(np.sqrt(area)) + 0.5, True)
     roundness = 4 * np.pi * area / max(cv2.arcLength(smooth, True), 1.0) ** 2
     return float(np.interp(roundness, [0.45, 0.85], [0.35, 1.0]))
@@ -59,15 +56,15 @@ def rim_slope(depth: float) -> float:
     return _RIM_SLOPES[0] + (_RIM_SLOPES[1] - _RIM_SLOPES[0]) * depth
 
 
-def signed_distance(matte: Floats) -> Floats:
+def signed_distance(alpha: Alpha) -> Floats:
     """Return the distance in pixels to the half-opaque contour, positive inside (float32 HxW)."""
-    doubled = cv2.resize(matte, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR)
+    doubled = cv2.resize(alpha, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR)
     inside = np.asarray(doubled >= 0.5, np.uint8)
     precise = cv2.DIST_MASK_PRECISE
     distance = cv2.distanceTransform(inside, cv2.DIST_L2, precise) - cv2.distanceTransform(
         1 - inside, cv2.DIST_L2, precise
     )
-    half = cv2.resize(distance, matte.shape[::-1], interpolation=cv2.INTER_AREA) / 2
+    half = cv2.resize(distance, alpha.shape[::-1], interpolation=cv2.INTER_AREA) / 2
     return np.asarray(cv2.GaussianBlur(half, (0, 0), 0.6), np.float32)
 
 
@@ -77,13 +74,14 @@ def gradient(image: Floats) -> Floats:
     return np.asarray(np.dstack(derivatives) / 32, np.float32)
 
 
-def zero_crossings(field: Floats) -> npt.NDArray[np.float64]:
+def zero_crossings(field: Floats) -> Matrix:
     """Return where `field` changes sign between neighbouring pixels: x and y, float64 2xn."""
-    found = []
+    crossings = []
     for axis in (0, 1):
-        here, there = (np.moveaxis(field, axis, 0)[part] for part in (slice(-1), slice(1, None)))
-        along, across = np.nonzero((here > 0) != (there > 0))
-        one, two = here[along, across], there[along, across]
-        place = along + one / (one - two)
-        found.append(np.stack([across, place] if axis == 0 else [place, across]))
-    return np.asarray(np.concatenate(found, 1), np.float64)
+        lines = np.moveaxis(field, axis, 0)
+        before, after = lines[:-1], lines[1:]
+        along, across = np.nonzero((before > 0) != (after > 0))
+        left, right = before[along, across], after[along, across]
+        position = along + left / (left - right)
+        crossings.append(np.stack([across, position] if axis == 0 else [position, across]))
+    return np.asarray(np.concatenate(crossings, 1), np.float64)

@@ -1,30 +1,26 @@
-"""Depth and new views of an object from its matte alone: the silhouette inflated to a relief.
+"""Depth and new views of an object from its alpha alone, by inflating its outline to a relief.
 
-The matte is inflated to a cushion (`models.views.inflation`) whose front and back are mirror
-images. A
-view is found by sweeping a plane through the
-relief: for each depth the map from relief to screen is a homography, so one warp per depth gives
-every ray's first hit, without meshes, cracks or holes. It can go wrong on objects whose depth their
-outline does not tell (chairs, open boxes): a relief has no hidden parts to show.
+The alpha is inflated to a cushion (`models.views.inflation`) whose front and back are mirror
+images. A view is found by sweeping a plane through the relief. For each depth the map from relief
+to screen is a homography, so one warp per depth gives every ray's first hit, without meshes or
+holes. It can fail on objects whose depth their outline does not show (chairs, open boxes), because
+a relief has no hidden parts to show.
 
-Views are variety, not truth. Against true views of 24 rendered things turned by 20 degrees either
-way, the mean error in grey levels of the turned relief is 20.6, that of the unturned photo 16.8:
-round things gain nothing from a turn. With `ReliefStyle(height=15)` it is 19.7, and cars, mugs and
-teapots are nearer to the truth than their photos. Surface colours move the right way in 9 of 10.
+Views add variety, not truth. Compared with true views of 24 rendered objects turned by 20 degrees,
+the mean error of the turned relief is 20.6 grey levels, that of the unturned photo 16.8. Surface
+colours move the right way in 9 of 10.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from models.data.pixels import Alpha, Floats, Matrix, Pixels, resize
 from models.segmentation.grabcut import estimate_foreground
-from models.segmentation.saliency import NoObject
-from models.views.cameras import ZERO123_VIEWS, Camera, ReliefStyle, relief_yaw, view_rotation
+from models.segmentation.saliency import NoObjectError
+from models.views.cameras import Camera, view_rotation
 from models.views.inflation import (
     gradient,
     inflate,
@@ -34,34 +30,26 @@ from models.views.inflation import (
     zero_crossings,
 )
 
-__all__ = [
-    "ZERO123_VIEWS",
-    "Camera",
-    "NoObject",
-    "ReliefStyle",
-    "crop_square",
-    "relief_depth",
-    "relief_yaw",
-    "render_views",
-]
-
-Pixels = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float32]
-Matrix = npt.NDArray[np.float64]
-
-_FILL = 0.85  # share of the canvas that the object's longer side takes up in a view
+GREY = 127  # background of views
+_FILL = 0.85  # the object's longer side over the canvas side, in a view
+_MARGIN = 0.1  # around the object in its own square crop, over its longer side
 _CAMERA = 5.0  # distance of the camera in half object sizes; about 23 degrees field of view
-_OVERSAMPLING = 1.25  # of the relief's texture against the canvas
-_PLANES = 24  # on each side of the middle plane
+_OVERSAMPLING = 1.25  # of the relief's texture compared with the canvas
+_N_PLANES = 24  # on each side of the middle plane
+_RELIGHTING = 0.6  # share of the shading that follows the turned surface
 _LIGHT = np.array([-0.35, -0.45, 0.82])  # x to the right, y down, z to the camera
 
 
 @dataclass(frozen=True)
 class _Relief:
-    """Maps of one size in which the object's box is centred and its longer side is `span` pixels.
+    """Maps of one size, with the object's box in their centre.
 
-    `field` is the signed height in half object sizes, negative outside the outline. `slope` holds
-    its x and y derivatives, `inward` a pixel's distance to the outline and the way from it.
+    Attributes:
+        colour: float32 HxWx3, 0..255.
+        field: signed height in half object sizes, negative outside the outline.
+        slope: x and y derivatives of the height.
+        inward: distance to the outline in pixels, and its x and y derivatives.
+        span: the longer side of the object's box in pixels.
     """
 
     colour: Floats
@@ -71,106 +59,99 @@ class _Relief:
     span: float
 
 
-def render_views(
-    rgba: Pixels,
-    cameras: Sequence[Camera],
-    *,
-    size: int,
-    background: int = 127,
-    style: ReliefStyle | None = None,
-) -> list[Pixels]:
-    """Return one view (RGB + matte, uint8 size x size x 4) of the object per camera.
+def render_views(rgba: Pixels, cameras: Sequence[Camera], *, size: int) -> list[Pixels]:
+    """Return one view of the object per camera (RGBA, uint8 size x size x 4).
 
-    `rgba` is a photo with its matte (uint8 HxWx4, colours not premultiplied). The object is centred
-    and its longer side fills 85 % of the canvas; ground is plain grey `background`. The fourth
-    channel is the exact coverage; where it is at least half, colours are the object's own.
+    The object is centred and its longer side fills 85 % of the canvas, on grey 127. Alpha is the
+    exact coverage. Where it is 0.5 or more, colours are the object's own.
+
+    Args:
+        rgba: photo with alpha, uint8 HxWx4, not premultiplied.
+        cameras: viewpoints.
+        size: side of a view in pixels.
 
     Raises:
-        NoObject: the matte is empty.
+        NoObjectError: alpha is empty.
         ValueError: `rgba` is not uint8 HxWx4, or `size` is below 16.
     """
     _check_rgba(rgba, size)
-    style = style or ReliefStyle()
-    relief = _build_relief(rgba, size, style)
-    return [_render(relief, camera, size, background, style) for camera in cameras]
+    relief = _build_relief(rgba, size)
+    return [_render(relief, camera, size) for camera in cameras]
 
 
-def crop_square(rgba: Pixels, *, size: int, margin: float = 0.1, background: int = 127) -> Pixels:
-    """Return the photo's own view: a square cut around the object (uint8 size x size x 4).
+def crop_square(rgba: Pixels, *, size: int) -> Pixels:
+    """Return the photo's own view: a square crop around the object (uint8 size x size x 4).
 
-    `margin` is left on each side, as a share of the longer side of the object's box. Where the
-    photo ends the cut is grey `background` with an empty matte.
+    A margin of 10 % of the object's longer side is left on each side. Outside the photo the crop is
+    grey 127 with alpha 0.
 
     Raises:
-        NoObject: the matte is empty.
-        ValueError: `rgba` is not uint8 HxWx4, `size` is below 16 or `margin` is negative.
+        NoObjectError: alpha is empty.
+        ValueError: `rgba` is not uint8 HxWx4, or `size` is below 16.
     """
     _check_rgba(rgba, size)
-    if margin < 0:
-        raise ValueError(f"margin must not be negative: {margin}")
     x, y, width, height = _object_box(rgba[..., 3])
-    side = max(2, round(max(width, height) * (1 + 2 * margin)))
+    side = max(2, round(max(width, height) * (1 + 2 * _MARGIN)))
     left, top = x + (width - side) // 2, y + (height - side) // 2
-    square = np.full((side, side, 4), (background, background, background, 0), np.uint8)
+    square = np.full((side, side, 4), (GREY, GREY, GREY, 0), np.uint8)
     rows = slice(max(top, 0), min(top + side, rgba.shape[0]))
     columns = slice(max(left, 0), min(left + side, rgba.shape[1]))
     square[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = rgba[
         rows, columns
     ]
-    method = cv2.INTER_AREA if side >= size else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(square, (size, size), interpolation=method), np.uint8)
+    return resize(square, size, size)
 
 
-def relief_depth(pixels: Pixels, alpha: Floats) -> Floats:
+def relief_depth(pixels: Pixels, alpha: Alpha) -> Floats:
     """Return the depth (float32 HxW, 0..1, larger is nearer) of a photo with one object.
 
     The inflated object stands where its lowest point meets a ground plane that recedes upwards to a
-    backdrop; shading adds a little detail. `alpha` is float HxW, 0..1.
+    backdrop. Shading adds a little detail. `alpha` is float HxW, 0..1.
 
     Raises:
-        NoObject: the matte is empty.
-        ValueError: shapes do not fit.
+        NoObjectError: alpha is empty.
+        ValueError: the shapes do not match.
     """
     if pixels.ndim != 3 or pixels.shape[2] != 3 or alpha.shape != pixels.shape[:2]:
-        raise ValueError(f"pixels HxWx3 and alpha HxW must fit: {pixels.shape}, {alpha.shape}")
-    matte = np.asarray(np.clip(alpha, 0, 1), np.float32)
-    _, top, _, box_height = _object_box(np.asarray(matte * 255 + 0.5, np.uint8))
-    height, width = matte.shape
+        raise ValueError(f"pixels HxWx3 and alpha HxW must match: {pixels.shape}, {alpha.shape}")
+    alpha = np.asarray(np.clip(alpha, 0, 1), np.float32)
+    _, top, _, box_height = _object_box(np.asarray(alpha * 255 + 0.5, np.uint8))
+    height, width = alpha.shape
     ground = _ground_depth(height)
-    bulge = inflate(matte, natural_depth(matte)) / max(height, width)
+    bulge = inflate(alpha, natural_depth(alpha)) / max(height, width)
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
     sigma = max(1.0, 0.02 * max(height, width))
     detail = np.clip(grey - cv2.GaussianBlur(grey, (0, 0), sigma), -0.25, 0.25)
-    # A step of 0.05 keeps the feet apart from the ground; 2.5 makes up for the flattened cushion.
+    # A step of 0.05 separates the feet from the ground; 2.5 makes up for the flat cushion.
     foot = ground[min(top + box_height, height) - 1]
     inside = foot + 0.05 + 2.5 * bulge + 0.08 * detail
-    depth = ground[:, None] * (1 - matte) + inside * matte
+    depth = ground[:, None] * (1 - alpha) + inside * alpha
     low, high = float(depth.min()), float(depth.max())
     return np.asarray((depth - low) / max(high - low, 1e-6), np.float32)
 
 
 def _ground_depth(height: int) -> Floats:
-    """Per row: a backdrop that hardly recedes down to 35 % of the height, then the ground."""
+    """Return the depth per row: a backdrop down to 35 % of the height, then the ground."""
     rows = (np.arange(height) + 0.5) / height
     return np.asarray(np.interp(rows, [0, 0.35, 1], [0.0, 0.08, 0.55]), np.float32)
 
 
 def _check_rgba(rgba: Pixels, size: int) -> None:
     if rgba.ndim != 3 or rgba.shape[2] != 4 or rgba.dtype != np.uint8:
-        raise ValueError(f"rgba must be uint8 HxWx4 (RGB, matte), not {rgba.dtype} {rgba.shape}")
+        raise ValueError(f"rgba must be uint8 HxWx4 (RGB, alpha), not {rgba.dtype} {rgba.shape}")
     if size < 16:
         raise ValueError(f"size must be at least 16 pixels, not {size}")
 
 
-def _object_box(matte: Pixels) -> tuple[int, int, int, int]:
-    inside = matte >= 128
+def _object_box(alpha: Pixels) -> tuple[int, int, int, int]:
+    inside = alpha >= 128
     if not inside.any():
-        raise NoObject("no object found: the matte is empty; give a matte that is opaque somewhere")
+        raise NoObjectError("no object found: alpha is empty; give an alpha with opaque pixels")
     x, y, width, height = cv2.boundingRect(inside.astype(np.uint8))
     return x, y, width, height
 
 
-def _build_relief(rgba: Pixels, size: int, style: ReliefStyle) -> _Relief:
+def _build_relief(rgba: Pixels, size: int) -> _Relief:
     x, y, width, height = _object_box(rgba[..., 3])
     span = _FILL * size * _OVERSAMPLING
     scale = span / max(width, height)
@@ -182,25 +163,25 @@ def _build_relief(rgba: Pixels, size: int, style: ReliefStyle) -> _Relief:
             [0, scale, (side - 1) / 2 - scale * (y - origin[1] + (height - 1) / 2)],
         ]
     )
-    if scale < 1:  # shrink by area first: a warp alone would alias
+    if scale < 1:  # averaged over areas first: a warp alone would alias
         patch, move = _shrink(patch, move, scale)
     maps = cv2.warpAffine(patch, move, (side, side), flags=cv2.INTER_CUBIC)
-    matte = np.asarray(maps[..., 3] / 255, np.float32)
-    colour = estimate_foreground(np.ascontiguousarray(maps[..., :3]), matte)
-    depth = natural_depth(matte) if style.depth is None else style.depth
-    bulge = np.asarray(cv2.GaussianBlur(inflate(matte, depth), (0, 0), 0.008 * side), np.float32)
-    # The outline comes from the full matte, as the inflation is solved too small to hold it.
-    distance = signed_distance(matte)
+    alpha = np.asarray(maps[..., 3] / 255, np.float32)
+    colour = estimate_foreground(np.ascontiguousarray(maps[..., :3]), alpha)
+    depth = natural_depth(alpha)
+    bulge = np.asarray(cv2.GaussianBlur(inflate(alpha, depth), (0, 0), 0.008 * side), np.float32)
+    # The inflation is solved too small to hold the outline, which comes from the full alpha.
+    distance = signed_distance(alpha)
     ramp = 0.75 * rim_slope(depth) * depth * distance
     field = np.where(ramp < 0, ramp, np.minimum(bulge, ramp))
-    away = cv2.GaussianBlur(distance, (0, 0), 0.01 * side)
+    smooth_distance = cv2.GaussianBlur(distance, (0, 0), 0.01 * side)
     if not (field > 0).any():
-        raise NoObject("no object found: the matte is thinner than a pixel at this size")
+        raise NoObjectError("no object found: alpha is thinner than a pixel at this size")
     return _Relief(
         colour=colour.astype(np.float32),
         field=np.asarray(field / (span / 2), np.float32),
         slope=gradient(bulge),
-        inward=np.dstack([distance, gradient(np.asarray(away, np.float32))]),
+        inward=np.dstack([distance, gradient(np.asarray(smooth_distance, np.float32))]),
         span=span,
     )
 
@@ -208,14 +189,14 @@ def _build_relief(rgba: Pixels, size: int, style: ReliefStyle) -> _Relief:
 def _padded_patch(
     rgba: Pixels, box: tuple[int, int, int, int], scale: float
 ) -> tuple[Pixels, tuple[int, int]]:
-    """The object's box with some surround, empty where the photo ends, and its origin."""
+    """Return the object's box with its surroundings, alpha 0 outside the photo, and its origin."""
     x, y, width, height = box
     pad = max(2, round(0.1 * max(width, height))) + int(4 / scale)
     inner = rgba[max(y - pad, 0) : y + height + pad, max(x - pad, 0) : x + width + pad]
-    grown = cv2.copyMakeBorder(inner, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
-    grown[:pad, :, 3] = grown[-pad:, :, 3] = grown[:, :pad, 3] = grown[:, -pad:, 3] = 0
+    padded = cv2.copyMakeBorder(inner, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
+    padded[:pad, :, 3] = padded[-pad:, :, 3] = padded[:, :pad, 3] = padded[:, -pad:, 3] = 0
     origin = (max(x - pad, 0) - pad, max(y - pad, 0) - pad)
-    return np.asarray(grown, np.uint8), origin
+    return np.asarray(padded, np.uint8), origin
 
 
 def _shrink(patch: Pixels, move: Matrix, scale: float) -> tuple[Pixels, Matrix]:
@@ -224,15 +205,15 @@ def _shrink(patch: Pixels, move: Matrix, scale: float) -> tuple[Pixels, Matrix]:
     small = np.asarray(cv2.resize(patch, size, interpolation=cv2.INTER_AREA), np.uint8)
     ratio = np.array([width / size[0], height / size[1]])
     linear = move[:, :2] * ratio
-    # Pixel centres lie at whole numbers in OpenCV, so a shrunken grid is shifted by half a pixel.
+    # Pixel centres are at whole numbers in OpenCV, so a smaller grid is shifted by half a pixel.
     offset = move[:, 2] + move[:, :2] @ ((ratio - 1) / 2)
     return small, np.hstack([linear, offset[:, None]])
 
 
 def _plane_to_screen(relief: _Relief, rotation: Matrix, depth: float) -> Matrix:
-    """Homography from map pixels to the screen (camera units) for the plane z = `depth`.
+    """Return the homography from map pixels to the screen (camera units) for the plane z = `depth`.
 
-    The photo is taken to be seen in the same perspective, so the straight view gives it back.
+    The photo counts as seen in the same perspective, so the front view reproduces it.
     """
     half, centre = relief.span / 2, (relief.field.shape[0] - 1) / 2
     widen = (_CAMERA - depth) / _CAMERA / half
@@ -244,7 +225,7 @@ def _plane_to_screen(relief: _Relief, rotation: Matrix, depth: float) -> Matrix:
 
 
 def _fit_canvas(relief: _Relief, rotation: Matrix, size: int) -> Matrix:
-    """Screen to canvas: centre the turned object and scale its longer side to `_FILL`."""
+    """Return the map from screen to canvas that centres the object and fits it to `_FILL`."""
     step = max(1, relief.field.shape[0] // 96)
     heights = np.maximum(relief.field, 0)[::step, ::step]
     rows, columns = np.nonzero(heights)
@@ -253,8 +234,8 @@ def _fit_canvas(relief: _Relief, rotation: Matrix, size: int) -> Matrix:
     rim = zero_crossings(relief.field)
     flat = np.concatenate([inner, inner, rim], 1) - (relief.field.shape[0] - 1) / 2
     depth = np.concatenate([bulge, -bulge, np.zeros(rim.shape[1])])
-    place = np.vstack([flat / (relief.span / 2) * (_CAMERA - depth) / _CAMERA, depth])
-    turned = rotation @ place
+    points = np.vstack([flat / (relief.span / 2) * (_CAMERA - depth) / _CAMERA, depth])
+    turned = rotation @ points
     cloud = turned[:2] * _CAMERA / (_CAMERA - turned[2])
     low, high = cloud.min(1), cloud.max(1)
     scale = _FILL * size / float((high - low).max())
@@ -262,31 +243,28 @@ def _fit_canvas(relief: _Relief, rotation: Matrix, size: int) -> Matrix:
     return np.array([[scale, 0, offset[0]], [0, scale, offset[1]], [0, 0, 1]])
 
 
-def _render(
-    relief: _Relief, camera: Camera, size: int, background: int, style: ReliefStyle
-) -> Pixels:
-    rotation = view_rotation(camera, style)
+def _render(relief: _Relief, camera: Camera, size: int) -> Pixels:
+    rotation = view_rotation(camera)
     canvas = _fit_canvas(relief, rotation, size)
     depth, margin = _sweep(relief, rotation, canvas, size)
     columns, rows = _to_map(relief, rotation, canvas, depth)
     source = _leave_rim(relief, rotation, columns, rows)
     colour = cv2.remap(relief.colour, *source, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    if style.relighting > 0:
-        slope = np.asarray(cv2.remap(relief.slope, columns, rows, cv2.INTER_LINEAR), np.float32)
-        colour = colour * _relight(slope, depth, rotation, style.relighting)[..., None]
+    slope = np.asarray(cv2.remap(relief.slope, columns, rows, cv2.INTER_LINEAR), np.float32)
+    colour = colour * _relight(slope, depth, rotation)[..., None]
     fine = cv2.resize(margin, None, fx=4, fy=4, interpolation=cv2.INTER_LINEAR) > 0
     coverage = cv2.resize(fine.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
-    # Full colour from half coverage on: pasted elsewhere the edge shows no grey, yet the picture
+    # Full colour from half coverage on: the edge shows no grey on another background, yet the view
     # itself has a smooth outline.
-    show = np.clip(coverage * 2, 0, 1)[..., None]
-    picture = np.dstack([colour * show + background * (1 - show), coverage * 255])
-    return np.asarray(np.clip(picture + 0.5, 0, 255), np.uint8)
+    opacity = np.clip(coverage * 2, 0, 1)[..., None]
+    view = np.dstack([colour * opacity + GREY * (1 - opacity), coverage * 255])
+    return np.asarray(np.clip(view + 0.5, 0, 255), np.uint8)
 
 
 def _sweep(relief: _Relief, rotation: Matrix, canvas: Matrix, size: int) -> tuple[Floats, Floats]:
-    """Per canvas pixel: depth of the first hit, and the largest signed height along its ray."""
+    """Return per canvas pixel the first hit's depth, and the largest signed height on its ray."""
     top = float(relief.field.max())
-    planes = np.linspace(top, -top, 2 * _PLANES + 1)
+    planes = np.linspace(top, -top, 2 * _N_PLANES + 1)
     if rotation[2, 2] < 0:
         planes = planes[::-1]
     depth = np.zeros((size, size), np.float32)
@@ -313,40 +291,40 @@ def _sweep(relief: _Relief, rotation: Matrix, canvas: Matrix, size: int) -> tupl
 def _to_map(
     relief: _Relief, rotation: Matrix, canvas: Matrix, depth: Floats
 ) -> tuple[Floats, Floats]:
-    """Map coordinates of the point at `depth` on each canvas pixel's ray."""
+    """Return map coordinates (columns, rows) of the point at `depth` on each canvas pixel's ray."""
     size = depth.shape[0]
     rows, columns = np.mgrid[:size, :size].astype(np.float32)
     u = (columns - canvas[0, 2]) / canvas[0, 0] / _CAMERA
     v = (rows - canvas[1, 2]) / canvas[1, 1] / _CAMERA
     eye = rotation.T @ np.array([0, 0, _CAMERA])
     ray = [rotation[0, k] * u + rotation[1, k] * v - rotation[2, k] for k in range(3)]
-    reach = (depth - eye[2]) / ray[2]
+    length = (depth - eye[2]) / ray[2]
     half, centre = relief.span / 2, (relief.field.shape[0] - 1) / 2
     widen = half * _CAMERA / (_CAMERA - depth)
-    x = (eye[0] + reach * ray[0]) * widen + centre
-    y = (eye[1] + reach * ray[1]) * widen + centre
+    x = (eye[0] + length * ray[0]) * widen + centre
+    y = (eye[1] + length * ray[1]) * widen + centre
     return np.asarray(x, np.float32), np.asarray(y, np.float32)
 
 
 def _leave_rim(
     relief: _Relief, rotation: Matrix, columns: Floats, rows: Floats
 ) -> tuple[Floats, Floats]:
-    """Texture coordinates that skip the outermost pixels of the photo's outline when turned.
+    """Return texture coordinates that skip the outermost pixels of the outline when turned.
 
-    Turned towards the camera, that strip grows, and with it what it holds of the ground's colour;
-    the strip next to it is stretched over both instead. The straight view stays as it is.
+    Turned towards the camera, that strip grows, with what it holds of the background's colour. The
+    strip next to it is stretched over both instead. The front view does not change.
     """
     turned = float(np.sqrt(max(0.0, 1 - rotation[2, 2] ** 2)))
     strip = 0.05 * relief.span * turned * float(relief.field.max())
     if strip < 0.1:
         return columns, rows
-    near = np.asarray(cv2.remap(relief.inward, columns, rows, cv2.INTER_LINEAR), np.float32)
-    push = np.asarray(np.clip(strip - near[..., 0] / 2, 0, 1.5 * strip), np.float32)
-    return columns + push * near[..., 1], rows + push * near[..., 2]
+    inward = np.asarray(cv2.remap(relief.inward, columns, rows, cv2.INTER_LINEAR), np.float32)
+    push = np.asarray(np.clip(strip - inward[..., 0] / 2, 0, 1.5 * strip), np.float32)
+    return columns + push * inward[..., 1], rows + push * inward[..., 2]
 
 
-def _relight(slope: Floats, depth: Floats, rotation: Matrix, amount: float) -> Floats:
-    """Factor on the colours: shading of the turned surface over that which the photo holds."""
+def _relight(slope: Floats, depth: Floats, rotation: Matrix) -> Floats:
+    """Return a factor on the colours: shading of the turned surface over that of the photo."""
     side = np.where(depth >= 0, 1.0, -1.0)
     if rotation[2, 2] < 0:
         side = np.where(depth > 0, 1.0, -1.0)
@@ -356,4 +334,4 @@ def _relight(slope: Floats, depth: Floats, rotation: Matrix, amount: float) -> F
     )
     turned = np.stack([normal[..., 0], normal[..., 1], normal[..., 2] * side], -1) @ rotation.T
     shade = [0.6 + 0.4 * np.maximum(surface @ _LIGHT, 0) for surface in (turned, normal)]
-    return np.asarray(np.clip(shade[0] / shade[1], 0.7, 1.3) ** amount, np.float32)
+    return np.asarray(np.clip(shade[0] / shade[1], 0.7, 1.3) ** _RELIGHTING, np.float32)

@@ -1,8 +1,7 @@
-"""Manifest: one row per image of a run, accepted or rejected, real or synthetic, as a Parquet
-table.
-"""
+"""Manifest: a Parquet table with a row per image, accepted or rejected, real or synthetic."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,15 @@ SCHEMA = pa.schema(
         ("file", pa.string()),
         ("class", pa.string()),
         ("split", pa.string()),
-        ("origin", pa.string()),
-        ("source_photo", pa.string()),
+        ("generator", pa.string()),
+        ("sources", pa.list_(pa.string())),
         ("datasets", pa.list_(pa.string())),
-        ("stage_chain", pa.list_(pa.string())),
+        ("stages", pa.list_(pa.string())),
         ("seed", pa.int64()),
         ("prompt", pa.string()),
         ("models", pa.list_(pa.string())),
         ("licences", pa.list_(pa.string())),
-        ("boxes", pa.string()),
+        ("annotations", pa.string()),
         ("scores", pa.string()),
         ("accepted", pa.bool_()),
         ("reason", pa.string()),
@@ -38,50 +37,54 @@ def write_manifest(
     path: Path,
     samples: Sequence[Sample],
     refused: Sequence[tuple[str, str]],
-    arms: Mapping[str, Sequence[Sample]],
+    datasets: Mapping[str, Sequence[Sample]],
 ) -> None:
     """Write the table, whole or not at all, in the order of the samples' names.
 
     Args:
         path: ``manifest.parquet``.
         samples: every sample of the run.
-        refused: photos that were not taken in, with the reasons.
-        arms: the train images of each dataset, to say where a sample went.
+        refused: photos that could not be used, with the reasons.
+        datasets: the train images of each dataset.
     """
-    drawn: dict[str, list[str]] = {}
-    for arm, chosen in arms.items():
+    names: dict[str, list[str]] = {}
+    for dataset, chosen in datasets.items():
         for sample in chosen:
-            drawn.setdefault(sample.name, []).append(arm)
+            names.setdefault(sample.name, []).append(dataset)
     rows = [
-        _row(sample, drawn.get(sample.name, []))
-        for sample in sorted(samples, key=lambda one: (one.name, one.image.id))
+        _row(sample, names.get(sample.name, []))
+        for sample in sorted(samples, key=lambda sample: (sample.name, sample.image.id))
     ]
     rows += [
-        {"file": file, "origin": "real", "accepted": False, "reason": reason}
+        {"file": file, "generator": "", "accepted": False, "reason": reason}
         for file, reason in refused
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    writing = path.with_name(f".{path.name}.writing")
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), writing)
-    writing.replace(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary)
+    temporary.replace(path)
 
 
-def _row(sample: Sample, arms: list[str]) -> dict[str, Any]:
+def _row(sample: Sample, datasets: list[str]) -> dict[str, Any]:
+    annotations = [
+        {"label": note.label, "box": list(note.box) if note.box else None, "mask": bool(note.mask)}
+        for note in sample.annotations
+    ]
     return {
         "key": sample.image.id,
-        "file": f"{sample.name}.jpg" if sample.accepted else None,
+        "file": f"{sample.name}.jpg" if sample.is_accepted else None,
         "class": sample.label,
         "split": sample.split,
-        "origin": sample.origin,
-        "source_photo": sample.source,
-        "datasets": arms,
-        "stage_chain": list(sample.chain),
-        "seed": sample.seed,
-        "prompt": sample.prompt,
-        "models": list(sample.models),
-        "licences": list(sample.licences),
-        "boxes": json.dumps([list(box) for box in sample.boxes]),
+        "generator": sample.generator,
+        "sources": list(sample.sources),
+        "datasets": datasets,
+        "stages": list(sample.lineage.stages),
+        "seed": sample.lineage.seed,
+        "prompt": sample.lineage.prompt,
+        "models": list(sample.lineage.models),
+        "licences": list(sample.lineage.licences),
+        "annotations": json.dumps(annotations),
         "scores": json.dumps(sample.scores, sort_keys=True),
-        "accepted": sample.accepted,
-        "reason": sample.reason,
+        "accepted": sample.is_accepted,
+        "reason": sample.reject_reason,
     }

@@ -7,37 +7,40 @@ from pathlib import Path
 from models.data.records import Artifact
 from tasks.engine.integrity import verify_inputs_on_error
 from tasks.engine.run_context import RunContext
-from tasks.store.store import Missing
+from tasks.store.errors import MissingArtifactError
 
 
-def fetch_images(run: RunContext, ids: Sequence[str]) -> list[Path]:
-    """A file per artifact id, in order: the store's own where it is a folder, else a fetched copy.
+def fetch_images(run: RunContext, artifact_ids: Sequence[str]) -> list[Path]:
+    """Return a file per artifact, in order: the store's own in a folder store, else a copy.
 
     Raises:
-        Missing, Corrupt: an image was removed or is damaged; run again to make it anew.
+        UnreadableArtifactError: an image is missing or corrupt; run again to recompute it.
     """
-    found = find_artifacts(run, ids)
+    artifacts = find_artifacts(run, artifact_ids)
     folder = run.scratch / "images"
-    with verify_inputs_on_error(run.store, found.values()):
-        return [run.store.fetch(found[one], folder) for one in ids]
+    with verify_inputs_on_error(run.store, artifacts.values()):
+        return [run.store.fetch(artifacts[artifact_id], folder) for artifact_id in artifact_ids]
 
 
-def find_artifacts(run: RunContext, ids: Sequence[str]) -> dict[str, Artifact]:
-    """The records of artifacts by id.
+def find_artifacts(run: RunContext, artifact_ids: Sequence[str]) -> dict[str, Artifact]:
+    """Return the records of artifacts by id.
 
     Raises:
-        Missing: one was removed from the store; run again to make it anew.
+        MissingArtifactError: artifacts are not in the store; run again to recompute them.
     """
     keys: dict[str, list[str]] = defaultdict(list)
-    for one in ids:
-        stage, _, key = one.partition("/")
+    for artifact_id in artifact_ids:
+        stage, _, key = artifact_id.partition("/")
         keys[stage].append(key)
     found = {
         artifact.id: artifact
-        for stage, wanted in keys.items()
-        for artifact in run.store.find(stage, list(dict.fromkeys(wanted))).values()
+        for stage, stage_keys in keys.items()
+        for artifact in run.store.find(stage, stage_keys).values()
     }
-    gone = next((one for one in ids if one not in found), None)
-    if gone is not None:
-        raise Missing(f"{run.store.url}: {gone} was removed; run the same command again")
+    missing = [artifact_id for artifact_id in artifact_ids if artifact_id not in found]
+    if missing:
+        run.store.mark_lost(missing)
+        raise MissingArtifactError(
+            f"store {run.store.url}: {missing[0]} is missing; run the same command again"
+        )
     return found

@@ -1,198 +1,112 @@
-"""One heavy stage at a time on a GPU, however many workers share it.
+"""One batch of networks at a time on a GPU, even if several workers use it.
 
-A GPU is a global concurrency limit of one slot on the Prefect server, held under a lease. A thread
-renews the lease while the work goes on, and goes on trying when the server is away: a batch at work
-is never torn out for the server's sake. The lease of a holder that died ends by itself.
-
-A lease may also end while the server is away and its holder is at work. So that nobody takes the
-slot then, the processes of a machine and a user hold a locked file besides.
+Two locks hold a GPU. The processes of a user on a machine share a locked file. All machines and
+containers share a global concurrency limit of one slot on the Prefect server. Prefect renews the
+lease of the slot in a thread. If the server is unreachable, the running batch continues: the lease
+may then end, and the file alone keeps the GPU.
 """
 
-import contextvars
 import logging
 import os
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
-from uuid import UUID
 
 import httpx
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
+from prefect.concurrency.sync import concurrency
 
 from models.data.file_lock import alone
-from tasks.engine.server_retry import retry_while_unreachable, short
+from tasks.engine.server_retry import one_line, retry_while_unreachable
 
 log = logging.getLogger("synthset.gpu")
 
-# Set by the worker for each of its slots: ``gpu:<host>:<n>``, a limit that `synthset deploy` made.
+# The worker sets it for each of its slots: ``gpu:<host>:<n>``, a limit that `synthset deploy` made.
 LIMIT = "SYNTHSET_GPU_LIMIT"
-# Prefect grants no shorter lease. Three renewals fit in, so that one may be missed.
-LEASE_S, RENEW_S = 60.0, 20.0
-# Between two tries of what failed for now: a taken slot, a server that is away.
-AGAIN_S = 1.0
-# Longer than a batch takes, so that whoever waits as long says for what.
+# Prefect grants no shorter lease, and renews it after three quarters of the time.
+LEASE_S = 60.0
+# Longer than a batch takes: after so long a wait, one log line says how to free the slot.
 STUCK_S = 600.0
 
-T = TypeVar("T")
+_held = threading.local()
 
 
-class NoLimit(ValueError):
-    """The server has no such limit; the line says which and how to make it."""
+class GpuLimitMissingError(ValueError):
+    """The Prefect server has no limit for this GPU; the line names it and the fix."""
 
 
 @contextmanager
 def gpu_lock(*, needed: bool) -> Iterator[None]:
-    """Hold the worker's GPU, where it has one to hold and networks are to run.
+    """Hold the worker's GPU, if the worker has one and ``needed`` says that networks run.
 
-    Waits while another holds it, and for a server that is away.
+    Waits while another thread, process or container holds it, and while the server is
+    unreachable. A thread that holds it may enter again.
 
     Raises:
-        NoLimit: the server has no such limit.
-        ValueError, RuntimeError: the server refuses, or stayed away before the work began.
+        GpuLimitMissingError: the server has no such limit.
+        ValueError, RuntimeError: the server refuses, or was unreachable for too long before entry.
     """
     limit = os.environ.get(LIMIT)
-    if not needed or not limit:
+    if not needed or not limit or getattr(_held, "limit", None) == limit:
         yield
         return
-    with _locked_here(limit):
-        held = _Held(limit, _leased(limit))
-        renewing = contextvars.copy_context().run
-        threading.Thread(
-            target=renewing, args=(held.renew,), name=f"renews {limit}", daemon=True
-        ).start()
+    file = Path(tempfile.gettempdir(), f"synthset-{os.getuid()}-{limit.replace('/', '_')}.lock")
+    with alone(file), _leased_slot(limit):
+        _held.limit = limit
         try:
             yield
         finally:
-            held.give_back()
-
-
-@dataclass
-class _Held:
-    """A limit's slot in this process's hands."""
-
-    limit: str
-    lease: UUID | None
-    _over: threading.Event = field(default_factory=threading.Event)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def renew(self) -> None:
-        """Keep the lease until the slot is given back. Runs in a thread of its own."""
-        pause_s = RENEW_S
-        away = False
-        with _asking_once() as client:
-            while not self._over.wait(pause_s):
-                try:
-                    self._renew_once(client)
-                except (httpx.HTTPError, NoLimit) as error:
-                    if not away:
-                        log.warning(
-                            "%s can't be renewed (%s); the work goes on", self.limit, short(error)
-                        )
-                    away, pause_s = True, AGAIN_S
-                else:
-                    away, pause_s = False, RENEW_S
-
-    def give_back(self) -> None:
-        """Free the slot; where the server does not answer, the lease does it when it ends."""
-        self._over.set()
-        with self._lock:
-            if self.lease is None:
-                return
-            try:
-                with _asking_once() as client:
-                    client.release_concurrency_slots_with_lease(self.lease)
-            except httpx.HTTPError as error:
-                log.warning(
-                    "%s can't be given back (%s); its lease ends within %.0f s",
-                    *(self.limit, short(error), LEASE_S),
-                )
-
-    def _renew_once(self, client: SyncPrefectClient) -> None:
-        with self._lock:
-            if self._over.is_set():
-                return
-            if self.lease is None:
-                self.lease = _take(client, self.limit)
-                return
-            try:
-                client.renew_concurrency_lease(self.lease, LEASE_S)
-            except httpx.HTTPStatusError as error:
-                if error.response.status_code != httpx.codes.GONE:
-                    raise
-                log.warning("the lease of %s ended while the server was away", self.limit)
-                self.lease = None
-                self.lease = _take(client, self.limit)
+            _held.limit = None
 
 
 @contextmanager
-def _locked_here(limit: str) -> Iterator[None]:
-    """Hold the lock that this user's processes on this machine have for a GPU."""
-    name = f"synthset-{os.getuid()}-{limit.replace('/', '_')}.lock"
-    path = Path(tempfile.gettempdir(), name)
-
-    def take() -> bool | None:
-        try:
-            stack.enter_context(alone(path, wait=False))
-        except BlockingIOError:
-            return None
-        return True
-
-    with ExitStack() as stack:
-        _when_free(limit, take)
-        yield
-
-
-def _leased(limit: str) -> UUID:
-    """A lease of the limit's slot, as soon as it is free."""
-    with get_client(sync_client=True) as client:
-        return _when_free(limit, lambda: retry_while_unreachable(_take, client, limit))
-
-
-def _when_free(limit: str, take: Callable[[], T | None]) -> T:
-    """What ``take`` gives when it gives something; says for what it waits if that takes long."""
-    told = time.monotonic()
-    while (taken := take()) is None:
-        if time.monotonic() - told > STUCK_S:
-            told = time.monotonic()
-            log.warning(
-                "%s has been taken for %.0f s. If no run is at work on that GPU, free it: "
-                "prefect global-concurrency-limit update %s --active-slots 0",
-                *(limit, STUCK_S, limit),
-            )
-        time.sleep(AGAIN_S)
-    return taken
-
-
-def _take(client: SyncPrefectClient, limit: str) -> UUID | None:
-    """A lease of the limit's slot, or None while another holds it."""
+def _leased_slot(limit: str) -> Iterator[None]:
+    slot = retry_while_unreachable(_take_slot, limit)
     try:
-        answer = client.increment_concurrency_slots_with_lease([limit], 1, "concurrency", LEASE_S)
-    except httpx.HTTPStatusError as error:
-        if error.response.status_code == httpx.codes.LOCKED:
-            return None
-        raise
-    granted = answer.json()
-    if not granted["limits"]:
-        host, _, gpu = limit.removeprefix("gpu:").rpartition(":")
-        count = int(gpu) + 1 if gpu.isdecimal() else 1
-        raise NoLimit(
-            f"limit {limit} does not exist on the Prefect server: make it with "
-            f"'synthset deploy --gpu {host or 'HOST'}:{count}'"
+        yield
+    finally:
+        try:
+            slot.close()
+        except httpx.HTTPError as error:
+            log.warning(
+                "%s can't be released (%s); its lease ends within %.0f s",
+                limit,
+                one_line(error),
+                LEASE_S,
+            )
+
+
+def _take_slot(limit: str) -> ExitStack:
+    """Return the held slot; close it to release the slot."""
+    while True:
+        slot = concurrency(
+            limit,
+            timeout_seconds=STUCK_S,
+            lease_duration=LEASE_S,
+            strict=True,
+            raise_on_lease_renewal_failure=False,
         )
-    return UUID(granted["lease_id"])
-
-
-@contextmanager
-def _asking_once() -> Iterator[SyncPrefectClient]:
-    """A client that says at once when the server is away, where Prefect's tries for a minute."""
-    with (
-        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
-        get_client(sync_client=True) as client,
-    ):
-        yield client
+        stack = ExitStack()
+        try:
+            stack.enter_context(slot)
+        except TimeoutError:
+            log.warning(
+                "%s has been taken for %.0f s. If no run uses that GPU, free it: "
+                "prefect global-concurrency-limit update %s --active-slots 0",
+                limit,
+                STUCK_S,
+                limit,
+            )
+        except ConcurrencySlotAcquisitionError as error:
+            if error.__cause__ is not None:
+                raise error.__cause__ from None
+            host, _, gpu = limit.removeprefix("gpu:").rpartition(":")
+            count = int(gpu) + 1 if gpu.isdecimal() else 1
+            raise GpuLimitMissingError(
+                f"limit {limit} does not exist on the Prefect server: create it with "
+                f"'synthset deploy --gpu {host or 'HOST'}:{count}'"
+            ) from None
+        else:
+            return stack

@@ -1,33 +1,36 @@
-"""Damage: where one artifact is bad, its siblings are looked at before the work is repeated."""
+"""When one input is corrupt, its siblings are checked before the work is repeated."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
 
 from models.data.records import Artifact
 from tasks.store.backend import in_parallel
-from tasks.store.store import Corrupt, Missing, Store
+from tasks.store.errors import UnreadableArtifactError
+from tasks.store.store import Store
 
 READERS = 8
 
 
 @contextlib.contextmanager
 def verify_inputs_on_error(store: Store, artifacts: Iterable[Artifact]) -> Iterator[None]:
-    """Work that reads ``artifacts``; if one is bad, the store forgets all that are.
+    """Run work that reads ``artifacts``; if one is unreadable, check all of them.
 
-    What spoilt one file has often spoilt others: found together, they are made anew together.
+    The cause has often spoilt several files. Found together, they are recomputed together.
 
     Raises:
-        Corrupt, Missing: as the work did.
+        UnreadableArtifactError: as the work did.
     """
     try:
         yield
-    except (Corrupt, Missing):
-        readable = {one.id: one for one in artifacts if one.reject_reason is None}
+    except UnreadableArtifactError:
+        readable = {
+            artifact.id: artifact for artifact in artifacts if artifact.reject_reason is None
+        }
 
-        def look(artifact: Artifact) -> None:
-            with contextlib.suppress(Corrupt, Missing):
+        def check(artifact: Artifact) -> None:
+            with contextlib.suppress(UnreadableArtifactError):
                 store.read(artifact)
 
-        for _ in in_parallel(look, readable.values(), READERS):
+        for _ in in_parallel(check, readable.values(), READERS):
             pass
         raise

@@ -1,30 +1,26 @@
-"""The workbench of one flow run: its store, the contents it just decoded, and what it counted."""
+"""What the stages of one flow run share: the store, decoded contents, counts and progress."""
 
 import json
 import threading
 import time
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from models.data import pixels
 from models.data.records import Artifact, Record
+from tasks.engine.content_cache import ContentCache
 from tasks.store.store import Store
 
-Cost = Literal["compute", "decode", "encode", "store"]
-# The shipped recipe's 112 images of 768x1024 and their scenes are 440 MB; measuring, resizing and
-# labelling walk over all of them in turn, and a cache they don't fit in would serve none of them.
-REMEMBERED_BYTES = 512 * 2**20
+CostKind = Literal["compute", "decode", "encode", "store"]
 
 
 class StageCount(Record):
-    """How many artifacts a stage computed, found done, and rejected in one run.
+    """How many artifacts a stage computed, found in the store, and rejected in one run.
 
-    ``redrawn`` counts how often an image that a safety checker flagged was drawn anew, also those
-    that were rejected in the end.
+    ``safety_retries`` counts how often the safety checker had an image drawn again, including
+    images that were rejected in the end.
     """
 
     computed: int = 0
@@ -33,7 +29,7 @@ class StageCount(Record):
     safety_retries: int = 0
 
     def plus(self, other: "StageCount") -> "StageCount":
-        """The two counts added up."""
+        """The sum of two counts."""
         return StageCount(
             computed=self.computed + other.computed,
             cached=self.cached + other.cached,
@@ -42,14 +38,24 @@ class StageCount(Record):
         )
 
 
+Counts = Mapping[str, StageCount]
+
+
 class RunContext:
     """What the stages of one flow run share. Safe to use from several threads.
 
-    ``made`` holds every artifact of the run, rejected ones too, by id; ``fresh`` the ids of those
-    that were computed in it. ``scratch`` is a folder for what must be a file while it is worked on,
-    such as a training's checkpoints. ``cancelled`` is asked between batches, so that a cancelled
-    run stops within one batch; ``tell`` hears of each step of a job that has steps, such as an
-    epoch; ``progress`` hears after each batch how many of how many artifacts a stage has made.
+    Args:
+        store: where artifacts are kept.
+        title: what the run works on, for logs and the names of task runs.
+        scratch: folder for data that must be a file, such as the checkpoints of a training.
+        is_cancelled: asked between batches, so that a cancelled run stops within one batch.
+        on_step: called with a text after each step of a long job, such as an epoch.
+        on_batch: called after each batch with the stage, the artifacts made, and all to make.
+
+    Attributes:
+        made: every artifact of the run by id, rejected ones included.
+        fresh: ids of the artifacts that this run computed.
+        fresh_items: keys of the work items that this run finished.
     """
 
     def __init__(
@@ -57,37 +63,37 @@ class RunContext:
         store: Store,
         title: str,
         scratch: Path = Path(),
-        cancelled: Callable[[], bool] = lambda: False,
-        tell: Callable[[str], None] = lambda _: None,
-        progress: Callable[[str, int, int], None] = lambda *_: None,
+        is_cancelled: Callable[[], bool] = lambda: False,
+        on_step: Callable[[str], None] = lambda _: None,
+        on_batch: Callable[[str, int, int], None] = lambda *_: None,
     ) -> None:
         self.store = store
         self.title = title
         self.scratch = scratch
-        self.tell = tell
-        self.progress = progress
+        self.on_step = on_step
+        self.on_batch = on_batch
         self.made: dict[str, Artifact] = {}
         self.fresh: set[str] = set()
-        self.counts: dict[str, StageCount] = {}
-        self._made: dict[str, dict[str, Artifact]] = defaultdict(dict)
+        self.fresh_items: set[str] = set()
         self.cpu_s: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-        self._cancelled = cancelled
-        self._contents: OrderedDict[str, Any] = OrderedDict()
-        self._bytes = 0
+        self._is_cancelled = is_cancelled
+        self._by_stage: dict[str, dict[str, Artifact]] = defaultdict(dict)
+        self._counts: dict[str, StageCount] = {}
+        self._child_counts: dict[str, Counts] = {}
+        self._contents = ContentCache()
         self._lock = threading.Lock()
         self._local = threading.local()
 
     def load(self, artifact: Artifact) -> Any:
-        """The content of an artifact, digest-checked: an image array, or the mapping of a JSON
-        blob.
+        """The content of an artifact: an image array, or the mapping of a JSON blob.
 
         Raises:
-            Missing, Corrupt: the bytes are gone or damaged; the record has been forgotten.
+            MissingArtifactError, CorruptArtifactError: the bytes are gone or damaged; the store
+                has removed the record.
         """
-        with self._lock:
-            if artifact.digest in self._contents:
-                self._contents.move_to_end(artifact.digest)
-                return self._contents[artifact.digest]
+        content = self._contents.get(artifact.digest)
+        if content is not None:
+            return content
         started = time.thread_time()
         blob = self.store.read(artifact)
         content = json.loads(blob) if artifact.media == "json" else pixels.decode(blob)
@@ -96,50 +102,53 @@ class RunContext:
         return content
 
     def remember(self, artifact: Artifact, content: Any) -> None:
-        """Keep a content for the next stage, within `REMEMBERED_BYTES`, least recently used out
-        first.
-        """
-        if isinstance(content, bytes):
-            return
-        if isinstance(content, np.ndarray):
-            content.setflags(write=False)
-        with self._lock:
-            if artifact.digest in self._contents:
-                return
-            self._contents[artifact.digest] = content
-            self._bytes += _size(content)
-            while self._bytes > REMEMBERED_BYTES:
-                _, oldest = self._contents.popitem(last=False)
-                self._bytes -= _size(oldest)
+        """Keep a decoded content for the next stage."""
+        if not isinstance(content, bytes | Path):
+            self._contents.put(artifact.digest, content)
 
     def published(self, artifact: Artifact) -> None:
-        """Note what was made just now, as soon as the store has it."""
+        """Note an artifact that the store has just received."""
         with self._lock:
             self.fresh.add(artifact.id)
 
-    def count(self, stage: str, made: Sequence[Artifact]) -> None:
-        """Note what a stage returned. Each artifact counts once, however often it is walked to."""
+    def count(self, stage: str, artifacts: Sequence[Artifact]) -> None:
+        """Note what a stage returned. An artifact counts once, however often it is returned."""
         with self._lock:
-            self.made.update((artifact.id, artifact) for artifact in made)
-            known = self._made[stage]
-            known.update((artifact.id, artifact) for artifact in made)
-            computed = sum(one in self.fresh for one in known)
-            self.counts[stage] = StageCount(
+            known = self._by_stage[stage]
+            for artifact in artifacts:
+                self.made[artifact.id] = artifact
+                known[artifact.id] = artifact
+            computed = sum(artifact_id in self.fresh for artifact_id in known)
+            self._counts[stage] = StageCount(
                 computed=computed,
                 cached=len(known) - computed,
-                rejected=sum(one.reject_reason is not None for one in known.values()),
-                safety_retries=sum(int(one.metadata.get("retries", 0)) for one in known.values()),
+                rejected=sum(artifact.reject_reason is not None for artifact in known.values()),
+                safety_retries=sum(
+                    int(artifact.metadata.get("retries", 0)) for artifact in known.values()
+                ),
             )
 
-    def computed(self, stage: str) -> int:
-        """How many artifacts of a stage this run has computed so far."""
+    def add_counts(self, child: str, counts: Counts) -> None:
+        """Note the counts of a child run. If a child is reported twice, as after a repair, the
+        report that computed more stays."""
         with self._lock:
-            return self.counts.get(stage, StageCount()).computed
+            if _computed(counts) >= _computed(self._child_counts.get(child, {})):
+                self._child_counts[child] = counts
 
-    def spend(self, stage: str, cost: Cost, cpu_s: float) -> None:
-        """Add CPU seconds of one kind to a stage's account (read by the benchmarks)."""
+    @property
+    def counts(self) -> dict[str, StageCount]:
+        """Counts per stage: of this run and of its child runs."""
         with self._lock:
-            self.cpu_s[stage][cost] += cpu_s
+            total = dict(self._counts)
+            for counts in self._child_counts.values():
+                for stage, count in counts.items():
+                    total[stage] = total.get(stage, StageCount()).plus(count)
+        return total
+
+    def spend(self, stage: str, kind: CostKind, cpu_s: float) -> None:
+        """Add CPU seconds of one kind to a stage."""
+        with self._lock:
+            self.cpu_s[stage][kind] += cpu_s
 
     @property
     def decoded_cpu_s(self) -> float:
@@ -147,22 +156,22 @@ class RunContext:
         return getattr(self._local, "decoded", 0.0)
 
     def check_cancelled(self) -> None:
-        """Stop here when the run has been cancelled.
+        """Stop here if the run was cancelled.
 
         Raises:
-            KeyboardInterrupt: it has; what is published stays.
+            KeyboardInterrupt: it was; everything that is published stays.
         """
-        if self._cancelled():
+        if self._is_cancelled():
             raise KeyboardInterrupt(f"{self.title} was cancelled")
 
     def lineage(self, artifact: Artifact) -> list[Artifact]:
-        """Every artifact of this run that one came from, the photo first, itself last."""
+        """All artifacts of this run that one was made from, the photo first, itself last."""
         chain: dict[str, Artifact] = {}
         for parent in artifact.parents:
             if parent in self.made:
-                chain |= {one.id: one for one in self.lineage(self.made[parent])}
+                chain |= {ancestor.id: ancestor for ancestor in self.lineage(self.made[parent])}
         return [*chain.values(), artifact]
 
 
-def _size(content: Any) -> int:
-    return content.nbytes if isinstance(content, np.ndarray) else 1024
+def _computed(counts: Counts) -> int:
+    return sum(count.computed for count in counts.values())

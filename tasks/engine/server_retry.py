@@ -1,71 +1,84 @@
-"""Patience with a Prefect server that is away, such as for an upgrade."""
+"""Calls of the Prefect server that are repeated during an outage, such as an upgrade.
+
+Prefect's own retries don't suffice: they give up at a refused connection when the client never
+connected before, and at a status of 500.
+"""
 
 import logging
-import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import ParamSpec, TypeVar
 
 import httpx
+from tenacity import (
+    RetryCallState,
+    RetryError,
+    Retrying,
+    retry_if_exception,
+    stop_after_delay,
+    wait_fixed,
+)
 
 log = logging.getLogger("synthset.server")
 
+P = ParamSpec("P")
 T = TypeVar("T")
-# How long the server may be away before whoever asks gives up, and the pause between two tries.
+# How long the server may be unreachable before a call gives up, and the pause between two tries.
 SERVER_AWAY_S = 900.0
 PAUSE_S = 5.0
-# Answers below 500 that pass by themselves: a request that took too long, too many of them.
-PASSING = {408, 429}
+# Statuses below 500 that pass by themselves: a request that took too long, too many requests.
+PASSING_STATUSES = {408, 429}
 
 
-def retry_while_unreachable(ask: Callable[..., T], *given: Any) -> T:
-    """What ``ask(*given)`` gives; a server that is away is asked again for a while.
+def retry_while_unreachable(
+    function: Callable[P, T], /, *arguments: P.args, **keywords: P.kwargs
+) -> T:
+    """Return what ``function`` returns; repeat the call while the server is unreachable.
 
     Raises:
-        ValueError: the server refuses.
-        RuntimeError: it stayed away for longer than `SERVER_AWAY_S`.
+        ValueError: the server refuses the call.
+        RuntimeError: the server was unreachable for longer than `SERVER_AWAY_S`.
     """
-    gone_since: float | None = None
-    while True:
-        try:
-            answer = ask(*given)
-        except httpx.HTTPError as error:
-            _raise_refusal(error)
-            gone_since = _pause(error, gone_since)
-            continue
-        if gone_since is not None:
-            away_s = time.monotonic() - gone_since
-            log.warning("the Prefect server answers again, after %.0f s", away_s)
-        return answer
+    retrying = Retrying(
+        retry=retry_if_exception(_is_outage),
+        wait=wait_fixed(PAUSE_S),
+        stop=stop_after_delay(SERVER_AWAY_S),
+        before_sleep=_log_outage,
+    )
+    try:
+        result = retrying(function, *arguments, **keywords)
+    except RetryError as error:
+        cause = error.last_attempt.exception()
+        raise RuntimeError(
+            f"the Prefect server was unreachable for {SERVER_AWAY_S:.0f} s ({one_line(cause)}); "
+            "start it and retry this run: what is done stays done"
+        ) from cause
+    except httpx.HTTPError as error:
+        raise ValueError(
+            f"the Prefect server refuses a call ({one_line(error)}); correct "
+            "PREFECT_API_AUTH_STRING if the server wants a password, else run synthset deploy"
+        ) from error
+    if retrying.statistics["attempt_number"] > 1:
+        log.warning("the Prefect server answers again")
+    return result
 
 
-def short(error: Exception) -> str:
-    """An error in at most 160 characters on one line."""
+def one_line(error: BaseException | None) -> str:
+    """The message of an error on one line, at most 160 characters; its class if it has none."""
     return " ".join(str(error).split())[:160] or type(error).__name__
 
 
-def _raise_refusal(error: httpx.HTTPError) -> None:
-    if not isinstance(error, httpx.HTTPStatusError):
-        return
-    code = error.response.status_code
-    if code < httpx.codes.INTERNAL_SERVER_ERROR and code not in PASSING:
-        raise ValueError(
-            f"the Prefect server refuses ({short(error)}); mend PREFECT_API_AUTH_STRING where it "
-            "wants a password, else run synthset deploy"
-        ) from error
+def _is_outage(error: BaseException) -> bool:
+    if isinstance(error, httpx.HTTPStatusError):
+        status = error.response.status_code
+        return status >= httpx.codes.INTERNAL_SERVER_ERROR or status in PASSING_STATUSES
+    return isinstance(error, httpx.HTTPError)
 
 
-def _pause(error: httpx.HTTPError, gone_since: float | None) -> float:
-    """Wait before the server is asked again; since when it is away."""
-    if gone_since is None:
-        gone_since = time.monotonic()
+def _log_outage(call: RetryCallState) -> None:
+    """Log the first failure only: an outage of many tries is two log lines."""
+    if call.attempt_number == 1 and call.outcome is not None:
         log.warning(
-            "the Prefect server does not answer (%s); asking again for %.0f s",
-            *(short(error), SERVER_AWAY_S),
+            "the Prefect server does not answer (%s); retrying for %.0f s",
+            one_line(call.outcome.exception()),
+            SERVER_AWAY_S,
         )
-    if time.monotonic() - gone_since > SERVER_AWAY_S:
-        raise RuntimeError(
-            f"the Prefect server has been away for {SERVER_AWAY_S:.0f} s ({short(error)}); start "
-            "it and retry this run: what is done stays done"
-        ) from error
-    time.sleep(PAUSE_S)
-    return gone_since

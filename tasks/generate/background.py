@@ -14,20 +14,48 @@ import numpy as np
 from pydantic import Field
 
 from models.captioning.cleanup import with_class
-from models.compositing.backgrounds.scene import (
-    Plate,
-    plate_from_photo,
-    procedural_plate,
-    scene_from_prompt,
-)
-from models.compositing.composite import CompositeRanges, composite
-from models.compositing.placement import Placed, paste, place
+from models.compositing.backgrounds.photo import background_from_photo
+from models.compositing.backgrounds.scene import procedural_background, scene_from_prompt
+from models.compositing.composite import CompositeSettings, composite
+from models.compositing.placement import PlacedObject, keep_original_pixels, place_object
 from models.data.pixels import Pixels, rgb
 from models.data.records import Artifact, Checkpoint, Of, Record
 from models.diffusion.prompts import Part, escape, to_compel, weighted_prompt, without_weights
 from tasks.engine.stage import Job, StageInput, StageOutput, pairing_key, params_per_item, stage
 
 GRID = 64
+
+
+class CompositeRanges(Record):
+    """How large the object is, where it may be, and how far it is adapted to its scene."""
+
+    smallest: float = Field(
+        0.5, gt=0, le=2, description="Object's longer side at least, share of the shorter side."
+    )
+    largest: float = Field(
+        0.9, gt=0, le=2, description="Object's longer side at most, share of the shorter side."
+    )
+    margin: float = Field(
+        0.06, ge=0, le=0.4, description="Space kept free at each border, share of the side."
+    )
+    tilt: float = Field(
+        12.0, ge=0, le=180, description="Rotation at most where it lies flat, degrees either way."
+    )
+    harmony: float = Field(
+        0.5, ge=0, le=1, description="How far colours move to the scene's; 0 leaves them."
+    )
+    shadow: float = Field(0.7, ge=0, le=1, description="Darkness of the shadow; 0 casts none.")
+
+    def settings(self) -> CompositeSettings:
+        """The same values as `models.compositing` names them."""
+        return CompositeSettings(
+            smallest=self.smallest,
+            largest=self.largest,
+            margin=self.margin,
+            max_rotation=self.tilt,
+            colour_matching=self.harmony,
+            shadow=self.shadow,
+        )
 
 
 class Background(Record):
@@ -161,12 +189,17 @@ def _composited(inputs: Sequence[StageInput], parameters: Background) -> Iterato
         sentence = item.load(2)["caption"]
         scene = without_weights(_ending(parameters, sentence, rng))
         if len(item.job.inputs) > 3:
-            plate: Plate = plate_from_photo(item.load(3), size, rng)
+            empty = background_from_photo(item.load(3), size, rng)
         else:
-            kind = scene_from_prompt(scene, rng)
-            plate = procedural_plate(kind, size, rng, from_above=parameters.from_above)
-        near = item.load(1).astype(np.float32) / 65535.0
-        image = composite(item.load(0), plate, size, rng, depth=near, ranges=parameters.ranges)
+            empty = procedural_background(
+                scene_from_prompt(scene, rng),
+                size,
+                rng,
+                top_view_probability=parameters.from_above,
+            )
+        depth = item.load(1).astype(np.float32) / 65535.0
+        settings = parameters.ranges.settings()
+        image = composite(item.load(0), empty, size, rng, depth=depth, settings=settings)
         prompt = sentence if scene in sentence else f"{sentence} {scene}"
         yield StageOutput(image, prompt=prompt, metadata={"scene": scene})
 
@@ -181,7 +214,8 @@ def _drawn_by_sdxl(inputs: Sequence[StageInput], parameters: Background) -> Iter
         rng, words = item.rng(), item.load(2)
         scenes.append(_ending(parameters, words["caption"], rng))
         size = (parameters.width, parameters.height)
-        placed.append(place(item.load(0), item.load(1), size, rng, parameters.ranges))
+        limits = parameters.ranges.settings()
+        placed.append(place_object(item.load(0), item.load(1), size, rng, limits))
         prompts.append(_prompts(parameters, words, scenes[-1]))
         depth = _on_grid(placed[-1])
         requests.append(
@@ -215,7 +249,7 @@ def _drawn_by_sdxl(inputs: Sequence[StageInput], parameters: Background) -> Iter
             yield StageOutput(reject_reason=result.reason, prompt=prompt, metadata=metadata)
             continue
         image = _cut_to(result.image, there)
-        image = paste(image, there) if parameters.paste_back else image
+        image = keep_original_pixels(image, there) if parameters.paste_back else image
         content = np.dstack([rgb(image), there.rgba[..., 3]])
         yield StageOutput(content, prompt=prompt, metadata=metadata)
 
@@ -238,7 +272,7 @@ def _of_class(prompt: str, name: str) -> str:
     return with_class(to_compel(prompt), escape(name))
 
 
-def _on_grid(placed: Placed) -> np.ndarray[tuple[int, int], np.dtype[np.uint16]]:
+def _on_grid(placed: PlacedObject) -> np.ndarray[tuple[int, int], np.dtype[np.uint16]]:
     """The depth with as much empty space around it as SDXL's grid of 64 px wants."""
     height, width = placed.depth.shape
     wide, high = -width % GRID, -height % GRID
@@ -246,7 +280,7 @@ def _on_grid(placed: Placed) -> np.ndarray[tuple[int, int], np.dtype[np.uint16]]
     return np.pad(placed.depth, around)
 
 
-def _cut_to(image: Pixels, placed: Placed) -> Pixels:
+def _cut_to(image: Pixels, placed: PlacedObject) -> Pixels:
     """The middle of a drawn image, without what `_on_grid` put around it."""
     height, width = placed.depth.shape
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2

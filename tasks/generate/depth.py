@@ -8,7 +8,8 @@ from pydantic import Field
 
 from models.data import pixels
 from models.data.records import Checkpoint, Of, Record
-from models.segmentation.grabcut import NoObject, matte_object
+from models.segmentation.grabcut import segment_object
+from models.segmentation.saliency import NoObjectError
 from models.views.relief import relief_depth
 from tasks.engine.stage import StageInput, StageOutput, stage
 
@@ -48,8 +49,8 @@ def _by_relief(inputs: Sequence[StageInput], _parameters: Depth) -> Iterator[Sta
         image = item.load()
         colours, alpha = pixels.rgb(image), pixels.carried_matte(image)
         try:
-            near = relief_depth(colours, matte_object(colours) if alpha is None else alpha)
-        except NoObject as reason:
+            near = relief_depth(colours, segment_object(colours) if alpha is None else alpha)
+        except NoObjectError as reason:
             yield StageOutput(reject_reason=str(reason))
             continue
         yield _as_product(near)

@@ -18,7 +18,7 @@ from tasks.engine.stage import Job, StageInput, StageOutput, params_per_item, st
 GRID = 64
 
 
-class Baseline(Record):
+class ImageToImage(Record):
     """How many images are drawn from a photo, and how far from it."""
 
     model: Literal["sdxl-img2img"] = Field(
@@ -66,7 +66,7 @@ class Baseline(Record):
 
 
 def copies_of_each(
-    parameters: Baseline, photos: Sequence[Artifact], captions: Sequence[Artifact]
+    parameters: ImageToImage, photos: Sequence[Artifact], captions: Sequence[Artifact]
 ) -> list[Job]:
     """Per photo that has a caption, images 0 to n - 1."""
     caption_of = {caption.name: caption for caption in captions}
@@ -79,7 +79,7 @@ def copies_of_each(
 
 
 @stage("baseline", version=2, plan=copies_of_each, batch_size=8, key_params=params_per_item)
-def baseline(inputs: Sequence[StageInput], parameters: Baseline) -> Iterator[StageOutput]:
+def image_to_image(inputs: Sequence[StageInput], parameters: ImageToImage) -> Iterator[StageOutput]:
     """RGB images without matte, in the photo's shape up to a crop to whole cells of 64 px."""
     from models.diffusion.sdxl.image_to_image import SdxlImg2Img, SdxlImg2ImgRequest
     from models.runtime.batching import InvalidOutput

@@ -13,8 +13,10 @@ from pydantic import Field
 
 from models.data import pixels
 from models.data.records import Artifact, Checkpoint, Of, Record
-from models.segmentation.grabcut import NoObject, estimate_foreground, matte_object
-from models.views.relief import ZERO123_VIEWS, crop_square, render_views
+from models.segmentation.grabcut import estimate_foreground, segment_object
+from models.segmentation.saliency import NoObjectError
+from models.views.cameras import ZERO123_VIEWS
+from models.views.relief import crop_square, render_views
 from tasks.engine.stage import Job, StageInput, StageOutput, params_per_item, stage
 
 # Divisible by the pieces of a photo for nearly every number of views, so that a batch splits no
@@ -140,13 +142,13 @@ def _sheets(cut_outs: Mapping[str, pixels.Pixels], parameters: Multiview) -> dic
 
 def _shown(cut_out: pixels.Pixels, parameters: Multiview) -> pixels.Pixels:
     """What the network gets to see: a square RGB image, at most twice the 512 px that it reads."""
-    from models.views.zero123plus.background import on_grey, recentred
+    from models.views.zero123plus.background import center_on_square, paste_on_grey
 
     if not parameters.remove_background:
         return pixels.rgb(crop_square(cut_out, size=512))
-    centred = pixels.fit_within(recentred(cut_out), 1024)
+    centred = pixels.fit_within(center_on_square(cut_out), 1024)
     alpha = pixels.matte(centred)
-    return on_grey(pixels.with_matte(estimate_foreground(pixels.rgb(centred), alpha), alpha))
+    return paste_on_grey(pixels.with_matte(estimate_foreground(pixels.rgb(centred), alpha), alpha))
 
 
 def _sheet_seed(photo: str) -> int:
@@ -156,7 +158,7 @@ def _sheet_seed(photo: str) -> int:
 
 def _painted_view(sheet: Any, item: StageInput, parameters: Multiview) -> StageOutput:
     from models.runtime.batching import InvalidOutput
-    from models.views.zero123plus.background import matte_of_view, resized
+    from models.views.zero123plus.background import resize_view, segment_view
     from models.views.zero123plus.network import CAMERAS
 
     if isinstance(sheet, InvalidOutput):
@@ -170,11 +172,11 @@ def _painted_view(sheet: Any, item: StageInput, parameters: Multiview) -> StageO
     }
     colours = sheet[view - 1]
     try:
-        alpha = matte_of_view(colours)
-    except NoObject as reason:
+        alpha = segment_view(colours)
+    except NoObjectError as reason:
         return StageOutput(reject_reason=str(reason), metadata=metadata)
     return StageOutput(
-        resized(pixels.with_matte(colours, alpha), parameters.size), metadata=metadata
+        resize_view(pixels.with_matte(colours, alpha), parameters.size), metadata=metadata
     )
 
 
@@ -201,8 +203,8 @@ def _cut_out_once(item: StageInput, done: dict[str, pixels.Pixels | str]) -> pix
 
 def _cut_out(image: pixels.Pixels) -> pixels.Pixels | str:
     try:
-        cut_out = pixels.with_matte(image, matte_object(pixels.rgb(image)))
-    except NoObject as reason:
+        cut_out = pixels.with_matte(image, segment_object(pixels.rgb(image)))
+    except NoObjectError as reason:
         return str(reason)
     return cut_out if (cut_out[..., 3] >= 128).any() else "no object found: its matte is empty"
 

@@ -89,14 +89,16 @@ class Outpaint(Record):
         return self
 
 
-def shifts_of_each(parameters: Outpaint, scenes: Sequence[Artifact]) -> list[Job]:
+def shifts_of_each(parameters: Outpaint, scenes: Sequence[Artifact], label: str) -> list[Job]:
     """Per scene, shifts 0 to k x k - 1, row by row. A network's job is keyed by its prompts too,
     which the scene's pixels don't tell."""
     jobs = []
     for scene in scenes:
         said: dict[str, int | str] = {}
         if parameters.model != "extend":
-            said = dict(zip(("border", "avoided"), border_prompts(scene, parameters), strict=True))
+            said = dict(
+                zip(("border", "avoided"), border_prompts(scene, label, parameters), strict=True)
+            )
         jobs += [Job((scene,), {"shift": shift, **said}) for shift in range(parameters.k**2)]
     return jobs
 
@@ -137,21 +139,21 @@ def _by_network(inputs: Sequence[StageInput], parameters: Outpaint) -> Iterator[
     for item, request, result in zip(inputs, requests, results, strict=True):
         dx, dy = offsets[int(item.job.variant["shift"])]
         metadata: dict[str, Any] = {
-            **{"dx": round(dx, 4), "dy": round(dy, 4), "moved": list(request.shift)},
+            **{"dx": round(dx, 4), "dy": round(dy, 4), "moved": list(request.offset)},
             "retries": result.retries,
         }
         prompt = item.job.inputs[0].prompt
         if isinstance(result, InvalidOutput):
             yield StageOutput(reject_reason=result.reason, prompt=prompt, metadata=metadata)
             continue
-        seam = round(seam_step(result.image, request.move), 3)
+        seam = round(seam_step(result.image, request.shift), 3)
         yield StageOutput(result.image, prompt=prompt, metadata={**metadata, "seam": seam})
 
 
 def _requests(
     inputs: Sequence[StageInput], parameters: Outpaint, offsets: Sequence[tuple[float, float]]
 ) -> list["OutpaintRequest"]:
-    from models.outpainting.latent_canvas import whole_cells
+    from models.outpainting.latent_canvas import round_to_cells
     from models.outpainting.sd2 import OutpaintRequest
 
     scenes: dict[str, Pixels] = {}
@@ -165,7 +167,7 @@ def _requests(
         requests.append(
             OutpaintRequest(
                 scene=pixels,
-                shift=whole_cells(offset, parameters.reach, pixels),
+                offset=round_to_cells(offset, parameters.reach, pixels),
                 prompt=str(item.job.variant["border"]),
                 negative_prompt=str(item.job.variant["avoided"]),
                 seed=item.seed,
@@ -178,7 +180,7 @@ def _requests(
     return requests
 
 
-def border_prompts(scene: Artifact, parameters: Outpaint) -> tuple[str, str]:
+def border_prompts(scene: Artifact, label: str, parameters: Outpaint) -> tuple[str, str]:
     """The prompt and the negative prompt of a scene's border, in plain words: CLIP reads them as
     they are, brackets, signs and all.
 
@@ -188,7 +190,7 @@ def border_prompts(scene: Artifact, parameters: Outpaint) -> tuple[str, str]:
     if parameters.prompt_from == "caption" and scene.prompt:
         return str(scene.metadata.get("plain_prompt", scene.prompt)), parameters.negative_prompt
     place = str(scene.metadata.get("scene", ""))
-    words = class_words(scene.label)
+    words = class_words(label)
     prompt = " ".join(parameters.prompt.replace("{scene}", place).split())
     return prompt, ", ".join(part for part in (words, parameters.negative_prompt) if part)
 

@@ -14,8 +14,11 @@ from pydantic import Field
 
 from models.data import pixels
 from models.data.records import Checkpoint, Of, Record
-from models.segmentation.cleanup import clean_mask, mask_iou
-from models.segmentation.grabcut import NoObject, matte_object, matte_quality
+from models.segmentation.cleanup import clean_mask
+from models.segmentation.grabcut import segment_object
+from models.segmentation.mask_quality import measure_mask
+from models.segmentation.masks import mask_iou
+from models.segmentation.saliency import NoObjectError
 from tasks.engine.stage import StageInput, StageOutput, stage
 
 Alpha = npt.NDArray[np.float32]
@@ -98,8 +101,10 @@ def _by_grabcut(inputs: Sequence[StageInput], parameters: Segment) -> Iterator[S
         image = item.load()
         colours, prior = pixels.rgb(image), pixels.carried_matte(image)
         try:
-            alpha = matte_object(colours, prior=prior, working_side=parameters.working_side)
-        except NoObject as reason:
+            alpha = segment_object(
+                colours, previous_mask=prior, working_side=parameters.working_side
+            )
+        except NoObjectError as reason:
             yield StageOutput(reject_reason=str(reason))
             continue
         yield _screened(colours, alpha, parameters, {})
@@ -151,12 +156,10 @@ def _ask_sam(images: Sequence[Any], parameters: Segment) -> list[Found]:
     for at, image in enumerate(images):
         colours, prior = pixels.rgb(image), pixels.carried_matte(image)
         try:
-            box = None if prior is None else box_around(prior)
-            if box is None:
+            if prior is None or not (prior > 0.5).any():
                 prior = salient_mask(colours)
-                box = box_around(prior)
-            requests[at] = SamRequest(colours, box, prior=prior)
-        except NoObject as reason:
+            requests[at] = SamRequest(colours, box_around(prior), previous_mask=prior)
+        except NoObjectError as reason:
             found[at] = StageOutput(reject_reason=str(reason))
     results = infer(SegmentAnything, [parameters.sam_checkpoint], list(requests.values()))
     for at, result in zip(requests, results, strict=True):
@@ -215,7 +218,7 @@ def _refined(images: Sequence[Any], found: Sequence[Found], parameters: Segment)
 def _screened(
     colours: Any, alpha: Alpha, parameters: Segment, more: Mapping[str, float]
 ) -> StageOutput:
-    quality = matte_quality(colours, alpha)
+    quality = measure_mask(colours, alpha)
     metadata = {name: round(float(value), 4) for name, value in asdict(quality).items()} | dict(
         more
     )

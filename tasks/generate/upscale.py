@@ -70,8 +70,7 @@ def _by_network(inputs: Sequence[StageInput], parameters: Upscale) -> Iterator[S
     from models.upscaling.real_esrgan import RealEsrgan, RealEsrganRequest
 
     requests = [
-        RealEsrganRequest(item.load(), parameters.factor, parameters.tile, alpha="resize")
-        for item in inputs
+        RealEsrganRequest(item.load(), parameters.factor, parameters.tile) for item in inputs
     ]
     for image in infer(RealEsrgan, parameters.checkpoints, requests):
         if isinstance(image, InvalidOutput):

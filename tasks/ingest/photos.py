@@ -9,10 +9,11 @@ from pathlib import Path
 
 from pydantic import Field
 
-from models.data.find_photos import PhotoFile, Refused
-from models.data.read_photo import SUFFIXES, PhotoRejected, read_photo
-from models.data.records import Artifact, IngestedPhotos, Record, Reference
-from models.data.splitting import HashedPhoto, SplitParameters, split
+from models.data.find_photos import PhotoFile, Refused, find_photos
+from models.data.near_duplicates import HashedPhoto
+from models.data.read_photo import PhotoRejected, read_photo
+from models.data.records import Annotation, Artifact, Record, SourceImage, Sources
+from models.data.splitting import SplitParameters, split
 from models.screening.quality import dhash, dhash_mirrored
 from tasks.engine.run_context import RunContext
 from tasks.engine.stage import StageInput, StageOutput, stage
@@ -54,78 +55,66 @@ def ingest(inputs: Sequence[StageInput], parameters: Ingest) -> Iterator[StageOu
 
 
 def ingest_photos(
-    run: RunContext, files: Sequence[PhotoFile], parameters: Ingest, splits: SplitParameters
-) -> IngestedPhotos:
-    """Read, hash and split photos.
+    run: RunContext, folder: Path, parameters: Ingest, splits: SplitParameters
+) -> Sources:
+    """Find, read, hash and split the photos of a folder; other files are refused by name.
 
     Raises:
-        ValueError: a class is too small to be split; the line says how many photos it needs.
+        ValueError: the folder has no photos by class, or a class is too small to be split.
     """
-    sources = [_as_artifact(one.path, one.file) for one in files]
-    photos = {artifact.name: artifact for artifact in ingest(run, parameters, sources)}
+    files, not_photos = find_photos(folder)
+    stored = {file.file: as_artifact(file.path, file.file) for file in files}
+    photos = {
+        artifact.name: artifact for artifact in ingest(run, parameters, list(stored.values()))
+    }
     unreadable = [
         Refused(artifact.name, artifact.reject_reason)
         for artifact in run.made.values()
-        if artifact.stage == ingest.name and artifact.reject_reason
+        if artifact.stage == ingest.name and artifact.name in stored and artifact.reject_reason
     ]
     hashed = [
         HashedPhoto(
-            file=one.file,
-            label=one.label,
-            given_split=one.split,
-            digest=source.digest,
-            dhash=int(photos[one.file].metadata["dhash"], 16),
-            dhash_mirrored=int(photos[one.file].metadata["dhash_mirrored"], 16),
+            file=file.file,
+            label=file.label,
+            given_split=file.split,
+            digest=stored[file.file].digest,
+            dhash=int(photos[file.file].metadata["dhash"], 16),
+            dhash_mirrored=int(photos[file.file].metadata["dhash_mirrored"], 16),
         )
-        for one, source in zip(files, sources, strict=True)
-        if one.file in photos
+        for file in files
+        if file.file in photos
     ]
     result = split(hashed, splits)
     names = _names(files)
-    references = [
-        Reference(
-            name=names[one.file],
-            file=one.file,
-            label=one.label,
-            split=result.assigned[one.file],
-            photo=photos[one.file].model_copy(update={"name": names[one.file]}),
-            prompt=one.prompt,
+    images = [
+        SourceImage(
+            name=names[file.file],
+            file=file.file,
+            split=result.assigned[file.file],
+            image=photos[file.file].model_copy(update={"name": names[file.file]}),
+            annotations=(Annotation(label=file.label),),
+            prompt=file.prompt,
         )
-        for one in files
-        if one.file in result.assigned
+        for file in files
+        if file.file in result.assigned
     ]
-    refused = sorted((one.file, one.reason) for one in [*unreadable, *result.refused])
+    refused = sorted(
+        (found.file, found.reason) for found in [*not_photos, *unreadable, *result.refused]
+    )
     converted = [
         f"{name}: {', '.join(photo.metadata['notes'])}"
         for name, photo in sorted(photos.items())
         if photo.metadata["notes"]
     ]
-    return IngestedPhotos(
-        photos=tuple(sorted(references, key=lambda one: one.name)),
+    return Sources(
+        images=tuple(sorted(images, key=lambda image: image.name)),
         refused=tuple(refused),
         notes=(*result.notes, *converted),
     )
 
 
-def ingest_plates(run: RunContext, folder: Path | None, parameters: Ingest) -> list[Artifact]:
-    """The photos of a flat folder of background plates, in the order of their names.
-
-    Raises:
-        ValueError: the folder is missing or holds no photo.
-    """
-    if folder is None:
-        return []
-    if not folder.is_dir():
-        raise ValueError(f"background.plates: {folder} is no folder; name one that holds photos")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    plates = ingest(run, parameters, [_as_artifact(path, f"plates/{path.name}") for path in paths])
-    if not plates:
-        raise ValueError(f"background.plates: {folder} holds no photo that can be read")
-    return plates
-
-
-def _as_artifact(path: Path, name: str) -> Artifact:
-    """The file as an input of the stage: the user's folder keeps its bytes, not the store."""
+def as_artifact(path: Path, name: str) -> Artifact:
+    """The file as an input of a stage: the user's folder keeps its bytes, not the store."""
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
@@ -146,11 +135,11 @@ def _names(files: Sequence[PhotoFile]) -> dict[str, str]:
     """``<class>/<stem>`` per file; where that is taken, with the split's name or a number."""
     names: dict[str, str] = {}
     taken: set[str] = set()
-    for one in sorted(files, key=lambda file: (file.split != "train", file.file)):
-        stem = f"{one.label}/{one.path.stem}"
-        split = [f"-{one.split}"] if one.split else []
-        tails = itertools.chain(["", *split], (f"-{number}" for number in itertools.count(2)))
+    for file in sorted(files, key=lambda file: (file.split != "train", file.file)):
+        stem = f"{file.label}/{file.path.stem}"
+        given = [f"-{file.split}"] if file.split else []
+        tails = itertools.chain(["", *given], (f"-{number}" for number in itertools.count(2)))
         name = next(name for tail in tails if (name := f"{stem}{tail}").casefold() not in taken)
         taken.add(name.casefold())
-        names[one.file] = name
+        names[file.file] = name
     return names

@@ -1,195 +1,265 @@
-"""A reference's contact sheet: what every stage made of it, each view's way in a column."""
+"""The contact sheet of one reference photo: what every stage made of it.
 
-from collections import defaultdict
+Nothing here knows a stage or a generator. Rows come in the order in which the artifacts were made.
+Columns and lines come from the integer entries of ``Artifact.variant``.
+"""
+
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from models.data.pixels import Pixels
+import numpy as np
+
+from models.data.pixels import Pixels, rgb
 from models.data.records import Artifact
-from models.reporting.input import Gap, MatteAs, Sheet, SheetRow, Thumb
-from tasks.engine.results import Expansion, plain_reason
+from models.reporting.input import AlphaStyle, Gap, Sheet, SheetRow, Thumb
 from tasks.engine.run_context import RunContext
+from tasks.engine.work_items import GenerationRecord
 
 COLUMNS = 7
-# Lines below each other in a column: scenes of a cut-out, shifts of its first scene.
-SCENES, SHIFTS = 2, 4
-BASELINES = 7
-
+# Lines below each other in a column, such as shifts of a scene.
+LINES = 4
+# A cut-out keeps the colours of its parent up to this mean difference, of 255.
+CUT_OUT_CHANGE = 4
 T = TypeVar("T")
-Place = Mapping[str, int | str]
-_PLACES = ("view", "copy", "background", "shift", "baseline")
-_SHORT = {"view": "view", "copy": "t"}
-# What is made of every view: stage, title, and how a matte is shown.
-_PER_VIEW: tuple[tuple[str, str, MatteAs], ...] = (
-    ("multiview", "view 0 is the photo, cut square; the others are turned", "hidden"),
-    ("augment", "copies of the enlarged views, changed in colour and place", "hidden"),
-    ("segment", "the object, cut out", "checker"),
-    ("depth", "near is bright", "hidden"),
-    ("masked_depth", "the object's own depth", "hidden"),
-)
+# The integer entries of a variant, in their order.
+Variant = tuple[tuple[str, int], ...]
 
 
-def draw_sheet(run: RunContext, name: str, label: str, expansion: Expansion) -> Sheet:
-    """The sheet of one reference. What a stage rejected is a gap in its column, with the reason."""
-    made = _Made(run, expansion)
-    rows = (*_of_the_photo(made), *_of_the_views(made), *_of_the_scenes(made), *_baseline(made))
-    return Sheet(name, label, rows, _named(made.columns))
+def draw_sheet(
+    run: RunContext,
+    name: str,
+    label: str,
+    record: GenerationRecord,
+    shown_as: Mapping[str, str],
+) -> Sheet:
+    """The contact sheet of one reference photo.
+
+    Args:
+        run: loads the artifacts.
+        name: the reference, ``<class>/<stem>``.
+        label: its class.
+        record: all artifacts and samples of the reference.
+        shown_as: the explanation of each stage that has a row.
+    """
+    rows = _Rows(run, record, shown_as)
+    return Sheet(name, label, tuple(rows.draw()))
 
 
-def spread(made: Sequence[T], count: int) -> list[T]:
-    """``count`` of them at even distances."""
-    if len(made) <= count:
-        return list(made)
+def spread(items: Sequence[T], count: int) -> list[T]:
+    """``count`` of the items at even distances, or all if there are fewer."""
+    if len(items) <= count:
+        return list(items)
     if count == 1:
-        return [made[0]]
-    return [made[round(place * (len(made) - 1) / (count - 1))] for place in range(count)]
+        return [items[0]]
+    return [items[round(index * (len(items) - 1) / (count - 1))] for index in range(count)]
 
 
-class _Made:
-    """What was made of a reference, by stage and place, and the places that the columns show."""
+class _Rows:
+    """Draws the rows of one reference photo."""
 
-    def __init__(self, run: RunContext, expansion: Expansion) -> None:
+    def __init__(
+        self, run: RunContext, record: GenerationRecord, shown_as: Mapping[str, str]
+    ) -> None:
         self.run = run
-        self.left_out = {
-            sample.image.id: plain_reason(sample)
-            for sample in expansion.samples
-            if not sample.accepted
+        self.shown_as = shown_as
+        self.artifacts = {artifact.id: artifact for artifact in record.artifacts}
+        self.reject_reasons = {
+            sample.image.id: sample.reject_kind
+            for sample in record.samples
+            if not sample.is_accepted
         }
-        self._stages: dict[str, list[Artifact]] = defaultdict(list)
-        # The baseline's images are cut out to be screened; no view stands behind them.
-        self.cut_baselines: dict[int | str, Artifact] = {}
-        for artifact in expansion.artifacts:
-            if artifact.stage == "baseline" or "baseline" not in artifact.variant:
-                self._stages[artifact.stage].append(artifact)
-            elif artifact.stage == "segment":
-                self.cut_baselines[artifact.variant["baseline"]] = artifact
-        self._at = {
-            _key(stage, one.variant): one for stage, made in self._stages.items() for one in made
-        }
-        self.columns = spread(list(self._ways()), COLUMNS)
 
-    def _ways(self) -> Iterator[Place]:
-        """Every view's copies; a view without any has a way of its own, of gaps."""
-        for view in self._stages["multiview"]:
-            own = {"view": view.variant["view"]}
-            copies = [one for one in self._stages["augment"] if one.variant["view"] == own["view"]]
-            yield from ({**own, "copy": one.variant["copy"]} for one in copies)
-            if not copies:
-                yield own
+    def draw(self) -> Iterator[SheetRow]:
+        """A row per stage; stages whose variants share entries follow each other."""
+        shown = [one for one in self.artifacts.values() if one.stage in self.shown_as]
+        for family in _families(shown):
+            columns = _columns_of(family)
+            for artifacts in _by_stage(family).values():
+                if columns and artifacts[0].media != "json":
+                    yield self._grid(artifacts, columns)
+                elif not all(self._is_unchanged(artifact) for artifact in artifacts):
+                    yield self._strip(artifacts)
 
-    def accepted(self, stage: str) -> list[Artifact]:
-        """What a stage made and did not reject."""
-        return [one for one in self._stages[stage] if one.reject_reason is None]
-
-    def some(self, stage: str, at: str, count: int) -> list[int | str]:
-        """Some of the numbers that tell a stage's siblings apart."""
-        return spread(list(dict.fromkeys(one.variant[at] for one in self._stages[stage])), count)
-
-    def thumb(self, artifact: Artifact, matte_as: MatteAs, title: str = "") -> Thumb:
-        """The picture of an accepted artifact; below it, the scene that it plays in."""
-        scene = str(artifact.metadata.get("scene", ""))
-        left_out = self.left_out.get(artifact.id, "")
-        return Thumb(self.run.load(artifact), scene, title, matte_as, left_out)
-
-    def line(
-        self, stage: str, matte_as: MatteAs, within: Place | None = None, title: str = ""
-    ) -> list[Thumb | Gap]:
-        """A cell per column; none at all where the stage made nothing."""
-        if not self._stages[stage]:
-            return []
+    def _grid(self, artifacts: Sequence[Artifact], columns: Sequence[Variant]) -> SheetRow:
+        """One cell per column and line. A rejected or missing artifact is a gap."""
+        by_variant = {frozenset(_variant(artifact)): artifact for artifact in artifacts}
         cells: list[Thumb | Gap] = []
-        for column in self.columns:
-            whole = {"view": column["view"]} if stage == "multiview" else column
-            found = self._at.get(_key(stage, {**whole, **(within or {})}))
-            if found is None or found.reject_reason is not None:
-                cells.append(Gap((found and found.reject_reason) or ""))
-            else:
-                cells.append(self.thumb(found, matte_as, title))
-        return cells
+        for line in _lines_of(artifacts, columns):
+            title = " ".join(f"{name} {value}" for name, value in line[-1:])
+            for column in columns:
+                artifact = _find(by_variant, column, line)
+                if artifact is None or artifact.reject_reason is not None:
+                    cells.append(Gap((artifact and artifact.reject_reason) or ""))
+                else:
+                    cells.append(self._thumb(artifact, title))
+        return self._row(artifacts, cells, _column_names(columns))
 
+    def _strip(self, artifacts: Sequence[Artifact]) -> SheetRow:
+        """Pictures side by side, an enlarged one with details; or the words of a document."""
+        thumbs: list[Thumb | Gap] = []
+        for artifact in artifacts:
+            if artifact.reject_reason is None and artifact.media != "json":
+                picture = self.run.load(artifact)
+                thumbs.append(replace(self._thumb(artifact, ""), caption=_size(picture)))
+                thumbs += self._details(artifact, picture)
+        return self._row(artifacts, thumbs, ())
 
-def _of_the_photo(made: _Made) -> Iterator[SheetRow]:
-    photo = made.run.load(made.accepted("ingest")[0])
-    yield SheetRow("ingest", "the photo", (Thumb(photo, _size(photo), "", "hidden"),), 1)
-    for one in made.accepted("upscale"):
-        large = made.run.load(one) if "view" not in one.variant else photo
-        if large.shape != photo.shape:
-            shown = (Thumb(large, _size(large), "", "hidden"), *_details(photo, large))
-            yield SheetRow("upscale", "the photo, enlarged", shown, 1)
-    for one in made.accepted("caption"):
-        words = made.run.load(one)
-        said = str(one.metadata.get("said", ""))
-        row = SheetRow("caption", "the photo in words", (), 0)
-        yield _worded(
-            row,
-            ("caption", words["caption"]),
-            ("as it was said", "" if said == words["caption"] else said),
-            ("to be avoided", words["negative_prompt"]),
+    def _row(
+        self,
+        artifacts: Sequence[Artifact],
+        cells: Sequence[Thumb | Gap],
+        columns: tuple[str, ...],
+    ) -> SheetRow:
+        accepted = [artifact for artifact in artifacts if artifact.reject_reason is None]
+        pictures = sum(artifact.media != "json" for artifact in accepted)
+        words = tuple(self._words(accepted[0])) if accepted else ()
+        stage = artifacts[0].stage
+        return SheetRow(stage, self.shown_as[stage], tuple(cells), pictures, columns, words)
+
+    def _words(self, artifact: Artifact) -> Iterator[tuple[str, str]]:
+        """The texts of a document; of a picture its prompts, where it has any."""
+        texts: dict[str, Any] = {
+            "first prompt": artifact.prompt,
+            "negative prompt": artifact.metadata.get("negative"),
+            **artifact.variant,
+        }
+        if artifact.media == "json":
+            texts = {**artifact.metadata, **self.run.load(artifact)}
+        shown = {artifact.name.partition("/")[0]}
+        for name, text in texts.items():
+            if isinstance(text, str) and text and text not in shown:
+                shown.add(text)
+                yield name.replace("_", " "), text
+
+    def _thumb(self, artifact: Artifact, title: str) -> Thumb:
+        picture = self.run.load(artifact)
+        scene = str(artifact.metadata.get("scene", ""))
+        reason = self.reject_reasons.get(artifact.id, "")
+        return Thumb(picture, scene, title, self._alpha_style(artifact, picture), reason)
+
+    def _alpha_style(self, artifact: Artifact, picture: Pixels) -> AlphaStyle:
+        """A checkerboard for a cut-out: the same colours as the parent with another alpha."""
+        parent = self._parent(artifact)
+        if parent is None or parent.shape[:2] != picture.shape[:2] or picture.ndim != 3:
+            return "outline"
+        has_same_alpha = parent.shape == picture.shape and np.array_equal(
+            parent[..., 3:], picture[..., 3:]
         )
+        change = np.abs(rgb(parent).astype(np.int16) - rgb(picture))
+        return "outline" if has_same_alpha or change.mean() > CUT_OUT_CHANGE else "checker"
+
+    def _details(self, artifact: Artifact, picture: Pixels) -> list[Thumb]:
+        """The middle before and after enlarging, which look the same at the size of a thumbnail."""
+        parent = self._parent(artifact)
+        if parent is None or parent.shape[0] >= picture.shape[0]:
+            return []
+        return [
+            Thumb(_middle(parent), "its middle, before", "", "hidden"),
+            Thumb(_middle(picture), "its middle, enlarged", "", "hidden"),
+        ]
+
+    def _is_unchanged(self, artifact: Artifact) -> bool:
+        """Whether the stage passed its input on, such as enlarging by factor 1."""
+        parents = (self.artifacts.get(parent) for parent in artifact.parents[:1])
+        return any(parent and parent.digest == artifact.digest for parent in parents)
+
+    def _parent(self, artifact: Artifact) -> Pixels | None:
+        """The colour picture that an artifact was made from first."""
+        parent = self.artifacts.get(artifact.parents[0]) if artifact.parents else None
+        if parent is None or parent.media == "json" or parent.reject_reason is not None:
+            return None
+        picture: Pixels = self.run.load(parent)
+        return picture if picture.ndim == 3 else None
 
 
-def _of_the_views(made: _Made) -> Iterator[SheetRow]:
-    for stage, explanation, matte_as in _PER_VIEW:
-        yield _row(made, stage, explanation, made.line(stage, matte_as))
+def _variant(artifact: Artifact) -> Variant:
+    return tuple((name, at) for name, at in artifact.variant.items() if isinstance(at, int))
 
 
-def _of_the_scenes(made: _Made) -> Iterator[SheetRow]:
-    scenes = made.some("background", "background", SCENES)
-    cells = [
-        cell
-        for scene in scenes
-        for cell in made.line("background", "outline", {"background": scene}, f"c {scene}")
-    ]
-    row = _row(made, "background", "new scenes, the mask outlined", cells)
-    for one in made.accepted("background")[:1]:
-        row = _worded(row, ("first prompt", one.prompt), ("to be avoided", _avoided(one)))
-    yield row
-    cells = [
-        cell
-        for shift in made.some("outpaint", "shift", SHIFTS)
-        for cell in made.line(
-            "outpaint", "hidden", {"background": scenes[0], "shift": shift}, f"shift {shift}"
-        )
-    ]
-    row = _row(made, "outpaint", "the scenes shifted over the grid", cells)
-    for one in made.accepted("outpaint")[:1]:
-        border, avoided = (str(one.variant.get(at, "")) for at in ("border", "avoided"))
-        row = _worded(row, ("first border", border), ("to be avoided", avoided))
-    yield row
+def _names(artifact: Artifact) -> tuple[str, ...]:
+    return tuple(name for name, _ in _variant(artifact))
 
 
-def _baseline(made: _Made) -> Iterator[SheetRow]:
-    images = made.accepted("baseline")
-    if not images:
-        return
-    thumbs = []
-    for one in spread(images, BASELINES):
-        cut = made.cut_baselines.get(one.variant["baseline"])
-        left_out = (cut.reject_reason or made.left_out.get(cut.id, "")) if cut else ""
-        title = f"image {one.variant['baseline']}"
-        thumbs.append(Thumb(made.run.load(one), "", title, "hidden", left_out))
-    explanation = "to compare with: drawn from the photo alone"
-    row = SheetRow("baseline", explanation, tuple(thumbs), len(images))
-    yield _worded(row, ("first prompt", images[0].prompt), ("to be avoided", _avoided(images[0])))
+def _by_stage(artifacts: Sequence[Artifact]) -> dict[str, list[Artifact]]:
+    stages: dict[str, list[Artifact]] = defaultdict(list)
+    for artifact in artifacts:
+        stages[artifact.stage].append(artifact)
+    return stages
 
 
-def _row(made: _Made, stage: str, explanation: str, cells: Sequence[Thumb | Gap]) -> SheetRow:
-    return SheetRow(stage, explanation, tuple(cells), len(made.accepted(stage)), aligned=True)
+def _families(artifacts: Sequence[Artifact]) -> list[list[Artifact]]:
+    """Artifacts in groups that share names of variant entries, such as all that have a view.
+
+    Artifacts without any entry, such as the photo, are a group of their own.
+    """
+    groups: list[set[str]] = []
+    for artifact in artifacts:
+        names = set(_names(artifact))
+        touched = [group for group in groups if group & names]
+        groups = [group for group in groups if not group & names] + [names.union(*touched)]
+    families: dict[int, list[Artifact]] = defaultdict(list)
+    for artifact in artifacts:
+        names = set(_names(artifact))
+        index = next((at for at, group in enumerate(groups) if group & names), -1)
+        families[index].append(artifact)
+    return list(families.values())
 
 
-def _worded(row: SheetRow, *words: tuple[str, str | None]) -> SheetRow:
-    return replace(row, words=tuple((what, said) for what, said in words if said))
+def _columns_of(family: Sequence[Artifact]) -> list[Variant]:
+    """At most `COLUMNS` variants, named by the entries that most stages of the family have.
+
+    A view that has no copy is a column too: it shows where the stages stopped.
+    """
+    stages = {(artifact.stage, _names(artifact)) for artifact in family}
+    counts = Counter(names for _, names in stages)
+    names = max(counts, key=lambda names: (counts[names], len(names)))
+    variants = {
+        tuple(entry for entry in _variant(artifact) if entry[0] in names) for artifact in family
+    }
+    whole = {variant for variant in variants if len(variant) == len(names)}
+    stopped = {
+        variant
+        for variant in variants - whole
+        if not any(set(variant) <= set(longer) for longer in whole)
+    }
+    return spread(sorted(whole | stopped), COLUMNS) if names else []
 
 
-def _avoided(artifact: Artifact) -> str:
-    return str(artifact.metadata.get("negative", ""))
+def _lines_of(artifacts: Sequence[Artifact], columns: Sequence[Variant]) -> list[Variant]:
+    """What is shown below each other: values of the last entry that is not part of a column."""
+    names = {name for column in columns for name, _ in column}
+    rests = dict.fromkeys(
+        tuple(entry for entry in _variant(artifact) if entry[0] not in names)
+        for artifact in artifacts
+    )
+    first = next(iter(rests))
+    return spread([rest for rest in rests if rest[:-1] == first[:-1]], LINES)
 
 
-def _details(photo: Pixels, large: Pixels) -> tuple[Thumb, ...]:
-    """The middle of the photo, before and after: at a thumbnail's size both would look the same."""
-    told = ((photo, "its middle, before"), (large, "its middle, enlarged"))
-    return tuple(Thumb(_middle(image), title, "", "hidden") for image, title in told)
+def _find(
+    by_variant: Mapping[frozenset[tuple[str, int]], Artifact], column: Variant, line: Variant
+) -> Artifact | None:
+    """The artifact of a cell. A stage that knows only a column's first entries has one for all."""
+    for end in range(len(column), 0, -1):
+        artifact = by_variant.get(frozenset((*column[:end], *line)))
+        if artifact is not None:
+            return artifact
+    return None
+
+
+def _column_names(columns: Sequence[Variant]) -> tuple[str, ...]:
+    """``view 3 · copy 1``, without entries that are the same in all columns."""
+    values: dict[str, set[int]] = defaultdict(set)
+    for column in columns:
+        for name, value in column:
+            values[name].add(value)
+    named = {name for name, found in values.items() if len(found) > 1} or set(values)
+    return tuple(
+        " · ".join(f"{name} {value}" for name, value in column if name in named)
+        for column in columns
+    )
 
 
 def _middle(image: Pixels) -> Pixels:
@@ -201,17 +271,3 @@ def _middle(image: Pixels) -> Pixels:
 
 def _size(image: Pixels) -> str:
     return f"{image.shape[1]} × {image.shape[0]} px"
-
-
-def _named(columns: Sequence[Place]) -> tuple[str, ...]:
-    """``view 3 · t 1``; without the copy where there is but one."""
-    only_one = len({column.get("copy") for column in columns}) == 1
-    told = ("view",) if only_one else ("view", "copy")
-    return tuple(
-        " · ".join(f"{_SHORT[at]} {column[at]}" for at in told if at in column)
-        for column in columns
-    )
-
-
-def _key(stage: str, index: Place) -> tuple[str, ...]:
-    return (stage, *(str(index.get(at)) for at in _PLACES))

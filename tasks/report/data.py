@@ -1,41 +1,44 @@
-"""The story of a run: all that its report tells, as small records."""
+"""What the report of a run is made from: small records, and documents in the store."""
 
-from typing import Any
+from pydantic import Field, JsonValue
 
-from models.data.records import Artifact, IngestedPhotos, Record
+from models.data.records import Artifact, Record, Sources
+from models.reporting.metrics import Arithmetic, ModelUse, ReferenceMetrics, StageMetrics
 
 
-class ReferenceStory(Record):
-    """What became of one reference photo; ``key`` names its expansion, if it has one."""
+class ReferenceSummary(ReferenceMetrics):
+    """What was generated from one reference photo; ``key`` names its results in the store."""
 
-    name: str
-    label: str
-    status: str
-    reason: str | None = None
     key: str | None = None
-    images: int = 0
-    accepted: int = 0
 
 
-class Story(Record):
-    """A run from its photos to its trained networks.
+class DatasetSummary(Record):
+    """One training set: its images per class, and the document that lists them."""
 
-    ``stages`` and ``volumes`` are counts; ``models`` has a row per checkpoint with its terms;
-    ``arms``, ``test``, ``checkpoints`` and ``scores`` are documents in the store.
-    """
+    description: str
+    train: dict[str, int]
+    val: dict[str, int]
+    document: Artifact
 
-    recipe: dict[str, Any]
-    arithmetic: dict[str, int]
-    photos: IngestedPhotos
-    references: tuple[ReferenceStory, ...]
-    stages: dict[str, dict[str, Any]]
-    volumes: dict[str, dict[str, dict[str, int]]]
-    test_volume: dict[str, int]
-    rejects: dict[str, int]
-    models: tuple[dict[str, Any], ...] = ()
+
+class RunSummary(Record):
+    """A run from its photos to its trained networks."""
+
+    name: str = Field(description="Name of the recipe.")
+    profile: str
+    recipe: dict[str, JsonValue]
+    shown_as: dict[str, str] = Field(
+        {}, description="The stages that contact sheets show, with an explanation of each."
+    )
+    arithmetic: dict[str, Arithmetic] = Field({}, description="Planned images per generator.")
+    photos: Sources
+    references: tuple[ReferenceSummary, ...]
+    stages: dict[str, StageMetrics]
+    rejects: dict[str, int] = Field(description="Rejected images per reason.")
+    models: tuple[ModelUse, ...] = ()
     warnings: tuple[str, ...] = ()
-    arms: dict[str, Artifact]
-    test: Artifact
+    datasets: dict[str, DatasetSummary]
+    test: Artifact = Field(description="Document that lists the test photos.")
     checkpoints: tuple[Artifact, ...] = ()
-    scores: tuple[Artifact, ...] = ()
+    scores: tuple[Artifact, ...] = Field((), description="Predictions of each checkpoint.")
     seconds: float = 0.0

@@ -1,6 +1,7 @@
-"""The numbers of a run: ``metrics.json``, from its story and its networks' predictions."""
+"""``metrics.json`` from the summary of a run and the predictions of its networks."""
 
 import importlib.metadata
+import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,155 +10,171 @@ import numpy as np
 
 from models.data.records import Artifact
 from models.evaluation.classification import score
-from models.evaluation.comparison import Arm, arm_interval, compare
-from models.evaluation.conclusion import Verdict, verdict
+from models.evaluation.comparison import Difference, compare, dataset_interval
+from models.evaluation.conclusion import Conclusion, conclude
+from models.evaluation.predictions import DatasetPredictions, ScoredModel
+from models.reporting.metrics import (
+    DatasetMetrics,
+    DatasetScores,
+    Metrics,
+    ReferenceMetrics,
+    RefusedFile,
+    TrainingMetrics,
+    TrainingScores,
+)
 from tasks.engine.run_context import RunContext
-from tasks.report.data import Story
+from tasks.report.data import DatasetSummary, RunSummary
 
 AVERAGED = ("accuracy", "f1_macro", "f1_weighted", "roc_auc", "loss")
-TOLD = ("val", "test")
+# With more datasets than these, each is compared with the real photos only.
+PAIRED_DATASETS = 5
+
+# Per split: truth, probabilities and image ids of one training.
+Predictions = Mapping[str, Any]
 
 
-def gather_metrics(run: RunContext, story: Story) -> dict[str, Any]:
-    """Everything that ``metrics.json`` holds; see docs/outputs.md for its fields."""
-    predictions = [run.load(one) for one in story.scores]
-    runs = [
-        _run(checkpoint, found)
-        for checkpoint, found in zip(story.checkpoints, predictions, strict=True)
+def gather_metrics(run: RunContext, summary: RunSummary) -> Metrics:
+    """Everything that ``metrics.json`` holds."""
+    predictions = [run.load(artifact) for artifact in summary.scores]
+    trainings = [
+        _training(checkpoint, predicted)
+        for checkpoint, predicted in zip(summary.checkpoints, predictions, strict=True)
     ]
-    arms = _arms(story.checkpoints, predictions)
-    answer = verdict(list(arms.values())) if len(arms) > 1 else None
-    photos = story.photos
-    return {
-        "name": story.recipe["name"],
-        "synthset": importlib.metadata.version("synthset"),
-        "profile": story.recipe["profile"],
-        "recipe": story.recipe,
-        "classes": photos.classes,
-        "photos": {split: _per_class(photos, split) for split in ("train", "val", "test")},
-        "refused": [{"file": file, "reason": reason} for file, reason in photos.refused],
-        "notes": [*story.warnings, *photos.notes],
-        "references": [
-            {
-                **one.model_dump(exclude={"key"}),
-                "rejected": one.images - one.accepted,
-            }
-            for one in story.references
-        ],
-        "arithmetic": story.arithmetic,
-        "stages": story.stages,
-        "rejects": story.rejects,
-        "datasets": {
-            arm: {**volume, **_arm_scores(arm, runs, predictions, story, arms)}
-            for arm, volume in story.volumes.items()
+    by_dataset: dict[str, list[Predictions]] = defaultdict(list)
+    for training, predicted in zip(trainings, predictions, strict=True):
+        by_dataset[training.dataset].append(predicted)
+    arms = {name: _arm(name, seeds) for name, seeds in by_dataset.items()}
+    answer = conclude(list(arms.values())) if len(arms) > 1 else None
+    photos = summary.photos
+    return Metrics(
+        name=summary.name,
+        synthset=importlib.metadata.version("synthset"),
+        profile=summary.profile,
+        recipe=summary.recipe,
+        classes=tuple(photos.classes),
+        photos={split: _photos_per_class(summary, split) for split in ("train", "val", "test")},
+        refused=tuple(RefusedFile(file=file, reason=reason) for file, reason in photos.refused),
+        notes=(*summary.warnings, *photos.notes),
+        references=tuple(
+            ReferenceMetrics.model_validate(reference.model_dump(exclude={"key"}))
+            for reference in summary.references
+        ),
+        arithmetic=summary.arithmetic,
+        stages=summary.stages,
+        rejects=summary.rejects,
+        datasets={
+            name: _dataset(dataset, arms.get(name), by_dataset[name])
+            for name, dataset in summary.datasets.items()
         },
-        "runs": runs,
-        "comparisons": _comparisons(arms, answer),
-        "verdict": answer.model_dump(mode="json") if answer else None,
-        "models": list(story.models),
-        "seconds": round(story.seconds, 1),
-    }
+        runs=tuple(trainings),
+        comparisons=tuple(_comparisons(arms, answer)) if answer else (),
+        verdict=answer,
+        models=summary.models,
+        seconds=round(summary.seconds, 1),
+    )
 
 
-def _per_class(photos: Any, split: str) -> dict[str, int]:
-    labels = [photo.label for photo in photos.of(split)]
-    return {label: labels.count(label) for label in photos.classes}
+def scored_models(run: RunContext, summary: RunSummary) -> list[ScoredModel]:
+    """Every trained model with its predictions, in the order of the trainings."""
+    return [
+        ScoredModel(
+            dataset=str(checkpoint.variant["arm"]),
+            seed=int(checkpoint.variant["seed"]),
+            content=run.load(document),
+        )
+        for checkpoint, document in zip(summary.checkpoints, summary.scores, strict=True)
+    ]
 
 
-def _run(checkpoint: Artifact, found: Mapping[str, Any]) -> dict[str, Any]:
+def _photos_per_class(summary: RunSummary, split: str) -> dict[str, int]:
+    labels = [photo.label for photo in summary.photos.of(split)]
+    return {label: labels.count(label) for label in summary.photos.classes}
+
+
+def _training(checkpoint: Artifact, predicted: Predictions) -> TrainingMetrics:
     metadata = checkpoint.metadata
     history: dict[str, list[float]] = defaultdict(list)
     for epoch in metadata["history"]:
         for name, value in epoch.items():
             history[name].append(value)
-    scores = {split: _scores(found, split) for split in TOLD}
-    kept = (*AVERAGED, "per_class", "confusion", "prediction_share")
-    return {
-        "arm": checkpoint.variant["arm"],
-        "seed": checkpoint.variant["seed"],
-        "key": checkpoint.id,
-        "network": metadata["network"],
-        "parameters": metadata["parameters_count"],
-        "epochs": metadata["epochs_run"],
-        "steps_per_epoch": metadata["steps_per_epoch"],
-        "best_epoch": metadata["best_epoch"],
-        "seconds": metadata["seconds"],
-        "history": dict(history),
-        **{split: {name: scores[split][name] for name in kept} for split in TOLD},
-    }
+    return TrainingMetrics(
+        dataset=str(checkpoint.variant["arm"]),
+        seed=int(checkpoint.variant["seed"]),
+        key=checkpoint.id,
+        network=metadata["network"],
+        parameters=metadata["parameters_count"],
+        epochs=metadata["epochs_run"],
+        steps_per_epoch=metadata["steps_per_epoch"],
+        best_epoch=metadata["best_epoch"],
+        seconds=metadata["seconds"],
+        history={name: tuple(values) for name, values in history.items()},
+        val=_training_scores(predicted, "val"),
+        test=_training_scores(predicted, "test"),
+    )
 
 
-def _scores(found: Mapping[str, Any], split: str) -> dict[str, Any]:
-    probabilities = np.asarray(found[split]["probabilities"], np.float32)
-    return dict(score(found[split]["truth"], probabilities, found["classes"]))
+def _training_scores(predicted: Predictions, split: str) -> TrainingScores:
+    scores = _score([predicted], split)
+    return TrainingScores.model_validate(
+        scores.model_dump(include=set(TrainingScores.model_fields))
+    )
 
 
-def _arms(
-    checkpoints: Sequence[Artifact], predictions: Sequence[Mapping[str, Any]]
-) -> dict[str, Arm]:
-    found: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for checkpoint, one in zip(checkpoints, predictions, strict=True):
-        found[str(checkpoint.variant["arm"])].append(one)
-    return {
-        name: Arm(
-            name=name,
-            y_true=np.asarray(seeds[0]["test"]["truth"], np.int64),
-            probabilities=np.asarray([one["test"]["probabilities"] for one in seeds], np.float32),
-            classes=tuple(seeds[0]["classes"]),
-        )
-        for name, seeds in found.items()
-    }
+def _arm(name: str, seeds: Sequence[Predictions]) -> DatasetPredictions:
+    return DatasetPredictions(
+        name=name,
+        y_true=np.asarray(seeds[0]["test"]["truth"], np.int64),
+        probabilities=np.asarray([seed["test"]["probabilities"] for seed in seeds], np.float32),
+        classes=tuple(seeds[0]["classes"]),
+    )
 
 
-def _arm_scores(
-    arm: str,
-    runs: Sequence[Mapping[str, Any]],
-    predictions: Sequence[Mapping[str, Any]],
-    story: Story,
-    arms: Mapping[str, Arm],
-) -> dict[str, Any]:
-    """Means over the seeds; curves, confusion and classes from all seeds pooled."""
-    own = [one for one in runs if one["arm"] == arm]
-    if not own:
-        return {"seeds": 0}
-    found = [
-        one
-        for checkpoint, one in zip(story.checkpoints, predictions, strict=True)
-        if checkpoint.variant["arm"] == arm
-    ]
-    interval = arm_interval(arms[arm], "accuracy")
-    bounds = {"accuracy_low": interval.low, "accuracy_high": interval.high}
-    return {
-        "seeds": len(own),
-        "test": {**_pooled(own, found, "test"), **bounds},
-        "val_scores": _pooled(own, found, "val"),
-    }
+def _dataset(
+    dataset: DatasetSummary, arm: DatasetPredictions | None, seeds: Sequence[Predictions]
+) -> DatasetMetrics:
+    """Means over the seeds; classes, confusion and curves from all seeds pooled."""
+    metrics = DatasetMetrics(
+        description=dataset.description, train=dataset.train, val=dataset.val, seeds=len(seeds)
+    )
+    if arm is None:
+        return metrics
+    return metrics.model_copy(
+        update={
+            "val_scores": _score(seeds, "val"),
+            "test": _score(seeds, "test"),
+            "accuracy": dataset_interval(arm, "accuracy"),
+        }
+    )
 
 
-def _pooled(
-    own: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]], split: str
-) -> dict[str, Any]:
-    truth = [label for one in found for label in one[split]["truth"]]
-    rows = [row for one in found for row in one[split]["probabilities"]]
-    pooled: dict[str, Any] = dict(score(truth, np.asarray(rows, np.float32), found[0]["classes"]))
-    for name in AVERAGED:
-        values = [one[split][name] for one in own if one[split][name] is not None]
-        pooled[name] = float(np.mean(values)) if values else None
-    pooled["images"] = len(truth) // len(found)
+def _score(seeds: Sequence[Predictions], split: str) -> DatasetScores:
+    """The scores of one split over all seeds.
+
+    Figures of `AVERAGED` are means over the seeds. The rest comes from the predictions of all
+    seeds together, with photos counted once.
+    """
+    classes = seeds[0]["classes"]
+    truth = [seed[split]["truth"] for seed in seeds]
+    rows = [np.asarray(seed[split]["probabilities"], np.float32) for seed in seeds]
+    pooled: dict[str, Any] = dict(
+        score(np.concatenate(truth).tolist(), np.concatenate(rows), classes)
+    )
+    if len(seeds) > 1:
+        each = [score(labels, own, classes) for labels, own in zip(truth, rows, strict=True)]
+        for name in AVERAGED:
+            values = [value for scores in each if (value := dict(scores)[name]) is not None]
+            pooled[name] = float(np.mean(np.asarray(values, float))) if values else None
+    pooled["images"] = len(truth[0])
     for figures in pooled["per_class"].values():
-        figures["support"] //= len(found)
-    return pooled
+        figures["support"] //= len(seeds)
+    return DatasetScores.model_validate(pooled)
 
 
-def _comparisons(arms: Mapping[str, Arm], answer: Verdict | None) -> list[dict[str, Any]]:
-    if answer is None:
-        return []
-    gaps = dict(answer.differences)
-    if {"mixed", "synthetic"} <= set(arms):
-        gaps["mixed-synthetic"] = compare(arms["mixed"], arms["synthetic"], answer.metric)
-    if {"few_shot", "synthetic"} <= set(arms):
-        gaps["synthetic-few"] = compare(arms["synthetic"], arms["few_shot"], answer.metric)
+def _comparisons(arms: Mapping[str, DatasetPredictions], answer: Conclusion) -> list[Difference]:
+    """Every dataset against the real photos; of a few datasets, also every other pair."""
+    others = [arms[name] for name in answer.differences]
+    pairs = itertools.combinations(others, 2) if len(arms) <= PAIRED_DATASETS else ()
     return [
-        {"a": gap.arm_a, "b": gap.arm_b, **gap.model_dump(exclude={"arm_a", "arm_b"})}
-        for gap in gaps.values()
+        *answer.differences.values(),
+        *(compare(later, earlier, answer.metric) for earlier, later in pairs),
     ]

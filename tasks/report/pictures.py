@@ -1,18 +1,17 @@
-"""The pictures of a report: every intermediate of some references, rejects, samples, mistakes."""
+"""The pictures of a report: contact sheets, rejected images, samples, wrong predictions."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from models.data.records import Artifact, Sample
 from models.reporting.input import RejectGroup, Sheet, Thumb
 from tasks.engine.fetch_images import find_artifacts
-from tasks.engine.results import load_expansion, plain_reason
 from tasks.engine.run_context import RunContext
+from tasks.engine.work_items import GenerationRecord, load_record
 from tasks.report.contact_sheets import draw_sheet
-from tasks.report.data import Story
+from tasks.report.data import ReferenceSummary, RunSummary
 
 SHEETS = 6
 PER_REJECT = 6
@@ -20,100 +19,110 @@ PER_CLASS = 4
 MISTAKES = 12
 
 
-def draw_sheets(run: RunContext, story: Story) -> tuple[Sheet, ...]:
-    """A contact sheet for some references, of every class in turns."""
-    chosen = _in_turns([one for one in story.references if one.key])[:SHEETS]
+def draw_sheets(run: RunContext, summary: RunSummary) -> tuple[Sheet, ...]:
+    """Contact sheets of some references, as evenly over the classes as possible."""
+    with_results = [reference for reference in summary.references if reference.key]
     sheets = []
-    for reference in chosen:
-        expansion = load_expansion(run.store, str(reference.key))
-        if expansion is not None:
-            sheets.append(draw_sheet(run, reference.name, reference.label, expansion))
+    for reference in _alternate_classes(with_results)[:SHEETS]:
+        record = load_record(run.store, str(reference.key))
+        if record is not None:
+            sheets.append(
+                draw_sheet(run, reference.name, reference.label, record, summary.shown_as)
+            )
     return tuple(sheets)
 
 
-def draw_rejects(run: RunContext, story: Story) -> tuple[RejectGroup, ...]:
-    """What was made and left out, by reason, with some examples."""
+def draw_rejects(run: RunContext, summary: RunSummary) -> tuple[RejectGroup, ...]:
+    """Rejected images by reason, with some examples of each."""
     counts: dict[str, int] = defaultdict(int)
-    shown: dict[str, list[Thumb]] = defaultdict(list)
-    for sample, picture in _rejected(run, story):
-        reason = plain_reason(sample)
+    thumbs: dict[str, list[Thumb]] = defaultdict(list)
+    for sample, picture in _rejected(run, summary):
+        reason = sample.reject_kind
         counts[reason] += 1
-        if len(shown[reason]) < PER_REJECT:
+        if len(thumbs[reason]) < PER_REJECT:
             scores = ", ".join(f"{name} {value:g}" for name, value in sample.scores.items())
-            title = f"{sample.reason}; {scores}"
-            shown[reason].append(Thumb(run.load(picture), sample.name, title, "hidden"))
+            title = "; ".join(part for part in (sample.reject_reason, scores) if part)
+            thumbs[reason].append(Thumb(run.load(picture), sample.name, title, "hidden"))
     return tuple(
-        RejectGroup(reason, counts[reason], tuple(shown[reason])) for reason in sorted(counts)
+        RejectGroup(reason, counts[reason], tuple(thumbs[reason])) for reason in sorted(counts)
     )
 
 
-def draw_datasets(run: RunContext, story: Story) -> dict[str, tuple[Thumb, ...]]:
+def draw_datasets(run: RunContext, summary: RunSummary) -> dict[str, tuple[Thumb, ...]]:
     """Some train images of each dataset, the same number of every class."""
     return {
-        arm: _some_of_each(run, run.load(document)["train"]) for arm, document in story.arms.items()
+        name: _some_of_each_class(run, run.load(dataset.document)["train"])
+        for name, dataset in summary.datasets.items()
     }
 
 
-def draw_test(run: RunContext, story: Story) -> tuple[Thumb, ...]:
+def draw_test(run: RunContext, summary: RunSummary) -> tuple[Thumb, ...]:
     """Some test photos, the same number of every class."""
-    return _some_of_each(run, run.load(story.test)["val"])
+    return _some_of_each_class(run, run.load(summary.test)["val"])
 
 
-def draw_mistakes(run: RunContext, story: Story) -> tuple[Thumb, ...]:
-    """Test photos that most networks got wrong, the worst first."""
-    wrong: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for checkpoint, document in zip(story.checkpoints, story.scores, strict=True):
-        found = run.load(document)
-        classes, test = found["classes"], found["test"]
+def draw_mistakes(run: RunContext, summary: RunSummary) -> tuple[Thumb, ...]:
+    """Test photos that most trainings predicted wrongly, the worst first."""
+    guesses: dict[str, list[str]] = defaultdict(list)
+    labels: dict[str, str] = {}
+    for document in summary.scores:
+        predictions = run.load(document)
+        classes, test = predictions["classes"], predictions["test"]
         for image, truth, row in zip(
             test["images"], test["truth"], test["probabilities"], strict=True
         ):
             guess = int(np.argmax(row))
+            labels[image] = classes[truth]
             if guess != truth:
-                wrong[image].append((str(checkpoint.variant["arm"]), classes[guess]))
-    worst = sorted(wrong, key=lambda image: (-len(wrong[image]), image))[:MISTAKES]
+                guesses[image].append(classes[guess])
+    worst = sorted(guesses, key=lambda image: (-len(guesses[image]), image))[:MISTAKES]
     artifacts = find_artifacts(run, worst)
     thumbs = []
     for image in worst:
-        guesses = [guess for _, guess in wrong[image]]
-        common = max(sorted(set(guesses)), key=guesses.count)
-        caption = f"{artifacts[image].label}, taken for {common}"
-        title = f"{artifacts[image].name}: wrong in {len(guesses)} of {len(story.scores)} networks"
+        wrong = guesses[image]
+        commonest = max(sorted(set(wrong)), key=wrong.count)
+        caption = f"{labels[image]}, predicted as {commonest}"
+        title = f"{artifacts[image].name}: wrong in {len(wrong)} of {len(summary.scores)} trainings"
         thumbs.append(Thumb(run.load(artifacts[image]), caption, title))
     return tuple(thumbs)
 
 
-def _rejected(run: RunContext, story: Story) -> Iterable[tuple[Sample, Artifact]]:
-    """Rejected samples with a picture: their own, or what they were to be made of."""
-    for reference in story.references:
-        expansion = load_expansion(run.store, reference.key) if reference.key else None
-        for sample in expansion.samples if expansion else ():
-            if sample.accepted or expansion is None:
-                continue
-            picture = sample.image
-            if picture.reject_reason is not None:
-                picture = next(one for one in expansion.artifacts if one.id == picture.parents[0])
-            yield sample, picture
+def _rejected(run: RunContext, summary: RunSummary) -> Iterator[tuple[Sample, Artifact]]:
+    """Rejected samples with a picture: their own, or the one that they were to be made from."""
+    for reference in summary.references:
+        record = load_record(run.store, reference.key) if reference.key else None
+        for sample in record.samples if record else ():
+            if record and not sample.is_accepted:
+                yield sample, _picture_of(sample, record)
 
 
-def _some_of_each(run: RunContext, rows: Sequence[Sequence[str]]) -> tuple[Thumb, ...]:
-    shown: dict[str, list[str]] = defaultdict(list)
+def _picture_of(sample: Sample, record: GenerationRecord) -> Artifact:
+    if sample.image.reject_reason is None:
+        return sample.image
+    parent = sample.image.parents[0]
+    return next(artifact for artifact in record.artifacts if artifact.id == parent)
+
+
+def _some_of_each_class(run: RunContext, rows: Sequence[Sequence[str]]) -> tuple[Thumb, ...]:
+    """Thumbnails of the first images of each class; rows are artifact id and class."""
+    chosen: dict[str, list[str]] = defaultdict(list)
     for image, label in rows:
-        if len(shown[label]) < PER_CLASS:
-            shown[label].append(image)
-    artifacts = find_artifacts(run, [image for images in shown.values() for image in images])
+        if len(chosen[label]) < PER_CLASS:
+            chosen[label].append(image)
+    artifacts = find_artifacts(run, [image for images in chosen.values() for image in images])
     return tuple(
         Thumb(run.load(artifacts[image]), label, artifacts[image].name)
-        for label, images in sorted(shown.items())
+        for label, images in sorted(chosen.items())
         for image in images
     )
 
 
-def _in_turns(references: Sequence[Any]) -> list[Any]:
-    queues: Mapping[str, list[Any]] = defaultdict(list)
-    for one in references:
-        queues[one.label].append(one)
-    longest = max((len(queue) for queue in queues.values()), default=0)
+def _alternate_classes(references: Sequence[ReferenceSummary]) -> list[ReferenceSummary]:
+    """The references in an order that takes one of each class after another."""
+    by_class: dict[str, list[ReferenceSummary]] = defaultdict(list)
+    for reference in references:
+        by_class[reference.label].append(reference)
+    longest = max((len(queue) for queue in by_class.values()), default=0)
     return [
-        queue[turn] for turn in range(longest) for queue in queues.values() if turn < len(queue)
+        queue[turn] for turn in range(longest) for queue in by_class.values() if turn < len(queue)
     ]

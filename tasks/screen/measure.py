@@ -29,7 +29,7 @@ def measure(inputs: Sequence[StageInput], parameters: Measure) -> Iterator[Stage
     """
     for item in inputs:
         rows = [
-            {"digest": image.digest, **asdict(measure_image(item.load(place)))}
-            for place, image in enumerate(item.job.inputs)
+            {"digest": image.digest, **asdict(measure_image(item.load(position)))}
+            for position, image in enumerate(item.job.inputs)
         ]
         yield StageOutput({"images": rows})

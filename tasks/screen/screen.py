@@ -1,23 +1,15 @@
-"""Screen: which finished images a dataset may hold; the others are kept with their reason and
-score.
-"""
+"""Screen: which finished images a dataset may hold; the others keep their reason and scores."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 from pydantic import Field
 
-from models.data.near_hashes import NearHashes, words_of
 from models.data.records import Artifact, Record
+from models.screening.heldout import FAR, NEAR, HeldOutHashes
 from models.screening.quality import hamming
 from tasks.engine.run_context import RunContext
 from tasks.engine.stage import Job, StageInput, StageOutput, stage
-
-# Scores tell how near a held-out photo is up to here, so that near misses show.
-NEAR = 24
-# What they say where none is near: as far as hashes can be.
-FAR = 256
 
 
 class Screen(Record):
@@ -32,29 +24,6 @@ class Screen(Record):
     heldout_bits: int = Field(20, ge=0, le=256, description="At or under: too near to val or test.")
 
 
-class HeldOut(Record):
-    """The index of held-out photos has no settings."""
-
-
-def all_together(_parameters: Record, *inputs: Sequence[Artifact]) -> list[Job]:
-    """One job with every input."""
-    return [Job(tuple(artifact for sequence in inputs for artifact in sequence))]
-
-
-@stage("heldout", version=1, media="json", plan=all_together)
-def index_heldout(inputs: Sequence[StageInput], parameters: HeldOut) -> Iterator[StageOutput]:
-    """``{"photos": [{"name", "hashes"}]}`` of the val and test photos, mirror images included."""
-    for item in inputs:
-        rows = [
-            {
-                "name": photo.name,
-                "hashes": [photo.metadata["dhash"], photo.metadata["dhash_mirrored"]],
-            }
-            for photo in item.job.inputs
-        ]
-        yield StageOutput({"photos": rows})
-
-
 def one_per_reference(
     _parameters: Screen, measures: Sequence[Artifact], heldout: Sequence[Artifact]
 ) -> list[Job]:
@@ -62,36 +31,12 @@ def one_per_reference(
     return [Job((*measures, *heldout))] if measures else []
 
 
-class HeldOutHashes:
-    """The hashes of held-out photos, for finding the nearest of those that are near.
-
-    Args:
-        photos: names and hashes, as `index_heldout` writes them.
-        reach: bits of 256 beyond which a photo is not near.
-    """
-
-    def __init__(self, photos: Sequence[dict[str, Any]], reach: int) -> None:
-        self._owners = [photo["name"] for photo in photos for _ in photo["hashes"]]
-        hashes = [int(text, 16) for photo in photos for text in photo["hashes"]]
-        self._near = NearHashes(words_of(hashes), reach)
-
-    def nearest(self, codes: Sequence[int]) -> list[tuple[int, str]]:
-        """Per hash, the bits to the nearest held-out photo and its name, the first among equals;
-        `FAR` and no name where none is near."""
-        nearest = [(FAR, "")] * len(codes)
-        found = self._near.near(words_of(codes))
-        # Ordered by bits, farthest and last first, so that the nearest and first one stays.
-        for at in np.lexsort((found.place, found.bits))[::-1]:
-            nearest[found.query[at]] = (int(found.bits[at]), self._owners[found.place[at]])
-        return nearest
-
-
 @stage("screen", version=2, media="json", plan=one_per_reference)
 def screen(inputs: Sequence[StageInput], parameters: Screen) -> Iterator[StageOutput]:
     """``{"images": [{"digest", "accepted", "reason", "scores"}]}``, in the order of the images."""
     for item in inputs:
         last = len(item.job.inputs) - 1
-        rows = [row for place in range(last) for row in item.load(place)["images"]]
+        rows = [row for position in range(last) for row in item.load(position)["images"]]
         verdicts = judge(rows, _held_out(item, parameters), parameters)
         rejected = sum(not verdict["accepted"] for verdict in verdicts)
         yield StageOutput(
@@ -138,36 +83,41 @@ def judge(
                 "digest": row["digest"],
                 "accepted": reason is None,
                 "reason": reason,
-                "scores": {name: round(float(value), 5) for name, value in scores.items()},
+                "scores": {
+                    name: round(float(value), 5)
+                    for name, value in scores.items()
+                    if value is not None
+                },
             }
         )
     return verdicts
 
 
-# The held-out photos of the last index: they are the same for every reference of a run.
-_indexed: dict[tuple[str, int], HeldOutHashes] = {}
+# The index of the last call: it is the same for every item of a run.
+_index: dict[tuple[str, int], HeldOutHashes] = {}
 
 
 def _held_out(item: StageInput, limits: Screen) -> HeldOutHashes:
     last = len(item.job.inputs) - 1
-    reach = max(limits.heldout_bits, NEAR)
-    known = item.job.inputs[last].digest, reach
-    found = _indexed.get(known)
-    if found is None:
-        found = HeldOutHashes(item.load(last)["photos"], reach)
-        _indexed.clear()
-        _indexed[known] = found
-    return found
+    max_bits = max(limits.heldout_bits, NEAR)
+    key = item.job.inputs[last].digest, max_bits
+    index = _index.get(key)
+    if index is None:
+        index = HeldOutHashes(item.load(last)["photos"], max_bits)
+        _index.clear()
+        _index[key] = index
+    return index
 
 
 def _first_reason(scores: dict[str, Any], limits: Screen) -> str | None:
-    found = {
-        "blank": scores["contrast"] < limits.min_contrast,
-        "object lost": scores["object_fraction"] == 0,
-        "mask too small": scores["object_fraction"] < limits.min_object,
-        "mask too large": scores["object_fraction"] > limits.max_object,
-        "object cut": scores["cut_fraction"] > limits.max_cut,
-        "blurred": scores["sharpness"] < limits.min_sharpness,
-        "near-duplicate of a sibling": scores["sibling_bits"] <= limits.sibling_bits,
-    }
-    return next((reason for reason, holds in found.items() if holds), None)
+    fraction = scores["object_fraction"]
+    checks = {"blank": scores["contrast"] < limits.min_contrast}
+    # An image without a mask has no figures about its object.
+    if fraction is not None:
+        checks["object lost"] = fraction == 0
+        checks["mask too small"] = fraction < limits.min_object
+        checks["mask too large"] = fraction > limits.max_object
+        checks["object cut"] = scores["cut_fraction"] > limits.max_cut
+    checks["blurred"] = scores["sharpness"] < limits.min_sharpness
+    checks["near-duplicate of a sibling"] = scores["sibling_bits"] <= limits.sibling_bits
+    return next((reason for reason, holds in checks.items() if holds), None)

@@ -1,4 +1,4 @@
-"""What the artifact store asks of a place that keeps bytes, and the errors it may answer with."""
+"""What the artifact store needs from the storage under it: named bytes."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,36 +16,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class StoreError(RuntimeError):
-    """One clear line: which store, what was asked of it, and the mend."""
-
-
-class StoreUnavailable(StoreError):
-    """The store did not answer, after all tries. Trying the whole work again later may help."""
-
-
-class StoreRefused(StoreError):
-    """The store said no: wrong key, missing bucket, no permission. Trying again won't help."""
-
-
-class Missing(StoreError):
-    """An artifact's bytes are gone. Its record has been removed: a rerun makes it again."""
-
-    def __init__(self, message: str, artifact: Artifact | None = None) -> None:
-        super().__init__(message)
-        self.artifact = artifact
-
-
-class Corrupt(StoreError):
-    """An artifact's bytes are not those its record tells of. A rerun makes it again."""
-
-    def __init__(self, message: str, artifact: Artifact | None = None) -> None:
-        super().__init__(message)
-        self.artifact = artifact
-
-
 class Entry(NamedTuple):
-    """One file of a store: its name, its bytes, and when it was written (Unix time, s)."""
+    """A file of a store: its name, its size in bytes, and when it was written (Unix time, s)."""
 
     name: str
     size: int
@@ -53,41 +25,49 @@ class Entry(NamedTuple):
 
 
 class Backend(Protocol):
-    """A place that keeps named bytes, each whole or not at all. It knows nothing of artifacts.
+    """Storage of named bytes, each written whole or not at all. It knows nothing of artifacts.
 
-    Every method may be called from many threads at once. What a ``put`` wrote, any later ``get``,
-    ``size`` or ``entries`` on any machine sees. All raise `StoreError` or one of its kinds.
+    Many threads may call every method at once. After a `put`, every `get`, `size` and `entries` on
+    any machine sees the new bytes. All methods raise `StoreError` or one of its subclasses.
     """
 
     @property
     def url(self) -> str:
-        """Where it is, for messages; never with a secret in it."""
+        """The address, for messages; it never holds a secret."""
 
     @property
     def parallel(self) -> int:
-        """How many calls at once are worth their threads; 1 where a call takes microseconds."""
+        """How many threads calls are worth; 1 if a call takes microseconds."""
 
     def get(self, name: str) -> bytes | None:
-        """The bytes under a name; None if there are none."""
+        """Return the bytes under a name; None if there are none."""
 
     def put(self, name: str, blob: bytes) -> None:
-        """Keep bytes under a name, in place of any that were there."""
+        """Write bytes under a name, and replace any that exist."""
+
+    def create(self, name: str, blob: bytes) -> bool | None:
+        """Write bytes under a name, unless some exist: of many callers, one succeeds.
+
+        Returns:
+            True if the bytes were written, False if some exist, None if the storage has no such
+            operation.
+        """
 
     def size(self, name: str) -> int | None:
-        """How many bytes are under a name; None if it is not there."""
+        """Return how many bytes are under a name; None if there are none."""
 
     def entries(self, prefix: str) -> Iterator[Entry]:
-        """Everything whose name starts with ``prefix``, folder by folder, unfinished parts too."""
+        """Yield all files whose names start with ``prefix``, unfinished ones too."""
 
     def path(self, name: str) -> Path | None:
-        """The file of a name on this machine; None where a name is no file."""
+        """Return the file of a name on this machine; None if the storage has no files."""
 
     def delete(self, name: str) -> None:
-        """Forget a name; nothing happens if it is not there."""
+        """Delete the bytes under a name; do nothing if there are none."""
 
 
 def read_record(backend: Backend, stage: str, key: str) -> Artifact | None:
-    """The record of an artifact; None if it is not there, is torn, or tells of another artifact."""
+    """Return an artifact's record; None if it is missing, unreadable or of another artifact."""
     blob = backend.get(record_name(stage, key))
     if blob is None:
         return None
@@ -99,21 +79,21 @@ def read_record(backend: Backend, stage: str, key: str) -> Artifact | None:
 
 
 def in_parallel(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
-    """``function`` of each item, in their order, ``threads`` at a time.
+    """Yield ``function`` of each item, in the order of the items, computed by ``threads`` threads.
 
-    Only a few items are under way at once, so memory stays flat however many there are.
+    Only a few items are computed ahead, so that memory does not grow with their number.
     """
     if threads == 1:
         yield from map(function, items)
         return
-    waiting: deque[Future[R]] = deque()
+    pending: deque[Future[R]] = deque()
     source = iter(items)
     with ThreadPoolExecutor(threads) as pool:
         try:
-            waiting.extend(pool.submit(function, item) for item in islice(source, 4 * threads))
-            while waiting:
-                yield waiting.popleft().result()
-                waiting.extend(pool.submit(function, item) for item in islice(source, 1))
+            pending.extend(pool.submit(function, item) for item in islice(source, 4 * threads))
+            while pending:
+                yield pending.popleft().result()
+                pending.extend(pool.submit(function, item) for item in islice(source, 1))
         finally:
-            for future in waiting:
+            for future in pending:
                 future.cancel()

@@ -8,25 +8,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from tasks.store.backend import Entry, StoreError, StoreRefused, StoreUnavailable
+from tasks.store.backend import Entry
+from tasks.store.errors import StoreAccessError, StoreError, StoreUnavailableError
 from tasks.store.layout import PART
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _UNREACHABLE = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ENOTCONN}
+_ABSENT = (FileNotFoundError, NotADirectoryError)
 
 
 class FolderBackend:
-    """Bytes as files below a folder, which is made if it is not there.
+    """Files below a folder, which is created if it does not exist.
 
-    A file is written under a temporary name beside its place and renamed, so that it is there whole
-    or not at all however the process dies. Files are not flushed to the disk one by one (fsync
-    costs more than the work of a classical stage): after a power failure some may be torn or empty,
-    which the size check of `Store.find` and the digest check of `Store.read` turn into a
-    recomputation.
+    A file is written under a temporary name and renamed, so that a killed process leaves no partial
+    file. Files are not flushed to the disk one by one: an fsync costs more than the work of a
+    classical stage. After a power failure a file may be empty or cut; `Store.find` sees that by its
+    size and `Store.read` by its digest, and the run recomputes it.
 
     Raises:
-        StoreRefused: the folder can't be made, or is a file.
+        StoreAccessError: the folder can't be created, or is a file.
     """
 
     parallel = 1
@@ -37,18 +38,18 @@ class FolderBackend:
         try:
             os.makedirs(self._root, exist_ok=True)
         except FileExistsError:
-            raise StoreRefused(f"store {self.url} is a file; name a folder") from None
+            raise StoreAccessError(f"store {self.url} is a file; name a folder") from None
         except OSError as error:
-            raise StoreRefused(
-                f"store {self.url} can't be made ({error.strerror}); name a folder you may write to"
+            raise StoreAccessError(
+                f"store {self.url} can't be created ({error.strerror}); name a folder you may write"
             ) from error
 
     def get(self, name: str) -> bytes | None:
-        """The bytes of a file; None if it is not there."""
+        """Return the bytes of a file; None if there is no such file."""
         try:
             with open(f"{self._root}/{name}", "rb", buffering=0) as stream:
                 return stream.readall()
-        except (FileNotFoundError, NotADirectoryError):
+        except _ABSENT:
             return None
         except OSError as error:
             raise self._failure("reading", name, error) from error
@@ -59,7 +60,7 @@ class FolderBackend:
         folder, _, base = path.rpartition("/")
         part = f"{folder}/.{base}.{secrets.token_hex(8)}{PART}"
         try:
-            with _create(part) as stream:
+            with _open_new(part) as stream:
                 stream.write(blob)
             os.replace(part, path)
         except BaseException as error:
@@ -69,40 +70,51 @@ class FolderBackend:
                 raise self._failure("writing", name, error) from error
             raise
 
+    def create(self, name: str, blob: bytes) -> bool:
+        """Write a file, unless it exists. A process that is killed here may leave it empty."""
+        try:
+            with _open_new(f"{self._root}/{name}") as stream:
+                stream.write(blob)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise self._failure("writing", name, error) from error
+        return True
+
     def size(self, name: str) -> int | None:
-        """The bytes of a file, by the file system's word; None if it is not there."""
+        """Return the size of a file in bytes; None if there is no such file."""
         try:
             return os.stat(f"{self._root}/{name}").st_size
-        except (FileNotFoundError, NotADirectoryError):
+        except _ABSENT:
             return None
         except OSError as error:
             raise self._failure("looking for", name, error) from error
 
     def entries(self, prefix: str) -> Iterator[Entry]:
-        """The files whose names start with ``prefix``, sorted within each folder.
+        """Yield the files whose names start with ``prefix``, sorted within each folder.
 
-        Hidden folders and ``lost+found``, which only root may read, are never the store's.
+        Hidden folders and ``lost+found``, which only root may read, never belong to the store.
         """
-        return self._walk(prefix.rpartition("/")[0], prefix)
+        return self._scan(prefix.rpartition("/")[0], prefix)
 
     def path(self, name: str) -> Path | None:
-        """The file of a name, whether it is there or not."""
+        """Return the file of a name, whether it exists or not."""
         return Path(self._root, name)
 
     def delete(self, name: str) -> None:
-        """Remove a file if it is there."""
+        """Delete a file; do nothing if there is no such file."""
         try:
             os.unlink(f"{self._root}/{name}")
-        except (FileNotFoundError, NotADirectoryError):
+        except _ABSENT:
             return
         except OSError as error:
             raise self._failure("deleting", name, error) from error
 
-    def _walk(self, folder: str, prefix: str) -> Iterator[Entry]:
+    def _scan(self, folder: str, prefix: str) -> Iterator[Entry]:
         try:
             with os.scandir(f"{self._root}/{folder}") as scan:
                 found = sorted(scan, key=lambda item: item.name)
-        except (FileNotFoundError, NotADirectoryError):
+        except _ABSENT:
             return
         except OSError as error:
             raise self._failure("listing", folder or ".", error) from error
@@ -112,24 +124,25 @@ class FolderBackend:
             name = f"{folder}/{item.name}" if folder else item.name
             if item.is_dir():
                 if name.startswith(prefix) or prefix.startswith(f"{name}/"):
-                    yield from self._walk(name, prefix)
+                    yield from self._scan(name, prefix)
             elif name.startswith(prefix):
                 with contextlib.suppress(FileNotFoundError):
                     status = item.stat()
                     yield Entry(name, status.st_size, status.st_mtime)
 
-    def _failure(self, doing: str, name: str, error: OSError) -> StoreError:
-        where = f"store {self.url}: {doing} {name} failed: {error.strerror}"
+    def _failure(self, action: str, name: str, error: OSError) -> StoreError:
+        message = f"store {self.url}: {action} {name} failed: {error.strerror}"
         if error.errno in _FULL:
-            return StoreError(f"{where}; make room (synthset store gc) or use another, and rerun")
+            return StoreError(f"{message}; make room (synthset store gc) or use another, and rerun")
         if error.errno in _FORBIDDEN:
-            return StoreRefused(f"{where}; give this user the right to read and write there")
+            return StoreAccessError(f"{message}; give this user the right to read and write it")
         if error.errno in _UNREACHABLE:
-            return StoreUnavailable(f"{where}; check the disk or the network mount, and rerun")
-        return StoreError(where)
+            return StoreUnavailableError(f"{message}; check the disk or network mount, and rerun")
+        return StoreError(message)
 
 
-def _create(path: str) -> BinaryIO:
+def _open_new(path: str) -> BinaryIO:
+    """Open a file that does not exist yet, and create its folder."""
     try:
         return open(path, "xb")
     except FileNotFoundError:

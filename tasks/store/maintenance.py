@@ -1,5 +1,6 @@
-"""Upkeep of the artifact store: check every digest, remove what nothing refers to, show sizes."""
+"""Maintenance of the artifact store: check digests, delete unused artifacts, show sizes."""
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -8,51 +9,57 @@ from itertools import groupby
 from typing import NamedTuple
 
 from models.data.records import Artifact
-from tasks.store.backend import Backend, Entry, StoreError, in_parallel, read_record
+from tasks.store.backend import Backend, Entry, in_parallel, read_record
+from tasks.store.errors import StoreError
 from tasks.store.layout import (
+    LAYOUT_FILE,
     LEASES,
+    LOST,
     RECORD,
     blob_name,
     digest_of,
     is_part,
+    lost_name,
     parse_id,
     parse_name,
 )
 
-# Whatever the grace, younger temporary files and leases may be in use this moment.
-_AT_WORK_S = 3600.0
+# Whatever the grace, younger temporary files and leases may be in use.
+_IN_USE_S = 3600.0
 
 
 @dataclass(frozen=True)
 class StoreReport:
     """What `Store.verify` found.
 
-    ``corrupt`` and ``missing`` hold artifact ids: records whose blob is damaged or gone, or that
-    can't be read themselves. ``orphans`` hold the names of blobs that have no record: harmless
-    leftovers of killed runs. ``artifacts`` counts records, ``size`` the bytes of the blobs that
-    were read. ``forgotten`` tells whether the bad records were removed.
+    ``corrupt``, ``missing`` and ``unreadable`` hold artifact ids: the record can't be parsed or its
+    blob has other bytes; the blob is gone; the storage fails to read a file. ``orphans`` hold the
+    names of blobs without a record, which killed runs leave and which harm nothing. ``artifacts``
+    counts records, ``size`` the bytes of the blobs that were read. ``removed`` says whether bad
+    artifacts were deleted.
     """
 
     artifacts: int
     size: int
     corrupt: tuple[str, ...]
     missing: tuple[str, ...]
+    unreadable: tuple[str, ...]
     orphans: tuple[str, ...]
-    forgotten: bool
+    removed: bool
 
     @property
     def good(self) -> bool:
-        """Whether every record is backed by the bytes it tells of."""
-        return not self.corrupt and not self.missing
+        """Whether every record has the bytes that it describes."""
+        return not (self.corrupt or self.missing or self.unreadable)
 
 
 @dataclass(frozen=True)
 class GarbageReport:
-    """What `Store.gc` found and, if ``deleted``, removed.
+    """What `Store.gc` found and, if ``deleted``, deleted.
 
-    ``kept`` and ``garbage`` count artifacts; ``strays`` counts temporary files and leases that
-    killed workers left; ``size`` is the bytes of garbage and strays. ``unknown`` holds the roots
-    that the store lacks.
+    ``kept`` and ``garbage`` count artifacts. ``strays`` counts temporary files, leases and marks of
+    lost artifacts that nobody uses. ``size`` is the bytes of garbage and strays. ``unknown`` holds
+    the roots that are not in the store.
     """
 
     kept: int
@@ -65,7 +72,7 @@ class GarbageReport:
 
 @dataclass(frozen=True)
 class StageSize:
-    """How many artifacts of a stage have a record, and the bytes of all its files."""
+    """The number of a stage's artifacts that have a record, and the bytes of all its files."""
 
     stage: str
     artifacts: int
@@ -84,31 +91,34 @@ class _Group(NamedTuple):
         return f"{self.stage}/{self.key}"
 
 
-class _Verdict(NamedTuple):
+class _Finding(NamedTuple):
     group: _Group
     fault: str | None
-    size: int
-    orphans: tuple[str, ...]
+    size: int = 0
+    orphans: tuple[str, ...] = ()
 
 
 def verify(
-    backend: Backend, progress: Callable[[int], None] | None, *, forget: bool
+    backend: Backend, progress: Callable[[int], None] | None, *, remove_corrupt: bool
 ) -> StoreReport:
     """See `tasks.store.store.Store.verify`."""
     threads = max(backend.parallel, min(8, os.cpu_count() or 1))
-    faults: dict[str, list[str]] = {"corrupt": [], "missing": []}
+    faults: dict[str, list[str]] = {"corrupt": [], "missing": [], "unreadable": []}
     orphans: list[tuple[_Group, tuple[str, ...]]] = []
     artifacts = size = 0
-    verdicts = in_parallel(lambda group: _inspect(backend, group), _groups(backend), threads)
-    for count, verdict in enumerate(verdicts, start=1):
-        artifacts += RECORD in verdict.group.files
-        size += verdict.size
-        if verdict.fault is not None:
-            faults[verdict.fault].append(verdict.group.id)
-            if forget:
-                _delete(backend, _record_first(verdict.group))
-        if verdict.orphans:
-            orphans.append((verdict.group, verdict.orphans))
+    findings = in_parallel(lambda group: _inspect(backend, group), _groups(backend), threads)
+    for count, finding in enumerate(findings, start=1):
+        artifacts += RECORD in finding.group.files
+        size += finding.size
+        if finding.fault is not None:
+            faults[finding.fault].append(finding.group.id)
+            if remove_corrupt:
+                # A file that can't be read may refuse to be deleted too; the report names it.
+                with contextlib.suppress(StoreError):
+                    backend.put(lost_name(finding.group.id), b"")
+                    _delete(backend, _record_first(finding.group))
+        if finding.orphans:
+            orphans.append((finding.group, finding.orphans))
         if progress is not None:
             progress(count)
     return StoreReport(
@@ -116,8 +126,9 @@ def verify(
         size=size,
         corrupt=tuple(faults["corrupt"]),
         missing=tuple(faults["missing"]),
+        unreadable=tuple(faults["unreadable"]),
         orphans=tuple(name for group, names in orphans for name in _still(backend, group, names)),
-        forgotten=forget,
+        removed=remove_corrupt,
     )
 
 
@@ -127,14 +138,14 @@ def collect_garbage(
     """See `tasks.store.store.Store.gc`."""
     now = time.time()
     horizon = now - grace_s
-    young, strays = _young_and_strays(backend, horizon, min(horizon, now - _AT_WORK_S))
+    young, strays = _young_and_strays(backend, horizon, min(horizon, now - _IN_USE_S))
     wanted = {"/".join(parse_id(root)) for root in roots}
-    live, lacking = _with_ancestors(backend, wanted | young)
-    unknown = wanted & lacking
+    live, unrecorded = _with_ancestors(backend, wanted | young)
+    unknown = wanted & unrecorded
     if delete and wanted and unknown == wanted:
         raise StoreError(
             f"store {backend.url} holds none of the {len(wanted)} artifacts that the datasets refer"
-            " to; nothing was deleted; is it the right store?"
+            " to; nothing was deleted; check that it is the right store"
         )
     garbage = []
     kept = 0
@@ -169,7 +180,7 @@ def sizes(backend: Backend) -> list[StageSize]:
 
 
 def _groups(backend: Backend) -> Iterator[_Group]:
-    """The artifacts of a store, one shard after the other, so that memory stays flat."""
+    """Yield the artifacts of a store, one shard after the other, so that memory stays flat."""
     named = ((name, entry) for entry in backend.entries("") if (name := parse_name(entry.name)))
     for (stage, _), shard in groupby(named, key=lambda pair: (pair[0].stage, pair[0].key[:2])):
         files: dict[str, dict[str, Entry]] = {}
@@ -178,34 +189,46 @@ def _groups(backend: Backend) -> Iterator[_Group]:
         yield from (_Group(stage, key, files[key]) for key in sorted(files))
 
 
-def _inspect(backend: Backend, group: _Group) -> _Verdict:
+def _inspect(backend: Backend, group: _Group) -> _Finding:
+    try:
+        return _inspect_files(backend, group)
+    except StoreError:
+        # Raises again if the whole store fails, and not this file alone.
+        backend.get(LAYOUT_FILE)
+        return _Finding(group, "unreadable")
+
+
+def _inspect_files(backend: Backend, group: _Group) -> _Finding:
     names = {suffix: entry.name for suffix, entry in group.files.items() if suffix != RECORD}
     if RECORD not in group.files:
-        return _Verdict(group, None, 0, tuple(sorted(names.values())))
+        return _Finding(group, None, orphans=tuple(sorted(names.values())))
     record = read_record(backend, group.stage, group.key)
     if record is None:
-        return _Verdict(group, "corrupt", 0, ())
+        return _Finding(group, "corrupt")
     orphans = tuple(sorted(name for suffix, name in names.items() if suffix != record.media))
     if record.reject_reason is not None:
-        return _Verdict(group, None, 0, orphans)
+        return _Finding(group, None, orphans=orphans)
     blob = backend.get(blob_name(record))
     if blob is None:
-        return _Verdict(group, "missing", 0, orphans)
-    damaged = len(blob) != record.size or digest_of(blob) != record.digest
-    return _Verdict(group, "corrupt" if damaged else None, len(blob), orphans)
+        return _Finding(group, "missing", orphans=orphans)
+    is_good = len(blob) == record.size and digest_of(blob) == record.digest
+    return _Finding(group, None if is_good else "corrupt", len(blob), orphans)
 
 
 def _still(backend: Backend, group: _Group, names: tuple[str, ...]) -> tuple[str, ...]:
-    """The orphans that still are: a blob that was just being put has its record by now."""
+    """Return the names that are still orphans: a blob in writing gets its record a moment later."""
     arrived = RECORD not in group.files and read_record(backend, group.stage, group.key)
     return () if arrived else names
 
 
 def _young_and_strays(
-    backend: Backend, horizon: float, at_work: float
+    backend: Backend, horizon: float, unused_since: float
 ) -> tuple[set[str], list[Entry]]:
-    """The ids of artifacts written after ``horizon``, and what killed workers left: temporary files
-    and leases that nobody has touched since ``at_work`` (both are Unix times)."""
+    """Return the ids of artifacts written after ``horizon``, and what killed workers left.
+
+    Those are temporary files, leases and marks that were not written since ``unused_since``. Both
+    are Unix times.
+    """
     young: set[str] = set()
     strays: list[Entry] = []
     for entry in backend.entries(""):
@@ -213,31 +236,33 @@ def _young_and_strays(
         if name is not None:
             if entry.modified > horizon:
                 young.add(f"{name.stage}/{name.key}")
-        elif entry.modified <= at_work and (is_part(entry.name) or entry.name.startswith(LEASES)):
+        elif entry.modified <= unused_since and (
+            is_part(entry.name) or entry.name.startswith((LEASES, LOST))
+        ):
             strays.append(entry)
     return young, strays
 
 
 def _with_ancestors(backend: Backend, roots: set[str]) -> tuple[set[str], set[str]]:
-    """The roots and all they came from; and those of them that the store has no record of."""
+    """Return the roots with all their ancestors, and those of them that have no record."""
     live: set[str] = set()
-    lacking: set[str] = set()
+    unrecorded: set[str] = set()
     frontier = sorted(roots)
     while frontier:
         live.update(frontier)
-        records = in_parallel(lambda one: _record(backend, one), frontier, backend.parallel)
+        records = in_parallel(lambda id_: _record(backend, id_), frontier, backend.parallel)
         parents: set[str] = set()
-        for one, record in zip(frontier, records, strict=True):
+        for artifact_id, record in zip(frontier, records, strict=True):
             if record is None:
-                lacking.add(one)
+                unrecorded.add(artifact_id)
             else:
                 parents.update(record.parents)
         frontier = sorted(parents - live)
-    return live, lacking
+    return live, unrecorded
 
 
 def _record(backend: Backend, artifact_id: str) -> Artifact | None:
-    """The record of a parent, which may be a file outside the store under any id."""
+    """Return the record of a parent; None for a user's file, which may have any id."""
     try:
         stage, key = parse_id(artifact_id)
     except ValueError:
@@ -246,9 +271,9 @@ def _record(backend: Backend, artifact_id: str) -> Artifact | None:
 
 
 def _record_first(group: _Group) -> tuple[Entry, ...]:
-    """An artifact's files in the order of their deletion: never is a record without its blob."""
+    """Return an artifact's files in the order of deletion: no record outlives its blob."""
     return tuple(
-        group.files[suffix] for suffix in sorted(group.files, key=lambda one: one != RECORD)
+        group.files[suffix] for suffix in sorted(group.files, key=lambda suffix: suffix != RECORD)
     )
 
 

@@ -1,8 +1,7 @@
-"""The artifact store's S3 backend: the only file that knows boto3.
+"""The artifact store's S3 backend: the only file that uses boto3.
 
 Keys and endpoint come from boto3's own chain (``AWS_*``, ``AWS_ENDPOINT_URL_S3``, profiles, roles).
-No error or log line of this file repeats the words of the server or of botocore, because those can
-hold a key or a token: it gives the error's code and the mend, and cuts the chain of causes.
+Error and log lines give codes and fixes only, and cut the chain of causes: see `s3_errors`.
 """
 
 import logging
@@ -15,18 +14,28 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
 from urllib.parse import urlsplit
 
 import boto3
 import botocore.session
 from botocore import exceptions as aws
 from botocore.config import Config
-from botocore.parsers import ResponseParserError
-from urllib3.exceptions import HTTPError
+from tenacity import Future, RetryCallState, RetryError, Retrying, retry_if_exception
 
-from tasks.store.backend import Entry, StoreRefused, StoreUnavailable
+from tasks.store.backend import Entry
+from tasks.store.errors import StoreAccessError, StoreUnavailableError
 from tasks.store.layout import PART
+from tasks.store.s3_errors import (
+    ABSENT_CODES,
+    ADDRESS,
+    EXISTS_CODES,
+    FAILURES,
+    KEYS,
+    ROOM,
+    S3Failure,
+    code_of,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -40,116 +49,59 @@ Style = Literal["auto", "virtual", "path"]
 OPENING_S = 5.0
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 4.0
-# A write that fails inside the server for so long is no passing trouble: rclone's server answers
-# 500 once in a while, where a folder is removed beside a write, and it answers 500 to a full disk.
+# A write that the server fails at for so long does not pass by itself. rclone's server answers 500
+# to a full disk; it also does so now and then when a folder is deleted during a write.
 FULL_AFTER_S = 5.0
 
-# Seconds to connect, seconds without a byte, and tries of botocore's own per call.
-_IMPATIENT = (3.0, 10.0, 1)
-_PATIENT = (5.0, 60.0, 2)
+# Seconds to connect, seconds without a byte, and botocore's own tries per call.
+_OPENING = (3.0, 10.0, 1)
+_RUNNING = (5.0, 60.0, 2)
 
-_ENDPOINT = "check that the endpoint is up, and AWS_ENDPOINT_URL_S3"
-_KEYS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-_SESSION = "log in again, or mend AWS_SESSION_TOKEN"
-_RIGHTS = "use a key that may list the bucket and get, put and delete objects in it"
-_REGION = "set AWS_DEFAULT_REGION to the bucket's region"
-_ROOM = "make room (synthset store gc) or raise the quota"
-_ADDRESS = "mend AWS_ENDPOINT_URL_S3: http://host:port or https://host"
-_UNKNOWN = "the endpoint refuses this request; its log says why"
-_CERTIFICATE = "mend the endpoint's certificate, or name its authority in AWS_CA_BUNDLE"
-
-# HEAD answers have no body, so botocore gives the bare status as their code.
-_FINAL_CODES = {
-    "InvalidAccessKeyId": "the endpoint does not know this key; mend AWS_ACCESS_KEY_ID",
-    "SignatureDoesNotMatch": "the secret does not fit the key; mend AWS_SECRET_ACCESS_KEY",
-    "InvalidToken": _SESSION,
-    "ExpiredToken": _SESSION,
-    "RequestTimeTooSkewed": "set this machine's clock",
-    "NoSuchBucket": "there is no such bucket; create it, or mend its name in the store's address",
-    "InvalidBucketName": "mend the bucket's name in the store's address",
-    "PermanentRedirect": _REGION,
-    "AuthorizationHeaderMalformed": _REGION,
-    "QuotaExceeded": _ROOM,
-    "XMinioStorageFull": _ROOM,
-    "507": _ROOM,
-    "AccessDenied": _RIGHTS,
-    "403": _RIGHTS,
-    "401": _KEYS,
-    "400": "log in again if the keys are temporary; otherwise the endpoint's log says why",
-}
-_PASSING_CODES = {
-    "RequestTimeout",
-    "SlowDown",
-    "Throttling",
-    "ThrottlingException",
-    "OperationAborted",
-}
-_ABSENT_CODES = {"404", "NoSuchKey"}
-
-_FINAL_FAILURES: tuple[tuple[type[Exception], str], ...] = (
-    (aws.NoCredentialsError, _KEYS),
-    (aws.PartialCredentialsError, _KEYS),
-    (aws.ProfileNotFound, "mend AWS_PROFILE: there is no such profile"),
-    (aws.EndpointProviderError, _ADDRESS),
-    (aws.ParamValidationError, "mend the bucket's name in the store's address"),
-)
-_PASSING_FAILURES: tuple[tuple[type[Exception], str], ...] = (
-    (aws.SSLError, _CERTIFICATE),
-    (aws.CredentialRetrievalError, _KEYS),
-    (aws.MetadataRetrievalError, _KEYS),
-    (aws.ConnectionError, _ENDPOINT),
-    (aws.HTTPClientError, _ENDPOINT),
-    (aws.IncompleteReadError, _ENDPOINT),
-    (ResponseParserError, f"what answers does not speak S3; {_ADDRESS}"),
-    (HTTPError, _ENDPOINT),
-    (OSError, _ENDPOINT),
-)
-_FAILURES = (aws.ClientError, aws.BotoCoreError, ResponseParserError, HTTPError, OSError)
+# A generator of its own: the jitter of pauses must not change a sequence that a seed determines.
+_jitter = random.Random()
 
 
 class S3Backend:
     """Objects below ``s3://bucket/prefix``. One client serves all threads.
 
-    Under every call lie botocore's own tries (mode "standard"). A call that still fails for a
-    passing reason (no connection, time-out, 5xx, slow-down, an answer cut short) is tried again,
-    with growing pauses, until ``patience_s`` after its first failure: that long an endpoint may be
-    down.
+    A call that fails for a passing reason (no connection, time-out, 5xx, slow-down, an incomplete
+    answer) is repeated with growing pauses, for up to ``wait_s`` seconds after its first failure.
+    A write that the server keeps answering with 500, although it answers reads, is given up within
+    seconds: the disk is probably full.
 
-    A write to which the server keeps answering 500, while it answers reads and takes no other bytes
-    either, is given up within seconds: waiting makes no room on a disk.
-
-    Only the first look has a patience of its own, ``opening_s``: whoever is about to start work
-    wants to hear of a wrong endpoint at once, and who is at work waits as with any other call.
+    The first request is repeated for ``opening_s`` only, by default `OPENING_S`, so that a wrong
+    endpoint is reported soon.
 
     Raises:
-        StoreRefused: bad address, no or wrong keys, no such bucket; within seconds.
-        StoreUnavailable: nothing answers at the endpoint, for ``opening_s``.
+        StoreAccessError: bad address, no or wrong keys, no such bucket; within seconds.
+        StoreUnavailableError: no answer from the endpoint, for ``opening_s``.
     """
 
     parallel = 16
 
-    def __init__(self, url: str, patience_s: float = 90.0, opening_s: float = OPENING_S) -> None:
+    def __init__(self, url: str, wait_s: float = 90.0, opening_s: float | None = None) -> None:
         self._bucket, self._prefix = _split(url)
         self.url = f"s3://{self._bucket}/{self._prefix}".rstrip("/")
-        self._patience_s = opening_s
+        self._wait_s = OPENING_S if opening_s is None else opening_s
         self._down_since: float | None = None
         self._lock = threading.Lock()
+        self._creates: bool | None = None
         try:
             self._client = self._connect()
         except ValueError:
-            raise StoreRefused(f"store {self.url} can't be opened: {_ADDRESS}") from None
+            raise StoreAccessError(f"store {self.url} can't be opened: {ADDRESS}") from None
         except aws.BotoCoreError as error:
-            raise StoreRefused(self._line("can't be opened", _diagnose(error))) from None
-        self._patience_s = patience_s
+            line = f"store {self.url} can't be opened {S3Failure(error)}"
+            raise StoreAccessError(line) from None
+        self._wait_s = wait_s
 
     def get(self, name: str) -> bytes | None:
-        """The bytes of an object; None if it is not there."""
+        """Return the bytes of an object; None if there is no such object."""
         key = self._prefix + name
-
-        def fetch() -> bytes:
-            return self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
-
-        return self._call(f"reading {name}", fetch)
+        return self._call(
+            f"reading {name}",
+            lambda: self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read(),
+        )
 
     def put(self, name: str, blob: bytes) -> None:
         """Write an object; S3 shows it whole or not at all."""
@@ -160,28 +112,59 @@ class S3Backend:
             self._client.put_object(Bucket=self._bucket, Key=key, Body=blob, ContentType=kind)
             return True
 
-        def give_up(trouble: "_Trouble", failing_s: float) -> None:
-            if trouble.inside and failing_s >= FULL_AFTER_S and self._is_full_for(len(blob)):
-                raise StoreRefused(
-                    f"store {self.url}: writing {name} failed ({trouble.code}): the server answers"
+        def check_room(failure: S3Failure, failing_s: float) -> None:
+            if failure.is_internal and failing_s >= FULL_AFTER_S and self._is_full_for(len(blob)):
+                raise StoreAccessError(
+                    f"store {self.url}: writing {name} failed ({failure.code}): the server answers"
                     f" but takes no {len(blob):,} bytes: its disk may be full or read-only;"
-                    f" {_ROOM}, and rerun"
+                    f" {ROOM}, and rerun"
                 )
 
-        if self._call(f"writing {name}", send, give_up) is None:
-            raise StoreRefused(f"store {self.url}: writing {name} failed (404): {_ADDRESS}")
+        if self._call(f"writing {name}", send, check_room) is None:
+            raise StoreAccessError(f"store {self.url}: writing {name} failed (404): {ADDRESS}")
 
-    def size(self, name: str) -> int | None:
-        """The bytes of an object; None if it is not there."""
+    def create(self, name: str, blob: bytes) -> bool | None:
+        """Write an object, unless it exists; None if the server ignores that condition.
+
+        The first object that this backend creates is sent twice: a server that takes it twice, such
+        as rclone's, does not support conditional writes.
+        """
+        if self._creates is False:
+            return None
         key = self._prefix + name
 
-        def look() -> int:
-            return self._client.head_object(Bucket=self._bucket, Key=key)["ContentLength"]
+        def send() -> bool:
+            try:
+                self._client.put_object(Bucket=self._bucket, Key=key, Body=blob, IfNoneMatch="*")
+            except aws.ClientError as error:
+                if code_of(error) in EXISTS_CODES:
+                    return False
+                if code_of(error) == "NotImplemented":
+                    self._creates = False
+                    return False
+                raise
+            return True
 
-        return self._call(f"looking for {name}", look)
+        is_created = bool(self._call(f"writing {name}", send))
+        if is_created and self._creates is None:
+            self._creates = not self._call(f"writing {name}", send)
+            if not self._creates:
+                self.delete(name)
+        if self._creates is False:
+            log.warning("store %s has no conditional writes: workers use no leases", self.url)
+            return None
+        return is_created
+
+    def size(self, name: str) -> int | None:
+        """Return the size of an object in bytes; None if there is no such object."""
+        key = self._prefix + name
+        return self._call(
+            f"looking for {name}",
+            lambda: self._client.head_object(Bucket=self._bucket, Key=key)["ContentLength"],
+        )
 
     def entries(self, prefix: str) -> Iterator[Entry]:
-        """The objects whose names start with ``prefix``, in the order of their names."""
+        """Yield the objects whose names start with ``prefix``, in the order of their names."""
         token = ""
         while True:
             page = self._page(prefix, token)
@@ -193,125 +176,132 @@ class S3Backend:
                 return
 
     def path(self, name: str) -> Path | None:
-        """None: objects are no files."""
+        """Return None: objects are no files."""
         return None
 
     def delete(self, name: str) -> None:
-        """Remove an object if it is there."""
+        """Delete an object; do nothing if there is no such object."""
         key = self._prefix + name
-
-        def remove() -> None:
-            self._client.delete_object(Bucket=self._bucket, Key=key)
-
-        self._call(f"deleting {name}", remove)
+        self._call(
+            f"deleting {name}", lambda: self._client.delete_object(Bucket=self._bucket, Key=key)
+        )
 
     def _is_full_for(self, size: int) -> bool:
-        """Whether the store can be read but fails to take so many bytes, under whatever name.
+        """Whether the server answers a listing but fails to take ``size`` bytes under a new name.
 
-        Asked once each, without patience: a store that is away is not full.
+        Each request is sent once: a store that is unreachable is not full.
         """
         probe = f"{self._prefix}.room.{secrets.token_hex(8)}{PART}"
         try:
             self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
-        except _FAILURES:
+        except FAILURES:
             return False
         try:
             self._client.put_object(Bucket=self._bucket, Key=probe, Body=bytes(size))
-        except _FAILURES as error:
-            return _diagnose(error).inside
+        except FAILURES as error:
+            return S3Failure(error).is_internal
         finally:
-            with suppress(*_FAILURES):
+            with suppress(*FAILURES):
                 self._client.delete_object(Bucket=self._bucket, Key=probe)
         return False
 
     def _page(self, prefix: str, token: str, limit: int = 1000) -> "ListObjectsV2OutputTypeDef":
-        start = self._prefix + prefix
-        ask: ListObjectsV2RequestTypeDef = {
+        request: ListObjectsV2RequestTypeDef = {
             "Bucket": self._bucket,
-            "Prefix": start,
+            "Prefix": self._prefix + prefix,
             "MaxKeys": limit,
         }
         if token:
-            ask["ContinuationToken"] = token
-
-        def fetch() -> "ListObjectsV2OutputTypeDef":
-            return self._client.list_objects_v2(**ask)
-
-        page = self._call(f"listing {prefix or 'the store'}", fetch)
+            request["ContinuationToken"] = token
+        page = self._call(
+            f"listing {prefix or 'the store'}", lambda: self._client.list_objects_v2(**request)
+        )
         if page is None:
-            raise StoreRefused(f"store {self.url}: listing failed (404): {_ADDRESS}")
+            raise StoreAccessError(f"store {self.url}: listing failed (404): {ADDRESS}")
         return page
 
     def _connect(self) -> "S3Client":
-        """A client for the run, after an impatient one has found bucket, keys and endpoint good."""
+        """Return a client, after one with short time-outs has checked bucket, keys and endpoint."""
         session = botocore.session.get_session()
         factory = boto3.Session(botocore_session=session)
-        self._client = factory.client("s3", config=_config("path", *_IMPATIENT))
+        self._client = factory.client("s3", config=_config("path", *_OPENING))
         endpoint = urlsplit(self._client.meta.endpoint_url)
         if endpoint.username is not None:
-            raise StoreRefused(
+            raise StoreAccessError(
                 f"store {self.url} can't be opened: there is a user or a password in"
-                f" AWS_ENDPOINT_URL_S3; take it out and {_KEYS}"
+                f" AWS_ENDPOINT_URL_S3; remove it and {KEYS}"
             )
         style = _addressing_style(session, endpoint.hostname or "")
         if style != "path":
-            self._client = factory.client("s3", config=_config(style, *_IMPATIENT))
+            self._client = factory.client("s3", config=_config(style, *_OPENING))
         self._page("", "", limit=1)
-        return factory.client("s3", config=_config(style, *_PATIENT))
+        return factory.client("s3", config=_config(style, *_RUNNING))
 
     def _call(
         self,
-        doing: str,
+        action: str,
         call: Callable[[], T],
-        give_up: "Callable[[_Trouble, float], None] | None" = None,
+        on_failure: Callable[[S3Failure, float], None] = lambda _failure, _failing_s: None,
     ) -> T | None:
-        """What ``call`` returns, after as many tries as it takes; None if S3 says: not there.
+        """Return what ``call`` returns, after retries; None if S3 has no such object.
 
-        ``give_up`` is told of every passing trouble, and for how many seconds there has been one;
-        it may raise.
+        ``on_failure`` gets every passing failure, and for how many seconds the call has been
+        failing. It may raise.
         """
         failing_since: float | None = None
-        pause_s = _FIRST_PAUSE_S
-        while True:
+
+        def attempt() -> T | None:
+            nonlocal failing_since
             began = time.monotonic()
             try:
                 result = call()
-            except _FAILURES as error:
-                if _code(error) in _ABSENT_CODES:
+            except FAILURES as error:
+                if code_of(error) in ABSENT_CODES:
                     return None
-                trouble = _diagnose(error)
+                failure = S3Failure(error)
             else:
                 self._note_answer(began)
                 return result
-            now = time.monotonic()
-            failing_since = now if failing_since is None else failing_since
-            if not trouble.passing:
-                raise StoreRefused(self._line(f"{doing} failed", trouble))
-            if give_up is not None:
-                give_up(trouble, now - failing_since)
-            patience_s = failing_since + self._patience_s - now
-            if patience_s <= 0:
-                waited = f"{doing} failed for {now - failing_since:.0f} s"
-                raise StoreUnavailable(self._line(waited, trouble))
-            self._note_outage(trouble)
-            time.sleep(min(pause_s * _jitter.uniform(0.8, 1.2), patience_s))
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            failing_since = failing_since or time.monotonic()
+            raise failure
 
-    def _line(self, what: str, trouble: "_Trouble") -> str:
-        return f"store {self.url}: {what} ({trouble.code}): {trouble.mend}"
+        def failing_s() -> float:
+            return time.monotonic() - (failing_since or time.monotonic())
 
-    def _note_outage(self, trouble: "_Trouble") -> None:
+        def note_failure(state: RetryCallState) -> None:
+            failure = _failure_of(state.outcome)
+            on_failure(failure, failing_s())
+            self._note_outage(failure)
+
+        retrying = Retrying(
+            retry=retry_if_exception(_is_passing),
+            stop=lambda _: failing_s() >= self._wait_s,
+            wait=lambda state: min(_pause_s(state), max(self._wait_s - failing_s(), 0.0)),
+            before_sleep=note_failure,
+        )
+        try:
+            return retrying(attempt)
+        except S3Failure as failure:
+            raise StoreAccessError(f"store {self.url}: {action} failed {failure}") from None
+        except RetryError as error:
+            line = f"{action} failed for {failing_s():.0f} s {_failure_of(error.last_attempt)}"
+            raise StoreUnavailableError(f"store {self.url}: {line}") from None
+
+    def _note_outage(self, failure: S3Failure) -> None:
         with self._lock:
             if self._down_since is not None:
                 return
             self._down_since = time.monotonic()
         log.warning(
-            "store %s does not answer (%s); trying for up to %.0f s. Meanwhile: %s",
-            *(self.url, trouble.code, self._patience_s, trouble.mend),
+            "store %s does not answer (%s); retrying for up to %.0f s. Meanwhile: %s",
+            self.url,
+            failure.code,
+            self._wait_s,
+            failure.fix,
         )
 
     def _note_answer(self, began: float) -> None:
-        """Only a call that began after the outage was noticed tells that the outage is over."""
+        """Log the end of an outage. A call that began before it was noticed proves no end."""
         with self._lock:
             since = self._down_since
             if since is None or began < since:
@@ -320,17 +310,19 @@ class S3Backend:
         log.warning("store %s answers again after %.0f s", self.url, time.monotonic() - since)
 
 
-class _Trouble(NamedTuple):
-    """A failed call: whether it may pass, whether the server itself failed at it, and the mend."""
-
-    passing: bool
-    code: str
-    mend: str
-    inside: bool = False
+def _is_passing(error: BaseException) -> bool:
+    return isinstance(error, S3Failure) and error.is_passing
 
 
-# An own generator: the jitter of the pauses must not disturb a seed that someone gave to `random`.
-_jitter = random.Random()
+def _failure_of(outcome: Future | None) -> S3Failure:
+    failure = None if outcome is None else outcome.exception()
+    assert isinstance(failure, S3Failure)
+    return failure
+
+
+def _pause_s(state: RetryCallState) -> float:
+    pause_s = min(_FIRST_PAUSE_S * 2.0 ** min(state.attempt_number - 1, 10), _LONGEST_PAUSE_S)
+    return pause_s * _jitter.uniform(0.8, 1.2)
 
 
 def _config(style: Style, connect_s: float, read_s: float, attempts: int) -> Config:
@@ -342,16 +334,18 @@ def _config(style: Style, connect_s: float, read_s: float, attempts: int) -> Con
         max_pool_connections=64,
         tcp_keepalive=True,
         user_agent_extra="synthset",
-        # Many S3-compatible stores refuse the checksum trailers that botocore has sent since 1.36;
-        # the artifact's digest does their work.
+        # Many S3-compatible stores refuse the checksum trailers that botocore sends since 1.36. The
+        # artifact's digest does their work.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
 
 
 def _addressing_style(session: botocore.session.Session, host: str) -> Style:
-    """What ``~/.aws/config`` says; else path style for other endpoints than Amazon's, whose host
-    name seldom resolves with a bucket in front."""
+    """Return the style that ``~/.aws/config`` names; else path style, except for Amazon's hosts.
+
+    The host name of another endpoint seldom resolves with a bucket in front.
+    """
     configured = session.get_scoped_config().get("s3")
     style = configured.get("addressing_style") if isinstance(configured, dict) else None
     if style in ("virtual", "path"):
@@ -360,46 +354,18 @@ def _addressing_style(session: botocore.session.Session, host: str) -> Style:
 
 
 def _split(url: str) -> tuple[str, str]:
+    """Return the bucket and the prefix of an address; the prefix is empty or ends with a slash."""
     bucket, _, path = url.removeprefix("s3://").partition("/")
     if "@" in bucket:
-        raise StoreRefused(
+        raise StoreAccessError(
             "there is a user or a password in the store's address; use s3://bucket/prefix and"
-            f" {_KEYS}"
+            f" {KEYS}"
         )
     parts = path.strip("/").split("/") if path.strip("/") else []
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]", bucket):
-        raise StoreRefused(f"store {url!r}: {bucket!r} is no bucket's name; use s3://bucket/prefix")
-    if any(not re.fullmatch(r"(?!\.\.?$)[\w .=+@-]+", part) for part in parts):
-        raise StoreRefused(
-            f"store {url!r}: use plain letters in the prefix; use s3://bucket/prefix"
+        raise StoreAccessError(
+            f"store {url!r}: {bucket!r} is no bucket's name; use s3://bucket/prefix"
         )
+    if any(not re.fullmatch(r"(?!\.\.?$)[\w .=+@-]+", part) for part in parts):
+        raise StoreAccessError(f"store {url!r}: use plain letters: s3://bucket/prefix")
     return bucket, "".join(f"{part}/" for part in parts)
-
-
-def _code(error: BaseException) -> str:
-    """The S3 error code or the exception's name; never a text that the server wrote freely."""
-    if isinstance(error, aws.ClientError):
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        return code if re.fullmatch(r"[A-Za-z0-9.]{1,60}", code) else str(_status(error))
-    return type(error).__name__
-
-
-def _status(error: aws.ClientError) -> int:
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-
-
-def _diagnose(error: BaseException) -> _Trouble:
-    code = _code(error)
-    if isinstance(error, aws.ClientError):
-        status = _status(error)
-        if code in _FINAL_CODES:
-            return _Trouble(False, code, _FINAL_CODES[code])
-        away = status >= 500 and status not in (501, 507)
-        if status in (408, 429) or away or code in _PASSING_CODES:
-            return _Trouble(True, code, _ENDPOINT, inside=status == 500)
-        return _Trouble(False, code, _FINAL_CODES.get(str(status), _UNKNOWN))
-    for passing, table in ((False, _FINAL_FAILURES), (True, _PASSING_FAILURES)):
-        for kind, mend in table:
-            if isinstance(error, kind):
-                return _Trouble(passing, code, mend)
-    return _Trouble(False, code, f"{_KEYS}; {_ENDPOINT}")

@@ -1,37 +1,41 @@
 """The artifact store: immutable blobs with their records, in a folder or an S3 bucket.
 
-The store decides what is done: an artifact is, once its record is there and its blob has the size
-the record tells of. Blob and record are each written whole or not at all, the record last, so a run
-killed at any moment leaves no half artifact behind. Damaged or lost bytes are found by their digest
-on reading, and their record is forgotten, so that a rerun makes them again; they are never served.
+The store decides what is done: an artifact is done if its record exists and its blob has the size
+that the record gives. Blob and record are each written whole or not at all, the record last, so a
+killed run leaves no partial artifact. Corrupt or missing bytes are found by their digest when they
+are read. Their record is then deleted, so that a rerun recomputes them; they are never served.
 """
 
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from itertools import islice
 from pathlib import Path
 
-from models.data.records import Artifact
-from tasks.store.backend import (
-    Backend,
-    Corrupt,
-    Missing,
+from pydantic import Field, ValidationError
+
+from models.data.records import Artifact, Record
+from tasks.store.backend import Backend, in_parallel, read_record
+from tasks.store.errors import (
+    CorruptArtifactError,
+    MissingArtifactError,
+    StoreAccessError,
     StoreError,
-    StoreRefused,
-    StoreUnavailable,
-    in_parallel,
-    read_record,
+    StoreLayoutError,
+    StoreUnavailableError,
 )
-from tasks.store.existence import LISTED_PER_ARTIFACT, LISTING_FROM, Presence
 from tasks.store.folder import FolderBackend
 from tasks.store.layout import (
     DOCUMENTS,
-    MARKER,
+    LAYOUT,
+    LAYOUT_FILE,
+    LOST,
     PART,
     blob_name,
     digest_of,
     document_name,
-    parse_name,
+    is_hidden,
+    lost_name,
     record_name,
 )
 from tasks.store.leases import lease
@@ -43,81 +47,72 @@ from tasks.store.maintenance import (
     sizes,
     verify,
 )
+from tasks.store.old_layout import OLD_MARKER, is_of_old_layout
 
-__all__ = [
-    "RUNS_WAIT_S",
-    "STAGES_WAIT_S",
-    "Corrupt",
-    "GarbageReport",
-    "Missing",
-    "StageSize",
-    "Store",
-    "StoreError",
-    "StoreRefused",
-    "StoreReport",
-    "StoreUnavailable",
-    "digest_of",
-    "open_store",
-]
-
-# How long a store may be away: for a stage, whose run is tried again, and for a run that waits for
-# many others, such as the parent of a night.
+# How long a store may be unreachable: for a stage, whose run is retried, and for a run that waits
+# for many others, such as the parent of scheduled runs.
 STAGES_WAIT_S, RUNS_WAIT_S = 90.0, 900.0
 
-_LAYOUT = b'{"synthset-store": 1}\n'
+
+class LayoutDocument(Record):
+    """The content of ``layout.json``."""
+
+    layout: int = Field(ge=1)
 
 
-def open_store(url: str | Path, *, make: bool = True, patience_s: float | None = None) -> "Store":
-    """The store in a folder or under ``s3://bucket/prefix``; unless told not to, it is made there.
+def open_store(url: str | Path, *, create: bool = True, wait_s: float | None = None) -> "Store":
+    """Return the store in a folder or under ``s3://bucket/prefix``.
 
     Keys and endpoint of S3 come from the environment, as boto3 reads it.
 
     Args:
         url: folder, or ``s3://bucket/prefix``.
-        make: whether it may be made.
-        patience_s: seconds that an endpoint may be away, while the store is opened too, for those
-            at work (`STAGES_WAIT_S`, `RUNS_WAIT_S`). None: who opens it hears of it in seconds.
+        create: whether an empty or missing place becomes a new store.
+        wait_s: seconds that an unreachable endpoint is retried, during opening too, for runs in
+            progress (`STAGES_WAIT_S`, `RUNS_WAIT_S`). None: opening fails within seconds.
 
     Raises:
-        StoreRefused: it can't be reached, read or written, holds other files than a store's, was
-            laid out by another version, or is not there and must not be made. One line names the
-            url and the mend.
-        StoreUnavailable: it was waited for in vain.
+        StoreAccessError: it can't be reached, read or written, holds other files than a store's, or
+            does not exist and ``create`` is false.
+        StoreLayoutError: it was written in another layout.
+        StoreUnavailableError: it was unreachable for ``wait_s``.
     """
+    backend = open_backend(url, create=create, wait_s=wait_s)
+    _check_layout(backend, create)
+    return Store(backend)
+
+
+def open_backend(url: str | Path, *, create: bool = False, wait_s: float | None = None) -> Backend:
+    """Return the storage under a store, whatever its layout. See `open_store`."""
     address = str(url)
     if address.startswith("s3://"):
-        # boto3 takes 0.3 s to import; a local run needs none of it.
-        from tasks.store.s3 import OPENING_S, S3Backend
+        # boto3 takes 0.3 s to import; a local run does not need it.
+        from tasks.store.s3 import S3Backend
 
         try:
-            backend: Backend = (
-                S3Backend(address, STAGES_WAIT_S, OPENING_S)
-                if patience_s is None
-                else S3Backend(address, patience_s, patience_s)
-            )
-        except StoreUnavailable as error:
-            if patience_s is not None:
+            if wait_s is None:
+                return S3Backend(address, STAGES_WAIT_S)
+            return S3Backend(address, wait_s, wait_s)
+        except StoreUnavailableError as error:
+            if wait_s is not None:
                 raise
-            raise StoreRefused(str(error)) from None
-    elif "://" in address:
+            raise StoreAccessError(str(error)) from None
+    if "://" in address:
         scheme = address.partition("://")[0]
-        raise StoreRefused(
+        raise StoreAccessError(
             f"a store can't be opened by {scheme}://; use a folder or s3://bucket/prefix"
         )
-    elif make or Path(url).expanduser().is_dir():
-        backend = FolderBackend(Path(url))
-    else:
-        raise StoreRefused(f"store {address}: there is no such folder")
-    _claim(backend, make)
-    return Store(backend)
+    if not create and not Path(url).expanduser().is_dir():
+        raise StoreAccessError(f"store {address}: there is no such folder; check the address")
+    return FolderBackend(Path(url))
 
 
 class Store:
     """Artifacts by stage and key, and small named documents. Safe to use from many threads.
 
-    ``url`` tells where it is, without secrets. Besides what each method names, all may raise
-    `StoreUnavailable` (no answer, after all tries), `StoreRefused` (keys, rights) and `StoreError`
-    (disk full), and ValueError for a stage, key or document name that could lead out of the store.
+    ``url`` is the address, without secrets. Every method may raise `StoreUnavailableError` (no
+    answer, after all retries), `StoreAccessError` (keys, rights), `StoreError` (disk full), and
+    ValueError for a stage, key or document name that could lead out of the store.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -125,36 +120,30 @@ class Store:
         self.url = backend.url
 
     def find(self, stage: str, keys: Sequence[str]) -> dict[str, Artifact]:
-        """The artifacts that are done, by key, in the order of ``keys``; rejected ones too.
+        """Return the artifacts that are done, by key, in the order of ``keys``; rejected ones too.
 
-        Done means: the record can be read, and the blob is there with the size it tells of.
+        Done means: the record is readable, and the blob has the size that the record gives.
         """
-        wanted = dict.fromkeys(keys)
-        listed = self._list(stage, wanted) if self._better_listed(len(wanted)) else None
 
-        def look(key: str) -> Artifact | None:
-            if listed is not None and record_name(stage, key) not in listed:
-                return None
+        def find_artifact(key: str) -> Artifact | None:
             artifact = read_record(self._backend, stage, key)
-            if artifact is None or self._has_blob(artifact, listed):
-                return artifact
-            return None
+            return artifact if artifact is not None and self._has_blob(artifact) else None
 
-        found = in_parallel(look, wanted, self._backend.parallel)
+        found = in_parallel(find_artifact, dict.fromkeys(keys), self._backend.parallel)
         return {artifact.key: artifact for artifact in found if artifact is not None}
 
     def put(self, artifact: Artifact, blob: bytes) -> None:
-        """Keep an artifact: its blob, then its record. The last writer wins.
+        """Write an artifact: its blob, then its record. The last writer wins.
 
-        A rejected artifact has no blob: give ``b""``.
+        A rejected artifact has no blob: pass ``b""``.
 
         Raises:
-            ValueError: the blob's size is not the one in the record.
+            ValueError: the blob's size differs from the record's.
         """
         if len(blob) != artifact.size or (artifact.reject_reason is not None and blob):
             raise ValueError(
-                f"artifact {artifact.id} tells of {artifact.size} bytes but comes with {len(blob)};"
-                " a rejected one must have none"
+                f"artifact {artifact.id}: its record gives {artifact.size} bytes but its blob has"
+                f" {len(blob)}; a rejected artifact must have none"
             )
         record = record_name(artifact.stage, artifact.key)
         if artifact.reject_reason is None:
@@ -162,13 +151,15 @@ class Store:
         self._backend.put(record, artifact.model_dump_json(exclude_defaults=True).encode())
 
     def read(self, artifact: Artifact) -> bytes:
-        """The bytes of an artifact, checked by their digest.
+        """Return the bytes of an artifact, checked by their digest.
 
         Raises:
-            Missing: they are gone; the record has been forgotten, so that a rerun makes them again.
-            Corrupt: they are others than the artifact tells of, even on a second reading; they and
-                the record have been removed, unless the two fit (someone made them anew).
-            StoreError: the artifact was rejected and never had any bytes.
+            MissingArtifactError: they are gone; the record is deleted, so that a rerun recomputes
+                the artifact.
+            CorruptArtifactError: a second reading still gives other bytes than the record
+                describes. Bytes and record are deleted, unless they fit each other because the
+                artifact was recomputed.
+            StoreError: the artifact was rejected and never had bytes.
         """
         if artifact.reject_reason is not None:
             raise StoreError(
@@ -180,26 +171,28 @@ class Store:
             blob = self._backend.get(name)
             if blob is not None and _fits(artifact, blob):
                 return blob
+        self.mark_lost([artifact.id])
         if blob is None:
             self._backend.delete(record_name(artifact.stage, artifact.key))
-            raise Missing(f"store {self.url}: {name} is gone; run again to make it anew", artifact)
+            message = f"store {self.url}: {name} is missing; run again to recompute it"
+            raise MissingArtifactError(message, artifact)
         record = read_record(self._backend, artifact.stage, artifact.key)
         if record is None or not _fits(record, blob):
             self._backend.delete(record_name(artifact.stage, artifact.key))
             self._backend.delete(name)
-        raise Corrupt(
-            f"store {self.url}: {name} is damaged ({len(blob)} of {artifact.size} bytes, or others"
-            " than were written); run again to make it anew",
+        raise CorruptArtifactError(
+            f"store {self.url}: {name} is corrupt ({len(blob)} of {artifact.size} bytes, or other"
+            " bytes than were written); run again to recompute it",
             artifact,
         )
 
     def fetch(self, artifact: Artifact, folder: Path) -> Path:
-        """A file with the artifact's bytes, for reading only.
+        """Return a file with the artifact's bytes, for reading only.
 
-        It is the store's own where the store is a folder, else a copy in ``folder``.
+        It is the store's own file if the store is a folder, else a copy in ``folder``.
 
         Raises:
-            Missing, Corrupt: as `read` does.
+            MissingArtifactError, CorruptArtifactError: as `read`.
         """
         own = self._backend.path(blob_name(artifact))
         if own is not None:
@@ -213,131 +206,146 @@ class Store:
             part.replace(copy)
         return copy
 
-    def absent(self, artifacts: Sequence[Artifact]) -> list[Artifact]:
-        """Those of the artifacts whose blob is gone or has another size; in their order.
+    def mark_lost(self, artifact_ids: Iterable[str]) -> None:
+        """Record that artifacts are missing or corrupt, so that `lost` finds them."""
+        for artifact_id in artifact_ids:
+            self._backend.put(lost_name(artifact_id), b"")
 
-        Sizes are looked at, not digests: this is cheap. Rejected artifacts have no blob to lose.
+    def lost(self, artifacts: Sequence[Artifact]) -> list[Artifact]:
+        """Return those of the artifacts that a reader found missing or corrupt, in their order.
+
+        Artifacts that were recomputed since, with the same bytes, are not lost. One listing answers
+        for any number of artifacts: bytes that nobody has read since they were lost count as good.
         """
-        return Presence(self._backend).absent(artifacts)
-
-    def presence(self, times: float) -> Presence:
-        """For asking `absent` about many artifacts in several goes: what is listed is listed once.
-
-        ``times`` is how many times more artifacts there are than in the first go.
-        """
-        return Presence(self._backend, times)
+        marked = {entry.name for entry in self._backend.entries(LOST)}
+        lost = []
+        for artifact in artifacts:
+            if not marked or lost_name(artifact.id) not in marked:
+                continue
+            record = read_record(self._backend, artifact.stage, artifact.key)
+            if record is None or record.digest != artifact.digest or not self._has_blob(record):
+                lost.append(artifact)
+            else:
+                self._backend.delete(lost_name(artifact.id))
+        return lost
 
     def lease(self, unit: str, ttl_s: float = 60) -> AbstractContextManager[bool]:
-        """A context in which no other worker is at work on ``unit``; waits for whoever is.
+        """Return a context in which no other worker computes ``unit``; entering waits for them.
 
-        Once inside, look again what is done: the worker before may have done it. A worker that dies
-        is replaced after ``ttl_s``, at once on its own machine; one that lives is waited for,
+        Once inside, look again what is done: the other worker may have done it. A worker that died
+        is replaced after ``ttl_s``, at once on its own machine. A living worker is waited for,
         however long it takes.
 
-        The context's value is False if the store failed while the lease was sought: the work then
-        goes on without one and may be done twice, with the same result. Losing the lease later,
-        too, stops nothing.
+        The context's value is False if the store failed while the lease was requested, or if its
+        server has no conditional writes. The work then continues without a lease and may be done
+        twice, with the same result. Losing the lease later stops nothing either.
         """
         return lease(self._backend, unit, ttl_s)
 
     def put_document(self, name: str, blob: bytes) -> None:
-        """Keep a small named file, such as ``runs/<id>.json``, in place of any that was there."""
+        """Write a small named file, such as ``runs/<id>.json``, and replace any that exists."""
         self._backend.put(document_name(name), blob)
 
     def get_document(self, name: str) -> bytes | None:
-        """The bytes of a document; None if there is none of that name."""
+        """Return the bytes of a document; None if there is none of that name."""
         return self._backend.get(document_name(name))
 
     def get_documents(self, names: Sequence[str]) -> list[bytes | None]:
-        """The bytes of several documents, in their order, as many at a time as is worth it."""
+        """Return the bytes of several documents, in their order, read in parallel."""
         return list(in_parallel(self.get_document, names, self._backend.parallel))
 
     def documents(self, prefix: str = "") -> list[str]:
-        """The names of the documents that start with ``prefix``, sorted."""
+        """Return the names of the documents that start with ``prefix``, sorted."""
         start = document_name(prefix.removesuffix("/")) if prefix else DOCUMENTS
         entries = self._backend.entries(f"{start}/" if prefix.endswith("/") else start)
         names = (entry.name.removeprefix(DOCUMENTS) for entry in entries)
         return sorted(name for name in names if not name.endswith(PART))
 
-    def verify(
-        self, progress: Callable[[int], None] | None = None, *, forget: bool = False
-    ) -> StoreReport:
-        """A report of what is damaged or lost, from reading every record and every blob.
+    def delete_document(self, name: str) -> None:
+        """Delete a document; do nothing if there is none of that name."""
+        self._backend.delete(document_name(name))
 
-        ``progress`` is told how many artifacts have been looked at. With ``forget``, bad artifacts
-        are removed, so that the next run makes them anew.
+    def verify(
+        self, progress: Callable[[int], None] | None = None, *, remove_corrupt: bool = False
+    ) -> StoreReport:
+        """Read every record and every blob, and return a report of the bad ones.
+
+        ``progress`` gets the number of artifacts that were checked. ``remove_corrupt`` deletes bad
+        artifacts, so that the next run recomputes them.
         """
-        return verify(self._backend, progress, forget=forget)
+        return verify(self._backend, progress, remove_corrupt=remove_corrupt)
 
     def gc(
         self, roots: Iterable[str], *, delete: bool = False, grace_s: float = 3600
     ) -> GarbageReport:
-        """A report of what no dataset needs; with ``delete``, that is removed.
+        """Return a report of the artifacts that no dataset needs; ``delete`` deletes them.
 
         ``roots`` are the ids (``<stage>/<key>``) of the artifacts that datasets refer to. They are
-        kept with all their ancestors, and so is what was written less than ``grace_s`` ago, with
-        its own ancestors: a run may be about to use it. Documents are always kept.
+        kept with all their ancestors. Artifacts that are younger than ``grace_s`` are kept with
+        their ancestors too: a run may be about to use them. Documents are always kept.
 
         Raises:
-            StoreError: not one of the roots is in the store, so it may be the wrong one.
+            StoreError: none of the roots is in the store, so it may be the wrong store.
         """
         return collect_garbage(self._backend, roots, delete=delete, grace_s=grace_s)
 
     def ls(self) -> list[StageSize]:
-        """How many artifacts each stage has and how many bytes they take, sorted by stage."""
+        """Return the number of artifacts and of bytes of each stage, sorted by stage."""
         return sizes(self._backend)
 
-    def _better_listed(self, count: int) -> bool:
-        return self._backend.parallel > 1 and count >= LISTING_FROM
-
-    def _list(self, stage: str, keys: Iterable[str]) -> dict[str, int] | None:
-        """The sizes of those keys' files, by name, from one listing of the stage.
-
-        None where the stage holds so much else that asking for each is cheaper: a look at one
-        reference must not cost more the more references there are.
-        """
-        wanted = set(keys)
-        listed = {}
-        for seen, entry in enumerate(self._backend.entries(f"{stage}/")):
-            if seen >= LISTED_PER_ARTIFACT * len(wanted):
-                return None
-            name = parse_name(entry.name)
-            if name and name.key in wanted:
-                listed[entry.name] = entry.size
-        return listed
-
-    def _has_blob(self, artifact: Artifact, listed: dict[str, int] | None) -> bool:
+    def _has_blob(self, artifact: Artifact) -> bool:
         if artifact.reject_reason is not None:
             return True
-        name = blob_name(artifact)
-        size = self._backend.size(name) if listed is None else listed.get(name)
-        return size == artifact.size
+        return self._backend.size(blob_name(artifact)) == artifact.size
 
 
 def _fits(artifact: Artifact, blob: bytes) -> bool:
     return len(blob) == artifact.size and digest_of(blob) == artifact.digest
 
 
-def _claim(backend: Backend, make: bool) -> None:
-    """Mark an empty place as a store; refuse one that holds a stranger's files."""
-    marker = backend.get(MARKER)
-    if marker is None and any(not _is_hidden(entry.name) for entry in backend.entries("")):
-        marker = backend.get(MARKER)
-        if marker is None:
-            raise StoreRefused(
-                f"store {backend.url} holds other files and is no store; name an empty folder or"
-                " prefix, or an existing store"
-            )
-    if marker is None and not make:
-        raise StoreRefused(f"store {backend.url} is empty: no run has used it yet")
-    if marker is None:
-        backend.put(MARKER, _LAYOUT)
-    elif marker != _LAYOUT:
-        raise StoreRefused(
-            f"store {backend.url} was laid out by another version of synthset ({MARKER} differs);"
-            " update synthset or name another store"
+def _check_layout(backend: Backend, create: bool) -> None:
+    """Accept a store of this layout, make an empty place one, and refuse everything else."""
+    blob = backend.get(LAYOUT_FILE)
+    if blob is None:
+        names = [entry.name for entry in islice(backend.entries(""), 1000)]
+        is_old = backend.get(OLD_MARKER) is not None or any(map(is_of_old_layout, names))
+        if is_old:
+            blob = backend.get(LAYOUT_FILE) or b'{"layout": 1}'
+        elif all(is_hidden(name) for name in names):
+            if not create:
+                raise StoreAccessError(f"store {backend.url} is empty: no run has used it yet")
+            backend.put(LAYOUT_FILE, _layout_json())
+            return
+        else:
+            blob = backend.get(LAYOUT_FILE)
+    if blob is None:
+        raise StoreAccessError(
+            f"store {backend.url} holds other files and is no store; name an empty folder or"
+            " prefix, or an existing store"
+        )
+    layout = _parse_layout(backend, blob)
+    if layout < LAYOUT:
+        raise StoreLayoutError(
+            f"store {backend.url} has layout {layout} of an older synthset; this version writes"
+            f" layout {LAYOUT}: use another --store, or clear it with"
+            f" `synthset store gc {backend.url} --old-layout --delete`"
+        )
+    if layout > LAYOUT:
+        raise StoreLayoutError(
+            f"store {backend.url} has layout {layout} of a newer synthset; this version reads"
+            f" layout {LAYOUT}: update synthset, or use another --store"
         )
 
 
-def _is_hidden(name: str) -> bool:
-    return name.rpartition("/")[2].startswith(".")
+def _layout_json() -> bytes:
+    return LayoutDocument(layout=LAYOUT).model_dump_json().encode()
+
+
+def _parse_layout(backend: Backend, blob: bytes) -> int:
+    try:
+        return LayoutDocument.model_validate_json(blob).layout
+    except ValidationError:
+        raise StoreLayoutError(
+            f"store {backend.url} has an unreadable {LAYOUT_FILE} ({blob[:40]!r}); write"
+            f" {_layout_json().decode()} into it if it is a store of this version"
+        ) from None

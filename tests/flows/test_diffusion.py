@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tasks.engine.results import Expansion, load_expansion
 
 from flows.config.checkpoints import checkpoints_in, pin_checkpoints, used_models, warnings_of
 from flows.config.recipe import Recipe, load_recipe
@@ -17,7 +18,6 @@ from models.data.find_photos import find_photos
 from models.data.records import Artifact, Reference
 from models.demo_scenes.render import write_photos
 from models.reporting.input import Gap
-from tasks.engine.results import Expansion, load_expansion
 from tasks.engine.run_context import RunContext
 from tasks.engine.work_items import SharedInputs
 from tasks.ingest.photos import ingest_photos

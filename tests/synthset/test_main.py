@@ -136,7 +136,7 @@ def test_missing_weights_are_found_before_anything_is_made(
     ended = cli.run(*run.arguments, *change, **nowhere)
     assert ended.code == 2
     assert "resnet18" in ended.complaint
-    assert files_of(run.out).keys() <= {"store/synthset-store.json"}
+    assert files_of(run.out).keys() <= {"store/layout.json"}
 
 
 @pytest.mark.slow
@@ -151,10 +151,11 @@ def test_a_limit_takes_photos_of_each_class_in_turns(cli: Cli, again: Run) -> No
 def test_a_dataset_is_exported_as_an_image_folder(
     cli: Cli, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
-    dataset = undisturbed.out / "datasets/mixed"
-    told = cli.run("export", dataset, "--out", tmp_path / "folder", "--json").found
-    assert told["images"] == {split: len(CLASSES) * count for split, count in PER_CLASS.items()}
+    mixed = ("export", undisturbed.out, "--dataset", "mixed", "--to")
+    counted = cli.run(*mixed, tmp_path / "folder", "--json").found
+    assert counted["images"] == {split: len(CLASSES) * count for split, count in PER_CLASS.items()}
     exported = files_of(tmp_path / "folder")
+    exported.pop("classes.txt")
     splits = {"train": "mixed/train", "val": "mixed/val", "test": "test"}
     assert exported == {
         name.replace(folder, split, 1): digest
@@ -162,25 +163,28 @@ def test_a_dataset_is_exported_as_an_image_folder(
         for name, digest in undisturbed.datasets.items()
         if name.startswith(f"{folder}/") and name.endswith(".jpg")
     }
-    taken = cli.run("export", dataset, "--out", tmp_path / "folder")
+    taken = cli.run(*mixed, tmp_path / "folder")
     assert taken.code == 2
     assert "is not empty" in taken.complaint
-    unknown = cli.run("export", dataset, "--out", tmp_path / "new", "--format", "coconut")
+    unknown = cli.run(*mixed, tmp_path / "new", "--format", "coconut")
     assert unknown.code == 2
     assert "--format coconut" in unknown.complaint
 
 
-def test_a_store_tells_what_it_holds_and_what_is_damaged(cli: Cli, again: Run) -> None:
+def test_store_commands_list_artifacts_and_remove_corrupt_ones(cli: Cli, again: Run) -> None:
     listed = cli.run("store", "ls", again.store, "--json").found["stages"]
     assert {row["stage"]: row["artifacts"] for row in listed} == ALL
     assert cli.run("store", "verify", again.store, "--json").found["good"]
 
     blob = next((again.store / "label").glob("??/*.png"))
     blob.write_bytes(blob.read_bytes()[::-1])
-    damaged = cli.run("store", "verify", again.store)
-    assert damaged.code == 1
-    assert f"damaged: label/{blob.stem}" in damaged.out
-    assert cli.run("store", "verify", again.store, "--forget").code == 1
+    corrupt = cli.run("store", "verify", again.store)
+    assert corrupt.code == 1
+    assert f"corrupt: label/{blob.stem}" in corrupt.out
+    refused = cli.run("store", "verify", again.store, "--forget")
+    assert refused.code == 2
+    assert "use --remove-corrupt" in refused.err
+    assert cli.run("store", "verify", again.store, "--remove-corrupt").code == 1
     assert cli.run("store", "verify", again.store, "--json").found["good"]
     assert computed(cli.run(*again.arguments).found) == {"label": 1}
 

@@ -1,9 +1,8 @@
-"""What stands behind a floor or a table: walls, rooms, streets, gardens, out of focus.
+"""Backdrops of procedural backgrounds: walls, rooms, streets, gardens, out of focus.
 
-Backdrops are drawn small and without detail, since they lie behind the plane of focus:
-`models.compositing.backgrounds.scene` blurs and enlarges them. Each function gives (height,
-width, 3) float32 RGB in 0..1;
-its last row meets the floor.
+Backdrops are small and have no detail, because they lie behind the plane of focus; `scene.py` blurs
+and enlarges them. Each function takes (rng, width, height) and returns (height, width, 3) float32
+RGB in 0..1. The last row meets the ground.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +10,7 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
-from models.compositing.backgrounds.noise import Floats
+from models.data.pixels import Floats
 
 Backdrop = Callable[[np.random.Generator, int, int], Floats]
 Colour = tuple[int, int, int]
@@ -35,12 +34,13 @@ SKIES: tuple[tuple[Colour, Colour], ...] = (
 
 
 def _pick(rng: np.random.Generator, palette: Sequence[Colour], spread: float = 0.08) -> Floats:
+    """A random colour of the palette, up to `spread` lighter or darker, (3,) in 0..1."""
     colour = np.asarray(palette[int(rng.integers(len(palette)))], np.float32) / 255.0
     return np.asarray(np.clip(colour * (1 + rng.uniform(-spread, spread)), 0, 1), np.float32)
 
 
 def _clouds(rng: np.random.Generator, height: int, width: int, cells: int) -> Floats:
-    """Smooth noise in about -1..1 with lattice cells as wide as high."""
+    """Smooth noise in about -1..1 with square lattice cells."""
     noise = np.zeros((height, width), np.float32)
     for octave in range(4):
         count = cells * 2**octave
@@ -51,7 +51,7 @@ def _clouds(rng: np.random.Generator, height: int, width: int, cells: int) -> Fl
 
 
 def _fill(rng: np.random.Generator, width: int, height: int, colour: Floats) -> Floats:
-    """An even colour with faint unevenness."""
+    """A colour with faint variation in brightness."""
     tone = 1 + 0.025 * _clouds(rng, height, width, 2)
     return np.asarray(np.clip(tone[..., None] * colour, 0, 1), np.float32)
 
@@ -83,8 +83,10 @@ def room(rng: np.random.Generator, width: int, height: int) -> Floats:
         left, wide = rng.uniform(-0.1, 0.7), rng.uniform(0.25, 0.5)
         _block(wall, (left - 0.02, 0.0, left + wide + 0.02, 0.62), _pick(rng, WALLS))
         for pane in (0, 1):
-            at = left + pane * wide / 2
-            _block(wall, (at + 0.01, 0.0, at + wide / 2 - 0.01, 0.58), _pick(rng, SKIES[3], 0.05))
+            edge = left + pane * wide / 2
+            _block(
+                wall, (edge + 0.01, 0.0, edge + wide / 2 - 0.01, 0.58), _pick(rng, SKIES[3], 0.05)
+            )
         _block(wall, (left - 0.12, 0.0, left, 0.9), _pick(rng, WALLS))
     else:
         for _ in range(int(rng.integers(1, 4))):
@@ -97,12 +99,17 @@ def room(rng: np.random.Generator, width: int, height: int) -> Floats:
         _block(wall, (x, top, x + w, 1.0), colour)
         _block(wall, (x, top, x + w, top + 0.04), np.minimum(colour * 1.25, 1.0))
         for _ in range(int(rng.integers(0, 4))):
-            at, wide, tall = x + rng.uniform(0, w), rng.uniform(0.02, 0.07), rng.uniform(0.05, 0.2)
-            _block(wall, (at, top - tall, at + wide, top), _pick(rng, FURNITURE + WALLS, 0.2))
+            left, wide, tall = (
+                x + rng.uniform(0, w),
+                rng.uniform(0.02, 0.07),
+                rng.uniform(0.05, 0.2),
+            )
+            _block(wall, (left, top - tall, left + wide, top), _pick(rng, FURNITURE + WALLS, 0.2))
     return wall
 
 
 def _sky(rng: np.random.Generator, width: int, height: int) -> Floats:
+    """A sky that fades towards the horizon, with clouds."""
     high, low = (np.asarray(colour, np.float32) / 255 for colour in SKIES[rng.integers(len(SKIES))])
     fade = np.linspace(0, 1, height, dtype=np.float32)[:, None]
     haze = np.clip(fade + 0.25 * np.maximum(_clouds(rng, height, width, 3), 0), 0, 1)
@@ -110,7 +117,7 @@ def _sky(rng: np.random.Generator, width: int, height: int) -> Floats:
 
 
 def _foliage(rng: np.random.Generator, width: int, height: int) -> Floats:
-    """Leaves out of focus: patches of greens with bright discs where light comes through."""
+    """Leaves out of focus: green patches, with bright discs where light shines through."""
     dark, light = (
         _pick(rng, ((46, 62, 34), (58, 70, 44), (70, 76, 50))),
         _pick(rng, ((124, 146, 78), (142, 152, 92), (108, 130, 74), (166, 158, 98))),
@@ -118,23 +125,23 @@ def _foliage(rng: np.random.Generator, width: int, height: int) -> Floats:
     depth = np.clip(0.5 + 0.55 * _clouds(rng, height, width, 5), 0, 1)[..., None]
     leaves = np.ascontiguousarray(dark + (light - dark) * depth, np.float32)
     for _ in range(int(rng.integers(10, 50))):
-        at = (int(rng.integers(width)), int(rng.integers(height)))
-        glow = leaves[at[1], at[0]] * rng.uniform(1.1, 1.8)
+        centre = (int(rng.integers(width)), int(rng.integers(height)))
+        glow = leaves[centre[1], centre[0]] * rng.uniform(1.1, 1.8)
         paint = [float(c) for c in np.minimum(glow + 0.04, 1.0)]
-        cv2.circle(leaves, at, int(rng.integers(2, 7)), paint, -1, cv2.LINE_AA)
+        cv2.circle(leaves, centre, int(rng.integers(2, 7)), paint, -1, cv2.LINE_AA)
     return leaves
 
 
 def garden(rng: np.random.Generator, width: int, height: int) -> Floats:
-    """Bushes and trees, with the sky above where the view is open."""
+    """Bushes and trees, in half of the cases with sky above."""
     leaves = _foliage(rng, width, height)
     if rng.random() < 0.5:
         return leaves
-    return _before(rng, _sky(rng, width, height), leaves, rng.uniform(0.1, 0.5))
+    return _layer(rng, _sky(rng, width, height), leaves, rng.uniform(0.1, 0.5))
 
 
-def _before(rng: np.random.Generator, far: Floats, near: Floats, top: float) -> Floats:
-    """`near` in front of `far` below an uneven line at the share `top` of the height."""
+def _layer(rng: np.random.Generator, far: Floats, near: Floats, top: float) -> Floats:
+    """`near` in front of `far`, below an uneven line at the share `top` of the height."""
     height, width = far.shape[:2]
     ridge = top + 0.12 * _clouds(rng, 2, width, 6)[0]
     rows = np.linspace(0, 1, height, dtype=np.float32)[:, None]
@@ -149,8 +156,8 @@ def field(rng: np.random.Generator, width: int, height: int) -> Floats:
     for share, top in ((0.75, 0.6), (0.5, 0.72)):
         hill = _pick(rng, ((96, 112, 84), (110, 116, 96), (92, 104, 112)))
         tone = _fill(rng, width, height, haze * share + hill * (1 - share))
-        view = _before(rng, view, tone, top + rng.uniform(-0.1, 0.1))
-    return _before(rng, view, _foliage(rng, width, height), rng.uniform(0.8, 0.95))
+        view = _layer(rng, view, tone, top + rng.uniform(-0.1, 0.1))
+    return _layer(rng, view, _foliage(rng, width, height), rng.uniform(0.8, 0.95))
 
 
 def beach(rng: np.random.Generator, width: int, height: int) -> Floats:
@@ -165,7 +172,7 @@ def beach(rng: np.random.Generator, width: int, height: int) -> Floats:
 
 
 def street(rng: np.random.Generator, width: int, height: int) -> Floats:
-    """House fronts with windows, doors and a few parked colours."""
+    """House fronts with windows, and a few coloured blocks that stand for cars."""
     view = _sky(rng, width, height)
     x = rng.uniform(-0.2, 0.0)
     while x < 1.0:
@@ -176,13 +183,18 @@ def street(rng: np.random.Generator, width: int, height: int) -> Floats:
         glass = _pick(rng, ((70, 80, 92), (96, 108, 120), (54, 56, 60)))
         for row in np.arange(top + 0.06, 0.85, storey):
             for column in range(columns):
-                at = x + (column + 0.25) * wide / columns
-                box = (at, max(row, 0.0), at + 0.5 * wide / columns, max(row + storey * 0.6, 0.0))
+                left = x + (column + 0.25) * wide / columns
+                box = (
+                    left,
+                    max(row, 0.0),
+                    left + 0.5 * wide / columns,
+                    max(row + storey * 0.6, 0.0),
+                )
                 _block(view, box, glass * np.float32(rng.uniform(0.8, 1.3)))
         x += wide
     for _ in range(int(rng.integers(0, 4))):
-        at = rng.uniform(-0.1, 0.9)
-        box = (at, rng.uniform(0.7, 0.85), at + rng.uniform(0.1, 0.3), 1.0)
+        left = rng.uniform(-0.1, 0.9)
+        box = (left, rng.uniform(0.7, 0.85), left + rng.uniform(0.1, 0.3), 1.0)
         _block(view, box, _pick(rng, FURNITURE, 0.3))
     return np.asarray(np.clip(view, 0, 1), np.float32)
 

@@ -1,6 +1,6 @@
-"""The noises that surfaces are made of, all of them tiling: octaves, grain, laid units and cells.
+"""Tiling noise maps for surfaces: octaves, grain, laid units and cells.
 
-Octave noise is a sum of lattices (Perlin, "An Image Synthesizer", SIGGRAPH 1985), cells are a
+Octave noise is a sum of lattices (Perlin, "An Image Synthesizer", SIGGRAPH 1985). Cells are a
 Voronoi division (Worley, "A Cellular Texture Basis Function", SIGGRAPH 1996). Maps are float32 of
 shape (SIDE, SIDE); lengths are in texels.
 """
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+from models.data.pixels import Floats
 
 SIDE = 768
 
@@ -38,25 +38,25 @@ def octave_noise(
         amplitude *= gain
         if noise.shape[0] * 2 > SIDE:
             break
-    return _normalised(_resize(noise, SIDE, SIDE))
+    return _normalise(_resize(noise, SIDE, SIDE))
 
 
 def grain(rng: np.random.Generator, blur: float = 0.0) -> Floats:
-    """White noise of zero mean and unit deviation, blurred by `blur` texels before it is scaled."""
+    """White noise of zero mean and unit deviation, blurred by `blur` texels before scaling."""
     values = np.frombuffer(rng.bytes(SIDE * SIDE), np.uint8).reshape(SIDE, SIDE)
     noise = values.astype(np.float32)
     if blur > 0:
         pad = int(4 * blur) + 1
         around = cv2.copyMakeBorder(noise, pad, pad, pad, pad, cv2.BORDER_WRAP)
         noise = np.asarray(cv2.GaussianBlur(around, (0, 0), blur), np.float32)[pad:-pad, pad:-pad]
-    return _normalised(noise)
+    return _normalise(noise)
 
 
 def warp(image: Floats, dx: Floats, dy: Floats) -> Floats:
-    """The map displaced by (dx, dy) texels, wrapping round."""
+    """The map displaced by (dx, dy) texels; it wraps around."""
     ys, xs = np.indices((SIDE, SIDE), dtype=np.float32)
-    moved = cv2.remap(image, xs + dx, ys + dy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-    return np.asarray(moved, np.float32)
+    warped = cv2.remap(image, xs + dx, ys + dy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    return np.asarray(warped, np.float32)
 
 
 def smoothstep(low: float, high: float, values: Floats) -> Floats:
@@ -67,7 +67,7 @@ def smoothstep(low: float, high: float, values: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Bond:
-    """How rectangular units are laid: rows, columns, offset of odd rows, joint width."""
+    """The pattern of rectangular units: rows, columns, offset of odd rows, joint width (texels)."""
 
     rows: int
     columns: int
@@ -76,42 +76,45 @@ class Bond:
 
 
 def laid_units(rng: np.random.Generator, bond: Bond, wobble: float = 0.18) -> tuple[Floats, Floats]:
-    """(inside, tone): 1 inside a unit falling to 0 in the joint, and a random tone per unit.
+    """(inside, tone) maps: 1 inside a unit falling to 0 in the joint, and a random tone per unit.
 
-    `wobble` is how far edges stray, as a share of the joint.
+    `wobble` is how far edges deviate, as a share of the joint.
     """
     ys, xs = np.indices((SIDE, SIDE), dtype=np.float32)
-    stray = octave_noise(rng, 12, 4, 0.6) * bond.joint * wobble
+    deviation = octave_noise(rng, 12, 4, 0.6) * bond.joint * wobble
     row = np.floor(ys * bond.rows / SIDE)
     x = (xs * bond.columns / SIDE + (row % 2) * bond.offset) % bond.columns
     column = np.floor(x)
     unit_h, unit_w = SIDE / bond.rows, SIDE / bond.columns
     fy, fx = (ys * bond.rows / SIDE - row) * unit_h, (x - column) * unit_w
-    margin = np.minimum(np.minimum(fy, unit_h - fy), np.minimum(fx, unit_w - fx)) + stray
+    margin = np.minimum(np.minimum(fy, unit_h - fy), np.minimum(fx, unit_w - fx)) + deviation
     tones = np.clip(rng.normal(0, 1, (bond.rows, bond.columns)), -1.6, 1.6).astype(np.float32)
     tone = tones[row.astype(np.intp), column.astype(np.intp)]
     return smoothstep(0.35 * bond.joint, 0.75 * bond.joint, margin), tone
 
 
 def cells(rng: np.random.Generator, spacing: float) -> tuple[Floats, npt.NDArray[np.intp], int]:
-    """(distance to the rim of the own cell, label of the cell, number of labels)."""
+    """Maps of the distance to the rim of the cell and of its label, and the number of labels.
+
+    `spacing` is the mean distance between cell centres.
+    """
     pad = int(spacing * 3)
     count = round(SIDE / spacing)
     grid = np.stack(np.meshgrid(np.arange(count), np.arange(count)), -1)
     points = ((grid + rng.uniform(0.05, 0.95, grid.shape)) * (SIDE / count)).reshape(-1, 2)
     side = SIDE + 2 * pad
-    names = np.full((side, side), -1, np.int32)
+    labels = np.full((side, side), -1, np.int32)
     for shift in np.ndindex(3, 3):
-        at = (points + (np.array(shift) - 1) * SIDE + pad).astype(int)
-        keep = ((at >= 0) & (at < side)).all(1)
-        names[at[keep, 1], at[keep, 0]] = np.flatnonzero(keep)
-    seeds = names >= 0
+        texels = (points + (np.array(shift) - 1) * SIDE + pad).astype(int)
+        keep = ((texels >= 0) & (texels < side)).all(1)
+        labels[texels[keep, 1], texels[keep, 0]] = np.flatnonzero(keep)
+    seeds = labels >= 0
     _, nearest = cv2.distanceTransformWithLabels(
         np.where(seeds, 0, 255).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
-    name_of = np.zeros(int(nearest.max()) + 1, np.intp)
-    name_of[nearest[seeds]] = names[seeds]
-    label = name_of[nearest]
+    label_of = np.zeros(int(nearest.max()) + 1, np.intp)
+    label_of[nearest[seeds]] = labels[seeds]
+    label = label_of[nearest]
     same = np.full(label.shape, 255, np.uint8)
     same[:, 1:][label[:, 1:] != label[:, :-1]] = 0
     same[1:][label[1:] != label[:-1]] = 0
@@ -121,11 +124,11 @@ def cells(rng: np.random.Generator, spacing: float) -> tuple[Floats, npt.NDArray
 
 
 def _resize(image: Floats, width: int, height: int) -> Floats:
-    """Enlarge as if the image repeated forever, so that opposite borders still meet."""
+    """Enlarge as if the image repeated, so that it still tiles."""
     pad = 2
     around = cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_WRAP)
     step_x, step_y = image.shape[1] / width, image.shape[0] / height
-    # Pixel centres: source = (target + 0.5) * step - 0.5, moved by the padding.
+    # Pixel centres: source = (target + 0.5) * step - 0.5, shifted by the padding.
     matrix = np.array(
         [[step_x, 0, 0.5 * step_x - 0.5 + pad], [0, step_y, 0.5 * step_y - 0.5 + pad]], np.float32
     )
@@ -137,6 +140,6 @@ def _resize(image: Floats, width: int, height: int) -> Floats:
     )
 
 
-def _normalised(noise: Floats) -> Floats:
+def _normalise(noise: Floats) -> Floats:
     mean, deviation = cv2.meanStdDev(noise)
     return (noise - np.float32(mean[0, 0])) / np.float32(deviation[0, 0] + 1e-6)

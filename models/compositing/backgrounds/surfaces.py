@@ -1,10 +1,8 @@
-"""Surfaces seen straight from above: wood, brick, tiles, stone, sand, grass, cloth and the like.
+"""Surfaces seen straight from above: wood, brick, tiles, stone, sand, grass, cloth and others.
 
-Each function of `SURFACES` draws one square texture that tiles in both directions.
-`models.compositing.backgrounds.scene`
-lays it out in perspective, lights it and puts a backdrop behind it. Nothing is loaded: textures are
-made of `models.compositing.backgrounds.noise`, and all randomness comes from the generator handed
-in.
+Each function of `SURFACES` makes one square texture that tiles in both directions, from the noise
+maps of `noise.py` and the given random generator. `scene.py` shows it in perspective, lights it and
+puts a backdrop behind it.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +15,6 @@ import numpy as np
 from models.compositing.backgrounds.noise import (
     SIDE,
     Bond,
-    Floats,
     cells,
     grain,
     laid_units,
@@ -25,6 +22,7 @@ from models.compositing.backgrounds.noise import (
     smoothstep,
     warp,
 )
+from models.data.pixels import Floats
 
 Colour = tuple[int, int, int]
 
@@ -34,8 +32,9 @@ class Surface:
     """A square texture that tiles in both directions.
 
     ``albedo``: (SIDE, SIDE, 3) float32 RGB in 0..1 before lighting. ``relief``: (SIDE, SIDE)
-    float32 height in texels, raked by the light. ``span``: how many widths of the frame one texture
-    covers at the front edge of the picture. ``gloss``: 0..1, how much of the backdrop it mirrors.
+    float32 height in texels, which the light shades. ``span``: how many widths of the frame one
+    texture covers at the front edge of the picture. ``gloss``: 0..1, how much of the backdrop it
+    mirrors.
     """
 
     albedo: Floats
@@ -45,7 +44,7 @@ class Surface:
 
 
 def _base(rng: np.random.Generator, palette: Sequence[Colour]) -> Floats:
-    """One colour of the palette, a little lighter or darker and warmer or cooler, (3,) in 0..1."""
+    """A random colour of the palette, slightly varied in brightness and warmth, (3,) in 0..1."""
     colour = np.asarray(palette[int(rng.integers(len(palette)))], np.float32) / 255.0
     warm = rng.uniform(-0.035, 0.035)
     tint = (1.0 + rng.uniform(-0.1, 0.08)) * np.array([1 + warm, 1.0, 1 - warm])
@@ -69,7 +68,7 @@ WOODS: tuple[Colour, ...] = (
 
 
 def _planks(rng: np.random.Generator, count: int, joints: bool) -> Surface:
-    """Boards along x, each with its own cut of grain, tone and, for floors, butt joints."""
+    """`count` boards along x, each with its own grain and tone; with `joints` also butt joints."""
     colour = _base(rng, WOODS)
     drift = octave_noise(rng, 4, 4, 0.4, stretch=4)
     fibre = octave_noise(rng, 96, 4, 0.85, stretch=48)
@@ -96,7 +95,7 @@ def _planks(rng: np.random.Generator, count: int, joints: bool) -> Surface:
         tone[top:bottom] = (1.0 + rng.normal(0, 0.06) + board) * (1 - 0.6 * gap)
         relief[top:bottom] -= 2.0 * gap
     albedo = _shade(colour, tone)
-    # Late wood is not only darker but redder.
+    # Late wood is redder, besides darker.
     albedo[..., 2] *= 1 - 1.2 * depth * ring
     return Surface(albedo, relief, rng.uniform(1.0, 1.6), rng.uniform(0.03, 0.2))
 
@@ -158,9 +157,9 @@ def marble(rng: np.random.Generator) -> Surface:
     pale = ((226, 220, 210), (190, 166, 126))
     vein = _base(rng, pale if colour.mean() < 0.4 else ((120, 120, 125), (150, 132, 110)))
     a, b = octave_noise(rng, 2, 5, 0.5), octave_noise(rng, 2, 5, 0.5)
-    reach = rng.uniform(20, 55)
-    field: Floats = np.abs(warp(octave_noise(rng, 2, 4, 0.4), a * reach, b * reach))
-    second = warp(octave_noise(rng, 4, 4, 0.4), b * reach, a * reach)
+    strength = rng.uniform(20, 55)
+    field: Floats = np.abs(warp(octave_noise(rng, 2, 4, 0.4), a * strength, b * strength))
+    second = warp(octave_noise(rng, 4, 4, 0.4), b * strength, a * strength)
     ridge = np.exp(-field / np.float32(rng.uniform(0.03, 0.09))) * smoothstep(-0.6, 1.2, b)
     ridge = ridge + 0.5 * np.exp(-np.abs(second) / 0.03) * smoothstep(0.0, 1.5, a)
     tone = 1 + 0.03 * octave_noise(rng, 3, 6, 0.55) - 0.06 * np.exp(-field / 0.4)
@@ -176,7 +175,7 @@ def marble(rng: np.random.Generator) -> Surface:
 
 
 def concrete(rng: np.random.Generator) -> Surface:
-    """Cast concrete: stains, pores and now and then an expansion joint."""
+    """Cast concrete: stains, pores and sometimes an expansion joint."""
     colour = _base(rng, ((158, 156, 152), (184, 181, 175), (128, 128, 127), (170, 162, 151)))
     cloud, fine = octave_noise(rng, 3, 7, 0.68), grain(rng, 0.8)
     stain = smoothstep(0.4, 2.4, octave_noise(rng, 4, 6, 0.65))
@@ -211,7 +210,7 @@ def granite(rng: np.random.Generator) -> Surface:
 
 
 def _stones(rng: np.random.Generator, spacing: float, palette: Sequence[Colour]) -> Surface:
-    """Rounded stones, each in a colour of its own, over a dark bed."""
+    """Rounded stones, each with its own colour, over a dark bed."""
     rim, label, count = cells(rng, spacing)
     first, second = _base(rng, palette), _base(rng, palette)
     share = rng.random((count, 1)).astype(np.float32)
@@ -255,7 +254,7 @@ def grass(rng: np.random.Generator) -> Surface:
     colour = _base(rng, ((98, 124, 60), (86, 112, 56), (122, 136, 74), (108, 120, 80)))
     soil = octave_noise(rng, 4, 6, 0.6)
     bed = (_shade(colour * 0.4, 1 + 0.15 * soil) * 255).astype(np.uint8)
-    # OpenCV doesn't smooth a line where the image ends, so it ends outside the tile.
+    # OpenCV doesn't smooth a line at the image's border, so the canvas is larger than the tile.
     pad = 8
     canvas = cv2.copyMakeBorder(bed, pad, pad, pad, pad, cv2.BORDER_WRAP)
     lean, count, layers = rng.uniform(0, 2 * np.pi), 300, 24
@@ -266,14 +265,16 @@ def grass(rng: np.random.Generator) -> Surface:
             tint = tint * np.array([1.3, 1.1, 0.95])  # dry stalks
         root = rng.uniform(0, SIDE, (count, 2))
         angle = lean + rng.normal(0, wildness, count)
-        reach = length * rng.uniform(0.5, 1.2, count)
-        way = np.stack([np.cos(angle), np.sin(angle)], -1) * reach[:, None]
-        bend = np.stack([-way[:, 1], way[:, 0]], -1) * rng.normal(0, 0.1, (count, 1))
-        line = np.stack([root, root + way * 0.55 + bend, root + way], 1)
-        # The copies a texture away close the tile for blades that cross its border.
-        every = np.concatenate([line + (np.array(at) - 1) * SIDE for at in np.ndindex(3, 3)])
-        seen = every[np.any(np.all((every > -pad) & (every < SIDE + pad), axis=2), axis=1)]
-        points = [one.reshape(-1, 1, 2) for one in np.round((seen + pad) * 8).astype(np.int32)]
+        lengths = length * rng.uniform(0.5, 1.2, count)
+        blade = np.stack([np.cos(angle), np.sin(angle)], -1) * lengths[:, None]
+        bend = np.stack([-blade[:, 1], blade[:, 0]], -1) * rng.normal(0, 0.1, (count, 1))
+        line = np.stack([root, root + blade * 0.55 + bend, root + blade], 1)
+        # Copies shifted by a texture let blades that cross the border tile.
+        copies = np.concatenate([line + (np.array(by) - 1) * SIDE for by in np.ndindex(3, 3)])
+        visible = copies[np.any(np.all((copies > -pad) & (copies < SIDE + pad), axis=2), axis=1)]
+        points = [
+            curve.reshape(-1, 1, 2) for curve in np.round((visible + pad) * 8).astype(np.int32)
+        ]
         paint = [float(c) for c in np.clip(tint, 0, 1) * 255]
         cv2.polylines(canvas, points, False, paint, 3 if layer % 4 else 2, cv2.LINE_AA, 3)
     patch = 1 + 0.1 * octave_noise(rng, 2, 4, 0.5)
@@ -295,13 +296,13 @@ def bed_sheet(rng: np.random.Generator) -> Surface:
     ys: Floats = np.linspace(0, 1, SIDE, endpoint=False, dtype=np.float32)[:, None]
     xs: Floats = ys.T
     height = height * rng.uniform(10, 22)
-    # Folds run along a few directions; whole wave numbers keep the tile closed.
+    # Folds run along a few directions. With whole wave numbers they tile.
     for _ in range(4):
         kx, ky = int(rng.integers(-3, 4)), int(rng.integers(-3, 4))
         waves = 2 * np.pi * (kx * xs + ky * ys + rng.random()) + bend * rng.uniform(1.0, 3.0)
         ridge = np.asarray((1 - np.abs(np.sin(waves))) ** 2, np.float32)
-        here = smoothstep(-0.4, 1.4, octave_noise(rng, 3, 2, 0.5))
-        height = height + rng.uniform(6, 16) * ridge * here
+        weight = smoothstep(-0.4, 1.4, octave_noise(rng, 3, 2, 0.5))
+        height = height + rng.uniform(6, 16) * ridge * weight
     smooth = cv2.GaussianBlur(height, (0, 0), 4.0, borderType=cv2.BORDER_REFLECT)
     tone = 1 + 0.012 * grain(rng) + 0.02 * bend
     albedo = _shade(colour, tone)
@@ -331,7 +332,7 @@ def carpet(rng: np.random.Generator) -> Surface:
 
 
 def paper(rng: np.random.Generator) -> Surface:
-    """A studio's background paper: one even colour with a trace of fibre."""
+    """A studio's background paper: one colour with a trace of fibre."""
     palette = (
         (234, 234, 232), (220, 220, 220), (196, 198, 201), (212, 204, 193), (182, 196, 204),
         (204, 192, 198), (130, 132, 135), (190, 201, 187), (222, 208, 170),

@@ -1,10 +1,10 @@
-"""The networks of Stable Diffusion 2 inpainting (Rombach et al., "High-Resolution Image Synthesis
-with Latent Diffusion Models", CVPR 2022; the 9-channel checkpoint), on batches of tensors.
+"""The networks of Stable Diffusion 2 inpainting, on batches of tensors.
 
-Noise is taken away by Euler's ancestral sampler (Karras et al., "Elucidating the Design Space of
-Diffusion-Based Generative Models", NeurIPS 2022, and k-diffusion). The asymmetric VAE (Zhu et al.,
-"Designing a Better Asymmetric VQGAN for StableDiffusion", 2023) sees the known pixels while it
-decodes; its latents are those of Stable Diffusion 1 and 2.
+Source: Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models", CVPR 2022;
+the 9-channel checkpoint. The sampler is Euler's ancestral one (Karras et al., "Elucidating the
+Design Space of Diffusion-Based Generative Models", NeurIPS 2022, and k-diffusion). The asymmetric
+VAE (Zhu et al., "Designing a Better Asymmetric VQGAN for StableDiffusion", 2023) also reads the
+known pixels when it decodes; its latents are those of Stable Diffusion 1 and 2.
 """
 
 import json
@@ -16,25 +16,22 @@ import torch
 from torch import Tensor, nn
 
 from models.data.pixels import Pixels
-from models.diffusion.schedulers import fresh
-from models.outpainting.latent_canvas import CELL
+from models.diffusion.schedulers import new_scheduler
+from models.diffusion.sd2.latents import CELL, LATENT_SCALE
 from models.runtime.batching import as_tensor, device_of, dtype_of, generator, noise_like
 from models.runtime.hardware import Machine
 from models.runtime.pretrained import WrongCheckpoint, load_strictly
-
-LATENT_SCALE = 0.18215
 
 
 class SD2Inpainting:
     """Text encoder, 9-channel UNet and VAE of one inpainting checkpoint.
 
-    Dtype and device are read from the networks in each call, so they may be cast and moved.
+    Each call reads dtype and device from the networks, so these may be cast and moved.
 
     Args:
-        tokenizer, text_encoder, unet, vae: the checkpoint's parts; a ``vae`` of the class
-            `AsymmetricAutoencoderKL` also wants the known pixels.
-        schedule: the scheduler's published settings, of which betas, prediction type and spacing
-            are read.
+        tokenizer, text_encoder, unet, vae: the checkpoint's parts. A ``vae`` of the class
+            `AsymmetricAutoencoderKL` also gets the known pixels.
+        schedule: the scheduler's published settings; betas, prediction type and spacing are used.
     """
 
     def __init__(
@@ -46,8 +43,9 @@ class SD2Inpainting:
 
     @classmethod
     def load(cls, root: Path, vae: Path | None, machine: Machine) -> "SD2Inpainting":
-        """The networks of a folder in the published layout, and the asymmetric VAE of another;
-        without it the checkpoint's own VAE.
+        """Load the networks of a folder in the published layout.
+
+        ``vae`` is the folder of an asymmetric VAE; None uses the checkpoint's own.
 
         Raises:
             WrongCheckpoint: a folder holds no 9-channel SD 1 or 2 inpainting network, a VAE of
@@ -75,12 +73,13 @@ class SD2Inpainting:
 
     @property
     def decodes_with_pixels(self) -> bool:
-        """Whether the decoder wants the known pixels."""
+        """Whether the decoder also reads the known pixels."""
         return type(self.vae).__name__ == "AsymmetricAutoencoderKL"
 
     def embed(self, prompts: Sequence[str]) -> Tensor:
-        """[B, 77, D]: the text encoder's last hidden states after its final norm; what is beyond 77
-        tokens is lost.
+        """The text encoder's last hidden states after its final norm, [B, 77, D].
+
+        Text beyond 77 tokens is cut off.
         """
         tokens = self.tokenizer(
             list(prompts),
@@ -93,11 +92,11 @@ class SD2Inpainting:
         return embedded
 
     def encode(self, scenes: Sequence[Pixels]) -> Tensor:
-        """[B, 4, h, w]: the modes of the latents of uint8 scenes of one size, in whole cells."""
+        """The modes of the latents [B, 4, h, w] of uint8 scenes of one size, in whole cells."""
         return self._encode(as_tensor(scenes, self.vae) * 2 - 1)
 
     def encode_empty(self, cells: tuple[int, int]) -> Tensor:
-        """[1, 4, h, w]: the latents of a mid-grey canvas."""
+        """The latents [1, 4, h, w] of a mid-grey canvas of (rows, columns) cells."""
         shape = (1, 3, cells[0] * CELL, cells[1] * CELL)
         empty = torch.zeros(shape, dtype=dtype_of(self.vae), device=device_of(self.vae))
         return self._encode(empty)
@@ -111,25 +110,25 @@ class SD2Inpainting:
         steps: int,
         scales: Sequence[float],
     ) -> Tensor:
-        """[B, 4, h, w], float32: the latents of whole canvases.
+        """The latents of whole canvases, [B, 4, h, w] float32.
 
         Args:
-            texts: [1 or 2, B, 77, D]; with guidance the negative texts first.
+            texts: [1 or 2, B, 77, D]; with guidance the negative texts come first.
             masks: [B, 1, h, w], 1 where the canvas is generated.
             masked: [B, 4, h, w], the latents of the known parts.
-            seeds: one per image, of its first latents and its noise in every step.
+            seeds: one per image, for its first latents and its noise in every step.
             steps: of the sampler.
-            scales: guidance scale (Ho and Salimans 2022) per image; unused without negative texts.
+            scales: guidance scale per image (Ho and Salimans 2022); unused without negative texts.
         """
         like = next(self.unet.parameters())
         parts = len(texts)
         context = texts.flatten(0, 1).to(like)
         known = torch.cat([masks, masked], dim=1).to(like).repeat(parts, 1, 1, 1)
         weights = torch.tensor(scales, device=like.device).view(-1, 1, 1, 1)
-        scheduler = fresh("EulerAncestralDiscreteScheduler", self.schedule)
+        scheduler = new_scheduler("EulerAncestralDiscreteScheduler", self.schedule)
         scheduler.set_timesteps(steps, device=like.device)
         generators = [generator(seed) for seed in seeds]
-        # The sampler works in float32, and so draws the same noise whatever the networks' dtype.
+        # The sampler works in float32, so its noise does not depend on the networks' dtype.
         like_latents = torch.empty(0, device=like.device)
         z: Tensor = noise_like(masked.shape[1:], generators, like_latents)
         z = z * scheduler.init_noise_sigma
@@ -143,21 +142,21 @@ class SD2Inpainting:
         return z
 
     def decode(self, latents: Tensor, known: Sequence[Pixels], masks: Tensor) -> Tensor:
-        """[B, 3, H, W], 0..1.
+        """The images of latents, [B, 3, H, W] in about 0..1.
 
         Args:
             latents: [B, 4, h, w].
-            known: uint8 HxWx3 per image, whole cells, the known pixels on their canvas; only the
+            known: uint8 HxWx3 per image in whole cells, the known pixels on their canvas. Only the
                 asymmetric VAE reads them and the masks.
             masks: [B, 1, h, w], 1 where the canvas is generated.
         """
         z = latents.to(next(self.vae.parameters())) / LATENT_SCALE
-        beside: dict[str, Tensor] = {}
+        condition: dict[str, Tensor] = {}
         if self.decodes_with_pixels:
-            # The decoder looks its features up by the whole shape: as many images as latents.
+            # The decoder matches its features by shape, so it needs as many images as latents.
             mask = masks.to(z).repeat_interleave(CELL, dim=2).repeat_interleave(CELL, dim=3)
-            beside = {"image": as_tensor(known, self.vae) * 2 - 1, "mask": mask}
-        images: Tensor = self.vae.decode(z, return_dict=False, **beside)[0]
+            condition = {"image": as_tensor(known, self.vae) * 2 - 1, "mask": mask}
+        images: Tensor = self.vae.decode(z, return_dict=False, **condition)[0]
         return images / 2 + 0.5
 
     def _encode(self, images: Tensor) -> Tensor:
@@ -169,8 +168,8 @@ def _check(root: Path, vae_folder: Path) -> None:
     unet, vae = _read(root / "unet" / "config.json"), _read(vae_folder / "config.json")
     if (root / "text_encoder_2").is_dir() or unet.get("addition_embed_type") == "text_time":
         raise WrongCheckpoint(
-            f"{root}: an SDXL checkpoint; outpainting and the asymmetric VAE want "
-            "the latents of Stable Diffusion 1 or 2, such as stable-diffusion-2-inpainting"
+            f"{root}: an SDXL checkpoint; outpainting needs latents of Stable Diffusion 1 or 2, "
+            "as the asymmetric VAE does; give stable-diffusion-2-inpainting"
         )
     if unet.get("in_channels") != 9:
         raise WrongCheckpoint(

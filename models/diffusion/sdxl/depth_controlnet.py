@@ -1,9 +1,9 @@
-"""Scenes around an object of known depth: SDXL with a depth ControlNet (Podell et al., ICLR 2024;
-Zhang et al., "Adding Conditional Control to Text-to-Image Diffusion Models", ICCV 2023).
+"""Generate scenes around an object of known depth: SDXL with a depth ControlNet.
 
-The depth map is shown to both halves of the guidance, with and without the prompt. With the U-Net
-of SDXL-Lightning (Lin et al., "SDXL-Lightning: Progressive Adversarial Diffusion Distillation",
-2024) an image takes 4 or 8 steps and no guidance.
+Sources: Podell et al., ICLR 2024; Zhang et al., "Adding Conditional Control to Text-to-Image
+Diffusion Models", ICCV 2023. Both halves of the guidance, with and without the prompt, get the
+depth map. With the U-Net of SDXL-Lightning (Lin et al., "SDXL-Lightning: Progressive Adversarial
+Diffusion Distillation", 2024) an image takes 4 or 8 steps and no guidance.
 """
 
 import re
@@ -18,27 +18,19 @@ import torch
 from torch import Tensor, nn
 
 from models.data.pixels import Pixels
-from models.diffusion.safety import Flags, SafetyChecker, generate_with_safety_check, seed_at
+from models.diffusion.safety import Flags, SafetyChecker, generate_with_safety_check, retry_seed
 from models.diffusion.sdxl.parts import (
     Scheduler,
     SdxlParts,
     check_size,
     decode,
-    embeddings,
-    groups,
+    embed_prompts,
+    generate_in_batches,
     load_sdxl,
-    quick,
-    scheduler,
+    sdxl_scheduler,
+    without_device_hooks,
 )
-from models.runtime.batching import (
-    InvalidOutput,
-    as_uint8,
-    device_of,
-    dtype_of,
-    generator,
-    noise_like,
-    run_batched,
-)
+from models.runtime.batching import InvalidOutput, device_of, dtype_of, generator, noise_like
 from models.runtime.hardware import Machine
 from models.runtime.pretrained import WrongCheckpoint, load_strictly
 
@@ -47,22 +39,21 @@ _FEW_STEPS = re.compile(r"sdxl_lightning_(\d+)step_unet\.safetensors")
 
 @dataclass(frozen=True)
 class SdxlBackgroundRequest:
-    """One scene to draw.
+    """One scene to generate.
 
     Args:
-        depth: uint16 height x width, the object nearer is brighter, 0 where it is not.
+        depth: uint16 height x width, nearer is larger, 0 outside the object.
         prompt, negative: final prompts in Compel's syntax (models/diffusion/prompts.py). An empty
-        one is
-            embedded like any other; it does not stand for zeros.
+            prompt is embedded like any other; it does not give zeros.
         seed: 0 .. 2**63 - 1.
         width, height: px, multiples of 64.
         steps: denoising steps, 1 or more.
-        guidance_scale: how strictly the prompt is followed; 1 or less reads no negative prompt.
+        guidance_scale: how strictly the prompt is followed; 1 or less ignores the negative prompt.
         control_scale: how strictly the depth is followed, 0 .. 2.
-        control_end: share of the steps that see the depth, 0 .. 1.
+        control_end: share of the steps that get the depth, 0 .. 1.
         scheduler: sampler.
-        few_step: the U-Net of the few-step checkpoint: ``steps`` says which, guidance is off.
-        nsfw_retries: how often an image that the safety checker flags is drawn anew.
+        few_step: use the few-step U-Net for this number of ``steps``; guidance is off.
+        nsfw_retries: how often a flagged image is generated again with another seed.
 
     Raises:
         ValueError: a size is no multiple of 64, or the depth has another size or type.
@@ -93,40 +84,44 @@ class SdxlBackgroundRequest:
             raise ValueError(f"steps {self.steps}: give 1 or more")
 
     @property
-    def guided(self) -> bool:
+    def is_guided(self) -> bool:
         """Whether the negative prompt counts."""
         return self.guidance_scale > 1 and not self.few_step
 
     @property
-    def together(self) -> tuple[Any, ...]:
-        """What the images of a batch must have in common."""
-        guidance = self.guidance_scale if self.guided else None
+    def batch_key(self) -> tuple[Any, ...]:
+        """What the images of a batch have in common."""
         return (
-            *(self.width, self.height, self.steps, guidance, self.control_scale),
-            *(self.control_end, self.scheduler, self.few_step),
+            self.width,
+            self.height,
+            self.steps,
+            self.guidance_scale if self.is_guided else None,
+            self.control_scale,
+            self.control_end,
+            self.scheduler,
+            self.few_step,
         )
 
 
 @dataclass(frozen=True)
 class SdxlBackgroundResult:
-    """The scene, uint8 RGB height x width, and how often it was drawn anew because of what it
-    showed."""
+    """The scene, uint8 RGB height x width, and how many safety retries it took."""
 
     image: Pixels
     retries: int = 0
 
 
 class SdxlBackground:
-    """SDXL, its depth ControlNet, and if wanted a few-step U-Net and a safety checker.
+    """SDXL with a depth ControlNet, optionally a few-step U-Net and a safety checker.
 
     Args:
-        parts: SDXL with the VAE to decode by.
+        parts: SDXL, with the VAE that decodes.
         controlnet: a `ControlNetModel` for SDXL.
-        machine: batch size.
-        few_step: folder with ``sdxl_lightning_<n>step_unet.safetensors``; its U-Net takes the place
-            of the base's.
-        flags: tells the images that are not safe for work; none: nothing is checked.
-        more: networks behind ``flags``.
+        machine: gives the batch size.
+        few_step: folder with ``sdxl_lightning_<n>step_unet.safetensors``; these weights replace
+            those of the base's U-Net.
+        flags: finds images that are not safe for work; None: no image is checked.
+        checker_modules: the networks behind ``flags``.
     """
 
     def __init__(
@@ -136,22 +131,30 @@ class SdxlBackground:
         machine: Machine,
         few_step: Path | None = None,
         flags: Flags | None = None,
-        more: tuple[nn.Module, ...] = (),
+        checker_modules: tuple[nn.Module, ...] = (),
     ) -> None:
         from diffusers import StableDiffusionXLControlNetPipeline
 
-        self.modules: tuple[nn.Module, ...] = (*parts.modules, controlnet, *more)
+        self.modules: tuple[nn.Module, ...] = (
+            *parts.modules,
+            controlnet,
+            *checker_modules,
+        )
         self._parts, self._controlnet, self._machine = parts, controlnet, machine
-        self._few_step, self._few_step_now, self._flags = few_step, 0, flags
-        self._pipeline = quick(StableDiffusionXLControlNetPipeline)(
+        self._few_step, self._flags = few_step, flags
+        # The number of steps that the U-Net's weights are for; 0 for the base's weights.
+        self._unet_steps = 0
+        self._pipeline = without_device_hooks(StableDiffusionXLControlNetPipeline)(
             **parts.components, controlnet=controlnet, add_watermarker=False
         )
         self._pipeline.set_progress_bar_config(disable=True)
 
     @classmethod
     def load(cls, *folders: Path, machine: Machine) -> "SdxlBackground":
-        """From the folders of SDXL, of the ControlNet and of the VAE. Others may follow in any
-        order: one with few-step U-Nets, and one of a safety checker, told apart by their files.
+        """Load from the folders of SDXL, of the ControlNet and of the VAE, and optional others.
+
+        The others, in any order, are a folder with few-step U-Nets and a safety checker. Their
+        files show which is which.
 
         Raises:
             WrongCheckpoint: a folder lacks a part.
@@ -160,7 +163,9 @@ class SdxlBackground:
 
         base, controlnet, vae, *others = folders
         few_step = next((folder for folder in others if _few_steps_in(folder)), None)
-        checkers = [SafetyChecker.load(one, machine=machine) for one in others if one != few_step]
+        checkers = [
+            SafetyChecker.load(folder, machine=machine) for folder in others if folder != few_step
+        ]
         control = load_strictly(ControlNetModel, controlnet, machine)
         return cls(
             load_sdxl(base, vae, machine, own_unet=few_step is not None),
@@ -174,113 +179,101 @@ class SdxlBackground:
     def compute(
         self, requests: Sequence[SdxlBackgroundRequest]
     ) -> Iterator[SdxlBackgroundResult | InvalidOutput]:
-        """A scene per request, in order. What the safety checker flags is drawn anew with the seed
-        plus 1, 2, ...; `InvalidOutput` when that does not help, or the numbers are not finite.
+        """Yield a scene per request, in order.
+
+        A flagged image is generated again with the seed plus 1, 2, ... The result is
+        `InvalidOutput` if all retries are flagged or the numbers are not finite.
 
         Raises:
-            PromptError: a prompt can't be read.
-            WrongCheckpoint: few-step images are asked for and there is no U-Net for the steps.
+            PromptError: a prompt can't be parsed.
+            WrongCheckpoint: a request wants few steps and there is no U-Net for their number.
         """
 
-        def draw(places: Sequence[int], attempt: int) -> list[Pixels | InvalidOutput]:
-            asked = (requests[at] for at in places)
-            return self._draw([replace(one, seed=seed_at(one.seed, attempt)) for one in asked])
-
-        bounds = [request.nsfw_retries for request in requests]
-        for one in generate_with_safety_check(draw, bounds, self._flags):
-            yield (
-                one
-                if isinstance(one, InvalidOutput)
-                else SdxlBackgroundResult(one.image, one.retries)
-            )
-
-    def _draw(self, requests: Sequence[SdxlBackgroundRequest]) -> list[Pixels | InvalidOutput]:
-        blocks = [self._blocks(request) for request in requests]
-        keys = [(one.together, count) for one, count in zip(requests, blocks, strict=True)]
-        drawn: list[Pixels | InvalidOutput] = [InvalidOutput("not drawn")] * len(requests)
-        for positions in groups(keys):
-            self._use_unet(requests[positions[0]])
-            images = run_batched(
+        def generate(indices: Sequence[int], attempt: int) -> list[Pixels | InvalidOutput]:
+            chosen = (requests[index] for index in indices)
+            return generate_in_batches(
                 self._run,
-                [requests[at] for at in positions],
+                [replace(request, seed=retry_seed(request.seed, attempt)) for request in chosen],
+                text=self._parts.text,
                 at_most=self._machine.batch,
                 modules=self.modules,
+                prepare=self._load_unet,
             )
-            for at, image in zip(positions, images, strict=True):
-                drawn[at] = image if isinstance(image, InvalidOutput) else as_uint8(image)
-        return drawn
 
-    def _blocks(self, request: SdxlBackgroundRequest) -> int:
-        """Blocks of 77 tokens of one request's prompts. Only equals share a batch: blocks that are
-        there for the neighbour's sake would change an image."""
-        prompts = [request.prompt, *([request.negative] if request.guided else [])]
-        return max(self._parts.text.embed(prompt).blocks for prompt in prompts)
+        retries = [request.nsfw_retries for request in requests]
+        for result in generate_with_safety_check(generate, retries, self._flags):
+            if isinstance(result, InvalidOutput):
+                yield result
+            else:
+                yield SdxlBackgroundResult(result.image, result.retries)
 
     @torch.inference_mode()
     def _run(self, batch: Sequence[SdxlBackgroundRequest]) -> list[Tensor]:
         first, unet = batch[0], self._parts.unet
-        control = torch.stack([_control(one.depth, device_of(unet)) for one in batch])
-        dtype = dtype_of(unet)
+        control = torch.stack([_control(request.depth, device_of(unet)) for request in batch])
+        control = control.to(dtype_of(unet))
         shape = (unet.config.in_channels, first.height // 8, first.width // 8)
-        seeds = [generator(one.seed) for one in batch]
-        prompts, negatives = [one.prompt for one in batch], [one.negative for one in batch]
-        control = control.to(dtype)
-        self._pipeline.scheduler = scheduler(
+        seeds = [generator(request.seed) for request in batch]
+        self._pipeline.scheduler = sdxl_scheduler(
             "euler" if first.few_step else first.scheduler,
             self._parts.schedule,
             trailing=first.few_step,
         )
         latents = self._pipeline(
-            **embeddings(self._parts, prompts, negatives, self._blocks(first), first.guided),
+            **embed_prompts(self._parts, batch),
             image=control,
             latents=noise_like(shape, seeds, control),
             height=first.height,
             width=first.width,
             num_inference_steps=first.steps,
-            guidance_scale=first.guidance_scale if first.guided else 0.0,
+            guidance_scale=first.guidance_scale if first.is_guided else 0.0,
             controlnet_conditioning_scale=first.control_scale,
             control_guidance_end=first.control_end,
             output_type="latent",
         ).images
         return decode(self._parts.vae, latents)
 
-    def _use_unet(self, request: SdxlBackgroundRequest) -> None:
-        """Put the weights in place that the request wants: few-step U-Nets have one file per count
-        of steps, and the base's architecture."""
+    def _load_unet(self, request: SdxlBackgroundRequest) -> None:
+        """Load the few-step weights that the request needs into the U-Net.
+
+        There is one file per number of steps, all with the base's architecture.
+        """
         if not request.few_step:
-            if self._few_step_now:
-                raise ValueError("this network was loaded for few steps; ask with few_step set")
+            if self._unet_steps:
+                raise ValueError("this network was loaded for few steps; set few_step in requests")
             return
-        if self._few_step_now == request.steps:
+        if self._unet_steps == request.steps:
             return
-        known = _few_steps_in(self._few_step) if self._few_step else {}
-        if request.steps not in known:
-            there = ", ".join(map(str, sorted(known))) or "none"
+        files = _few_steps_in(self._few_step) if self._few_step else {}
+        if request.steps not in files:
+            available = ", ".join(map(str, sorted(files))) or "none"
             raise WrongCheckpoint(
                 f"{self._few_step or 'no few-step checkpoint'}: no U-Net for {request.steps} "
-                f"steps; there is one for {there}"
+                f"steps; there is one for {available}"
             )
-        _fill(self._parts.unet, known[request.steps])
-        self._few_step_now = request.steps
+        _load_weights(self._parts.unet, files[request.steps])
+        self._unet_steps = request.steps
 
 
 def _control(depth: npt.NDArray[np.uint16], device: torch.device) -> Tensor:
-    """[3, H, W] in 0..1, float32."""
+    """The depth as a control image [3, H, W] in 0..1, float32."""
     levels = torch.from_numpy(depth.astype(np.int32)).to(device)
     return (levels.float() / 65535.0).expand(3, -1, -1)
 
 
 def _few_steps_in(folder: Path) -> dict[int, Path]:
-    """The few-step U-Nets of a folder by their count of steps."""
-    found = ((_FEW_STEPS.fullmatch(path.name), path) for path in folder.glob("*.safetensors"))
-    return {int(name[1]): path for name, path in found if name}
+    """The weight files of few-step U-Nets in a folder, by number of steps."""
+    matches = ((_FEW_STEPS.fullmatch(path.name), path) for path in folder.glob("*.safetensors"))
+    return {int(match[1]): path for match, path in matches if match}
 
 
-def _fill(unet: nn.Module, file: Path) -> None:
+def _load_weights(unet: nn.Module, file: Path) -> None:
     from safetensors.torch import load_file
 
     try:
         unet.load_state_dict(load_file(file))
     except (RuntimeError, OSError) as error:
-        told = " ".join(str(error).split())[:160]
-        raise WrongCheckpoint(f"{file}: no U-Net of the SDXL beside it ({told})") from error
+        reason = " ".join(str(error).split())[:160]
+        raise WrongCheckpoint(
+            f"{file}: its weights do not fit SDXL's U-Net ({reason}); fetch the checkpoint again"
+        ) from error

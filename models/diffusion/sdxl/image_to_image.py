@@ -1,6 +1,7 @@
-"""A photo drawn anew by SDXL: noise is added to it, and taken away again under a prompt (Meng et
-al., "SDEdit: Guided Image Synthesis and Editing with Stochastic Differential Equations", ICLR
-2022).
+"""Image to image with SDXL: add noise to a photo, and remove it again under a prompt.
+
+Source: Meng et al., "SDEdit: Guided Image Synthesis and Editing with Stochastic Differential
+Equations", ICLR 2022.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ from models.diffusion.safety import (
     SafetyChecker,
     UnsafeImage,
     generate_with_safety_check,
-    seed_at,
+    retry_seed,
 )
 from models.diffusion.sdxl.parts import (
     DECODED_AT_ONCE,
@@ -26,43 +27,40 @@ from models.diffusion.sdxl.parts import (
     SdxlParts,
     check_size,
     decode,
-    embeddings,
-    groups,
+    embed_prompts,
+    generate_in_batches,
     load_sdxl,
-    quick,
-    scheduler,
+    sdxl_scheduler,
+    without_device_hooks,
 )
 from models.runtime.batching import (
     InvalidOutput,
     as_tensor,
-    as_uint8,
     device_of,
     dtype_of,
     generator,
     in_float32,
     noise_like,
-    run_batched,
 )
 from models.runtime.hardware import Machine
 
 
 @dataclass(frozen=True)
 class SdxlImg2ImgRequest:
-    """One photo to draw anew.
+    """One photo to vary.
 
     Args:
         image: uint8 RGB, sides multiples of 64 px.
         prompt, negative: final prompts in Compel's syntax (models/diffusion/prompts.py).
         seed: 0 .. 2**63 - 1.
-        strength: share of the steps that are gone back, above 0 up to 1; at 1 nothing of the photo
-            is left.
-        steps: of a whole way from noise to image; ``steps * strength`` are gone.
-        guidance_scale: how strictly the prompt is followed; 1 or less reads no negative prompt.
+        strength: how far from the photo, above 0 up to 1; at 1 nothing of the photo remains.
+        steps: number of steps from pure noise to an image; ``steps * strength`` of them are run.
+        guidance_scale: how strictly the prompt is followed; 1 or less ignores the negative prompt.
         scheduler: sampler.
-        nsfw_retries: how often an image that the safety checker flags is drawn anew.
+        nsfw_retries: how often a flagged image is generated again with another seed.
 
     Raises:
-        ValueError: a side is no multiple of 64, or no step is left to go.
+        ValueError: a side is no multiple of 64, or no step remains to run.
     """
 
     image: Pixels
@@ -83,27 +81,30 @@ class SdxlImg2ImgRequest:
             )
 
     @property
-    def guided(self) -> bool:
+    def is_guided(self) -> bool:
         """Whether the negative prompt counts."""
         return self.guidance_scale > 1
 
     @property
-    def together(self) -> tuple[Any, ...]:
-        """What the images of a batch must have in common."""
+    def batch_key(self) -> tuple[Any, ...]:
+        """What the images of a batch have in common."""
         return (
-            *(self.image.shape[:2], self.strength, self.steps),
-            *(self.guidance_scale if self.guided else None, self.scheduler),
+            self.image.shape[:2],
+            self.strength,
+            self.steps,
+            self.guidance_scale if self.is_guided else None,
+            self.scheduler,
         )
 
 
 class SdxlImg2Img:
-    """SDXL from image to image, and if wanted a safety checker.
+    """SDXL from image to image, optionally with a safety checker.
 
     Args:
-        parts: SDXL with the VAE to encode and decode by.
-        machine: batch size.
-        flags: tells the images that are not safe for work; none: nothing is checked.
-        more: networks behind ``flags``.
+        parts: SDXL, with the VAE that encodes and decodes.
+        machine: gives the batch size.
+        flags: finds images that are not safe for work; None: no image is checked.
+        checker_modules: the networks behind ``flags``.
     """
 
     def __init__(
@@ -111,26 +112,26 @@ class SdxlImg2Img:
         parts: SdxlParts,
         machine: Machine,
         flags: Flags | None = None,
-        more: tuple[nn.Module, ...] = (),
+        checker_modules: tuple[nn.Module, ...] = (),
     ) -> None:
         from diffusers import StableDiffusionXLImg2ImgPipeline
 
-        self.modules: tuple[nn.Module, ...] = (*parts.modules, *more)
+        self.modules: tuple[nn.Module, ...] = (*parts.modules, *checker_modules)
         self._parts, self._machine, self._flags = parts, machine, flags
-        self._pipeline = quick(StableDiffusionXLImg2ImgPipeline)(
+        self._pipeline = without_device_hooks(StableDiffusionXLImg2ImgPipeline)(
             **parts.components, add_watermarker=False
         )
         self._pipeline.set_progress_bar_config(disable=True)
 
     @classmethod
     def load(cls, *folders: Path, machine: Machine) -> "SdxlImg2Img":
-        """From the folders of SDXL and of the VAE; that of a safety checker may follow.
+        """Load from the folders of SDXL and of the VAE; that of a safety checker may follow.
 
         Raises:
             WrongCheckpoint: a folder lacks a part.
         """
         base, vae, *others = folders
-        checkers = [SafetyChecker.load(one, machine=machine) for one in others[:1]]
+        checkers = [SafetyChecker.load(folder, machine=machine) for folder in others[:1]]
         return cls(
             load_sdxl(base, vae, machine),
             machine,
@@ -139,58 +140,47 @@ class SdxlImg2Img:
         )
 
     def compute(self, requests: Sequence[SdxlImg2ImgRequest]) -> Iterator[SafeImage | UnsafeImage]:
-        """A uint8 RGB image of the photo's size per request, in order. What the safety checker
-        flags is drawn anew with the seed plus 1, 2, ...; `Rejected` when that does not help, or the
-        numbers are not finite.
+        """Yield a uint8 RGB image of the photo's size per request, in order.
+
+        A flagged image is generated again with the seed plus 1, 2, ... The result is `UnsafeImage`
+        if all retries are flagged or the numbers are not finite.
 
         Raises:
-            PromptError: a prompt can't be read.
+            PromptError: a prompt can't be parsed.
         """
 
-        def draw(places: Sequence[int], attempt: int) -> list[Pixels | InvalidOutput]:
-            asked = (requests[at] for at in places)
-            return self._draw([replace(one, seed=seed_at(one.seed, attempt)) for one in asked])
-
-        return generate_with_safety_check(draw, [one.nsfw_retries for one in requests], self._flags)
-
-    def _draw(self, requests: Sequence[SdxlImg2ImgRequest]) -> list[Pixels | InvalidOutput]:
-        keys = [(one.together, self._blocks(one)) for one in requests]
-        drawn: list[Pixels | InvalidOutput] = [InvalidOutput("not drawn")] * len(requests)
-        for positions in groups(keys):
-            images = run_batched(
+        def generate(indices: Sequence[int], attempt: int) -> list[Pixels | InvalidOutput]:
+            chosen = (requests[index] for index in indices)
+            return generate_in_batches(
                 self._run,
-                [requests[at] for at in positions],
+                [replace(request, seed=retry_seed(request.seed, attempt)) for request in chosen],
+                text=self._parts.text,
                 at_most=self._machine.batch,
                 modules=self.modules,
             )
-            for at, image in zip(positions, images, strict=True):
-                drawn[at] = image if isinstance(image, InvalidOutput) else as_uint8(image)
-        return drawn
 
-    def _blocks(self, request: SdxlImg2ImgRequest) -> int:
-        prompts = [request.prompt, *([request.negative] if request.guided else [])]
-        return max(self._parts.text.embed(prompt).blocks for prompt in prompts)
+        retries = [request.nsfw_retries for request in requests]
+        return generate_with_safety_check(generate, retries, self._flags)
 
     @torch.inference_mode()
     def _run(self, batch: Sequence[SdxlImg2ImgRequest]) -> list[Tensor]:
-        first, steps = batch[0], scheduler(batch[0].scheduler, self._parts.schedule)
-        seeds = [generator(one.seed) for one in batch]
-        prompts, negatives = [one.prompt for one in batch], [one.negative for one in batch]
+        first, sampler = batch[0], sdxl_scheduler(batch[0].scheduler, self._parts.schedule)
+        seeds = [generator(request.seed) for request in batch]
         clean = self._encode(batch, seeds)
         noise = noise_like(clean.shape[1:], seeds, clean)
-        steps.set_timesteps(first.steps, device=clean.device)
-        # As the pipeline counts: it goes the last `steps * strength` of the steps.
+        sampler.set_timesteps(first.steps, device=clean.device)
+        # The pipeline counts in the same way: it runs the last `steps * strength` of the steps.
         start = first.steps - min(int(first.steps * first.strength), first.steps)
-        since = steps.timesteps[start * steps.order :][:1].repeat(len(batch))
-        noisy = steps.add_noise(clean, noise, since)
-        self._pipeline.scheduler = scheduler(first.scheduler, self._parts.schedule)
+        timestep = sampler.timesteps[start * sampler.order :][:1].repeat(len(batch))
+        noisy = sampler.add_noise(clean, noise, timestep)
+        self._pipeline.scheduler = sdxl_scheduler(first.scheduler, self._parts.schedule)
         latents = self._pipeline(
-            **embeddings(self._parts, prompts, negatives, self._blocks(first), first.guided),
+            **embed_prompts(self._parts, batch),
             image=clean,
             latents=noisy,
             strength=first.strength,
             num_inference_steps=first.steps,
-            guidance_scale=first.guidance_scale if first.guided else 0.0,
+            guidance_scale=first.guidance_scale if first.is_guided else 0.0,
             output_type="latent",
         ).images
         return decode(self._parts.vae, latents)
@@ -198,16 +188,17 @@ class SdxlImg2Img:
     def _encode(
         self, batch: Sequence[SdxlImg2ImgRequest], seeds: Sequence[torch.Generator]
     ) -> Tensor:
-        """Latents [B, 4, h, w] of the photos, drawn from what the VAE holds likely."""
+        """Latents [B, 4, h, w] of the photos, sampled from the VAE's distribution."""
         vae, unet = self._parts.vae, self._parts.unet
-        images = as_tensor([one.image for one in batch], vae) * 2 - 1
+        images = as_tensor([request.image for request in batch], vae) * 2 - 1
+        parts = torch.split(images, DECODED_AT_ONCE)
         if dtype_of(vae) is torch.float16 and vae.config.force_upcast:
             with in_float32([vae]):
-                found = [vae.encode(one.float()) for one in torch.split(images, DECODED_AT_ONCE)]
+                encoded = [vae.encode(part.float()) for part in parts]
         else:
-            found = [vae.encode(one) for one in torch.split(images, DECODED_AT_ONCE)]
-        mean = torch.cat([one.latent_dist.mean for one in found])
-        spread = torch.cat([one.latent_dist.std for one in found])
-        drawn = mean + spread * noise_like(mean.shape[1:], seeds, mean)
-        scaled: Tensor = drawn * vae.config.scaling_factor
+            encoded = [vae.encode(part) for part in parts]
+        mean = torch.cat([output.latent_dist.mean for output in encoded])
+        deviation = torch.cat([output.latent_dist.std for output in encoded])
+        sampled = mean + deviation * noise_like(mean.shape[1:], seeds, mean)
+        scaled: Tensor = sampled * vae.config.scaling_factor
         return scaled.to(device_of(unet), dtype_of(unet))

@@ -1,19 +1,28 @@
-"""The parts of Stable Diffusion XL, from local folders in the published layout, and what all its
-uses share (Podell et al., "SDXL: Improving Latent Diffusion Models for High-Resolution Image
-Synthesis", ICLR 2024).
+"""The parts of Stable Diffusion XL, and what all its uses share.
+
+Parts are loaded from local folders in the published layout. Source: Podell et al., "SDXL: Improving
+Latent Diffusion Models for High-Resolution Image Synthesis", ICLR 2024.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from models.diffusion.schedulers import fresh
+from models.data.pixels import Pixels
+from models.diffusion.schedulers import new_scheduler
 from models.diffusion.sdxl.text import SdxlText
-from models.runtime.batching import device_of, dtype_of, in_float32
+from models.runtime.batching import (
+    InvalidOutput,
+    as_uint8,
+    device_of,
+    dtype_of,
+    in_float32,
+    run_batched,
+)
 from models.runtime.hardware import Machine
 from models.runtime.pretrained import WrongCheckpoint, load_shared, load_strictly
 
@@ -21,6 +30,29 @@ Scheduler = Literal["unipc", "dpm++", "euler", "ddim"]
 GRID = 64
 # The decoder needs ten times the memory of a denoising step, so it gets few images at a time.
 DECODED_AT_ONCE = 4
+
+
+class SdxlRequest(Protocol):
+    """What the requests of all uses of SDXL have."""
+
+    @property
+    def prompt(self) -> str:
+        """In Compel's syntax."""
+
+    @property
+    def negative(self) -> str:
+        """The negative prompt, in Compel's syntax."""
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether the negative prompt counts."""
+
+    @property
+    def batch_key(self) -> tuple[Any, ...]:
+        """What the images of a batch have in common."""
+
+
+Request = TypeVar("Request", bound=SdxlRequest)
 
 
 @dataclass
@@ -40,7 +72,7 @@ class SdxlParts:
 
     @property
     def components(self) -> dict[str, Any]:
-        """As the pipelines of diffusers take them, the scheduler being one for the moment."""
+        """Arguments of diffusers' pipelines; each run replaces the scheduler."""
         return {
             "tokenizer": self.tokenizers[0],
             "tokenizer_2": self.tokenizers[1],
@@ -48,25 +80,25 @@ class SdxlParts:
             "text_encoder_2": self.text.modules[1],
             "unet": self.unet,
             "vae": self.vae,
-            "scheduler": scheduler("euler", self.schedule),
+            "scheduler": sdxl_scheduler("euler", self.schedule),
         }
 
 
 def load_sdxl(
     base: Path, vae: Path | None, machine: Machine, *, own_unet: bool = False
 ) -> SdxlParts:
-    """SDXL's parts on the machine's device and in its dtype; nothing is fetched, no code is run.
+    """Load SDXL's parts in the machine's dtype onto its device; no download, no remote code.
 
-    Networks are those that other uses of the same folders on this machine have, if it keeps them.
+    Networks are shared with other uses of the same folders if the machine keeps them.
 
     Args:
         base: folder in the layout of stabilityai/stable-diffusion-xl-base-1.0.
-        vae: folder of a VAE that takes the place of the base's own, which overflows in float16.
-        machine: where they go.
-        own_unet: the U-Net is nobody else's, and may be filled with other weights.
+        vae: folder of a VAE that replaces the base's own, which overflows in float16.
+        machine: gives device and dtype.
+        own_unet: do not share the U-Net, because its weights will be replaced.
 
     Raises:
-        WrongCheckpoint: a part is missing or damaged.
+        WrongCheckpoint: a part is missing or corrupt.
     """
     from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
@@ -94,33 +126,35 @@ def load_sdxl(
     )
 
 
-def scheduler(name: Scheduler, schedule: dict[str, Any], *, trailing: bool = False) -> Any:
-    """A fresh sampler over the checkpoint's noise schedule; none of them draws noise of its own.
+def sdxl_scheduler(name: Scheduler, schedule: dict[str, Any], *, trailing: bool = False) -> Any:
+    """A new sampler over the checkpoint's noise schedule; none of them draws noise of its own.
 
     UniPC (Zhao et al., NeurIPS 2023), DPM-Solver++ (Lu et al., 2022), Euler (Karras et al., NeurIPS
     2022), DDIM (Song et al., ICLR 2021).
 
     Args:
-        name: which.
+        name: which one.
         schedule: the checkpoint's ``scheduler_config.json``.
         trailing: start at the noisiest step, as distilled networks need it (Lin et al., "Common
             Diffusion Noise Schedules and Sample Steps are Flawed", WACV 2024).
     """
-    kinds = {
+    classes = {
         "unipc": "UniPCMultistepScheduler",
         "dpm++": "DPMSolverMultistepScheduler",
         "euler": "EulerDiscreteScheduler",
         "ddim": "DDIMScheduler",
     }
     changed = {"timestep_spacing": "trailing"} if trailing else {}
-    return fresh(kinds[name], schedule, **changed)
+    return new_scheduler(classes[name], schedule, **changed)
 
 
-def quick(pipeline: Any) -> Any:
-    """A class of pipelines that runs where its U-Net is, instead of searching all modules of all
-    its networks in each call for hooks that move them: there are none."""
+def without_device_hooks(pipeline: Any) -> Any:
+    """A subclass of a pipeline class that runs on its U-Net's device.
 
-    class Quick(pipeline):  # type: ignore[misc]  # a class of diffusers
+    In each call, diffusers' own searches all modules for hooks that move them; there are none here.
+    """
+
+    class WithoutDeviceHooks(pipeline):  # type: ignore[misc]  # a class of diffusers
         @property
         def _execution_device(self) -> torch.device:
             return device_of(self.unet)
@@ -128,7 +162,65 @@ def quick(pipeline: Any) -> Any:
         def maybe_free_model_hooks(self) -> None:
             pass
 
-    return Quick
+    return WithoutDeviceHooks
+
+
+def generate_in_batches(
+    run: Callable[[Sequence[Request]], list[Tensor]],
+    requests: Sequence[Request],
+    *,
+    text: SdxlText,
+    at_most: int,
+    modules: Sequence[nn.Module],
+    prepare: Callable[[Request], None] | None = None,
+) -> list[Pixels | InvalidOutput]:
+    """An image (uint8 RGB) per request, in order.
+
+    Only requests with equal `batch_key` and equal text blocks share a batch, because padding a
+    prompt to another's blocks would change its image.
+
+    Args:
+        run: computes images [3, H, W] in 0..1 of a batch.
+        requests: what to generate.
+        text: encodes the prompts.
+        at_most: images per batch.
+        modules: the networks that ``run`` uses.
+        prepare: called with one request of each group before its batches.
+    """
+    groups: dict[Any, list[int]] = {}
+    for index, request in enumerate(requests):
+        groups.setdefault((request.batch_key, count_blocks(text, request)), []).append(index)
+    results: list[Pixels | InvalidOutput] = [InvalidOutput("not generated")] * len(requests)
+    for indices in groups.values():
+        group = [requests[index] for index in indices]
+        if prepare is not None:
+            prepare(group[0])
+        images = run_batched(run, group, at_most=at_most, modules=modules)
+        for index, image in zip(indices, images, strict=True):
+            results[index] = image if isinstance(image, InvalidOutput) else as_uint8(image)
+    return results
+
+
+def count_blocks(text: SdxlText, request: SdxlRequest) -> int:
+    """The number of blocks of 77 tokens that the prompts of a request need."""
+    prompts = [request.prompt, *([request.negative] if request.is_guided else [])]
+    return max(text.embed(prompt).blocks for prompt in prompts)
+
+
+def embed_prompts(parts: SdxlParts, batch: Sequence[SdxlRequest]) -> dict[str, Tensor]:
+    """The embeddings of a batch's prompts, as arguments of a pipeline.
+
+    The requests share one `batch_key` and one `count_blocks`. With guidance the negative prompts
+    are included.
+    """
+    device, dtype = device_of(parts.unet), dtype_of(parts.unet)
+    blocks = count_blocks(parts.text, batch[0])
+    tokens, pooled = parts.text.batch([request.prompt for request in batch], blocks)
+    embeddings = {"prompt_embeds": tokens, "pooled_prompt_embeds": pooled}
+    if batch[0].is_guided:
+        tokens, pooled = parts.text.batch([request.negative for request in batch], blocks)
+        embeddings |= {"negative_prompt_embeds": tokens, "negative_pooled_prompt_embeds": pooled}
+    return {name: tensor.to(device, dtype) for name, tensor in embeddings.items()}
 
 
 def decode(vae: Any, latents: Tensor) -> list[Tensor]:
@@ -147,30 +239,8 @@ def decode(vae: Any, latents: Tensor) -> list[Tensor]:
     return [image / 2 + 0.5 for image in images]
 
 
-def embeddings(
-    parts: SdxlParts, prompts: Sequence[str], negatives: Sequence[str], blocks: int, guided: bool
-) -> dict[str, Tensor]:
-    """The embeddings of prompts, and of negative ones where there is guidance, as arguments of a
-    pipeline."""
-    device, dtype = device_of(parts.unet), dtype_of(parts.unet)
-    tokens, pooled = parts.text.batch(list(prompts), blocks)
-    made = {"prompt_embeds": tokens, "pooled_prompt_embeds": pooled}
-    if guided:
-        tokens, pooled = parts.text.batch(list(negatives), blocks)
-        made |= {"negative_prompt_embeds": tokens, "negative_pooled_prompt_embeds": pooled}
-    return {name: one.to(device, dtype) for name, one in made.items()}
-
-
-def groups(keys: Sequence[Any]) -> Iterator[list[int]]:
-    """Positions of equal keys, in the order in which the keys come up."""
-    together: dict[Any, list[int]] = {}
-    for position, key in enumerate(keys):
-        together.setdefault(key, []).append(position)
-    yield from together.values()
-
-
 def check_size(width: int, height: int) -> None:
-    """Refuse a size that the pipelines would cut down without a word.
+    """Refuse a size that the pipelines would silently crop.
 
     Raises:
         ValueError: a side is no multiple of 64.

@@ -1,21 +1,21 @@
-"""Prompts to the embeddings that SDXL wants, with weights by Compel (github.com/damian0815/compel).
+"""Encode prompts as SDXL needs them, with weights by Compel (github.com/damian0815/compel).
 
-Compel moves each token's embedding away from, or towards, that of the empty prompt; see its syntax
-in models/diffusion/prompts.py. Text that is longer than CLIP's 77 positions becomes several
-blocks of 77.
+Compel moves each token's embedding away from, or towards, that of the empty prompt;
+`models/diffusion/prompts.py` describes its syntax. Text longer than CLIP's 77 positions becomes
+several blocks of 77.
 
-The pooled embedding is made as Compel makes it: from the prompt as it is typed, brackets and
-numbers included, by the second encoder, cut at 77 tokens. The published images came about so, and
-weights can't act on it anyway. Only the backslashes of escaped characters are taken out first, so
-that an escaped caption gives what the plain sentence would.
+The pooled embedding is made as Compel makes it: the second encoder reads the prompt as it is typed,
+brackets and numbers included, cut at 77 tokens. The published images were made this way, and
+weights cannot act on it anyway. Only the backslashes of escaped characters are removed first, so an
+escaped caption gives the same embedding as the plain sentence.
 """
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 import torch
+from cachetools import LRUCache
 from torch import Tensor, nn
 
 from models.diffusion.prompts import unescape
@@ -23,33 +23,35 @@ from models.runtime.batching import dtype_of
 from models.runtime.quiet import quiet
 
 BLOCK = 77
-REMEMBERED = 256
+# 0.3 MB each in half precision.
+_CACHED_PROMPTS = 256
 
 
 class PromptError(ValueError):
-    """A prompt that Compel can't make sense of; the line shows it."""
+    """Compel cannot parse a prompt; the message shows it."""
 
 
 @dataclass(frozen=True)
-class Embedded:
-    """Of one prompt, on the CPU: ``tokens`` [77 n, D1 + D2] and ``pooled`` [P], the encoders'
-    dtype."""
+class Embedding:
+    """The embedding of one prompt, on the CPU in the encoders' dtype.
+
+    ``tokens`` [77 n, D1 + D2] and ``pooled`` [P].
+    """
 
     tokens: Tensor
     pooled: Tensor
 
     @property
     def blocks(self) -> int:
-        """How many times 77 tokens it has."""
+        """The number of blocks of 77 tokens."""
         return len(self.tokens) // BLOCK
 
 
 class SdxlText:
-    """Both text encoders of SDXL with their tokenizers; each prompt is encoded once.
+    """Both text encoders of SDXL with their tokenizers; embeddings of prompts are cached.
 
     Args:
         tokenizer, tokenizer_2, text_encoder, text_encoder_2: parts of an SDXL checkpoint.
-        remembered: prompts whose embeddings are kept, 0.3 MB each in half precision.
     """
 
     def __init__(
@@ -58,7 +60,6 @@ class SdxlText:
         tokenizer_2: Any,
         text_encoder: nn.Module,
         text_encoder_2: nn.Module,
-        remembered: int = REMEMBERED,
     ) -> None:
         from compel import CompelForSDXL
         from compel.prompt_parser import PromptParser
@@ -69,93 +70,73 @@ class SdxlText:
             text_encoder=text_encoder,
             text_encoder_2=text_encoder_2,
         )
-        both = CompelForSDXL(parts)
-        self._compels = both.compel_1, both.compel_2
-        # Building the grammar takes longer than reading a prompt, so it is kept.
+        compel = CompelForSDXL(parts)
+        self._compels = compel.compel_1, compel.compel_2
+        # Building the grammar takes longer than parsing a prompt, so it is built once.
         self._parser = PromptParser()
         self._encoders = text_encoder, text_encoder_2
-        self._remembered = remembered
-        self._cache: OrderedDict[tuple[str, str, torch.dtype], Embedded] = OrderedDict()
-        self.encoded = 0
+        self._cache: LRUCache[tuple[str, torch.dtype], Embedding] = LRUCache(_CACHED_PROMPTS)
 
     @property
     def modules(self) -> tuple[nn.Module, ...]:
         """The two text encoders."""
         return self._encoders
 
-    def embed(self, prompt: str, style: str | None = None) -> Embedded:
-        """A prompt in Compel's syntax, of any length.
-
-        Args:
-            prompt: what both encoders read.
-            style: what the second encoder reads instead, for its tokens and for the pooled
-                embedding.
+    def embed(self, prompt: str) -> Embedding:
+        """The embedding of a prompt in Compel's syntax, of any length.
 
         Raises:
-            PromptError: it can't be read, or uses ``.swap()`` or LoRA weights.
+            PromptError: Compel cannot parse it, or it uses ``.swap()`` or LoRA weights.
         """
-        key = prompt, prompt if style is None else style, dtype_of(self._encoders[0])
-        known = self._cache.get(key)
-        if known is None:
-            known = self._cache[key] = self._encode(key[0], key[1])
-        self._cache.move_to_end(key)
-        if len(self._cache) > self._remembered:
-            self._cache.popitem(last=False)
-        return known
+        key = prompt, dtype_of(self._encoders[0])
+        if key not in self._cache:
+            self._cache[key] = self._encode(prompt)
+        return self._cache[key]
 
     def batch(self, prompts: list[str], blocks: int) -> tuple[Tensor, Tensor]:
-        """Prompts padded with the empty prompt's blocks: [B, 77 blocks, D] and [B, P], on the CPU.
+        """Embeddings [B, 77 blocks, D] and [B, P] of prompts, on the CPU.
+
+        Shorter prompts are padded with blocks of the empty prompt.
 
         Raises:
             PromptError: as `embed`.
         """
-        embedded = [self.embed(prompt) for prompt in prompts]
-        tokens = [self._padded(one.tokens, blocks) for one in embedded]
-        return torch.stack(tokens), torch.stack([one.pooled for one in embedded])
+        embeddings = [self.embed(prompt) for prompt in prompts]
+        tokens = [self._pad(embedding.tokens, blocks) for embedding in embeddings]
+        return torch.stack(tokens), torch.stack([embedding.pooled for embedding in embeddings])
 
     @torch.inference_mode()
-    def _encode(self, prompt: str, style: str) -> Embedded:
-        self.encoded += 1
-        # The tokenizer warns of long prompts, which are cut into blocks here.
+    def _encode(self, prompt: str) -> Embedding:
+        parsed = self._parse(prompt)
+        # The tokenizer warns of long prompts, which are split into blocks here.
         with quiet("transformers"):
-            tokens = [self._tokens(at, text) for at, text in enumerate(self._read(prompt, style))]
-        blocks = max(len(one) for one in tokens) // BLOCK
-        if len(tokens[0]) != len(tokens[1]):
             tokens = [
-                torch.cat([one, *[self._tokens(at, empty)] * (blocks - len(one) // BLOCK)])
-                for (at, one), empty in zip(enumerate(tokens), self._read("", ""), strict=True)
+                compel.build_conditioning_tensor_for_conjunction(parsed)[0][0]
+                for compel in self._compels
             ]
-        second = self._compels[1].conditioning_provider
-        pooled = second.get_pooled_embeddings([unescape(style)], device=self._compels[1].device)
-        return Embedded(torch.cat(tokens, dim=-1).cpu(), pooled[0].cpu())
+        second = self._compels[1]
+        pooled = second.conditioning_provider.get_pooled_embeddings(
+            [unescape(prompt)], device=second.device
+        )
+        return Embedding(torch.cat(tokens, dim=-1).cpu(), pooled[0].cpu())
 
-    def _read(self, prompt: str, style: str) -> list[Any]:
-        """What Compel's grammar makes of both; the same object where they are the same."""
-        read = {text: self._read_one(text) for text in {prompt, style}}
-        return [read[prompt], read[style]]
-
-    def _read_one(self, text: str) -> Any:
+    def _parse(self, prompt: str) -> Any:
         try:
-            parsed = self._parser.parse_conjunction(text)
-            _take_out_backslashes(parsed)
+            parsed = self._parser.parse_conjunction(prompt)
+            _remove_backslashes(parsed)
         except Exception as error:
-            # The grammar raises whatever comes up on input that it doesn't know.
-            told = " ".join(str(error).split())[:120]
-            raise PromptError(f"the prompt {text!r} can't be read ({told}); mend it") from error
+            # The grammar raises errors of many kinds on input that it cannot parse.
+            reason = " ".join(str(error).split())[:120]
+            raise PromptError(f"the prompt {prompt!r} can't be read ({reason}); fix it") from error
         return parsed
 
-    def _tokens(self, encoder: int, parsed: Any) -> Tensor:
-        made = self._compels[encoder].build_conditioning_tensor_for_conjunction(parsed)
-        tokens: Tensor = made[0][0]
-        return tokens
-
-    def _padded(self, tokens: Tensor, blocks: int) -> Tensor:
+    def _pad(self, tokens: Tensor, blocks: int) -> Tensor:
         missing = blocks - len(tokens) // BLOCK
         return torch.cat([tokens, *[self.embed("").tokens] * missing]) if missing else tokens
 
 
-def _take_out_backslashes(parsed: Any) -> None:
-    """Compel leaves those before ``+ - = . ,`` in the text."""
+def _remove_backslashes(parsed: Any) -> None:
+    """Remove backslashes before ``+ - = . ,``, which Compel leaves in the text."""
     for prompt in parsed.prompts:
         for flat in getattr(prompt, "prompts", [prompt]):
             for fragment in flat.children:

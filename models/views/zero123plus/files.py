@@ -1,4 +1,4 @@
-"""A published Zero123++ repository, read part by part: no pipeline class and no code of its own."""
+"""Load a published Zero123++ repository part by part, without its pipeline class or code."""
 
 import json
 from pathlib import Path
@@ -12,17 +12,17 @@ from models.runtime.pretrained import load_strictly
 
 
 class Zero123PlusError(ValueError):
-    """A picture or a checkpoint that can't be used; the line names it and the mend."""
+    """An image or a checkpoint that cannot be used; the message names it and the fix."""
 
 
 def load_parts(folder: Path, machine: Machine) -> dict[str, Any]:
-    """All parts by the names that `models.views.zero123plus.network.Zero123Plus` takes them by.
+    """Return all parts, named like the arguments of `models.views.zero123plus.network.Zero123Plus`.
 
     Networks are in the machine's dtype on its device, for inference only.
 
     Raises:
-        Zero123PlusError: the folder is no such repository.
-        WrongCheckpoint: the weights in it are not those of its networks.
+        Zero123PlusError: the folder is not a Zero123++ repository.
+        WrongCheckpoint: weights are missing or belong to other networks.
     """
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPVisionModelWithProjection
@@ -36,7 +36,9 @@ def load_parts(folder: Path, machine: Machine) -> dict[str, Any]:
     }
     ramp = _ramp(folder / "model_index.json")
     processors = {
-        f"{part}_processor": CLIPImageProcessorPil(**_looks(folder / f"feature_extractor_{part}"))
+        f"{part}_processor": CLIPImageProcessorPil(
+            **_processor_settings(folder / f"feature_extractor_{part}")
+        )
         for part in ("clip", "vae")
     }
     return {
@@ -65,21 +67,21 @@ def _ramp(file: Path) -> Tensor:
     return torch.tensor(ramp, dtype=torch.float32)
 
 
-def _looks(folder: Path) -> dict[str, Any]:
-    """How pictures are prepared, less the name of the class that once did it."""
+def _processor_settings(folder: Path) -> dict[str, Any]:
+    """Return an image processor's settings without the name of its original class."""
     settings = _read(folder / "preprocessor_config.json")
-    return {name: one for name, one in settings.items() if not name.endswith("_type")}
+    return {name: value for name, value in settings.items() if not name.endswith("_type")}
 
 
 def _empty_prompt(folder: Path, length: int) -> Tensor:
-    """Token ids of "", padded to the ramp's length, int64 [1, 77]."""
+    """Return the token ids of "", padded to the ramp's length, int64 [1, 77]."""
     from transformers import CLIPTokenizer
 
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise Zero123PlusError(f"{folder} can't be read ({reason}); fetch it again") from error
+        raise Zero123PlusError(f"{folder} can't be read ({reason}); download it again") from error
     ids: Tensor = tokenizer(
         "", padding="max_length", max_length=length, truncation=True, return_tensors="pt"
     ).input_ids
@@ -90,5 +92,7 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise Zero123PlusError(f"{file} can't be read ({error}); fetch the checkpoint") from error
+        raise Zero123PlusError(
+            f"{file} can't be read ({error}); download the checkpoint"
+        ) from error
     return content

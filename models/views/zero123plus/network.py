@@ -1,8 +1,9 @@
-"""Zero123++: six views of an object from one picture (Shi et al., arXiv 2310.15110).
+"""Zero123++: six views of an object from one image (Shi et al., arXiv 2310.15110).
 
-Our own loop over the published networks, v1.1 and v1.2, many references at a time. The picture
-steers in two ways: its CLIP embedding is added to the empty prompt's with a weight that rises over
-the tokens, and in every step the UNet attends to its tokens (`models.views.zero123plus.attention`).
+This sampling loop runs the published networks, v1.1 and v1.2, on many references at a time. The
+reference conditions the views in two ways. Its CLIP embedding is added to that of the empty prompt,
+with a weight that rises over the tokens. In every step the UNet also attends to the reference's
+tokens (`models.views.zero123plus.attention`).
 """
 
 from collections import defaultdict
@@ -28,45 +29,51 @@ from models.runtime.batching import (
 )
 from models.runtime.hardware import Machine
 from models.views.cameras import ZERO123_VIEWS, Camera
-from models.views.zero123plus.attention import References
-from models.views.zero123plus.background import on_grey
+from models.views.zero123plus.attention import ReferenceAttention
+from models.views.zero123plus.background import paste_on_grey
 from models.views.zero123plus.files import Zero123PlusError, load_parts
 from models.views.zero123plus.sampler import (
-    Level,
     Noise,
+    SamplerStep,
     SeededNoise,
     Spacing,
     ancestral_step,
-    levels,
-    scaled,
+    sampler_steps,
+    scale_latents,
 )
 
 ROWS, COLUMNS = 3, 2
-# Azimuth relative to the picture's, elevation absolute, in the order of the sheet, per version.
+# Per version, in the order of the sheet: azimuth relative to the reference, elevation absolute.
 CAMERAS: Mapping[str, tuple[Camera, ...]] = {
     "v1.1": tuple(
-        Camera(one.azimuth, elevation)
-        for one, elevation in zip(ZERO123_VIEWS, (30, -20) * 3, strict=True)
+        Camera(camera.azimuth, elevation)
+        for camera, elevation in zip(ZERO123_VIEWS, (30, -20) * 3, strict=True)
     ),
     "v1.2": ZERO123_VIEWS,
 }
 
-# The authors moved and shrank the latents of training, and lowered the contrast of pictures, so
-# that the noisiest step hides a sheet's grey ground; these undo it (paper, section 3.1).
+# In training the authors shifted and scaled the latents and lowered the contrast of images, so that
+# the noisiest step hides a sheet's grey background. These constants undo it (paper, section 3.1).
 _LATENT_SCALE, _LATENT_SHIFT = 0.75, 0.22
 _CONTRAST = 0.8 / 0.5
 _LATENT_PIXELS = 8
-_DECODED_AT_ONCE = 4
+_DECODE_BATCH = 4
 
 SixViews = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
 class Zero123PlusRequest:
-    """One picture to be seen from six sides, and all that decides what comes out.
+    """An image to be seen from six sides, and all settings that decide the result.
 
-    ``image`` is square, uint8 HxWx3 RGB or HxWx4 RGB + matte (put on grey 127). ``width`` and
-    ``height`` are the sheet's in px; its views are square. No guidance at 1 or below.
+    Attributes:
+        image: square, uint8 HxWx3 RGB or HxWx4 RGBA, which is pasted on grey 127.
+        seed: of the image's noise.
+        steps: denoising steps.
+        guidance_scale: weight of the reference against no reference; no guidance at 1 or below.
+        spacing: how the steps lie in the 1000 steps of training.
+        width: of the sheet in pixels; its views are square.
+        height: of the sheet in pixels.
     """
 
     image: Pixels
@@ -78,12 +85,12 @@ class Zero123PlusRequest:
     height: int = 960
 
     def __post_init__(self) -> None:
-        """Raises Zero123PlusError for a picture or a size that can't be used."""
+        """Raise Zero123PlusError for an image or a size that cannot be used."""
         shape = self.image.shape
         if len(shape) != 3 or shape[2] not in (3, 4) or shape[0] != shape[1] or shape[0] < 1:
             raise Zero123PlusError(
-                f"a picture of shape {shape} can't be turned: give a square, HxWx3 RGB or HxWx4 "
-                "RGB + matte (models.views.zero123plus.background.recentred makes one)"
+                f"an image of shape {shape} can't be used: give a square, HxWx3 RGB or HxWx4 RGBA "
+                "(models.views.zero123plus.background.center_on_square makes one)"
             )
         side = self.width // COLUMNS
         if side < 8 or side % 8 or (self.width, self.height) != (COLUMNS * side, ROWS * side):
@@ -92,17 +99,17 @@ class Zero123PlusRequest:
                 "times the same multiple of 8 (640x960 is what the network was trained on)"
             )
         if self.steps < 1:
-            raise Zero123PlusError(f"steps {self.steps}: give 1 or more")
+            raise Zero123PlusError(f"steps: {self.steps} is below 1; give 1 or more")
 
     @property
     def settings(self) -> tuple[Any, ...]:
-        """What requests of one batch have in common."""
+        """The settings that requests of one batch must share."""
         return self.steps, self.guidance_scale, self.spacing, self.width, self.height
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """A batch of references as the encoders want them: float32 [B, 3, S, S] for CLIP and VAE."""
+class References:
+    """A batch of references as the encoders read them: float32 [B, 3, S, S] for CLIP and VAE."""
 
     clip: Tensor
     vae: Tensor
@@ -110,18 +117,23 @@ class Pictures:
 
 @dataclass(frozen=True)
 class _Condition:
-    """What steers a batch: reference latents and embeddings [R, 77, C], the grey reference first
-    under guidance, and the reference of each image in the read pass.
+    """What a batch is conditioned on. Under guidance the grey reference comes first.
+
+    Attributes:
+        latents: of the references [R, C, H, W].
+        has_grey: whether there is a grey reference.
+        embeddings: of the references [R, 77, C].
+        rows: int64; the reference of each image in the read pass.
     """
 
     latents: Tensor
-    grey: bool
+    has_grey: bool
     embeddings: Tensor
     rows: Tensor
 
 
 class Zero123Plus:
-    """The networks of one published repository, and the sampling of sheets with them."""
+    """The networks of one published repository, and their sampling loop."""
 
     def __init__(
         self,
@@ -137,158 +149,166 @@ class Zero123Plus:
         schedule: Mapping[str, Any],
         batch: int,
     ) -> None:
-        """``empty_prompt`` holds the token ids of "", int64 [1, 77]; ``ramp`` the weight of the
-        picture's embedding at each of them, float32 [77]; ``schedule`` the scheduler's settings.
+        """Take the networks and their settings.
+
+        ``empty_prompt`` holds the token ids of "", int64 [1, 77]. ``ramp`` is the weight of the
+        reference's embedding at each token, float32 [77]. ``schedule`` is the scheduler's settings.
         """
         self.modules: tuple[nn.Module, ...] = (unet, vae, text_encoder, vision_encoder)
         self._unet, self._vae, self._text, self._vision = map(_untyped, self.modules)
         self._clip_processor, self._vae_processor = clip_processor, vae_processor
         self._empty_prompt, self._ramp, self._schedule = empty_prompt, ramp, schedule
         self._batch = batch
-        self._references = References(unet)
+        self._references = ReferenceAttention(unet)
 
     @classmethod
     def load(cls, *folders: Path, machine: Machine) -> "Zero123Plus":
-        """The pipeline from one folder in the published layout, safetensors only.
+        """Load one folder in the published layout, safetensors only.
 
         Raises:
-            Zero123PlusError: the folder is no such repository.
-            WrongCheckpoint: the weights in it are not those of its networks.
+            Zero123PlusError: the folder is not a Zero123++ repository.
+            WrongCheckpoint: weights are missing or belong to other networks.
         """
         (folder,) = folders
         return cls(**load_parts(folder, machine), batch=machine.batch)
 
     def compute(self, requests: Sequence[Zero123PlusRequest]) -> Iterator[SixViews | InvalidOutput]:
-        """Six views per request, uint8 [6, S, S, 3] RGB in the order of `CAMERAS`, S = width / 2.
+        """Yield six views per request, uint8 [6, S, S, 3] RGB in the order of `CAMERAS`.
 
-        Requests of equal settings share batches, in any order; results come in that of requests.
+        S is width / 2. Requests of equal settings share batches. Results come in the order of the
+        requests.
         """
-        alike: dict[tuple[Any, ...], list[int]] = defaultdict(list)
-        for place, request in enumerate(requests):
-            alike[request.settings].append(place)
+        groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+        for index, request in enumerate(requests):
+            groups[request.settings].append(index)
         results: dict[int, SixViews | InvalidOutput] = {}
-        for places in alike.values():
+        for indices in groups.values():
             sheets = run_batched(
-                self._sheets,
-                [requests[place] for place in places],
+                self._run,
+                [requests[index] for index in indices],
                 at_most=self._batch,
                 modules=self.modules,
             )
-            for place, sheet in zip(places, sheets, strict=True):
-                results[place] = sheet if isinstance(sheet, InvalidOutput) else cut(as_uint8(sheet))
-        yield from (results[place] for place in range(len(requests)))
+            for index, sheet in zip(indices, sheets, strict=True):
+                results[index] = (
+                    sheet if isinstance(sheet, InvalidOutput) else split_sheet(as_uint8(sheet))
+                )
+        yield from (results[index] for index in range(len(requests)))
 
-    def pictures(self, images: Sequence[Pixels]) -> Pictures:
-        """Square RGB or RGB + matte images resized and normalised by the published settings.
+    def prepare(self, images: Sequence[Pixels]) -> References:
+        """Resize and normalise square RGB or RGBA images by the published settings.
 
-        By PIL, which the networks were trained with: torchvision's filters differ by a grey level.
+        PIL resizes, as in training; torchvision's filters differ by a grey level.
         """
-        opaque = [Image.fromarray(on_grey(one)) for one in images]
-        return Pictures(
+        opaque = [Image.fromarray(paste_on_grey(image)) for image in images]
+        return References(
             clip=self._clip_processor(images=opaque, return_tensors="pt").pixel_values,
             vae=self._vae_processor(images=opaque, return_tensors="pt").pixel_values,
         )
 
     @torch.inference_mode()
-    def sheets(self, pictures: Pictures, like: Zero123PlusRequest, noise: Noise) -> Tensor:
-        """Sheets of six views, float32 [B, 3, height, width], in 0..1 but not clamped.
+    def sample(self, references: References, settings: Zero123PlusRequest, noise: Noise) -> Tensor:
+        """Return sheets of six views, float32 [B, 3, height, width], in 0..1 but not clamped.
 
         Args:
-            pictures: the references.
-            like: a request with the settings of them all; its image and seed are not read.
-            noise: first a draw of each image for its encoding, and one for the grey reference
-                under guidance; then, per image, the first latents; then per step the noise on the
-                references (grey, own) and the noise of the step (own).
+            references: prepared images.
+            settings: a request whose settings hold for all images; its image and seed are ignored.
+            noise: read in this order: per image for its encoding, shared for the grey reference
+                under guidance, per image for the first latents. Then in each step: shared and per
+                image for the references, per image for the step.
         """
-        condition = self._condition(pictures, like.guidance_scale > 1, noise)
-        steps = levels(self._schedule, like.steps, like.spacing)
-        shape = (4, like.height // _LATENT_PIXELS, like.width // _LATENT_PIXELS)
+        condition = self._condition(references, settings.guidance_scale > 1, noise)
+        steps = sampler_steps(self._schedule, settings.steps, settings.spacing)
+        shape = (4, settings.height // _LATENT_PIXELS, settings.width // _LATENT_PIXELS)
         device = device_of(self._unet)
-        latents = noise.own(shape).to(device) * max(step.sigma for step in steps)
+        latents = noise.per_image(shape).to(device) * max(step.sigma for step in steps)
         try:
             for step in steps:
                 self._write_references(condition, step, noise)
-                v = self._guided(condition, latents, step, like.guidance_scale)
-                latents = ancestral_step(latents, v, step, noise.own(shape).to(device))
+                v = self._predict_guided(condition, latents, step, settings.guidance_scale)
+                latents = ancestral_step(latents, v, step, noise.per_image(shape).to(device))
         finally:
-            self._references.forget()
-        return self._decoded(latents)
+            self._references.clear()
+        return self._decode(latents)
 
-    def _sheets(self, requests: Sequence[Zero123PlusRequest]) -> Sequence[Tensor]:
-        pictures = self.pictures([request.image for request in requests])
+    def _run(self, requests: Sequence[Zero123PlusRequest]) -> Sequence[Tensor]:
+        references = self.prepare([request.image for request in requests])
         noise = SeededNoise([request.seed for request in requests])
-        return self.sheets(pictures, requests[0], noise).unbind()
+        return self.sample(references, requests[0], noise).unbind()
 
-    def _condition(self, pictures: Pictures, guided: bool, noise: Noise) -> _Condition:
-        count, device = len(pictures.vae), device_of(self._unet)
-        # The grey reference is zero after normalisation, encoded like any picture.
-        grey = torch.zeros_like(pictures.vae[:1])
-        mean, deviation = self._encoded(torch.cat([grey, pictures.vae]) if guided else pictures.vae)
-        own = mean[-count:] + deviation[-count:] * noise.own(mean.shape[1:]).to(device)
-        positive, negative = self._embeddings(pictures.clip)
-        if not guided:
-            return _Condition(own, False, positive, torch.arange(count, device=device))
-        draw = noise.grey(mean.shape[1:]).to(device)
+    def _condition(self, references: References, is_guided: bool, noise: Noise) -> _Condition:
+        images, device = references.vae, device_of(self._unet)
+        count = len(images)
+        # The grey reference is zero after normalisation and encoded like any image.
+        grey = torch.zeros_like(images[:1])
+        mean, deviation = self._encode(torch.cat([grey, images]) if is_guided else images)
+        latents = mean[-count:] + deviation[-count:] * noise.per_image(mean.shape[1:]).to(device)
+        positive, negative = self._embed(references.clip)
+        if not is_guided:
+            return _Condition(latents, False, positive, torch.arange(count, device=device))
+        grey_latents = mean[:1] + deviation[:1] * noise.shared(mean.shape[1:]).to(device)
         rows = torch.cat([torch.zeros(count), torch.arange(count) + 1]).to(device, torch.int64)
         return _Condition(
-            latents=torch.cat([mean[:1] + deviation[:1] * draw, own]),
-            grey=True,
+            latents=torch.cat([grey_latents, latents]),
+            has_grey=True,
             embeddings=torch.cat([negative, positive]),
             rows=rows,
         )
 
-    def _encoded(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of the VAE's posterior, float32. Reference latents are used as they
-        come: the UNet was trained on them without the VAE's scaling factor."""
+    def _encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and deviation of the VAE's posterior, float32.
+
+        The UNet was trained on reference latents without the VAE's scaling factor.
+        """
         posterior = self._vae.encode(_as(images, self._vae)).latent_dist
         return posterior.mean.float(), posterior.std.float()
 
-    def _embeddings(self, clip_pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Of the pictures, [B, 77, C], and of nothing, [1, 77, C], in the UNet's dtype."""
+    def _embed(self, clip_pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return embeddings of the references [B, 77, C] and of the empty prompt [1, 77, C]."""
         ids = self._empty_prompt.to(device_of(self._text))
         empty = self._text(ids).last_hidden_state
-        seen = self._vision(_as(clip_pixels, self._vision)).image_embeds
-        return empty + seen[:, None] * self._ramp.to(seen)[:, None], empty
+        image = self._vision(_as(clip_pixels, self._vision)).image_embeds
+        return empty + image[:, None] * self._ramp.to(image)[:, None], empty
 
-    def _write_references(self, condition: _Condition, level: Level, noise: Noise) -> None:
+    def _write_references(self, condition: _Condition, step: SamplerStep, noise: Noise) -> None:
         shape = condition.latents.shape[1:]
-        draws = [noise.grey(shape)] if condition.grey else []
-        draws.append(noise.own(shape))
-        noisy = condition.latents + level.sigma * torch.cat(draws).to(condition.latents)
-        with self._references.written():
-            self._predict(noisy, condition.embeddings, level)
+        draws = [noise.shared(shape)] if condition.has_grey else []
+        draws.append(noise.per_image(shape))
+        noisy = condition.latents + step.sigma * torch.cat(draws).to(condition.latents)
+        with self._references.write():
+            self._predict(noisy, condition.embeddings, step)
 
-    def _guided(
-        self, condition: _Condition, latents: Tensor, level: Level, guidance_scale: float
+    def _predict_guided(
+        self, condition: _Condition, latents: Tensor, step: SamplerStep, guidance_scale: float
     ) -> Tensor:
-        """v for the sheets; both halves of classifier-free guidance in one call."""
+        """Return v for the sheets; one call computes both halves of classifier-free guidance."""
         embeddings = condition.embeddings[condition.rows]
-        twice = torch.cat([latents, latents]) if condition.grey else latents
+        inputs = torch.cat([latents, latents]) if condition.has_grey else latents
         with self._references.read(condition.rows):
-            v = self._predict(twice, embeddings, level)
-        if not condition.grey:
+            v = self._predict(inputs, embeddings, step)
+        if not condition.has_grey:
             return v
-        without, with_picture = v.chunk(2)
-        return without + guidance_scale * (with_picture - without)
+        unconditional, conditional = v.chunk(2)
+        return unconditional + guidance_scale * (conditional - unconditional)
 
-    def _predict(self, latents: Tensor, embeddings: Tensor, level: Level) -> Tensor:
-        sample = _as(scaled(latents, level.sigma), self._unet)
-        time = torch.tensor(level.time, device=sample.device)
+    def _predict(self, latents: Tensor, embeddings: Tensor, step: SamplerStep) -> Tensor:
+        sample = _as(scale_latents(latents, step.sigma), self._unet)
+        time = torch.tensor(step.time, device=sample.device)
         v: Tensor = self._unet(sample, time, encoder_hidden_states=embeddings).sample
         return v.float()
 
-    def _decoded(self, latents: Tensor) -> Tensor:
+    def _decode(self, latents: Tensor) -> Tensor:
         unscaled = latents / _LATENT_SCALE + _LATENT_SHIFT
         unscaled = unscaled / self._vae.config.scaling_factor
-        # Latents are float32 all the way. A decoder that rounds to half precision would undo that:
-        # it is a thirtieth of the work.
+        # Latents are float32 throughout, and a decoder in half precision would undo that. Decoding
+        # is a thirtieth of the work.
         with in_float32([self._vae]):
-            parts = [self._vae.decode(one).sample for one in unscaled.split(_DECODED_AT_ONCE)]
+            parts = [self._vae.decode(batch).sample for batch in unscaled.split(_DECODE_BATCH)]
         return torch.cat(parts) * (_CONTRAST / 2) + 0.5
 
 
-def cut(sheet: Pixels) -> SixViews:
-    """The six views [6, S, S, 3] of a sheet [3S, 2S, 3], row by row."""
+def split_sheet(sheet: Pixels) -> SixViews:
+    """Return the six views [6, S, S, 3] of a sheet [3S, 2S, 3], row by row."""
     side = sheet.shape[1] // COLUMNS
     cells = sheet.reshape(ROWS, side, COLUMNS, side, 3).swapaxes(1, 2)
     return np.ascontiguousarray(cells.reshape(ROWS * COLUMNS, side, side, 3))
@@ -299,5 +319,5 @@ def _as(tensor: Tensor, module: nn.Module) -> Tensor:
 
 
 def _untyped(module: nn.Module) -> Any:
-    """Networks of diffusers and transformers, whose types are not checked."""
+    """Return a network of diffusers or transformers, whose types are not checked."""
     return module

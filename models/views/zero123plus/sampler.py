@@ -1,6 +1,6 @@
-"""The noise schedule of Zero123++: its steps, its Euler ancestral update, and where noise is from.
+"""The noise schedule of Zero123++: its steps, its Euler ancestral update and its noise.
 
-The update is the ancestral sampler of Karras et al. (arXiv 2206.00364) with eta 1 for a network
+The update is the ancestral sampler of Karras et al. (arXiv 2206.00364) with eta 1, for a network
 that predicts v (Salimans and Ho, arXiv 2202.00512), in variance-exploding terms: x = x0 + sigma*e.
 """
 
@@ -12,55 +12,58 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from models.diffusion.schedulers import fresh
+from models.diffusion.schedulers import new_scheduler
 from models.runtime.batching import generator
 
 Spacing = Literal["trailing", "linspace"]
 
-# The draws for the grey reference, which all images of a batch share. No image has this seed but
-# by a chance of 2**-63.
-GREY_SEED = 2**63 - 1
+# Seed of the noise that the images of a batch share. No image has it but by a chance of 2**-63.
+SHARED_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
-class Level:
-    """One step: the time the network is told, the noise level it starts at and the next one."""
+class SamplerStep:
+    """One denoising step: the network's time input, the noise level and the next noise level."""
 
     time: float
     sigma: float
     next_sigma: float
 
 
-def levels(config: Mapping[str, Any], steps: int, spacing: Spacing) -> list[Level]:
-    """The steps of a run, from the highest noise level to none.
+def sampler_steps(config: Mapping[str, Any], steps: int, spacing: Spacing) -> list[SamplerStep]:
+    """Return the denoising steps, from the highest noise level to none.
 
     Args:
-        config: the published scheduler_config.json. Its own spacing is not used: it says linspace,
-            and every example of the authors sets trailing.
+        config: the published scheduler_config.json. Its spacing is ignored: it says linspace, but
+            every example of the authors sets trailing.
         steps: 1 or more.
-        spacing: how the steps lie in the training's 1000.
+        spacing: how the steps lie in the 1000 steps of training.
     """
-    scheduler = fresh("EulerAncestralDiscreteScheduler", config, timestep_spacing=spacing)
+    scheduler = new_scheduler("EulerAncestralDiscreteScheduler", config, timestep_spacing=spacing)
     scheduler.set_timesteps(steps)
     sigmas: list[float] = scheduler.sigmas.tolist()
     times: list[float] = scheduler.timesteps.tolist()
-    return [Level(*one) for one in zip(times, sigmas[:-1], sigmas[1:], strict=True)]
+    return [
+        SamplerStep(time, sigma, next_sigma)
+        for time, sigma, next_sigma in zip(times, sigmas[:-1], sigmas[1:], strict=True)
+    ]
 
 
-def scaled(latents: Tensor, sigma: float) -> Tensor:
-    """Latents at a noise level, brought to the unit variance that the network expects."""
+def scale_latents(latents: Tensor, sigma: float) -> Tensor:
+    """Scale latents of a noise level to the unit variance that the network expects."""
     return latents / math.sqrt(sigma**2 + 1)
 
 
-def ancestral_step(latents: Tensor, v: Tensor, level: Level, noise: Tensor) -> Tensor:
-    """Latents at the next noise level.
+def ancestral_step(latents: Tensor, v: Tensor, step: SamplerStep, noise: Tensor) -> Tensor:
+    """Return latents at the next noise level.
 
     Args:
-        latents: [B, C, H, W] at ``level.sigma``.
-        v: the network's output for them, guided, same shape.
-        noise: standard gaussian, same shape; of no effect where the next level is 0.
+        latents: [B, C, H, W] at ``step.sigma``.
+        v: the network's guided output for them, same shape.
+        step: the current step.
+        noise: standard Gaussian, same shape; without effect where the next level is 0.
     """
-    sigma, following = level.sigma, level.next_sigma
+    sigma, following = step.sigma, step.next_sigma
     variance = sigma**2 + 1
     clean = latents / variance - v * (sigma / math.sqrt(variance))
     up = math.sqrt(following**2 * (sigma**2 - following**2) / sigma**2)
@@ -69,32 +72,32 @@ def ancestral_step(latents: Tensor, v: Tensor, level: Level, noise: Tensor) -> T
 
 
 class Noise(Protocol):
-    """Where the gaussian draws of a batch come from, each in float32 on the CPU."""
+    """Source of a batch's Gaussian noise, float32 on the CPU."""
 
-    def own(self, shape: Sequence[int]) -> Tensor:
-        """A draw for every image of the batch, [B, *shape]."""
+    def per_image(self, shape: Sequence[int]) -> Tensor:
+        """Return noise of its own for every image of the batch, [B, *shape]."""
 
-    def grey(self, shape: Sequence[int]) -> Tensor:
-        """A draw for the grey reference, [1, *shape]."""
+    def shared(self, shape: Sequence[int]) -> Tensor:
+        """Return noise for the grey reference, which all images share, [1, *shape]."""
 
 
 class SeededNoise:
-    """Draws from one generator per image, and one of its own for the grey reference.
+    """Noise from one generator per image, and from one for the grey reference.
 
-    The official program draws the noise of references from torch's global generator and the rest
-    from a given one; a result of it can therefore not be had again from a seed alone. The grey
-    reference is drawn once for all images: an image alone then gets what it gets in a batch, and
-    its write pass is computed once per batch.
+    The official program draws the references' noise from torch's global generator, so a seed alone
+    does not reproduce its results. Here the grey reference is drawn once for all images. An image
+    then gets the same result alone and in a batch, and the batch needs one grey write pass.
     """
 
     def __init__(self, seeds: Sequence[int]) -> None:
-        self._own = [generator(seed) for seed in seeds]
-        self._grey = generator(GREY_SEED)
+        self._per_image = [generator(seed) for seed in seeds]
+        self._shared = generator(SHARED_SEED)
 
-    def own(self, shape: Sequence[int]) -> Tensor:
-        """A draw from every image's generator, [B, *shape]."""
-        return torch.stack([torch.randn(tuple(shape), generator=one) for one in self._own])
+    def per_image(self, shape: Sequence[int]) -> Tensor:
+        """Return noise from every image's generator, [B, *shape]."""
+        draws = [torch.randn(tuple(shape), generator=source) for source in self._per_image]
+        return torch.stack(draws)
 
-    def grey(self, shape: Sequence[int]) -> Tensor:
-        """A draw from the grey reference's generator, [1, *shape]."""
-        return torch.randn((1, *shape), generator=self._grey)
+    def shared(self, shape: Sequence[int]) -> Tensor:
+        """Return noise from the shared generator, [1, *shape]."""
+        return torch.randn((1, *shape), generator=self._shared)

@@ -30,7 +30,8 @@ from flows.execution.deployment import (
     record_failure,
     run_children,
 )
-from tasks.store.store import Missing, StoreUnavailable, open_store
+from tasks.store.errors import MissingArtifactError, StoreUnavailableError
+from tasks.store.store import open_store
 
 TIMEOUT_S = 30.0
 
@@ -370,7 +371,8 @@ def test_an_unknown_deployment_is_named_in_one_line(parent: Parent) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "corrupt_input"), [(Missing("the photo\nis gone"), True), (ValueError("no"), False)]
+    ("error", "corrupt_input"),
+    [(MissingArtifactError("the photo\nis gone"), True), (ValueError("no"), False)],
 )
 def test_a_failure_is_recorded_for_the_parent(
     tmp_path: Path,
@@ -392,7 +394,7 @@ def test_a_store_that_is_away_does_not_hide_the_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: object) -> None:
-        raise StoreUnavailable("away")
+        raise StoreUnavailableError("away")
 
     monkeypatch.setattr(child_runs, "tell", away)
     with (

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tasks.engine.results import Expansion, load_expansion
 
 from flows.config.recipe import Recipe, load_recipe
 from flows.generators.multiview import expand, key_of
@@ -13,7 +14,6 @@ from models.data.pixels import decode, encode_png
 from models.data.records import Reference
 from models.data.splitting import SplitParameters
 from models.demo_scenes.render import render
-from tasks.engine.results import Expansion, load_expansion
 from tasks.engine.run_context import RunContext
 from tasks.engine.work_items import Expanded, SharedInputs
 from tasks.ingest.photos import Ingest, ingest_photos

@@ -1,11 +1,11 @@
-"""Compositing: the matte fits the object, no old ground shows, colours stay, shadows fall right."""
+"""Composites: alpha fits the object, no old background shows, hue stays, shadows are plausible."""
 
 import cv2
 import numpy as np
 import pytest
 
-from models.compositing.backgrounds.scene import Plate
-from models.compositing.composite import CompositeRanges, composite, draw_placement
+from models.compositing.backgrounds.scene import Background
+from models.compositing.composite import CompositeSettings, composite
 
 SIZE = (180, 240)
 RED = (200, 40, 30)
@@ -15,21 +15,21 @@ def rng(seed=0):
     return np.random.default_rng(seed)
 
 
-def ball(side=100, colour=RED, ground=(20, 220, 40)):
-    """A disc on a loud ground, whose matte is a px too wide, as mattes are."""
+def ball(side=100, colour=RED, background=(20, 220, 40)):
+    """A disc on a green background. Its alpha is a px too wide, as estimated alphas often are."""
     rgba = np.zeros((side, side, 4), np.uint8)
-    rgba[..., :3] = ground
+    rgba[..., :3] = background
     centre = (side // 2, side // 2)
     cv2.circle(rgba, centre, side // 3, (*colour, 0), -1)
-    matte = np.zeros((side, side), np.uint8)
-    cv2.circle(matte, centre, side // 3 + 1, 255, -1)
-    rgba[..., 3] = matte
+    alpha = np.zeros((side, side), np.uint8)
+    cv2.circle(alpha, centre, side // 3 + 1, 255, -1)
+    rgba[..., 3] = alpha
     return rgba
 
 
 def flat(colour=(128, 128, 128), horizon=0.0, light=(-0.6, 0.6)):
     pixels = np.full((SIZE[1], SIZE[0], 3), colour, np.uint8)
-    return Plate(pixels, horizon, light)
+    return Background(pixels, horizon, light)
 
 
 def box_of(rgba):
@@ -37,10 +37,10 @@ def box_of(rgba):
 
 
 @pytest.mark.parametrize("horizon", [0.0, 0.4])
-def test_the_object_is_whole_inside_the_margins_and_of_the_asked_size(horizon):
-    ranges = CompositeRanges(smallest=0.4, largest=0.6, margin=0.1)
+def test_the_object_has_the_configured_size_and_is_inside_the_margins(horizon):
+    settings = CompositeSettings(smallest=0.4, largest=0.6, margin=0.1)
     for seed in range(6):
-        scene = composite(ball(), flat(horizon=horizon), SIZE, rng(seed), ranges=ranges)
+        scene = composite(ball(), flat(horizon=horizon), SIZE, rng(seed), settings=settings)
         assert scene.shape == (240, 180, 4)
         x, y, width, height = box_of(scene)
         assert x >= 0.1 * 180 - 2
@@ -50,13 +50,13 @@ def test_the_object_is_whole_inside_the_margins_and_of_the_asked_size(horizon):
         assert 0.4 * 180 - 8 <= max(width, height) <= 0.6 * 180 + 2
 
 
-def test_a_standing_object_has_its_foot_on_the_floor():
+def test_a_standing_object_has_its_foot_on_the_ground():
     for seed in range(8):
         _, y, _, height = box_of(composite(ball(), flat(horizon=0.45), SIZE, rng(seed)))
         assert y + height > 0.6 * 240
 
 
-def test_the_matte_is_the_object():
+def test_the_alpha_covers_the_object():
     scene = composite(ball(), flat(), SIZE, rng(3)).astype(int)
     inside = cv2.erode((scene[..., 3] > 250).astype(np.uint8), np.ones((5, 5))) > 0
     outside = cv2.dilate((scene[..., 3] > 0).astype(np.uint8), np.ones((3, 3))) == 0
@@ -66,16 +66,16 @@ def test_the_matte_is_the_object():
 
 
 @pytest.mark.parametrize("scale", [60, 100, 400])
-def test_nothing_of_the_old_ground_is_left_at_the_edge(scale):
+def test_the_edge_shows_nothing_of_the_old_background(scale):
     scene = composite(ball(scale), flat((120, 120, 120)), SIZE, rng(1)).astype(int)
     greenness = scene[..., 1] - np.maximum(scene[..., 0], scene[..., 2])
     assert greenness.max() < 12
 
 
-def test_the_edge_lies_between_object_and_scene_without_a_dark_rim():
+def test_the_edge_has_no_dark_rim():
     bright = (220, 215, 210)
-    ranges = CompositeRanges(shadow=0, harmony=0)
-    scene = composite(ball(colour=(225, 120, 110)), flat(bright), SIZE, rng(1), ranges=ranges)
+    settings = CompositeSettings(shadow=0, colour_matching=0)
+    scene = composite(ball(colour=(225, 120, 110)), flat(bright), SIZE, rng(1), settings=settings)
     edge = (scene[..., 3] > 20) & (scene[..., 3] < 235)
     assert edge.sum() > 50
     assert scene[..., 0][edge].min() > 195
@@ -83,11 +83,11 @@ def test_the_edge_lies_between_object_and_scene_without_a_dark_rim():
 
 @pytest.mark.parametrize("colour", [RED, (150, 122, 112)])
 @pytest.mark.parametrize("ground", [(40, 60, 160), (60, 140, 60), (240, 240, 240), (20, 20, 25)])
-def test_harmonised_colours_keep_their_hue_and_most_of_their_chroma(ground, colour):
-    alike = CompositeRanges(harmony=0)
-    full = CompositeRanges(harmony=1)
+def test_matched_colours_keep_their_hue_and_most_of_their_chroma(ground, colour):
+    none, full = CompositeSettings(colour_matching=0), CompositeSettings(colour_matching=1)
     before, after = (
-        composite(ball(colour=colour), flat(ground), SIZE, rng(2), ranges=r) for r in (alike, full)
+        composite(ball(colour=colour), flat(ground), SIZE, rng(2), settings=settings)
+        for settings in (none, full)
     )
     solid = (before[..., 3] > 250) & (after[..., 3] > 250)
     labs = [
@@ -109,10 +109,12 @@ def test_lightness_moves_towards_the_scene():
 
 
 def shadow_of(horizon, light, seed=4):
-    plate = flat((170, 170, 170), horizon, light)
-    bare = CompositeRanges(shadow=0)
-    with_shadow = composite(ball(), plate, SIZE, rng(seed), ranges=CompositeRanges(shadow=0.8))
-    without = composite(ball(), plate, SIZE, rng(seed), ranges=bare)
+    background = flat((170, 170, 170), horizon, light)
+    bare = CompositeSettings(shadow=0)
+    with_shadow = composite(
+        ball(), background, SIZE, rng(seed), settings=CompositeSettings(shadow=0.8)
+    )
+    without = composite(ball(), background, SIZE, rng(seed), settings=bare)
     np.testing.assert_array_equal(with_shadow[..., 3], without[..., 3])
     dark = without[..., :3].mean(2) - with_shadow[..., :3].mean(2)
     dark[with_shadow[..., 3] > 0] = 0
@@ -128,7 +130,7 @@ def test_the_shadow_falls_away_from_the_light(horizon):
         assert sign * (centre - (x + width / 2)) > 0.02 * width
 
 
-def test_the_shadow_is_deepest_at_the_foot_and_never_far_away():
+def test_the_shadow_is_darkest_at_the_foot_and_never_far_away():
     dark, (x, y, width, height) = shadow_of(0.4, (-0.4, 0.7))
     row, column = np.unravel_index(np.argmax(dark), dark.shape)
     assert y + 0.75 * height < row < y + 1.15 * height
@@ -137,8 +139,8 @@ def test_the_shadow_is_deepest_at_the_foot_and_never_far_away():
     assert (dark >= -1).all()
 
 
-def test_a_foot_that_depth_puts_farther_away_touches_the_ground():
-    """A table's hind leg ends higher up; only depth tells that it stands and doesn't hang."""
+def test_a_foot_that_is_farther_away_touches_the_ground():
+    """A table's hind leg ends higher in the image; only depth shows that it touches the ground."""
     rgba = np.zeros((100, 100, 4), np.uint8)
     rgba[..., :3] = (120, 80, 50)
     rgba[10:60, 10:90, 3] = 255
@@ -146,11 +148,11 @@ def test_a_foot_that_depth_puts_farther_away_touches_the_ground():
     rgba[60:78, 70:80, 3] = 255
     depth = np.full((100, 100), 0.9, np.float32)
     depth[:, 60:] = 0.3
-    plate = flat((190, 190, 190), 0.3, (0.0, 0.9))
-    ranges = CompositeRanges(smallest=0.6, largest=0.6, harmony=0)
+    background = flat((190, 190, 190), 0.3, (0.0, 0.9))
+    settings = CompositeSettings(smallest=0.6, largest=0.6, colour_matching=0)
     under = {}
-    for name, near in (("without", None), ("with", depth)):
-        scene = composite(rgba, plate, SIZE, rng(2), depth=near, ranges=ranges)
+    for name, values in (("without", None), ("with", depth)):
+        scene = composite(rgba, background, SIZE, rng(2), depth=values, settings=settings)
         x, y, width, height = box_of(scene)
         foot = scene[
             y + int(0.79 * height) : y + int(0.84 * height),
@@ -160,12 +162,14 @@ def test_a_foot_that_depth_puts_farther_away_touches_the_ground():
     assert under["with"] < under["without"] - 4
 
 
-def test_depth_shades_the_side_that_faces_away():
+def test_depth_darkens_the_side_that_faces_away_from_the_light():
     ys, xs = np.indices((100, 100), dtype=np.float32)
     bulge = np.sqrt(np.clip(1 - ((xs - 50) ** 2 + (ys - 50) ** 2) / 34**2, 0, 1))
-    plate = flat((128, 128, 128), 0.0, (-0.9, 0.6))
-    ranges = CompositeRanges(tilt=0, harmony=0, shadow=0)
-    scene = composite(ball(), plate, SIZE, rng(1), depth=bulge.astype(np.float32), ranges=ranges)
+    background = flat((128, 128, 128), 0.0, (-0.9, 0.6))
+    settings = CompositeSettings(max_rotation=0, colour_matching=0, shadow=0)
+    scene = composite(
+        ball(), background, SIZE, rng(1), depth=bulge.astype(np.float32), settings=settings
+    )
     x, y, width, height = box_of(scene)
     middle = slice(y + height // 3, y + 2 * height // 3)
     left = scene[middle, x + width // 8 : x + width // 3, 0].mean()
@@ -173,48 +177,35 @@ def test_depth_shades_the_side_that_faces_away():
     assert left > right + 3
 
 
-def test_the_scene_far_from_the_object_is_the_plate():
+def test_the_scene_far_from_the_object_is_the_background():
     pixels = np.zeros((240, 180, 3), np.uint8)
     pixels[...] = np.linspace(60, 200, 240)[:, None, None]
-    scene = composite(ball(), Plate(pixels, 0.0), SIZE, rng(0))
+    scene = composite(ball(), Background(pixels, 0.0), SIZE, rng(0))
     far = cv2.dilate((scene[..., 3] > 0).astype(np.uint8), np.ones((91, 91))) == 0
     assert far.any()
     np.testing.assert_allclose(scene[..., :3][far].astype(int), pixels[far], atol=2)
 
 
-def test_a_plate_of_another_size_is_cropped_and_scaled():
-    small = Plate(np.full((60, 90, 3), 140, np.uint8), 0.0)
+def test_a_background_of_another_size_is_cropped_and_scaled():
+    small = Background(np.full((60, 90, 3), 140, np.uint8), 0.0)
     assert composite(ball(), small, SIZE, rng()).shape == (240, 180, 4)
 
 
-def test_same_seed_same_bytes():
-    one, again = (composite(ball(), flat(horizon=0.4), SIZE, rng(9)) for _ in range(2))
-    np.testing.assert_array_equal(one, again)
-    assert (composite(ball(), flat(horizon=0.4), SIZE, rng(8)) != one).any()
+def test_the_same_seed_gives_the_same_bytes():
+    first, again = (composite(ball(), flat(horizon=0.4), SIZE, rng(9)) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert (composite(ball(), flat(horizon=0.4), SIZE, rng(8)) != first).any()
 
 
-def test_inputs_are_left_as_they_were():
-    rgba, plate = ball(), flat()
-    copies = rgba.copy(), plate.pixels.copy()
-    composite(rgba, plate, SIZE, rng())
+def test_does_not_change_its_inputs():
+    rgba, background = ball(), flat()
+    copies = rgba.copy(), background.pixels.copy()
+    composite(rgba, background, SIZE, rng())
     np.testing.assert_array_equal(rgba, copies[0])
-    np.testing.assert_array_equal(plate.pixels, copies[1])
+    np.testing.assert_array_equal(background.pixels, copies[1])
 
 
-@pytest.mark.parametrize("box", [(10, 200), (200, 10), (90, 90)])
-def test_a_placement_of_any_shape_keeps_the_margins(box):
-    ranges = CompositeRanges(smallest=0.9, largest=1.0, margin=0.1, tilt=45)
-    for seed in range(10):
-        place = draw_placement(box, 0.0, SIZE, rng(seed), ranges)
-        cos, sin = (abs(f(np.radians(place.tilt))) for f in (np.cos, np.sin))
-        half = 0.5 * place.scale * np.array(
-            [box[0] * cos + box[1] * sin, box[0] * sin + box[1] * cos]
-        )  # fmt: skip
-        assert (np.array(place.centre) - half >= 0.1 * np.array(SIZE) - 1e-6).all()
-        assert (np.array(place.centre) + half <= 0.9 * np.array(SIZE) + 1e-6).all()
-
-
-def test_bad_input_is_named():
+def test_rejects_objects_without_alpha_and_depth_of_another_size():
     empty = ball()
     empty[..., 3] = 0
     with pytest.raises(ValueError, match="matte is empty"):

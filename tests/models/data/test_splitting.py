@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from models.data import near_pairs
-from models.data.near_duplicates import neighbours
+from models.data import near_duplicates
+from models.data.near_duplicates import HashedPhoto, group_near_duplicates
 from models.data.pixels import Pixels, decode, encode_jpeg, fit_within
 from models.data.read_photo import read_photo
 from models.data.records import Split
-from models.data.splitting import HashedPhoto, SplitParameters, SplitResult, relatives, split
+from models.data.splitting import SplitParameters, SplitResult, split
 from models.screening.quality import dhash, dhash_mirrored
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
@@ -115,8 +115,10 @@ def test_one_photo_more_moves_at_most_two_others() -> None:
 def test_relatives_reach_as_far_as_the_bits_say(flips: int) -> None:
     photos = [photo("cat", 0), photo("cat", 1, scene=0, flips=flips), photo("cat", 2)]
     photos[0] = replace(photos[0], dhash=photo("cat", 0).dhash)
-    assert relatives(photos, 32) == [[0, 1], [2]]
-    assert relatives(photos, max(0, flips - 1)) == ([[0], [1], [2]] if flips else [[0, 1], [2]])
+    assert group_near_duplicates(photos, 32) == [[0, 1], [2]]
+    assert group_near_duplicates(photos, max(0, flips - 1)) == (
+        [[0], [1], [2]] if flips else [[0, 1], [2]]
+    )
 
 
 def test_mirrored_photos_are_relatives() -> None:
@@ -124,11 +126,11 @@ def test_mirrored_photos_are_relatives() -> None:
     mirror = replace(
         photo("cat", 1), dhash=one.dhash_mirrored ^ 0b111, dhash_mirrored=one.dhash ^ 0b111
     )
-    assert relatives([one, photo("cat", 2), mirror], 8) == [[0, 2], [1]]
+    assert group_near_duplicates([one, photo("cat", 2), mirror], 8) == [[0, 2], [1]]
     # A blank cell ties, and so the hash of a mirror image need not be the mirrored hash.
     one_way = replace(mirror, dhash_mirrored=photo("cat", 3).dhash)
-    assert relatives([one, one_way], 8) == [[0, 1]]
-    assert relatives([one_way, one], 8) == [[0, 1]]
+    assert group_near_duplicates([one, one_way], 8) == [[0, 1]]
+    assert group_near_duplicates([one_way, one], 8) == [[0, 1]]
 
 
 def test_relatives_of_relatives_are_one_group() -> None:
@@ -137,8 +139,8 @@ def test_relatives_of_relatives_are_one_group() -> None:
         before = chain[-1].dhash
         value = before ^ (0xFFFFF << (20 * number))
         chain.append(replace(photo("cat", number), dhash=value, dhash_mirrored=value ^ ALL_BITS))
-    assert relatives(chain, 20) == [[0, 1, 2, 3, 4, 5]]
-    assert relatives(chain[::2], 20) == [[0], [1], [2]]
+    assert group_near_duplicates(chain, 20) == [[0, 1, 2, 3, 4, 5]]
+    assert group_near_duplicates(chain[::2], 20) == [[0], [1], [2]]
 
 
 def test_blank_area_is_no_likeness() -> None:
@@ -146,9 +148,9 @@ def test_blank_area_is_no_likeness() -> None:
     one = replace(photo("cat", 0), dhash=0xFFFFF, dhash_mirrored=0xFFFFF << 20)
     other = replace(photo("cat", 1), dhash=0xFFFFF << 10, dhash_mirrored=0x3FF << 30 | 0x3FF)
     again = replace(photo("cat", 2), dhash=0xFFFFF ^ 0b11, dhash_mirrored=0xFFFFF << 20)
-    assert relatives([one, other, again], 32) == [[0, 2], [1]]
+    assert group_near_duplicates([one, other, again], 32) == [[0, 2], [1]]
     blank = [replace(photo("cat", n), dhash=0, dhash_mirrored=0) for n in range(3)]
-    assert relatives(blank, 32) == [[0], [1], [2]]
+    assert group_near_duplicates(blank, 32) == [[0], [1], [2]]
 
 
 def _by_hand(photos: Sequence[HashedPhoto], bits: int) -> list[list[int]]:
@@ -167,40 +169,19 @@ def _by_hand(photos: Sequence[HashedPhoto], bits: int) -> list[list[int]]:
     return sorted(sorted(group) for group in groups)
 
 
-@pytest.mark.parametrize("few", [0, 10_000], ids=["listed", "compared"])
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     drawn=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 40)), max_size=25),
     bits=st.integers(0, 60),
+    rows=st.sampled_from([1, 7, 64]),
 )
-def test_relatives_agree_with_the_plain_definition(
-    few: int, drawn: list[tuple[int, int]], bits: int
+def test_near_duplicates_are_those_of_the_plain_definition(
+    drawn: list[tuple[int, int]], bits: int, rows: int
 ) -> None:
     photos = [photo("cat", n, scene, flips) for n, (scene, flips) in enumerate(drawn)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(near_pairs, "_FEW", few)
-        patch.setattr(near_pairs, "_LEAST_BAND_BITS", 1)
-        patch.setattr(near_pairs, "_MOST_MET", 1000.0)
-        assert relatives(photos, bits) == _by_hand(photos, bits)
-
-
-def test_photos_that_are_partly_blank_have_the_same_relatives_however_they_are_found(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    rng = random.Random(4)
-    photos = []
-    for number in range(150):
-        filled = (1 << rng.choice([10, 60, 140, 256])) - 1
-        one = photo("cat", number, scene=number % 30, flips=rng.randrange(12))
-        one = replace(one, dhash=one.dhash & filled, dhash_mirrored=one.dhash_mirrored & filled)
-        photos.append(one)
-    compared = {index: near.tolist() for index, near in neighbours(photos, 32)}
-    monkeypatch.setattr(near_pairs, "_FEW", 0)
-    monkeypatch.setattr(near_pairs, "_LEAST_BAND_BITS", 1)
-    monkeypatch.setattr(near_pairs, "_MOST_MET", 1000.0)
-    listed = {index: near.tolist() for index, near in neighbours(photos, 32)}
-    assert len(compared) > 20
-    assert listed == compared
+        patch.setattr(near_duplicates, "_ROWS", rows)
+        assert group_near_duplicates(photos, bits) == _by_hand(photos, bits)
 
 
 _SPLITS = st.sampled_from([None, "train", "val", "test"])
@@ -233,7 +214,7 @@ def test_no_group_straddles_a_split(
         assert "distinct photo" in str(error)
         return
     used = [one for one in photos if one.file in result.assigned]
-    for group in relatives(used, 32):
+    for group in group_near_duplicates(used, 32):
         assert len({result.assigned[used[index].file] for index in group}) == 1
         if "test" not in {used[index].given_split for index in group}:
             assert len({used[index].label for index in group}) == 1
@@ -438,7 +419,7 @@ def test_saved_again_darker_smaller_cropped_or_mirrored_is_a_relative_and_anothe
     photos = [hashed(f"scene{n}", pixels) for n, pixels in enumerate(scenes)]
     photos += [hashed(name, pixels) for name, pixels in variants.items()]
     bits = SplitParameters().near_duplicate_bits
-    assert relatives(photos, bits) == [[0, 6, 7, 8, 9, 10], [1], [2], [3], [4], [5]]
+    assert group_near_duplicates(photos, bits) == [[0, 6, 7, 8, 9, 10], [1], [2], [3], [4], [5]]
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="needs ../shared/data")
@@ -447,4 +428,4 @@ def test_no_two_real_photos_of_different_clothes_are_relatives() -> None:
     photos = [hashed(path.name, read_photo(path.read_bytes()).pixels) for path in paths]
     assert len(photos) > 100
     bits = SplitParameters().near_duplicate_bits
-    assert len(relatives(photos, bits)) == len(photos)
+    assert len(group_near_duplicates(photos, bits)) == len(photos)

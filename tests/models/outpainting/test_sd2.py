@@ -1,4 +1,4 @@
-"""SD2 outpainting with tiny networks: right inputs, one encoding per scene, alone as in company."""
+"""SD2 outpainting with tiny networks: inputs, caching, independence of batches."""
 
 import json
 import shutil
@@ -9,10 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.compositing.backgrounds.scene import procedural_plate
+from models.compositing.backgrounds.scene import procedural_background
 from models.diffusion.safety import UnsafeImage
+from models.diffusion.sd2.latents import CELL
 from models.diffusion.sd2.networks import SD2Inpainting
-from models.outpainting.latent_canvas import CELL, inpaint_mask
+from models.outpainting.latent_canvas import inpaint_mask
 from models.outpainting.sd2 import OutpaintRequest, SD2Outpaint
 from models.runtime.batching import InvalidOutput, generator
 from models.runtime.hardware import Machine
@@ -46,8 +47,8 @@ def painter(request):
     return request.getfixturevalue(request.param)
 
 
-def fresh(painter, machine=BATCHED, **settings):
-    """The same networks with nothing kept."""
+def with_empty_caches(painter, machine=BATCHED, **settings):
+    """The same networks with empty caches."""
     return SD2Outpaint(painter.networks, machine, **settings)
 
 
@@ -57,15 +58,15 @@ def images(painter, requests):
 
 
 def scene(size=(96, 128), seed=3, name="on concrete"):
-    pixels = procedural_plate(name, size, np.random.default_rng(seed)).pixels
+    pixels = procedural_background(name, size, np.random.default_rng(seed)).pixels
     rgba = np.dstack([pixels, np.zeros(pixels.shape[:2], np.uint8)])
     rgba[40:72, 32:64] = (200, 30, 40, 255)
     return rgba
 
 
-def request_of(pixels=None, shift=(16, -8), **settings):
+def request_of(pixels=None, offset=(16, -8), **settings):
     settings = {"prompt": "grass", "negative_prompt": "mug", "seed": 5, "steps": 3} | settings
-    return OutpaintRequest(scene() if pixels is None else pixels, shift, **settings)
+    return OutpaintRequest(scene() if pixels is None else pixels, offset, **settings)
 
 
 def count(monkeypatch, networks, name):
@@ -79,10 +80,10 @@ def count(monkeypatch, networks, name):
     return calls
 
 
-def away(request):
+def exact_region(request):
     """The known px that must be exact."""
-    rows, columns = request.move.known
-    x, y = request.shift
+    rows, columns = request.shift.known
+    x, y = request.offset
     feather = request.feather
     inside = np.zeros(request.scene.shape[:2], bool)
     inside[
@@ -93,7 +94,7 @@ def away(request):
 
 
 @pytest.mark.parametrize(
-    ("size", "shift", "channels"),
+    ("size", "offset", "channels"),
     [
         ((96, 128), (16, -8), 4),
         ((91, 133), (-16, 24), 4),
@@ -102,25 +103,25 @@ def away(request):
         ((67, 64), (-8, 0), 4),
     ],
 )
-def test_the_known_region_is_exact_outside_the_feather(painter, size, shift, channels):
-    request = request_of(scene(size)[..., :channels], shift, steps=2)
+def test_the_known_region_is_exact_outside_the_feather(painter, size, offset, channels):
+    request = request_of(scene(size)[..., :channels], offset, steps=2)
     (result,) = images(painter, [request])
     assert result.shape == request.scene.shape
     assert result.dtype == np.uint8
-    moved = np.zeros_like(request.scene)
-    moved[request.move.known] = request.scene[request.move.source]
-    exact = away(request)
-    np.testing.assert_array_equal(result[exact], moved[exact])
+    shifted = np.zeros_like(request.scene)
+    shifted[request.shift.known] = request.scene[request.shift.source]
+    exact = exact_region(request)
+    np.testing.assert_array_equal(result[exact], shifted[exact])
     if channels == 4:
-        np.testing.assert_array_equal(result[..., 3], moved[..., 3])
-        taken = moved[..., 3] == 255
-        np.testing.assert_array_equal(result[taken], moved[taken])
+        np.testing.assert_array_equal(result[..., 3], shifted[..., 3])
+        occupied = shifted[..., 3] == 255
+        np.testing.assert_array_equal(result[occupied], shifted[occupied])
 
 
-def test_the_border_is_drawn_and_hangs_on_seed_prompt_and_guidance(painter):
+def test_the_border_depends_on_seed_prompt_guidance_and_steps(painter):
     first = request_of()
     border = np.ones(first.scene.shape[:2], bool)
-    border[first.move.known] = False
+    border[first.shift.known] = False
     others = [
         replace(first, seed=6),
         replace(first, prompt="a wooden table in a bright kitchen"),
@@ -129,15 +130,15 @@ def test_the_border_is_drawn_and_hangs_on_seed_prompt_and_guidance(painter):
         replace(first, guidance_scale=1.0),
         replace(first, steps=5),
     ]
-    result, *changed = images(fresh(painter), [first, *others])
+    result, *changed = images(with_empty_caches(painter), [first, *others])
     for other, image in zip(others, changed, strict=True):
         assert (image[border] != result[border]).any(), other
-    (again,) = images(fresh(painter), [first])
+    (again,) = images(with_empty_caches(painter), [first])
     assert np.abs(again.astype(int) - result).max() <= 1
 
 
 @pytest.mark.parametrize("machine", [CPU, BATCHED], ids=["one at a time", "eight at a time"])
-def test_in_company_an_image_is_as_alone(painter, machine):
+def test_an_image_does_not_depend_on_its_batch(painter, machine):
     small, large, third = scene(), scene((120, 88), 4, "on grass"), scene(seed=9)
     requests = [
         request_of(small, (16, -8), seed=1),
@@ -148,9 +149,9 @@ def test_in_company_an_image_is_as_alone(painter, machine):
         request_of(third, (8, -8), seed=6, steps=4),
         request_of(large, (16, 8), seed=7),
     ]
-    together = list(images(fresh(painter, machine), requests))
+    together = list(images(with_empty_caches(painter, machine), requests))
     for request, result in zip(requests, together, strict=True):
-        (alone,) = images(fresh(painter, machine), [request])
+        (alone,) = images(with_empty_caches(painter, machine), [request])
         difference = np.abs(alone.astype(int) - result).max()
         assert difference == 0 if machine is CPU else difference <= 1
 
@@ -158,16 +159,16 @@ def test_in_company_an_image_is_as_alone(painter, machine):
 def test_the_same_request_gives_the_same_bytes(painter):
     for _ in range(2):
         torch.manual_seed(np.random.default_rng().integers(1000))
-        (first,) = images(fresh(painter, CPU), [request_of()])
-        (second,) = images(fresh(painter, CPU), [request_of()])
+        (first,) = images(with_empty_caches(painter, CPU), [request_of()])
+        (second,) = images(with_empty_caches(painter, CPU), [request_of()])
         np.testing.assert_array_equal(first, second)
 
 
-def test_a_scene_that_does_not_move_needs_no_network(painter, monkeypatch):
+def test_a_scene_that_is_not_shifted_needs_no_network(painter, monkeypatch):
     for name in ("embed", "encode", "encode_empty", "denoise", "decode"):
         monkeypatch.setattr(painter.networks, name, None)
-    request = request_of(shift=(0, 0))
-    (result,) = images(fresh(painter), [request])
+    request = request_of(offset=(0, 0))
+    (result,) = images(with_empty_caches(painter), [request])
     np.testing.assert_array_equal(result, request.scene)
     assert result is not request.scene
 
@@ -177,27 +178,29 @@ def test_scenes_and_texts_are_encoded_once(painter, monkeypatch):
     empty = count(monkeypatch, painter.networks, "encode_empty")
     embedded = count(monkeypatch, painter.networks, "embed")
     first, second = scene(), scene(seed=8)
-    shifts = [(x, y) for x in (-16, 16) for y in (-8, 0, 8)]
-    requests = [request_of(one, shift, seed=7) for one in (first, second) for shift in shifts]
-    # Equal pixels are the same scene, as two stage batches load them anew.
+    offsets = [(x, y) for x in (-16, 16) for y in (-8, 0, 8)]
+    requests = [
+        request_of(pixels, offset, seed=7) for pixels in (first, second) for offset in offsets
+    ]
+    # Equal pixels are the same scene, also when two batches of a stage load them separately.
     requests += [request_of(first.copy(), (8, 8))]
-    painter = fresh(painter)
+    painter = with_empty_caches(painter)
     assert len(list(images(painter, requests))) == 13
     assert len(encoded) == 2
     assert len(empty) == 1
     assert sorted(text for args, _ in embedded for text in args[0]) == ["grass", "mug"]
     list(images(painter, [request_of(second.copy(), (8, 16), prompt="mug")]))
-    assert len(encoded) == 2, "and between calls"
+    assert len(encoded) == 2, "the cache lasts between calls"
     assert sum(len(args[0]) for args, _ in embedded) == 2
 
 
-def test_what_is_kept_is_bounded(painter, monkeypatch):
-    monkeypatch.setattr("models.outpainting.sd2._SCENES_KEPT", 3)
-    monkeypatch.setattr("models.outpainting.sd2._PROMPTS_KEPT", 2)
-    painter = fresh(painter)
-    list(images(painter, [request_of(scene(seed=at), prompt=f"{at}", steps=2) for at in range(5)]))
-    assert len(painter._latents._tensors) == 3
-    assert len(painter._texts._tensors) == 2
+def test_the_caches_are_bounded(painter, monkeypatch):
+    monkeypatch.setattr("models.outpainting.sd2._CACHED_SCENES", 3)
+    monkeypatch.setattr("models.outpainting.sd2._CACHED_PROMPTS", 2)
+    painter = with_empty_caches(painter)
+    list(images(painter, [request_of(scene(seed=i), prompt=f"{i}", steps=2) for i in range(5)]))
+    assert len(painter._latents) == 3
+    assert len(painter._texts) == 2
 
 
 def pipeline_of(folders, asymmetric):
@@ -231,25 +234,33 @@ def test_prompts_are_embedded_as_the_public_pipeline_does(folders, plain):
 
 @pytest.mark.parametrize("guidance", [7.5, 1.0])
 def test_latents_and_pixels_are_the_public_pipelines(folders, painter, monkeypatch, guidance):
-    """Same first latents, same generator, same known latents: what our loop hands to the decoder,
-    and what that gives, are the public pipeline's. Order of channels, polarity of the mask, order
-    of guidance, noise and the decoder's condition are thereby the same."""
+    """With equal first latents, generator and known latents, decoder inputs and pixels are equal.
+
+    This covers the order of channels, the polarity of the mask, the order of guidance, the noise
+    and the decoder's condition.
+    """
     request = request_of(guidance_scale=guidance, steps=6)
     denoised = count(monkeypatch, painter.networks, "denoise")
     decoded = count(monkeypatch, painter.networks, "decode")
-    list(images(fresh(painter), [request]))
-    (z, known, masks), ours = decoded[0][0], denoised[0][1]
+    list(images(with_empty_caches(painter), [request]))
+    (z, known, masks), inputs = decoded[0][0], denoised[0][1]
 
     pipeline = pipeline_of(folders, painter.networks.decodes_with_pixels)
     noise = generator(request.seed)
-    first = torch.randn(ours["masked"].shape, generator=noise)
-    mask = request.generated.repeat(CELL, 0).repeat(CELL, 1).astype(np.float32)
+    first = torch.randn(inputs["masked"].shape, generator=noise)
+    mask = request.mask.repeat(CELL, 0).repeat(CELL, 1).astype(np.float32)
     image = torch.from_numpy(known[0]).permute(2, 0, 1)[None] / 127.5 - 1
     arguments = {
-        **{"prompt": request.prompt, "negative_prompt": request.negative_prompt},
-        **{"image": image, "mask_image": torch.from_numpy(mask)[None, None]},
-        **{"masked_image_latents": ours["masked"], "latents": first},
-        **{"num_inference_steps": 6, "guidance_scale": guidance, "height": 128, "width": 96},
+        "prompt": request.prompt,
+        "negative_prompt": request.negative_prompt,
+        "image": image,
+        "mask_image": torch.from_numpy(mask)[None, None],
+        "masked_image_latents": inputs["masked"],
+        "latents": first,
+        "num_inference_steps": 6,
+        "guidance_scale": guidance,
+        "height": 128,
+        "width": 96,
     }
     state = noise.get_state()
     latents = pipeline(**arguments, generator=[noise], output_type="latent").images
@@ -257,134 +268,141 @@ def test_latents_and_pixels_are_the_public_pipelines(folders, painter, monkeypat
     noise.set_state(state)
     expected = pipeline(**arguments, generator=[noise], output_type="pt").images
     with torch.inference_mode():
-        drawn = painter.networks.decode(z, known, masks).clamp(0, 1)
-    torch.testing.assert_close(drawn, expected, rtol=0, atol=1e-4)
+        found = painter.networks.decode(z, known, masks).clamp(0, 1)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("shift", [(24, 0), (-24, -32), (24, -32)])
-def test_moved_latents_are_those_of_the_moved_scene(painter, shift):
-    """Four cells from the border and the frame, up to a tenth of the latents' spread: what
-    the encoder's normalisation, which sees the whole canvas, takes from the border. Nearer the
-    encoder also sees what lies beyond; the moved latents have the scene itself there. A whole cell
-    of displacement would be more than their spread."""
+@pytest.mark.parametrize("offset", [(24, 0), (-24, -32), (24, -32)])
+def test_shifted_latents_are_those_of_the_shifted_scene(painter, offset):
+    """Compared four cells from the border and the frame, up to a fifth of the latents' deviation.
+
+    The encoder's normalisation covers the whole canvas, so the border has some influence. Nearer to
+    the border the encoder also sees what lies beyond. A displacement by one cell would give an
+    error above the deviation.
+    """
     networks, rng = painter.networks, np.random.default_rng(0)
     tiles = rng.integers(20, 236, (32, 24, 3), np.uint8).repeat(CELL, 0).repeat(CELL, 1)
     tiles += rng.integers(0, 20, tiles.shape, np.uint8)
-    move = request_of(tiles, shift).move
-    # The border continues the texture, so that only place can make a difference.
-    canvas = np.roll(tiles, (shift[1], shift[0]), (0, 1))
+    shift = request_of(tiles, offset).shift
+    # The border continues the texture, so that only a displacement makes a difference.
+    canvas = np.roll(tiles, (offset[1], offset[0]), (0, 1))
     with torch.inference_mode():
-        ours, theirs = networks.encode([tiles])[0], networks.encode([canvas])[0]
-    moved = torch.zeros_like(theirs)
-    moved[:, *move.known_cells] = ours[:, *move.source_cells]
-    inner = inpaint_mask(move).astype(np.float32)
+        scene_latents, expected = networks.encode([tiles])[0], networks.encode([canvas])[0]
+    shifted = torch.zeros_like(expected)
+    shifted[:, *shift.known_cells] = scene_latents[:, *shift.source_cells]
+    inner = inpaint_mask(shift).astype(np.float32)
     inner = torch.from_numpy(np.pad(inner, 1, constant_values=1))[None]
     inner = torch.nn.functional.max_pool2d(inner, 9, 1, 4)[0, 1:-1, 1:-1] == 0
 
     def error(found):
-        return float((found - theirs).abs().amax(0)[inner].mean() / theirs.std())
+        return float((found - expected).abs().amax(0)[inner].mean() / expected.std())
 
     assert inner.sum() > 100
-    assert error(moved) < 0.2
-    assert error(moved.roll(1, 2)) > 1.0
+    assert error(shifted) < 0.2
+    assert error(shifted.roll(1, 2)) > 1.0
 
 
-def test_what_is_generated_is_empty_to_the_network(painter, monkeypatch):
+def test_the_network_gets_an_empty_canvas_where_it_generates(painter, monkeypatch):
     denoised = count(monkeypatch, painter.networks, "denoise")
-    request = request_of(shift=(16, -8), steps=2)
-    list(images(fresh(painter), [request]))
+    request = request_of(offset=(16, -8), steps=2)
+    list(images(with_empty_caches(painter), [request]))
     masked, mask = denoised[0][1]["masked"][0], denoised[0][1]["masks"][0, 0].bool()
     with torch.inference_mode():
         empty = painter.networks.encode_empty((16, 12))[0]
         known = painter.networks.encode([request.scene])[0]
-    np.testing.assert_array_equal(mask.numpy(), request.generated)
+    np.testing.assert_array_equal(mask.numpy(), request.mask)
     torch.testing.assert_close(masked[:, mask], empty[:, mask], rtol=0, atol=1e-6)
-    moved = torch.roll(known, (-1, 2), (1, 2))
-    torch.testing.assert_close(masked[:, ~mask], moved[:, ~mask], rtol=0, atol=1e-6)
+    shifted = torch.roll(known, (-1, 2), (1, 2))
+    torch.testing.assert_close(masked[:, ~mask], shifted[:, ~mask], rtol=0, atol=1e-6)
 
 
-def test_a_network_that_gives_no_numbers_is_unusable(folders):
+def test_results_that_are_not_finite_are_invalid(folders):
     painter = SD2Outpaint.load(folders[0], machine=BATCHED)
     with torch.no_grad():
         painter.networks.unet.conv_out.bias[0] = float("nan")
-    bad, still = images(painter, [request_of(), request_of(shift=(0, 0))])
+    bad, still = images(painter, [request_of(), request_of(offset=(0, 0))])
     assert isinstance(bad, InvalidOutput)
     assert isinstance(still, np.ndarray)
 
 
-class Censor:
-    """Flags what it is told to: the places of the images of each call."""
+class StubChecker:
+    """Flags the given indices of the images of each call; all of them in later calls."""
 
     modules = ()
 
     def __init__(self, *calls):
-        self.calls, self.seen = list(calls), []
+        self.calls, self.counts = list(calls), []
 
-    def flags(self, shown):
-        assert all(one.shape[2] == 3 for one in shown)
-        self.seen.append(len(shown))
-        flagged = self.calls.pop(0) if self.calls else range(len(shown))
-        return [at in flagged for at in range(len(shown))]
+    def flags(self, images):
+        assert all(image.shape[2] == 3 for image in images)
+        self.counts.append(len(images))
+        flagged = self.calls.pop(0) if self.calls else range(len(images))
+        return [index in flagged for index in range(len(images))]
 
 
-def test_flagged_images_are_drawn_anew_with_the_next_seed(painter):
-    requests = [request_of(seed=at) for at in (10, 20, 30)]
-    censor = Censor([1], [])
-    results = list(fresh(painter, CPU, checker=censor).compute(requests))
-    assert censor.seen == [3, 1]
-    assert [one.retries for one in results] == [0, 1, 0]
-    expected = [replace(one, seed=one.seed + (one.seed == 20)) for one in requests]
+def test_flagged_images_are_generated_again_with_the_next_seed(painter):
+    requests = [request_of(seed=seed) for seed in (10, 20, 30)]
+    checker = StubChecker([1], [])
+    results = list(with_empty_caches(painter, CPU, checker=checker).compute(requests))
+    assert checker.counts == [3, 1]
+    assert [result.retries for result in results] == [0, 1, 0]
+    expected = [replace(request, seed=request.seed + (request.seed == 20)) for request in requests]
     for result, request in zip(results, expected, strict=True):
-        (image,) = images(fresh(painter, CPU), [request])
+        (image,) = images(with_empty_caches(painter, CPU), [request])
         np.testing.assert_array_equal(result.image, image)
-    stubborn, once = replace(requests[0], nsfw_retries=2), replace(requests[0], nsfw_retries=0)
-    assert list(fresh(painter, checker=Censor()).compute([stubborn, once])) == [
+    three_tries, one_try = (
+        replace(requests[0], nsfw_retries=2),
+        replace(requests[0], nsfw_retries=0),
+    )
+    assert list(
+        with_empty_caches(painter, checker=StubChecker()).compute([three_tries, one_try])
+    ) == [
         UnsafeImage("flagged as not safe for work 3 times", 2),
         UnsafeImage("flagged as not safe for work once", 0),
     ]
 
 
-def test_the_safety_checker_is_told_from_the_vae(folders, tmp_path):
+def test_the_safety_checker_and_the_vae_may_come_in_any_order(folders, tmp_path):
     sdxl.build_safety_checker(tmp_path / "checker")
     root, vae = folders
     for others in ([vae, tmp_path / "checker"], [tmp_path / "checker", vae]):
         painter = SD2Outpaint.load(root, *others, machine=CPU)
         assert painter.networks.decodes_with_pixels
         assert len(painter.modules) == 4
-    alone = SD2Outpaint.load(root, tmp_path / "checker", machine=CPU)
-    assert not alone.networks.decodes_with_pixels
-    (found,) = alone.compute([request_of(steps=2)])
+    without_vae = SD2Outpaint.load(root, tmp_path / "checker", machine=CPU)
+    assert not without_vae.networks.decodes_with_pixels
+    (found,) = without_vae.compute([request_of(steps=2)])
     assert isinstance(found, InvalidOutput) or found.image.shape == (128, 96, 4)
 
 
-def test_half_precision_has_the_same_noise(folders):
+def test_half_precision_draws_the_same_noise(folders):
     painter = SD2Outpaint.load(*folders, machine=replace(CPU, dtype=torch.bfloat16))
     (half,) = images(painter, [request_of()])
     (full,) = images(SD2Outpaint.load(*folders, machine=CPU), [request_of()])
     assert np.abs(half.astype(int) - full).mean() < 3
 
 
-def test_no_requests_are_no_results(plain):
+def test_no_requests_give_no_results(plain):
     assert list(images(plain, [])) == []
 
 
 @pytest.mark.parametrize(
-    ("wrong", "named"),
+    ("changes", "message"),
     [
         ({"scene": np.zeros((96, 96), np.uint8)}, "a scene of shape"),
         ({"scene": np.zeros((96, 32, 3), np.uint8)}, "64 px or more"),
-        ({"shift": (4, 0)}, "multiple of 8"),
-        ({"shift": (0, 72)}, "within half"),
+        ({"offset": (4, 0)}, "multiple of 8"),
+        ({"offset": (0, 72)}, "within half"),
         ({"steps": 1}, "steps is 1"),
         ({"feather": -1}, "feather is -1"),
     ],
 )
-def test_a_wrong_request_is_named(wrong, named):
-    with pytest.raises(ValueError, match=named):
-        replace(request_of(), **wrong)
+def test_rejects_a_request_with_a_wrong_value(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(request_of(), **changes)
 
 
-def test_other_checkpoints_are_refused(folders, tmp_path):
+def test_rejects_other_checkpoints(folders, tmp_path):
     def changed(part, **settings):
         copy = tmp_path / f"{part}{len(list(tmp_path.iterdir()))}"
         shutil.copytree(folders[0], copy)
@@ -392,13 +410,13 @@ def test_other_checkpoints_are_refused(folders, tmp_path):
         file.write_text(json.dumps(json.loads(file.read_text()) | settings))
         return copy
 
-    for folder, named in (
+    for folder, message in (
         (changed("unet", in_channels=4), "4 input channels where inpainting has 9"),
         (changed("vae", scaling_factor=0.13025), "scaled by 0.13025"),
         (changed("unet", addition_embed_type="text_time"), "an SDXL checkpoint"),
         (tmp_path / "nothing", "can't be read"),
     ):
-        with pytest.raises(WrongCheckpoint, match=named):
+        with pytest.raises(WrongCheckpoint, match=message):
             SD2Inpainting.load(folder, None, CPU)
     with pytest.raises(WrongCheckpoint, match=r"an SDXL checkpoint.*asymmetric VAE"):
         SD2Outpaint.load(changed("unet", addition_embed_type="text_time"), folders[1], machine=CPU)
@@ -410,19 +428,21 @@ def rewritten(folder, part, change):
     save_file(weights, file, metadata={"format": "pt"})
 
 
-def test_weights_that_are_not_there_are_named(folders, tmp_path):
+def test_names_missing_weights(folders, tmp_path):
     copy = shutil.copytree(folders[0], tmp_path / "sd2")
-    rewritten(copy, "unet", lambda all_of: {k: v for k, v in all_of.items() if "conv_in" not in k})
+    rewritten(
+        copy, "unet", lambda weights: {k: v for k, v in weights.items() if "conv_in" not in k}
+    )
     with pytest.raises(WrongCheckpoint, match=r"UNet2DConditionModel .*conv_in\.bias"):
         SD2Inpainting.load(copy, None, CPU)
 
 
-def test_attention_under_its_published_names_is_read(folders, tmp_path):
-    """The VAE's files are older than the names that diffusers now has."""
+def test_reads_attention_weights_under_their_older_names(folders, tmp_path):
+    """The published VAE files use older names than diffusers does today."""
     copy = shutil.copytree(folders[0], tmp_path / "sd2")
     names = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 
-    def aged(weights):
+    def with_old_names(weights):
         for new, old in names.items():
             weights = {
                 key.replace(new, old) if ".attentions." in key else key: value
@@ -431,7 +451,7 @@ def test_attention_under_its_published_names_is_read(folders, tmp_path):
         return weights
 
     before = SD2Inpainting.load(copy, None, CPU)
-    rewritten(copy, "vae", aged)
+    rewritten(copy, "vae", with_old_names)
     after = SD2Inpainting.load(copy, None, CPU)
-    for ours, theirs in zip(before.vae.parameters(), after.vae.parameters(), strict=True):
-        assert torch.equal(ours, theirs)
+    for first, second in zip(before.vae.parameters(), after.vae.parameters(), strict=True):
+        assert torch.equal(first, second)

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from models.evaluation.classification import score
-from models.evaluation.comparison import Arm
-from models.evaluation.conclusion import verdict
+from models.evaluation.conclusion import conclude
+from models.evaluation.predictions import DatasetPredictions
 from models.reporting.page import Gap, RejectGroup, ReportInput, Sheet, SheetRow, Thumb
 
 ARMS = ("real", "synthetic", "mixed")
@@ -166,7 +166,7 @@ def _dataset(place: int, classes: tuple[str, ...], seeds: int) -> dict[str, Any]
 def _verdict(arms: tuple[str, ...], seeds: int, classes: tuple[str, ...]) -> dict[str, Any]:
     """The verdict that a run would reach over these trainings."""
     tried = [
-        Arm(
+        DatasetPredictions(
             name,
             _truth(classes),
             np.stack([_probabilities(place, seed, classes) for seed in range(seeds)]),
@@ -174,7 +174,7 @@ def _verdict(arms: tuple[str, ...], seeds: int, classes: tuple[str, ...]) -> dic
         )
         for place, name in enumerate(arms)
     ]
-    return verdict(tried).model_dump(mode="json") if "real" in arms and len(arms) > 1 else {}
+    return conclude(tried).model_dump(mode="json") if "real" in arms and len(arms) > 1 else {}
 
 
 def _truth(classes: tuple[str, ...]) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -52,8 +52,8 @@ def interval(value: float) -> Interval:
 
 def difference(arm: str, value: float) -> Difference:
     return Difference(
-        arm_a=arm,
-        arm_b="real",
+        dataset_a=arm,
+        dataset_b="real",
         metric="f1_macro",
         difference=value,
         low=value - 0.03,
@@ -61,7 +61,7 @@ def difference(arm: str, value: float) -> Difference:
         level=0.95,
         seeds=3,
         photos=90,
-        seed_share=0.2,
+        seed_variance_share=0.2,
     )
 
 

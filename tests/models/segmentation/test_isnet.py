@@ -1,4 +1,4 @@
-"""IS-Net: parity with the published program, strict keys, batches, and maps without an object."""
+"""IS-Net: parity with the published program, strict keys, batches, photos without an object."""
 
 import json
 from pathlib import Path
@@ -47,97 +47,99 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Isnet:
 
 
 @pytest.mark.parametrize("case", ["net", "odd"])
-def test_all_maps_and_features_are_the_published_ones(
+def test_maps_and_features_match_the_published_program(
     published: Isnet, vectors: dict[str, torch.Tensor], case: str
 ) -> None:
     with torch.inference_mode():
         maps, features = published.network(vectors[f"{case}.x"])
         finest = published.network.finest(vectors[f"{case}.x"])
-    for level, made in enumerate(maps, 1):
-        assert (made - vectors[f"{case}.d{level}"]).abs().max() <= 1e-4
+    for level, result in enumerate(maps, 1):
+        assert (result - vectors[f"{case}.d{level}"]).abs().max() <= 1e-4
     assert torch.equal(finest, maps[0])
     if case == "net":
-        for level, made in enumerate(features, 1):
-            assert (made - vectors[f"net.feat{level}"]).abs().max() <= 1e-4
+        for level, result in enumerate(features, 1):
+            assert (result - vectors[f"net.feat{level}"]).abs().max() <= 1e-4
 
 
-def test_the_mask_is_the_published_one(published: Isnet, vectors: dict[str, torch.Tensor]) -> None:
+def test_the_mask_matches_the_published_program(
+    published: Isnet, vectors: dict[str, torch.Tensor]
+) -> None:
     image = vectors["in.image_rgb_u8"].numpy()
-    (made,) = published.compute([IsnetRequest(image)])
-    assert isinstance(made, np.ndarray)
-    assert made.dtype == np.float32
-    levels = np.rint(made * 255).astype(int)
+    (result,) = published.compute([IsnetRequest(image)])
+    assert isinstance(result, np.ndarray)
+    assert result.dtype == np.float32
+    levels = np.rint(result * 255).astype(int)
     assert np.abs(levels - vectors["final.mask_u8"].numpy()[..., 0]).max() <= 1
     assert (levels.min(), levels.max()) == (0, 255)
 
 
-def test_the_full_network_has_exactly_the_published_keys() -> None:
+def test_the_full_network_has_the_published_keys() -> None:
     if not GOLDEN.is_dir():
         pytest.skip("needs ../shared/golden/isnet: the keys of the published file")
-    wanted = json.loads((GOLDEN / "isnet_full_keys.json").read_text())
+    expected = json.loads((GOLDEN / "isnet_full_keys.json").read_text())
     with torch.device("meta"):
         network = IsNet()
-        shapes = {key: torch.empty(shape) for key, shape in wanted["keys"].items()}
+        shapes = {key: torch.empty(shape) for key, shape in expected["keys"].items()}
     network.load_state_dict(shapes, strict=True, assign=True)
-    assert sum(one.numel() for one in network.parameters()) == wanted["params"]
+    assert sum(weight.numel() for weight in network.parameters()) == expected["params"]
 
 
-def test_a_drawn_object_is_found_by_the_hand_set_network(small: Isnet) -> None:
+def test_a_network_with_hand_set_weights_finds_a_drawn_object(small: Isnet) -> None:
     pixels, mask = draw_scene("disc")
-    (made,) = small.compute([IsnetRequest(pixels)])
-    assert iou(made, mask) > 0.8
+    (result,) = small.compute([IsnetRequest(pixels)])
+    assert iou(result, mask) > 0.8
 
 
-def test_images_of_any_size_come_in_order_and_as_alone(small: Isnet) -> None:
+def test_a_batch_gives_the_single_results_in_order(small: Isnet) -> None:
     rng = np.random.default_rng(0)
     sizes = [(40, 60, 3), (90, 33, 3), (64, 64, 4), (7, 5, 3), (40, 60, 3)]
     requests = [IsnetRequest(rng.integers(0, 255, size, dtype=np.uint8)) for size in sizes]
     batches: list[int] = []
     hook = small.network.conv_in.register_forward_pre_hook(
-        lambda _, given: batches.append(len(given[0]))
+        lambda _, args: batches.append(len(args[0]))
     )
-    together = list(small.compute(requests))
+    batched = list(small.compute(requests))
     hook.remove()
     assert batches == [3, 2]
-    for request, made in zip(requests, together, strict=True):
-        (alone,) = small.compute([request])
-        assert isinstance(made, np.ndarray)
-        assert made.shape == request.image.shape[:2]
-        assert np.abs(made - alone).max() <= 1 / 255 + 1e-6
+    for request, result in zip(requests, batched, strict=True):
+        (single,) = small.compute([request])
+        assert isinstance(result, np.ndarray)
+        assert result.shape == request.image.shape[:2]
+        assert np.abs(result - single).max() <= 1 / 255 + 1e-6
 
 
-def test_a_photo_without_an_object_is_unusable_and_not_divided_by_zero(small: Isnet) -> None:
+def test_a_photo_without_an_object_is_invalid(small: Isnet) -> None:
     white = np.full((30, 40, 3), 255, np.uint8)
     drawn, _ = draw_scene("disc")
-    empty, faint, found = small.compute(
+    empty, faint, alpha = small.compute(
         [IsnetRequest(white), IsnetRequest(white + 0, min_peak=0.5), IsnetRequest(drawn, 0.5)]
     )
     assert isinstance(empty, InvalidOutput)
     assert empty.reason.startswith("no object found")
     assert isinstance(faint, InvalidOutput)
-    assert isinstance(found, np.ndarray)
+    assert isinstance(alpha, np.ndarray)
 
 
-def test_a_map_below_the_least_peak_is_no_object(
+def test_a_map_below_min_peak_is_invalid(
     published: Isnet, vectors: dict[str, torch.Tensor]
 ) -> None:
     image = vectors["in.image_rgb_u8"].numpy()
     peak = float(vectors["final.resized_d1"].max())
-    over, under = published.compute(
+    too_low, high_enough = published.compute(
         [IsnetRequest(image, peak + 0.01), IsnetRequest(image, peak - 0.01)]
     )
-    assert isinstance(over, InvalidOutput)
-    assert isinstance(under, np.ndarray)
+    assert isinstance(too_low, InvalidOutput)
+    assert isinstance(high_enough, np.ndarray)
 
 
-def test_numbers_that_are_not_finite_are_unusable(tmp_path: Path) -> None:
+def test_output_that_is_not_finite_is_invalid(tmp_path: Path) -> None:
     tiny.build(tmp_path)
     network = Isnet.load(tmp_path, machine=CPU)
     with torch.no_grad():
         network.network.conv_in.bias[0] = float("nan")
     drawn, _ = draw_scene("disc")
-    (made,) = network.compute([IsnetRequest(drawn)])
-    assert made == InvalidOutput("the network gave no finite numbers")
+    (result,) = network.compute([IsnetRequest(drawn)])
+    assert result == InvalidOutput("the network gave no finite numbers")
 
 
 @pytest.mark.parametrize(
@@ -151,7 +153,7 @@ def test_numbers_that_are_not_finite_are_unusable(tmp_path: Path) -> None:
         ({"width_divisor": 16}, {"conv_in.weight": torch.zeros(4, 3, 3, 3)}),
     ],
 )
-def test_a_wrong_checkpoint_is_one_line(tmp_path: Path, config: Any, weights: Any) -> None:
+def test_rejects_a_wrong_checkpoint_in_one_line(tmp_path: Path, config: Any, weights: Any) -> None:
     tiny.build(tmp_path)
     text = config if isinstance(config, str) else json.dumps(config)
     (tmp_path / "config.json").write_text(text)

@@ -4,9 +4,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tasks.assemble.write_folders import ForeignFolder, write_split
 
 from models.data.records import METADATA, Artifact, Sample
-from tasks.assemble.write_folders import ForeignFolder, write_split
 from tasks.store.store import Store, open_store
 
 

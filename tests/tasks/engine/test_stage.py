@@ -10,7 +10,8 @@ from pydantic import Field
 from models.data.records import Artifact, Record
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.stage import Job, StageInput, StageOutput, one_job_per_input, stage
-from tasks.store.store import Corrupt, Missing, Store, open_store
+from tasks.store.errors import UnreadableArtifactError
+from tasks.store.store import Store, open_store
 
 
 class Brighten(Record):
@@ -122,7 +123,7 @@ def test_a_damaged_input_is_never_used_and_is_made_again(store: Store, tmp_path:
     _, photos = begin(store)
     blob = next((tmp_path / "store" / "photo").rglob(f"{photos[0].key}.png"))
     blob.write_bytes(b"\x00" * photos[0].size)
-    with pytest.raises((Corrupt, Missing)):
+    with pytest.raises(UnreadableArtifactError):
         brighten.run(RunContext(store, "again"), Brighten(), photos)
     repaired, photos_again = begin(store)
     assert repaired.counts["photo"] == StageCount(computed=1, cached=1)

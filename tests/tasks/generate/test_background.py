@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from models.compositing.composite import CompositeRanges
-from models.compositing.placement import Placed, paste, place
 from models.data.records import Artifact, Record
 from models.diffusion.safety import UnsafeImage
 from models.diffusion.sdxl.depth_controlnet import SdxlBackground
@@ -204,41 +202,3 @@ def test_few_steps_ask_for_no_guidance(
     request = asked[-1]
     assert (request.steps, request.few_step, request.guidance_scale) == (8, True, 0.0)
     assert asked[3] == "ByteDance/SDXL-Lightning"
-
-
-@pytest.mark.parametrize("size", [(64, 64), (71, 203), (300, 90)])
-def test_a_placed_object_lies_within_the_margins(size: tuple[int, int]) -> None:
-    rng = np.random.default_rng(3)
-    image, near = np.zeros((90, 40, 4), np.uint8), np.zeros((90, 40), np.uint16)
-    image[5:80, 8:30], near[5:80, 8:30] = (10, 200, 30, 255), 50000
-    ranges = CompositeRanges(smallest=0.4, largest=0.8)
-    for _ in range(20):
-        placed = place(image, near, size, rng, ranges)
-        rows, columns = np.nonzero(placed.rgba[..., 3])
-        assert rows.min() >= 0.06 * size[1] - 2
-        assert rows.max() <= 0.94 * size[1] + 1
-        assert columns.min() >= 0.06 * size[0] - 2
-        assert columns.max() <= 0.94 * size[0] + 1
-        opaque = placed.rgba[..., 3] > 200
-        assert (placed.rgba[opaque][:, :3] == (10, 200, 30)).all()
-        assert (np.abs(placed.depth[opaque].astype(int) - 50000) < 20000).all()
-        assert (placed.depth[placed.rgba[..., 3] == 0] == 0).mean() > 0.99
-
-
-def test_what_cannot_be_placed_is_refused() -> None:
-    image, near = np.zeros((9, 9, 4), np.uint8), np.zeros((9, 9), np.uint16)
-    rng, ranges = np.random.default_rng(0), CompositeRanges()
-    with pytest.raises(ValueError, match="the object's matte is empty"):
-        place(image, near, (64, 64), rng, ranges)
-    with pytest.raises(ValueError, match="doesn't fit the object's"):
-        place(image, near[1:], (64, 64), rng, ranges)
-
-
-def test_pasting_leaves_the_rest_alone() -> None:
-    rgba = np.zeros((40, 40, 4), np.uint8)
-    rgba[10:30, 10:30] = (250, 240, 230, 255)
-    scene = np.full((40, 40, 3), 20, np.uint8)
-    result = paste(scene, Placed(rgba, np.zeros((40, 40), np.uint16)))
-    assert (result[rgba[..., 3] == 0] == 20).all()
-    assert (result[14:26, 14:26] == (250, 240, 230)).all()
-    assert 20 < result[10, 20, 0] < 250, "the edge is feathered"

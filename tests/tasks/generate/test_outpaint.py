@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from models.compositing.backgrounds.scene import procedural_plate
+from models.compositing.backgrounds.scene import procedural_background
 from models.data.records import Artifact, Record
 from models.diffusion.safety import UnsafeImage
 from models.outpainting.extend_scene import ExtendedScene, grid_offsets
-from models.outpainting.latent_canvas import Move
+from models.outpainting.latent_canvas import Shift
 from models.outpainting.sd2 import OutpaintRequest, OutpaintResult, SD2Outpaint
 from models.runtime.hardware import Machine
 from tasks.engine.run_context import RunContext
@@ -36,7 +36,7 @@ class Nothing(Record):
 def scenes_of(inputs: Sequence[StageInput], parameters: Nothing) -> Any:
     """Scenes with an object in the middle."""
     for item in inputs:
-        pixels = procedural_plate("on concrete", SIZE, item.rng()).pixels
+        pixels = procedural_background("on concrete", SIZE, item.rng()).pixels
         image = np.dstack([pixels, np.zeros(pixels.shape[:2], np.uint8)])
         image[48:72, 36:60] = (200, 30, 40, 255)
         yield StageOutput(
@@ -99,9 +99,9 @@ def test_shifts_of_both_models_agree_and_known_pixels_are_exact(
         moved = artifact.metadata["moved"]
         assert np.abs(np.subtract(moved, exact)).max() <= 4
         assert (artifact.metadata["dx"], artifact.metadata["dy"]) == offsets[at % 9]
-        move = Move(SIZE, (moved[0], moved[1]))
+        shift = Shift(SIZE, (moved[0], moved[1]))
         expected = np.zeros_like(scene)
-        expected[move.known] = scene[move.source]
+        expected[shift.known] = scene[shift.source]
         core = expected[..., 3] > 0
         core[40:80, 40:60] = True
         np.testing.assert_array_equal(image[core], expected[core])

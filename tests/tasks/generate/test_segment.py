@@ -13,7 +13,7 @@ from models.data.pixels import with_matte
 from models.data.records import Artifact, Record
 from models.runtime.batching import InvalidOutput
 from models.runtime.hardware import Machine
-from models.segmentation.grabcut import matte_object
+from models.segmentation.grabcut import segment_object
 from models.segmentation.isnet import Isnet
 from models.segmentation.segment_anything import SamMask, SegmentAnything, box_around
 from models.segmentation.vitmatte import VitMatte
@@ -220,5 +220,5 @@ def test_grabcut_is_what_it_was(run: RunContext) -> None:
     assert segment.version == 1
     (made,) = segment.run(run, parameters, photo.run(run, Nothing(), ["plain"]))
     pixels, _ = scene("plain")
-    wanted = with_matte(pixels, matte_object(pixels, working_side=320))
+    wanted = with_matte(pixels, segment_object(pixels, working_side=320))
     assert np.array_equal(run.load(made), wanted)

@@ -1,4 +1,4 @@
-"""What every artifact store must do, wherever it is: test classes inherit these."""
+"""What every artifact store must do, in a folder and in a bucket: test classes inherit these."""
 
 import threading
 import time
@@ -9,14 +9,22 @@ import pytest
 
 from models.data.records import Artifact
 from tasks.store.backend import Backend
-from tasks.store.layout import LEASES, MARKER, blob_name, record_name
-from tasks.store.leases import Ticket
-from tasks.store.store import Corrupt, Missing, Store, StoreError, StoreRefused, open_store
+from tasks.store.errors import (
+    CorruptArtifactError,
+    MissingArtifactError,
+    StoreAccessError,
+    StoreError,
+    StoreLayoutError,
+)
+from tasks.store.layout import LAYOUT_FILE, LEASES, LOST, blob_name, record_name
+from tasks.store.leases import Lease
+from tasks.store.old_layout import OLD_MARKER, clear_old_layout
+from tasks.store.store import Store, open_backend, open_store
 from tests.tasks.store.store_worker import sample
 
 
 def put(store: Store, *numbers: int, stage: str = "upscale") -> list[Artifact]:
-    """Keep the samples of some numbers."""
+    """Write the samples of some numbers, and return their records."""
     artifacts = []
     for number in numbers:
         artifact, blob = sample(number, stage=stage)
@@ -27,15 +35,15 @@ def put(store: Store, *numbers: int, stage: str = "upscale") -> list[Artifact]:
 
 def found(store: Store, artifacts: list[Artifact]) -> list[Artifact]:
     """Those of the artifacts, all of one stage, that the store says are done."""
-    return list(store.find(artifacts[0].stage, [one.key for one in artifacts]).values())
+    return list(store.find(artifacts[0].stage, [artifact.key for artifact in artifacts]).values())
 
 
-def forgotten(store: Store, artifact: Artifact) -> bool:
-    return not store.find(artifact.stage, [artifact.key])
+def is_done(store: Store, artifact: Artifact) -> bool:
+    return bool(store.find(artifact.stage, [artifact.key]))
 
 
 class _Fresh:
-    """Subclasses give the fixture ``url``: the address of a place that nobody used."""
+    """Subclasses give the fixture ``url``: an address that no store has used."""
 
     @pytest.fixture
     def store(self, url: str) -> Store:
@@ -43,88 +51,91 @@ class _Fresh:
 
     @pytest.fixture
     def backend(self, store: Store) -> Backend:
-        """What lies under the store, to damage it."""
+        """The storage under the store, so that tests can spoil its files."""
         return store._backend
 
 
 class ArtifactContract(_Fresh):
-    """Artifacts and documents are kept whole, or found out."""
+    """Artifacts and documents come back unchanged, or not at all."""
 
-    def test_gives_back_what_was_put(self, store: Store) -> None:
+    def test_returns_what_was_put(self, store: Store) -> None:
         artifact, blob = sample(1)
         store.put(artifact, blob)
         assert store.find("upscale", [artifact.key]) == {artifact.key: artifact}
         assert store.read(artifact) == blob
-        assert store.absent([artifact]) == []
+        assert store.lost([artifact]) == []
 
     def test_a_rejected_artifact_is_done_without_bytes(self, store: Store) -> None:
         artifact = sample(1)[0].model_copy(update={"reject_reason": "too dark", "size": 0})
         store.put(artifact, b"")
         assert store.find("upscale", [artifact.key]) == {artifact.key: artifact}
-        assert store.absent([artifact]) == []
         with pytest.raises(StoreError, match=r"rejected \(too dark\)"):
             store.read(artifact)
-        assert not forgotten(store, artifact)
+        assert is_done(store, artifact)
+        assert store.lost([artifact]) == []
 
-    def test_a_record_must_fit_its_blob(self, store: Store) -> None:
+    def test_refuses_a_blob_that_differs_in_size_from_its_record(self, store: Store) -> None:
         artifact, blob = sample(1)
-        with pytest.raises(ValueError, match="1000 bytes but comes with 999"):
+        with pytest.raises(ValueError, match="1000 bytes but its blob has 999"):
             store.put(artifact, blob[1:])
-        with pytest.raises(ValueError, match="rejected one must have none"):
+        with pytest.raises(ValueError, match="rejected artifact must have none"):
             store.put(artifact.model_copy(update={"reject_reason": "dark"}), blob)
-        assert forgotten(store, artifact)
+        assert not is_done(store, artifact)
 
-    def test_finds_only_whole_artifacts_in_the_order_asked(
+    def test_finds_only_whole_artifacts_in_the_requested_order(
         self, store: Store, backend: Backend
     ) -> None:
         artifacts = put(store, *range(8))
-        lost, cut, unrecorded, torn, strange = artifacts[:5]
+        lost, cut, unrecorded, unparsable, foreign = artifacts[:5]
         backend.delete(blob_name(lost))
         backend.put(blob_name(cut), b"short")
         backend.delete(record_name("upscale", unrecorded.key))
-        backend.put(record_name("upscale", torn.key), b'{"key": "ab')
-        backend.put(record_name("upscale", strange.key), artifacts[7].model_dump_json().encode())
+        backend.put(record_name("upscale", unparsable.key), b'{"key": "ab')
+        backend.put(record_name("upscale", foreign.key), artifacts[7].model_dump_json().encode())
         assert found(store, artifacts[::-1]) == artifacts[:4:-1]
-        assert store.absent(artifacts) == [lost, cut]
 
-    def test_finds_many_at_once(self, store: Store, backend: Backend) -> None:
-        """Enough of them that an S3 store lists the stage instead of asking one by one."""
+    def test_finds_many_artifacts(self, store: Store, backend: Backend) -> None:
         samples = [sample(number, size=10) for number in range(260)]
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda one: store.put(*one), samples))
+            list(pool.map(lambda pair: store.put(*pair), samples))
         artifacts = [artifact for artifact, _ in samples]
-        refused = artifacts[5].model_copy(update={"reject_reason": "dark", "size": 0})
-        backend.delete(blob_name(refused))
-        store.put(refused, b"")
-        artifacts[5] = refused
+        rejected = artifacts[5].model_copy(update={"reject_reason": "dark", "size": 0})
+        backend.delete(blob_name(rejected))
+        store.put(rejected, b"")
+        artifacts[5] = rejected
         backend.delete(blob_name(artifacts[3]))
         backend.put(blob_name(artifacts[4]), b"longer than the record says")
         backend.delete(record_name("upscale", artifacts[6].key))
-        unmade = [sample(number, size=10)[0] for number in range(1000, 1040)]
-        done = [one for at, one in enumerate(artifacts) if at not in (3, 4, 6)]
-        assert found(store, artifacts + unmade) == done
-        assert store.absent(artifacts + unmade) == [artifacts[3], artifacts[4], *unmade]
+        uncomputed = [sample(number, size=10)[0] for number in range(1000, 1040)]
+        done = [artifact for at, artifact in enumerate(artifacts) if at not in (3, 4, 6)]
+        assert found(store, artifacts + uncomputed) == done
 
-    def test_lost_bytes_are_reported_and_made_again(self, store: Store, backend: Backend) -> None:
-        (artifact,) = put(store, 1)
+    def test_a_reader_reports_lost_bytes_and_a_rerun_writes_them_again(
+        self, store: Store, backend: Backend
+    ) -> None:
+        artifact, other = put(store, 1, 2)
         backend.delete(blob_name(artifact))
-        with pytest.raises(Missing, match="run again") as caught:
+        with pytest.raises(MissingArtifactError, match="run again") as caught:
             store.read(artifact)
         assert caught.value.artifact == artifact
         assert backend.get(record_name("upscale", artifact.key)) is None
+        assert store.lost([other, artifact]) == [artifact]
         put(store, 1)
         assert store.read(artifact) == sample(1)[1]
+        assert store.lost([other, artifact]) == []
+        assert list(backend.entries(LOST)) == []
 
-    @pytest.mark.parametrize("damaged", [b"", sample(1)[1][:-1], b"\0" + sample(1)[1][1:]])
-    def test_damaged_bytes_are_never_served(
-        self, store: Store, backend: Backend, damaged: bytes
+    @pytest.mark.parametrize("spoilt", [b"", sample(1)[1][:-1], b"\0" + sample(1)[1][1:]])
+    def test_never_returns_corrupt_bytes(
+        self, store: Store, backend: Backend, spoilt: bytes
     ) -> None:
         (artifact,) = put(store, 1)
-        backend.put(blob_name(artifact), damaged)
-        with pytest.raises(Corrupt, match="is damaged") as caught:
+        backend.put(blob_name(artifact), spoilt)
+        with pytest.raises(CorruptArtifactError, match="is corrupt") as caught:
             store.read(artifact)
         assert caught.value.artifact == artifact
         assert backend.get(record_name("upscale", artifact.key)) is None
+        assert store.lost([artifact]) == [artifact]
 
     def test_fetches_a_file_that_others_can_open(
         self, store: Store, backend: Backend, tmp_path: Path
@@ -138,19 +149,21 @@ class ArtifactContract(_Fresh):
             path.write_bytes(b"spoilt")
             assert store.fetch(artifact, tmp_path / "copies").read_bytes() == sample(1)[1]
         backend.put(blob_name(artifact), b"spoilt")
-        with pytest.raises(Corrupt):
+        with pytest.raises(CorruptArtifactError):
             store.fetch(artifact, tmp_path / "others")
 
-    def test_bytes_made_anew_keep_their_record(self, store: Store) -> None:
-        """Whoever still has the old record can't read, but must not spoil the new one."""
+    def test_recomputed_bytes_keep_their_record(self, store: Store) -> None:
+        """A reader with the old record fails, and must not delete the new artifact."""
         artifact, _ = sample(1)
         _, other = sample(2)
-        anew = artifact.model_copy(update={"digest": sample(2)[0].digest})
-        store.put(anew, other)
-        with pytest.raises(Corrupt):
+        recomputed = artifact.model_copy(update={"digest": sample(2)[0].digest})
+        store.put(recomputed, other)
+        with pytest.raises(CorruptArtifactError):
             store.read(artifact)
-        assert store.read(anew) == other
-        assert found(store, [anew]) == [anew]
+        assert store.read(recomputed) == other
+        assert found(store, [recomputed]) == [recomputed]
+        assert store.lost([artifact]) == [artifact]
+        assert store.lost([recomputed]) == []
 
     def test_keeps_documents(self, store: Store) -> None:
         assert store.get_document("runs/a.json") is None
@@ -163,47 +176,105 @@ class ArtifactContract(_Fresh):
         assert store.documents("runs/b") == ["runs/b.json"]
         assert store.documents("nothing/") == []
         assert store.documents() == ["runs-old", "runs/a.json", "runs/b.json"]
+        store.delete_document("runs/b.json")
+        assert store.documents("runs/") == ["runs/a.json"]
 
-    def test_takes_no_place_that_holds_other_things(
+
+class LayoutContract(_Fresh):
+    """A store says which layout it has, and no other layout is read."""
+
+    def test_a_new_store_gets_the_present_layout(self, store: Store, backend: Backend) -> None:
+        assert backend.get(LAYOUT_FILE) == b'{"layout":2}'
+
+    def test_opens_its_own_store_again(self, store: Store, url: str) -> None:
+        put(store, 1)
+        assert open_store(url, create=False).read(sample(1)[0]) == sample(1)[1]
+
+    def test_refuses_an_empty_store_that_must_exist(
         self, store: Store, url: str, backend: Backend
     ) -> None:
-        backend.delete(MARKER)
+        backend.delete(LAYOUT_FILE)
+        with pytest.raises(StoreAccessError, match="is empty: no run has used it yet"):
+            open_store(url, create=False)
+
+    def test_refuses_other_files(self, store: Store, url: str, backend: Backend) -> None:
+        backend.delete(LAYOUT_FILE)
         backend.put("holiday/beach.jpg", b"x")
-        with pytest.raises(StoreRefused, match="holds other files and is no store"):
+        with pytest.raises(StoreAccessError, match="holds other files and is no store"):
             open_store(url)
         assert [entry.name for entry in backend.entries("")] == ["holiday/beach.jpg"]
 
-    def test_opens_its_own_again_but_no_other_layout(
-        self, store: Store, url: str, backend: Backend
+    @pytest.mark.parametrize("marker", [True, False])
+    def test_refuses_an_old_store_until_it_is_cleared(
+        self, store: Store, url: str, backend: Backend, marker: bool
+    ) -> None:
+        (artifact,) = put(store, 1)
+        store.put_document("orders/a.json", b"{}")
+        backend.put("holiday/beach.jpg", b"x")
+        backend.delete(LAYOUT_FILE)
+        if marker:
+            backend.put(OLD_MARKER, b'{"synthset-store": 1}\n')
+        with pytest.raises(StoreLayoutError) as refused:
+            open_store(url)
+        assert str(refused.value) == (
+            f"store {url} has layout 1 of an older synthset; this version writes layout 2: use"
+            f" another --store, or clear it with `synthset store gc {url} --old-layout --delete`"
+        )
+        old = open_backend(url)
+        assert clear_old_layout(old, delete=False).files == 3
+        assert old.get(blob_name(artifact)) is not None
+        report = clear_old_layout(old, delete=True)
+        assert (report.files, report.deleted) == (3, True)
+        assert [entry.name for entry in backend.entries("")] == ["holiday/beach.jpg"]
+        backend.delete("holiday/beach.jpg")
+        assert found(open_store(url), [artifact]) == []
+
+    @pytest.mark.parametrize(
+        ("content", "line"),
+        [
+            (b'{"layout": 1}', "layout 1 of an older synthset"),
+            (b'{"layout": 3}', "layout 3 of a newer synthset; .* update synthset"),
+            (b'{"layout"', "unreadable layout.json"),
+        ],
+    )
+    def test_refuses_another_layout(
+        self, store: Store, url: str, backend: Backend, content: bytes, line: str
     ) -> None:
         put(store, 1)
-        assert open_store(url).read(sample(1)[0]) == sample(1)[1]
-        backend.put(MARKER, b'{"synthset-store": 2}\n')
-        with pytest.raises(StoreRefused, match="another version"):
+        backend.put(LAYOUT_FILE, content)
+        with pytest.raises(StoreLayoutError, match=line):
             open_store(url)
+
+    def test_does_not_clear_a_store_of_the_present_layout(
+        self, store: Store, backend: Backend
+    ) -> None:
+        (artifact,) = put(store, 1)
+        with pytest.raises(StoreError, match="has no old layout"):
+            clear_old_layout(backend, delete=True)
+        assert store.read(artifact) == sample(1)[1]
 
 
 class LeaseContract(_Fresh):
-    """One worker at a time does a unit of work."""
+    """One worker at a time computes a unit of work."""
 
     def test_one_worker_at_a_time_holds_a_lease(self, store: Store, backend: Backend) -> None:
         inside: list[int] = []
-        most = []
+        most_inside = []
 
-        def work(me: int) -> None:
+        def work(number: int) -> None:
             for _ in range(2):
                 with store.lease("unit") as held:
-                    inside.append(me)
-                    most.append((held, len(inside)))
+                    inside.append(number)
+                    most_inside.append((held, len(inside)))
                     time.sleep(0.01)
-                    inside.remove(me)
+                    inside.remove(number)
 
         with ThreadPoolExecutor(5) as pool:
             list(pool.map(work, range(5)))
-        assert most == [(True, 1)] * 10
+        assert most_inside == [(True, 1)] * 10
         assert list(backend.entries(LEASES)) == []
 
-    def test_other_units_need_not_wait(self, store: Store) -> None:
+    def test_another_unit_does_not_wait(self, store: Store) -> None:
         with store.lease("one") as first, store.lease("other") as second:
             assert (first, second) == (True, True)
 
@@ -225,19 +296,18 @@ class LeaseContract(_Fresh):
         holder.join()
         assert events == ["first done", "second began"]
 
-    @pytest.mark.parametrize("number", [0, 1], ids=["while choosing", "while holding"])
-    def test_a_worker_of_another_machine_that_died_is_replaced(
-        self, store: Store, backend: Backend, number: int
+    def test_replaces_a_dead_worker_of_another_machine_after_its_time(
+        self, store: Store, backend: Backend
     ) -> None:
-        self.leave_ticket(store, backend, machine="elsewhere", number=number, ttl_s=0.8)
+        self.leave_lease(store, backend, machine="elsewhere", ttl_s=0.8)
         started = time.monotonic()
         with store.lease("unit") as held:
             assert held
             assert 0.8 < time.monotonic() - started < 5
         assert list(backend.entries(LEASES)) == []
 
-    def test_a_ticket_that_cannot_be_read_runs_out(self, store: Store, backend: Backend) -> None:
-        name = self.leave_ticket(store, backend, machine="elsewhere", number=1, ttl_s=60)
+    def test_an_unreadable_lease_ends_after_its_time(self, store: Store, backend: Backend) -> None:
+        name = self.leave_lease(store, backend, machine="elsewhere", ttl_s=60)
         backend.put(name, b"\0")
         with store.lease("unit", ttl_s=0.5) as held:
             assert held
@@ -246,13 +316,13 @@ class LeaseContract(_Fresh):
         self, store: Store, backend: Backend, caplog: pytest.LogCaptureFixture
     ) -> None:
         with store.lease("unit", ttl_s=0.3):
-            (ticket,) = backend.entries(LEASES)
+            (file,) = backend.entries(LEASES)
             deadline = time.monotonic() + 10
             while "lost the lease on unit" not in caplog.text and time.monotonic() < deadline:
-                # A renewal that was under way writes it anew.
-                backend.delete(ticket.name)
+                # A renewal in progress may write it again.
+                backend.delete(file.name)
                 time.sleep(0.02)
-        assert "lost the lease on unit; its work goes on" in caplog.text
+        assert "lost the lease on unit; its work continues" in caplog.text
 
     def test_a_lease_needs_a_name_and_a_time(self, store: Store, backend: Backend) -> None:
         for unit, ttl_s in (("", 60.0), ("unit", 0.0), ("unit", -1.0)):
@@ -263,59 +333,71 @@ class LeaseContract(_Fresh):
                 raise AssertionError("never entered")
         assert list(backend.entries(LEASES)) == []
 
-    def test_an_error_gives_the_lease_back(self, store: Store, backend: Backend) -> None:
+    def test_an_error_releases_the_lease(self, store: Store, backend: Backend) -> None:
         with pytest.raises(ZeroDivisionError), store.lease("unit"):
             raise ZeroDivisionError
         assert list(backend.entries(LEASES)) == []
 
     @staticmethod
-    def leave_ticket(
-        store: Store, backend: Backend, *, machine: str, number: int, ttl_s: float
-    ) -> str:
-        """The name of a ticket on ``unit`` whose worker has died."""
+    def leave_lease(store: Store, backend: Backend, *, machine: str, ttl_s: float) -> str:
+        """Write a lease on ``unit`` whose worker has died, and return its file's name."""
         with store.lease("unit", ttl_s=60):
             (entry,) = backend.entries(LEASES)
             blob = backend.get(entry.name)
             assert blob is not None
-        ticket = Ticket.model_validate_json(blob)
-        left = ticket.model_copy(update={"machine": machine, "number": number, "ttl_s": ttl_s})
+        lease = Lease.model_validate_json(blob)
+        left = lease.model_copy(update={"machine": machine, "ttl_s": ttl_s})
         backend.put(entry.name, left.model_dump_json().encode())
         return entry.name
 
 
-class UpkeepContract(_Fresh):
-    """Checking, removing what nobody needs, sizes."""
+class NoLeaseContract(_Fresh):
+    """Storage that can't create a file exclusively: work runs without leases."""
 
-    def test_verify_names_what_is_wrong(self, store: Store, backend: Backend) -> None:
+    def test_works_without_a_lease(
+        self, store: Store, backend: Backend, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for _ in range(2):
+            with store.lease("unit") as first, store.lease("unit") as second:
+                assert (first, second) == (False, False)
+        assert list(backend.entries(LEASES)) == []
+        lines = [line for line in caplog.messages if "has no conditional writes" in line]
+        assert len(lines) == 1
+
+
+class MaintenanceContract(_Fresh):
+    """Checks, deletion of unused artifacts, sizes."""
+
+    def test_verify_counts_every_fault(self, store: Store, backend: Backend) -> None:
         artifacts = put(store, *range(9))
         assert store.verify().good
-        damaged, lost, torn, unrecorded, doubled = artifacts[:5]
-        backend.put(blob_name(damaged), b"\0" * 1000)
-        backend.delete(blob_name(lost))
-        backend.put(record_name("upscale", torn.key), b"{")
+        corrupt, missing, unparsable, unrecorded, doubled = artifacts[:5]
+        backend.put(blob_name(corrupt), b"\0" * 1000)
+        backend.delete(blob_name(missing))
+        backend.put(record_name("upscale", unparsable.key), b"{")
         backend.delete(record_name("upscale", unrecorded.key))
         other_media = blob_name(doubled.model_copy(update={"media": "json"}))
         backend.put(other_media, b"{}")
         store.put_document("runs/a.json", b"1")
         counts: list[int] = []
         report = store.verify(counts.append)
-        assert sorted(report.corrupt) == sorted([damaged.id, torn.id])
-        assert report.missing == (lost.id,)
+        assert sorted(report.corrupt) == sorted([corrupt.id, unparsable.id])
+        assert report.missing == (missing.id,)
+        assert report.unreadable == ()
         assert sorted(report.orphans) == sorted([blob_name(unrecorded), other_media])
         assert (report.artifacts, report.size, report.good) == (8, 6000, False)
         assert counts == list(range(1, 10))
-        assert found(store, artifacts) == [damaged, *artifacts[4:]]
+        assert found(store, artifacts) == [corrupt, *artifacts[4:]]
 
-    def test_verify_forgets_bad_records_when_told(self, store: Store, backend: Backend) -> None:
+    def test_verify_removes_bad_artifacts_on_request(self, store: Store, backend: Backend) -> None:
         artifacts = put(store, *range(3))
         backend.put(blob_name(artifacts[0]), b"\0" * 1000)
-        assert store.verify(forget=True).forgotten
+        assert store.verify(remove_corrupt=True).removed
         assert found(store, artifacts) == artifacts[1:]
+        assert store.lost(artifacts) == artifacts[:1]
         assert store.verify().good
 
-    def test_gc_keeps_what_datasets_need_with_its_ancestors(
-        self, store: Store, backend: Backend
-    ) -> None:
+    def test_gc_keeps_the_roots_with_their_ancestors(self, store: Store, backend: Backend) -> None:
         stages = ["ingest", "upscale", "background"]
         kept, garbage = self.family(store, stages, 1), self.family(store, stages, 2)
         (orphan,) = put(store, 3)
@@ -327,27 +409,27 @@ class UpkeepContract(_Fresh):
         report = store.gc(roots, grace_s=0)
         assert (report.kept, report.garbage, report.unknown) == (3, 4, ())
         assert not report.deleted
-        assert all(not forgotten(store, one) for one in garbage), "a dry run deletes nothing"
+        assert all(is_done(store, artifact) for artifact in garbage), "a dry run deletes nothing"
 
         deleted = store.gc(roots, grace_s=0, delete=True)
         assert (deleted.garbage, deleted.size, deleted.deleted) == (4, report.size, True)
-        assert all(store.read(one) for one in kept)
-        assert all(forgotten(store, one) for one in garbage)
+        assert all(store.read(artifact) for artifact in kept)
+        assert not any(is_done(store, artifact) for artifact in garbage)
         assert backend.get(blob_name(orphan)) is None
         assert store.get_document("runs/a.json") == b"1"
         assert store.verify().orphans == ()
 
-    def test_gc_stops_when_no_root_is_there(self, store: Store) -> None:
+    def test_gc_refuses_when_the_store_has_no_root(self, store: Store) -> None:
         (artifact,) = put(store, 1)
-        with pytest.raises(StoreError, match="is it the right store"):
+        with pytest.raises(StoreError, match="check that it is the right store"):
             store.gc([sample(7)[0].id], grace_s=0, delete=True)
         with pytest.raises(ValueError, match="key"):
             store.gc(["upscale/../x"])
         report = store.gc([artifact.id, sample(7)[0].id], grace_s=0, delete=True)
         assert report.unknown == (sample(7)[0].id,)
-        assert not forgotten(store, artifact)
+        assert is_done(store, artifact)
 
-    def test_ls_tells_sizes(self, store: Store, backend: Backend) -> None:
+    def test_ls_returns_sizes(self, store: Store, backend: Backend) -> None:
         put(store, 1, 2)
         put(store, 3, stage="depth")
         store.put_document("runs/a.json", b"1")

@@ -1,9 +1,11 @@
-"""What the store's tests run in processes of their own: ``python -m
-tests.tasks.store.store_worker``.
+"""Commands that the store's tests run in other processes.
 
-Commands: ``put URL COUNT BYTES`` writes artifacts from four threads and names each that is done;
-``once URL UNIT LEDGER`` does a unit of work under its lease, if nobody has; ``hold URL UNIT`` takes
-a lease and keeps it until killed; ``full URL BYTES`` writes one artifact and prints the error.
+Usage: ``python -m tests.tasks.store.store_worker COMMAND ARGUMENTS``.
+
+Commands: ``put URL COUNT BYTES`` writes artifacts from four threads and prints the number of each;
+``once URL UNIT LEDGER`` computes a unit of work under its lease, if it is not done; ``hold URL
+UNIT`` holds a lease until it is killed; ``full URL BYTES`` writes one artifact and prints the
+error.
 """
 
 import hashlib
@@ -15,7 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from models.data.records import Artifact
-from tasks.store.store import StoreError, digest_of, open_store
+from tasks.store.errors import StoreError
+from tasks.store.store import digest_of, open_store
 
 
 def sample(number: int, size: int = 1000, stage: str = "upscale") -> tuple[Artifact, bytes]:
@@ -55,8 +58,8 @@ def once(url: str, unit: str, ledger: str) -> None:
     with store.lease(unit) as held:
         if not store.find(artifact.stage, [artifact.key]):
             time.sleep(0.3)
-            with Path(ledger).open("a") as book:
-                book.write(f"worked {held}\n")
+            with Path(ledger).open("a") as stream:
+                stream.write(f"worked {held}\n")
             store.put(artifact, blob)
 
 
@@ -67,7 +70,7 @@ def hold(url: str, unit: str) -> None:
 
 
 def full(url: str, size: str) -> None:
-    """Write more than this process may."""
+    """Write more bytes than this process is allowed to."""
     store = open_store(url)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
     try:

@@ -15,14 +15,19 @@ from pathlib import Path
 import boto3
 import botocore.session
 import pytest
-
 from tasks.engine.results import Expansion, load_expansions, save_expansion
-from tasks.store import existence as store_presence
+
 from tasks.store import s3 as store_s3
 from tasks.store.backend import Backend
+from tasks.store.errors import (
+    CorruptArtifactError,
+    StoreAccessError,
+    StoreUnavailableError,
+    UnreadableArtifactError,
+)
 from tasks.store.layout import LEASES, blob_name
 from tasks.store.s3 import S3Backend
-from tasks.store.store import Corrupt, Store, StoreRefused, StoreUnavailable, open_store
+from tasks.store.store import Store, open_store
 from tests.s3 import (
     BUCKET,
     KEY,
@@ -36,8 +41,10 @@ from tests.s3 import (
 )
 from tests.tasks.store.store_contract import (
     ArtifactContract,
+    LayoutContract,
     LeaseContract,
-    UpkeepContract,
+    MaintenanceContract,
+    NoLeaseContract,
     found,
     put,
 )
@@ -48,11 +55,11 @@ pytest_plugins = ("tests.s3",)
 
 @pytest.fixture
 def url() -> str:
-    """A prefix that nobody used."""
+    """A prefix that no store has used."""
     return f"s3://{BUCKET}/runs/{uuid.uuid4().hex}"
 
 
-class Pages(UpkeepContract):
+class Pages(MaintenanceContract):
     def test_lists_more_than_a_page(self, backend: Backend) -> None:
         names = [f"documents/{number:05d}" for number in range(1003)]
         with ThreadPoolExecutor(8) as pool:
@@ -61,13 +68,13 @@ class Pages(UpkeepContract):
 
 
 @pytest.mark.usefixtures("rclone")
-class TestRclone(ArtifactContract, LeaseContract, Pages):
+class TestRclone(ArtifactContract, LayoutContract, NoLeaseContract, Pages):
     pass
 
 
 @pytest.mark.usefixtures("moto")
-class TestMoto(Pages):
-    """The part that depends most on how a server lists and deletes."""
+class TestMoto(LayoutContract, LeaseContract, Pages):
+    """The part that depends most on how a server lists, deletes and writes on a condition."""
 
 
 def secrets_in(text: str) -> list[str]:
@@ -77,9 +84,9 @@ def secrets_in(text: str) -> list[str]:
 
 
 def refusal(address: str, caplog: pytest.LogCaptureFixture) -> str:
-    """The line by which a store is refused; it must come soon and tell no secret."""
+    """The line that refuses a store; it must come soon and hold no secret."""
     started = time.monotonic()
-    with pytest.raises(StoreRefused) as caught:
+    with pytest.raises(StoreAccessError) as caught:
         open_store(address)
     assert time.monotonic() - started < 20
     whole = "".join(traceback.format_exception(caught.value)) + caplog.text
@@ -89,24 +96,24 @@ def refusal(address: str, caplog: pytest.LogCaptureFixture) -> str:
 
 
 @pytest.mark.parametrize(
-    ("variables", "address", "mend"),
+    ("variables", "address", "fix"),
     [
         (
             {"AWS_SECRET_ACCESS_KEY": "wrong-secret"},
             f"s3://{BUCKET}/a",
-            "mend AWS_SECRET_ACCESS_KEY",
+            "correct AWS_SECRET_ACCESS_KEY",
         ),
-        ({"AWS_ACCESS_KEY_ID": "wrong"}, f"s3://{BUCKET}/a", "mend AWS_ACCESS_KEY_ID"),
+        ({"AWS_ACCESS_KEY_ID": "wrong"}, f"s3://{BUCKET}/a", "correct AWS_ACCESS_KEY_ID"),
         ({"AWS_ACCESS_KEY_ID": ""}, f"s3://{BUCKET}/a", "set AWS_ACCESS_KEY_ID and"),
-        ({"AWS_PROFILE": "nobody"}, f"s3://{BUCKET}/a", "mend AWS_PROFILE"),
+        ({"AWS_PROFILE": "nobody"}, f"s3://{BUCKET}/a", "correct AWS_PROFILE"),
         ({"AWS_SESSION_TOKEN": "hidden-token\n"}, f"s3://{BUCKET}/a", "AWS_"),
         ({}, "s3://no-such-bucket/a", "there is no such bucket"),
         ({}, "s3://", "is no bucket's name"),
         ({}, "s3://b u/a", "is no bucket's name"),
         ({}, f"s3://{BUCKET}/../a", "plain letters"),
         ({}, f"s3://{KEY}:pass-word@{BUCKET}/a", "user or a password in the store's address"),
-        ({"AWS_ENDPOINT_URL_S3": "foo"}, f"s3://{BUCKET}/a", "mend AWS_ENDPOINT_URL_S3"),
-        ({"AWS_ENDPOINT_URL_S3": "ftp://host"}, f"s3://{BUCKET}/a", "mend AWS_ENDPOINT_URL_S3"),
+        ({"AWS_ENDPOINT_URL_S3": "foo"}, f"s3://{BUCKET}/a", "correct AWS_ENDPOINT_URL_S3"),
+        ({"AWS_ENDPOINT_URL_S3": "ftp://host"}, f"s3://{BUCKET}/a", "correct AWS_ENDPOINT_URL_S3"),
         (
             {"AWS_ENDPOINT_URL_S3": f"http://{KEY}:pass-word@127.0.0.1:1"},
             f"s3://{BUCKET}/a",
@@ -115,10 +122,10 @@ def refusal(address: str, caplog: pytest.LogCaptureFixture) -> str:
     ],
 )
 @pytest.mark.usefixtures("rclone")
-def test_refuses_a_wrong_setting_and_names_the_mend(
+def test_refuses_a_wrong_setting_with_its_fix(
     variables: dict[str, str],
     address: str,
-    mend: str,
+    fix: str,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -126,7 +133,7 @@ def test_refuses_a_wrong_setting_and_names_the_mend(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     line = refusal(address, caplog)
-    assert mend in line
+    assert fix in line
     assert (address in line) or ("@" in address)
 
 
@@ -162,19 +169,19 @@ def test_refuses_an_endpoint_that_speaks_no_s3(
     assert ("use a key" if status == 403 else "AWS_ENDPOINT_URL_S3") in line
 
 
-def test_a_bucket_that_vanishes_is_final(moto: Server) -> None:
+def test_does_not_retry_when_the_bucket_is_deleted(moto: Server) -> None:
     client = boto3.client("s3", endpoint_url=moto.url, region_name="us-east-1")
     client.create_bucket(Bucket="fleeting")
     backend = S3Backend("s3://fleeting/a")
     client.delete_bucket(Bucket="fleeting")
     started = time.monotonic()
-    asks: list[Callable[[], object]] = [
+    calls: list[Callable[[], object]] = [
         lambda: backend.put("x", b"x"),
         lambda: backend.get("x"),
     ]
-    for ask in asks:
-        with pytest.raises(StoreRefused, match="there is no such bucket"):
-            ask()
+    for call in calls:
+        with pytest.raises(StoreAccessError, match="there is no such bucket"):
+            call()
     assert time.monotonic() - started < 5
 
 
@@ -195,31 +202,31 @@ def test_a_run_survives_an_endpoint_that_is_down_for_a_while(
             one.result(60)
     assert len(found(store, [artifact for artifact, _ in samples])) == 60
     assert store.verify().good
-    told = [record.getMessage() for record in caplog.records if record.name == "synthset.store"]
-    assert len(told) == 2, "one line when it goes, one when it comes back"
-    assert "does not answer" in told[0]
-    assert "check that the endpoint is up" in told[0]
-    assert "answers again after" in told[1]
+    lines = [record.getMessage() for record in caplog.records if record.name == "synthset.store"]
+    assert len(lines) == 2, "one line at the start of the outage, one at its end"
+    assert "does not answer" in lines[0]
+    assert "check that the endpoint is up" in lines[0]
+    assert "answers again after" in lines[1]
 
 
-def test_who_is_at_work_waits_for_a_store_that_others_hear_is_away(
+def test_opening_fails_soon_unless_it_may_wait(
     proxy: FaultProxy, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store_s3, "OPENING_S", 0.3)
     with proxy.down_for(2.0):
-        with pytest.raises(StoreRefused, match="check that the endpoint is up"):
+        with pytest.raises(StoreAccessError, match="check that the endpoint is up"):
             open_store(url)
-        assert open_store(url, patience_s=30).ls() == []
+        assert open_store(url, wait_s=30).ls() == []
 
 
 def test_an_endpoint_that_stays_down_is_unavailable_not_refused(
     proxy: FaultProxy, url: str
 ) -> None:
-    store = Store(S3Backend(url, patience_s=1.0))
+    store = Store(S3Backend(url, wait_s=1.0))
     (artifact,) = put(store, 1)
     proxy.down()
     started = time.monotonic()
-    with pytest.raises(StoreUnavailable, match="check that the endpoint is up") as caught:
+    with pytest.raises(StoreUnavailableError, match="check that the endpoint is up") as caught:
         put(store, 2)
     assert 1.0 <= time.monotonic() - started < 10
     assert url in str(caught.value)
@@ -232,10 +239,8 @@ def test_an_endpoint_that_stays_down_is_unavailable_not_refused(
     [["unavailable"] * 3, ["reset"] * 3, ["truncated"] * 2, ["slow"]],
     ids=lambda faults: faults[0],
 )
-def test_a_failing_answer_is_asked_for_again(
-    proxy: FaultProxy, url: str, faults: list[Fault]
-) -> None:
-    """More in a row than botocore tries by itself."""
+def test_repeats_a_failed_request(proxy: FaultProxy, url: str, faults: list[Fault]) -> None:
+    """More faults in a row than botocore retries by itself."""
     store = open_store(url)
     (artifact,) = put(store, 1)
     proxy.fail("GET", *faults)
@@ -245,40 +250,43 @@ def test_a_failing_answer_is_asked_for_again(
     assert store.read(other) == sample(2)[1]
 
 
-def test_an_object_cut_short_in_the_store_is_corrupt(proxy: FaultProxy, url: str) -> None:
+def test_an_incomplete_object_is_corrupt(proxy: FaultProxy, url: str) -> None:
     store = open_store(url)
     (artifact,) = put(store, 1)
     S3Backend(url).put(blob_name(artifact), sample(1)[1][:500])
-    with pytest.raises(Corrupt, match="500 of 1000 bytes"):
+    with pytest.raises(CorruptArtifactError, match="500 of 1000 bytes"):
         store.read(artifact)
-    assert f"DELETE /{BUCKET}/" in proxy.asked[-1], "the record has been forgotten"
+    assert f"DELETE /{BUCKET}/" in proxy.asked[-1], "the record is deleted"
     assert found(store, [artifact]) == []
 
 
-def test_asks_no_more_than_needed(proxy: FaultProxy, url: str) -> None:
+def requests_of(proxy: FaultProxy, call: Callable[[], object]) -> dict[str, int]:
+    """How many requests of each kind a call sends."""
+    proxy.asked.clear()
+    call()
+    kinds = ["LIST" if "list-type=2" in request else request.split()[0] for request in proxy.asked]
+    return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
+
+
+def test_sends_no_more_requests_than_needed(proxy: FaultProxy, url: str) -> None:
     store = open_store(url)
     artifacts = put(store, *range(4))
-    unmade = [sample(number)[0] for number in range(1000, 1300)]
+    uncomputed = [sample(number)[0] for number in range(1000, 1009)]
 
-    def asked(ask: Callable[[], object]) -> dict[str, int]:
-        proxy.asked.clear()
-        ask()
-        kinds = ["list" if "list-type=2" in one else one.split()[0] for one in proxy.asked]
-        return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
-
-    assert asked(lambda: found(store, artifacts + unmade[:9])) == {"GET": 13, "HEAD": 4}
-    assert asked(lambda: found(store, artifacts + unmade)) == {"GET": 4, "list": 1}
-    assert asked(lambda: store.absent(artifacts)) == {"HEAD": 4}
-    assert asked(lambda: store.absent(artifacts + unmade)) == {"list": 1}
-    assert asked(lambda: store.read(artifacts[0])) == {"GET": 1}
-    assert asked(lambda: put(store, 5)) == {"PUT": 2}
-    assert asked(lambda: open_store(url)) == {"GET": 1, "list": 1}
+    assert requests_of(proxy, lambda: found(store, artifacts + uncomputed)) == {
+        "GET": 13,
+        "HEAD": 4,
+    }
+    assert requests_of(proxy, lambda: store.lost(artifacts + uncomputed)) == {"LIST": 1}
+    assert requests_of(proxy, lambda: store.read(artifacts[0])) == {"GET": 1}
+    assert requests_of(proxy, lambda: put(store, 5)) == {"PUT": 2}
+    assert requests_of(proxy, lambda: open_store(url)) == {"GET": 1, "LIST": 1}
 
 
-def test_many_references_are_looked_at_with_few_requests(
-    proxy: FaultProxy, url: str, monkeypatch: pytest.MonkeyPatch
+def test_a_finished_reference_costs_one_request_and_a_lost_artifact_is_noticed(
+    proxy: FaultProxy, url: str
 ) -> None:
-    monkeypatch.setattr(store_presence, "LISTING_FROM", 100)
+    """One GET for each document, and a listing of lost artifacts for 16 references."""
     store = open_store(url)
     samples = [sample(number, size=10) for number in range(150)]
     keys = [f"{number:064x}" for number in range(30)]
@@ -291,29 +299,29 @@ def test_many_references_are_looked_at_with_few_requests(
         for at, key in enumerate(keys)
     ]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda one: store.put(*one), samples))
+        list(pool.map(lambda pair: store.put(*pair), samples))
         list(pool.map(save_expansion, [store] * 30, keys, expansions))
-    store._backend.delete(blob_name(samples[27][0]))
-    store._backend.put(blob_name(samples[101][0]), b"others")
-    asked = [*keys, "f" * 64]
-    expected = [None if at in (5, 20) else one for at, one in enumerate(expansions)] + [None]
+    missing, corrupt = samples[27][0], samples[101][0]
+    store._backend.delete(blob_name(missing))
+    store._backend.put(blob_name(corrupt), b"others")
+    loaded: list[Expansion | None] = []
 
-    def looked_at() -> dict[str, int]:
-        proxy.asked.clear()
-        assert list(load_expansions(store, asked)) == expected
-        kinds = ["list" if "list-type=2" in one else one.split()[0] for one in proxy.asked]
-        return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
+    def load() -> None:
+        loaded[:] = load_expansions(store, [*keys, "f" * 64])
 
-    assert looked_at() == {"GET": 31, "list": 1}
-    # As if there were so many that the stage is listed in parts.
-    monkeypatch.setattr(store_presence, "_PAGE", 100)
-    assert looked_at() == {"GET": 31, "list": 16}
-    monkeypatch.setattr(store_presence, "_PAGE", 5)
-    assert looked_at() == {"GET": 31, "list": 256}
-    # As if the stage held far more than what is asked about: the first file is one too many.
-    monkeypatch.setattr(store_presence, "_PAGE", 1000)
-    monkeypatch.setattr(store_presence, "LISTED_PER_ARTIFACT", -10)
-    assert looked_at() == {"GET": 31, "HEAD": 150, "list": 1}
+    assert requests_of(proxy, load) == {"GET": 31, "LIST": 2}
+    assert loaded == [*expansions, None], "nobody has read the bad artifacts yet"
+    for artifact in (missing, corrupt):
+        with pytest.raises(UnreadableArtifactError):
+            store.read(artifact)
+    # A further GET for each bad artifact: it may have been recomputed.
+    assert requests_of(proxy, load) == {"GET": 33, "LIST": 2}
+    assert loaded == [None if at in (5, 20) else one for at, one in enumerate([*expansions, None])]
+    store.put(*samples[27])
+    store.put(*samples[101])
+    load()
+    assert loaded == [*expansions, None]
+    assert requests_of(proxy, load) == {"GET": 31, "LIST": 2}
 
 
 def test_one_client_serves_many_threads(proxy: FaultProxy, url: str) -> None:
@@ -326,33 +334,45 @@ def test_one_client_serves_many_threads(proxy: FaultProxy, url: str) -> None:
 
 
 def test_an_outage_does_not_stop_the_work_under_a_lease(
-    proxy: FaultProxy, url: str, caplog: pytest.LogCaptureFixture
+    moto_proxy: FaultProxy, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = Store(S3Backend(url, patience_s=0.3))
+    store = Store(S3Backend(url, wait_s=0.3))
     with store.lease("unit", ttl_s=0.6) as held:
         assert held
-        proxy.down()
+        moto_proxy.down()
         deadline = time.monotonic() + 10
         while "could not renew the lease on unit" not in caplog.text:
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        proxy.up()
+        moto_proxy.up()
     assert list(S3Backend(url).entries(LEASES)) == []
 
 
-def test_without_a_store_to_ask_the_work_goes_on_without_a_lease(
-    proxy: FaultProxy, url: str, caplog: pytest.LogCaptureFixture
+def test_work_continues_without_a_lease_during_an_outage(
+    moto_proxy: FaultProxy, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = Store(S3Backend(url, patience_s=0.3))
-    proxy.down()
+    store = Store(S3Backend(url, wait_s=0.3))
+    moto_proxy.down()
     with store.lease("unit") as held:
         assert held is False
-    assert "working on unit without a lease, perhaps twice" in caplog.text
+    assert "computing unit without a lease, perhaps twice" in caplog.text
+
+
+def test_a_lease_costs_two_requests(moto_proxy: FaultProxy, url: str) -> None:
+    store = open_store(url)
+
+    def hold() -> None:
+        with store.lease("unit") as held:
+            assert held
+
+    # The first lease of a process is written twice, to see whether the server keeps the first.
+    assert requests_of(moto_proxy, hold) == {"DELETE": 1, "PUT": 2}
+    assert requests_of(moto_proxy, hold) == {"DELETE": 1, "PUT": 1}
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("rclone")
-def test_two_processes_do_the_work_once(url: str, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("moto")
+def test_two_processes_compute_a_unit_once(url: str, tmp_path: Path) -> None:
     open_store(url)
     ledger = tmp_path / "ledger"
     command = [
@@ -377,7 +397,7 @@ def test_two_processes_do_the_work_once(url: str, tmp_path: Path) -> None:
         ("[default]\ns3 =\n  addressing_style = virtual\n", "oss.example.com", "virtual"),
     ],
 )
-def test_puts_the_bucket_where_the_endpoint_expects_it(
+def test_uses_the_addressing_style_of_the_endpoint(
     config: str, host: str, style: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "config").write_text(config)
@@ -386,11 +406,11 @@ def test_puts_the_bucket_where_the_endpoint_expects_it(
 
 
 def internal_errors() -> list[Fault]:
-    """More of them than a test can wait for."""
+    """More faults than a test can wait for."""
     return ["internal"] * 100
 
 
-def test_a_store_that_takes_no_bytes_is_soon_said_to_be_full(
+def test_a_store_that_takes_no_bytes_is_soon_reported_as_full(
     proxy: FaultProxy, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store_s3, "FULL_AFTER_S", 0.5)
@@ -398,7 +418,9 @@ def test_a_store_that_takes_no_bytes_is_soon_said_to_be_full(
     (artifact,) = put(store, 1)
     proxy.fail("PUT", *internal_errors())
     started = time.monotonic()
-    with pytest.raises(StoreRefused, match="takes no 1,000 bytes: its disk may be full") as caught:
+    with pytest.raises(
+        StoreAccessError, match="takes no 1,000 bytes: its disk may be full"
+    ) as caught:
         put(store, 2)
     assert time.monotonic() - started < 10
     assert "make room" in str(caught.value)
@@ -406,32 +428,32 @@ def test_a_store_that_takes_no_bytes_is_soon_said_to_be_full(
     assert store.read(artifact) == sample(1)[1]
 
 
-def test_a_write_that_fails_alone_is_tried_again(
+def test_repeats_a_write_that_failed_alone(
     proxy: FaultProxy, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """rclone's server answers 500 where a folder is removed beside a write."""
+    """rclone's server answers 500 if a folder is deleted during a write."""
     monkeypatch.setattr(store_s3, "FULL_AFTER_S", 0.0)
     store = open_store(url)
-    # botocore's two tries fail, the look for room finds some.
+    # botocore's two tries fail, then the test write for room succeeds.
     proxy.fail("PUT", "internal", "internal")
     (artifact,) = put(store, 1)
     assert store.read(artifact) == sample(1)[1]
     assert [entry.name for entry in store._backend.entries(".")] == []
 
 
-def test_a_server_that_fails_at_everything_is_away_and_not_full(
+def test_a_server_that_fails_at_everything_is_unavailable_and_not_full(
     proxy: FaultProxy, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store_s3, "FULL_AFTER_S", 0.0)
-    store = Store(S3Backend(url, patience_s=1.0))
+    store = Store(S3Backend(url, wait_s=1.0))
     proxy.fail("PUT", *internal_errors())
     proxy.fail("GET", *internal_errors())
-    with pytest.raises(StoreUnavailable, match="check that the endpoint is up"):
+    with pytest.raises(StoreUnavailableError, match="check that the endpoint is up"):
         put(store, 1)
 
 
 @pytest.mark.usefixtures("aws_keys")
-def test_a_full_disk_under_the_server_is_named(
+def test_reports_a_full_disk_under_the_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store_s3, "FULL_AFTER_S", 0.5)
@@ -441,7 +463,7 @@ def test_a_full_disk_under_the_server_is_named(
             monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
             store = open_store(f"s3://{BUCKET}/a")
             store.put(*sample(1))
-            with pytest.raises(StoreRefused, match="its disk may be full"):
+            with pytest.raises(StoreAccessError, match="its disk may be full"):
                 store.put(*sample(2, size=2_000_000))
             assert store.read(sample(1)[0]) == sample(1)[1]
             store.put(*sample(3))

@@ -1,4 +1,4 @@
-"""The artifact store in a folder: the contract, and what only processes and disks can do to it."""
+"""The artifact store in a folder: the contract, and faults of processes and disks."""
 
 import os
 import pickle
@@ -13,9 +13,21 @@ from pathlib import Path
 import pytest
 
 from tasks.store.backend import Backend, in_parallel
+from tasks.store.errors import (
+    CorruptArtifactError,
+    MissingArtifactError,
+    StoreAccessError,
+    StoreError,
+)
 from tasks.store.layout import LEASES, blob_name, is_part, parse_name
-from tasks.store.store import Corrupt, Missing, Store, StoreError, StoreRefused, open_store
-from tests.tasks.store.store_contract import ArtifactContract, LeaseContract, UpkeepContract, put
+from tasks.store.store import Store, open_store
+from tests.tasks.store.store_contract import (
+    ArtifactContract,
+    LayoutContract,
+    LeaseContract,
+    MaintenanceContract,
+    put,
+)
 from tests.tasks.store.store_worker import sample
 
 
@@ -32,12 +44,12 @@ def age(folder: Path, hours: float) -> None:
         os.utime(path, (then, then))
 
 
-class TestFolder(ArtifactContract, LeaseContract, UpkeepContract):
+class TestFolder(ArtifactContract, LayoutContract, LeaseContract, MaintenanceContract):
     @pytest.fixture
     def url(self, tmp_path: Path) -> str:
         return str(tmp_path / "new" / "store")
 
-    def test_a_name_tells_what_a_file_is(self, store: Store, backend: Backend) -> None:
+    def test_file_names_hold_the_stage_and_the_key(self, store: Store, backend: Backend) -> None:
         (artifact,) = put(store, 1)
         key = artifact.key
         names = [entry.name for entry in backend.entries("upscale/")]
@@ -46,30 +58,30 @@ class TestFolder(ArtifactContract, LeaseContract, UpkeepContract):
     @pytest.mark.parametrize(
         "name", ["", "/etc/passwd", "../up", "a/../../b", "a//b", ".hidden", "a/", "a\nb", "ä"]
     )
-    def test_no_document_leads_out_of_the_store(self, store: Store, name: str) -> None:
-        for ask in (store.get_document, lambda name: store.put_document(name, b"x")):
+    def test_no_document_name_leaves_the_store(self, store: Store, name: str) -> None:
+        for call in (store.get_document, lambda name: store.put_document(name, b"x")):
             with pytest.raises(ValueError, match="document name"):
-                ask(name)
+                call(name)
         if name not in {"", "a/"}:
             with pytest.raises(ValueError, match="document name"):
                 store.documents(name)
 
     @pytest.mark.parametrize(
         "change",
-        [{"stage": stage} for stage in ("..", "a/b", "", "documents", "leases", "A", "a\n")]
+        [{"stage": stage} for stage in ("..", "a/b", "", "documents", "leases", "lost", "A", "a\n")]
         + [{"key": key} for key in ("../../etc", "ab", "", "abc/def", "abc.def", ".abc", "abc\n")],
     )
-    def test_no_artifact_leads_out_of_the_store(self, store: Store, change: dict[str, str]) -> None:
+    def test_no_artifact_name_leaves_the_store(self, store: Store, change: dict[str, str]) -> None:
         artifact, blob = sample(1)
         artifact = artifact.model_copy(update=change)
-        for ask in (
+        for call in (
             lambda: store.put(artifact, blob),
             lambda: store.read(artifact),
-            lambda: store.absent([artifact]),
+            lambda: store.mark_lost([artifact.id]),
             lambda: store.find(artifact.stage, [artifact.key]),
         ):
             with pytest.raises(ValueError, match=r"stage|key"):
-                ask()
+                call()
 
     def test_a_home_folder_and_a_path_are_addresses_too(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -77,51 +89,66 @@ class TestFolder(ArtifactContract, LeaseContract, UpkeepContract):
         monkeypatch.setenv("HOME", str(tmp_path))
         assert open_store("~/store").url == open_store(tmp_path / "store").url
 
-    def test_refuses_what_is_no_folder(self, tmp_path: Path) -> None:
+    def test_refuses_an_address_that_is_no_folder(self, tmp_path: Path) -> None:
         (tmp_path / "photo.jpg").write_bytes(b"x")
-        with pytest.raises(StoreRefused, match="is a file; name a folder"):
+        with pytest.raises(StoreAccessError, match="is a file; name a folder"):
             open_store(tmp_path / "photo.jpg")
-        with pytest.raises(StoreRefused, match="can't be made"):
+        with pytest.raises(StoreAccessError, match="can't be created"):
             open_store(tmp_path / "photo.jpg" / "store")
-        with pytest.raises(StoreRefused, match="can't be opened by gs://"):
+        with pytest.raises(StoreAccessError, match="can't be opened by gs://"):
             open_store("gs://bucket/prefix")
 
-    def test_a_folder_in_the_place_of_a_file_is_one_clear_error(
-        self, store: Store, url: str
-    ) -> None:
+    def test_a_folder_instead_of_a_file_is_one_clear_error(self, store: Store, url: str) -> None:
         (artifact,) = put(store, 1)
         blob = Path(url) / blob_name(artifact)
         blob.unlink()
         blob.mkdir()
-        for ask in (lambda: store.read(artifact), lambda: store.put(*sample(1))):
+        for call in (lambda: store.read(artifact), lambda: store.put(*sample(1))):
             with pytest.raises(StoreError, match=f"{blob.name} failed: Is a directory"):
-                ask()
-        assert store.absent([artifact]) == [artifact]
+                call()
         assert store.find("upscale", [artifact.key]) == {}
 
-    def test_overlooks_what_the_file_system_left(self, url: str) -> None:
+    def test_verify_counts_files_that_cannot_be_read_and_continues(
+        self, store: Store, url: str
+    ) -> None:
+        artifacts = put(store, *range(4))
+        for artifact in artifacts[:2]:
+            blob = Path(url) / blob_name(artifact)
+            blob.unlink()
+            blob.mkdir()
+            (blob / "x").write_bytes(b"x")
+        (Path(url) / blob_name(artifacts[2])).write_bytes(b"spoilt")
+        report = store.verify(remove_corrupt=True)
+        assert sorted(report.unreadable) == sorted(artifact.id for artifact in artifacts[:2])
+        assert (report.corrupt, report.artifacts) == ((artifacts[2].id,), 4)
+        assert not report.good
+        assert store.lost(artifacts) == artifacts[:3]
+        assert (store.verify().good, store.verify().artifacts) == (True, 1)
+
+    def test_ignores_files_of_the_file_system(self, url: str) -> None:
         for folder in ("lost+found", ".snapshot"):
             (Path(url) / folder).mkdir(parents=True)
             (Path(url) / folder / "inode").write_bytes(b"x")
         (Path(url) / ".DS_Store").write_bytes(b"x")
         assert open_store(url).ls() == []
 
-    def test_gc_removes_what_killed_workers_left(self, store: Store, url: str) -> None:
+    def test_gc_deletes_what_killed_workers_left(self, store: Store, url: str) -> None:
         (artifact,) = put(store, 1)
         shard = Path(url) / "upscale" / artifact.key[:2]
         (shard / ".whatever.png.0011223344556677.part").write_bytes(b"half")
         (Path(url) / LEASES).mkdir(exist_ok=True)
-        (Path(url) / LEASES / "0011.2233").write_bytes(b"{}")
-        assert store.gc([artifact.id], delete=True, grace_s=0).strays == 0, "may be at work"
+        (Path(url) / LEASES / "0011").write_bytes(b"{}")
+        store.mark_lost(["upscale/0011"])
+        assert store.gc([artifact.id], delete=True, grace_s=0).strays == 0, "may be in use"
         age(Path(url), hours=2)
         report = store.gc([artifact.id], delete=True, grace_s=0)
-        assert (report.strays, report.size, report.kept) == (2, 6, 1)
+        assert (report.strays, report.size, report.kept) == (3, 6, 1)
         assert not [path for path in Path(url).rglob("*") if is_part(path.name)]
         assert not list((Path(url) / LEASES).iterdir())
         assert store.read(artifact)
 
     def test_gc_keeps_the_ancestors_of_what_is_young(self, store: Store, url: str) -> None:
-        """A run at work may need them again, though no dataset refers to its images yet."""
+        """A run in progress may need them again, although no dataset refers to its images yet."""
         old = self.family(store, ["ingest", "upscale"], 1)
         unused = self.family(store, ["ingest", "upscale"], 2)
         age(Path(url), hours=2)
@@ -130,7 +157,7 @@ class TestFolder(ArtifactContract, LeaseContract, UpkeepContract):
         report = store.gc([], delete=True)
         assert (report.kept, report.garbage) == (3, 2)
         assert all(store.read(one) for one in old)
-        assert store.absent(unused) == unused
+        assert store.find("upscale", [unused[1].key]) == {}
 
 
 def test_a_killed_run_leaves_only_whole_files(tmp_path: Path) -> None:
@@ -156,7 +183,7 @@ def test_a_killed_run_leaves_only_whole_files(tmp_path: Path) -> None:
         assert whole >= killed_after
 
 
-def test_two_processes_do_the_work_once(tmp_path: Path) -> None:
+def test_two_processes_compute_a_unit_once(tmp_path: Path) -> None:
     open_store(tmp_path / "store")
     ledger = tmp_path / "ledger"
     workers = [worker("once", tmp_path / "store", "unit", ledger) for _ in range(3)]
@@ -164,7 +191,7 @@ def test_two_processes_do_the_work_once(tmp_path: Path) -> None:
     assert ledger.read_text() == "worked True\n"
 
 
-def test_a_dead_worker_of_this_machine_is_replaced_at_once(
+def test_replaces_a_dead_worker_of_this_machine_at_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = open_store(tmp_path / "store")
@@ -177,7 +204,7 @@ def test_a_dead_worker_of_this_machine_is_replaced_at_once(
         waited = time.monotonic() - started
     holder.communicate()
     assert held
-    assert waited < 5, "it need not wait until the dead one's 60 s are over"
+    assert waited < 5, "it does not wait until the 60 s of the dead worker are over"
     assert "taking over unit" in caplog.text
 
 
@@ -189,7 +216,7 @@ def test_a_full_disk_is_one_clear_error_and_no_half_file(tiny_disk: Path) -> Non
     with pytest.raises(StoreError, match="No space left on device; make room") as caught:
         store.put(second, blob)
     assert "\n" not in str(caught.value)
-    assert not isinstance(caught.value, StoreRefused)
+    assert not isinstance(caught.value, StoreAccessError)
     assert store.find("upscale", [first.key, second.key]) == {first.key: first}
     assert store.read(first) == sample(1, 40_000)[1]
     names = [path.name for path in (tiny_disk / "store").rglob("*") if path.is_file()]
@@ -198,7 +225,7 @@ def test_a_full_disk_is_one_clear_error_and_no_half_file(tiny_disk: Path) -> Non
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 200 kB, where the system lets us mount one."""
+    """A disk of 200 kB; the test is skipped where none can be mounted."""
     mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "none", str(tmp_path)]
     try:
         subprocess.run(mount, check=True, capture_output=True)
@@ -213,20 +240,21 @@ def test_a_file_too_large_for_the_process_is_one_clear_error(tmp_path: Path) -> 
     assert "File too large; make room" in output
     assert output.count("\n") == 1
     left = [path.name for path in (tmp_path / "store").rglob("*") if path.is_file()]
-    assert left == ["synthset-store.json"]
+    assert left == ["layout.json"]
 
 
 FORBIDDEN = """
 import os, sys
-from tasks.store.store import StoreRefused, open_store
+from tasks.store.errors import StoreAccessError
+from tasks.store.store import open_store
 from tests.tasks.store.store_worker import sample
 if os.geteuid() == 0:
     os.setuid(65534)
-for ask in (lambda: open_store(sys.argv[1] + "/new"), lambda: open_store(sys.argv[1])):
+for call in (lambda: open_store(sys.argv[1] + "/new"), lambda: open_store(sys.argv[1])):
     try:
-        store = ask()
+        store = call()
         store.put(*sample(1))
-    except StoreRefused as error:
+    except StoreAccessError as error:
         print(error)
 """
 
@@ -239,20 +267,23 @@ def guarded_folder() -> Iterator[Path]:
         Path(name).chmod(0o700)
 
 
-def test_a_lacking_right_is_refused_in_one_line(guarded_folder: Path) -> None:
+def test_a_missing_permission_is_one_line(guarded_folder: Path) -> None:
     open_store(guarded_folder)
     guarded_folder.chmod(0o555)
     command = [sys.executable, "-c", FORBIDDEN, str(guarded_folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     first, second = done.stdout.splitlines()
-    assert "can't be made (Permission denied); name a folder you may write to" in first
+    assert "can't be created (Permission denied); name a folder you may write" in first
     assert "Permission denied; give this user the right" in second
 
 
 def test_errors_survive_pickling() -> None:
     """Prefect carries them from one process to another."""
     artifact, _ = sample(1)
-    for error in (Missing("gone", artifact), Corrupt("damaged", artifact)):
+    for error in (
+        MissingArtifactError("gone", artifact),
+        CorruptArtifactError("damaged", artifact),
+    ):
         copy = pickle.loads(pickle.dumps(error))
         assert (type(copy), str(copy), copy.artifact) == (type(error), str(error), artifact)
 

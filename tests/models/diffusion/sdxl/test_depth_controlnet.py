@@ -1,4 +1,4 @@
-"""SDXL with a depth ControlNet at tiny size: what decides an image, and what must not."""
+"""SDXL with a depth ControlNet at tiny size: what an image depends on, and what it does not."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +16,7 @@ from models.diffusion.sdxl.depth_controlnet import (
     SdxlBackgroundResult,
 )
 from models.diffusion.sdxl.parts import load_sdxl
+from models.diffusion.sdxl.text import Embedding
 from models.runtime.hardware import Machine
 from models.runtime.pretrained import WrongCheckpoint
 from tests.checkpoints import sdxl
@@ -59,7 +60,7 @@ def compute(
     network: SdxlBackground, *requests: SdxlBackgroundRequest
 ) -> list[SdxlBackgroundResult]:
     results = list(network.compute(requests))
-    assert all(isinstance(one, SdxlBackgroundResult) for one in results), results
+    assert all(isinstance(result, SdxlBackgroundResult) for result in results), results
     return results  # type: ignore[return-value]
 
 
@@ -67,9 +68,9 @@ def image_of(network: SdxlBackground, request: SdxlBackgroundRequest) -> Pixels:
     return compute(network, request)[0].image
 
 
-def apart(one: Pixels, other: Pixels) -> float:
+def mean_difference(first: Pixels, second: Pixels) -> float:
     """Mean difference in grey levels."""
-    return float(np.abs(one.astype(int) - other.astype(int)).mean())
+    return float(np.abs(first.astype(int) - second.astype(int)).mean())
 
 
 def test_the_same_request_gives_the_same_bytes(
@@ -84,8 +85,10 @@ def test_the_same_request_gives_the_same_bytes(
     assert not no_network
 
 
-def test_it_is_the_library_s_image(folders: dict[str, Path], network: SdxlBackground) -> None:
-    """With one generator per image the library draws the same noise; it reads prompts itself."""
+def test_gives_the_same_image_as_diffusers(
+    folders: dict[str, Path], network: SdxlBackground
+) -> None:
+    """With one generator per image diffusers draws the same noise; it encodes prompts itself."""
     from diffusers import (
         ControlNetModel,
         StableDiffusionXLControlNetPipeline,
@@ -101,7 +104,7 @@ def test_it_is_the_library_s_image(folders: dict[str, Path], network: SdxlBackgr
     pipeline.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     request = replace(a_request(), prompt="a red car", control_scale=0.7, control_end=0.7)
-    theirs = pipeline(
+    expected = pipeline(
         prompt=request.prompt,
         negative_prompt=request.negative,
         image=torch.from_numpy(request.depth.astype(np.float32) / 65535).expand(1, 3, -1, -1),
@@ -112,15 +115,18 @@ def test_it_is_the_library_s_image(folders: dict[str, Path], network: SdxlBackgr
         generator=[torch.Generator("cpu").manual_seed(request.seed)],
         output_type="np",
     ).images[0]
-    difference = image_of(network, request) - np.rint(theirs * 255)
+    difference = image_of(network, request) - np.rint(expected * 255)
     assert np.abs(difference).max() <= 1
 
 
-def test_alone_is_as_in_company(folders: dict[str, Path], network: SdxlBackground) -> None:
-    """Within a grey level: a batch of four sums in another order than one. Long prompts and other
-    sizes in between change nothing.
+def test_an_image_does_not_depend_on_its_batch(
+    folders: dict[str, Path], network: SdxlBackground
+) -> None:
+    """Up to one grey level, because a batch of four adds in another order than a batch of one.
+
+    Requests with long prompts or other sizes between them have no effect.
     """
-    together = load(folders, machine=replace(CPU, batch=4))
+    batched = load(folders, machine=replace(CPU, batch=4))
     requests = [
         a_request(1),
         replace(a_request(2), prompt="a car on a very long road, " * 5),
@@ -129,13 +135,13 @@ def test_alone_is_as_in_company(folders: dict[str, Path], network: SdxlBackgroun
         replace(a_request(5), prompt="(a dog)0.7"),
         replace(a_request(6), negative="a long list of what is not wanted, " * 3),
     ]
-    for request, result in zip(requests, compute(together, *requests), strict=True):
+    for request, result in zip(requests, compute(batched, *requests), strict=True):
         alone = image_of(network, request)
         assert result.image.shape == (request.height, request.width, 3)
         assert np.abs(result.image.astype(int) - alone.astype(int)).max() <= 1
 
 
-def test_everything_in_a_request_counts(network: SdxlBackground) -> None:
+def test_the_image_depends_on_every_field_of_the_request(network: SdxlBackground) -> None:
     base = a_request()
     reference = image_of(network, base)
     others = {
@@ -150,49 +156,62 @@ def test_everything_in_a_request_counts(network: SdxlBackground) -> None:
         "steps": replace(base, steps=5),
         "scheduler": replace(base, scheduler="euler"),
     }
-    changed = {name: apart(reference, image_of(network, one)) for name, one in others.items()}
+    changed = {
+        name: mean_difference(reference, image_of(network, request))
+        for name, request in others.items()
+    }
     assert min(changed.values()) > 0, changed
     assert min(changed["seed"], changed["depth"]) > 1, changed
 
 
-def test_both_halves_of_the_guidance_see_the_depth(
+def test_both_halves_of_the_guidance_get_the_depth(
     network: SdxlBackground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[torch.Tensor] = []
+    controls: list[torch.Tensor] = []
     forward = network._controlnet.forward
 
     def spy(*arguments: object, **named: object) -> object:
-        seen.append(named["controlnet_cond"])  # type: ignore[arg-type]
+        controls.append(named["controlnet_cond"])  # type: ignore[arg-type]
         return forward(*arguments, **named)
 
     monkeypatch.setattr(network._controlnet, "forward", spy)
     request = a_request()
     image_of(network, request)
     expected = torch.from_numpy(request.depth.astype(np.float32) / 65535).expand(2, 3, -1, -1)
-    assert len(seen) == request.steps
-    assert all(torch.allclose(one, expected, atol=1e-6) for one in seen)
+    assert len(controls) == request.steps
+    assert all(torch.allclose(control, expected, atol=1e-6) for control in controls)
 
 
 @pytest.mark.parametrize("scheduler", ["unipc", "dpm++", "euler", "ddim"])
-def test_every_sampler_draws(network: SdxlBackground, scheduler: str) -> None:
+def test_every_sampler_gives_an_image(network: SdxlBackground, scheduler: str) -> None:
     request = replace(a_request(), scheduler=scheduler)  # type: ignore[arg-type]
     assert image_of(network, request).std() > 5
 
 
-def test_prompts_are_encoded_once(folders: dict[str, Path]) -> None:
+def test_encodes_each_prompt_once(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     network = load(folders)
+    prompts: list[str] = []
+    encode = network._parts.text._encode
+
+    def counted(prompt: str) -> Embedding:
+        prompts.append(prompt)
+        return encode(prompt)
+
+    monkeypatch.setattr(network._parts.text, "_encode", counted)
     list(network.compute([a_request(1), a_request(2)]))
     list(network.compute([a_request(3)]))
-    assert network._parts.text.encoded == 2
+    assert sorted(prompts) == ["a (red)1.3 car", "blurry"]
 
 
 @pytest.mark.parametrize(("width", "height"), [(100, 128), (64, 72), (96, 64)])
-def test_odd_sizes_are_refused(width: int, height: int) -> None:
+def test_rejects_sizes_that_are_no_multiples_of_64(width: int, height: int) -> None:
     with pytest.raises(ValueError, match=f"size {width}x{height}: give multiples of 64"):
         a_request(width=width, height=height)
 
 
-def test_a_depth_of_another_size_is_refused() -> None:
+def test_rejects_a_depth_of_another_type() -> None:
     with pytest.raises(ValueError, match=r"depth of uint8 .*: give uint16 of \(128, 64\)"):
         replace(a_request(), depth=np.zeros((128, 64), np.uint8))  # type: ignore[arg-type]
 
@@ -204,7 +223,7 @@ def test_few_steps_come_from_their_own_unet(
     four = replace(a_request(), few_step=True, steps=4)
     first = image_of(fast, four)
     eight = image_of(fast, replace(four, steps=8))
-    assert apart(first, eight) > 1
+    assert mean_difference(first, eight) > 1
     assert (image_of(fast, four) == first).all()
     assert (image_of(fast, replace(four, negative="sharp", guidance_scale=9.0)) == first).all()
     with pytest.raises(WrongCheckpoint, match="no U-Net for 2 steps; there is one for 4, 8"):
@@ -258,7 +277,7 @@ def test_half_precision_is_near_full(folders: dict[str, Path], network: SdxlBack
     half = load(folders, base="half", machine=replace(CPU, dtype=torch.bfloat16, batch=2))
     assert all(next(one.parameters()).dtype is torch.bfloat16 for one in half.modules)
     for request in (a_request(1), a_request(2)):
-        assert apart(image_of(half, request), image_of(network, request)) < 8
+        assert mean_difference(image_of(half, request), image_of(network, request)) < 8
 
 
 def test_the_vae_that_overflows_decodes_in_float32(folders: dict[str, Path]) -> None:

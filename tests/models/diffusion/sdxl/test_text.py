@@ -1,15 +1,14 @@
-"""SDXL's text embeddings against those of the compel library, and what is remembered of them."""
+"""SDXL's text embeddings: equal to those of the compel library, and cached."""
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from models.diffusion.prompts import Part, escape, weighted_prompt
-from models.diffusion.sdxl.text import PromptError, SdxlText
+from models.diffusion.sdxl.text import Embedding, PromptError, SdxlText
 from models.runtime.batching import in_float32
 from tests.conftest import SHARED
 
@@ -19,7 +18,7 @@ TOLERANCE = 1e-5
 needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="needs ../shared/golden/compel")
 
 
-def load(folder: Path, **options: Any) -> SdxlText:
+def load(folder: Path) -> SdxlText:
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
     tokenizers = [
@@ -33,7 +32,7 @@ def load(folder: Path, **options: Any) -> SdxlText:
             (CLIPTextModelWithProjection, "text_encoder_2"),
         )
     ]
-    return SdxlText(*tokenizers, *encoders, **options)
+    return SdxlText(*tokenizers, *encoders)
 
 
 @pytest.fixture(scope="module")
@@ -51,20 +50,20 @@ def text(base: Path) -> SdxlText:
 
 
 @needs_golden
-def test_embeddings_are_those_of_compel() -> None:
+def test_embeddings_equal_those_of_compel() -> None:
     text, golden = load(GOLDEN), load_file(GOLDEN / "compel_sdxl.safetensors")
     prompts = json.loads((GOLDEN / "compel_sdxl.json").read_text())["prompts"]
     for name, prompt in prompts.items():
-        made = text.embed(prompt)
-        assert (made.tokens - golden[f"{name}.embeds"][0]).abs().max() < TOLERANCE, name
-        assert (made.pooled - golden[f"{name}.pooled"][0]).abs().max() < TOLERANCE, name
+        embedding = text.embed(prompt)
+        assert (embedding.tokens - golden[f"{name}.embeds"][0]).abs().max() < TOLERANCE, name
+        assert (embedding.pooled - golden[f"{name}.pooled"][0]).abs().max() < TOLERANCE, name
     tokens, pooled = text.batch([prompts["up"], prompts["down"]], 1)
-    for at, name in enumerate(("", "negative_")):
-        assert (tokens[at] - golden[f"pair.{name}embeds"][0]).abs().max() < TOLERANCE
-        assert (pooled[at] - golden[f"pair.{name}pooled"][0]).abs().max() < TOLERANCE
+    for index, name in enumerate(("", "negative_")):
+        assert (tokens[index] - golden[f"pair.{name}embeds"][0]).abs().max() < TOLERANCE
+        assert (pooled[index] - golden[f"pair.{name}pooled"][0]).abs().max() < TOLERANCE
 
 
-def test_pairs_styles_and_long_prompts_are_those_of_compel(base: Path) -> None:
+def test_pairs_and_long_prompts_equal_those_of_compel(base: Path) -> None:
     from types import SimpleNamespace
 
     from compel import CompelForSDXL
@@ -80,67 +79,77 @@ def test_pairs_styles_and_long_prompts_are_those_of_compel(base: Path) -> None:
         )
     )
     long = "a red car. " * 20
-    theirs = library(main_prompt="a (red)1.4 car", negative_prompt=long)
+    expected = library(main_prompt="a (red)1.4 car", negative_prompt=long)
     tokens, pooled = text.batch(["a (red)1.4 car", long], text.embed(long).blocks)
     assert tokens.shape[1] > 77
-    assert torch.equal(tokens[0], theirs.embeds[0])
-    assert torch.equal(tokens[1], theirs.negative_embeds[0])
-    assert torch.equal(pooled[0], theirs.pooled_embeds[0])
-    assert torch.equal(pooled[1], theirs.negative_pooled_embeds[0])
-    styled = library(main_prompt="a red car", style_prompt="oil on canvas")
-    mine = text.embed("a red car", style="oil on canvas")
-    assert torch.equal(mine.tokens, styled.embeds[0])
-    assert torch.equal(mine.pooled, styled.pooled_embeds[0])
+    assert torch.equal(tokens[0], expected.embeds[0])
+    assert torch.equal(tokens[1], expected.negative_embeds[0])
+    assert torch.equal(pooled[0], expected.pooled_embeds[0])
+    assert torch.equal(pooled[1], expected.negative_pooled_embeds[0])
 
 
 @pytest.mark.parametrize("caption", ["C++ book (red)", 'a "no-smoking" sign - 3.5 = x'])
 def test_an_escaped_caption_embeds_like_plain_text(text: SdxlText, caption: str) -> None:
-    """Against the encoders themselves, which know of no syntax."""
-    made = text.embed(escape(caption))
+    """Compared with the encoders themselves, which know no syntax."""
+    embedding = text.embed(escape(caption))
     plain = []
     for compel, encoder in zip(text._compels, text.modules, strict=True):
         tokenizer = compel.conditioning_provider.tokenizer
         ids = tokenizer(caption, padding="max_length", max_length=77, return_tensors="pt").input_ids
         with torch.inference_mode():
             plain.append(encoder(ids, output_hidden_states=True))
-    tokens = torch.cat([one.hidden_states[-2][0] for one in plain], dim=-1)
-    assert (made.tokens - tokens).abs().max() < TOLERANCE
-    assert (made.pooled - plain[1].text_embeds[0]).abs().max() < TOLERANCE
+    tokens = torch.cat([output.hidden_states[-2][0] for output in plain], dim=-1)
+    assert (embedding.tokens - tokens).abs().max() < TOLERANCE
+    assert (embedding.pooled - plain[1].text_embeds[0]).abs().max() < TOLERANCE
     weighted = text.embed(weighted_prompt(Part(escape(caption), 1.4)))
     assert (weighted.tokens - tokens).abs().max() > 1e-2
 
 
-def test_each_prompt_is_encoded_once(text: SdxlText) -> None:
+def count_encoded(text: SdxlText, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A list to which every encoded prompt is appended."""
+    encoded: list[str] = []
+    encode = text._encode
+
+    def counted(prompt: str) -> Embedding:
+        encoded.append(prompt)
+        return encode(prompt)
+
+    monkeypatch.setattr(text, "_encode", counted)
+    return encoded
+
+
+def test_encodes_each_prompt_once(text: SdxlText, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded = count_encoded(text, monkeypatch)
     first = text.embed("a red car")
     text.batch(["a red car", "a red car"], 1)
-    assert text.encoded == 1
     assert text.embed("a red car") is first
     text.embed("a blue car")
-    assert text.encoded == 2
+    assert encoded == ["a red car", "a blue car"]
 
 
-def test_only_so_many_are_remembered(base: Path) -> None:
-    text = load(base, remembered=2)
-    for prompt in ("a", "b", "a", "c", "a"):
+def test_the_cache_is_bounded(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.diffusion.sdxl.text._CACHED_PROMPTS", 2)
+    text = load(base)
+    encoded = count_encoded(text, monkeypatch)
+    for prompt in ("a", "b", "a", "c", "a", "b"):
         text.embed(prompt)
-    assert text.encoded == 3
-    text.embed("b")
-    assert text.encoded == 4
+    assert encoded == ["a", "b", "c", "b"], "the least recently used prompt is dropped"
 
 
-def test_another_precision_is_encoded_anew(text: SdxlText) -> None:
+def test_encodes_a_prompt_again_in_another_precision(text: SdxlText) -> None:
     for module in text.modules:
         module.to(torch.bfloat16)
     low = text.embed("a (red)1.3 (car)0.6").tokens
     with in_float32(text.modules):
         high = text.embed("a (red)1.3 (car)0.6").tokens
     assert (low.dtype, high.dtype) == (torch.bfloat16, torch.float32)
-    assert text.encoded == 2
     assert (low.float() - high).abs().max() < 0.2
 
 
 @pytest.mark.parametrize("prompt", ["a red.swap(blue) car"])
-def test_what_compel_cannot_do_here_is_one_line(text: SdxlText, prompt: str) -> None:
-    with pytest.raises(PromptError, match=r"the prompt .*swap.* can't be read .*; mend it") as told:
+def test_reports_syntax_that_is_not_supported_in_one_line(text: SdxlText, prompt: str) -> None:
+    with pytest.raises(
+        PromptError, match=r"the prompt .*swap.* can't be read .*; fix it"
+    ) as raised:
         text.embed(prompt)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)

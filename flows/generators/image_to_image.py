@@ -1,0 +1,51 @@
+"""Images that a diffusion network draws from the photo itself: the baseline of the multiview
+study.
+"""
+
+from typing import Any
+
+from models.reporting.metrics import Factor
+from pydantic import Field
+
+from flows.generators.base import Generator, Phase
+from models.data.records import Artifact, Record
+from tasks.engine.planning_run import PlanningRun
+from tasks.engine.run_context import RunContext
+from tasks.engine.work_items import SharedInputs, WorkItem
+from tasks.generate.caption import Caption, caption
+from tasks.generate.image_to_image import ImageToImage, image_to_image
+from tasks.generate.segment import Segment, segment
+from tasks.generate.upscale import Upscale, upscale
+
+
+class Settings(Record):
+    """Variations of the whole photo, background included."""
+
+    upscale: Upscale = Field(Upscale(factor=2), description="The photo, enlarged.")
+    caption: Caption = Field(Caption(), description="The sentence that becomes the prompt.")
+    image_to_image: ImageToImage = Field(ImageToImage(), description="The images.")
+    segment: Segment | None = Field(
+        None,
+        description="Find the object's mask in each image, and reject images without an object; "
+        "none: images have a label alone.",
+    )
+
+
+def make_images(
+    run: RunContext | PlanningRun, settings: Settings, item: WorkItem, _shared: SharedInputs
+) -> list[Artifact]:
+    """All images of one photo."""
+    (photo,) = item.sources
+    large = upscale(run, settings.upscale, [photo.image])
+    captions = caption(run, settings.caption, large, photo.label, photo.prompt)
+    images = image_to_image(run, settings.image_to_image, large, captions)
+    return images if settings.segment is None else segment(run, settings.segment, images)
+
+
+def factors(settings: Any) -> tuple[Factor, ...]:
+    """The number of images per photo."""
+    copies = settings.image_to_image.copies
+    return (Factor(amount=copies, name="n", note="variations of the photo"),)
+
+
+GENERATOR = Generator("image_to_image", Settings, (Phase("images", "image", make_images),), factors)

@@ -1,0 +1,184 @@
+"""What a finished run tells: the input of its report, and the result that a command prints."""
+
+import time
+from pathlib import Path
+from typing import Literal, Self
+
+from flows.build_datasets import Datasets
+from flows.config.recipe import Recipe
+from flows.generate import Generation
+from flows.generators.catalog import find_generator
+from flows.planning import plan_generator
+from flows.train_models import Trained
+from models.data.records import Record, Sources
+from models.evaluation.conclusion import Conclusion
+from models.reporting.metrics import Arithmetic, StageMetrics
+from tasks.engine.run_context import RunContext, StageCount
+from tasks.engine.work_items import Result
+from tasks.report.data import DatasetSummary, ReferenceSummary, RunSummary
+from tasks.report.write import WrittenReport
+
+
+class RunResult(Record):
+    """The result of a run, as ``--json`` prints it."""
+
+    out: Path
+    report: Path
+    photos: dict[str, int]
+    refused: int
+    references: dict[str, str]
+    images: dict[str, int]
+    stages: dict[str, StageCount]
+    datasets: dict[str, dict[str, dict[str, int]]]
+    trained: dict[str, str]
+    verdict: Conclusion | None
+    seconds: float
+
+    @classmethod
+    def of(
+        cls,
+        summary: RunSummary,
+        trained: Trained,
+        counts: dict[str, StageCount],
+        out: Path,
+        report: WrittenReport,
+    ) -> Self:
+        """The result of a run from what its report was made of."""
+        splits: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
+        return cls(
+            out=out,
+            report=report.path,
+            photos={split: len(summary.photos.of(split)) for split in splits},
+            refused=len(summary.photos.refused),
+            references={
+                reference.name: reference.reason or reference.status
+                for reference in summary.references
+            },
+            images={
+                "made": sum(reference.images for reference in summary.references),
+                "accepted": sum(reference.accepted for reference in summary.references),
+            },
+            stages=counts,
+            datasets={
+                name: {"train": found.train, "val": found.val}
+                for name, found in summary.datasets.items()
+            },
+            trained={
+                checkpoint.name: "trained" if checkpoint.id in trained.fresh else "cached"
+                for checkpoint in trained.checkpoints
+            },
+            verdict=report.verdict,
+            seconds=round(summary.seconds, 1),
+        )
+
+    def text(self) -> str:
+        """The result in a few lines for a person."""
+        computed = sum(count.computed for count in self.stages.values())
+        cached = sum(count.cached for count in self.stages.values())
+        lines = [
+            f"{self.images['accepted']} of {self.images['made']} synthetic images accepted; "
+            f"{computed} artifacts computed, {cached} cached, in {self.seconds:.0f} s",
+            *(f"{name}: trained" for name, state in self.trained.items() if state == "trained"),
+            *([self.verdict.text] if self.verdict else []),
+            f"report: {self.report}",
+        ]
+        return "\n".join(lines)
+
+
+def summarize(
+    recipe: Recipe,
+    sources: Sources,
+    generation: Generation,
+    datasets: Datasets,
+    trained: Trained,
+    run: RunContext,
+    warnings: list[str],
+    started: float,
+) -> RunSummary:
+    """Everything that the report of a run is made of."""
+    descriptions = {spec.name: spec.description for spec in recipe.dataset_specs}
+    return RunSummary(
+        name=recipe.name,
+        profile=recipe.profile,
+        recipe=recipe.model_dump(mode="json"),
+        shown_as=_explanations(recipe),
+        arithmetic=_arithmetic(recipe, generation),
+        photos=sources,
+        references=tuple(_reference(result) for result in generation.all),
+        stages=_stages(run.counts, generation.all),
+        rejects=datasets.rejects,
+        warnings=(*warnings, *_safety_retries(run.counts)),
+        datasets={
+            name: DatasetSummary(
+                description=descriptions[name],
+                train=volume["train"],
+                val=volume["val"],
+                document=datasets.documents[name],
+            )
+            for name, volume in datasets.volumes.items()
+        },
+        test=datasets.test,
+        checkpoints=trained.checkpoints,
+        scores=trained.scores,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _explanations(recipe: Recipe) -> dict[str, str]:
+    """The stages of all generators that have a row in contact sheets."""
+    explanations = {"ingest": "the photo"}
+    for name, settings in recipe.generators.items():
+        planned, _ = plan_generator(find_generator(name), settings, references=1, classes=1)
+        explanations.update(
+            (stage, found.shown_as) for stage, found in planned.stages.items() if found.shown_as
+        )
+    return explanations
+
+
+def _arithmetic(recipe: Recipe, generation: Generation) -> dict[str, Arithmetic]:
+    """How many images each generator was to make, factor by factor."""
+    numbers = {}
+    for name, settings in recipe.generators.items():
+        factors = find_generator(name).factors(settings)
+        per_photo = 1
+        for factor in factors:
+            per_photo *= factor.amount
+        photos = len({source for result in generation.results[name] for source in result.sources})
+        numbers[name] = Arithmetic(
+            factors=factors, per_photo=per_photo, photos=photos, total=per_photo * photos
+        )
+    return numbers
+
+
+def _reference(result: Result) -> ReferenceSummary:
+    status: Literal["computed", "cached", "failed"] = "cached" if result.cached else "computed"
+    return ReferenceSummary(
+        name=result.item,
+        label=result.label,
+        status="failed" if result.failure else status,
+        reason=result.failure,
+        key=None if result.failure else result.key,
+        images=result.made,
+        accepted=result.accepted,
+        rejected=result.made - result.accepted,
+    )
+
+
+def _stages(counts: dict[str, StageCount], results: list[Result]) -> dict[str, StageMetrics]:
+    """The counts of each stage, and the CPU seconds of what was computed."""
+    cpu_s: dict[str, float] = {}
+    for result in results:
+        for stage, seconds in result.cpu_s.items():
+            cpu_s[stage] = cpu_s.get(stage, 0.0) + seconds
+    return {
+        stage: StageMetrics(**count.model_dump(), cpu_s=round(cpu_s.get(stage, 0.0), 2))
+        for stage, count in counts.items()
+    }
+
+
+def _safety_retries(counts: dict[str, StageCount]) -> list[str]:
+    return [
+        f"{stage}: the safety checker flagged {count.safety_retries} images, which were drawn again"
+        for stage, count in counts.items()
+        if count.safety_retries
+    ]

@@ -1,0 +1,29 @@
+"""Writing whole files."""
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+PART_SUFFIX = ".part"
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, and make its folders.
+
+    The bytes go to a hidden file ``.<random>.part`` in the same folder, which is then renamed.
+    A reader sees the old file or the new one. The file is not flushed to the disk (no fsync).
+
+    Raises:
+        OSError: the file can't be written; the temporary file is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{secrets.token_hex(8)}{PART_SUFFIX}"
+    try:
+        with temporary.open("xb") as stream:
+            stream.write(data)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise

@@ -1,0 +1,209 @@
+"""Images with boxes and masks, as every annotation format reads and writes them."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from models.data.pixels import Bools
+from models.data.read_photo import readable_formats
+
+Box = tuple[float, float, float, float]
+
+_EXIF_ORIENTATION = 0x0112
+_SIDEWAYS = (5, 6, 7, 8)
+
+
+class AnnotationError(ValueError):
+    """An annotation can't be read or written; the message names file, element and reason."""
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectAnnotation:
+    """One object of an image.
+
+    ``box`` is x, y, width, height in px from the top left corner of the image; ``mask`` is bool
+    HxW of the whole image. Readers fill the box from the mask where the file has a mask alone.
+    """
+
+    label: str
+    box: Box | None = None
+    mask: Bools | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedImage:
+    """An image file with its objects; ``width`` and ``height`` are those of the upright image."""
+
+    file: Path
+    width: int
+    height: int
+    objects: tuple[ObjectAnnotation, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedDataset:
+    """What a reader returns.
+
+    ``splits``: images per split ("train", "val", "test"), or all under "" where the files name no
+    splits. ``classes``: all classes, in the order of the files. ``notes``: what was left out.
+    """
+
+    splits: dict[str, list[AnnotatedImage]]
+    classes: list[str]
+    notes: tuple[str, ...] = ()
+
+
+def box_of_mask(mask: Bools) -> tuple[int, int, int, int] | None:
+    """The smallest box (x, y, width, height in px) around a mask; None for an empty mask."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if rows.size == 0:
+        return None
+    x, y = int(columns[0]), int(rows[0])
+    return x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1
+
+
+def fit_box(box: Box, width: int, height: int, where: str) -> Box:
+    """The box, clipped where it exceeds the image by less than 1 px.
+
+    Raises:
+        AnnotationError: a side is not above 0, or the box exceeds the image by 1 px or more.
+    """
+    x, y, w, h = box
+    if not all(map(math.isfinite, box)) or w <= 0 or h <= 0:
+        raise AnnotationError(f"{where}: the box {_shown(box)} needs a width and height above 0")
+    excess = max(-x, -y, x + w - width, y + h - height)
+    if excess <= 0:
+        return box
+    left, top, right, bottom = max(x, 0.0), max(y, 0.0), min(x + w, width), min(y + h, height)
+    if excess >= 1 or right <= left or bottom <= top:
+        raise AnnotationError(
+            f"{where}: the box {_shown(box)} lies outside the {width}x{height} px image"
+        )
+    return left, top, right - left, bottom - top
+
+
+def read_object(
+    label: str, box: Box | None, mask: Bools | None, size: tuple[int, int], where: str
+) -> ObjectAnnotation:
+    """The object with its box clipped to the image, or taken from the mask.
+
+    Raises:
+        AnnotationError: the box or mask can't be used, or both are missing.
+    """
+    if mask is not None and not mask.any():
+        raise AnnotationError(f"{where}: the mask has no pixel")
+    if box is not None:
+        return ObjectAnnotation(label, fit_box(box, *size, where), mask)
+    tight = box_of_mask(mask) if mask is not None else None
+    if tight is None:
+        raise AnnotationError(f"{where}: has neither box nor mask")
+    x, y, width, height = map(float, tight)
+    return ObjectAnnotation(label, (x, y, width, height), mask)
+
+
+def read_size(file: Path, stated: tuple[int, int] | None, where: str) -> tuple[int, int]:
+    """Width and height of an image file after its EXIF orientation is applied, in px.
+
+    Args:
+        stated: the size that the annotation file gives, if any.
+        where: the annotation file and its element, for the message.
+
+    Raises:
+        AnnotationError: the image can't be opened or has another size than ``stated``.
+    """
+    try:
+        with Image.open(file, formats=readable_formats()) as image:
+            stored = image.size
+            orientation = image.getexif().get(_EXIF_ORIENTATION)
+    except FileNotFoundError:
+        raise AnnotationError(f"{where}: the image {file} is missing") from None
+    except Exception as error:  # Pillow's readers raise a dozen types
+        raise AnnotationError(f"{where}: the image {file} can't be read ({error})") from error
+    size = (stored[1], stored[0]) if orientation in _SIDEWAYS else stored
+    if stated is not None and stated != size:
+        fix = "; save the image upright, without EXIF orientation" if stated == stored else ""
+        raise AnnotationError(
+            f"{where}: the size {stated[0]}x{stated[1]} px is not that of {file.name},"
+            f" {size[0]}x{size[1]} px{fix}"
+        )
+    return size
+
+
+def check_image(image: AnnotatedImage, classes: Sequence[str]) -> None:
+    """Check that an image can be written.
+
+    Raises:
+        AnnotationError: an object has an unknown class, a box outside the image, an empty mask, a
+            mask of another size, or neither box nor mask.
+    """
+    size = (image.width, image.height)
+    for number, item in enumerate(image.objects, 1):
+        where = f"{image.file.name}: object {number}"
+        if item.label not in classes:
+            raise AnnotationError(f"{where}: the class {item.label!r} is not among the classes")
+        if item.mask is not None and item.mask.shape != size[::-1]:
+            raise AnnotationError(f"{where}: the mask is {item.mask.shape}, the image {size[::-1]}")
+        read = read_object(item.label, item.box, item.mask, size, where)
+        if item.box is not None and read.box != item.box:
+            raise AnnotationError(f"{where}: the box {_shown(item.box)} exceeds the image")
+
+
+def merge_classes(lists: Sequence[Sequence[str]]) -> list[str]:
+    """All classes of several files, each once, in the order of their first appearance."""
+    return list(dict.fromkeys(name for names in lists for name in names))
+
+
+def check_splits(splits: Mapping[str, Sequence[AnnotatedImage]], where: str) -> None:
+    """Check that no image file is in two splits, or twice in one.
+
+    Raises:
+        AnnotationError: names the file and its splits.
+    """
+    places: dict[Path, str] = {}
+    for split, images in splits.items():
+        for image in images:
+            other = places.setdefault(image.file.resolve(), split)
+            if other != split:
+                raise AnnotationError(
+                    f"{where}: the image {image.file} is in {other} and in {split}; keep it in one"
+                )
+        for file, number in Counter(image.file for image in images).items():
+            if number > 1:
+                raise AnnotationError(f"{where}: the image {file} is listed {number} times")
+
+
+def flat_names(files: Sequence[Path]) -> list[str]:
+    """A file name for each file in one common folder.
+
+    Where two would have the same stem, the names of their folders are put in front until they
+    differ: ``mug_1.jpg``.
+
+    Raises:
+        AnnotationError: two files can't be told apart.
+    """
+    depths = [1] * len(files)
+    while True:
+        names = ["_".join(_named_parts(f)[-n:]) for f, n in zip(files, depths, strict=True)]
+        count = Counter(Path(name).stem.casefold() for name in names)
+        repeated = [n for n, name in enumerate(names) if count[Path(name).stem.casefold()] > 1]
+        if not repeated:
+            return names
+        for number in repeated:
+            depths[number] += 1
+            if depths[number] > len(_named_parts(files[number])):
+                raise AnnotationError(
+                    f"{files[number]}: another image has the same name; rename it"
+                )
+
+
+def _named_parts(file: Path) -> tuple[str, ...]:
+    return file.parts[1:] if file.anchor else file.parts
+
+
+def _shown(box: Box) -> str:
+    return "(" + ", ".join(f"{value:g}" for value in box) + ")"

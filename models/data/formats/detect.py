@@ -1,0 +1,39 @@
+"""Which layout a photo folder has, and the reader for it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from models.data.formats.annotated import AnnotatedDataset, AnnotationError
+from models.data.formats.coco import find_coco_files, read_coco
+from models.data.formats.voc import find_voc_folders, read_voc
+from models.data.formats.yolo import CONFIG, read_yolo
+
+Layout = Literal["folders", "coco", "voc", "yolo"]
+READERS: dict[str, Callable[[Path], AnnotatedDataset]] = {
+    "coco": read_coco,
+    "voc": read_voc,
+    "yolo": read_yolo,
+}
+
+
+def detect_format(folder: Path) -> Layout:
+    """The layout of a photo folder; class folders ("folders") if it has no annotation files.
+
+    Raises:
+        AnnotationError: the folder has annotation files of two formats, or does not exist.
+    """
+    if not folder.is_dir():
+        raise AnnotationError(f"the photo folder {folder} does not exist; name a folder")
+    found: list[Layout] = []
+    if find_coco_files(folder):
+        found.append("coco")
+    if find_voc_folders(folder):
+        found.append("voc")
+    if (folder / CONFIG).is_file():
+        found.append("yolo")
+    if len(found) > 1:
+        raise AnnotationError(
+            f"{folder}: holds annotations of {' and '.join(found)}; keep those of one format"
+        )
+    return found[0] if found else "folders"

@@ -1,0 +1,167 @@
+"""All figures of a run, for ``plots/*.svg`` and for the page, and their form inside a page."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+from markupsafe import Markup
+
+from models.reporting.figure_style import DATASET_LOOKS, SVG, Style
+from models.reporting.metrics import DatasetScores, Metrics
+from models.reporting.plots import (
+    draw_comparison,
+    draw_confusion_matrix,
+    draw_learning_curves,
+    draw_pr_curves,
+    draw_prediction_share,
+    draw_threshold_curves,
+)
+from models.reporting.tables import decimal, percent
+
+_NAMESPACE = re.compile(r"\{[^}]*\}")
+# What the page uses instead of the fixed colours, so that a figure follows its light or dark theme.
+_PAGE_COLOURS = {
+    SVG.ink: "var(--soft)",
+    **{colour: f"var(--t{index})" for index, (colour, _) in enumerate(DATASET_LOOKS)},
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure under its file name without ending. ``description`` says in words what it shows.
+
+    The page shows figures ``on_page``; it has the content of the others as tables.
+    """
+
+    name: str
+    title: str
+    description: str
+    svg: bytes
+    on_page: bool = False
+
+
+def draw_figures(metrics: Metrics) -> Iterator[Figure]:
+    """Learning curves, comparison and precision-recall curves, then three figures per dataset."""
+    scores = {name: data.test for name, data in metrics.datasets.items() if data.test is not None}
+    if not scores:
+        return
+    histories = {
+        name: [run.history for run in metrics.runs if run.dataset == name] for name in scores
+    }
+    yield Figure(
+        "learning-curves",
+        "Learning curves",
+        _describe_learning(metrics),
+        draw_learning_curves(histories),
+        on_page=True,
+    )
+    if metrics.verdict:
+        description = "Macro F1 on the test photos of each dataset, with its interval."
+        yield Figure("comparison", "Comparison", description, draw_scoreboard(metrics, SVG))
+    yield Figure(
+        "precision-recall",
+        "Precision by recall",
+        _describe_precision(scores),
+        draw_pr_curves(scores),
+        on_page=True,
+    )
+    for name, test in scores.items():
+        yield Figure(
+            f"{name}-thresholds",
+            f"Precision and recall by threshold: {name}",
+            "A panel per class: precision and recall over the probability threshold, 0 to 1.",
+            draw_threshold_curves(test),
+            on_page=True,
+        )
+        shares, confusion = draw_prediction_share(test), draw_confusion_matrix(test)
+        yield Figure(f"{name}-prediction-share", f"Predicted shares: {name}", "", shares)
+        yield Figure(f"{name}-confusion", f"Confusion matrix: {name}", "", confusion)
+
+
+def draw_scoreboard(metrics: Metrics, style: Style) -> bytes:
+    """The comparison of the datasets with intervals.
+
+    Raises:
+        ValueError: the metrics hold no verdict.
+    """
+    if metrics.verdict is None:
+        raise ValueError("metrics: verdict is missing; train on at least two datasets")
+    return draw_comparison({"macro F1 on test photos": metrics.verdict.intervals}, style)
+
+
+def inline_svg(figure: Figure) -> Markup:
+    """The figure as an ``<svg>`` element for an HTML page, as wide as its place on the page.
+
+    Ids get the figure's name in front, so that they are unique on the page. Title and description
+    are read out by screen readers. Colours become those of the page.
+    """
+    root = ElementTree.fromstring(figure.svg)
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if _NAMESPACE.sub("", child.tag) in ("metadata", "style"):
+                parent.remove(child)
+    prefix = f"figure-{re.sub('[^A-Za-z0-9-]', '_', figure.name)}"
+    used = set(re.findall(r"#([\w-]+)", _attributes(root)))
+    for element in root.iter():
+        element.tag = _NAMESPACE.sub("", element.tag)
+        element.attrib = {
+            _NAMESPACE.sub("", name): _for_page(_NAMESPACE.sub("", name), value, prefix)
+            for name, value in element.attrib.items()
+            if name != "id" or value in used
+        }
+    _describe(root, prefix, figure)
+    return Markup(ElementTree.tostring(root, encoding="unicode"))
+
+
+def _for_page(name: str, value: str, prefix: str) -> str:
+    """An attribute with the id prefix and the colours of the page."""
+    if name == "id":
+        return f"{prefix}-{value}"
+    if name == "href":
+        return f"#{prefix}-{value.removeprefix('#')}"
+    for colour, variable in _PAGE_COLOURS.items():
+        value = value.replace(colour, variable)
+    return value.replace("url(#", f"url(#{prefix}-")
+
+
+def _attributes(root: ElementTree.Element) -> str:
+    return " ".join(value for element in root.iter() for value in element.attrib.values())
+
+
+def _describe(root: ElementTree.Element, prefix: str, figure: Figure) -> None:
+    width = root.get("viewBox", "0 0 1 1").split()[2]
+    root.attrib = {
+        "viewBox": root.get("viewBox", ""),
+        # matplotlib writes these two defaults as a style sheet, which would count for all figures.
+        "style": f"--natural:{width}px;stroke-linejoin:round;stroke-linecap:butt",
+        "role": "img",
+        "aria-labelledby": f"{prefix}-title {prefix}-desc",
+    }
+    for index, (tag, text) in enumerate((("title", figure.title), ("desc", figure.description))):
+        element = ElementTree.Element(tag, {"id": f"{prefix}-{tag}"})
+        element.text = text
+        root.insert(index, element)
+
+
+def _describe_learning(metrics: Metrics) -> str:
+    parts = []
+    for name in metrics.datasets:
+        runs = [run for run in metrics.runs if run.dataset == name]
+        if runs:
+            scores = [run.val.f1_macro for run in runs]
+            parts.append(
+                f"{name}: {len(runs)} trainings, validation macro F1 of the kept epochs "
+                f"{percent(min(scores))} to {percent(max(scores))}"
+            )
+    return "; ".join(parts)
+
+
+def _describe_precision(scores: Mapping[str, DatasetScores]) -> str:
+    parts = []
+    for name, test in scores.items():
+        areas = [
+            f"{label} {decimal(row.average_precision)}" for label, row in test.per_class.items()
+        ]
+        parts.append(f"{name}: average precision {', '.join(areas)}")
+    return "; ".join(parts)

@@ -1,0 +1,172 @@
+"""``metrics.json`` as records: every figure of a run.
+
+Shares and scores are 0..1. The report page and the dataset card read nothing else about a run.
+"""
+
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from models.data.records import Record
+from models.evaluation.comparison import Difference, Interval
+from models.evaluation.conclusion import Conclusion
+
+
+class RefusedFile(Record):
+    """A file of the photo folder that was not used."""
+
+    file: str = Field(description="Path below the photo folder.")
+    reason: str
+
+
+class ReferenceMetrics(Record):
+    """What was generated from one reference photo."""
+
+    name: str = Field(description="Class and file stem: mug/photo-1.")
+    label: str
+    status: Literal["computed", "cached", "failed"]
+    reason: str | None = Field(None, description="Why it failed.")
+    images: int = Field(0, description="Finished images, accepted or rejected.")
+    accepted: int = 0
+    rejected: int = 0
+
+
+class Factor(Record):
+    """One factor of the number of images per photo, such as 7 views."""
+
+    amount: int
+    name: str
+    note: str
+
+
+class Arithmetic(Record):
+    """How many images a generator was to make: the product of its factors, times the photos."""
+
+    factors: tuple[Factor, ...]
+    per_photo: int
+    photos: int
+    total: int
+
+
+class StageMetrics(Record):
+    """What a stage did in this run, in artifacts."""
+
+    computed: int = 0
+    cached: int = 0
+    rejected: int = 0
+    safety_retries: int = Field(0, description="Images generated again for the safety checker.")
+    cpu_s: float = Field(0.0, description="CPU seconds of the computed artifacts.")
+
+
+class ModelUse(Record):
+    """A model that a stage used, with the terms of its weights."""
+
+    stage: str
+    model: str
+    revision: str | None = None
+    licence: str
+    commercial: bool | None = Field(
+        description="Whether commercial use is allowed; null where the owner states nothing."
+    )
+
+
+class ClassScores(Record):
+    """Scores of one class; null where the set can't tell (no photo of it, or only of it)."""
+
+    precision: float
+    recall: float | None
+    f1: float | None
+    support: int = Field(description="Photos of the class.")
+    average_precision: float | None
+    roc_auc: float | None
+
+
+class ClassCurves(Record):
+    """Points of one class: recall falls along ``pr_*``, thresholds rise along the others."""
+
+    pr_recall: tuple[float, ...]
+    pr_precision: tuple[float, ...]
+    threshold: tuple[float, ...]
+    precision: tuple[float, ...]
+    recall: tuple[float, ...]
+
+
+class TrainingScores(Record):
+    """Scores of one training on the photos of one split."""
+
+    accuracy: float
+    f1_macro: float
+    f1_weighted: float
+    roc_auc: float | None = Field(description="One class against the rest, macro average.")
+    loss: float = Field(description="Cross entropy in nats.")
+    per_class: dict[str, ClassScores]
+    confusion: tuple[tuple[int, ...], ...] = Field(
+        description="Photos of class i (row) predicted as class j (column)."
+    )
+    prediction_share: dict[str, float] = Field(description="How often each class was predicted.")
+
+
+class DatasetScores(TrainingScores):
+    """Scores of all trainings on a dataset: means over seeds; classes and curves pooled."""
+
+    classes: tuple[str, ...]
+    images: int
+    absent: tuple[str, ...] = Field(description="Classes without a photo in the split.")
+    curves: dict[str, ClassCurves]
+    text: str = Field(description="The classification report of scikit-learn.")
+
+
+class DatasetMetrics(Record):
+    """One training set: its size, and what networks trained on it score."""
+
+    description: str
+    train: dict[str, int] = Field(description="Images per class.")
+    val: dict[str, int]
+    seeds: int = Field(0, description="Trainings, one per seed.")
+    val_scores: DatasetScores | None = None
+    test: DatasetScores | None = None
+    accuracy: Interval | None = Field(None, description="Test accuracy with its interval.")
+
+
+class TrainingMetrics(Record):
+    """One training: dataset and seed, how long it took, its epochs and its scores."""
+
+    dataset: str
+    seed: int
+    key: str = Field(description="Id of the trained checkpoint in the store.")
+    network: str
+    parameters: int
+    epochs: int
+    steps_per_epoch: int
+    best_epoch: int = Field(description="The epoch whose weights were kept, counted from 0.")
+    seconds: float
+    history: dict[str, tuple[float, ...]] = Field(
+        description="One value per epoch: epoch, learning_rate, train_loss, val_f1_macro, ..."
+    )
+    val: TrainingScores
+    test: TrainingScores
+
+
+class Metrics(Record):
+    """Everything that ``metrics.json`` holds."""
+
+    name: str = Field(description="Name of the recipe.")
+    synthset: str = Field(description="Version of this program.")
+    profile: str
+    recipe: dict[str, JsonValue]
+    classes: tuple[str, ...]
+    photos: dict[str, dict[str, int]] = Field(description="Photos per split and class.")
+    refused: tuple[RefusedFile, ...] = ()
+    notes: tuple[str, ...] = Field((), description="Warnings of the run.")
+    references: tuple[ReferenceMetrics, ...] = ()
+    arithmetic: dict[str, Arithmetic] = Field({}, description="Planned images per generator.")
+    stages: dict[str, StageMetrics] = {}
+    rejects: dict[str, int] = Field({}, description="Rejected images per reason.")
+    datasets: dict[str, DatasetMetrics] = {}
+    runs: tuple[TrainingMetrics, ...] = ()
+    comparisons: tuple[Difference, ...] = Field(
+        (), description="Differences between datasets, with intervals over seeds and test photos."
+    )
+    verdict: Conclusion | None = Field(None, description="Null with fewer than two datasets.")
+    models: tuple[ModelUse, ...] = ()
+    seconds: float = 0.0

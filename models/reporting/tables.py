@@ -1,0 +1,266 @@
+"""The figures of ``metrics.json`` as the rows and words of the report and the dataset card.
+
+A missing figure is shown as a dash, never as zero: a run without training has no test scores, a
+run with one class no ROC-AUC.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeGuard
+
+from models.data.records import Record
+from models.reporting.metrics import DatasetMetrics, DatasetScores, Metrics, TrainingMetrics
+
+DASH = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+SPLITS = ("train", "val", "test")
+# Colours of the page's style sheet: --t0 to --t7.
+COLOURS = 8
+SCORES = (
+    ("accuracy", "Accuracy", "share of correct predictions"),
+    ("f1_macro", "Macro F1", "every class counts the same"),
+    ("f1_weighted", "Weighted F1", "every photo counts the same"),
+    ("roc_auc", "ROC-AUC", "one class against the rest, macro average"),
+)
+_MISTAKES = 5
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One training set with its trainings. ``colour`` is its position among the page's colours."""
+
+    name: str
+    colour: int
+    metrics: DatasetMetrics
+    trainings: tuple[TrainingMetrics, ...] = ()
+
+    @property
+    def images(self) -> int:
+        """Train images over all classes."""
+        return sum(self.metrics.train.values())
+
+    @property
+    def val_images(self) -> int:
+        """Val images over all classes."""
+        return sum(self.metrics.val.values())
+
+    @property
+    def has_seeds(self) -> bool:
+        """Whether there was more than one training."""
+        return len(self.trainings) > 1
+
+    def score(self, metric: str) -> float | None:
+        """A test score by its field name, or None."""
+        return score_of(self.metrics.test, metric)
+
+    def seed_scores(self, metric: str) -> tuple[float, ...]:
+        """The test score of each training that has it."""
+        scores = (score_of(training.test, metric) for training in self.trainings)
+        return tuple(score for score in scores if score is not None)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A table cell: its text, its share of the row (0..1, for shading), whether it is the best."""
+
+    text: str
+    share: float = 0.0
+    is_best: bool = False
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A named row of cells."""
+
+    name: str
+    cells: tuple[Cell, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Share:
+    """How often a class is predicted and how often it occurs, 0..1.
+
+    ``width`` and ``mark`` are the same in percent of the largest share.
+    """
+
+    label: str
+    predicted: float
+    true: float
+    width: float
+    mark: float
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Rows are true classes, columns predicted ones; ``mistakes`` are the most frequent ones."""
+
+    classes: tuple[str, ...]
+    rows: tuple[TableRow, ...]
+    mistakes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Generated images over all reference photos; ``failed`` counts photos without images."""
+
+    images: int
+    accepted: int
+    rejected: int
+    failed: int
+
+
+def score_of(scores: Record | None, metric: str) -> float | None:
+    """The score of that field name, or None where it is missing or no finite number."""
+    value = getattr(scores, metric, None)
+    return float(value) if _is_number(value) else None
+
+
+def percent(share: float | None, decimals: int = 1) -> str:
+    """``0.8234`` as ``82.3%``."""
+    return DASH if not _is_number(share) else f"{share * 100:.{decimals}f}%"
+
+
+def points(share: float | None) -> str:
+    """A difference of shares in percentage points with its sign: ``+4.2``."""
+    return DASH if not _is_number(share) else f"{share * 100:+.1f}".replace("-", MINUS)
+
+
+def decimal(share: float | None) -> str:
+    """A share with three decimals: ``0.914``."""
+    return DASH if not _is_number(share) else f"{share:.3f}"
+
+
+def count(amount: int | None) -> str:
+    """A count with a comma after every three digits: ``1,680``."""
+    return DASH if amount is None else f"{amount:,}"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in the two largest units that fit: ``3 min 12 s``."""
+    if not _is_number(seconds):
+        return DASH
+    if seconds < 60:
+        return f"{seconds:.{1 if seconds < 10 else 0}f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def list_datasets(metrics: Metrics) -> tuple[Dataset, ...]:
+    """Every dataset of the run, in the order of the metrics."""
+    return tuple(
+        Dataset(
+            name,
+            position % COLOURS,
+            dataset,
+            tuple(run for run in metrics.runs if run.dataset == name),
+        )
+        for position, (name, dataset) in enumerate(metrics.datasets.items())
+    )
+
+
+def score_rows(datasets: Sequence[Dataset]) -> tuple[TableRow, ...]:
+    """One row per score and one cell per dataset, the best of each row marked."""
+    rows = []
+    for metric, title, note in SCORES:
+        values = [dataset.score(metric) for dataset in datasets]
+        if any(value is not None for value in values):
+            write = decimal if metric == "roc_auc" else percent
+            rows.append(TableRow(title, _mark_best(values, map(write, values)), note))
+    return tuple(rows)
+
+
+def class_rows(datasets: Sequence[Dataset], classes: Sequence[str]) -> tuple[TableRow, ...]:
+    """F1 on the test photos: one row per class, one cell per dataset, the best of each row marked.
+
+    Without any test scores there are no rows.
+    """
+    tests = [dataset.metrics.test for dataset in datasets]
+    scored = [test for test in tests if test is not None]
+    if not scored:
+        return ()
+    rows = []
+    for label in classes:
+        values = [test.per_class[label].f1 if test else None for test in tests]
+        note = f"{count(scored[0].per_class[label].support)} photos"
+        rows.append(TableRow(label, _mark_best(values, map(decimal, values)), note))
+    return tuple(rows)
+
+
+def class_score_rows(scores: DatasetScores) -> tuple[TableRow, ...]:
+    """Precision, recall, F1 and average precision of each class."""
+    return tuple(
+        TableRow(
+            label,
+            tuple(
+                Cell(decimal(value))
+                for value in (row.precision, row.recall, row.f1, row.average_precision)
+            ),
+        )
+        for label, row in scores.per_class.items()
+    )
+
+
+def share_rows(scores: DatasetScores) -> tuple[Share, ...]:
+    """How often the networks predict each class, scaled to the largest share."""
+    true = {label: row.support / scores.images for label, row in scores.per_class.items()}
+    predicted = scores.prediction_share
+    scale = 100.0 / max(*predicted.values(), *true.values(), 1e-9)
+    return tuple(
+        Share(label, share, true[label], share * scale, true[label] * scale)
+        for label, share in predicted.items()
+    )
+
+
+def confusion_of(scores: DatasetScores) -> Confusion:
+    """The confusion matrix, each cell with its share of its row, and the most frequent mistakes."""
+    rows, mistakes = [], []
+    for label, counts in zip(scores.classes, scores.confusion, strict=True):
+        total = sum(counts) or 1
+        cells = tuple(Cell(count(amount), amount / total) for amount in counts)
+        rows.append(TableRow(label, cells))
+        mistakes += [
+            (amount, f"{label} predicted as {other}: {amount} of {total}")
+            for other, amount in zip(scores.classes, counts, strict=True)
+            if other != label and amount
+        ]
+    mistakes.sort(key=lambda mistake: -mistake[0])
+    return Confusion(scores.classes, tuple(rows), tuple(text for _, text in mistakes[:_MISTAKES]))
+
+
+def count_generated(metrics: Metrics) -> Generated:
+    """Images that were made, accepted and rejected, over all reference photos."""
+    used = [photo for photo in metrics.references if photo.status != "failed"]
+    return Generated(
+        images=sum(photo.accepted + photo.rejected for photo in used),
+        accepted=sum(photo.accepted for photo in used),
+        rejected=sum(photo.rejected for photo in used),
+        failed=len(metrics.references) - len(used),
+    )
+
+
+def photo_rows(metrics: Metrics) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Per class, its photos in train, val and test; the last row adds them up."""
+    rows = [
+        (label, tuple(metrics.photos.get(split, {}).get(label, 0) for split in SPLITS))
+        for label in metrics.classes
+    ]
+    totals = tuple(sum(row[1][index] for row in rows) for index in range(len(SPLITS)))
+    return (*rows, ("all classes", totals)) if rows else ()
+
+
+def _mark_best(values: Sequence[float | None], texts: Iterable[str]) -> tuple[Cell, ...]:
+    known = [value for value in values if value is not None]
+    best = max(known) if len(known) > 1 and max(known) > min(known) else None
+    return tuple(
+        Cell(text, is_best=value is not None and value == best)
+        for value, text in zip(values, texts, strict=True)
+    )
+
+
+def _is_number(value: float | None) -> TypeGuard[float]:
+    """Whether the value is a finite number."""
+    return value is not None and math.isfinite(value)

@@ -1,0 +1,158 @@
+"""The commands demo, run, plan, export and doctor."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from synthset.options import (
+    Changes,
+    Json,
+    Limit,
+    MaxParallel,
+    OldAtOnce,
+    Out,
+    Photos,
+    Profile,
+    RecipeName,
+    Store,
+)
+from synthset.output import err, plain_errors, say
+
+
+def demo(
+    out: Out = Path("demo-run"),
+    store: Store = None,
+    as_json: Json = False,
+    changes: Changes = None,
+    max_parallel: MaxParallel = None,
+    _at_once: OldAtOnce = None,
+) -> None:
+    """Run the whole job on scenes that synthset renders itself; minutes on two cores."""
+    with plain_errors():
+        from flows.demo import render_demo_photos
+
+        render_demo_photos(out / "photos")
+        _run_pipeline("demo", out / "photos", out, store, changes, None, max_parallel, as_json)
+
+
+def run(
+    recipe: RecipeName,
+    photos: Photos,
+    out: Out,
+    store: Store = None,
+    profile: Profile = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print what the run would do.")
+    ] = False,
+    limit: Limit = None,
+    changes: Changes = None,
+    max_parallel: MaxParallel = None,
+    as_json: Json = False,
+    _at_once: OldAtOnce = None,
+) -> None:
+    """Run the whole job on your photos. Run it again to continue where it stopped."""
+    changes = [*(changes or []), *([f"profile={profile}"] if profile else [])]
+    if dry_run:
+        _plan(recipe, photos, changes, limit, as_json)
+        return
+    with plain_errors():
+        _run_pipeline(recipe, photos, out, store, changes, limit, max_parallel, as_json)
+
+
+def plan(
+    recipe: RecipeName,
+    photos: Photos,
+    profile: Profile = None,
+    changes: Changes = None,
+    limit: Limit = None,
+    as_json: Json = False,
+) -> None:
+    """Print stages, counts, disk and time of a run; computes nothing."""
+    changes = [*(changes or []), *([f"profile={profile}"] if profile else [])]
+    _plan(recipe, photos, changes, limit, as_json)
+
+
+def export(
+    out: Annotated[Path, typer.Argument(help="The --out folder of a run.")],
+    dataset: Annotated[str, typer.Option(help="Name of a dataset, such as mixed.")],
+    to: Annotated[Path, typer.Option(help="New folder to write.")],
+    file_format: Annotated[
+        str,
+        typer.Option("--format", help="imagefolder, coco, voc, yolo, huggingface or webdataset."),
+    ] = "imagefolder",
+    as_json: Json = False,
+) -> None:
+    """Write a dataset in a layout that other tools read."""
+    with plain_errors():
+        from tasks.export.formats import export_dataset
+
+        counts = export_dataset(out, dataset, to, file_format)
+        say({"to": str(to), "images": counts}, as_json, f"{sum(counts.values())} images in {to}")
+
+
+def doctor(store: Store = None, as_json: Json = False) -> None:
+    """Check whether this machine is fit for the job, and say what to fix."""
+    with plain_errors():
+        from synthset.doctor import examine, show_findings
+
+        findings = examine(store)
+        fit = all(finding.is_fit for finding in findings)
+        if as_json:
+            found = [finding.model_dump() for finding in findings]
+            print(json.dumps({"fit": fit, "findings": found}, indent=1))
+        else:
+            show_findings(findings)
+        if not fit:
+            raise typer.Exit(1)
+
+
+def _plan(
+    recipe: str, photos: Path, changes: list[str] | None, limit: int | None, as_json: bool
+) -> None:
+    with plain_errors():
+        from flows.config.recipe import load_recipe
+        from flows.planning import make_plan, show_plan
+
+        planned = make_plan(load_recipe(recipe, changes), photos, limit)
+        if as_json:
+            print(planned.model_dump_json(indent=1))
+        else:
+            show_plan(planned)
+
+
+def _run_pipeline(
+    recipe: str,
+    photos: Path,
+    out: Path,
+    store: str | None,
+    changes: list[str] | None,
+    limit: int | None,
+    max_parallel: int | None,
+    as_json: bool,
+) -> None:
+    from flows.config.checkpoints import pin_checkpoints, require_checkpoints
+    from flows.config.recipe import load_recipe
+    from flows.config.validate import check_paths
+
+    loaded = load_recipe(recipe, changes)
+    require_checkpoints(loaded, recipe)
+    loaded = pin_checkpoints(loaded)
+    photos, out = photos.resolve(), out.resolve()
+    store = store or str(out / "store")
+    check_paths(photos, out, store)
+    err.print("starting Prefect (a few seconds) ...")
+    from prefect import tags
+
+    from deployments.server.embedded import start_server_if_none_is_set
+    from flows.generate import Execution
+    from flows.pipeline import RunPaths, pipeline
+
+    start_server_if_none_is_set()
+    paths = RunPaths(photos=photos, out=out, store=store)
+    execution = Execution(limit=limit, max_parallel=max_parallel or os.cpu_count() or 1)
+    with tags(loaded.name, loaded.profile):
+        result = pipeline(loaded, paths, execution)
+    say(result.model_dump(mode="json"), as_json, result.text())

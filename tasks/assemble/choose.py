@@ -1,0 +1,152 @@
+"""Choose: which train images each dataset holds."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from pydantic import Field
+
+from models.data.records import DatasetSpec, Record, Sample
+
+
+class DatasetTooSmallError(ValueError):
+    """A dataset can't have the images that were asked for; the line says what is missing."""
+
+
+class Assemble(Record):
+    """How large the datasets are."""
+
+    per_class: int | None = Field(
+        None,
+        ge=1,
+        description="Common volume: train images per class; none means the largest that every "
+        "dataset can have.",
+    )
+    seed: int = Field(0, ge=0, description="Changes which images are drawn.")
+
+
+# Per class, images in the order in which datasets take them.
+_Drawn = Mapping[str, Sequence[Sample]]
+
+
+def choose(
+    specs: Sequence[DatasetSpec],
+    real: Sequence[Sample],
+    synthetic: Mapping[str, Sequence[Sample]],
+    references: Sequence[str],
+    parameters: Assemble,
+) -> dict[str, list[Sample]]:
+    """The train images of each dataset.
+
+    Args:
+        specs: the datasets.
+        real: train photos.
+        synthetic: per generator, its images.
+        references: names of the photos that the generators used.
+        parameters: volume and seed.
+
+    Raises:
+        DatasetTooSmallError: a class has fewer images than a dataset needs, or none; the line
+            names dataset, class and gap.
+    """
+    classes = sorted({sample.label for sample in real})
+    drawn_real = _draw(real, classes, parameters.seed)
+    drawn = {name: _draw(made, classes, parameters.seed) for name, made in synthetic.items()}
+    volume = parameters.per_class or max(2, _common_volume(specs, classes, drawn_real, drawn))
+    used = set(references)
+    datasets: dict[str, list[Sample]] = {}
+    for spec in specs:
+        chosen: list[Sample] = []
+        share = 0 if spec.real == "references" else spec.real
+        count, numbers = _numbers(spec, share, spec.per_class or volume)
+        if spec.real == "references":
+            chosen += [sample for sample in real if used & set(sample.sources)]
+        for label in classes:
+            chosen += _take(spec.name, "real", label, drawn_real, count)
+            for generator, number in numbers.items():
+                chosen += _take(spec.name, generator, label, drawn[generator], number)
+            if not any(sample.label == label for sample in chosen):
+                raise DatasetTooSmallError(
+                    f"datasets.{spec.name}: class {label} has no train image; add photos, or look "
+                    "at the rejected images in the report"
+                )
+        datasets[spec.name] = chosen
+    return datasets
+
+
+def _numbers(spec: DatasetSpec, real: float, volume: int) -> tuple[int, dict[str, int]]:
+    """Images per class: real ones, and those of each generator. A share is rounded down for
+    generators, and real photos fill the total up."""
+    made = {
+        generator: count if isinstance(count, int) else int(count * volume + 1e-9)
+        for generator, count in spec.synthetic.items()
+    }
+    if isinstance(real, int):
+        return real, made
+    shares = sum(share for share in spec.synthetic.values() if not isinstance(share, int))
+    shared = sum(
+        made[generator] for generator, share in spec.synthetic.items() if not isinstance(share, int)
+    )
+    total = int((real + shares) * volume + 0.5 + 1e-9)
+    return (max(0, total - shared) if real > 0 else 0), made
+
+
+def _common_volume(
+    specs: Sequence[DatasetSpec],
+    classes: Sequence[str],
+    real: _Drawn,
+    synthetic: Mapping[str, _Drawn],
+) -> int:
+    """The largest volume for which every dataset can have its shares."""
+    limits = []
+    for spec in specs:
+        if spec.per_class is not None:
+            continue
+        if isinstance(spec.real, float) and spec.real > 0:
+            limits += [len(real[label]) / max(spec.real, 1e-9) for label in classes]
+        for generator, share in spec.synthetic.items():
+            if isinstance(share, float) and share > 0:
+                limits += [len(synthetic[generator][label]) / share for label in classes]
+    return int(min(limits, default=2) + 1e-9)
+
+
+def _take(dataset: str, source: str, label: str, drawn: _Drawn, count: int) -> Sequence[Sample]:
+    available = drawn[label]
+    if len(available) < count:
+        fix = (
+            "add photos, or lower assemble.per_class"
+            if source == "real"
+            else "raise the generator's numbers of images, look at the rejected images in the "
+            "report, or lower assemble.per_class"
+        )
+        raise DatasetTooSmallError(
+            f"datasets.{dataset}: class {label} has {len(available)} {source} train images of "
+            f"{count} ({count - len(available)} short); {fix}"
+        )
+    return available[:count]
+
+
+def _draw(samples: Sequence[Sample], classes: Sequence[str], seed: int) -> dict[str, list[Sample]]:
+    return {
+        label: _spread(
+            [sample for sample in samples if sample.label == label and sample.is_accepted], seed
+        )
+        for label in classes
+    }
+
+
+def _spread(samples: Sequence[Sample], seed: int) -> list[Sample]:
+    """Samples in turn over their source photos, in an order drawn from the bytes and the seed."""
+
+    def draw(text: str) -> str:
+        return hashlib.sha256(f"{seed}{text}".encode()).hexdigest()
+
+    by_source: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        by_source["+".join(sample.sources)].append(sample)
+    queues = [
+        sorted(by_source[source], key=lambda sample: (draw(sample.image.digest), sample.name))
+        for source in sorted(by_source, key=draw)
+    ]
+    longest = max((len(queue) for queue in queues), default=0)
+    return [queue[turn] for turn in range(longest) for queue in queues if turn < len(queue)]

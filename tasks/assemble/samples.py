@@ -1,0 +1,154 @@
+"""Samples: what datasets may hold, made of the images of a work item or of a real photo."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from models.data.objects import scale_box
+from models.data.records import Annotation, Artifact, Lineage, Sample, SourceImage
+from tasks.engine.run_context import RunContext
+from tasks.engine.work_items import WorkItem
+
+
+def make_samples(
+    run: RunContext,
+    item: WorkItem,
+    images: Sequence[Artifact],
+    verdicts: Mapping[str, Mapping[str, Any]],
+    jpegs: Sequence[Artifact],
+    masks: Sequence[Artifact],
+) -> tuple[Sample, ...]:
+    """A sample per finished image, and one per image that a stage rejected on the way.
+
+    Args:
+        run: the item's run, which knows the lineage.
+        item: the work item.
+        images: finished images.
+        verdicts: what screening said of each image, by its id.
+        jpegs, masks: the dataset files of the accepted images.
+    """
+    jpeg_of = {jpeg.parents[0]: jpeg for jpeg in jpegs}
+    masks_of: dict[str, list[Artifact]] = defaultdict(list)
+    for mask in masks:
+        masks_of[mask.parents[0]].append(mask)
+    samples = []
+    for image in images:
+        verdict = verdicts[image.id]
+        jpeg = jpeg_of.get(image.id)
+        sample = _sample(run, item, image, verdict["reason"], verdict["scores"])
+        if jpeg is not None:
+            notes = annotations_at(image, jpeg, masks_of[image.id], item.sources[0].label)
+            sample = sample.model_copy(update={"image": jpeg, "annotations": notes})
+        samples.append(sample)
+    for artifact in run.made.values():
+        if artifact.reject_reason is not None:
+            scores = {
+                name: value for name, value in artifact.metadata.items() if isinstance(value, float)
+            }
+            samples.append(_sample(run, item, artifact, artifact.reject_reason, scores))
+    return tuple(samples)
+
+
+def annotations_at(
+    image: Artifact, jpeg: Artifact, masks: Sequence[Artifact], label: str
+) -> tuple[Annotation, ...]:
+    """The annotations of a generated image in px of the JPEG that a dataset holds.
+
+    An object whose mask became empty is left out; an image that has no object with a mask or box
+    keeps its label alone.
+    """
+    objects = image.metadata.get("objects")
+    if objects is None:
+        boxes = [_box(mask) for mask in masks]
+        return tuple(
+            Annotation(label=label, box=box, mask=mask)
+            for mask, box in zip(masks, boxes, strict=True)
+        ) or (Annotation(label=label),)
+    mask_of = {int(mask.variant["object"]): mask for mask in masks}
+    assert image.shape is not None
+    factor_x = float(jpeg.metadata["width"]) / image.shape[1]
+    factor_y = float(jpeg.metadata["height"]) / image.shape[0]
+    notes = []
+    for number, entry in enumerate(objects):
+        mask = mask_of.get(number)
+        box = _box(mask) if mask is not None else entry["box"]
+        if box is None:
+            continue
+        if mask is None:
+            box = scale_box(box, factor_x, factor_y)
+        notes.append(Annotation(label=entry["label"], box=tuple(box), mask=mask))
+    return tuple(notes) or (Annotation(label=label),)
+
+
+def real_sample(source: SourceImage, jpeg: Artifact, masks: Mapping[str, Artifact]) -> Sample:
+    """The sample of a real photo.
+
+    Args:
+        source: the photo.
+        jpeg: its dataset file.
+        masks: dataset masks by the id of the mask they were made of.
+    """
+    notes = []
+    for note in source.annotations:
+        box = note.box
+        if box is not None:
+            factor_x = float(jpeg.metadata["width"]) / float(source.image.metadata["width"])
+            factor_y = float(jpeg.metadata["height"]) / float(source.image.metadata["height"])
+            box = scale_box(box, factor_x, factor_y)
+        mask = None if note.mask is None else masks[note.mask.id]
+        notes.append(Annotation(label=note.label, box=box, mask=mask))
+    return Sample(
+        name=source.name,
+        split=source.split,
+        image=jpeg,
+        annotations=tuple(notes),
+        sources=(source.name,),
+        lineage=Lineage(stages=("ingest", "resize"), prompt=source.prompt),
+    )
+
+
+def sample_name(image: Artifact) -> str:
+    """The source's name and all numbers that tell the image from its siblings, in the order of the
+    stages: ``<class>/<stem>_view3_copy1_background0_shift2``."""
+    numbers = [f"{name}{value}" for name, value in image.variant.items() if isinstance(value, int)]
+    return "_".join([image.name, *numbers])
+
+
+def _sample(
+    run: RunContext,
+    item: WorkItem,
+    image: Artifact,
+    reject_reason: str | None,
+    scores: Mapping[str, float],
+) -> Sample:
+    lineage = run.lineage(image)
+    return Sample(
+        name=sample_name(image),
+        split=item.sources[0].split,
+        image=image,
+        annotations=(Annotation(label=item.sources[0].label),),
+        generator=item.generator,
+        sources=tuple(source.name for source in item.sources),
+        lineage=Lineage(
+            stages=_once(artifact.stage for artifact in lineage),
+            models=_once(
+                f"{artifact.stage}:{artifact.revision or artifact.model}"
+                for artifact in lineage
+                if artifact.model
+            ),
+            licences=_once(artifact.licence for artifact in lineage if artifact.licence),
+            seed=image.seed,
+            prompt=image.prompt,
+        ),
+        scores=dict(scores),
+        reject_reason=reject_reason,
+    )
+
+
+def _box(mask: Artifact) -> tuple[float, float, float, float] | None:
+    boxes = mask.metadata["boxes"]
+    return None if not boxes else tuple(boxes[0])
+
+
+def _once(names: Iterable[str | None]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for name in names if name))
