@@ -1,7 +1,6 @@
-"""The report: self-contained, safe against names from the user, complete, or graceful."""
+"""The report page: self-contained, safe against names from the user, complete."""
 
 import base64
-import copy
 import html
 import math
 import re
@@ -17,25 +16,29 @@ import numpy as np
 import pytest
 
 from models.data.pixels import decode
-from models.reporting.charts import Axis, Series, Words, draw_lines, mean_by_place
-from models.reporting.curves import class_tones, learning_charts
+from models.evaluation.comparison import Difference
+from models.reporting.contact_sheet import contact_sheet
+from models.reporting.figures import Figure, draw_figures, inline_svg
 from models.reporting.headline import headline_of
-from models.reporting.numbers import arms_of, confusion_of, duration, percent, points
-from models.reporting.page import (
-    Gap,
-    ReportInput,
-    Sheet,
-    SheetRow,
-    Thumb,
-    contact_sheet,
-    render_report,
+from models.reporting.input import Gap, ReportInput, Sheet, SheetRow, Thumb
+from models.reporting.metrics import Metrics, ModelUse, RefusedFile
+from models.reporting.page import render_report
+from models.reporting.tables import (
+    confusion_of,
+    count_generated,
+    duration,
+    list_datasets,
+    percent,
+    points,
 )
 from models.reporting.thumbnails import draw_thumb, show_thumbs
 from tests.models.reporting.report_case import (
-    ARMS,
     CLASSES,
-    draw_matte,
+    DATASETS,
+    change,
+    draw_alpha,
     draw_scene,
+    make_empty_metrics,
     make_metrics,
     make_report,
     make_sheet,
@@ -79,16 +82,21 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def metrics() -> dict[str, Any]:
+def metrics() -> Metrics:
     return make_metrics()
 
 
 @pytest.fixture(scope="module")
-def text(metrics: dict[str, Any]) -> str:
+def text(metrics: Metrics) -> str:
     return render_report(make_report(metrics))
 
 
-def test_page_is_well_formed_and_needs_nothing_from_outside(text: str) -> None:
+def words_of(page: Page) -> str:
+    """The text of a page with single spaces."""
+    return " ".join(page.text.split())
+
+
+def test_page_is_well_formed_and_loads_nothing_from_outside(text: str) -> None:
     page = Page(text)
     assert text.startswith("<!doctype html>")
     assert page.unpaired == []
@@ -99,7 +107,8 @@ def test_page_is_well_formed_and_needs_nothing_from_outside(text: str) -> None:
     assert all(source and source.startswith("data:image/jpeg;base64,") for source in sources)
     assert "http://" not in text
     assert "https://" not in text
-    assert "url(" not in text
+    assert "@import" not in text
+    assert set(re.findall(r"url\((.)", text)) == {"#"}
 
 
 def test_every_picture_has_words_and_every_link_a_target(text: str) -> None:
@@ -107,35 +116,80 @@ def test_every_picture_has_words_and_every_link_a_target(text: str) -> None:
     assert all(image["alt"] for image in page.all("img"))
     ids = Counter(attributes["id"] for _, attributes in page.tags if "id" in attributes)
     assert max(ids.values()) == 1
-    targets = [(link["href"] or "").removeprefix("#") for link in page.all("a")]
-    assert set(targets) <= set(ids)
-    labelled = [one["aria-labelledby"] for one in page.all("section")]
+    targets = {(link["href"] or "").removeprefix("#") for link in page.all("a")}
+    targets |= {(use["href"] or "").removeprefix("#") for use in page.all("use")}
+    assert targets | set(re.findall(r"url\(#([^)]+)\)", text)) <= set(ids)
+    labelled = [section["aria-labelledby"] for section in page.all("section")]
     assert set(labelled) <= set(ids)
 
 
-def test_parts_come_in_the_order_in_which_they_are_read(text: str) -> None:
+def test_every_figure_has_a_title_and_a_description(text: str) -> None:
+    page = Page(text)
+    figures = page.all("svg")
+    assert len(figures) == 2 + len(DATASETS)
+    ids = {attributes.get("id"): tag for tag, attributes in page.tags}
+    for figure in figures:
+        assert figure["role"] == "img"
+        title, description = (figure["aria-labelledby"] or "").split()
+        assert (ids[title], ids[description]) == ("title", "desc")
+    words = words_of(page)
+    assert "mixed: 3 trainings, validation macro F1 of the kept epochs" in words
+    assert "mixed: average precision mug" in words
+
+
+def test_figures_with_the_same_ids_can_share_a_page() -> None:
+    svg = (
+        b'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        b'viewBox="0 0 40 30"><metadata>x</metadata><defs><style>* {stroke: red}</style>'
+        b'<clipPath id="c1"/></defs><g id="unused" clip-path="url(#c1)" style="fill: #1f7ac4">'
+        b'<use xlink:href="#c1" fill="#fff"/></g></svg>'
+    )
+    both = [inline_svg(Figure(name, "a & b", "<c>", svg)) for name in ("one", "two")]
+    ids = [set(re.findall(r' id="([^"]+)"', figure)) for figure in both]
+    assert ids[0] == {"figure-one-c1", "figure-one-title", "figure-one-desc"}
+    assert not ids[0] & ids[1]
+    assert 'clip-path="url(#figure-one-c1)"' in both[0]
+    assert '<use href="#figure-one-c1" fill="#fff"' in both[0]
+    assert "fill: var(--t0)" in both[0]
+    assert "a &amp; b" in both[0]
+    assert "&lt;c&gt;" in both[0]
+    assert not re.search("http|metadata|<style|xlink", both[0])
+
+
+def test_sections_come_in_their_order(text: str) -> None:
     order = re.findall(r'<(?:section|header)[^>]* id="(\w+)"', text)
     assert order == [
-        *("verdict", "making", "sheets", "datasets", "rejects", "learning", "scores", "mistakes"),
-        *("refused", "licences", "recipe"),
+        "verdict",
+        "making",
+        "sheets",
+        "rejects",
+        "refused",
+        "datasets",
+        "curves",
+        "scores",
+        "mistakes",
+        "costs",
+        "licences",
+        "recipe",
     ]
 
 
-def test_page_tells_the_verdict_the_arithmetic_and_the_scores(
-    text: str, metrics: dict[str, Any]
-) -> None:
-    told = " ".join(Page(text).text.split())
-    first = metrics["verdict"]["text"].split(". ")[0]
-    assert f"{first}." in told
-    assert "images per photo" in told
-    assert "15 photos, 1,680 images in all" in told
-    for arm in ARMS:
-        assert percent(metrics["verdict"]["intervals"][arm]["value"]) in told
-        assert percent(metrics["datasets"][arm]["test"]["accuracy"]) in told
-    assert "6 of 112 shown" in told
-    assert "near-duplicate of a sibling" in told
-    assert "taken for mug, 0.71" in told
-    assert f"{CLASSES[0]}/broken.jpg" in told
+def test_page_shows_the_verdict_the_arithmetic_and_the_scores(text: str, metrics: Metrics) -> None:
+    words = words_of(Page(text))
+    assert metrics.verdict is not None
+    first = metrics.verdict.text.split(". ")[0]
+    assert f"{first}." in words
+    assert "images per photo" in words
+    assert "15 photos, 1,680 images in all" in words
+    for name in DATASETS:
+        assert percent(metrics.verdict.intervals[name].value) in words
+        test = metrics.datasets[name].test
+        assert test is not None
+        assert percent(test.accuracy) in words
+    assert "6 of 112 shown" in words
+    assert "near-duplicate of a sibling" in words
+    assert "predicted as mug, 0.71" in words
+    assert f"{CLASSES[0]}/broken.jpg" in words
     assert "outpaint:\n  k: 2" in html.unescape(text)
 
 
@@ -143,97 +197,124 @@ def test_same_run_gives_the_same_page(text: str) -> None:
     assert render_report(make_report(make_metrics())) == text
 
 
+def test_metrics_survive_json(metrics: Metrics) -> None:
+    assert Metrics.model_validate_json(metrics.model_dump_json()) == metrics
+
+
 def test_names_from_the_user_never_become_markup() -> None:
     metrics = make_metrics((HOSTILE, "it's & <b>", "mug"))
-    metrics["notes"] = [HOSTILE]
-    metrics["refused"] = [{"file": HOSTILE, "reason": HOSTILE}]
-    metrics["references"][0] |= {"status": "failed", "reason": HOSTILE}
-    metrics["models"] = [dict.fromkeys(("stage", "model", "revision", "licence"), HOSTILE)]
-    metrics["recipe"]["name"] = HOSTILE
-    metrics["verdict"]["text"] = HOSTILE
-    metrics["datasets"][HOSTILE] = metrics["datasets"]["real"]
+    assert metrics.verdict is not None
+    failed = metrics.references[0].model_copy(update={"status": "failed", "reason": HOSTILE})
+    metrics = change(
+        metrics,
+        name=HOSTILE,
+        recipe={"name": HOSTILE},
+        notes=(HOSTILE,),
+        refused=(RefusedFile(file=HOSTILE, reason=HOSTILE),),
+        references=(failed, *metrics.references[1:]),
+        models=(ModelUse(stage=HOSTILE, model=HOSTILE, licence=HOSTILE, commercial=None),),
+        verdict=metrics.verdict.model_copy(update={"text": HOSTILE}),
+        datasets={**metrics.datasets, HOSTILE: metrics.datasets["real"]},
+        runs=(*metrics.runs, metrics.runs[0].model_copy(update={"dataset": HOSTILE})),
+    )
     report = make_report(metrics)
     thumb = Thumb(draw_scene(0, 32, 32), HOSTILE, HOSTILE)
-    samples = {HOSTILE: (thumb,)}
-    page = Page(render_report(ReportInput(HOSTILE, metrics, report.sheets, (), samples)))
+    report = replace(report, title=HOSTILE, dataset_samples={HOSTILE: (thumb,)})
+    page = Page(render_report(report))
     assert page.unpaired == []
     assert not page.all("script")
-    assert not [name for _, one in page.tags for name in one if name.startswith("on")]
-    assert all((one["src"] or "").startswith("data:") for one in page.all("img"))
+    assert not [name for _, tag in page.tags for name in tag if name.startswith("on")]
+    assert all((image["src"] or "").startswith("data:") for image in page.all("img"))
     assert "alert(1)" in page.text
 
 
-@pytest.mark.parametrize("missing", sorted(make_metrics(seeds=1)))
-def test_any_part_of_the_metrics_may_be_missing(metrics: dict[str, Any], missing: str) -> None:
-    rest = {name: part for name, part in metrics.items() if name != missing}
-    report = make_report(metrics)
-    page = Page(render_report(ReportInput("run", rest, report.sheets[:1], (), {"real": ()})))
+def test_a_run_without_training_gives_a_page() -> None:
+    metrics = make_metrics()
+    untrained = {
+        name: dataset.model_copy(
+            update={"seeds": 0, "test": None, "val_scores": None, "accuracy": None}
+        )
+        for name, dataset in metrics.datasets.items()
+    }
+    metrics = change(metrics, datasets=untrained, runs=(), verdict=None, comparisons=())
+    page = Page(render_report(make_report(metrics)))
     assert page.unpaired == []
+    assert "no classifier has been trained on them yet" in page.text
+    assert not page.all("svg")
     assert not re.search(r"\b(None|nan|Undefined)\b", page.text)
 
 
-def test_a_run_without_anything_still_gives_a_page() -> None:
-    page = Page(render_report(ReportInput("empty", {})))
+def test_a_run_with_one_trained_dataset_has_scores_and_no_verdict() -> None:
+    words = words_of(Page(render_report(make_report(make_metrics(datasets=("real",))))))
+    assert "Only one dataset was trained on" in words
+    assert "Accuracy on real test photos" in words
+    assert "guessing among 3 classes (33%)" in words
+
+
+def test_an_empty_run_gives_a_page() -> None:
+    page = Page(render_report(ReportInput("empty", make_empty_metrics())))
     assert page.unpaired == []
     assert "No dataset has been built yet." in page.text
     assert "No image has been made yet." in page.text
     assert not re.search(r"\b(None|nan|Undefined)\b", page.text)
 
 
-def test_scores_that_are_no_numbers_are_shown_as_a_dash(metrics: dict[str, Any]) -> None:
-    broken = copy.deepcopy(metrics)
-    for one in broken["datasets"].values():
-        one["test"] |= {"accuracy": math.nan, "roc_auc": None, "accuracy_low": None}
-        one["test"]["per_class"]["mug"] |= {"recall": None, "f1": None, "support": 0}
-        one["test"]["curves"].pop("mug")
-    for run in broken["runs"]:
-        run["history"]["val_loss"][3] = math.nan
-    page = Page(render_report(make_report(broken)))
+def test_missing_scores_are_shown_as_a_dash(metrics: Metrics) -> None:
+    datasets = {}
+    for name, dataset in metrics.datasets.items():
+        assert dataset.test is not None
+        mug = {"recall": None, "f1": None, "support": 0, "average_precision": None}
+        per_class = dataset.test.per_class
+        per_class = per_class | {"mug": per_class["mug"].model_copy(update=mug)}
+        curves = {label: curve for label, curve in dataset.test.curves.items() if label != "mug"}
+        update = {"roc_auc": None, "per_class": per_class, "curves": curves}
+        test = dataset.test.model_copy(update=update)
+        datasets[name] = dataset.model_copy(update={"test": test})
+    page = Page(render_report(make_report(change(metrics, datasets=datasets))))
     assert not re.search(r"\b(None|nan|NaN)\b", page.text)
     assert "ROC-AUC –" in page.text
 
 
-def test_a_failed_reference_is_named_at_the_top_with_its_reason(metrics: dict[str, Any]) -> None:
-    failed = copy.deepcopy(metrics)
-    failed["references"][2] |= {"status": "failed", "reason": "segment: no object was found"}
-    told = " ".join(Page(render_report(make_report(failed))).text.split())
-    assert "1 of 15 reference photos failed" in told
-    assert told.index("segment: no object was found") < told.index("How the images were made")
+def test_a_failed_reference_is_named_at_the_top_with_its_reason(metrics: Metrics) -> None:
+    update = {"status": "failed", "reason": "segment: no object was found"}
+    references = list(metrics.references)
+    references[2] = references[2].model_copy(update=update)
+    failed = change(metrics, references=references)
+    words = words_of(Page(render_report(make_report(failed))))
+    assert "1 of 15 reference photos failed" in words
+    assert words.index("segment: no object was found") < words.index("How the images were made")
+    assert count_generated(failed).failed == 1
 
 
-def test_reject_counts_are_shown_where_there_are_no_pictures(metrics: dict[str, Any]) -> None:
-    told = Page(render_report(ReportInput("run", metrics))).text
-    assert "object too small" in told
-    assert "17" in told
+def test_reject_counts_are_shown_without_pictures(metrics: Metrics) -> None:
+    text = Page(render_report(ReportInput("run", metrics))).text
+    assert "object too small" in text
+    assert "17" in text
 
 
-def test_many_classes_and_arms_keep_colours_apart() -> None:
-    classes = tuple(f"breed_{place:02d}" for place in range(12))
-    metrics = make_metrics(classes, seeds=1, arms=(*ARMS, "few_shot"))
-    arms = arms_of(metrics)
-    assert len({arm.tone for arm in arms}) == 4
-    tones = class_tones(arms, classes)
-    assert len(tones) == len(set(tones.values())) < 8
-    assert not set(tones.values()) & {0, 1, 2}
-    page = Page(render_report(make_report(metrics)))
-    assert f"the other {12 - len(tones)} classes" in page.text
+def test_datasets_take_colours_by_position() -> None:
+    names = (*DATASETS, "few_shot")
+    datasets = list_datasets(make_metrics(seeds=1, datasets=names))
+    assert [dataset.colour for dataset in datasets] == [0, 1, 2, 3]
+    figure = next(draw_figures(make_metrics(seeds=1, datasets=names)))
+    svg = inline_svg(figure)
+    assert all(f"var(--t{dataset.colour})" in svg for dataset in datasets)
+
+
+def test_a_page_of_many_classes_and_datasets_is_well_formed() -> None:
+    classes = tuple(f"breed_{index:02d}" for index in range(14))
+    names = (*DATASETS, *(f"set_{index}" for index in range(6)))
+    page = Page(render_report(make_report(make_metrics(classes, seeds=1, datasets=names))))
     assert page.unpaired == []
+    assert "the 12 classes with the lowest average precision; 2 more not drawn" in page.text
 
 
-def test_a_dataset_keeps_its_colour_whatever_stands_beside_it() -> None:
-    every = {arm.name: arm.tone for arm in arms_of(make_metrics())}
-    two = make_metrics(arms=("mixed", "synthetic"), seeds=1)
-    assert {arm.name: arm.tone for arm in arms_of(two)} == {
-        name: every[name] for name in ("mixed", "synthetic")
-    }
-
-
-def test_page_of_a_demo_stays_below_eight_megabytes(metrics: dict[str, Any]) -> None:
+def test_page_of_a_demo_stays_below_eight_megabytes(metrics: Metrics) -> None:
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 256, (256, 256, 3), np.uint8) for _ in range(5)]
     row = SheetRow("noise", "", tuple(Thumb(one) for one in noise), 5)
     sheets = tuple(Sheet(f"mug/{place}", "mug", (row,) * 4) for place in range(15))
-    assert len(render_report(ReportInput("large", metrics, sheets))) < 8_000_000
+    assert len(render_report(ReportInput("large", metrics, sheets=sheets))) < 8_000_000
 
 
 def test_thumbnails_share_a_budget_and_keep_their_shape() -> None:
@@ -246,12 +327,12 @@ def test_thumbnails_share_a_budget_and_keep_their_shape() -> None:
     assert show_thumbs([]) == []
 
 
-def test_matte_is_shown_on_a_checker_outlined_or_not_at_all() -> None:
-    photo, matte = draw_scene(1, 80, 80), draw_matte(80, 80)
+def test_alpha_is_shown_as_a_checkerboard_an_outline_or_not_at_all() -> None:
+    photo, matte = draw_scene(1, 80, 80), draw_alpha(80, 80)
     rgba = np.dstack([photo, matte])
-    checker = draw_thumb(Thumb(rgba, matte_as="checker"), 80)
-    outline = draw_thumb(Thumb(rgba, matte_as="outline"), 80)
-    hidden = draw_thumb(Thumb(rgba, matte_as="hidden"), 80)
+    checker = draw_thumb(Thumb(rgba, alpha_style="checker"), 80)
+    outline = draw_thumb(Thumb(rgba, alpha_style="outline"), 80)
+    hidden = draw_thumb(Thumb(rgba, alpha_style="hidden"), 80)
     assert np.array_equal(hidden, photo)
     assert np.array_equal(checker[matte == 255], photo[matte == 255])
     assert np.ptp(checker[matte == 0], axis=1).max() < 16
@@ -262,7 +343,7 @@ def test_matte_is_shown_on_a_checker_outlined_or_not_at_all() -> None:
 
 
 def test_masks_are_black_and_white_and_depth_rises_in_brightness() -> None:
-    matte = draw_matte(64, 64)
+    matte = draw_alpha(64, 64)
     mask = draw_thumb(Thumb(matte > 127), 64)
     assert set(np.unique(mask)) == {0, 255}
     assert np.array_equal(
@@ -323,122 +404,93 @@ def test_cells_of_an_aligned_row_stand_in_their_columns_with_gaps() -> None:
     plain = [Thumb(np.full((60, 80, 3), colour, np.uint8)) for colour in colours]
     cells = (plain[0], Gap("no object found"), plain[1], Gap(), plain[2], plain[0])
     columns = ("view 0", "view 1", "view 2")
-    row = SheetRow("depth", "", cells, 4, aligned=True, words=(("prompt", "a mug"),))
-    drawn = contact_sheet(Sheet("a", "b", (row,), columns))
+    row = SheetRow("depth", "", cells, 4, columns, (("prompt", "a mug"),))
+    drawn = contact_sheet(Sheet("a", "b", (row,)))
     flat = (drawn == drawn[..., :1]).all(axis=2)
     lefts = [np.nonzero((drawn[..., 0] == colour) & flat)[1].min() for colour in (90, 140)]
     first = np.nonzero((drawn[..., 0] == 40) & flat)[1]
     assert lefts[0] - first.min() == 2 * (lefts[1] - first.min())
     assert first.max() > lefts[0], "the same picture again, in the last column"
-    without = contact_sheet(Sheet("a", "b", (replace(row, words=()),), columns))
+    without = contact_sheet(Sheet("a", "b", (replace(row, words=()),)))
     assert drawn.shape[0] > without.shape[0]
 
 
-def test_the_page_names_columns_gaps_and_prompts(metrics: dict[str, Any]) -> None:
-    out = Thumb(draw_scene(0, 30, 40), "on grass", "c 0", left_out="object too small")
+def test_the_page_names_columns_gaps_and_prompts(metrics: Metrics) -> None:
+    rejected = Thumb(draw_scene(0, 30, 40), "on grass", "shift 0", reject_reason="object too small")
     row = SheetRow(
-        *("background", "new scenes", (Gap("no object found"), out, Gap()), 9),
-        aligned=True,
+        "background",
+        "new scenes",
+        (Gap("no object found"), rejected, Gap()),
+        9,
+        columns=("view 0", "view 1", "view 2"),
         words=(("first prompt", "(a mug)1.2 on grass"),),
     )
-    sheet = Sheet("mug/photo-0", "mug", (row,), ("view 0", "view 1", "view 2"))
-    page = Page(render_report(ReportInput("run", metrics, (sheet,))))
-    told = " ".join(page.text.split())
-    assert "first prompt (a mug)1.2 on grass view 0 view 1 view 2 left out: no object found" in told
-    assert "left out: object too small c 0 on grass" in told
-    assert "background, view 2: nothing was made" in told
-    assert "1 of 9 shown" in told
-    (picture,) = page.all("img")
-    assert picture["alt"] == "background, view 1: c 0: on grass"
-
-
-def test_learning_charts_mark_the_kept_epoch_and_merge_equal_rates(metrics: dict[str, Any]) -> None:
-    charts = {chart.title: chart for chart in learning_charts(arms_of(metrics))}
-    assert set(charts) == {"Accuracy", "Loss", "F1, macro", "Learning rate"}
-    assert [line.name for line in charts["Learning rate"].lines] == ["every dataset"]
-    marks = [line for line in charts["Accuracy"].lines if line.mark]
-    assert len(marks) == len(metrics["runs"])
-    assert charts["Accuracy"].x_ticks[0].label == "1"
-
-
-def test_curves_of_one_training_have_no_faint_copies(metrics: dict[str, Any]) -> None:
-    single = copy.deepcopy(metrics)
-    single["runs"] = [run for run in single["runs"] if run["seed"] == 0]
-    accuracy = learning_charts(arms_of(single))[0]
-    assert not any(line.faint for line in accuracy.lines)
-    assert sum(line.mark is not None for line in accuracy.lines) == len(ARMS)
-
-
-def test_line_chart_places_points_and_ticks_where_they_belong() -> None:
-    line = Series("a", ((0.0, 0.0), (5.0, 0.5), (10.0, 1.0)), 0, marked=1)
-    chart = draw_lines(Words("t"), [line], Axis("x", whole=True), Axis("y", 0.0, 1.0, percent=True))
-    assert chart is not None
-    assert chart.lines[0].path == "M0 1000L500 500L1000 0"
-    assert chart.lines[0].mark == "M500 500h0"
-    assert [(tick.label, tick.at) for tick in chart.y_ticks][:2] == [("0%", 0.0), ("25%", 25.0)]
-    assert chart.lines[0].dots[1] == ("M500 500h0", "a, x 5: y 50.0%")
-    assert "from 0.0% to 100.0%" in chart.summary
-    assert draw_lines(Words("t"), [Series("a", (), 0)], Axis("x"), Axis("y")) is None
-
-
-@pytest.mark.parametrize("value", [0.0, 3.0, -2.5, 1e-9])
-def test_line_chart_of_a_constant_stays_inside_its_frame(value: float) -> None:
-    chart = draw_lines(
-        Words("t"), [Series("a", ((1.0, value),), 0)], Axis("x", whole=True), Axis("y")
+    sheet = Sheet("mug/photo-0", "mug", (row, row))
+    page = Page(render_report(ReportInput("run", metrics, sheets=(sheet,))))
+    words = words_of(page)
+    assert (
+        "first prompt (a mug)1.2 on grass view 0 view 1 view 2 rejected: no object found" in words
     )
-    assert chart is not None
-    assert all(0 <= tick.at <= 100 for tick in (*chart.x_ticks, *chart.y_ticks))
-    x, y = map(float, re.findall(r"-?[\d.]+", chart.lines[0].path)[:2])
-    assert 0 <= x <= 1000
-    assert 0 <= y <= 1000
+    assert words.count("view 0 view 1 view 2") == 1, "the second row has the same columns"
+    assert "rejected: object too small shift 0 on grass" in words
+    assert "background, view 2: no picture" in words
+    assert "1 of 9 shown" in words
+    assert page.all("img")[0]["alt"] == "background, view 1: shift 0: on grass"
 
 
-def test_mean_over_runs_stops_where_fewer_than_half_went_on() -> None:
-    runs = [{1.0: 0.2, 2.0: 0.4, 3.0: 0.6}, {1.0: 0.4, 2.0: 0.6}, {1.0: 0.6}]
-    assert mean_by_place(runs) == ((1.0, pytest.approx(0.4)), (2.0, pytest.approx(0.5)))
+def test_headline_shows_scores_and_differences_in_words(metrics: Metrics) -> None:
+    headline = headline_of(metrics, list_datasets(metrics))
+    assert headline.title == "Macro F1"
+    assert [bar.dataset.name for bar in headline.bars] == list(DATASETS)
+    assert all(len(bar.seeds) == 3 for bar in headline.bars)
+    assert metrics.verdict is not None
+    comparisons = [
+        _difference("mixed", 0.05, 0.01, 0.09),
+        _difference("synthetic", -0.02, -0.05, 0.01),
+        _difference("few_shot", -0.2, -0.3, -0.1),
+    ]
+    answer = metrics.verdict.model_copy(update={"text": "One. Two."})
+    headline = headline_of(change(metrics, verdict=answer, comparisons=comparisons), ())
+    assert (headline.sentence, headline.details) == ("One.", "Two.")
+    better, same, worse = (gap.text for gap in headline.gaps)
+    assert better.startswith("mixed is 5.0 percentage points above real")
+    assert same == "synthetic and real: no significant difference (interval includes zero)"
+    assert worse.startswith("real is 20.0 percentage points above few_shot")
+    assert headline.limit == pytest.approx(0.3)
 
 
-def test_headline_reads_differences_and_their_intervals(metrics: dict[str, Any]) -> None:
-    found = headline_of(metrics, arms_of(metrics), CLASSES)
-    assert found.title == "Macro F1"
-    assert [bar.arm.name for bar in found.bars] == list(ARMS)
-    assert all(len(bar.seeds) == 3 and bar.has_interval for bar in found.bars)
-    given = {
-        "verdict": {"text": "One. Two."},
-        "comparisons": [
-            {"a": "mixed", "b": "real", "difference": 0.05, "low": 0.01, "high": 0.09},
-            {"a": "synthetic", "b": "real", "difference": -0.02, "low": -0.05, "high": 0.01},
-            {"a": "few_shot", "b": "real", "difference": -0.2, "low": -0.3, "high": -0.1},
-        ],
-    }
-    plain = headline_of(given, (), ())
-    assert (plain.sentence, plain.rest) == ("One.", "Two.")
-    better, same, worse = (one.reading for one in plain.differences)
-    assert better.startswith("mixed is 5.0 points above real")
-    assert "can't be told apart" in same
-    assert worse.startswith("real is 20.0 points above few_shot")
-    assert plain.limit == pytest.approx(0.3)
-
-
-def test_confusion_names_the_most_frequent_mistakes_first() -> None:
-    test = {"confusion": [[18, 2, 0], [5, 15, 0], [0, 1, 19]]}
-    arm = arms_of({"datasets": {"real": {"test": test}}})[0]
-    found = confusion_of(arm, CLASSES)
-    assert found is not None
-    assert found.pairs[0] == "sneaker taken for mug: 5 of 20"
-    assert len(found.pairs) == 3
-    assert found.rows[0].cells[0].share == pytest.approx(0.9)
-    assert confusion_of(arm, CLASSES[:2]) is None
+def test_confusion_names_the_most_frequent_mistakes_first(metrics: Metrics) -> None:
+    test = metrics.datasets["real"].test
+    assert test is not None
+    counts = ((18, 2, 0), (5, 15, 0), (0, 1, 19))
+    confusion = confusion_of(test.model_copy(update={"confusion": counts}))
+    assert confusion.mistakes[0] == "sneaker predicted as mug: 5 of 20"
+    assert len(confusion.mistakes) == 3
+    assert confusion.rows[0].cells[0].share == pytest.approx(0.9)
 
 
 def test_figures_are_written_for_people() -> None:
     assert percent(0.8234) == "82.3%"
-    assert percent(None) == percent(math.nan) == percent(True) == "–"
+    assert percent(None) == percent(math.nan) == "–"
     assert points(0.042) == "+4.2"
     assert points(-0.042) == "\N{MINUS SIGN}4.2"
-    assert [duration(one) for one in (0.42, 59.7, 412.6, 3660)] == [
-        *("0.4 s", "60 s", "6 min 53 s", "1 h 1 min"),
-    ]
+    times = [duration(seconds) for seconds in (0.42, 59.7, 412.6, 3660)]
+    assert times == ["0.4 s", "60 s", "6 min 53 s", "1 h 1 min"]
+
+
+def _difference(name: str, value: float, low: float, high: float) -> Difference:
+    return Difference(
+        arm_a=name,
+        arm_b="real",
+        metric="f1_macro",
+        difference=value,
+        low=low,
+        high=high,
+        level=0.95,
+        seeds=3,
+        photos=60,
+        seed_share=0.3,
+    )
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")

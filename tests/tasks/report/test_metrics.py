@@ -1,0 +1,167 @@
+"""The metrics of a run from the predictions of its networks."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.data.records import Artifact, IngestedPhotos, Reference
+from models.evaluation.classification import score
+from models.reporting.metrics import Metrics
+from tasks.engine.run_context import RunContext
+from tasks.report.data import DatasetSummary, ReferenceSummary, RunSummary
+from tasks.report.metrics import gather_metrics
+from tasks.store.store import open_store
+
+CLASSES = ["mug", "shoe"]
+TRUTH = [0, 0, 0, 1, 1, 1]
+SEEDS = 2
+
+
+def artifact(stage: str, key: str, **fields: Any) -> Artifact:
+    return Artifact(
+        key=key, stage=stage, version=1, name="mug/a", media="png", digest=key, size=1, **fields
+    )
+
+
+def predictions(skill: float, seed: int) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(len(TRUTH), 2))
+    logits[np.arange(len(TRUTH)), TRUTH] += skill
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    split = {"truth": TRUTH, "probabilities": probabilities.tolist(), "images": []}
+    return {"classes": CLASSES, "val": split, "test": split}
+
+
+def summarise(
+    names: tuple[str, ...], trained: tuple[str, ...]
+) -> tuple[RunSummary, dict[str, Any]]:
+    """The summary of a run, and the predictions of its checkpoints by artifact id."""
+    epoch = {"epoch": 0, "val_loss": 0.5}
+    metadata = {
+        "history": [epoch, epoch | {"epoch": 1}],
+        "network": "small_cnn",
+        "parameters_count": 10,
+        "epochs_run": 2,
+        "steps_per_epoch": 3,
+        "best_epoch": 1,
+        "seconds": 1.5,
+    }
+    checkpoints, scores, contents = [], [], {}
+    for position, name in enumerate(trained):
+        for seed in range(SEEDS):
+            key = f"{name}-{seed}"
+            variant: dict[str, int | str] = {"arm": name, "seed": seed}
+            checkpoints.append(artifact("train", key, variant=variant, metadata=metadata))
+            scores.append(artifact("score", key))
+            contents[scores[-1].id] = predictions(0.5 + position, seed)
+    photos = tuple(
+        Reference(
+            name=f"{label}/{split}",
+            file="",
+            label=label,
+            split=split,
+            photo=artifact("ingest", f"{label}-{split}"),
+        )
+        for label in CLASSES
+        for split in ("train", "test")
+    )
+    summary = RunSummary(
+        name="demo",
+        profile="classical",
+        recipe={"name": "demo"},
+        photos=IngestedPhotos(photos=photos, refused=(("a.txt", "no image"),), notes=("note",)),
+        references=(
+            ReferenceSummary(
+                name="mug/train",
+                label="mug",
+                status="computed",
+                key="abc",
+                images=4,
+                accepted=3,
+                rejected=1,
+            ),
+        ),
+        stages={},
+        rejects={"blurry": 1},
+        warnings=("warning",),
+        datasets={
+            name: DatasetSummary(
+                description=f"all {name}",
+                train={"mug": 3, "shoe": 3},
+                val={"mug": 1, "shoe": 1},
+                document=artifact("dataset", name),
+            )
+            for name in names
+        },
+        test=artifact("dataset", "test"),
+        checkpoints=tuple(checkpoints),
+        scores=tuple(scores),
+    )
+    return summary, contents
+
+
+def gather(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    names: tuple[str, ...],
+    trained: tuple[str, ...],
+) -> tuple[Metrics, dict[str, Any]]:
+    summary, contents = summarise(names, trained)
+    run = RunContext(open_store(tmp_path / "store"), "test")
+    monkeypatch.setattr(run, "load", lambda artifact: contents[artifact.id])
+    return gather_metrics(run, summary), contents
+
+
+def test_scores_are_means_over_seeds_and_counts_pool_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("real", "half", "hybrid")
+    metrics, contents = gather(tmp_path, monkeypatch, names, names)
+    for name in names:
+        by_seed = [
+            score(TRUTH, np.asarray(content["test"]["probabilities"], np.float32), CLASSES)
+            for content in (contents[f"score/{name}-{seed}"] for seed in range(SEEDS))
+        ]
+        test = metrics.datasets[name].test
+        assert test is not None
+        assert test.f1_macro == pytest.approx(np.mean([scores["f1_macro"] for scores in by_seed]))
+        assert test.images == len(TRUTH)
+        assert test.per_class["mug"].support == 3
+        assert np.sum(test.confusion) == SEEDS * len(TRUTH)
+        runs = [run for run in metrics.runs if run.dataset == name]
+        assert [run.test.accuracy for run in runs] == [scores["accuracy"] for scores in by_seed]
+        assert runs[0].history == {"epoch": (0.0, 1.0), "val_loss": (0.5, 0.5)}
+    assert list(metrics.datasets) == list(names)
+    assert metrics.datasets["half"].description == "all half"
+    assert Metrics.model_validate_json(metrics.model_dump_json()) == metrics
+
+
+def test_a_few_datasets_are_compared_in_pairs_and_many_with_real_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few, _ = gather(tmp_path, monkeypatch, ("real", "a", "b"), ("real", "a", "b"))
+    assert [(gap.arm_a, gap.arm_b) for gap in few.comparisons] == [
+        ("a", "real"),
+        ("b", "real"),
+        ("b", "a"),
+    ]
+    names = ("real", *"abcde")
+    many, _ = gather(tmp_path, monkeypatch, names, names)
+    assert {gap.arm_b for gap in many.comparisons} == {"real"}
+    assert len(many.comparisons) == 5
+
+
+def test_a_run_without_training_has_volumes_and_no_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics, _ = gather(tmp_path, monkeypatch, ("real", "half"), ())
+    assert metrics.verdict is None
+    assert metrics.comparisons == ()
+    assert metrics.datasets["half"].test is None
+    assert metrics.datasets["half"].train == {"mug": 3, "shoe": 3}
+    assert metrics.photos["test"] == {"mug": 1, "shoe": 1}
+    assert metrics.refused[0].file == "a.txt"
+    assert metrics.notes == ("warning", "note")
+    assert metrics.references[0].rejected == 1
