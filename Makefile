@@ -31,7 +31,7 @@ test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # What works on pools of workers: a night on two hosts of which one dies, recovery, the UI in a browser,
-# the warm worker, the local stack, a schedule. Many minutes; E2E names a part of it.
+# the persistent worker, the local stack, a schedule. Many minutes; E2E names a part of it.
 E2E ?= tests
 e2e: setup
 	$(BIN)/python -m pytest -m e2e $(E2E)

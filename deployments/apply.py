@@ -40,7 +40,14 @@ from flows.config.recipe import Recipe
 from models.data.records import Record
 
 IN_MEMORY = "prefect.server.concurrency.lease_storage.memory"
-SCHEDULED, TRAINING = "regenerate/nightly", "train/gpu"
+SCHEDULED, TRAINING = "pipeline/nightly", "train_models/gpu"
+# Deployments of earlier versions, whose flows don't exist any more, and what replaces them.
+REPLACED = {
+    "regenerate/nightly": SCHEDULED,
+    "expand_reference/gpu": "generate_item/gpu",
+    "assemble/cpu": "build_datasets/cpu",
+    "train/gpu": TRAINING,
+}
 
 
 class ScheduledRun(Record):
@@ -98,6 +105,7 @@ def deploy(
             _apply_deployment(client, wanted, keep_values=scheduled is None)
             for wanted in _wanted_deployments(DEPLOYMENTS / "prefect.yaml", scheduled)
         ]
+        changes += [_delete_replaced(client, old, new) for old, new in REPLACED.items()]
         changes += [apply_limit(client, name, GPU_POOL) for name in limits]
         changes += [apply_crash_rule(client), apply_resume_rule(client)]
     return [change for change in changes if change]
@@ -200,7 +208,7 @@ def _wanted_deployments(file: Path, scheduled: ScheduledRun | None) -> Iterator[
             "pull_steps": [],
         }
         if scheduled is not None and f"{flow.name}/{entry['name']}" == SCHEDULED:
-            wanted |= _scheduled_values(scheduled, wanted["parameters"]["place"])
+            wanted |= _scheduled_values(scheduled, wanted["parameters"])
         yield wanted
 
 
@@ -210,18 +218,28 @@ def _parameter_form(flow: Flow[Any, Any]) -> dict[str, Any]:
     return {name: part for name, part in schema.items() if name != "definitions" or part}
 
 
-def _scheduled_values(scheduled: ScheduledRun, place: dict[str, Any]) -> dict[str, Any]:
-    values = {
+def _scheduled_values(scheduled: ScheduledRun, defaults: dict[str, Any]) -> dict[str, Any]:
+    paths = {
         "photos": str(scheduled.photos),
         "out": str(scheduled.out),
         "store": scheduled.store,
-        "at_once": scheduled.max_parallel,
-        "training": None if scheduled.train_in_parent else TRAINING,
     }
+    execution = defaults["execution"] | {"max_parallel": scheduled.max_parallel}
+    if scheduled.train_in_parent:
+        execution["train_on"] = None
     schedule = _schedule("nightly", scheduled.cron, scheduled.timezone, scheduled.active)
     # The whole recipe is stored: a later version with other defaults does not change this run.
     recipe = scheduled.recipe.model_dump(mode="json")
-    return {"parameters": {"recipe": recipe, "place": place | values}, "schedules": [schedule]}
+    parameters = {"recipe": recipe, "paths": paths, "execution": execution}
+    return {"parameters": parameters, "schedules": [schedule]}
+
+
+def _delete_replaced(client: SyncPrefectClient, old: str, new: str) -> str | None:
+    try:
+        client.delete_deployment(client.read_deployment_by_name(old).id)
+    except ObjectNotFound:
+        return None
+    return f"deployment {old}: deleted; {new} replaces it, with its own parameters and schedule"
 
 
 def _require_absolute(scheduled: ScheduledRun) -> None:

@@ -16,7 +16,7 @@ SILENT_FOR = timedelta(minutes=5)
 CRASH_RULE = "synthset: runs without a heartbeat have crashed"
 # By then a machine that was switched off may be up again.
 RESUMED_AFTER = timedelta(minutes=5)
-RESUME_RULE = "synthset: a crashed regenerate run starts again"
+RESUME_RULE = "synthset: a crashed pipeline run starts again"
 # Rules of earlier versions, which these two replace.
 _OLD_NAMES = {
     CRASH_RULE: "synthset: runs that are not heard of have crashed",
@@ -59,7 +59,7 @@ def apply_crash_rule(client: SyncPrefectClient) -> str | None:
 
 
 def apply_resume_rule(client: SyncPrefectClient) -> str | None:
-    """Create or change the automation that schedules a crashed `regenerate` run again.
+    """Create or change the automation that schedules a crashed `pipeline` run again.
 
     The run keeps its id and with it its child runs. It waits `RESUMED_AFTER`, so that a run that
     can't start is not started in a tight loop.
@@ -78,7 +78,7 @@ def apply_resume_rule(client: SyncPrefectClient) -> str | None:
             name=RESUMED,
             message="started again after a crash; finished work and child runs are kept",
         ),
-        flow="regenerate",
+        flow="pipeline",
     )
     return _apply(client, rule, "crashed parent runs")
 

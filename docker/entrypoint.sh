@@ -1,8 +1,8 @@
 #!/bin/bash
-# Start one part of the stack: server | s3 | worker POOL TYPE | any command, such as a flow run.
+# Start one service of the stack, or any command: server | s3 | worker POOL TYPE | COMMAND ...
 #
-# A secret is given as the file that holds it (X_FILE for the variable X), so that neither
-# `docker inspect` nor a process list shows it.
+# The variable X_FILE names the file with the secret X, so that neither `docker inspect` nor a
+# process list shows the secret.
 set -euo pipefail
 
 fail() {
@@ -36,18 +36,18 @@ PYTHON
     done
 }
 
-# What healthcheck.sh looks at. A command run beside the part (docker compose exec) leaves it alone.
-begin() { echo "$1" > "${SYNTHSET_ROLE_FILE:-/tmp/role}"; }
+# healthcheck.sh reads the role. A command of `docker compose exec` must not change it.
+set_role() { echo "$1" > "${SYNTHSET_ROLE_FILE:-/tmp/role}"; }
 
 case "${1:-}" in
 server)
-    begin server
+    set_role server
     [ -n "${PREFECT_SERVER_API_AUTH_STRING:-}" ] ||
         fail "no password for the server: set PREFECT_SERVER_API_AUTH_STRING_FILE"
     exec python -m deployments.server.main --host 0.0.0.0 --port 4200
     ;;
 s3)
-    begin s3
+    set_role s3
     [ -n "${AWS_ACCESS_KEY_ID:-}" ] && [ -n "${AWS_SECRET_ACCESS_KEY:-}" ] ||
         fail "no keys for the store: set AWS_ACCESS_KEY_ID_FILE and AWS_SECRET_ACCESS_KEY_FILE"
     folder="${SYNTHSET_S3_FOLDER:-/s3}"
@@ -56,7 +56,7 @@ s3)
     exec rclone serve s3 --config /dev/null --addr 0.0.0.0:9000 "$folder"
     ;;
 worker)
-    begin worker
+    set_role worker
     [ "$#" -eq 3 ] || fail "worker POOL TYPE, such as: worker synthset-cpu process"
     wait_for_server
     if [ -n "${SYNTHSET_DEPLOY:-}" ]; then

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Whether the part that entrypoint.sh started works. A single flow run is watched by its worker.
+# Check the service that entrypoint.sh started. A flow run is watched by its worker instead.
 set -euo pipefail
 
 role="$(cat "${SYNTHSET_ROLE_FILE:-/tmp/role}" 2>/dev/null || true)"
@@ -11,7 +11,7 @@ s3) urls=("http://127.0.0.1:${port:-9000}/") ;;
 *) exit 0 ;;
 esac
 
-# An S3 server refuses whoever has no key: that is an answer.
+# An S3 server refuses requests without a key: it is healthy.
 exec python - "$role" "${urls[@]}" <<'PYTHON'
 import sys
 import urllib.error

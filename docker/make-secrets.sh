@@ -1,7 +1,7 @@
 #!/bin/bash
-# Make the secrets of the compose stack in a new folder, and say how to use it: make-secrets.sh DIR
-# The folder is its owner's alone. The files in it are readable, since containers mount them one by
-# one and run as another user.
+# Make the secrets of the compose stack in a new folder: make-secrets.sh DIR
+# Only the owner can enter the folder. The files are readable: containers mount them one by one and
+# run as another user.
 set -euo pipefail
 
 folder="${1:-}"

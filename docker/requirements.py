@@ -1,6 +1,6 @@
-"""Print what pyproject.toml asks for, with the extras named on the command line, a line each.
+"""Print the requirements of pyproject.toml and of the extras named on the command line.
 
-The images install these before the code is copied: a changed line of code then costs no download.
+The images install them before they copy the code, so a change of the code downloads nothing.
 """
 
 import sys
@@ -8,5 +8,7 @@ import tomllib
 from pathlib import Path
 
 project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
-extras = [one for name in sys.argv[1:] for one in project["optional-dependencies"][name]]
+extras = [
+    requirement for name in sys.argv[1:] for requirement in project["optional-dependencies"][name]
+]
 print("\n".join([*project["dependencies"], *extras]))

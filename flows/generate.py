@@ -279,7 +279,7 @@ def _tags(item: WorkItem) -> tuple[str, ...]:
     return (*labels[:3], item.generator)
 
 
-@flow(flow_run_name="{name} · {phase}", validate_parameters=False)
+@flow(name="generate_item", flow_run_name="{name} · {phase}", validate_parameters=False)
 def generate_item(name: str, phase: str, store: str, key: str) -> Result:
     """One work item of one phase of a generator; computes only what the store lacks.
 

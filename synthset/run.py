@@ -99,7 +99,7 @@ def doctor(store: Store = None, as_json: Json = False) -> None:
         from synthset.doctor import examine, show_findings
 
         findings = examine(store)
-        fit = all(finding.fit for finding in findings)
+        fit = all(finding.is_fit for finding in findings)
         if as_json:
             found = [finding.model_dump() for finding in findings]
             print(json.dumps({"fit": fit, "findings": found}, indent=1))

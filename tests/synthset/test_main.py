@@ -253,7 +253,7 @@ def test_the_doctor_finds_a_store_that_can_not_be_used(cli: Cli, tmp_path: Path)
     assert ended.code == 1
     found = json.loads(ended.out)
     assert not found["fit"]
-    fit = {row["what"]: row["fit"] for row in found["findings"]}
+    fit = {row["subject"]: row["is_fit"] for row in found["findings"]}
     assert not fit["store"]
     assert fit["Prefect"]
     assert fit["Python"]

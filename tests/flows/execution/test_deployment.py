@@ -396,7 +396,7 @@ def test_a_store_that_is_away_does_not_hide_the_failure(
     def away(*_: object) -> None:
         raise StoreUnavailableError("away")
 
-    monkeypatch.setattr(child_runs, "tell", away)
+    monkeypatch.setattr(child_runs, "save_result", away)
     with (
         pytest.raises(ValueError, match="the photo is black"),
         record_failure(open_store(str(tmp_path / "store")), "0" * 64),

@@ -1,4 +1,4 @@
-"""Training on another worker: one child run, adopted, retried, and named when it fails."""
+"""Training on a worker: one child run, taken over, started again, and named when it fails."""
 
 import contextvars
 import hashlib
@@ -25,29 +25,30 @@ from prefect.flow_engine import run_flow
 from prefect.flows import Flow
 from prefect.states import Completed, Crashed, Failed, Running
 
-from flows.build_datasets import Assembled, assemble
+from flows.build_datasets import Datasets, build_datasets
 from flows.config.recipe import Recipe, load_recipe
 from flows.execution import deployment as child_runs
 from flows.execution.deployment import MAX_ATTEMPTS, parent_tag
+from flows.generate import Execution
 from flows.train_models import (
     Trained,
-    TrainingFailed,
-    train_elsewhere,
+    TrainingFailedError,
+    train_models,
     train_networks,
     training_key,
 )
 from models.data.records import Artifact, Media
 from models.training.settings import TrainingParameters
-from tasks.engine.run_context import StageCount
+from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.run_documents import make_run_id, save_part
-from tasks.engine.work_items import Told, tell
+from tasks.engine.work_items import Result, save_result
 from tasks.store.errors import MissingArtifactError
 from tasks.store.store import Store, open_store
 from tests.tiny import Undisturbed, files_of
 
-PATIENCE_S = 120.0
+TIMEOUT_S = 120.0
 RUN = "0123456789abcdef"
-ARMS = ("real", "synthetic", "mixed")
+DATASETS = ("real", "synthetic", "mixed")
 
 
 @pytest.fixture
@@ -67,14 +68,14 @@ def recipe() -> Recipe:
 
 
 class Parent:
-    """A parent run that has its networks trained elsewhere, and the hands of the worker."""
+    """A parent run that trains on a worker, with methods that do what the worker would do."""
 
     def __init__(self, client: SyncPrefectClient, store: Store, recipe: Recipe) -> None:
         self.client, self.store, self.recipe = client, store, recipe
-        self.id = str(client.create_flow_run(Flow(lambda: None, name="regenerate")).id)
-        self.deployment = f"train/gpu-{uuid.uuid4().hex[:8]}"
+        self.id = str(client.create_flow_run(Flow(lambda: None, name="pipeline")).id)
+        self.deployment = f"train_models/gpu-{uuid.uuid4().hex[:8]}"
         client.create_deployment(
-            flow_id=client.create_flow_from_name("train"),
+            flow_id=client.create_flow_from_name("train_models"),
             name=self.deployment.partition("/")[2],
             parameters={},
         )
@@ -86,9 +87,11 @@ class Parent:
         """Start the parent, or start it again as a retry does."""
 
         def work() -> None:
-            arguments = (self.recipe, self.run, self.out, self.store.url, self.deployment)
+            context = RunContext(self.store, "pipeline")
+            execution = Execution(train_on=self.deployment)
             try:
-                self._ended.append(train_elsewhere(*arguments))
+                trained = train_models(context, self.recipe, self.run, self.out, execution)
+                self._ended.append(trained)
             except Exception as error:
                 self._ended.append(error)
 
@@ -97,9 +100,9 @@ class Parent:
         self._threads[-1].start()
 
     def end(self) -> Trained:
-        """What it got, once it is through."""
+        """What the parent got, once it has ended."""
         for thread in self._threads:
-            thread.join(PATIENCE_S)
+            thread.join(TIMEOUT_S)
             assert not thread.is_alive()
         ended = self._ended[-1]
         if isinstance(ended, Exception):
@@ -107,7 +110,7 @@ class Parent:
         return ended
 
     def runs(self, *types: StateType) -> list[FlowRun]:
-        """Its children, or those in some states."""
+        """The child runs, or those in some states."""
         wanted = FlowRunFilter(tags=FlowRunFilterTags(all_=[parent_tag(self.id)]))
         runs = self.client.read_flow_runs(flow_run_filter=wanted)
         return [run for run in runs if not types or (run.state and run.state.type in types)]
@@ -118,21 +121,22 @@ class Parent:
         self.set(run, Running())
         return run
 
-    def fail(self, run: FlowRun, failure: str, *, damaged: bool = False) -> None:
+    def fail(self, run: FlowRun, failure: str, *, corrupt_input: bool = False) -> None:
         """Fail a run as `train_networks` does."""
-        tell(self.store, self.key, Told(run=str(run.id), failure=failure, damaged=damaged))
+        result = Result(key=self.key, run=str(run.id), failure=failure, corrupt_input=corrupt_input)
+        save_result(self.store, result)
         self.set(run, Failed(message=failure))
 
     def complete(self, run: FlowRun) -> Trained:
-        """Do what a run was asked for."""
+        """Do what a training run does."""
         trained = Trained(
-            asked=self.key,
-            checkpoints=tuple(put(self.store, "train", arm, "ckpt") for arm in ARMS),
-            scores=tuple(put(self.store, "score", arm, "json") for arm in ARMS),
+            key=self.key,
+            checkpoints=tuple(put(self.store, "train", name, "ckpt") for name in DATASETS),
+            scores=tuple(put(self.store, "score", name, "json") for name in DATASETS),
             counts={"train": StageCount(computed=3), "score": StageCount(computed=3)},
         )
         save_part(self.store, self.run, trained)
-        tell(self.store, self.key, Told(run=str(run.id)))
+        save_result(self.store, Result(key=self.key, run=str(run.id)))
         self.set(run, Completed())
         return trained
 
@@ -141,16 +145,16 @@ class Parent:
         self.client.set_flow_run_state(run.id, state, force=True)
 
     def history(self) -> list[str]:
-        """How the attempts at the child ended, in order."""
+        """How the attempts of the child run ended, in order."""
         (run,) = self.runs()
         states = self.client.read_flow_run_states(run.id)
-        names = [one.name or "" for one in sorted(states, key=lambda one: one.timestamp)]
-        return [one for one in names if one in ("Failed", "Crashed", "Completed")]
+        names = [state.name or "" for state in sorted(states, key=lambda state: state.timestamp)]
+        return [name for name in names if name in ("Failed", "Crashed", "Completed")]
 
     @property
     def key(self) -> str:
-        """What it asks for."""
-        return training_key(self.recipe, assembled(self.store))
+        """The key of the training."""
+        return training_key(self.recipe, datasets(self.store))
 
 
 @pytest.fixture
@@ -161,14 +165,14 @@ def parent(
     monkeypatch.setattr(child_runs, "this_run", lambda: started.id)
     monkeypatch.setattr(child_runs, "FIRST_POLL_S", 0.02)
     monkeypatch.setattr(child_runs, "LONGEST_POLL_S", 0.05)
-    save_part(store, RUN, assembled(store))
+    save_part(store, RUN, datasets(store))
     return started
 
 
-def assembled(store: Store) -> Assembled:
-    """Three datasets, as far as their documents."""
-    return Assembled(
-        arms={arm: put(store, "dataset", arm, "json") for arm in ARMS},
+def datasets(store: Store) -> Datasets:
+    """Three datasets without images."""
+    return Datasets(
+        documents={name: put(store, "dataset", name, "json") for name in DATASETS},
         test=put(store, "dataset", "test", "json"),
         volumes={},
         test_volume={},
@@ -200,17 +204,17 @@ def put(store: Store, stage: str, name: str, media: Media) -> Artifact:
 
 def until(look: Callable[[], Any]) -> Any:
     """What ``look`` finds, as soon as it finds something."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + TIMEOUT_S
     while not (found := look()):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     return found
 
 
-def test_it_is_one_child_run_with_a_name_and_tags(parent: Parent) -> None:
+def test_a_training_is_one_child_run_with_name_and_tags(parent: Parent) -> None:
     parent.begin()
     run = parent.take()
-    assert run.name == "multiview · train"
+    assert run.name == "multiview · training"
     assert {"multiview", "classical", parent_tag(parent.id)} == set(run.tags)
     assert run.parameters["run_id"] == RUN
     assert Recipe.model_validate(run.parameters["recipe"]) == parent.recipe
@@ -218,7 +222,7 @@ def test_it_is_one_child_run_with_a_name_and_tags(parent: Parent) -> None:
     assert parent.end() == trained
 
 
-def test_a_parent_that_is_retried_adopts_it(parent: Parent) -> None:
+def test_a_parent_that_starts_again_takes_over_its_training(parent: Parent) -> None:
     parent.begin()
     run = parent.take()
     parent.begin()
@@ -228,7 +232,7 @@ def test_a_parent_that_is_retried_adopts_it(parent: Parent) -> None:
     assert len(parent.runs()) == 1
 
 
-def test_what_is_trained_already_starts_no_run(parent: Parent) -> None:
+def test_networks_in_the_store_start_no_run(parent: Parent) -> None:
     parent.begin()
     trained = parent.complete(parent.take())
     parent.end()
@@ -239,7 +243,7 @@ def test_what_is_trained_already_starts_no_run(parent: Parent) -> None:
     assert parent.history() == ["Completed"]
 
 
-def test_what_was_lost_since_goes_on_under_the_same_run(parent: Parent, tmp_path: Path) -> None:
+def test_a_lost_score_starts_the_same_run_again(parent: Parent, tmp_path: Path) -> None:
     parent.begin()
     first = parent.take()
     trained = parent.complete(first)
@@ -253,7 +257,7 @@ def test_what_was_lost_since_goes_on_under_the_same_run(parent: Parent, tmp_path
     parent.end()
 
 
-def test_one_that_fails_or_whose_worker_dies_is_tried_again(parent: Parent) -> None:
+def test_a_failed_or_crashed_training_starts_again(parent: Parent) -> None:
     parent.begin()
     parent.fail(parent.take(), "no room on the device")
     parent.set(parent.take(), Crashed(message="its worker is gone"))
@@ -262,45 +266,45 @@ def test_one_that_fails_or_whose_worker_dies_is_tried_again(parent: Parent) -> N
     assert parent.history() == ["Failed", "Crashed", "Completed"]
 
 
-def test_one_that_always_fails_is_named_with_its_reason(parent: Parent) -> None:
+def test_a_training_that_always_fails_is_named_with_its_reason(parent: Parent) -> None:
     parent.begin()
     for _ in range(MAX_ATTEMPTS):
         run = parent.take()
         parent.fail(run, "no room on the device")
-    with pytest.raises(TrainingFailed, match="no room on the device") as failed:
+    with pytest.raises(TrainingFailedError, match="no room on the device") as failed:
         parent.end()
     assert str(run.id) in str(failed.value)
     assert "\n" not in str(failed.value)
 
 
-def test_what_is_damaged_upstream_waits_for_the_parents_next_walk(parent: Parent) -> None:
+def test_a_corrupt_input_is_left_to_the_parent(parent: Parent) -> None:
     parent.begin()
-    parent.fail(parent.take(), "resize/0 is damaged", damaged=True)
-    with pytest.raises(MissingArtifactError, match="resize/0 is damaged"):
+    parent.fail(parent.take(), "resize/0 is corrupt", corrupt_input=True)
+    with pytest.raises(MissingArtifactError, match="resize/0 is corrupt"):
         parent.end()
     assert parent.history() == ["Failed"]
 
 
-def test_an_unknown_deployment_is_one_line(parent: Parent) -> None:
-    parent.deployment = "train/nowhere"
+def test_an_unknown_deployment_is_named_in_one_line(parent: Parent) -> None:
+    parent.deployment = "train_models/nowhere"
     parent.begin()
-    with pytest.raises(ValueError, match="train/nowhere is not on this server"):
+    with pytest.raises(ValueError, match="train_models/nowhere is not on this server"):
         parent.end()
 
 
-def test_a_folder_that_the_worker_can_not_make_is_named(parent: Parent, tmp_path: Path) -> None:
+def test_names_a_folder_that_the_worker_can_not_make(parent: Parent, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ValueError, match=r"out: .*--train-in-parent"):
         train_networks(parent.recipe, RUN, tmp_path / "file" / "out", parent.store.url)
 
 
 @pytest.mark.slow
-def test_a_worker_that_sees_another_folder_trains_the_same(
+def test_a_worker_with_another_folder_trains_the_same_networks(
     undisturbed: Undisturbed, client: SyncPrefectClient, tmp_path: Path, parent: Parent
 ) -> None:
     shutil.copytree(undisturbed.store, tmp_path / "shared")
-    for made in ("train", "score"):
-        shutil.rmtree(tmp_path / "shared" / made)
+    for stage in ("train", "score"):
+        shutil.rmtree(tmp_path / "shared" / stage)
     parent.store = open_store(str(tmp_path / "shared"))
     parent.recipe, parent.run = load_recipe(str(undisturbed.recipe)), make_run_id(undisturbed.out)
     parent.out = tmp_path / "of the worker"
@@ -309,19 +313,22 @@ def test_a_worker_that_sees_another_folder_trains_the_same(
     run_flow(train_networks, client.read_flow_run(UUID(str(run.id))))
     trained = parent.end()
     assert trained.counts["train"] == StageCount(computed=3)
-    assert [one.name for one in trained.scores] == [f"{arm} · seed 0" for arm in ARMS]
+    assert [score.name for score in trained.scores] == [f"{name} · seed 0" for name in DATASETS]
     for artifact in (*trained.checkpoints, *trained.scores):
         assert parent.store.read(artifact)
     assert (parent.out / "training").is_dir()
 
 
 @pytest.mark.slow
-def test_assemble_runs_by_hand_with_the_parameters_that_its_run_shows(
+def test_datasets_can_be_built_by_hand_with_the_parameters_that_the_run_shows(
     undisturbed: Undisturbed, client: SyncPrefectClient, tmp_path: Path
 ) -> None:
-    runs = client.read_flow_runs(flow_filter=FlowFilter(name=FlowFilterName(any_=["assemble"])))
-    (shown,) = (one.parameters for one in runs if one.parameters["out"] == str(undisturbed.out))
+    runs = client.read_flow_runs(
+        flow_filter=FlowFilter(name=FlowFilterName(any_=["build_datasets"]))
+    )
+    (shown,) = (run.parameters for run in runs if run.parameters["out"] == str(undisturbed.out))
     shutil.copytree(undisturbed.store, tmp_path / "store")
-    given = shown | {"out": str(tmp_path / "out"), "store": str(tmp_path / "store")}
-    run_flow(assemble, client.create_flow_run(assemble, parameters=json.loads(json.dumps(given))))
+    parameters = shown | {"out": str(tmp_path / "out"), "store": str(tmp_path / "store")}
+    run = client.create_flow_run(build_datasets, parameters=json.loads(json.dumps(parameters)))
+    run_flow(build_datasets, run)
     assert files_of(tmp_path / "out" / "datasets") == undisturbed.datasets
