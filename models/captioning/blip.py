@@ -27,8 +27,8 @@ class BlipRequest:
         prompt_prefix: words with which the caption begins, or None. ``"a photo of a mug"`` tells
             the network what the object is.
         max_new_tokens: see `models.captioning.beam_search.Decoding`.
-        num_beams: see there.
-        repetition_penalty: see there.
+        num_beams: see `Decoding`.
+        repetition_penalty: see `Decoding`.
     """
 
     image: Pixels

@@ -28,8 +28,8 @@ class FlorenceRequest:
         image: uint8 HxWx3 RGB, or HxWx4 RGBA, whose alpha is ignored.
         task: ``<CAPTION>`` for a sentence, ``<DETAILED_CAPTION>`` for two or three.
         max_new_tokens: see `models.captioning.beam_search.Decoding`.
-        num_beams: see there.
-        repetition_penalty: see there.
+        num_beams: see `Decoding`.
+        repetition_penalty: see `Decoding`.
     """
 
     image: Pixels
