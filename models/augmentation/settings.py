@@ -1,4 +1,4 @@
-"""How far an augmented copy may differ: apart from torch, so that recipes are read fast."""
+"""Settings of augmentation, in a file without torch, so that recipes load fast."""
 
 from pydantic import Field
 

@@ -1,38 +1,35 @@
-"""Augmentation of single views with torchvision transforms, drawn from a generator of our own.
+"""Augment single views with torchvision's transforms and the caller's random generator.
 
-torchvision's random transforms draw from torch's global generator, which threads share: here every
-number is drawn from the caller's generator and given to torchvision's functions, so an image
-depends on its seed alone.
+torchvision's random transforms use torch's global generator, which threads share. Here every number
+comes from the caller's generator and is passed to torchvision's functions, so an image depends only
+on its seed.
 """
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
 from models.augmentation.settings import AugmentRanges
-from models.data.pixels import Pixels
+from models.data.pixels import Matrix, Pixels
 
 GREY = 127
 
-Matrix = npt.NDArray[np.float64]
-
 
 def augment_image(image: Pixels, ranges: AugmentRanges, rng: np.random.Generator) -> Pixels:
-    """A changed copy of the same size.
+    """Return a changed copy of the same size.
 
     Args:
-        image: uint8 HxWx3 RGB or HxWx4 RGB + matte. Geometry moves colours and matte together; what
-            comes into view is grey 127 with an empty matte, and an object that was whole stays so.
-            Colour changes leave the matte alone.
+        image: uint8 HxWx3 RGB or HxWx4 RGBA. Geometric changes move colours and alpha together.
+            What enters the view is grey 127 with alpha 0. An object that lay inside the image
+            stays inside. Colour changes leave alpha unchanged.
         ranges: how far the copy may differ.
-        rng: drawn from in a fixed order, whatever is switched off.
+        rng: numbers are drawn in a fixed order, whatever is switched off.
 
     Raises:
-        ValueError: the image is neither RGB nor RGB + matte.
+        ValueError: the image is neither RGB nor RGBA.
     """
     if image.ndim != 3 or image.shape[2] not in (3, 4):
         raise ValueError(f"an image of shape {image.shape} can't be augmented; give HxWx3 or HxWx4")
@@ -49,14 +46,14 @@ def augment_image(image: Pixels, ranges: AugmentRanges, rng: np.random.Generator
 
 
 def _move(tensor: Tensor, ranges: AugmentRanges, rng: np.random.Generator) -> Tensor:
-    """Flip, rotation, scale, shear and perspective, resampled once."""
+    """Apply flip, rotation, scale, shear and perspective in one resampling."""
     height, width = tensor.shape[-2:]
     fill = [float(GREY)] * 3 + [0.0] * (tensor.shape[0] - 3)
     if rng.uniform() < ranges.flip:
         tensor = transforms.horizontal_flip(tensor)
     matrix = _draw_motion((width, height), ranges, rng)
     if tensor.shape[0] == 4:
-        matrix = _kept_inside(tensor[3].numpy(), matrix)
+        matrix = _keep_inside(tensor[3].numpy(), matrix)
     if np.allclose(matrix, np.eye(3), atol=1e-9):
         return tensor
     back = np.linalg.inv(matrix)
@@ -72,31 +69,31 @@ def _move(tensor: Tensor, ranges: AugmentRanges, rng: np.random.Generator) -> Te
 
 
 def _draw_motion(size: tuple[int, int], ranges: AugmentRanges, rng: np.random.Generator) -> Matrix:
-    """A 3x3 matrix that takes px of the image to px of the copy, about its centre."""
+    """Return a 3x3 matrix from pixels of the image to pixels of the copy, around its centre."""
     width, height = size
-    angle = np.radians(_around(rng, ranges.rotate))
-    shear = np.tan(np.radians(_around(rng, ranges.shear)))
-    # Larger objects would leave the canvas: growing is halved against shrinking.
+    angle = np.radians(_draw(rng, ranges.rotate))
+    shear = np.tan(np.radians(_draw(rng, ranges.shear)))
+    # Growth is half of shrinkage, because larger objects would leave the canvas.
     scale = 1.0 + float(rng.uniform(-ranges.scale, 0.5 * ranges.scale))
     cos, sin = scale * np.cos(angle), scale * np.sin(angle)
     turn = np.array([[cos, shear * cos - sin, 0], [sin, shear * sin + cos, 0], [0, 0, 1]])
     centre = np.array([[1, 0, width / 2], [0, 1, height / 2], [0, 0, 1]])
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
-    reach = np.array([width, height]) * ranges.perspective
-    pulled = corners + rng.uniform(-reach, reach, (4, 2))
-    tip = cv2.getPerspectiveTransform(corners, pulled.astype(np.float32))
-    return np.asarray(tip @ centre @ turn @ np.linalg.inv(centre), np.float64)
+    limit = np.array([width, height]) * ranges.perspective
+    moved = corners + rng.uniform(-limit, limit, (4, 2))
+    perspective = cv2.getPerspectiveTransform(corners, moved.astype(np.float32))
+    return np.asarray(perspective @ centre @ turn @ np.linalg.inv(centre), np.float64)
 
 
-def _kept_inside(matte: npt.NDArray[np.uint8], matrix: Matrix) -> Matrix:
-    """The motion, shrunk and moved so far that it cuts nothing off an object that was whole."""
-    height, width = matte.shape
-    found = matte > 0
-    border = (found[0].any(), found[-1].any(), found[:, 0].any(), found[:, -1].any())
-    if not found.any() or any(border):
+def _keep_inside(alpha: Pixels, matrix: Matrix) -> Matrix:
+    """Shrink and shift the motion so that an object inside the image stays inside."""
+    height, width = alpha.shape
+    mask = alpha > 0
+    is_cut_off = mask[[0, -1]].any() or mask[:, [0, -1]].any()
+    if not mask.any() or is_cut_off:
         return matrix
     outlines, _ = cv2.findContours(
-        found.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+        mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
     )
     points = np.concatenate(outlines).astype(np.float64) + 0.5
     moved = cv2.perspectiveTransform(points, matrix)[:, 0]
@@ -110,18 +107,21 @@ def _kept_inside(matte: npt.NDArray[np.uint8], matrix: Matrix) -> Matrix:
 
 
 def _colour(colours: Tensor, ranges: AugmentRanges, rng: np.random.Generator) -> Tensor:
-    changed: Tensor = transforms.adjust_brightness(colours, 1.0 + _around(rng, ranges.brightness))
-    changed = _adjust_contrast(changed, 1.0 + _around(rng, ranges.contrast))
-    changed = transforms.adjust_saturation(changed, 1.0 + _around(rng, ranges.saturation))
-    hue = _around(rng, ranges.hue)
+    changed: Tensor = transforms.adjust_brightness(colours, 1.0 + _draw(rng, ranges.brightness))
+    changed = _adjust_contrast(changed, 1.0 + _draw(rng, ranges.contrast))
+    changed = transforms.adjust_saturation(changed, 1.0 + _draw(rng, ranges.saturation))
+    hue = _draw(rng, ranges.hue)
     if hue:
         changed = transforms.adjust_hue(changed, hue)
     return changed
 
 
 def _blur(pixels: Pixels, sigma: float) -> Pixels:
-    """Gaussian blur by OpenCV, in two passes of one row or column: torchvision's single pass takes
-    90 of the 200 ms of a 768x1024 copy. `sigma` is in px of an image of 320 px."""
+    """Blur by a Gaussian whose `sigma` is in px of an image of 320 px.
+
+    OpenCV blurs rows and columns separately; torchvision's single pass would take 90 of the 200 ms
+    of a 768x1024 copy.
+    """
     scaled = sigma * max(pixels.shape[:2]) / 320
     if scaled <= 0.1:
         return pixels
@@ -129,8 +129,10 @@ def _blur(pixels: Pixels, sigma: float) -> Pixels:
 
 
 def _adjust_contrast(colours: Tensor, factor: float) -> Tensor:
-    """Spread about the mean grey, as torchvision does it, with a mean that is summed in integers: a
-    float sum depends on the number of threads."""
+    """Scale differences from the mean grey, as torchvision does, but sum the mean in integers.
+
+    A float sum depends on the number of threads.
+    """
     grey = transforms.rgb_to_grayscale(colours)
     mean = int(grey.sum(dtype=torch.int64)) / grey.numel()
     table = (torch.arange(256, dtype=torch.float64) - mean) * factor + mean
@@ -138,5 +140,5 @@ def _adjust_contrast(colours: Tensor, factor: float) -> Tensor:
     return spread[colours.long()]
 
 
-def _around(rng: np.random.Generator, reach: float) -> float:
-    return float(rng.uniform(-reach, reach))
+def _draw(rng: np.random.Generator, limit: float) -> float:
+    return float(rng.uniform(-limit, limit))

@@ -1,4 +1,4 @@
-"""Captions token by token: beam search that gives an image the same words alone and in company."""
+"""Beam search that gives an image the same words alone and in a batch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 @dataclass(frozen=True)
 class Decoding:
-    """How a caption is searched; there is no sampling, so a photo always gets the same one.
+    """How a caption is searched. Nothing is sampled, so a photo always gets the same caption.
 
     Attributes:
-        max_new_tokens: word pieces at most, beside a given beginning.
-        num_beams: sentences that are kept in view; 1 is greedy.
-        repetition_penalty: 1 for none; what has been said has its logit divided by it (Keskar et
-            al. 2019, section 4.1).
+        max_new_tokens: most word pieces, not counting a prefix.
+        num_beams: candidates that are kept; 1 is greedy.
+        repetition_penalty: divides the logits of tokens already used; 1 for none (Keskar et al.
+            2019, section 4.1).
     """
 
     max_new_tokens: int = 30
@@ -31,24 +31,26 @@ class Decoding:
                 f"{self.num_beams}"
             )
         if not 0 < self.repetition_penalty < float("inf"):
-            raise ValueError(f"repetition_penalty {self.repetition_penalty}: give 1 or a bit more")
+            raise ValueError(
+                f"repetition_penalty must be above 0, not {self.repetition_penalty}; give 1 to 2"
+            )
 
 
 def search(
     generate: Callable[..., Tensor], decoding: Decoding, images: int, **inputs: Any
 ) -> list[Tensor]:
-    """Token ids of a batch, one float32 row per image, as `models.runtime.batching.guarded`
-    checks them.
+    """Return the token ids of a batch, one float32 row per image.
 
-    A row is NaN where the network's numbers overflowed: the ids alone would not show it.
+    A row is NaN if the network's scores overflowed, which the ids alone would not show;
+    `models.runtime.batching.run_batched` checks for it.
 
     Args:
         generate: the network's ``generate``.
         decoding: how to search.
-        images: in the batch; all inputs are of one length, as padding would change results.
+        images: number of images. All inputs have one length, because padding changes results.
         inputs: further arguments of ``generate``.
     """
-    finite = _Finite(images)
+    monitor = _OverflowMonitor(images)
     ids = generate(
         **inputs,
         max_new_tokens=decoding.max_new_tokens,
@@ -56,15 +58,15 @@ def search(
         repetition_penalty=decoding.repetition_penalty,
         early_stopping=decoding.num_beams > 1,
         do_sample=False,
-        logits_processor=LogitsProcessorList([finite]),
+        logits_processor=LogitsProcessorList([monitor]),
     )
     rows = ids.float()
-    rows[finite.overflowed] = torch.nan
+    rows[monitor.overflowed] = torch.nan
     return list(rows)
 
 
-class _Finite(LogitsProcessor):  # type: ignore[misc]  # transformers is not typed here
-    """Changes nothing, and remembers which images had a score that is no number."""
+class _OverflowMonitor(LogitsProcessor):  # type: ignore[misc]  # transformers is not typed here
+    """Record which images had a NaN or infinite score; leave the scores unchanged."""
 
     def __init__(self, images: int) -> None:
         self.overflowed = torch.zeros(images, dtype=torch.bool)

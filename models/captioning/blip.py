@@ -1,8 +1,9 @@
-"""Captions by BLIP (Li et al., ICML 2022): a vision transformer and a text decoder."""
+"""Captions by BLIP (Li et al., ICML 2022), a vision transformer with a text decoder."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,15 @@ from models.runtime.pretrained import load_strictly
 
 @dataclass(frozen=True, eq=False)
 class BlipRequest:
-    """An image to be put into words.
+    """An image to be captioned.
 
     Attributes:
-        image: uint8 HxWx3 RGB, or HxWx4 RGB + matte, of which the matte is not read.
-        prompt_prefix: words that the caption begins with, or None; ``"a photo of a mug"`` keeps the
-            network from taking the mug for something else.
-        max_new_tokens, num_beams, repetition_penalty: see `models.captioning.beam_search.Decoding`.
+        image: uint8 HxWx3 RGB, or HxWx4 RGBA, whose alpha is ignored.
+        prompt_prefix: words with which the caption begins, or None. ``"a photo of a mug"`` tells
+            the network what the object is.
+        max_new_tokens: see `models.captioning.beam_search.Decoding`.
+        num_beams: see `Decoding`.
+        repetition_penalty: see `Decoding`.
     """
 
     image: Pixels
@@ -38,14 +41,14 @@ class BlipRequest:
         image = self.image
         if image.ndim != 3 or image.shape[2] not in (3, 4) or image.dtype != np.uint8:
             raise ValueError(
-                f"BlipRequest.image is {image.dtype} {image.shape}; give uint8 HxWx3 RGB or HxWx4 "
-                "RGB + matte"
+                f"BlipRequest.image is {image.dtype} {image.shape}; "
+                "give uint8 HxWx3 RGB or HxWx4 RGBA"
             )
         _ = self.decoding
 
     @property
     def decoding(self) -> Decoding:
-        """How its caption is searched."""
+        """The search settings."""
         return Decoding(self.max_new_tokens, self.num_beams, self.repetition_penalty)
 
 
@@ -63,10 +66,10 @@ class Blip:
 
     @classmethod
     def load(cls, *folders: Path, machine: Machine) -> "Blip":
-        """The network of one folder.
+        """Load the network from one folder.
 
         Raises:
-            WrongCheckpoint: the folder holds other weights.
+            WrongCheckpoint: weights are missing or belong to another network.
         """
         from transformers import BertTokenizer, BlipForConditionalGeneration, BlipImageProcessor
 
@@ -77,29 +80,26 @@ class Blip:
         return cls(network, processor, tokenizer, machine.batch)
 
     def compute(self, requests: Sequence[BlipRequest]) -> Iterator[str | InvalidOutput]:
-        """Captions in the order of the requests, as the network words them.
+        """Yield the network's captions in the order of the requests.
 
         They are lower-case, without a full stop, and begin with the prefix as the tokenizer spells
-        it; `models.captioning.cleanup.clean_caption` mends what BLIP is known to get wrong.
+        it. `models.captioning.cleanup.clean_caption` corrects BLIP's known mistakes.
         """
-        # Prefixes of one length need no padding, which would move the words' positions.
-        alike: dict[tuple[Decoding, int], list[int]] = defaultdict(list)
-        prefixes = [self._tokens(one.prompt_prefix) for one in requests]
-        for at, request in enumerate(requests):
-            alike[request.decoding, len(prefixes[at])].append(at)
-        results: dict[int, str | InvalidOutput] = {}
-        for (decoding, _), places in alike.items():
-            items = [(rgb(requests[at].image), prefixes[at]) for at in places]
+        # Prefixes of one length need no padding, which would shift the words' positions.
+        groups: dict[tuple[Decoding, int], list[int]] = defaultdict(list)
+        prefixes = [self._tokenize(request.prompt_prefix) for request in requests]
+        for index, request in enumerate(requests):
+            groups[request.decoding, len(prefixes[index])].append(index)
+        captions: dict[int, str | InvalidOutput] = {}
+        for (decoding, _), indices in groups.items():
+            items = [(rgb(requests[index].image), prefixes[index]) for index in indices]
+            run = partial(self._run, decoding=decoding)
+            rows = run_batched(run, items, at_most=self._batch, modules=self.modules)
+            captions.update(zip(indices, map(self._decode, rows), strict=True))
+        yield from (captions[index] for index in range(len(requests)))
 
-            def run(batch: Sequence[tuple[Pixels, list[int]]], how: Decoding = decoding) -> Any:
-                return self._run(batch, how)
-
-            found = run_batched(run, items, at_most=self._batch, modules=self.modules)
-            results.update(zip(places, map(self._words, found), strict=True))
-        yield from (results[at] for at in range(len(requests)))
-
-    def _tokens(self, prefix: str | None) -> list[int]:
-        """Start token, the prefix, and an end token, which BLIP's ``generate`` cuts off."""
+    def _tokenize(self, prefix: str | None) -> list[int]:
+        """Return start token, prefix and an end token, which BLIP's ``generate`` removes."""
         text = self._network.config.text_config
         inner = self._tokenizer(prefix or "", add_special_tokens=False)["input_ids"]
         return [text.bos_token_id, *inner, text.sep_token_id]
@@ -110,18 +110,18 @@ class Blip:
         images = [
             torch.from_numpy(np.array(image)).to(device).permute(2, 0, 1) for image, _ in batch
         ]
-        ready = self._processor(images=images, return_tensors="pt")
+        inputs = self._processor(images=images, return_tensors="pt")
         ids = torch.tensor([tokens for _, tokens in batch], device=device)
         return search(
             self._network.generate,
             decoding,
             len(batch),
-            pixel_values=ready["pixel_values"].to(dtype),
+            pixel_values=inputs["pixel_values"].to(dtype),
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
         )
 
-    def _words(self, row: Tensor | InvalidOutput) -> str | InvalidOutput:
+    def _decode(self, row: Tensor | InvalidOutput) -> str | InvalidOutput:
         if isinstance(row, InvalidOutput):
             return row
         ids = row.long().tolist()[1:]

@@ -1,38 +1,34 @@
-"""What networks say, made fit for a prompt: repeats, invented words and wrong subjects mended."""
+"""Turn a network's caption into a prompt: no invented words, no repeats, and the class is named."""
 
 import re
-from itertools import pairwise
 
-# BLIP's captioners say "arafed" (an adjective of nothing) and "araffe" (a thing that is none).
-_INVENTED = re.compile(r"ar+aff?(?:es?|ed|é|y),?", re.IGNORECASE)
-_NO_NOUN = re.compile(r"ar+aff?es?\b", re.IGNORECASE)
-_OPENINGS = re.compile(r"^(?:there (?:is|are)|this is|the image shows|we see)\s+", re.IGNORECASE)
-# Words that no caption ends with: what is left where the search was cut off.
-_LOOSE_END = re.compile(
-    "(?:a|an|the|and|or|of|on|in|at|with|to|by|for|from|that|which|is|are|its|his|her|their|near|"
-    "next|top|wearing)[,.;:]*",
+from models.captioning.template import article, class_words, with_article
+
+# BLIP invents "arafed" (an adjective) and "araffe" (a noun). The noun stands for the object where a
+# verb, a preposition or nothing follows it.
+_INVENTED_NOUN = re.compile(
+    r"\b(an? )?ar+aff?es?\b(?=$|[,.]| (?:is|are|that|which|with|on|in|at|and|of|near|\w+ing)\b)",
     re.IGNORECASE,
 )
-_AFTER_A_NOUN = re.compile(
-    r"(?:is|are|that|which|with|on|in|at|and|of|near|next|by|to|from|\w+ing)[,.]?|", re.IGNORECASE
+_INVENTED = re.compile(r"\b(an? )?ar+aff?(?:es?|ed|é|y)(?!\w),? ?(\w?)", re.IGNORECASE)
+_OPENING = re.compile(r"^(?:there (?:is|are)|this is|the image shows|we see)\s+", re.IGNORECASE)
+_REPEATED = re.compile(r"(?<!\S)(\S+(?: \S+){0,7}?)(?:,? \1)+(?!\w)", re.IGNORECASE)
+# Words that end no caption. They remain where the search stopped at its longest length.
+_LOOSE_END = re.compile(
+    r"(?:a|an|the|and|or|of|on|in|at|with|to|by|for|from|that|which|is|are|its|his|her|their|near|"
+    r"next|top|wearing)?[,.;:]*",
+    re.IGNORECASE,
 )
-_AROUND_A_WORD = ',.;:!?()[]{}<>"\u201c\u201d'
-_LONGEST_REPEAT = 8
-_VOWELS = "aeiou"
 
 
-def clean_caption(said: str, label: str, *, max_words: int = 40) -> str:
-    """A network's caption as plain words that name its class.
+def clean_caption(text: str, label: str, *, max_words: int = 40) -> str:
+    """Return a network's caption in plain words that name its class.
 
-    In this order: spaces are set as a person would set them; BLIP's invented words go, or make way
-    for the class where they are the subject; phrases that follow themselves are said once; what
-    exceeds ``max_words`` is cut, at a sentence's end if there is one, and loose ends with it. A
-    caption that does not name its class gets it: by its last word (``sports car`` where "car" is
-    said), else in front (``mug: a white cup``). Brackets, quotes and ``+`` stay: where a prompt may
-    hold weights, the caption is escaped (models/diffusion/prompts.py).
+    Brackets, quotes and ``+`` stay: `models.diffusion.prompts` escapes them for prompts with
+    weights.
 
     Args:
-        said: what the network said; may be empty.
+        text: the network's words; may be empty.
         label: the class, with ``-`` or ``_`` between its words.
         max_words: 1 or more; 40 fit into the 77 tokens of CLIP.
 
@@ -41,110 +37,56 @@ def clean_caption(said: str, label: str, *, max_words: int = 40) -> str:
         'a mug on a table'
     """
     name = class_words(label)
-    text = _without_invented_words(_tidy(said), name)
-    words = _once(_OPENINGS.sub("", text).split())
-    kept = " ".join(_cut(words, max_words))
-    return _naming(kept, name) if kept else f"a photo of {with_article(name)}"
+    text = _INVENTED_NOUN.sub(lambda m: with_article(name) if m[1] else name, _join_tokens(text))
+    text = _INVENTED.sub(lambda m: (article(m[2]) if m[1] else "") + m[2], text)
+    text = _OPENING.sub("", text)
+    while (shorter := _REPEATED.sub(r"\1", text)) != text:
+        text = shorter
+    text = _cut(text, max_words)
+    return _name_class(text, name) if re.search(r"\w", text) else f"a photo of {with_article(name)}"
 
 
-def class_words(label: str) -> str:
-    """The class as words: ``red-shoes`` is "red shoes"."""
-    return " ".join(re.split(r"[-_\s]+", label.strip()))
-
-
-def with_article(name: str) -> str:
-    """``a mug``, ``an apple``, ``shoes``: a plural has no article."""
-    if _is_plural(name):
-        return name
-    return f"an {name}" if name[:1].lower() in _VOWELS else f"a {name}"
-
-
-def with_class(text: str, name: str) -> str:
-    """A recipe's words with ``{label}``, the class, and ``{a}``, its article, filled in."""
-    article = with_article(name).removesuffix(name)
-    return text.replace("{a}", article).replace("{label}", name)
-
-
-def _tidy(said: str) -> str:
-    """Words and signs with spaces as a person would set them; "" where there is no word. The
-    tokenizers of captioners part every sign from its word: ``c + + ( red )``."""
-    text = re.sub(r"(?<=\w)(?: ?\+){2,}(?!\S)", lambda found: found[0].replace(" ", ""), said)
-    text = re.sub(r"([(\[{])\s+|\s+(?=[)\]}])", r"\1", text)
+def _join_tokens(text: str) -> str:
+    """Remove the spaces that tokenizers put around signs: ``t - shirt``, ``( red )``, ``c + +``."""
     text = re.sub(r"(\w) ?- ?(?=\w)", r"\1-", text)
-    text = re.sub(r"(?<!\w)-+|-+(?!\w)", " ", text)
-    text = re.sub(r'"\s*([^"]*?)\s*"', r'"\1"', text)
-    text = re.sub(r"\s+(['\u2019])\s*(s|t|re|ll)\b", r"\1\2", text)
-    text = re.sub(r"\s+([,.;:!?])", r"\1", text)
-    return " ".join(text.split()) if re.search(r"\w", text) else ""
+    text = re.sub(r"(?<=\w)(?: ?\+){2,}(?!\S)", lambda m: m[0].replace(" ", ""), text)
+    text = re.sub(r" +(['\u2019]) ?(s|t|re|ll)\b", r"\1\2", text)
+    text = re.sub(r"(?<=[(\[{]) +| +(?=[,.;:!?)\]}])", "", text)
+    return " ".join(text.split())
 
 
-def _without_invented_words(text: str, name: str) -> str:
-    kept: list[str] = []
-    mended = False
-    for word, after in pairwise([*text.split(), ""]):
-        if _INVENTED.fullmatch(word):
-            subject = _NO_NOUN.match(word) and _AFTER_A_NOUN.fullmatch(after)
-            kept, mended = (_with(kept, name.split()), False) if subject else (kept, True)
-        else:
-            kept, mended = (_with(kept, [word]) if mended else [*kept, word]), False
-    return " ".join(kept)
+def _cut(text: str, max_words: int) -> str:
+    """Keep whole sentences within the words allowed, if there are any; drop loose ends."""
+    words = text.split()
+    if len(words) > max_words:
+        words = words[:max_words]
+        ends = [index for index, word in enumerate(words) if word.endswith(".")]
+        words = words[: ends[-1] + 1] if ends else words
+    while words and _LOOSE_END.fullmatch(words[-1]):
+        words.pop()
+    return " ".join(words).rstrip(",.;:")
 
 
-def _with(words: list[str], added: list[str]) -> list[str]:
-    """Words and others after them, in front of which "a" and "an" are put right."""
-    if words and words[-1] in ("a", "an"):
-        words = [*words[:-1], "an" if added[0][:1].lower() in _VOWELS else "a"]
-    return [*words, *added]
-
-
-def _once(words: list[str]) -> list[str]:
-    """Words less each phrase of up to eight that only says the one before it again."""
-    for length in range(_LONGEST_REPEAT, 0, -1):
-        kept: list[str] = []
-        for word in words:
-            kept.append(word)
-            if _bare(kept[-length:]) == _bare(kept[-2 * length : -length]):
-                del kept[-length:]
-        words = kept
-    return words
-
-
-def _bare(words: list[str]) -> list[str]:
-    return [word.strip(",.;:").lower() for word in words]
-
-
-def _cut(words: list[str], most: int) -> list[str]:
-    kept = words[:most]
-    if len(words) > most:
-        ends = [at for at, word in enumerate(kept) if word.endswith(".")]
-        kept = kept[: ends[-1] + 1] if ends else kept
-    while kept and _LOOSE_END.fullmatch(kept[-1]):
-        kept = kept[:-1]
-    return [*kept[:-1], kept[-1].rstrip(",.;:")] if kept else []
-
-
-def _naming(caption: str, name: str) -> str:
+def _name_class(caption: str, name: str) -> str:
+    """Add the class: before its last word (``sports car`` for "car"), else in front."""
     words = caption.split()
-    said = [_forms(word) for word in words]
-    every = {form for forms in said for form in forms}
-    missing = [word for word in name.split() if not _forms(word) & every]
+    forms = [_forms(word) for word in words]
+    missing = [word for word in name.split() if not _forms(word) & set().union(*forms)]
     if not missing:
         return caption
-    subject = _forms(name.split()[-1])
-    at = next((at for at, forms in enumerate(said) if forms & subject), None)
+    noun = _forms(name.split()[-1])
+    at = next((index for index, form in enumerate(forms) if form & noun), None)
     if at is None:
         return f"{name}: {caption}"
-    return " ".join([*_with(words[:at], missing), *words[at:]])
+    if at and words[at - 1] in ("a", "an"):
+        words[at - 1] = article(missing[0]).strip()
+    return " ".join([*words[:at], *missing, *words[at:]])
 
 
 def _forms(word: str) -> set[str]:
-    """A word and its parts, with whatever may be their singulars; only for comparisons."""
-    plain = word.strip(_AROUND_A_WORD).lower().removesuffix("'s")
+    """Return a word, its parts and their possible singulars, for comparisons only."""
+    plain = re.sub(r"^[^\w+]+|[^\w+]+$", "", word.lower()).removesuffix("'s")
     forms = {plain, *plain.split("-")}
-    for ending, instead in (("s", ""), ("es", ""), ("ies", "y"), ("ves", "f")):
-        forms |= {one[: -len(ending)] + instead for one in forms if one.endswith(ending)}
+    for ending, singular in (("s", ""), ("es", ""), ("ies", "y"), ("ves", "f")):
+        forms |= {form.removesuffix(ending) + singular for form in forms if form.endswith(ending)}
     return forms - {""}
-
-
-def _is_plural(word: str) -> bool:
-    return word.endswith("s") and not word.endswith(("ss", "us", "is"))

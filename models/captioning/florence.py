@@ -1,8 +1,9 @@
-"""Captions by Florence-2 (Xiao et al., CVPR 2024): a DaViT and a BART, asked by task."""
+"""Captions by Florence-2 (Xiao et al., CVPR 2024): a DaViT and a BART, prompted by a task."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -21,12 +22,14 @@ Task = Literal["<CAPTION>", "<DETAILED_CAPTION>"]
 
 @dataclass(frozen=True, eq=False)
 class FlorenceRequest:
-    """An image to be put into words.
+    """An image to be captioned.
 
     Attributes:
-        image: uint8 HxWx3 RGB, or HxWx4 RGB + matte, of which the matte is not read.
+        image: uint8 HxWx3 RGB, or HxWx4 RGBA, whose alpha is ignored.
         task: ``<CAPTION>`` for a sentence, ``<DETAILED_CAPTION>`` for two or three.
-        max_new_tokens, num_beams, repetition_penalty: see `models.captioning.beam_search.Decoding`.
+        max_new_tokens: see `models.captioning.beam_search.Decoding`.
+        num_beams: see `Decoding`.
+        repetition_penalty: see `Decoding`.
     """
 
     image: Pixels
@@ -39,24 +42,24 @@ class FlorenceRequest:
         image = self.image
         if image.ndim != 3 or image.shape[2] not in (3, 4) or image.dtype != np.uint8:
             raise ValueError(
-                f"FlorenceRequest.image is {image.dtype} {image.shape}; give uint8 HxWx3 RGB or "
-                "HxWx4 RGB + matte"
+                f"FlorenceRequest.image is {image.dtype} {image.shape}; "
+                "give uint8 HxWx3 RGB or HxWx4 RGBA"
             )
         if self.task not in get_args(Task):
-            raise ValueError(f"task {self.task!r}: give one of {', '.join(get_args(Task))}")
+            raise ValueError(f"task: {self.task!r} is unknown; give {' or '.join(get_args(Task))}")
         _ = self.decoding
 
     @property
     def decoding(self) -> Decoding:
-        """How its caption is searched."""
+        """The search settings."""
         return Decoding(self.max_new_tokens, self.num_beams, self.repetition_penalty)
 
 
 class Florence:
-    """``florence-community/Florence-2-base``: the layout of transformers' own class.
+    """``florence-community/Florence-2-base``, in the layout of transformers' own class.
 
-    The files of ``microsoft/Florence-2-*`` have other key names and need remote code: they are
-    refused.
+    The files of ``microsoft/Florence-2-*`` are refused: they need remote code and name their
+    weights differently.
     """
 
     modules: tuple[nn.Module, ...]
@@ -69,10 +72,10 @@ class Florence:
 
     @classmethod
     def load(cls, *folders: Path, machine: Machine) -> "Florence":
-        """The network of one folder.
+        """Load the network from one folder.
 
         Raises:
-            WrongCheckpoint: the folder holds other weights.
+            WrongCheckpoint: weights are missing or belong to another network.
         """
         from transformers import Florence2ForConditionalGeneration, Florence2Processor
 
@@ -82,36 +85,35 @@ class Florence:
         return cls(network, processor, machine.batch)
 
     def compute(self, requests: Sequence[FlorenceRequest]) -> Iterator[str | InvalidOutput]:
-        """Captions in the order of the requests, as the network words them."""
-        alike: dict[tuple[Task, Decoding], list[int]] = defaultdict(list)
-        for at, request in enumerate(requests):
-            alike[request.task, request.decoding].append(at)
-        results: dict[int, str | InvalidOutput] = {}
-        for (task, decoding), places in alike.items():
-            images = [rgb(requests[at].image) for at in places]
-
-            def run(batch: Sequence[Pixels], asked: Task = task, how: Decoding = decoding) -> Any:
-                return self._run(batch, asked, how)
-
-            found = run_batched(run, images, at_most=self._batch, modules=self.modules)
-            results.update(zip(places, map(self._words, found), strict=True))
-        yield from (results[at] for at in range(len(requests)))
+        """Yield the network's captions in the order of the requests."""
+        groups: dict[tuple[Task, Decoding], list[int]] = defaultdict(list)
+        for index, request in enumerate(requests):
+            groups[request.task, request.decoding].append(index)
+        captions: dict[int, str | InvalidOutput] = {}
+        for (task, decoding), indices in groups.items():
+            images = [rgb(requests[index].image) for index in indices]
+            run = partial(self._run, task=task, decoding=decoding)
+            rows = run_batched(run, images, at_most=self._batch, modules=self.modules)
+            captions.update(zip(indices, map(self._decode, rows), strict=True))
+        yield from (captions[index] for index in range(len(requests)))
 
     @torch.inference_mode()
     def _run(self, images: Sequence[Pixels], task: Task, decoding: Decoding) -> list[Tensor]:
         device, dtype = device_of(self._network), dtype_of(self._network)
-        shown = [torch.from_numpy(np.array(image)).to(device).permute(2, 0, 1) for image in images]
-        ready = self._processor(images=shown, text=[task] * len(shown), return_tensors="pt")
+        tensors = [
+            torch.from_numpy(np.array(image)).to(device).permute(2, 0, 1) for image in images
+        ]
+        inputs = self._processor(images=tensors, text=[task] * len(tensors), return_tensors="pt")
         return search(
             self._network.generate,
             decoding,
             len(images),
-            pixel_values=ready["pixel_values"].to(device, dtype),
-            input_ids=ready["input_ids"].to(device),
-            attention_mask=ready["attention_mask"].to(device),
+            pixel_values=inputs["pixel_values"].to(device, dtype),
+            input_ids=inputs["input_ids"].to(device),
+            attention_mask=inputs["attention_mask"].to(device),
         )
 
-    def _words(self, row: Tensor | InvalidOutput) -> str | InvalidOutput:
+    def _decode(self, row: Tensor | InvalidOutput) -> str | InvalidOutput:
         if isinstance(row, InvalidOutput):
             return row
         ids = row.long().tolist()

@@ -1,12 +1,16 @@
-"""Template captions: the class, and the colour that most of the object has."""
+"""Captions from a template: the class and the colour of most of the object.
+
+The rules for class names, articles and plurals are here too.
+"""
+
+import re
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from models.data.pixels import Pixels, carried_matte, rgb
+from models.data.pixels import Floats, Pixels, carried_matte, rgb
 
-# sRGB of the eleven basic colour terms (Berlin and Kay 1969), in mid and in dark or light variants.
+# sRGB of the eleven basic colour terms (Berlin and Kay 1969), in medium, dark and light variants.
 _COLOURS: dict[str, tuple[tuple[int, int, int], ...]] = {
     "black": ((25, 25, 25), (48, 46, 46)),
     "grey": ((128, 128, 128), (92, 92, 94), (165, 165, 166)),
@@ -22,48 +26,79 @@ _COLOURS: dict[str, tuple[tuple[int, int, int], ...]] = {
 }
 
 
-def name_colour(image: Pixels) -> str:
-    """The basic colour term that most of the object's pixels are nearest to, in CIE Lab.
+def write_caption(label: str, image: Pixels, template: str) -> str:
+    """Return ``template`` with ``{label}``, ``{colour}`` and ``{a}`` (the article) filled in.
 
     Args:
-        image: HxWx4 RGB + matte, or HxWx3 RGB, in which the middle stands for the object.
+        label: the class, with ``-`` or ``_`` between its words.
+        image: see `name_colour`.
+        template: the sentence.
+
+    Example:
+        >>> black = np.full((8, 8, 3), 20, np.uint8)
+        >>> write_caption("red-shoes", black, "a photo of {a}{colour} {label}")
+        'a photo of black red shoes'
+        >>> write_caption("bus", black, "a photo of {a}{colour} {label}")
+        'a photo of a black bus'
+    """
+    name, colour = class_words(label), name_colour(image)
+    next_word = colour if "{a}{colour}" in template else name
+    template = template.replace("{a}", article(next_word, noun=name))
+    return template.replace("{label}", name).replace("{colour}", colour)
+
+
+def class_words(label: str) -> str:
+    """Return the class as words: ``red-shoes`` becomes "red shoes"."""
+    return " ".join(re.split(r"[-_\s]+", label.strip()))
+
+
+def with_class(template: str, name: str) -> str:
+    """Return ``template`` with ``{label}``, the class, and ``{a}``, its article, filled in."""
+    return template.replace("{a}", article(name, noun=name)).replace("{label}", name)
+
+
+def with_article(name: str) -> str:
+    """Return "a mug", "an apple", "shoes": a plural has no article."""
+    return article(name, noun=name) + name
+
+
+def article(next_word: str, noun: str = "") -> str:
+    """Return the article and a space, or nothing if ``noun`` is a plural.
+
+    Args:
+        next_word: decides between "a" and "an" by its first letter.
+        noun: a plural ends in "s", but not in "ss", "us" or "is" (glass, bus, iris).
+    """
+    if noun.endswith("s") and not noun.endswith(("ss", "us", "is")):
+        return ""
+    return "an " if next_word[:1].lower() in set("aeiou") else "a "
+
+
+def name_colour(image: Pixels) -> str:
+    """Return the basic colour term to which most of the object's pixels are nearest in CIE Lab.
+
+    Args:
+        image: HxWx4 RGBA, or HxWx3 RGB, of which the middle stands for the object.
     """
     small = cv2.resize(image, (48, 48), interpolation=cv2.INTER_AREA).astype(np.uint8)
     alpha = carried_matte(small)
     weights = _centre_weights(48) if alpha is None else alpha
-    lab = _lab(rgb(small).reshape(-1, 3))
+    pixels = _lab(rgb(small).reshape(-1, 3))
     names = [name for name, variants in _COLOURS.items() for _ in variants]
-    palette = _lab(np.array([one for variants in _COLOURS.values() for one in variants], np.uint8))
-    nearest = np.linalg.norm(lab[:, None] - palette[None], axis=2).argmin(axis=1)
+    colours = [colour for variants in _COLOURS.values() for colour in variants]
+    palette = _lab(np.array(colours, np.uint8))
+    nearest = np.linalg.norm(pixels[:, None] - palette[None], axis=2).argmin(axis=1)
     votes: dict[str, float] = dict.fromkeys(_COLOURS, 0.0)
-    for place, weight in zip(nearest, weights.reshape(-1), strict=True):
-        votes[names[place]] += float(weight)
+    for index, weight in zip(nearest, weights.reshape(-1), strict=True):
+        votes[names[index]] += float(weight)
     return max(votes, key=lambda name: votes[name])
 
 
-def write_caption(label: str, image: Pixels, template: str) -> str:
-    """``template`` with ``{label}``, ``{colour}`` and ``{a}`` (the article, if any) filled in.
-
-    Example:
-        >>> write_caption("red-shoes", np.full((8, 8, 3), 20, np.uint8), "a photo of {a}{colour}
-        {label}") 'a photo of black red shoes'
-    """
-    words = label.replace("_", " ").replace("-", " ")
-    colour = name_colour(image)
-    following = colour if "{a}{colour}" in template else words
-    article = "an " if following[0].lower() in "aeiou" else "a "
-    plural = words.endswith("s") and not words.endswith("ss")
-    filled = {"{label}": words, "{colour}": colour, "{a}": "" if plural else article}
-    for field, value in filled.items():
-        template = template.replace(field, value)
-    return template
-
-
-def _lab(colours: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+def _lab(colours: Pixels) -> Floats:
     unit = colours.reshape(1, -1, 3).astype(np.float32) / 255.0
     return np.asarray(cv2.cvtColor(unit, cv2.COLOR_RGB2Lab), np.float32).reshape(-1, 3)
 
 
-def _centre_weights(side: int) -> npt.NDArray[np.float32]:
+def _centre_weights(side: int) -> Floats:
     line = np.exp(-(np.linspace(-2, 2, side) ** 2))
     return np.outer(line, line).astype(np.float32)

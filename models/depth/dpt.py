@@ -1,7 +1,7 @@
 """Relative depth by DPT (Ranftl et al., ICCV 2021) and by Depth Anything V2 (Yang et al., 2024).
 
-Both predict inverse depth up to an unknown scale and shift per image, so that larger is nearer; it
-is stretched to 0..1 per image here.
+Both predict inverse depth up to an unknown scale and shift, so larger is nearer. It is stretched to
+0..1 per image.
 """
 
 from collections import defaultdict
@@ -11,29 +11,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.data.pixels import Pixels, rgb
+from models.data.pixels import Floats, Pixels, rgb
 from models.runtime.batching import InvalidOutput, device_of, dtype_of, run_batched
 from models.runtime.hardware import Machine
 from models.runtime.pretrained import load_strictly
 
-Depths = npt.NDArray[np.float32]
-
-# The first fusion layer has nothing to fuse with: its first residual unit is built, never run, and
-# left out of Intel's files (transformers#28292).
+# The first fusion layer has no second input. Its first residual unit is built but never run, and
+# missing from Intel's files (transformers#28292).
 UNREAD = ("neck.fusion_stage.layers.0.residual_layer1.",)
 
 
 @dataclass(frozen=True, eq=False)
 class DepthRequest:
-    """An image whose depth is wanted.
+    """An image whose depth is estimated.
 
     Attributes:
-        image: uint8 HxWx3 RGB, or HxWx4 RGB + matte, of which the matte is not read.
+        image: uint8 HxWx3 RGB, or HxWx4 RGBA, whose alpha is ignored.
     """
 
     image: Pixels
@@ -42,8 +39,8 @@ class DepthRequest:
         image = self.image
         if image.ndim != 3 or image.shape[2] not in (3, 4) or image.dtype != np.uint8:
             raise ValueError(
-                f"DepthRequest.image is {image.dtype} {image.shape}; give uint8 HxWx3 RGB or HxWx4 "
-                "RGB + matte"
+                f"DepthRequest.image is {image.dtype} {image.shape}; "
+                "give uint8 HxWx3 RGB or HxWx4 RGBA"
             )
         if min(image.shape[:2]) < 2:
             raise ValueError(f"DepthRequest.image is {image.shape}; give at least 2x2 pixels")
@@ -52,9 +49,9 @@ class DepthRequest:
 class _DepthNetwork:
     """A depth network of transformers, with its image processor.
 
-    The processor is the one with the torchvision backend, on the network's device. The PIL one, of
-    the study's time, differs from it by up to one grey level before the network, which no depth map
-    shows, and would resize one image after another on the CPU.
+    The processor has the torchvision backend and runs on the network's device. The PIL backend
+    would resize image by image on the CPU. Its pixels differ by up to one grey level, which no
+    depth map shows.
     """
 
     modules: tuple[nn.Module, ...]
@@ -66,61 +63,65 @@ class _DepthNetwork:
         self._batch = batch
         self._resizing = {"size": processor.size, "resample": processor.resample, **resizing}
 
-    def compute(self, requests: Sequence[DepthRequest]) -> Iterator[Depths | InvalidOutput]:
-        """Depth maps in the order of the requests.
+    def compute(self, requests: Sequence[DepthRequest]) -> Iterator[Floats | InvalidOutput]:
+        """Yield depth maps in the order of the requests.
 
-        Returns:
-            Per image float32 HxW at its own size, exactly 0 (farthest) .. 1 (nearest);
-            `InvalidOutput`
-            where the network gives the same value everywhere, or no finite one.
+        A map is float32 HxW at the image's size, from exactly 0 (farthest) to 1 (nearest). It is
+        `InvalidOutput` if the network's values are all equal or not finite.
         """
-        sizes: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for at, request in enumerate(requests):
-            sizes[request.image.shape[:2]].append(at)
-        results: dict[int, Depths | InvalidOutput] = {}
-        for places in sizes.values():
-            images = [rgb(requests[at].image) for at in places]
-            found = run_batched(self._run, images, at_most=self._batch, modules=self.modules)
-            results.update(zip(places, map(_stretch, found), strict=True))
-        yield from (results[at] for at in range(len(requests)))
+        groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for index, request in enumerate(requests):
+            groups[request.image.shape[:2]].append(index)
+        depths: dict[int, Floats | InvalidOutput] = {}
+        for indices in groups.values():
+            images = [rgb(requests[index].image) for index in indices]
+            results = run_batched(self._run, images, at_most=self._batch, modules=self.modules)
+            depths.update(zip(indices, map(_stretch, results), strict=True))
+        yield from (depths[index] for index in range(len(requests)))
 
     @torch.inference_mode()
     def _run(self, images: Sequence[Pixels]) -> list[Tensor]:
-        """float32 [H, W] per image of one size, as the network scales it."""
+        """Return float32 [H, W] per image of one size, in the network's own scale."""
         device, dtype = device_of(self._network), dtype_of(self._network)
         stacked = torch.from_numpy(np.stack(images)).to(device).permute(0, 3, 1, 2)
-        near = self._network(self._prepared(stacked).to(dtype)).predicted_depth
+        depth = self._network(self._prepare(stacked).to(dtype)).predicted_depth
         size = images[0].shape[:2]
         resized = functional.interpolate(
-            near[:, None].float(), size=size, mode="bicubic", align_corners=False
+            depth[:, None].float(), size=size, mode="bicubic", align_corners=False
         )
         return list(resized[:, 0])
 
-    def _prepared(self, images: Tensor) -> Tensor:
-        """uint8 [B, 3, H, W] as the network reads them, by the processor's own steps. Its call
-        would check all its settings anew, which takes longer than both.
+    def _prepare(self, images: Tensor) -> Tensor:
+        """Resize and normalise uint8 [B, 3, H, W] by the processor's own two steps.
+
+        Calling the processor would validate all its settings, which takes longer than both steps.
         """
-        its = self._processor
-        resized = its.resize(images.contiguous(), **self._resizing)
-        levels: Tensor = its.rescale_and_normalize(
-            resized, True, its.rescale_factor, True, its.image_mean, its.image_std
+        processor = self._processor
+        resized = processor.resize(images.contiguous(), **self._resizing)
+        normalised: Tensor = processor.rescale_and_normalize(
+            resized,
+            True,
+            processor.rescale_factor,
+            True,
+            processor.image_mean,
+            processor.image_std,
         )
-        return levels
+        return normalised
 
 
 class Dpt(_DepthNetwork):
-    """DPT of Intel: ``Intel/dpt-large`` or ``Intel/dpt-hybrid-midas``.
+    """DPT: ``Intel/dpt-large`` or ``Intel/dpt-hybrid-midas``.
 
-    It was trained on squares and takes nothing else (transformers reads the number of tokens as a
-    square), so an image is squeezed to a square, and its depth stretched back.
+    The network reads only squares, so an image is squeezed to a square and its depth is stretched
+    back.
     """
 
     @classmethod
     def load(cls, *folders: Path, machine: Machine) -> "Dpt":
-        """The network of one folder.
+        """Load the network from one folder.
 
         Raises:
-            WrongCheckpoint: the folder holds other weights.
+            WrongCheckpoint: weights are missing or belong to another network.
         """
         from transformers import DPTForDepthEstimation, DPTImageProcessor
         from transformers.image_utils import SizeDict
@@ -134,17 +135,17 @@ class Dpt(_DepthNetwork):
 
 
 class DepthAnything(_DepthNetwork):
-    """Depth Anything V2: ``depth-anything/Depth-Anything-V2-Small-hf``, the Apache-2.0 one.
+    """Depth Anything V2: ``depth-anything/Depth-Anything-V2-Small-hf`` (Apache-2.0).
 
-    It keeps the image's aspect, at multiples of its 14 px patches.
+    It keeps the image's aspect ratio, at multiples of its 14 px patches.
     """
 
     @classmethod
     def load(cls, *folders: Path, machine: Machine) -> "DepthAnything":
-        """The network of one folder.
+        """Load the network from one folder.
 
         Raises:
-            WrongCheckpoint: the folder holds other weights.
+            WrongCheckpoint: weights are missing or belong to another network.
         """
         from transformers import DepthAnythingForDepthEstimation, DPTImageProcessor
 
@@ -157,13 +158,11 @@ class DepthAnything(_DepthNetwork):
         )
 
 
-def _stretch(near: Tensor | InvalidOutput) -> Depths | InvalidOutput:
-    if isinstance(near, InvalidOutput):
-        return near
-    low, high = near.min(), near.max()
-    # Below this, all that is left is rounding: the network takes the image for one flat wall.
+def _stretch(depth: Tensor | InvalidOutput) -> Floats | InvalidOutput:
+    if isinstance(depth, InvalidOutput):
+        return depth
+    low, high = depth.min(), depth.max()
+    # Smaller differences are rounding errors: the network sees one flat wall.
     if float(high - low) <= 1e-5 * max(1.0, float(high.abs())):
-        return InvalidOutput(
-            "the depth network sees no depth: it gives one value for the whole image"
-        )
-    return np.asarray(((near - low) / (high - low)).cpu().numpy(), np.float32)
+        return InvalidOutput("the depth network sees no depth: all its values are equal")
+    return np.asarray(((depth - low) / (high - low)).cpu().numpy(), np.float32)

@@ -39,8 +39,9 @@ def border_pixels(image: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
 
 def mask_iou(first: Alpha, second: Alpha) -> float:
     """Return the IoU of two alphas of one size, cut at 0.5; 0 if both are empty."""
-    one, other = first > 0.5, second > 0.5
-    return float((one & other).sum() / max(1, (one | other).sum()))
+    first_mask, second_mask = first > 0.5, second > 0.5
+    union = (first_mask | second_mask).sum()
+    return float((first_mask & second_mask).sum() / max(1, union))
 
 
 def trimap_around(mask: Bools, band: float) -> Pixels:

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from models.captioning.cleanup import with_class
+from models.captioning.template import with_class
 from models.compositing.backgrounds.photo import background_from_photo
 from models.compositing.backgrounds.scene import procedural_background, scene_from_prompt
 from models.compositing.composite import CompositeSettings, composite

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from models.captioning.cleanup import class_words, clean_caption, with_class
-from models.captioning.template import write_caption
+from models.captioning.cleanup import clean_caption
+from models.captioning.template import class_words, with_class, write_caption
 from models.data.records import Artifact, Checkpoint, Of, Record
 from models.diffusion.prompts import escape, to_compel, without_weights
 from tasks.engine.stage import Job, StageInput, StageOutput, settings, stage

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from models.captioning.cleanup import class_words
+from models.captioning.template import class_words
 from models.data.pixels import Pixels
 from models.data.records import Artifact, Checkpoint, Of, Record
 from models.outpainting.extend_scene import ExtendedScene, grid_offsets

@@ -1,11 +1,13 @@
+"""Cleaning of captions: invented words, repeats, length, and the name of the class."""
+
 import pytest
 
-from models.captioning.cleanup import class_words, clean_caption, with_article
+from models.captioning.cleanup import clean_caption
 from models.diffusion.prompts import escape, unescape
 
 
 @pytest.mark.parametrize(
-    ("said", "label", "expected"),
+    ("text", "label", "expected"),
     [
         ("there is an arafed mug on a table on a table on a", "mug", "a mug on a table"),
         ("a man with a hat on top of a hat on top of a hat on", "hat",
@@ -16,16 +18,16 @@ from models.diffusion.prompts import escape, unescape
         ("an arafed apple", "apple", "an apple"),
     ],
 )  # fmt: skip
-def test_repeats_and_invented_words_go(said: str, label: str, expected: str) -> None:
-    assert clean_caption(said, label) == expected
+def test_removes_repeats_and_invented_words(text: str, label: str, expected: str) -> None:
+    assert clean_caption(text, label) == expected
 
 
-def test_a_carafe_is_no_invented_word() -> None:
+def test_keeps_a_carafe() -> None:
     assert clean_caption("a carafe of water", "carafe") == "a carafe of water"
 
 
 @pytest.mark.parametrize(
-    ("said", "label", "expected"),
+    ("text", "label", "expected"),
     [
         ("a white cup on a table", "mug", "mug: a white cup on a table"),
         ("a car parked on the street", "sports_car", "a sports car parked on the street"),
@@ -35,46 +37,38 @@ def test_a_carafe_is_no_invented_word() -> None:
         ("a Mug.", "mug", "a Mug"),
     ],
 )
-def test_the_class_is_named(said: str, label: str, expected: str) -> None:
-    assert clean_caption(said, label) == expected
+def test_names_the_class(text: str, label: str, expected: str) -> None:
+    assert clean_caption(text, label) == expected
 
 
-@pytest.mark.parametrize("said", ["", "   ", "arafed", "a the of", '"(++)"'])
-def test_a_caption_of_nothing_is_the_class(said: str) -> None:
-    assert clean_caption(said, "apple") == "a photo of an apple"
+@pytest.mark.parametrize("text", ["", "   ", "arafed", "a the of", '"(++)"'])
+def test_a_caption_without_words_names_the_class(text: str) -> None:
+    assert clean_caption(text, "apple") == "a photo of an apple"
 
 
 @pytest.mark.parametrize(
-    ("said", "label", "expected"),
+    ("text", "label", "expected"),
     [
         ("a c++ (red) book", "book", "a c++ (red) book"),
-        ("a c + + book ( red ) [ old ]", "book", "a c++ book (red) [old]"),
-        ('a book with the words " hello -- " on it', "book", 'a book with the words "hello" on it'),
+        ("a c + + book ( red ) [ old ] .", "book", "a c++ book (red) [old]"),
         ("2 + 2 on a board", "board", "2 + 2 on a board"),
         ("a cup (mug)", "mug", "a cup (mug)"),
         ("a tool", "c++", "c++: a tool"),
     ],
 )
-def test_brackets_and_plus_signs_stay(said: str, label: str, expected: str) -> None:
-    cleaned = clean_caption(said, label)
+def test_keeps_brackets_and_plus_signs(text: str, label: str, expected: str) -> None:
+    cleaned = clean_caption(text, label)
     assert cleaned == expected
     assert unescape(escape(cleaned)) == cleaned
 
 
-def test_a_long_caption_is_cut_at_a_sentence_s_end() -> None:
-    said = "A green car by a wall. It has " + " ".join(f"part{at}" for at in range(60))
-    assert clean_caption(said, "car", max_words=20) == "A green car by a wall"
+def test_cuts_a_long_caption_after_a_sentence() -> None:
+    text = "A green car by a wall. It has " + " ".join(f"part{at}" for at in range(60))
+    assert clean_caption(text, "car", max_words=20) == "A green car by a wall"
     assert len(clean_caption("mug " + "a b c d e f g h i j" * 9, "mug", max_words=8).split()) <= 8
 
 
 def test_cleaning_twice_changes_nothing() -> None:
-    said = "there is an arafed mug , a mug , on a table on a table"
-    once = clean_caption(said, "coffee-mug")
+    text = "there is an arafed mug , a mug , on a table on a table"
+    once = clean_caption(text, "coffee-mug")
     assert clean_caption(once, "coffee-mug") == once
-
-
-def test_classes_as_words() -> None:
-    assert class_words("red-running_shoes") == "red running shoes"
-    assert [with_article(one) for one in ("mug", "apple", "shoes", "glass")] == [
-        "a mug", "an apple", "shoes", "a glass",
-    ]  # fmt: skip
