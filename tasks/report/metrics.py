@@ -42,8 +42,8 @@ def gather_metrics(run: RunContext, summary: RunSummary) -> Metrics:
     by_dataset: dict[str, list[Predictions]] = defaultdict(list)
     for training, predicted in zip(trainings, predictions, strict=True):
         by_dataset[training.dataset].append(predicted)
-    arms = {name: _arm(name, seeds) for name, seeds in by_dataset.items()}
-    answer = verdict(list(arms.values())) if len(arms) > 1 else None
+    trained = {name: _test_predictions(name, seeds) for name, seeds in by_dataset.items()}
+    answer = verdict(list(trained.values())) if len(trained) > 1 else None
     photos = summary.photos
     return Metrics(
         name=summary.name,
@@ -62,11 +62,11 @@ def gather_metrics(run: RunContext, summary: RunSummary) -> Metrics:
         stages=summary.stages,
         rejects=summary.rejects,
         datasets={
-            name: _dataset(dataset, arms.get(name), by_dataset[name])
+            name: _dataset(dataset, trained.get(name), by_dataset[name])
             for name, dataset in summary.datasets.items()
         },
         runs=tuple(trainings),
-        comparisons=tuple(_comparisons(arms, answer)) if answer else (),
+        comparisons=tuple(_comparisons(trained, answer)) if answer else (),
         verdict=answer,
         models=summary.models,
         seconds=round(summary.seconds, 1),
@@ -107,7 +107,7 @@ def _training_scores(predicted: Predictions, split: str) -> TrainingScores:
     )
 
 
-def _arm(name: str, seeds: Sequence[Predictions]) -> Arm:
+def _test_predictions(name: str, seeds: Sequence[Predictions]) -> Arm:
     return Arm(
         name=name,
         y_true=np.asarray(seeds[0]["test"]["truth"], np.int64),
@@ -117,19 +117,19 @@ def _arm(name: str, seeds: Sequence[Predictions]) -> Arm:
 
 
 def _dataset(
-    dataset: DatasetSummary, arm: Arm | None, seeds: Sequence[Predictions]
+    dataset: DatasetSummary, trained: Arm | None, seeds: Sequence[Predictions]
 ) -> DatasetMetrics:
     """Means over the seeds; classes, confusion and curves from all seeds pooled."""
     metrics = DatasetMetrics(
         description=dataset.description, train=dataset.train, val=dataset.val, seeds=len(seeds)
     )
-    if arm is None:
+    if trained is None:
         return metrics
     return metrics.model_copy(
         update={
             "val_scores": _score(seeds, "val"),
             "test": _score(seeds, "test"),
-            "accuracy": arm_interval(arm, "accuracy"),
+            "accuracy": arm_interval(trained, "accuracy"),
         }
     )
 
@@ -157,10 +157,10 @@ def _score(seeds: Sequence[Predictions], split: str) -> DatasetScores:
     return DatasetScores.model_validate(pooled)
 
 
-def _comparisons(arms: Mapping[str, Arm], answer: Verdict) -> list[Difference]:
+def _comparisons(trained: Mapping[str, Arm], answer: Verdict) -> list[Difference]:
     """Every dataset against the real photos; of a few datasets, also every other pair."""
-    others = [arms[name] for name in answer.differences]
-    pairs = itertools.combinations(others, 2) if len(arms) <= PAIRED_DATASETS else ()
+    others = [trained[name] for name in answer.differences]
+    pairs = itertools.combinations(others, 2) if len(trained) <= PAIRED_DATASETS else ()
     return [
         *answer.differences.values(),
         *(compare(later, earlier, answer.metric) for earlier, later in pairs),

@@ -215,11 +215,11 @@ def _dataset(name: str, position: int, classes: tuple[str, ...], seeds: int) -> 
         seeds=seeds,
         val_scores=by_seed[0],
         test=by_seed[0].model_copy(update=means),
-        accuracy=arm_interval(_arm(name, position, seeds, classes), "accuracy"),
+        accuracy=arm_interval(_predictions(name, position, seeds, classes), "accuracy"),
     )
 
 
-def _arm(name: str, position: int, seeds: int, classes: tuple[str, ...]) -> Arm:
+def _predictions(name: str, position: int, seeds: int, classes: tuple[str, ...]) -> Arm:
     probabilities = np.stack([_probabilities(position, seed, classes) for seed in range(seeds)])
     return Arm(name, _truth(classes), probabilities, classes)
 
@@ -228,7 +228,9 @@ def _verdict(datasets: tuple[str, ...], seeds: int, classes: tuple[str, ...]) ->
     """The verdict that a run would reach over these trainings."""
     if "real" not in datasets or len(datasets) < 2:
         return None
-    return verdict([_arm(name, position, seeds, classes) for position, name in enumerate(datasets)])
+    return verdict(
+        [_predictions(name, position, seeds, classes) for position, name in enumerate(datasets)]
+    )
 
 
 def _truth(classes: tuple[str, ...]) -> np.ndarray[Any, np.dtype[np.int64]]:
