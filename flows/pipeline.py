@@ -20,7 +20,7 @@ from flows.generate import Outcomes, fan_out, raise_damage, require
 from flows.train_models import Trained, train_elsewhere, train_networks, trained_alike
 from models.data.find_photos import find_photos
 from models.data.records import IngestedPhotos, Record, Reference
-from models.evaluation.conclusion import Verdict
+from models.evaluation.conclusion import Conclusion
 from models.reporting.metrics import Arithmetic, Factor, ModelUse, StageMetrics
 from tasks.engine.integrity import verify_inputs_on_error
 from tasks.engine.results import artifacts_of
@@ -70,7 +70,7 @@ class Summary(Record):
     stages: dict[str, StageCount]
     datasets: dict[str, dict[str, dict[str, int]]]
     trained: dict[str, str]
-    verdict: Verdict | None
+    verdict: Conclusion | None
     seconds: float
 
     def told(self) -> str:

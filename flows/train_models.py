@@ -12,12 +12,13 @@ from flows.execution.child_runs import Asked, failure_told, follow
 from flows.execution.progress import shown, this_run
 from flows.execution.run_names import named_train
 from models.data.records import Artifact, Record
+from models.training.settings import equal_steps
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.run_documents import load_part, save_part
 from tasks.engine.work_items import Told, tell
 from tasks.store.store import RUNS_WAIT_S, Missing, Store, open_store
 from tasks.train.evaluate import score
-from tasks.train.train import learning, same_budget, train
+from tasks.train.train import train, training_key_params
 
 
 class Trained(Record):
@@ -45,7 +46,9 @@ def trained_alike(recipe: Recipe, run_id: str, store: Store) -> bool:
     apart = {"steps_per_epoch"}
     try:
         before = load_part(store, run_id, Trained).checkpoints
-        wanted = {at: value for at, value in learning(recipe.train).items() if at not in apart}
+        wanted = {
+            at: value for at, value in training_key_params(recipe.train).items() if at not in apart
+        }
     except (Missing, OSError):
         return False
     return bool(before) and all(
@@ -104,7 +107,7 @@ def train_networks(recipe: Recipe, run_id: str, out: Path, store: str) -> Traine
     from, if the worker that takes it up sees the same folder; else it begins anew.
 
     Raises:
-        WeightsMissing: pretrained weights were asked for and can't be had.
+        WeightsMissingError: pretrained weights were asked for and can't be had.
         ValueError: ``out`` can't be written here.
     """
     opened = open_store(store, patience_s=RUNS_WAIT_S)
@@ -136,7 +139,7 @@ def _train(recipe: Recipe, assembled: Assembled, store: Store, scratch: Path) ->
     assert recipe.train is not None
     run = RunContext(store, "train", scratch=scratch)
     datasets = list(assembled.arms.values())
-    parameters = same_budget(recipe.train, datasets)
+    parameters = equal_steps(recipe.train, [int(dataset.metadata["train"]) for dataset in datasets])
     epochs = len(datasets) * len(parameters.seeds) * parameters.epochs
     with shown("training epochs", epochs) as run.tell:
         checkpoints = train(run, parameters, datasets)

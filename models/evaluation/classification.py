@@ -1,11 +1,11 @@
-"""What a classifier is worth on a set of photos: every figure and curve of the report.
+"""Figures and curves of a classifier on a set of photos, by scikit-learn's definitions.
 
-Follows scikit-learn's definitions. Averages over classes take the classes that have a photo in the
-set: a class without one has no recall, and counting it as zero would punish every arm alike.
+Averages over classes leave out the classes without a photo in the set: they have no recall, and
+zero would lower the figures of every dataset alike.
 """
 
-from collections.abc import Sequence
-from typing import TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +15,15 @@ Labels = npt.NDArray[np.int64]
 Probabilities = npt.NDArray[np.float32]
 Values = npt.NDArray[np.float64]
 
+Metric = Literal["accuracy", "f1_macro", "f1_weighted"]
+
 CURVE_POINTS = 100
-# The smallest probability a float32 softmax can tell from zero; keeps one sure mistake finite.
+# The smallest probability that a float32 softmax gives reliably; it keeps the log loss finite.
 LEAST_PROBABILITY = 1e-7
 
 
 class ClassScores(TypedDict):
-    """Figures of one class, 0..1; None where the set can't tell (no photo of it, or only of it)."""
+    """Figures of one class, 0..1; None where undefined (no photo of it, or only photos of it)."""
 
     precision: float
     recall: float | None
@@ -32,7 +34,7 @@ class ClassScores(TypedDict):
 
 
 class Curves(TypedDict):
-    """Points of one class: recall falls along ``pr_*``, thresholds rise along the others."""
+    """Points of one class: recall falls along ``pr_*``; thresholds rise along the others."""
 
     pr_recall: list[float]
     pr_precision: list[float]
@@ -44,9 +46,9 @@ class Curves(TypedDict):
 class Scores(TypedDict):
     """Figures of one classifier on one set of photos, ready for JSON.
 
-    ``confusion[i][j]`` counts photos of class i taken for class j; ``prediction_share`` says how
-    often each class was predicted, summing to 1; ``roc_auc`` is one-versus-rest, macro-averaged;
-    ``loss`` is the cross entropy in nats; ``absent`` names the classes without a photo.
+    ``confusion[i][j]`` counts photos of class i predicted as class j. ``prediction_share`` is the
+    share of photos predicted as each class. ``roc_auc`` is one-versus-rest, averaged over classes.
+    ``loss`` is the cross entropy in nats. ``absent`` names the classes without a photo.
     """
 
     classes: list[str]
@@ -65,7 +67,7 @@ class Scores(TypedDict):
 
 
 def score(y_true: Sequence[int], probabilities: Probabilities, classes: Sequence[str]) -> Scores:
-    """Every figure and curve of a classifier on one set of photos.
+    """All figures and curves of a classifier on one set of photos.
 
     Args:
         y_true: class index of each photo.
@@ -73,7 +75,7 @@ def score(y_true: Sequence[int], probabilities: Probabilities, classes: Sequence
         classes: class names in the order of the columns.
 
     Raises:
-        ValueError: the set is empty, or lengths, labels or probabilities don't fit together.
+        ValueError: the set is empty, or lengths, labels and probabilities do not fit together.
     """
     truth = check_predictions(y_true, probabilities, classes)
     predicted = probabilities.argmax(axis=1)
@@ -101,7 +103,7 @@ def score(y_true: Sequence[int], probabilities: Probabilities, classes: Sequence
             name: float(np.mean(predicted == index)) for index, name in enumerate(classes)
         },
         curves={
-            name: trace_curves(truth == index, probabilities[:, index])
+            name: _trace_curves(truth == index, probabilities[:, index])
             for index, name in enumerate(classes)
             if index in present
         },
@@ -116,39 +118,46 @@ def score(y_true: Sequence[int], probabilities: Probabilities, classes: Sequence
     )
 
 
+def as_probabilities(predictions: Mapping[str, Any]) -> Probabilities:
+    """The column ``probabilities`` of a split's predictions, as float32 (images, classes)."""
+    return np.asarray(predictions["probabilities"], np.float32)
+
+
 def check_predictions(
     y_true: Sequence[int] | Labels, probabilities: Probabilities, classes: Sequence[str]
 ) -> Labels:
-    """The labels as an array, once they and the probabilities are known to fit together.
+    """Check labels and probabilities against each other; returns the labels as an array.
 
     Raises:
-        ValueError: they don't; the message says which.
+        ValueError: the set is empty, or they do not fit together.
     """
     truth = np.asarray(y_true, np.int64)
     if len(truth) == 0:
-        raise ValueError("y_true: the set holds no photo; give at least one")
+        raise ValueError("y_true: the set has no photo; give at least one")
     if probabilities.shape != (len(truth), len(classes)):
         raise ValueError(
             f"probabilities: shape {probabilities.shape} does not fit {len(truth)} photos of "
-            f"{len(classes)} classes"
+            f"{len(classes)} classes; give one row per photo"
         )
     if truth.min() < 0 or truth.max() >= len(classes):
         raise ValueError(
-            f"y_true: labels go up to {truth.max()} but there are {len(classes)} classes"
+            f"y_true: labels go from {truth.min()} to {truth.max()}; give 0 to {len(classes) - 1}"
         )
     if not np.isfinite(probabilities).all():
-        raise ValueError("probabilities: they hold NaN or infinity; the training diverged")
+        raise ValueError(
+            "probabilities: NaN or infinite, so the training diverged; lower learning_rate"
+        )
     if np.abs(probabilities.sum(axis=1) - 1).max() > 1e-3:
-        raise ValueError("probabilities: rows don't sum to 1; pass the softmax of the logits")
+        raise ValueError("probabilities: rows do not sum to 1; pass the softmax of the logits")
     return truth
 
 
-def trace_curves(is_class: npt.NDArray[np.bool_], probability: npt.NDArray[np.floating]) -> Curves:
-    """The precision-recall curve of one class, and both over the threshold, at most 100 points.
+def _trace_curves(is_class: npt.NDArray[np.bool_], probability: npt.NDArray[np.floating]) -> Curves:
+    """The precision-recall curve of one class, and both over the threshold; at most 100 points.
 
-    The threshold is the probability from which on a photo is taken for the class. Of the points
-    with equal recall the precision-recall curve keeps the most precise; at recall 0 precision is 1,
-    as scikit-learn draws it.
+    A photo is predicted as the class if its probability reaches the threshold. Of points with equal
+    recall, the precision-recall curve keeps the most precise. At recall 0 precision is 1, as in
+    scikit-learn.
     """
     precision, recall, threshold = metrics.precision_recall_curve(is_class, probability)
     # Recall falls along the array, and within equal recall precision rises: the last is the best.
@@ -166,21 +175,46 @@ def trace_curves(is_class: npt.NDArray[np.bool_], probability: npt.NDArray[np.fl
 
 def _score_class(
     is_class: npt.NDArray[np.bool_],
-    taken_for: npt.NDArray[np.bool_],
+    predicted_as: npt.NDArray[np.bool_],
     probability: npt.NDArray[np.floating],
 ) -> ClassScores:
-    hits, support, taken = (int(np.sum(m)) for m in (is_class & taken_for, is_class, taken_for))
-    tells_apart = 0 < support < len(is_class)
+    hits = int(np.sum(is_class & predicted_as))
+    support, predictions = int(np.sum(is_class)), int(np.sum(predicted_as))
+    has_both_kinds = 0 < support < len(is_class)
     return ClassScores(
-        precision=hits / taken if taken else 0.0,
+        precision=hits / predictions if predictions else 0.0,
         recall=hits / support if support else None,
-        f1=2 * hits / (taken + support) if support else None,
+        f1=2 * hits / (predictions + support) if support else None,
         support=support,
         average_precision=(
             float(metrics.average_precision_score(is_class, probability)) if support else None
         ),
-        roc_auc=float(metrics.roc_auc_score(is_class, probability)) if tells_apart else None,
+        roc_auc=float(metrics.roc_auc_score(is_class, probability)) if has_both_kinds else None,
     )
+
+
+def measure_weighted(
+    metric: Metric, truth: Labels, predicted: Labels, classes: int, weights: Values
+) -> Values:
+    """A metric of weighted photos, in 0..1, once per row of weights; for resampling.
+
+    Args:
+        metric: the figure to compute.
+        truth: class index of each photo.
+        predicted: predicted class index of each photo.
+        classes: number of classes.
+        weights: (rows, photos); how often each photo counts.
+    """
+    if metric == "accuracy":
+        accuracies: Values = weights @ (predicted == truth) / weights.sum(axis=1)
+        return accuracies
+    present = np.flatnonzero(np.bincount(truth, minlength=classes))
+    is_class, predicted_as = truth[:, None] == present, predicted[:, None] == present
+    support = weights @ is_class
+    f1 = 2 * (weights @ (is_class & predicted_as)) / (support + weights @ predicted_as)
+    shares = support if metric == "f1_weighted" else np.ones_like(support)
+    means: Values = (f1 * shares).sum(axis=1) / shares.sum(axis=1)
+    return means
 
 
 def _mean_f1(truth: Labels, predicted: Labels, present: Labels, average: str) -> float:
@@ -190,7 +224,7 @@ def _mean_f1(truth: Labels, predicted: Labels, present: Labels, average: str) ->
 
 
 def _thin(along: npt.NDArray[np.floating]) -> npt.NDArray[np.intp]:
-    """Indices of at most `CURVE_POINTS` points, spread evenly along the axis, both ends kept."""
+    """Indices of at most `CURVE_POINTS` points, spread evenly along the axis, with both ends."""
     if len(along) <= CURVE_POINTS:
         return np.arange(len(along))
     order = np.argsort(along, kind="stable")

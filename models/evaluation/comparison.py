@@ -1,62 +1,28 @@
-"""Differences between trained arms, with intervals that count both kinds of luck.
+"""Differences between models trained on two datasets, with confidence intervals.
 
-An arm is one dataset's trainings, one per seed, all scored on the same test photos. Two kinds of
-luck stand between a difference and the truth: which photos are in the test, and how each training
-went. Both are resampled together, in pairs, so that what is common to two arms cancels.
+Two sources of variance count: which photos are in the test set, and how each training went (its
+seed). Both are resampled together. All datasets are resampled alike, so that errors that their
+models have in common cancel in the difference.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from scipy import stats
 
 from models.data.records import Record
-from models.evaluation.classification import Labels, Probabilities, Values, check_predictions
-
-Metric = Literal["accuracy", "f1_macro", "f1_weighted"]
+from models.evaluation.classification import Labels, Metric, Values
+from models.evaluation.predictions import DatasetPredictions
 
 ROUNDS = 2000
 LEVEL = 0.95
-# Rounds are resampled in blocks: weights of 100 rounds and 10,000 photos take 8 MB.
+# Rounds per block; the weights of 100 rounds and 10,000 photos take 8 MB.
 _BLOCK = 100
 
 
-@dataclass(frozen=True)
-class Arm:
-    """One dataset's classifiers on the test photos.
-
-    ``probabilities`` is float (seeds, photos, classes), the seeds in the same order in every arm.
-    """
-
-    name: str
-    y_true: Labels
-    probabilities: Probabilities
-    classes: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        if self.probabilities.ndim != 3 or len(self.probabilities) == 0:
-            raise ValueError(
-                f"arm {self.name}: probabilities have shape {self.probabilities.shape}; "
-                "give (seeds, photos, classes)"
-            )
-        for one in self.probabilities:
-            check_predictions(self.y_true, one, self.classes)
-
-    @property
-    def seeds(self) -> int:
-        """How many trainings the arm has."""
-        return len(self.probabilities)
-
-    def values(self, metric: Metric) -> Values:
-        """The metric of each seed, 0..1."""
-        figures: Values = _measure(self, metric, np.ones((1, len(self.y_true))))[0]
-        return figures
-
-
 class Interval(Record):
-    """A figure, 0..1, and where it may lie at ``level`` given the luck of ``over``."""
+    """A figure, 0..1, with its confidence interval at ``level``, over seeds or test photos."""
 
     value: float
     low: float
@@ -66,13 +32,13 @@ class Interval(Record):
 
 
 class Difference(Record):
-    """``arm_a`` minus ``arm_b``, -1..1, with its interval over seeds and photos together.
+    """``dataset_a`` minus ``dataset_b``, -1..1, with its interval over seeds and photos together.
 
-    ``seed_share`` is the part of its variance that comes from the seeds, 0..1.
+    ``seed_variance_share``, 0..1, is the part of the variance that the training seeds cause.
     """
 
-    arm_a: str
-    arm_b: str
+    dataset_a: str
+    dataset_b: str
     metric: Metric
     difference: float
     low: float
@@ -80,105 +46,96 @@ class Difference(Record):
     level: float
     seeds: int
     photos: int
-    seed_share: float
+    seed_variance_share: float
 
 
 def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
-    """The mean over seeds with Student's t interval, kept inside 0..1.
+    """The mean over seeds with Student's t interval, cut to 0..1.
 
     Raises:
         ValueError: there are fewer than two values.
     """
     figures = np.asarray(values, np.float64)
     if len(figures) < 2:
-        raise ValueError("mean_interval: give the figures of at least two seeds")
-    spread = float(figures.std(ddof=1)) / np.sqrt(len(figures))
-    reach = float(stats.t.ppf((1 + level) / 2, len(figures) - 1)) * spread
+        raise ValueError(
+            f"mean_interval: got {len(figures)} value; give those of two seeds or more"
+        )
+    standard_error = float(figures.std(ddof=1)) / np.sqrt(len(figures))
+    half_width = float(stats.t.ppf((1 + level) / 2, len(figures) - 1)) * standard_error
     mean = float(figures.mean())
-    low, high = max(0.0, mean - reach), min(1.0, mean + reach)
+    low, high = max(0.0, mean - half_width), min(1.0, mean + half_width)
     return Interval(value=mean, low=low, high=high, over="seeds", level=level)
 
 
-def arm_interval(arm: Arm, metric: Metric = "f1_macro") -> Interval:
-    """The arm's mean with its interval: over seeds, or over test photos where it has one seed."""
-    values = arm.values(metric)
+def dataset_interval(dataset: DatasetPredictions, metric: Metric = "f1_macro") -> Interval:
+    """A dataset's mean figure with its interval over seeds.
+
+    With one seed, the interval is over test photos: percentiles of a bootstrap that is stratified
+    by class.
+    """
+    values = dataset.values(metric)
     if len(values) >= 2:
         return mean_interval(values.tolist())
-    rng = np.random.default_rng(0)
-    rounds = np.concatenate([_measure(arm, metric, w)[:, 0] for w in _weights(arm.y_true, rng)])
+    weights = _weights(dataset.y_true, np.random.default_rng(0))
+    rounds = np.concatenate([dataset.measure(metric, block)[:, 0] for block in weights])
     low, high = np.quantile(rounds, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(value=float(values[0]), low=float(low), high=float(high), over="photos")
 
 
 def compare(
-    arm_a: Arm, arm_b: Arm, metric: Metric = "f1_macro", level: float = LEVEL
+    dataset_a: DatasetPredictions,
+    dataset_b: DatasetPredictions,
+    metric: Metric = "f1_macro",
+    level: float = LEVEL,
 ) -> Difference:
-    """How far ``arm_a`` is ahead of ``arm_b``, with a hierarchical bootstrap interval.
+    """How far ``dataset_a`` is ahead of ``dataset_b``, with a paired bootstrap interval.
 
-    Each of 2000 rounds draws test photos within their class, the same for both arms, and seeds. The
-    percentiles are then scaled to the two variances, each with Student's t for its sample, because
-    a handful of seeds says little about their spread. In simulations without a true difference (60
-    to 270 photos, 2 to 5 seeds) 94 to 98 percent of the 95 percent intervals held zero. The same
-    arms always give the same interval.
+    Each of 2000 rounds draws test photos within their class, the same ones for both datasets, and
+    seeds of each dataset. The percentiles give the interval's shape. Its width is rescaled: photos
+    and seeds each contribute a Student's t half-width, added in quadrature, because percentiles of
+    a few seeds are too narrow. The same predictions always give the same interval.
 
     Raises:
-        ValueError: the arms were scored on other photos, or have unequal numbers of seeds.
+        ValueError: the datasets were tested on other photos, or have unequal numbers of seeds.
     """
-    _check_pair(arm_a, arm_b)
+    _check_pair(dataset_a, dataset_b)
     rng = np.random.default_rng(0)
     blocks = [
-        [_measure(arm, metric, weights) for arm in (arm_a, arm_b)]
-        for weights in _weights(arm_a.y_true, rng)
+        [dataset.measure(metric, weights) for dataset in (dataset_a, dataset_b)]
+        for weights in _weights(dataset_a.y_true, rng)
     ]
-    rounds_a, rounds_b = (np.concatenate(arm_blocks) for arm_blocks in zip(*blocks, strict=True))
-    both = _draw_seeds(rounds_a, rng) - _draw_seeds(rounds_b, rng)
-    values_a, values_b = arm_a.values(metric), arm_b.values(metric)
+    rounds_a, rounds_b = (np.concatenate(rounds) for rounds in zip(*blocks, strict=True))
+    resampled = _draw_seeds(rounds_a, rng) - _draw_seeds(rounds_b, rng)
+    values_a, values_b = dataset_a.values(metric), dataset_b.values(metric)
     observed = float(values_a.mean() - values_b.mean())
     from_photos = float((rounds_a.mean(axis=1) - rounds_b.mean(axis=1)).var(ddof=1))
     from_seeds = _seed_variance(rounds_a, values_a) + _seed_variance(rounds_b, values_b)
-    reach = np.hypot(
-        _student(from_photos, len(arm_a.y_true) - 1, level),
-        # Both arms' spreads are pooled, as in an analysis of variance: twice the freedom.
-        _student(from_seeds, 2 * (arm_a.seeds - 1), level),
+    half_width = np.hypot(
+        _student(from_photos, len(dataset_a.y_true) - 1, level),
+        # The seeds' variance is pooled over both datasets, which doubles its degrees of freedom.
+        _student(from_seeds, 2 * (dataset_a.seeds - 1), level),
     )
-    usual = float(stats.norm.ppf((1 + level) / 2)) * float(both.std())
-    scale = reach / usual if usual > 0 else 1.0
-    ends = np.quantile(both, [(1 - level) / 2, (1 + level) / 2])
+    normal_half_width = float(stats.norm.ppf((1 + level) / 2)) * float(resampled.std())
+    scale = half_width / normal_half_width if normal_half_width > 0 else 1.0
+    ends = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
     low, high = observed + (ends - observed) * scale
     total = from_photos + from_seeds
     return Difference(
-        arm_a=arm_a.name,
-        arm_b=arm_b.name,
+        dataset_a=dataset_a.name,
+        dataset_b=dataset_b.name,
         metric=metric,
         difference=observed,
         low=float(low),
         high=float(high),
         level=level,
-        seeds=arm_a.seeds,
-        photos=len(arm_a.y_true),
-        seed_share=from_seeds / total if total else 0.0,
+        seeds=dataset_a.seeds,
+        photos=len(dataset_a.y_true),
+        seed_variance_share=from_seeds / total if total else 0.0,
     )
 
 
-def _measure(arm: Arm, metric: Metric, weights: Values) -> Values:
-    """The metric per round and seed, (rounds, seeds), of photos weighted (rounds, photos)."""
-    classes = np.flatnonzero(np.bincount(arm.y_true, minlength=len(arm.classes)))
-    truth = arm.y_true[:, None] == classes
-    support = weights @ truth
-    columns = []
-    for predicted in arm.probabilities.argmax(axis=2):
-        if metric == "accuracy":
-            columns.append(weights @ (predicted == arm.y_true) / weights.sum(axis=1))
-            continue
-        taken = predicted[:, None] == classes
-        f1 = 2 * (weights @ (truth & taken)) / (support + weights @ taken)
-        share = support if metric == "f1_weighted" else np.ones_like(support)
-        columns.append((f1 * share).sum(axis=1) / share.sum(axis=1))
-    return np.stack(columns, axis=1)
-
-
 def _weights(y_true: Labels, rng: np.random.Generator) -> Iterator[Values]:
-    """How often each photo is drawn in each round, each class keeping its number of photos."""
+    """Blocks (rounds, photos): how often each photo is drawn; class sizes stay the same."""
     groups = [np.flatnonzero(y_true == label) for label in np.unique(y_true)]
     for _ in range(ROUNDS // _BLOCK):
         weights = np.zeros((_BLOCK, len(y_true)))
@@ -190,18 +147,22 @@ def _weights(y_true: Labels, rng: np.random.Generator) -> Iterator[Values]:
 
 
 def _draw_seeds(rounds: Values, rng: np.random.Generator) -> Values:
-    """The mean over as many seeds, drawn with replacement in each round, as there are."""
+    """Per round, the mean over as many seeds as there are, drawn with replacement."""
     drawn = rng.integers(0, rounds.shape[1], rounds.shape)
     means: Values = np.take_along_axis(rounds, drawn, axis=1).mean(axis=1)
     return means
 
 
 def _seed_variance(rounds: Values, values: Values) -> float:
-    """The variance of an arm's mean that its seeds cause beyond what resampled photos show.
+    """The part of the variance of a dataset's mean that its training seeds cause.
+
+    The variance between the seeds' figures also contains how each seed reacts to single photos
+    (the interaction), which the resampled photos measure already. Half of it is subtracted:
+    subtracting all gave intervals that were too narrow in simulations with three seeds.
 
     Args:
-        rounds: figures of resampled photos, (rounds, seeds).
-        values: figures of the photos as they are, (seeds,).
+        rounds: figures on resampled photos, (rounds, seeds).
+        values: figures on the test photos themselves, (seeds,).
     """
     seeds = len(values)
     if seeds == 1:
@@ -209,25 +170,24 @@ def _seed_variance(rounds: Values, values: Values) -> float:
     within = rounds - rounds.mean(axis=1, keepdims=True)
     interaction = float(within.var(axis=0, ddof=1).mean()) * seeds / (seeds - 1)
     between = float(values.var(ddof=1))
-    # What a seed does to single photos is in both variances. Taking all of it out here leaves too
-    # little when three seeds happen to agree: intervals then hold zero in 92 percent only.
     return (between - 0.5 * min(between, interaction)) / seeds
 
 
-def _student(variance: float, freedom: int, level: float) -> float:
-    """Half of Student's t interval of a mean with this variance and degrees of freedom."""
+def _student(variance: float, degrees_of_freedom: int, level: float) -> float:
+    """Half the width of Student's t interval of a mean that has this variance."""
     if variance == 0:
         return 0.0
-    return float(stats.t.ppf((1 + level) / 2, max(1, freedom)) * np.sqrt(variance))
+    return float(stats.t.ppf((1 + level) / 2, max(1, degrees_of_freedom)) * np.sqrt(variance))
 
 
-def _check_pair(arm_a: Arm, arm_b: Arm) -> None:
-    if arm_a.classes != arm_b.classes or not np.array_equal(arm_a.y_true, arm_b.y_true):
+def _check_pair(dataset_a: DatasetPredictions, dataset_b: DatasetPredictions) -> None:
+    names = f"datasets {dataset_a.name} and {dataset_b.name}"
+    if dataset_a.classes != dataset_b.classes or not np.array_equal(
+        dataset_a.y_true, dataset_b.y_true
+    ):
+        raise ValueError(f"{names} were tested on other photos; use one test set")
+    if dataset_a.seeds != dataset_b.seeds:
         raise ValueError(
-            f"arms {arm_a.name} and {arm_b.name} were scored on other photos; use one test set"
-        )
-    if arm_a.seeds != arm_b.seeds:
-        raise ValueError(
-            f"arms {arm_a.name} and {arm_b.name} have {arm_a.seeds} and {arm_b.seeds} seeds; "
+            f"{names} have {dataset_a.seeds} and {dataset_b.seeds} seeds; "
             "train both with the same seeds"
         )

@@ -1,42 +1,37 @@
-"""Which dataset to train on, in plain words, and whether synthetic images help at all."""
+"""The verdict: which dataset to train on, in words, and whether synthetic images help."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from models.data.records import Record
-from models.evaluation.comparison import (
-    LEVEL,
-    Arm,
-    Difference,
-    Interval,
-    Metric,
-    arm_interval,
-    compare,
-)
+from models.evaluation.classification import Metric
+from models.evaluation.comparison import LEVEL, Difference, Interval, compare, dataset_interval
+from models.evaluation.predictions import DatasetPredictions, read_predictions
 
 REAL = "real"
-# Less than one point is not worth a generator; an interval below it answers the question with no.
+# A gain below one percentage point is not worth generating images for.
 WORTHWHILE = 0.01
-# Below this many test photos a class decides too much of a macro average to be left unmentioned.
+# Below this number of test photos, one class has a large influence on a macro average.
 FEW_PHOTOS = 10
-_NAMES: dict[Metric, str] = {
+_METRICS: dict[Metric, str] = {
     "accuracy": "accuracy",
     "f1_macro": "macro F1",
     "f1_weighted": "weighted F1",
 }
-_SUBJECTS = {
+_DATASETS = {
     REAL: "real photos alone",
     "synthetic": "synthetic images alone",
     "mixed": "the mixed set",
 }
 
 
-class Verdict(Record):
-    """The answer. ``helps``: whether any set with synthetic images beats real photos alone.
+class Conclusion(Record):
+    """The verdict. ``helps``: whether a dataset with synthetic images beats real photos alone.
 
-    ``winner`` is the set to use; both are None where the test can't tell. ``differences`` are those
-    of every other arm to the real one, at a level that holds for all of them together.
+    ``winner`` is the dataset to use; both are None where the test cannot decide. ``differences``
+    compare each other dataset with ``real``, at a level that holds for all of them together.
     """
 
     winner: str | None
@@ -47,44 +42,54 @@ class Verdict(Record):
     differences: dict[str, Difference]
 
 
-def verdict(arms: Sequence[Arm], metric: Metric = "f1_macro") -> Verdict:
-    """Which dataset to use, by how much, and whether synthetic images help, in plain words.
+def conclude_from(path: Path, metric: Metric = "f1_macro") -> Conclusion:
+    """The verdict that follows from a run's ``predictions.parquet`` alone.
 
-    They help when a set that holds them beats ``real`` with the whole interval above zero; they
-    don't when no interval reaches a gain of one point; otherwise the test can't tell. Intervals of
-    several comparisons are widened to hold together at 95 percent (Bonferroni).
+    Raises:
+        ValueError: the file is missing or is no such file, or see `conclude`.
+    """
+    return conclude(read_predictions(path), metric)
+
+
+def conclude(datasets: Sequence[DatasetPredictions], metric: Metric = "f1_macro") -> Conclusion:
+    """Decide which dataset to use, by how much, and whether synthetic images help.
+
+    They help if a dataset with them beats ``real`` with the whole interval above zero. They do not
+    help if no interval reaches a gain of one percentage point. Otherwise the test cannot decide.
+    Several comparisons share the 95 percent: each interval is wider by Bonferroni's correction.
 
     Args:
-        arms: ``real`` and at least one other, scored on the same photos with the same seeds.
+        datasets: ``real`` and at least one other, tested on the same photos with the same seeds.
         metric: the figure that decides.
 
     Raises:
-        ValueError: there is no real arm, nothing to compare it with, or two arms share a name.
+        ValueError: ``real`` or the other dataset is missing, or two datasets share a name.
     """
-    by_name = {arm.name: arm for arm in arms}
-    if len(by_name) != len(arms) or REAL not in by_name or len(arms) < 2:
+    by_name = {dataset.name: dataset for dataset in datasets}
+    if len(by_name) != len(datasets) or REAL not in by_name or len(datasets) < 2:
         raise ValueError(
-            f"verdict: got arms {[arm.name for arm in arms]}; give {REAL!r} and others, each once"
+            f"verdict: got datasets {[dataset.name for dataset in datasets]}; "
+            f"give {REAL!r} and others, each once"
         )
-    others = [arm for arm in arms if arm.name != REAL]
+    others = [dataset for dataset in datasets if dataset.name != REAL]
     level = 1 - (1 - LEVEL) / len(others)
-    differences = {o.name: compare(o, by_name[REAL], metric, level) for o in others}
-    intervals = {arm.name: arm_interval(arm, metric) for arm in arms}
-    helpful = [name for name, gap in differences.items() if gap.low > 0]
+    differences = {other.name: compare(other, by_name[REAL], metric, level) for other in others}
+    intervals = {dataset.name: dataset_interval(dataset, metric) for dataset in datasets}
+    helpful = [name for name, difference in differences.items() if difference.low > 0]
     winner: str | None = None
     helps: bool | None = None
-    if all(_is_guessing(arm) for arm in arms):
-        answer = "No arm does better than always guessing one class; mend the training first."
+    if all(_is_guessing(dataset) for dataset in datasets):
+        answer = "No dataset beats the majority-class baseline; correct the training first."
     elif helpful:
         winner, helps = max(helpful, key=lambda name: differences[name].difference), True
         answer = _say_helps(winner, intervals, differences)
-    elif all(gap.high < WORTHWHILE for gap in differences.values()):
+    elif all(difference.high < WORTHWHILE for difference in differences.values()):
         winner, helps = REAL, False
         answer = _say_no_help(intervals, differences)
     else:
-        answer = _say_unclear(intervals, differences)
+        answer = _say_undecided(intervals, differences)
     text = " ".join([answer, *_caveats(by_name[REAL], len(others))])
-    return Verdict(
+    return Conclusion(
         winner=winner,
         helps=helps,
         text=text,
@@ -94,74 +99,83 @@ def verdict(arms: Sequence[Arm], metric: Metric = "f1_macro") -> Verdict:
     )
 
 
-def _is_guessing(arm: Arm) -> bool:
-    commonest = np.bincount(arm.y_true).max() / len(arm.y_true)
-    return bool(arm.values("accuracy").mean() <= commonest + WORTHWHILE)
+def _is_guessing(dataset: DatasetPredictions) -> bool:
+    majority = np.bincount(dataset.y_true).max() / len(dataset.y_true)
+    return bool(dataset.values("accuracy").mean() <= majority + WORTHWHILE)
 
 
 def _say_helps(
     winner: str, intervals: Mapping[str, Interval], differences: Mapping[str, Difference]
 ) -> str:
-    return " ".join(
-        [
-            f"Use {_subject(winner)}: synthetic images help here.",
-            _score(winner, intervals, differences[winner]),
-            *(_place(n, intervals, gap) for n, gap in differences.items() if n != winner),
-        ]
-    )
+    sentences = [
+        f"Use {_subject(winner)}: synthetic images help here.",
+        _say_figures(winner, intervals, differences[winner]),
+    ]
+    return " ".join([*sentences, *_say_others(winner, intervals, differences)])
 
 
 def _say_no_help(intervals: Mapping[str, Interval], differences: Mapping[str, Difference]) -> str:
-    places = [_place(name, intervals, gap) for name, gap in differences.items()]
-    first = f"Use {_subject(REAL)}, with {_points(intervals[REAL].value)}"
-    metric = _NAMES[next(iter(differences.values())).metric]
-    return " ".join([f"{first} {metric}: synthetic images do not help here.", *places])
+    metric = _METRICS[next(iter(differences.values())).metric]
+    first = (
+        f"Use {_subject(REAL)}, with {_percent(intervals[REAL].value)} {metric}: "
+        "synthetic images do not help here."
+    )
+    return " ".join([first, *_say_others(REAL, intervals, differences)])
 
 
-def _say_unclear(intervals: Mapping[str, Interval], differences: Mapping[str, Difference]) -> str:
+def _say_undecided(intervals: Mapping[str, Interval], differences: Mapping[str, Difference]) -> str:
     best = max(differences, key=lambda name: differences[name].difference)
-    gap = differences[best]
+    difference = differences[best]
     sentences = [
-        "This test can't tell whether synthetic images help.",
-        _score(best, intervals, gap),
-        *(_place(name, intervals, other) for name, other in differences.items() if name != best),
+        "This test cannot decide whether synthetic images help.",
+        _say_figures(best, intervals, difference),
+        *_say_others(best, intervals, differences),
     ]
-    if gap.difference > WORTHWHILE / 2 and gap.seed_share < 0.5:
-        # An interval narrows with the square root of the number of photos.
-        factor = ((gap.difference - gap.low) / gap.difference) ** 2
-        needed = float(f"{gap.photos * factor:.1g}")
-        sentences.append(f"A gap this wide shows with about {needed:,.0f} such photos.")
-    elif gap.seed_share >= 0.5:
-        sentences.append("Most of the doubt is the luck of training: five or more seeds narrow it.")
+    if difference.seed_variance_share >= 0.5:
+        sentences.append(
+            "Most of the uncertainty is training variance: five or more seeds reduce it."
+        )
+    elif difference.difference > WORTHWHILE / 2:
+        # The width of an interval falls with the square root of the number of photos.
+        factor = ((difference.difference - difference.low) / difference.difference) ** 2
+        needed = float(f"{difference.photos * factor:.1g}")
+        sentences.append(
+            f"About {needed:,.0f} such test photos would decide a difference of this size."
+        )
     return " ".join([*sentences, f"Until then {_subject(REAL)} are the safe choice."])
 
 
-def _score(name: str, intervals: Mapping[str, Interval], gap: Difference) -> str:
-    subject = _subject(name)
+def _say_figures(name: str, intervals: Mapping[str, Interval], difference: Difference) -> str:
     return (
-        f"{subject[0].upper()}{subject[1:]} reached {_points(intervals[name].value)} "
-        f"{_NAMES[gap.metric]}, {_subject(REAL)} {_points(intervals[REAL].value)} ({_gap(gap)})."
+        f"{_capitalized(name)} reached {_percent(intervals[name].value)} "
+        f"{_METRICS[difference.metric]}, {_subject(REAL)} {_percent(intervals[REAL].value)} "
+        f"({_interval(difference)})."
     )
 
 
-def _place(name: str, intervals: Mapping[str, Interval], gap: Difference) -> str:
-    """One sentence on where an arm stands to the real one."""
-    if gap.low > 0:
-        place = "also better than"
-    elif gap.high < 0:
-        place = "worse than"
-    elif max(-gap.low, gap.high) < WORTHWHILE:
-        place = "as good as"
-    else:
-        place = "not told apart from"
-    subject = _subject(name)
-    return (
-        f"{subject[0].upper()}{subject[1:]} reached {_points(intervals[name].value)}, "
-        f"{place} {_subject(REAL)} ({_gap(gap)})."
-    )
+def _say_others(
+    named: str, intervals: Mapping[str, Interval], differences: Mapping[str, Difference]
+) -> list[str]:
+    """One sentence per dataset that the text has not ``named``: how it compares with real."""
+    return [
+        f"{_capitalized(name)} reached {_percent(intervals[name].value)}, "
+        f"{_relation(difference)} {_subject(REAL)} ({_interval(difference)})."
+        for name, difference in differences.items()
+        if name != named
+    ]
 
 
-def _caveats(real: Arm, comparisons: int) -> list[str]:
+def _relation(difference: Difference) -> str:
+    if difference.low > 0:
+        return "also better than"
+    if difference.high < 0:
+        return "worse than"
+    if max(-difference.low, difference.high) < WORTHWHILE:
+        return "as good as"
+    return "not significantly different from"
+
+
+def _caveats(real: DatasetPredictions, comparisons: int) -> list[str]:
     photos, seeds = len(real.y_true), real.seeds
     together = " together" if comparisons > 1 else ""
     sources = (
@@ -169,25 +183,32 @@ def _caveats(real: Arm, comparisons: int) -> list[str]:
     )
     sentences = [f"Intervals hold{together} at 95 percent, over {sources}."]
     if seeds == 1:
-        sentences.append("One seed leaves out the luck of training: train with three or more.")
-    counts = np.bincount(real.y_true, minlength=len(real.classes))
-    few = [name for name, n in zip(real.classes, counts, strict=True) if 0 < n < FEW_PHOTOS]
+        sentences.append("One seed does not show the training variance: train with three or more.")
+    counts = dict(
+        zip(real.classes, np.bincount(real.y_true, minlength=len(real.classes)), strict=True)
+    )
+    few = [name for name, count in counts.items() if 0 < count < FEW_PHOTOS]
     if few:
         sentences.append(f"Fewer than {FEW_PHOTOS} test photos: {', '.join(few)}.")
-    absent = [name for name, n in zip(real.classes, counts, strict=True) if n == 0]
+    absent = [name for name, count in counts.items() if count == 0]
     if absent:
-        sentences.append(f"No test photo, so left out: {', '.join(absent)}.")
+        sentences.append(f"No test photo, so left out of the figures: {', '.join(absent)}.")
     return sentences
 
 
-def _points(figure: float) -> str:
+def _percent(figure: float) -> str:
     return f"{100 * figure:.1f}"
 
 
 def _subject(name: str) -> str:
-    return _SUBJECTS.get(name, f"the {name} set")
+    return _DATASETS.get(name, f"the {name} set")
 
 
-def _gap(gap: Difference) -> str:
-    ends = f"interval {100 * gap.low:+.1f} to {100 * gap.high:+.1f}"
-    return f"{100 * gap.difference:+.1f} points, {ends}"
+def _capitalized(name: str) -> str:
+    subject = _subject(name)
+    return subject[0].upper() + subject[1:]
+
+
+def _interval(difference: Difference) -> str:
+    ends = f"interval {100 * difference.low:+.1f} to {100 * difference.high:+.1f}"
+    return f"{100 * difference.difference:+.1f} percentage points, {ends}"

@@ -91,7 +91,7 @@ def _plain_sentence(datasets: Sequence[Dataset], bars: Sequence[Bar]) -> str:
 
 
 def _read_gap(difference: Difference, datasets: Sequence[Dataset]) -> Gap:
-    a, b = difference.arm_a, difference.arm_b
+    a, b = difference.dataset_a, difference.dataset_b
     colours = {dataset.name: dataset.colour for dataset in datasets}
     better, worse = (a, b) if difference.difference > 0 else (b, a)
     if difference.low > 0 or difference.high < 0:

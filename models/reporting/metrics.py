@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue
 
 from models.data.records import Record
 from models.evaluation.comparison import Difference, Interval
-from models.evaluation.conclusion import Verdict
+from models.evaluation.conclusion import Conclusion
 
 
 class RefusedFile(Record):
@@ -167,6 +167,6 @@ class Metrics(Record):
     comparisons: tuple[Difference, ...] = Field(
         (), description="Differences between datasets, with intervals over seeds and test photos."
     )
-    verdict: Verdict | None = Field(None, description="Null with fewer than two datasets.")
+    verdict: Conclusion | None = Field(None, description="Null with fewer than two datasets.")
     models: tuple[ModelUse, ...] = ()
     seconds: float = 0.0

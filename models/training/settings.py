@@ -1,6 +1,6 @@
-"""The settings of a training, apart from torch, so that a recipe is read in milliseconds."""
+"""The settings of a training. Nothing here imports torch: recipes are read in milliseconds."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -10,28 +10,34 @@ from models.data.records import Record
 
 Augmentation = Literal["none", "flip", "crop", "randaugment", "autoaugment", "trivial"]
 LoggerName = Literal["csv", "tensorboard", "wandb", "mlflow"]
+# These fields change neither weights nor history, so they are part of no key.
+NON_KEY_FIELDS = frozenset({"loggers", "memory_mb", "seeds", "workers"})
 
 
 class TrainingParameters(Record):
-    """How a classifier is trained; the defaults are the study's."""
+    """How a classifier is trained; the defaults are those of the published study."""
 
     network: str = Field("efficientnet_b3.ra2_in1k", description="timm name, or small_cnn.")
     pretrained: bool = Field(True, description="Start from published weights, or weights_file.")
     weights_file: Path | None = Field(None, description="Local .safetensors or .pth file.")
     revision: str | None = Field(None, description="Hub commit of the weights; None: the newest.")
     optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="sgd: momentum 0.9.")
-    learning_rate: float = Field(0.01, gt=0, le=10, description="Of the first epoch.")
+    learning_rate: float = Field(0.01, gt=0, le=10, description="Learning rate of the first epoch.")
     milestones: tuple[int, ...] = Field(
-        (5, 10, 15, 40), description="Epochs, from 0, at which the learning rate is multiplied."
+        (5, 10, 15, 40), description="Epochs, from 0, at which the rate is multiplied by gamma."
     )
     gamma: float = Field(0.1, gt=0, le=1, description="Factor at each milestone.")
-    weight_decay: float = Field(0.0, ge=0, le=1, description="Per step, as the optimiser has it.")
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share spread over all classes.")
+    weight_decay: float = Field(
+        0.0, ge=0, le=1, description="Weight decay per step, as torch defines it."
+    )
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="Share of the target over all classes."
+    )
     batch_size: int = Field(16, ge=2, le=4096, description="Images per step.")
     image_size: int = Field(324, ge=32, le=2048, description="Side of the square input, pixels.")
-    epochs: int = Field(20, ge=1, le=10_000, description="Most epochs.")
+    epochs: int = Field(20, ge=1, le=10_000, description="Largest number of epochs.")
     steps_per_epoch: int | None = Field(
-        None, ge=1, description="Steps in each epoch; None: once through the train set."
+        None, ge=1, description="Steps per epoch; None: one pass over the largest train set."
     )
     seeds: tuple[int, ...] = Field((42,), min_length=1, description="One training per seed.")
     early_stopping_patience: int | None = Field(
@@ -40,39 +46,44 @@ class TrainingParameters(Record):
     precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = Field(
         "auto", description="auto: bf16 or fp16 mixed on a CUDA GPU, 32-bit on CPU."
     )
-    augment: Augmentation = Field("flip", description="What changes a train image at each showing.")
-    workers: int = Field(0, ge=0, le=256, description="Processes that load images; 0: none extra.")
+    augment: Augmentation = Field("flip", description="Random changes of train images.")
+    workers: int = Field(0, ge=0, le=256, description="Loader processes; 0: none.")
     threads: int | None = Field(
-        None, ge=1, le=1024, description="CPU threads of the arithmetic; None: torch's choice."
+        None, ge=1, le=1024, description="CPU threads of torch; None: torch's choice."
     )
-    memory_mb: int = Field(2048, ge=0, description="Decoded images kept in memory, MiB per set.")
-    loggers: tuple[LoggerName, ...] = Field(("csv", "tensorboard"), description="Where curves go.")
+    memory_mb: int = Field(2048, ge=0, description="MiB of decoded images kept, per set.")
+    loggers: tuple[LoggerName, ...] = Field(
+        ("csv", "tensorboard"), description="Where curves are written."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "TrainingParameters":
         if self.weights_file is not None and not self.pretrained:
-            raise ValueError("weights_file is given but pretrained is false; drop one of the two")
+            raise ValueError("weights_file is set but pretrained is false; remove one of the two")
         if len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
-            raise ValueError(f"seeds: {self.seeds} must be different numbers, none negative")
+            raise ValueError(
+                f"seeds: {self.seeds} are not all different and 0 or more; correct them"
+            )
         if any(milestone < 1 for milestone in self.milestones):
-            raise ValueError(f"milestones: {self.milestones} must each be 1 or more")
+            raise ValueError(f"milestones: {self.milestones} are not all 1 or more; correct them")
         return self
 
     def learning_rates(self) -> tuple[float, ...]:
         """The learning rate of each epoch."""
-        passed = [sum(mark <= epoch for mark in self.milestones) for epoch in range(self.epochs)]
-        return tuple(self.learning_rate * self.gamma**count for count in passed)
+        drops = [
+            sum(milestone <= epoch for milestone in self.milestones) for epoch in range(self.epochs)
+        ]
+        return tuple(self.learning_rate * self.gamma**count for count in drops)
 
 
-def equal_budget(
-    parameters: TrainingParameters, train_sets: Mapping[str, Collection[object]]
-) -> TrainingParameters:
-    """The parameters with the steps that one pass over the largest set takes, for every arm.
+def equal_steps(parameters: TrainingParameters, train_sizes: Iterable[int]) -> TrainingParameters:
+    """Set the steps per epoch to one pass over the largest train set, the same for every set.
 
-    A number that was asked for stays as it is.
+    Args:
+        parameters: the settings; a ``steps_per_epoch`` that is set is kept.
+        train_sizes: number of train images of each set that is compared.
     """
     if parameters.steps_per_epoch is not None:
         return parameters
-    largest = max(len(images) for images in train_sets.values())
-    steps = -(-largest // parameters.batch_size)
+    steps = -(-max(train_sizes) // parameters.batch_size)
     return parameters.model_copy(update={"steps_per_epoch": steps})

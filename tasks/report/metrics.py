@@ -10,8 +10,9 @@ import numpy as np
 
 from models.data.records import Artifact
 from models.evaluation.classification import score
-from models.evaluation.comparison import Arm, Difference, arm_interval, compare
-from models.evaluation.conclusion import Verdict, verdict
+from models.evaluation.comparison import Difference, compare, dataset_interval
+from models.evaluation.conclusion import Conclusion, conclude
+from models.evaluation.predictions import DatasetPredictions
 from models.reporting.metrics import (
     DatasetMetrics,
     DatasetScores,
@@ -43,7 +44,7 @@ def gather_metrics(run: RunContext, summary: RunSummary) -> Metrics:
     for training, predicted in zip(trainings, predictions, strict=True):
         by_dataset[training.dataset].append(predicted)
     trained = {name: _test_predictions(name, seeds) for name, seeds in by_dataset.items()}
-    answer = verdict(list(trained.values())) if len(trained) > 1 else None
+    answer = conclude(list(trained.values())) if len(trained) > 1 else None
     photos = summary.photos
     return Metrics(
         name=summary.name,
@@ -107,8 +108,8 @@ def _training_scores(predicted: Predictions, split: str) -> TrainingScores:
     )
 
 
-def _test_predictions(name: str, seeds: Sequence[Predictions]) -> Arm:
-    return Arm(
+def _test_predictions(name: str, seeds: Sequence[Predictions]) -> DatasetPredictions:
+    return DatasetPredictions(
         name=name,
         y_true=np.asarray(seeds[0]["test"]["truth"], np.int64),
         probabilities=np.asarray([seed["test"]["probabilities"] for seed in seeds], np.float32),
@@ -117,7 +118,7 @@ def _test_predictions(name: str, seeds: Sequence[Predictions]) -> Arm:
 
 
 def _dataset(
-    dataset: DatasetSummary, trained: Arm | None, seeds: Sequence[Predictions]
+    dataset: DatasetSummary, trained: DatasetPredictions | None, seeds: Sequence[Predictions]
 ) -> DatasetMetrics:
     """Means over the seeds; classes, confusion and curves from all seeds pooled."""
     metrics = DatasetMetrics(
@@ -129,7 +130,7 @@ def _dataset(
         update={
             "val_scores": _score(seeds, "val"),
             "test": _score(seeds, "test"),
-            "accuracy": arm_interval(trained, "accuracy"),
+            "accuracy": dataset_interval(trained, "accuracy"),
         }
     )
 
@@ -157,7 +158,7 @@ def _score(seeds: Sequence[Predictions], split: str) -> DatasetScores:
     return DatasetScores.model_validate(pooled)
 
 
-def _comparisons(trained: Mapping[str, Arm], answer: Verdict) -> list[Difference]:
+def _comparisons(trained: Mapping[str, DatasetPredictions], answer: Conclusion) -> list[Difference]:
     """Every dataset against the real photos; of a few datasets, also every other pair."""
     others = [trained[name] for name in answer.differences]
     pairs = itertools.combinations(others, 2) if len(trained) <= PAIRED_DATASETS else ()

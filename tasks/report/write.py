@@ -7,7 +7,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from models.data.records import Record
-from models.evaluation.conclusion import Verdict
+from models.evaluation.conclusion import Conclusion
 from models.reporting.dataset_card import render_card
 from models.reporting.figures import draw_figures
 from models.reporting.input import ReportInput
@@ -29,7 +29,7 @@ class WrittenReport(Record):
     """Path of the report, and the verdict of the run."""
 
     path: Path
-    verdict: Verdict | None
+    verdict: Conclusion | None
 
 
 def write_report(run: RunContext, summary: RunSummary, out: Path) -> WrittenReport:

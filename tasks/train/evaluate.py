@@ -1,29 +1,30 @@
-"""Score: what each trained network says of the held-out real photos."""
+"""The stage ``score``: each trained model's predictions for the held-out real photos."""
 
 from collections.abc import Iterator, Sequence
 
 from models.data.records import Artifact
 from models.training.settings import TrainingParameters
+from models.training.task import task_of
 from tasks.engine.fetch_images import fetch_images
 from tasks.engine.stage import Job, StageInput, StageOutput, always, stage
 
 
-def held_out_sets(
+def one_job_per_checkpoint(
     parameters: TrainingParameters,
     checkpoints: Sequence[Artifact],
     datasets: Sequence[Artifact],
     test: Sequence[Artifact],
 ) -> list[Job]:
-    """Per checkpoint: its network, the dataset it was trained on (for val), and the test photos."""
-    trained_on = {one.id: one for one in datasets}
+    """Per checkpoint: the checkpoint, the dataset it was trained on (for val), the test photos."""
+    datasets_by_id = {dataset.id: dataset for dataset in datasets}
     return [
-        Job((checkpoint, trained_on[checkpoint.parents[0]], *test), name=checkpoint.name)
+        Job((checkpoint, datasets_by_id[checkpoint.parents[0]], *test), name=checkpoint.name)
         for checkpoint in checkpoints
     ]
 
 
-def seeing(parameters: TrainingParameters) -> dict[str, object]:
-    """What of the settings matters to a prediction: the rest is in the checkpoint's bytes."""
+def prediction_key_params(parameters: TrainingParameters) -> dict[str, object]:
+    """The settings that a prediction depends on; the checkpoint's bytes hold the others."""
     return {"network": parameters.network, "image_size": parameters.image_size}
 
 
@@ -31,16 +32,17 @@ def seeing(parameters: TrainingParameters) -> dict[str, object]:
     "score",
     version=1,
     media="json",
-    plan=held_out_sets,
+    plan=one_job_per_checkpoint,
     batch_size=1,
-    key_params=seeing,
+    key_params=prediction_key_params,
     uses_gpu=always,
 )
 def score(inputs: Sequence[StageInput], parameters: TrainingParameters) -> Iterator[StageOutput]:
-    """``{"classes", "val", "test"}``; each split as ``images``, ``truth`` and ``probabilities``."""
-    # torch takes seconds to import; a run with nothing to score does without.
-    from models.training.classification.train import predict
+    """``{"classes", "val", "test"}``.
 
+    Each split holds ``images``, ``truth`` and the task's prediction columns.
+    """
+    task = task_of(parameters)
     for item in inputs:
         dataset, test = item.load(1), item.load(2)
         classes = dataset["classes"]
@@ -48,10 +50,9 @@ def score(inputs: Sequence[StageInput], parameters: TrainingParameters) -> Itera
         splits = {}
         for name, rows in (("val", dataset["val"]), ("test", test["val"])):
             files = fetch_images(item.run, [image for image, _ in rows])
-            found = predict(checkpoint, files, parameters, classes)
             splits[name] = {
                 "images": [image for image, _ in rows],
                 "truth": [classes.index(label) for _, label in rows],
-                "probabilities": [[round(float(one), 6) for one in row] for row in found],
+                **task.predict(checkpoint, files, parameters, classes),
             }
         yield StageOutput({"classes": classes, **splits})

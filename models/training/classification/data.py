@@ -1,12 +1,12 @@
-"""Labelled photos as a training loop wants them: square, uint8, in memory, in a repeatable order.
+"""Labelled photos for a training loop: square, uint8, in memory, in a repeatable order.
 
-Every photo is decoded once, scaled to fit a square without changing its proportions, and padded
-with grey. What an epoch shows, and how each showing is augmented, follows from the seed and the
-position alone, so neither the number of workers nor an interruption changes it.
+Each photo is decoded once, scaled to fit a square with its proportions kept, and padded with grey.
+The augmentation of a draw depends on the seed and the draw's number alone. So neither the number
+of loader processes nor an interruption changes what the network sees.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,14 +14,13 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 from torchvision.transforms import v2 as transforms
 
 from models.data.pixels import Pixels
 from models.data.read_photo import PhotoRejected, read_photo
 from models.training.settings import Augmentation
-
-ImageSet = Sequence[tuple[Path, int]]
+from models.training.task import LabelledImages
 
 GREY = 128
 # Decoding releases the interpreter lock; more threads than this wait for the disk.
@@ -34,7 +33,7 @@ _POLICIES: dict[str, Callable[..., transforms.Transform]] = {
 
 
 def letterbox(pixels: Pixels, size: int) -> Pixels:
-    """The whole picture inside a square of ``size`` px, centred on grey, its proportions kept.
+    """Fit the whole image into a square of ``size`` px, centred on grey, proportions kept.
 
     Args:
         pixels: RGB uint8 HxWx3.
@@ -53,10 +52,10 @@ def letterbox(pixels: Pixels, size: int) -> Pixels:
 
 
 def read_square(path: Path, size: int) -> Pixels:
-    """The photo in ``path`` as an RGB uint8 square of ``size`` px.
+    """Read a photo as an RGB uint8 square of ``size`` px.
 
     Raises:
-        ValueError: the file is missing or no photo; the message names it.
+        ValueError: the file is missing or not a photo; the message names it.
     """
     try:
         photo = read_photo(_read_bytes(path), max_side=2 * size, min_side=1)
@@ -65,11 +64,11 @@ def read_square(path: Path, size: int) -> Pixels:
     return letterbox(photo.pixels, size)
 
 
-def digest_images(images: ImageSet) -> str:
-    """A digest of the photos' bytes and labels, in order; file names and folders don't matter.
+def digest_images(images: LabelledImages) -> str:
+    """A digest of the photos' bytes and labels in their order; file names do not count.
 
     Raises:
-        ValueError: a file can't be read; the message names it.
+        ValueError: a file cannot be read; the message names it.
     """
     total = hashlib.blake2b(digest_size=16)
     for path, label in images:
@@ -79,26 +78,34 @@ def digest_images(images: ImageSet) -> str:
 
 
 class LetterboxedDataset(Dataset[tuple[Tensor, int]]):
-    """Photos as HxWx3 uint8 tensors with their class index, decoded once while they fit in memory.
+    """Photos as uint8 tensors HxWx3 with their class index, kept decoded where memory allows.
 
-    Items are asked for as ``(index, draw)``: the draw, a number counted through the whole
-    training, decides the augmentation. A plain index gives the photo as it is.
+    An item is ``(index, draw)``: the draw's number decides the augmentation. A plain index gives
+    the photo without augmentation.
+
+    Args:
+        images: paths with their class index.
+        size: side of the square in pixels.
+        memory_mb: MiB that the decoded photos may take in all processes together.
+        processes: number of processes that hold a copy of this set.
     """
 
-    def __init__(self, images: ImageSet, size: int, memory_mb: int) -> None:
+    def __init__(
+        self, images: LabelledImages, size: int, memory_mb: int, processes: int = 1
+    ) -> None:
         self.images = [(Path(path), int(label)) for path, label in images]
         self.size = size
         self.augmentation: Augmentation = "none"
         self.seed = 0
         self.decoded: Pixels | None = None
-        if len(self.images) * size * size * 3 <= memory_mb * 2**20:
+        if processes * len(self.images) * size * size * 3 <= memory_mb * 2**20:
             self.decoded = self._decode_all()
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, position: int | tuple[int, int]) -> tuple[Tensor, int]:
-        index, draw = position if isinstance(position, tuple) else (position, None)
+    def __getitem__(self, item: int | tuple[int, int]) -> tuple[Tensor, int]:
+        index, draw = item if isinstance(item, tuple) else (item, None)
         path, label = self.images[index]
         square = read_square(path, self.size) if self.decoded is None else self.decoded[index]
         if draw is not None:
@@ -115,39 +122,12 @@ class LetterboxedDataset(Dataset[tuple[Tensor, int]]):
         return decoded
 
 
-class FixedStepsSampler(Sampler[tuple[int, int]]):
-    """``draws`` photos per epoch from a set of any size, so that every set costs the same steps.
-
-    The set is shuffled, gone through to its end, shuffled again, and so on across epochs: no photo
-    is shown a third time before every other was shown twice. Draw number p of the whole training
-    depends on the seed and on p only, which is what makes a resumed run the undisturbed one.
-    """
-
-    def __init__(self, size: int, draws: int, seed: int, epoch: int = 0) -> None:
-        self.size, self.draws, self.seed, self.epoch = size, draws, seed, epoch
-
-    def set_epoch(self, epoch: int) -> None:
-        """Makes the next iteration that of ``epoch``, counted from 0; Lightning calls it."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.draws
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        cycle, order = -1, np.empty(0, np.int64)
-        for draw in range(self.epoch * self.draws, (self.epoch + 1) * self.draws):
-            if draw // self.size != cycle:
-                cycle = draw // self.size
-                order = np.random.default_rng([self.seed, cycle]).permutation(self.size)
-            yield int(order[draw % self.size]), draw
-
-
 def augment(pixels: Pixels, augmentation: Augmentation, rng: np.random.Generator) -> Pixels:
-    """A changed copy of a square RGB uint8 picture, of the same size.
+    """Augment a square RGB uint8 image; the copy has the same size.
 
-    ``flip`` mirrors half of them; ``crop`` mirrors, zooms, shifts and changes the light; the others
-    mirror and apply RandAugment (Cubuk et al. 2020), the ImageNet AutoAugment policy (Cubuk et al.
-    2019) or TrivialAugment (Müller and Hutter 2021) of torchvision, filling with grey.
+    ``flip`` mirrors half of the images. ``crop`` also zooms, shifts and changes the light. The
+    others mirror, then apply RandAugment (Cubuk et al. 2020), the ImageNet AutoAugment policy
+    (Cubuk et al. 2019) or TrivialAugment (Müller and Hutter 2021) of torchvision, with grey fill.
     """
     if augmentation == "none":
         return pixels
@@ -158,7 +138,7 @@ def augment(pixels: Pixels, augmentation: Augmentation, rng: np.random.Generator
     if augmentation == "crop":
         return _zoom_and_light(np.ascontiguousarray(pixels), rng)
     policy = _POLICIES[augmentation](fill=[float(GREY)] * 3)
-    # The policies draw from torch's global generator, which dropout needs undisturbed.
+    # The policies draw from torch's global generator, which dropout draws from as well.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(2**62)))
         changed = policy(torch.from_numpy(pixels.transpose(2, 0, 1).copy()))
@@ -166,7 +146,7 @@ def augment(pixels: Pixels, augmentation: Augmentation, rng: np.random.Generator
 
 
 def _zoom_and_light(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Zoom 0.9 to 1.4, shift up to an eighth, contrast and brightness up to 25 percent."""
+    """Zoom 0.9 to 1.4, shift up to 1/8 of the side, contrast and brightness up to 25 %."""
     size = pixels.shape[0]
     zoom = rng.uniform(0.9, 1.4)
     shift = rng.uniform(-0.125, 0.125, 2) * size + (1 - zoom) * (size - 1) / 2
@@ -181,4 +161,6 @@ def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ValueError(f"{path}: can't be read ({error.strerror}); restore it") from None
+        raise ValueError(
+            f"{path}: the file cannot be read ({error.strerror}); restore it"
+        ) from None

@@ -1,9 +1,9 @@
-"""Training one classifier on one set of photos, so that sets can be compared.
+"""Training of one classifier on one set of photos, and its predictions.
 
-Same network, same number of steps and same seeds for every arm; the checkpoint that is best on val
-is kept. On one machine with one thread count the same photos, parameters and seed give the same
-weights, whether or not the training was killed and resumed. Across machines, core counts or kinds
-of GPU the arithmetic rounds differently, and figures agree within the spread over seeds.
+All datasets of a run use the same network, number of steps and seeds; the epoch that is best on
+val is kept. On one machine with one thread count, the same photos, settings and seed give the same
+weights, also after an interruption. Other machines, core counts and GPUs round differently, so
+their figures agree only within the spread over seeds.
 """
 
 import json
@@ -18,168 +18,123 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from models.data.records import Record
-from models.training.classification.data import (
-    FixedStepsSampler,
-    ImageSet,
-    LetterboxedDataset,
-    digest_images,
-)
-from models.training.classification.module import (
-    BEST,
-    LAST,
-    ClassifierModule,
-    EpochRecord,
-    Schedule,
-    TrainingDiverged,
-    best_epoch,
-    is_finished,
-)
+from models.training.callbacks import BEST, LAST, BestAndLastCheckpoint
+from models.training.classification.data import LetterboxedDataset, digest_images
+from models.training.classification.module import ClassifierModule, Schedule
 from models.training.classification.networks import (
-    Pretraining,
-    WeightsMissing,
     build_network,
     check_network,
     count_parameters,
-    find_published,
 )
+from models.training.history import TrainedModel, best_epoch
 from models.training.lightning_trainer import (
     build_trainer,
     check_loggers,
     close_loggers,
     load_batches,
-    seeded_and_quiet,
+    seeded_torch,
 )
-from models.training.settings import TrainingParameters, equal_budget
+from models.training.pretrained import Pretraining, find_published
+from models.training.sampler import FixedStepsSampler
+from models.training.settings import NON_KEY_FIELDS, TrainingParameters
+from models.training.task import LabelledImages
 
-__all__ = [
-    "EpochRecord",
-    "ImageSet",
-    "TrainedRun",
-    "TrainingDiverged",
-    "TrainingParameters",
-    "WeightsMissing",
-    "check_ready",
-    "equal_budget",
-    "predict",
-    "train_once",
-]
-
-RUN, RESULT = "run.json", "trained.json"
-# What changes neither weights nor history; a folder may be resumed with other values of these.
-_FREE = ("loggers", "memory_mb", "seeds", "workers")
+SETTINGS_FILE, RESULT_FILE = "run.json", "trained.json"
 _log = logging.getLogger(__name__)
 
 
-class TrainedRun(Record):
-    """One finished training. ``best_epoch`` counts from 0; ``checkpoint`` holds its weights."""
-
-    network: str
-    parameters_count: int
-    classes: tuple[str, ...]
-    seed: int
-    train_images: int
-    steps_per_epoch: int
-    epochs_run: int
-    best_epoch: int
-    history: tuple[EpochRecord, ...]
-    checkpoint: Path
-    seconds: float
-
-
 def check_ready(parameters: TrainingParameters) -> None:
-    """Raises, before anything is made to train on, what would make a training impossible.
-
-    Published weights that are not in the cache yet are downloaded.
+    """Check that this machine can train with these settings; published weights are downloaded.
 
     Raises:
-        WeightsMissing: published weights were asked for and can't be had.
-        ValueError: the network is unknown, the weights file missing, a logger not
-            installed, or the precision not to be had on this machine.
+        WeightsMissingError: published weights are asked for and cannot be fetched.
+        ValueError: the network is unknown, the weights file is missing, a logger is not
+            installed, or this machine lacks the precision.
     """
     check_network(parameters.network)
     check_loggers(parameters)
     if parameters.precision == "16-mixed" and not torch.cuda.is_available():
         raise ValueError("precision: 16-mixed needs a CUDA GPU; set it to auto")
     if parameters.weights_file is not None and not parameters.weights_file.is_file():
-        raise ValueError(f"weights_file: {parameters.weights_file} does not exist")
+        raise ValueError(f"weights_file: {parameters.weights_file} does not exist; correct it")
     if parameters.pretrained and parameters.weights_file is None:
         find_published(parameters.network, parameters.revision)
 
 
 def train_once(
-    train: ImageSet,
-    val: ImageSet,
+    train: LabelledImages,
+    val: LabelledImages,
     classes: Sequence[str],
     parameters: TrainingParameters,
     seed: int,
     folder: Path,
     *,
-    progress: Callable[[EpochRecord], None] | None = None,
-) -> TrainedRun:
-    """The classifier trained on ``train`` and chosen on ``val``, in ``folder``.
+    progress: Callable[[int], None] | None = None,
+) -> TrainedModel:
+    """Train a classifier on ``train`` and keep the epoch that is best on ``val``.
 
-    A training that was killed goes on after its last whole epoch; one that is done is returned as
-    it was. ``progress`` hears of each epoch once it is on disk.
+    A training that was killed continues after its last saved epoch. A finished training is
+    returned as it is.
 
     Args:
         train: photos with their class index.
         val: photos that choose the epoch; a class may be missing.
         classes: class names in the order of the indices.
         parameters: how to train.
-        seed: seed of the first weights, the order, the augmentation and dropout.
-        folder: where checkpoints and logs go; it belongs to this training alone.
+        seed: seed of the first weights, the image order, the augmentation and dropout.
+        folder: where checkpoints and logs are written; no other training may use it.
+        progress: called with each epoch's number, from 0, once the epoch is on disk.
 
     Raises:
-        WeightsMissing: published weights were asked for and can't be had.
-        TrainingDiverged: the loss became infinite.
-        ValueError: a set is empty or holds an unreadable photo, a logger is not installed, or the
+        WeightsMissingError: published weights are asked for and cannot be fetched.
+        TrainingDivergedError: the loss became infinite.
+        ValueError: a set is empty or has an unreadable photo, a logger is not installed, or the
             folder holds another training.
     """
     _check_sets(train, val, classes)
     settings = _describe(train, val, classes, parameters, seed)
-    _check_claim(folder, settings)
-    done = _read_result(folder)
-    if done is not None:
-        return done
+    _check_folder(folder, settings)
+    finished = _read_result(folder)
+    if finished is not None:
+        return finished
     if not (folder / LAST).exists():
         check_ready(parameters)
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / RUN, settings)
-    with seeded_and_quiet(parameters, seed):
-        learner = _begin_or_resume(folder, parameters, classes)
-        learner.seed, learner.progress = seed, progress
-        if not is_finished(learner.history, learner.schedule):
-            _fit(learner, train, val, parameters, folder)
-    run = TrainedRun(
+    _write_json(folder / SETTINGS_FILE, settings)
+    with seeded_torch(parameters, seed):
+        module = _start_or_resume(folder, parameters, classes)
+        module.seed = seed
+        if not module.is_finished():
+            _fit(module, train, val, parameters, folder, progress)
+    trained = TrainedModel(
         network=parameters.network,
-        parameters_count=count_parameters(learner.network),
+        parameters_count=count_parameters(module.network),
         classes=tuple(classes),
         seed=seed,
         train_images=len(train),
         steps_per_epoch=_steps(parameters, train),
-        epochs_run=len(learner.history),
-        best_epoch=best_epoch(learner.history),
-        history=tuple(learner.history),
+        epochs_run=len(module.history),
+        best_epoch=best_epoch(module.history),
+        history=tuple(module.history),
         checkpoint=folder / BEST,
-        seconds=round(learner.seconds, 3),
+        seconds=round(module.seconds, 3),
     )
-    _write(folder / RESULT, run.model_dump(mode="json") | {"checkpoint": BEST})
-    return run
+    _write_json(folder / RESULT_FILE, trained.model_dump(mode="json") | {"checkpoint": BEST})
+    return trained
 
 
 def predict(
     checkpoint: Path, images: Sequence[Path], parameters: TrainingParameters, classes: Sequence[str]
 ) -> npt.NDArray[np.float32]:
-    """Class probabilities, float32 (images, classes), each row summing to 1.
+    """Class probabilities, float32 (images, classes); each row sums to 1.
 
-    Always in 32-bit and without augmentation: the same checkpoint and images give the same figures.
+    Computed in 32 bit and without augmentation, so the same inputs give the same figures.
 
     Raises:
-        ValueError: the checkpoint is of another network or of other classes, or a photo unreadable.
+        ValueError: the checkpoint is of another network or other classes, or a photo is unreadable.
     """
     saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    metadata = _facts(parameters, classes)
+    metadata = _metadata(parameters, classes)
     unlike = [name for name, value in metadata.items() if saved["classifier"].get(name) != value]
     if unlike:
         raise ValueError(
@@ -189,49 +144,58 @@ def predict(
     if not images:
         return np.empty((0, len(classes)), np.float32)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with seeded_and_quiet(parameters, 0), torch.inference_mode():
-        learner = _build_learner(parameters, classes, Pretraining())
-        learner.load_state_dict(saved["state_dict"])
-        learner.to(device).eval()
+    with seeded_torch(parameters, 0), torch.inference_mode():
+        module = _build_module(parameters, classes, Pretraining())
+        module.load_state_dict(saved["state_dict"])
+        module.to(device).eval()
+        # Each photo is read once, so none is kept in memory.
         photos = LetterboxedDataset([(path, 0) for path in images], parameters.image_size, 0)
-        logits = [learner(batch.to(device)).cpu() for batch, _ in load_batches(photos, parameters)]
+        logits = [module(batch.to(device)).cpu() for batch, _ in load_batches(photos, parameters)]
     return np.asarray(torch.cat(logits).float().softmax(1).numpy(), np.float32)
 
 
-def _begin_or_resume(
+def _start_or_resume(
     folder: Path, parameters: TrainingParameters, classes: Sequence[str]
 ) -> ClassifierModule:
-    saved = _read_last(folder / LAST)
+    saved = _read_checkpoint(folder / LAST)
     if saved is None:
         start = Pretraining(parameters.pretrained, parameters.weights_file, parameters.revision)
-        return _build_learner(parameters, classes, start)
-    learner = _build_learner(parameters, classes, Pretraining())
-    learner.on_load_checkpoint(saved)
-    return learner
+        return _build_module(parameters, classes, start)
+    module = _build_module(parameters, classes, Pretraining())
+    module.on_load_checkpoint(saved)
+    return module
 
 
 def _fit(
-    learner: ClassifierModule,
-    train: ImageSet,
-    val: ImageSet,
+    module: ClassifierModule,
+    train: LabelledImages,
+    val: LabelledImages,
     parameters: TrainingParameters,
     folder: Path,
+    progress: Callable[[int], None] | None,
 ) -> None:
-    """Trains the epochs that are missing; Lightning reads weights and optimiser from the file."""
-    shown, kept = (
-        LetterboxedDataset(images, parameters.image_size, parameters.memory_mb)
+    """Train the missing epochs; Lightning reads weights and optimiser from ``last.ckpt``."""
+    train_set, val_set = (
+        LetterboxedDataset(
+            images, parameters.image_size, parameters.memory_mb, parameters.workers + 1
+        )
         for images in (train, val)
     )
-    shown.augmentation, shown.seed = parameters.augment, learner.seed
-    steps, first = _steps(parameters, train), len(learner.history)
-    # Loading processes start on their first epoch before Lightning has named it.
-    sampler = FixedStepsSampler(len(train), steps * parameters.batch_size, learner.seed, first)
-    trainer = build_trainer(parameters, folder, steps)
+    train_set.augmentation, train_set.seed = parameters.augment, module.seed
+    steps, first = _steps(parameters, train), len(module.history)
+    # Loader processes draw for their first epoch before Lightning calls `set_epoch`.
+    sampler = FixedStepsSampler(len(train), steps * parameters.batch_size, module.seed, first)
+    checkpoints = BestAndLastCheckpoint(
+        folder,
+        is_best=lambda epoch: best_epoch(module.history) == epoch,
+        on_saved=progress or (lambda epoch: None),
+    )
+    trainer = build_trainer(parameters, folder, steps, checkpoints)
     try:
         trainer.fit(
-            learner,
-            load_batches(shown, parameters, sampler),
-            load_batches(kept, parameters),
+            module,
+            load_batches(train_set, parameters, sampler),
+            load_batches(val_set, parameters),
             ckpt_path=folder / LAST if first else None,
             weights_only=True,
         )
@@ -239,23 +203,23 @@ def _fit(
         close_loggers(trainer)
 
 
-def _steps(parameters: TrainingParameters, train: ImageSet) -> int:
+def _steps(parameters: TrainingParameters, train: LabelledImages) -> int:
     return parameters.steps_per_epoch or -(-len(train) // parameters.batch_size)
 
 
-def _build_learner(
+def _build_module(
     parameters: TrainingParameters, classes: Sequence[str], start: Pretraining
 ) -> ClassifierModule:
     network = build_network(parameters.network, len(classes), parameters.image_size, start)
     schedule = Schedule(
         parameters.learning_rates(), parameters.label_smoothing, parameters.early_stopping_patience
     )
-    learner = ClassifierModule(network, len(classes), _optimizer(network, parameters), schedule)
-    learner.metadata = _facts(parameters, classes)
-    return learner
+    optimizer = _optimizer(network, parameters)
+    metadata = _metadata(parameters, classes)
+    return ClassifierModule(network, len(classes), optimizer, schedule, metadata)
 
 
-def _facts(parameters: TrainingParameters, classes: Sequence[str]) -> dict[str, Any]:
+def _metadata(parameters: TrainingParameters, classes: Sequence[str]) -> dict[str, Any]:
     return {
         "network": parameters.network,
         "image_size": parameters.image_size,
@@ -272,15 +236,18 @@ def _optimizer(network: nn.Module, parameters: TrainingParameters) -> torch.opti
     return torch.optim.SGD(network.parameters(), rate, momentum=0.9, weight_decay=decay)
 
 
-def _check_sets(train: ImageSet, val: ImageSet, classes: Sequence[str]) -> None:
+def _check_sets(train: LabelledImages, val: LabelledImages, classes: Sequence[str]) -> None:
     if len(classes) < 2:
-        raise ValueError(f"classes: {list(classes)} is too few; give at least two")
+        raise ValueError(f"classes: {list(classes)} are too few; give at least two")
     for name, images in (("train", train), ("val", val)):
         if not images:
-            raise ValueError(f"{name} set: it holds no image; give at least one per class")
+            raise ValueError(f"{name} set: it has no image; give at least one per class")
         for path, label in images:
             if not 0 <= label < len(classes):
-                raise ValueError(f"{name} set: {path} has class {label} of {len(classes)}")
+                raise ValueError(
+                    f"{name} set: {path} has class {label} of {len(classes)}; "
+                    f"give 0 to {len(classes) - 1}"
+                )
     seen = {label for _, label in train}
     missing = [name for index, name in enumerate(classes) if index not in seen]
     if missing:
@@ -288,51 +255,52 @@ def _check_sets(train: ImageSet, val: ImageSet, classes: Sequence[str]) -> None:
 
 
 def _describe(
-    train: ImageSet,
-    val: ImageSet,
+    train: LabelledImages,
+    val: LabelledImages,
     classes: Sequence[str],
     parameters: TrainingParameters,
     seed: int,
 ) -> dict[str, Any]:
-    settings = parameters.model_dump(mode="json", exclude=set(_FREE))
+    """Everything that decides the weights and the history."""
+    settings = parameters.model_dump(mode="json", exclude=set(NON_KEY_FIELDS))
     sets = {"train": digest_images(train), "val": digest_images(val)}
     return settings | {"seed": seed, "classes": list(classes)} | sets
 
 
-def _check_claim(folder: Path, settings: dict[str, Any]) -> None:
-    """Raises ValueError where the folder is another training's."""
-    path = folder / RUN
+def _check_folder(folder: Path, settings: dict[str, Any]) -> None:
+    """Raise ValueError if the folder holds a training with other settings or photos."""
+    path = folder / SETTINGS_FILE
     if not path.exists():
         return
-    held = json.loads(path.read_text())
+    saved = json.loads(path.read_text())
     for name, value in settings.items():
-        if held.get(name) != value:
+        if saved.get(name) != value:
             raise ValueError(
-                f"{folder}: holds a training with {name} {held.get(name)}, not {value}; "
+                f"{folder}: holds a training with {name} {saved.get(name)}, not {value}; "
                 "choose another folder"
             )
 
 
-def _read_result(folder: Path) -> TrainedRun | None:
-    path = folder / RESULT
+def _read_result(folder: Path) -> TrainedModel | None:
+    path = folder / RESULT_FILE
     if not path.exists() or not (folder / BEST).exists():
         return None
-    return TrainedRun(**json.loads(path.read_text()) | {"checkpoint": folder / BEST})
+    return TrainedModel(**json.loads(path.read_text()) | {"checkpoint": folder / BEST})
 
 
-def _read_last(path: Path) -> dict[str, Any] | None:
-    """The checkpoint to go on from; None where there is none that can be read."""
+def _read_checkpoint(path: Path) -> dict[str, Any] | None:
+    """The checkpoint to resume from; None if it does not exist or cannot be read."""
     if not path.exists():
         return None
     try:
         saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and disk errors alike: the file is of no use
-        _log.warning("%s can't be read (%s); training starts again", path, type(error).__name__)
+        _log.warning("%s: cannot be read (%s); training restarts", path, type(error).__name__)
         return None
     return saved
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
+def _write_json(path: Path, content: dict[str, Any]) -> None:
     part = path.with_name(f"{path.name}.part")
     part.write_text(json.dumps(content, indent=1))
     os.replace(part, path)

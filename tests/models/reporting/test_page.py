@@ -480,8 +480,8 @@ def test_figures_are_written_for_people() -> None:
 
 def _difference(name: str, value: float, low: float, high: float) -> Difference:
     return Difference(
-        arm_a=name,
-        arm_b="real",
+        dataset_a=name,
+        dataset_b="real",
         metric="f1_macro",
         difference=value,
         low=low,
@@ -489,7 +489,7 @@ def _difference(name: str, value: float, low: float, high: float) -> Difference:
         level=0.95,
         seeds=3,
         photos=60,
-        seed_share=0.3,
+        seed_variance_share=0.3,
     )
 
 

@@ -5,7 +5,7 @@ from models.training.settings import LoggerName, TrainingParameters
 
 
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])
-def test_loggers_that_are_not_installed_are_named(
+def test_rejects_loggers_that_are_not_installed(
     name: LoggerName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda package: None)
@@ -13,12 +13,12 @@ def test_loggers_that_are_not_installed_are_named(
         check_loggers(TrainingParameters(loggers=("csv", name)))
 
 
-def test_mlflow_without_a_server_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rejects_mlflow_without_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda package: object())
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(ValueError, match="set MLFLOW_TRACKING_URI"):
         check_loggers(TrainingParameters(loggers=("mlflow",)))
 
 
-def test_shipped_loggers_need_nothing() -> None:
+def test_the_default_loggers_need_no_setup() -> None:
     check_loggers(TrainingParameters())

@@ -142,14 +142,14 @@ def test_a_few_datasets_are_compared_in_pairs_and_many_with_real_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few, _ = gather(tmp_path, monkeypatch, ("real", "a", "b"), ("real", "a", "b"))
-    assert [(gap.arm_a, gap.arm_b) for gap in few.comparisons] == [
+    assert [(gap.dataset_a, gap.dataset_b) for gap in few.comparisons] == [
         ("a", "real"),
         ("b", "real"),
         ("b", "a"),
     ]
     names = ("real", *"abcde")
     many, _ = gather(tmp_path, monkeypatch, names, names)
-    assert {gap.arm_b for gap in many.comparisons} == {"real"}
+    assert {gap.dataset_b for gap in many.comparisons} == {"real"}
     assert len(many.comparisons) == 5
 
 

@@ -1,26 +1,12 @@
-from collections import Counter
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
-from models.training.classification.data import FixedStepsSampler, augment, letterbox
-
-
-@pytest.mark.parametrize(("size", "draws"), [(3, 32), (28, 32), (100, 32)])
-def test_sampler_shows_every_photo_equally_often(size: int, draws: int) -> None:
-    sampler = FixedStepsSampler(size, draws, seed=5)
-    shown: list[tuple[int, int]] = []
-    for epoch in range(7):
-        sampler.set_epoch(epoch)
-        assert len(list(sampler)) == len(sampler) == draws
-        shown += sampler
-    counts = Counter(index for index, _ in shown)
-    assert max(counts.values()) - min(counts.values()) <= 1
-    assert [draw for _, draw in shown] == list(range(7 * draws))
-    assert list(FixedStepsSampler(size, draws, 5, epoch=3)) == shown[3 * draws : 4 * draws]
-    assert list(FixedStepsSampler(size, draws, seed=6)) != shown[:draws]
+from models.training.classification.data import LetterboxedDataset, augment, letterbox
 
 
 @pytest.mark.parametrize("shape", [(20, 60), (60, 20), (7, 5), (300, 150), (32, 32)])
@@ -35,7 +21,7 @@ def test_letterbox_keeps_proportions_and_pads_with_grey(shape: tuple[int, int]) 
 
 
 @pytest.mark.parametrize("name", ["none", "flip", "crop", "randaugment", "autoaugment", "trivial"])
-def test_augmentation_depends_on_its_generator_only(name: Any) -> None:
+def test_augmentation_depends_on_its_generator_alone(name: Any) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
     before, state = pixels.copy(), torch.get_rng_state()
     first = [augment(pixels, name, np.random.default_rng(seed)) for seed in range(12)]
@@ -48,3 +34,13 @@ def test_augmentation_depends_on_its_generator_only(name: Any) -> None:
     differing = {image.tobytes() for image in first}
     assert len(differing) == {"none": 1, "flip": 2}.get(name, len(differing))
     assert name in ("none", "flip") or len(differing) >= 6
+
+
+def test_decodes_in_advance_only_where_all_copies_fit_into_memory(tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    cv2.imwrite(str(path), np.full((8, 8, 3), 90, np.uint8))
+    images = [(path, 0)] * 200
+    copies = {n: LetterboxedDataset(images, 64, memory_mb=4, processes=n) for n in (1, 2)}
+    assert copies[1].decoded is not None
+    assert copies[2].decoded is None
+    assert torch.equal(copies[1][7][0], copies[2][7][0])

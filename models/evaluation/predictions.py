@@ -1,0 +1,189 @@
+"""Every prediction of a run: per dataset, seed and photo, the truth and a score per class.
+
+``predictions.parquet`` has one row per prediction. The verdict is computed from it alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from models.evaluation.classification import (
+    Labels,
+    Metric,
+    Probabilities,
+    Values,
+    as_probabilities,
+    check_predictions,
+    measure_weighted,
+)
+
+FILE_NAME = "predictions.parquet"
+SPLITS = ("val", "test")
+# After these come float32 columns ``score_<class>``, one per class, in the order of the classes.
+COLUMNS = {
+    "dataset": pa.string(),
+    "seed": pa.int64(),
+    "split": pa.string(),
+    "image": pa.string(),
+    "truth": pa.string(),
+    "prediction": pa.string(),
+}
+SCORE = "score_"
+
+
+@dataclass(frozen=True)
+class ScoredModel:
+    """One trained model and the content of its ``score`` artifact.
+
+    ``content`` has ``classes``, and for ``val`` and ``test`` the columns ``images`` (ids),
+    ``truth`` (class indices) and ``probabilities`` (one row per image).
+    """
+
+    dataset: str
+    seed: int
+    content: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class DatasetPredictions:
+    """Predictions for the test photos by the models that were trained on one dataset.
+
+    ``probabilities`` is float (seeds, photos, classes), in the same order of seeds and photos for
+    every dataset that is compared.
+    """
+
+    name: str
+    y_true: Labels
+    probabilities: Probabilities
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.probabilities.ndim != 3 or len(self.probabilities) == 0:
+            raise ValueError(
+                f"dataset {self.name}: probabilities have shape {self.probabilities.shape}; "
+                "give (seeds, photos, classes)"
+            )
+        for probabilities in self.probabilities:
+            check_predictions(self.y_true, probabilities, self.classes)
+
+    @property
+    def seeds(self) -> int:
+        """The number of trainings."""
+        return len(self.probabilities)
+
+    def values(self, metric: Metric) -> Values:
+        """The metric of each seed, 0..1."""
+        figures: Values = self.measure(metric, np.ones((1, len(self.y_true))))[0]
+        return figures
+
+    def measure(self, metric: Metric, weights: Values) -> Values:
+        """The metric (rounds, seeds), 0..1, of photos that are weighted by (rounds, photos)."""
+        return np.stack(
+            [
+                measure_weighted(metric, self.y_true, predicted, len(self.classes), weights)
+                for predicted in self.probabilities.argmax(axis=2)
+            ],
+            axis=1,
+        )
+
+
+def tabulate(models: Sequence[ScoredModel]) -> pa.Table:
+    """All predictions as a table, in the order of models, splits (val, test) and images.
+
+    Raises:
+        ValueError: there is no model, or the models have different classes.
+    """
+    if not models:
+        raise ValueError("predictions: no model was trained; train at least one")
+    classes = list(models[0].content["classes"])
+    scores = [(f"{SCORE}{name}", pa.float32()) for name in classes]
+    schema = pa.schema([*COLUMNS.items(), *scores])
+    parts = [
+        pa.table(_split_columns(model, split, classes), schema=schema)
+        for model in models
+        for split in SPLITS
+    ]
+    return pa.concat_tables(parts)
+
+
+def write_predictions(path: Path, models: Sequence[ScoredModel]) -> None:
+    """Write `tabulate`'s table; the same predictions give the same bytes.
+
+    The file is renamed into place when it is complete.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    pq.write_table(tabulate(models).combine_chunks(), part)
+    part.replace(path)
+
+
+def read_predictions(path: Path) -> list[DatasetPredictions]:
+    """The test predictions of each dataset in a file that `write_predictions` wrote.
+
+    Raises:
+        ValueError: the file is missing, or is not such a file.
+    """
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(
+            f"{path}: cannot be read as a table ({type(error).__name__}); run again to write it"
+        ) from error
+    missing = [name for name in COLUMNS if name not in table.column_names]
+    if missing:
+        raise ValueError(f"{path}: has no column {missing[0]!r}; give a {FILE_NAME} of a run")
+    return group_by_dataset(table)
+
+
+def group_by_dataset(table: pa.Table) -> list[DatasetPredictions]:
+    """The test predictions of each dataset, datasets and seeds in the order of the table.
+
+    Raises:
+        ValueError: the seeds of a dataset were tested on different photos.
+    """
+    classes = [name.removeprefix(SCORE) for name in table.column_names if name.startswith(SCORE)]
+    test = table.filter(pc.equal(table["split"], "test"))
+    rows: dict[str, dict[int, list[int]]] = {}
+    for row, (dataset, seed) in enumerate(
+        zip(test["dataset"].to_pylist(), test["seed"].to_pylist(), strict=True)
+    ):
+        rows.setdefault(dataset, {}).setdefault(seed, []).append(row)
+    scores = np.stack([test[f"{SCORE}{name}"].to_numpy() for name in classes], axis=1)
+    images = np.array(test["image"].to_pylist())
+    class_indices = {name: index for index, name in enumerate(classes)}
+    truth = np.array([class_indices[name] for name in test["truth"].to_pylist()], np.int64)
+    datasets = []
+    for name, seeds in rows.items():
+        first, *others = seeds.values()
+        if any(not np.array_equal(images[first], images[other]) for other in others):
+            raise ValueError(f"dataset {name}: its seeds have different test photos; use one set")
+        probabilities = np.stack([scores[seed_rows] for seed_rows in seeds.values()])
+        datasets.append(DatasetPredictions(name, truth[first], probabilities, tuple(classes)))
+    return datasets
+
+
+def _split_columns(model: ScoredModel, split: str, classes: list[str]) -> dict[str, Any]:
+    if list(model.content["classes"]) != classes:
+        raise ValueError(
+            f"dataset {model.dataset}: classes {model.content['classes']} are not {classes}; "
+            "compare models of the same classes"
+        )
+    content = model.content[split]
+    probabilities = as_probabilities(content).reshape(-1, len(classes))
+    count = len(content["images"])
+    columns = {
+        "dataset": [model.dataset] * count,
+        "seed": [model.seed] * count,
+        "split": [split] * count,
+        "image": list(content["images"]),
+        "truth": [classes[label] for label in content["truth"]],
+        "prediction": [classes[label] for label in probabilities.argmax(axis=1)],
+    }
+    scores = {f"{SCORE}{name}": probabilities[:, index] for index, name in enumerate(classes)}
+    return columns | scores

@@ -1,0 +1,120 @@
+"""First weights of a network: published by timm, from a local file, or random."""
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+from huggingface_hub import constants, get_session, hf_hub_download, try_to_load_from_cache
+from timm.models import PretrainedCfg, load_state_dict
+from torch import nn
+
+# Prefixes under which training frameworks, this one included, store the network in a checkpoint.
+WRAPPERS = ("network.", "module.", "model.")
+HUB_TIMEOUT_S = 5.0
+
+
+class WeightsMissingError(ValueError):
+    """Published weights are neither on this machine nor reachable."""
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """The source of a network's first weights; random by default.
+
+    ``published``: timm's checkpoint of the network, at hub ``revision`` (None: the newest).
+    ``file``: a local .safetensors or .pth file; it replaces the published checkpoint.
+    """
+
+    published: bool = False
+    file: Path | None = None
+    revision: str | None = None
+
+
+def published_settings(name: str) -> PretrainedCfg:
+    """timm's settings of a network's published checkpoint; empty where none is published."""
+    return timm.get_pretrained_cfg(name) or PretrainedCfg()
+
+
+def find_published(name: str, revision: str | None) -> Path:
+    """The file of a network's published checkpoint in the hub cache, downloaded if necessary.
+
+    Raises:
+        WeightsMissingError: timm publishes none, or the hub is unreachable.
+    """
+    settings = published_settings(name)
+    if not settings.hf_hub_id:
+        raise WeightsMissingError(
+            f"{name} has no published weights; set pretrained: false or give weights_file"
+        )
+    repository = str(settings.hf_hub_id)
+    filename = str(settings.hf_hub_filename or "model.safetensors")
+    cached = try_to_load_from_cache(repository, filename, revision=revision)
+    if isinstance(cached, str):
+        return Path(cached)
+    try:
+        reason = _why_unreachable()
+        if reason is None:
+            return Path(hf_hub_download(repository, filename, revision=revision))
+    except Exception as error:  # errors of the hub, its HTTP library and the disk all end here
+        reason = type(error).__name__
+    raise WeightsMissingError(
+        f"pretrained weights {repository}@{revision or 'main'} are not on this machine and "
+        f"{constants.ENDPOINT} gives none ({reason}); give weights_file, or set pretrained: false"
+    )
+
+
+def load_weights_file(network: nn.Module, path: Path) -> None:
+    """Load a local checkpoint into a network; a head of another shape is left out.
+
+    Raises:
+        ValueError: the file is missing, is no checkpoint, or is of another network.
+    """
+    try:
+        weights = load_state_dict(str(path), use_ema=False, weights_only=True)
+    except FileNotFoundError:
+        raise ValueError(f"weights_file: {path} does not exist; correct the path") from None
+    except Exception as error:  # torch, pickle, zip and safetensors readers raise a dozen types
+        raise ValueError(
+            f"weights_file: {path} is no checkpoint that loads as plain tensors "
+            f"({type(error).__name__}); save a state_dict as .safetensors or .pth"
+        ) from error
+    own = network.state_dict()
+    for wrapper in WRAPPERS:
+        if not any(key.startswith(wrapper) for key in own):
+            weights = {key.removeprefix(wrapper): weights[key] for key in weights}
+    heads = _head_names(network)
+    body = [key for key in own if not key.startswith(heads)]
+    unlike = [key for key in body if key not in weights or weights[key].shape != own[key].shape]
+    if unlike:
+        raise ValueError(
+            f"weights_file: {path} fits {len(body) - len(unlike)} of the network's {len(body)} "
+            f"tensors ({unlike[0]} is missing or has another shape); give a checkpoint of it"
+        )
+    loadable = {k: w for k, w in weights.items() if k in own and w.shape == own[k].shape}
+    network.load_state_dict(loadable, strict=False)
+
+
+def _head_names(network: nn.Module) -> tuple[str, ...]:
+    names = getattr(network, "pretrained_cfg", {}).get("classifier") or "head"
+    return tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
+
+
+def _why_unreachable() -> str | None:
+    """Why the hub is unreachable, or None. The hub's client alone would retry for a minute."""
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    reasons: list[str | None] = [f"no answer within {HUB_TIMEOUT_S:.0f} s"]
+
+    def send_request() -> None:
+        try:
+            get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT_S)
+            reasons.append(None)
+        except Exception as error:  # the HTTP library depends on the hub client's version
+            reasons.append(type(error).__name__)
+
+    # Name resolution ignores the timeout, so the thread is joined with one.
+    thread = threading.Thread(target=send_request, daemon=True)
+    thread.start()
+    thread.join(HUB_TIMEOUT_S)
+    return reasons[-1]

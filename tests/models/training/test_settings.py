@@ -1,0 +1,35 @@
+from typing import Any
+
+import pytest
+
+from models.training.settings import TrainingParameters, equal_steps
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"weights_file": "x.pth"},
+        {"seeds": (1, 1)},
+        {"seeds": ()},
+        {"seeds": (-1,)},
+        {"milestones": (0,)},
+        {"epochs": 0},
+        {"optimiser": "adam"},
+        {"batch_size": 1},
+    ],
+)
+def test_rejects_values_out_of_range_by_name(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(changes))):
+        TrainingParameters(pretrained=False, **changes)
+
+
+def test_the_learning_rate_drops_at_the_milestones() -> None:
+    settings = TrainingParameters(learning_rate=0.1, milestones=(1, 3), gamma=0.5, epochs=5)
+    assert settings.learning_rates() == pytest.approx((0.1, 0.05, 0.05, 0.025, 0.025))
+
+
+def test_steps_are_one_pass_over_the_largest_set_unless_set() -> None:
+    settings = TrainingParameters(batch_size=8)
+    assert equal_steps(settings, [3, 28]).steps_per_epoch == 4
+    fixed = TrainingParameters(batch_size=8, steps_per_epoch=2)
+    assert equal_steps(fixed, [3, 28]) == fixed
