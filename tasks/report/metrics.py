@@ -12,7 +12,12 @@ from models.data.records import Artifact
 from models.evaluation.classification import score
 from models.evaluation.comparison import Difference, compare, dataset_interval
 from models.evaluation.conclusion import Conclusion, conclude
-from models.evaluation.predictions import DatasetPredictions
+from models.evaluation.predictions import (
+    DatasetPredictions,
+    ScoredModel,
+    group_by_dataset,
+    tabulate,
+)
 from models.reporting.metrics import (
     DatasetMetrics,
     DatasetScores,
@@ -35,15 +40,15 @@ Predictions = Mapping[str, Any]
 
 def gather_metrics(run: RunContext, summary: RunSummary) -> Metrics:
     """Everything that ``metrics.json`` holds."""
-    predictions = [run.load(artifact) for artifact in summary.scores]
-    trainings = [
-        _training(checkpoint, predicted)
-        for checkpoint, predicted in zip(summary.checkpoints, predictions, strict=True)
-    ]
+    models = load_scored_models(run, summary)
     by_dataset: dict[str, list[Predictions]] = defaultdict(list)
-    for training, predicted in zip(trainings, predictions, strict=True):
-        by_dataset[training.dataset].append(predicted)
-    trained = {name: _test_predictions(name, seeds) for name, seeds in by_dataset.items()}
+    for model in models:
+        by_dataset[model.dataset].append(model.content)
+    trained = (
+        {predictions.name: predictions for predictions in group_by_dataset(tabulate(models))}
+        if models
+        else {}
+    )
     answer = conclude(list(trained.values())) if len(trained) > 1 else None
     photos = summary.photos
     return Metrics(
@@ -66,7 +71,10 @@ def gather_metrics(run: RunContext, summary: RunSummary) -> Metrics:
             name: _dataset(dataset, trained.get(name), by_dataset[name])
             for name, dataset in summary.datasets.items()
         },
-        runs=tuple(trainings),
+        runs=tuple(
+            _training(checkpoint, model)
+            for checkpoint, model in zip(summary.checkpoints, models, strict=True)
+        ),
         comparisons=tuple(_comparisons(trained, answer)) if answer else (),
         verdict=answer,
         models=summary.models,
@@ -74,20 +82,30 @@ def gather_metrics(run: RunContext, summary: RunSummary) -> Metrics:
     )
 
 
+def load_scored_models(run: RunContext, summary: RunSummary) -> list[ScoredModel]:
+    """Every training with its predictions, in the order of the checkpoints."""
+    return [
+        ScoredModel(
+            str(checkpoint.variant["arm"]), int(checkpoint.variant["seed"]), run.load(predictions)
+        )
+        for checkpoint, predictions in zip(summary.checkpoints, summary.scores, strict=True)
+    ]
+
+
 def _photos_per_class(summary: RunSummary, split: str) -> dict[str, int]:
     labels = [photo.label for photo in summary.photos.of(split)]
     return {label: labels.count(label) for label in summary.photos.classes}
 
 
-def _training(checkpoint: Artifact, predicted: Predictions) -> TrainingMetrics:
+def _training(checkpoint: Artifact, model: ScoredModel) -> TrainingMetrics:
     metadata = checkpoint.metadata
     history: dict[str, list[float]] = defaultdict(list)
     for epoch in metadata["history"]:
         for name, value in epoch.items():
             history[name].append(value)
     return TrainingMetrics(
-        dataset=str(checkpoint.variant["arm"]),
-        seed=int(checkpoint.variant["seed"]),
+        dataset=model.dataset,
+        seed=model.seed,
         key=checkpoint.id,
         network=metadata["network"],
         parameters=metadata["parameters_count"],
@@ -96,8 +114,8 @@ def _training(checkpoint: Artifact, predicted: Predictions) -> TrainingMetrics:
         best_epoch=metadata["best_epoch"],
         seconds=metadata["seconds"],
         history={name: tuple(values) for name, values in history.items()},
-        val=_training_scores(predicted, "val"),
-        test=_training_scores(predicted, "test"),
+        val=_training_scores(model.content, "val"),
+        test=_training_scores(model.content, "test"),
     )
 
 
@@ -105,15 +123,6 @@ def _training_scores(predicted: Predictions, split: str) -> TrainingScores:
     scores = _score([predicted], split)
     return TrainingScores.model_validate(
         scores.model_dump(include=set(TrainingScores.model_fields))
-    )
-
-
-def _test_predictions(name: str, seeds: Sequence[Predictions]) -> DatasetPredictions:
-    return DatasetPredictions(
-        name=name,
-        y_true=np.asarray(seeds[0]["test"]["truth"], np.int64),
-        probabilities=np.asarray([seed["test"]["probabilities"] for seed in seeds], np.float32),
-        classes=tuple(seeds[0]["classes"]),
     )
 
 

@@ -30,7 +30,11 @@ def predictions(skill: float, seed: int) -> dict[str, Any]:
     logits = rng.normal(size=(len(TRUTH), 2))
     logits[np.arange(len(TRUTH)), TRUTH] += skill
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    split = {"truth": TRUTH, "probabilities": probabilities.tolist(), "images": []}
+    split = {
+        "truth": TRUTH,
+        "probabilities": probabilities.tolist(),
+        "images": [f"photo {index}" for index in range(len(TRUTH))],
+    }
     return {"classes": CLASSES, "val": split, "test": split}
 
 
