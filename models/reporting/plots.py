@@ -75,7 +75,7 @@ def draw_learning_curves(histories: Mapping[str, Sequence[History]], style: Styl
     """
     seeds_of = list(histories.values())
     if not seeds_of or any(
-        not seeds or not all(one["epoch"] for one in seeds) for seeds in seeds_of
+        not seeds or not all(seed["epoch"] for seed in seeds) for seeds in seeds_of
     ):
         raise ValueError("histories: give at least one dataset, each with a history of epochs")
     figure, panels = panel_grid(4, style, columns=2, size=(4.2, 2.7))

@@ -73,7 +73,9 @@ class _Rows:
 
     def draw(self) -> Iterator[SheetRow]:
         """A row per stage; stages whose variants share entries follow each other."""
-        shown = [one for one in self.artifacts.values() if one.stage in self.shown_as]
+        shown = [
+            artifact for artifact in self.artifacts.values() if artifact.stage in self.shown_as
+        ]
         for family in _families(shown):
             columns = _columns_of(family)
             for artifacts in _by_stage(family).values():

@@ -12,7 +12,12 @@ from models.data.records import Artifact
 from models.evaluation.classification import score
 from models.evaluation.comparison import Difference, compare, dataset_interval
 from models.evaluation.conclusion import Conclusion, conclude
-from models.evaluation.predictions import DatasetPredictions, ScoredModel
+from models.evaluation.predictions import (
+    DatasetPredictions,
+    ScoredModel,
+    group_by_dataset,
+    tabulate,
+)
 from models.reporting.metrics import (
     DatasetMetrics,
     DatasetScores,
@@ -35,16 +40,16 @@ Predictions = Mapping[str, Any]
 
 def gather_metrics(run: RunContext, summary: RunSummary) -> Metrics:
     """Everything that ``metrics.json`` holds."""
-    predictions = [run.load(artifact) for artifact in summary.scores]
-    trainings = [
-        _training(checkpoint, predicted)
-        for checkpoint, predicted in zip(summary.checkpoints, predictions, strict=True)
-    ]
+    models = load_scored_models(run, summary)
     by_dataset: dict[str, list[Predictions]] = defaultdict(list)
-    for training, predicted in zip(trainings, predictions, strict=True):
-        by_dataset[training.dataset].append(predicted)
-    arms = {name: _arm(name, seeds) for name, seeds in by_dataset.items()}
-    answer = conclude(list(arms.values())) if len(arms) > 1 else None
+    for model in models:
+        by_dataset[model.dataset].append(model.content)
+    trained = (
+        {predictions.name: predictions for predictions in group_by_dataset(tabulate(models))}
+        if models
+        else {}
+    )
+    answer = conclude(list(trained.values())) if len(trained) > 1 else None
     photos = summary.photos
     return Metrics(
         name=summary.name,
@@ -63,26 +68,27 @@ def gather_metrics(run: RunContext, summary: RunSummary) -> Metrics:
         stages=summary.stages,
         rejects=summary.rejects,
         datasets={
-            name: _dataset(dataset, arms.get(name), by_dataset[name])
+            name: _dataset(dataset, trained.get(name), by_dataset[name])
             for name, dataset in summary.datasets.items()
         },
-        runs=tuple(trainings),
-        comparisons=tuple(_comparisons(arms, answer)) if answer else (),
+        runs=tuple(
+            _training(checkpoint, model)
+            for checkpoint, model in zip(summary.checkpoints, models, strict=True)
+        ),
+        comparisons=tuple(_comparisons(trained, answer)) if answer else (),
         verdict=answer,
         models=summary.models,
         seconds=round(summary.seconds, 1),
     )
 
 
-def scored_models(run: RunContext, summary: RunSummary) -> list[ScoredModel]:
-    """Every trained model with its predictions, in the order of the trainings."""
+def load_scored_models(run: RunContext, summary: RunSummary) -> list[ScoredModel]:
+    """Every training with its predictions, in the order of the checkpoints."""
     return [
         ScoredModel(
-            dataset=str(checkpoint.variant["arm"]),
-            seed=int(checkpoint.variant["seed"]),
-            content=run.load(document),
+            str(checkpoint.variant["arm"]), int(checkpoint.variant["seed"]), run.load(predictions)
         )
-        for checkpoint, document in zip(summary.checkpoints, summary.scores, strict=True)
+        for checkpoint, predictions in zip(summary.checkpoints, summary.scores, strict=True)
     ]
 
 
@@ -91,15 +97,15 @@ def _photos_per_class(summary: RunSummary, split: str) -> dict[str, int]:
     return {label: labels.count(label) for label in summary.photos.classes}
 
 
-def _training(checkpoint: Artifact, predicted: Predictions) -> TrainingMetrics:
+def _training(checkpoint: Artifact, model: ScoredModel) -> TrainingMetrics:
     metadata = checkpoint.metadata
     history: dict[str, list[float]] = defaultdict(list)
     for epoch in metadata["history"]:
         for name, value in epoch.items():
             history[name].append(value)
     return TrainingMetrics(
-        dataset=str(checkpoint.variant["arm"]),
-        seed=int(checkpoint.variant["seed"]),
+        dataset=model.dataset,
+        seed=model.seed,
         key=checkpoint.id,
         network=metadata["network"],
         parameters=metadata["parameters_count"],
@@ -108,8 +114,8 @@ def _training(checkpoint: Artifact, predicted: Predictions) -> TrainingMetrics:
         best_epoch=metadata["best_epoch"],
         seconds=metadata["seconds"],
         history={name: tuple(values) for name, values in history.items()},
-        val=_training_scores(predicted, "val"),
-        test=_training_scores(predicted, "test"),
+        val=_training_scores(model.content, "val"),
+        test=_training_scores(model.content, "test"),
     )
 
 
@@ -120,29 +126,20 @@ def _training_scores(predicted: Predictions, split: str) -> TrainingScores:
     )
 
 
-def _arm(name: str, seeds: Sequence[Predictions]) -> DatasetPredictions:
-    return DatasetPredictions(
-        name=name,
-        y_true=np.asarray(seeds[0]["test"]["truth"], np.int64),
-        probabilities=np.asarray([seed["test"]["probabilities"] for seed in seeds], np.float32),
-        classes=tuple(seeds[0]["classes"]),
-    )
-
-
 def _dataset(
-    dataset: DatasetSummary, arm: DatasetPredictions | None, seeds: Sequence[Predictions]
+    dataset: DatasetSummary, trained: DatasetPredictions | None, seeds: Sequence[Predictions]
 ) -> DatasetMetrics:
     """Means over the seeds; classes, confusion and curves from all seeds pooled."""
     metrics = DatasetMetrics(
         description=dataset.description, train=dataset.train, val=dataset.val, seeds=len(seeds)
     )
-    if arm is None:
+    if trained is None:
         return metrics
     return metrics.model_copy(
         update={
             "val_scores": _score(seeds, "val"),
             "test": _score(seeds, "test"),
-            "accuracy": dataset_interval(arm, "accuracy"),
+            "accuracy": dataset_interval(trained, "accuracy"),
         }
     )
 
@@ -170,10 +167,10 @@ def _score(seeds: Sequence[Predictions], split: str) -> DatasetScores:
     return DatasetScores.model_validate(pooled)
 
 
-def _comparisons(arms: Mapping[str, DatasetPredictions], answer: Conclusion) -> list[Difference]:
+def _comparisons(trained: Mapping[str, DatasetPredictions], answer: Conclusion) -> list[Difference]:
     """Every dataset against the real photos; of a few datasets, also every other pair."""
-    others = [arms[name] for name in answer.differences]
-    pairs = itertools.combinations(others, 2) if len(arms) <= PAIRED_DATASETS else ()
+    others = [trained[name] for name in answer.differences]
+    pairs = itertools.combinations(others, 2) if len(trained) <= PAIRED_DATASETS else ()
     return [
         *answer.differences.values(),
         *(compare(later, earlier, answer.metric) for earlier, later in pairs),

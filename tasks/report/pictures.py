@@ -81,9 +81,9 @@ def draw_mistakes(run: RunContext, summary: RunSummary) -> tuple[Thumb, ...]:
     for image in worst:
         wrong = guesses[image]
         commonest = max(sorted(set(wrong)), key=wrong.count)
-        caption = f"{labels[image]}, predicted as {commonest}"
-        title = f"{artifacts[image].name}: wrong in {len(wrong)} of {len(summary.scores)} trainings"
-        thumbs.append(Thumb(run.load(artifacts[image]), caption, title))
+        title = f"{labels[image]}, predicted as {commonest}"
+        caption = f"{artifacts[image].name}: wrong in {len(wrong)} of {len(summary.scores)}"
+        thumbs.append(Thumb(run.load(artifacts[image]), f"{caption} trainings", title))
     return tuple(thumbs)
 
 
@@ -111,7 +111,7 @@ def _some_of_each_class(run: RunContext, rows: Sequence[Sequence[str]]) -> tuple
             chosen[label].append(image)
     artifacts = find_artifacts(run, [image for images in chosen.values() for image in images])
     return tuple(
-        Thumb(run.load(artifacts[image]), label, artifacts[image].name)
+        Thumb(run.load(artifacts[image]), artifacts[image].name.partition("/")[2], label)
         for label, images in sorted(chosen.items())
         for image in images
     )

@@ -1,4 +1,4 @@
-"""The report of a run: ``report.html``, ``plots/``, ``metrics.json`` and the dataset card."""
+"""The report of a run: page, plots, metrics, predictions and dataset card."""
 
 import hashlib
 from pathlib import Path
@@ -8,14 +8,15 @@ from prefect.cache_policies import NO_CACHE
 
 from models.data.records import Record
 from models.evaluation.conclusion import Conclusion
-from models.evaluation.predictions import FILE_NAME, write_predictions
+from models.evaluation.predictions import FILE_NAME as PREDICTIONS
+from models.evaluation.predictions import write_predictions
 from models.reporting.dataset_card import render_card
 from models.reporting.figures import draw_figures
 from models.reporting.input import ReportInput
 from models.reporting.page import render_report
 from tasks.engine.run_context import RunContext
 from tasks.report.data import RunSummary
-from tasks.report.metrics import gather_metrics, scored_models
+from tasks.report.metrics import gather_metrics, load_scored_models
 from tasks.report.pictures import (
     draw_datasets,
     draw_mistakes,
@@ -70,13 +71,13 @@ def _write(run: RunContext, summary: RunSummary, out: Path) -> WrittenReport:
             misclassified=draw_mistakes(run, summary),
         )
     )
+    models = load_scored_models(run, summary)
+    if models:
+        write_predictions(out / PREDICTIONS, models)
     for figure in figures:
         _save(out / "plots" / f"{figure.name}.svg", figure.svg.decode())
     _save(out / "metrics.json", metrics.model_dump_json(indent=1))
     _save(out / "README.md", render_card(metrics))
-    models = scored_models(run, summary)
-    if models:
-        write_predictions(out / FILE_NAME, models)
     _save(out / "report.html", page)
     document = report_document(summary.name, out)
     run.store.put_document(document, page.encode())

@@ -6,8 +6,9 @@ import numpy as np
 
 from models.data.pixels import Pixels
 from models.evaluation.classification import score
-from models.evaluation.comparison import Arm, dataset_interval
-from models.evaluation.conclusion import Conclusion
+from models.evaluation.comparison import dataset_interval
+from models.evaluation.conclusion import Conclusion, conclude
+from models.evaluation.predictions import DatasetPredictions
 from models.reporting.figures import draw_figures
 from models.reporting.input import Gap, RejectGroup, ReportInput, Sheet, SheetRow, Thumb
 from models.reporting.metrics import (
@@ -215,20 +216,24 @@ def _dataset(name: str, position: int, classes: tuple[str, ...], seeds: int) -> 
         seeds=seeds,
         val_scores=by_seed[0],
         test=by_seed[0].model_copy(update=means),
-        accuracy=dataset_interval(_arm(name, position, seeds, classes), "accuracy"),
+        accuracy=dataset_interval(_predictions(name, position, seeds, classes), "accuracy"),
     )
 
 
-def _arm(name: str, position: int, seeds: int, classes: tuple[str, ...]) -> Arm:
+def _predictions(
+    name: str, position: int, seeds: int, classes: tuple[str, ...]
+) -> DatasetPredictions:
     probabilities = np.stack([_probabilities(position, seed, classes) for seed in range(seeds)])
-    return Arm(name, _truth(classes), probabilities, classes)
+    return DatasetPredictions(name, _truth(classes), probabilities, classes)
 
 
 def _verdict(datasets: tuple[str, ...], seeds: int, classes: tuple[str, ...]) -> Conclusion | None:
     """The verdict that a run would reach over these trainings."""
     if "real" not in datasets or len(datasets) < 2:
         return None
-    return verdict([_arm(name, position, seeds, classes) for position, name in enumerate(datasets)])
+    return conclude(
+        [_predictions(name, position, seeds, classes) for position, name in enumerate(datasets)]
+    )
 
 
 def _truth(classes: tuple[str, ...]) -> np.ndarray[Any, np.dtype[np.int64]]:

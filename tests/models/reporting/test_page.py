@@ -312,13 +312,13 @@ def test_a_page_of_many_classes_and_datasets_is_well_formed() -> None:
 def test_page_of_a_demo_stays_below_eight_megabytes(metrics: Metrics) -> None:
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 256, (256, 256, 3), np.uint8) for _ in range(5)]
-    row = SheetRow("noise", "", tuple(Thumb(one) for one in noise), 5)
-    sheets = tuple(Sheet(f"mug/{place}", "mug", (row,) * 4) for place in range(15))
+    row = SheetRow("noise", "", tuple(Thumb(pixels) for pixels in noise), 5)
+    sheets = tuple(Sheet(f"mug/{index}", "mug", (row,) * 4) for index in range(15))
     assert len(render_report(ReportInput("large", metrics, sheets=sheets))) < 8_000_000
 
 
 def test_thumbnails_share_a_budget_and_keep_their_shape() -> None:
-    thumbs = [Thumb(draw_scene(place, 600, 400)) for place in range(4)]
+    thumbs = [Thumb(draw_scene(seed, 600, 400)) for seed in range(4)]
     roomy, tight = show_thumbs(thumbs), show_thumbs(thumbs, budget_bytes=1)
     assert (roomy[0].width, roomy[0].height) == (160, 240)
     assert (tight[0].width, tight[0].height) == (75, 112)
@@ -328,26 +328,26 @@ def test_thumbnails_share_a_budget_and_keep_their_shape() -> None:
 
 
 def test_alpha_is_shown_as_a_checkerboard_an_outline_or_not_at_all() -> None:
-    photo, matte = draw_scene(1, 80, 80), draw_alpha(80, 80)
-    rgba = np.dstack([photo, matte])
+    photo, alpha = draw_scene(1, 80, 80), draw_alpha(80, 80)
+    rgba = np.dstack([photo, alpha])
     checker = draw_thumb(Thumb(rgba, alpha_style="checker"), 80)
     outline = draw_thumb(Thumb(rgba, alpha_style="outline"), 80)
     hidden = draw_thumb(Thumb(rgba, alpha_style="hidden"), 80)
     assert np.array_equal(hidden, photo)
-    assert np.array_equal(checker[matte == 255], photo[matte == 255])
-    assert np.ptp(checker[matte == 0], axis=1).max() < 16
-    assert len(np.unique(checker[matte == 0], axis=0)) == 2
+    assert np.array_equal(checker[alpha == 255], photo[alpha == 255])
+    assert np.ptp(checker[alpha == 0], axis=1).max() < 16
+    assert len(np.unique(checker[alpha == 0], axis=0)) == 2
     changed = (outline != photo).any(axis=2)
     assert 80 < changed.sum() < 400
-    assert not changed[matte >= 128].any()
+    assert not changed[alpha >= 128].any()
 
 
 def test_masks_are_black_and_white_and_depth_rises_in_brightness() -> None:
-    matte = draw_alpha(64, 64)
-    mask = draw_thumb(Thumb(matte > 127), 64)
+    alpha = draw_alpha(64, 64)
+    mask = draw_thumb(Thumb(alpha > 127), 64)
     assert set(np.unique(mask)) == {0, 255}
     assert np.array_equal(
-        draw_thumb(Thumb(np.where(matte > 127, 255, 0).astype(np.uint8)), 64), mask
+        draw_thumb(Thumb(np.where(alpha > 127, 255, 0).astype(np.uint8)), 64), mask
     )
     depth = np.repeat(np.linspace(0, 65535, 64).astype(np.uint16)[None], 16, axis=0)
     brightness = draw_thumb(Thumb(depth), 64).astype(int).sum(axis=2)[0]
@@ -359,12 +359,12 @@ def test_masks_are_black_and_white_and_depth_rises_in_brightness() -> None:
     "pixels",
     [np.zeros((4, 4, 2), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)],
 )
-def test_an_array_that_is_no_picture_is_named(pixels: Any) -> None:
+def test_rejects_an_array_that_is_no_picture_by_name(pixels: Any) -> None:
     with pytest.raises(ValueError, match="thumbnail 'view 3'"):
         draw_thumb(Thumb(pixels, title="view 3"), 64)
 
 
-def test_thumbnail_address_decodes_to_the_picture() -> None:
+def test_thumbnail_url_decodes_to_the_picture() -> None:
     shown = show_thumbs([Thumb(draw_scene(2, 50, 70), "a mug")])[0]
     picture = decode(base64.b64decode(shown.source.split(",", 1)[1]))
     assert picture.shape == (50, 70, 3)
@@ -388,18 +388,18 @@ def test_contact_sheet_holds_every_row_and_picture_and_is_stable() -> None:
     assert max(areas) - min(areas) < 300
 
 
-def test_contact_sheet_wraps_wide_rows_and_takes_empty_ones() -> None:
+def test_contact_sheet_wraps_wide_rows_and_accepts_empty_ones() -> None:
     scene = Thumb(draw_scene(0, 96, 128), "a caption that is far too long for its picture to carry")
-    one = contact_sheet(Sheet("a", "b", (SheetRow("s", "", (scene,) * 5, 5),)))
+    short = contact_sheet(Sheet("a", "b", (SheetRow("s", "", (scene,) * 5, 5),)))
     many = contact_sheet(Sheet("a", "b", (SheetRow("s", "", (scene,) * 16, 16),)))
-    assert many.shape[0] > one.shape[0] + 90
-    assert many.shape[1] == one.shape[1]
+    assert many.shape[0] > short.shape[0] + 90
+    assert many.shape[1] == short.shape[1]
     nothing = contact_sheet(Sheet("a", "b", (SheetRow("depth", "no picture was made", (), 0),)))
     assert nothing.shape[0] > 100
 
 
-def test_cells_of_an_aligned_row_stand_in_their_columns_with_gaps() -> None:
-    """Two lines of three columns; each picture is as wide as its column, wherever the gaps are."""
+def test_cells_of_a_row_with_columns_keep_their_columns_across_gaps() -> None:
+    """Two lines of three columns; every picture has the width of its column."""
     colours = (40, 90, 140)
     plain = [Thumb(np.full((60, 80, 3), colour, np.uint8)) for colour in colours]
     cells = (plain[0], Gap("no object found"), plain[1], Gap(), plain[2], plain[0])
@@ -480,8 +480,8 @@ def test_figures_are_written_for_people() -> None:
 
 def _difference(name: str, value: float, low: float, high: float) -> Difference:
     return Difference(
-        arm_a=name,
-        arm_b="real",
+        dataset_a=name,
+        dataset_b="real",
         metric="f1_macro",
         difference=value,
         low=low,
@@ -489,7 +489,7 @@ def _difference(name: str, value: float, low: float, high: float) -> Difference:
         level=0.95,
         seeds=3,
         photos=60,
-        seed_share=0.3,
+        seed_variance_share=0.3,
     )
 
 

@@ -30,7 +30,11 @@ def predictions(skill: float, seed: int) -> dict[str, Any]:
     logits = rng.normal(size=(len(TRUTH), 2))
     logits[np.arange(len(TRUTH)), TRUTH] += skill
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    split = {"truth": TRUTH, "probabilities": probabilities.tolist(), "images": []}
+    split = {
+        "truth": TRUTH,
+        "probabilities": probabilities.tolist(),
+        "images": [f"photo {index}" for index in range(len(TRUTH))],
+    }
     return {"classes": CLASSES, "val": split, "test": split}
 
 
@@ -142,14 +146,14 @@ def test_a_few_datasets_are_compared_in_pairs_and_many_with_real_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few, _ = gather(tmp_path, monkeypatch, ("real", "a", "b"), ("real", "a", "b"))
-    assert [(gap.arm_a, gap.arm_b) for gap in few.comparisons] == [
+    assert [(gap.dataset_a, gap.dataset_b) for gap in few.comparisons] == [
         ("a", "real"),
         ("b", "real"),
         ("b", "a"),
     ]
     names = ("real", *"abcde")
     many, _ = gather(tmp_path, monkeypatch, names, names)
-    assert {gap.arm_b for gap in many.comparisons} == {"real"}
+    assert {gap.dataset_b for gap in many.comparisons} == {"real"}
     assert len(many.comparisons) == 5
 
 
