@@ -17,7 +17,7 @@ from PIL import Image
 
 from flows.config.recipe import RecipeError, load_recipe
 from models.data.find_photos import check_label, find_photos
-from models.data.read_photo import PhotoRejected, read_photo
+from models.data.read_photo import PhotoRejectedError, read_photo
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = sorted(
@@ -123,7 +123,7 @@ def test_photos_are_never_read_from_an_address(
     assert any(one.file == "a/3.url" for one in refused)
     for photo in found:
         if photo.path.name == "2.jpg":
-            with pytest.raises(PhotoRejected):
+            with pytest.raises(PhotoRejectedError):
                 read_photo(photo.path.read_bytes())
     with pytest.raises(ValueError, match="does not exist"):
         find_photos(Path(url))
@@ -193,7 +193,7 @@ def test_decompression_bombs_are_refused_before_they_are_unpacked(side: int) -> 
     bomb = png_bomb(side)
     assert len(bomb) < 10_000
     tracemalloc.start()
-    with pytest.raises(PhotoRejected):
+    with pytest.raises(PhotoRejectedError):
         read_photo(bomb)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()

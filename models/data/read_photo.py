@@ -1,9 +1,10 @@
-"""One photo file, read safely: any usual image type in, upright sRGB pixels or one reason out.
+"""Read one photo file safely: upright sRGB pixels, or one reason for its rejection.
 
 Photos come from phones, cameras, scanners and the web, so a folder of them holds rotated JPEGs,
 CMYK prints, 16-bit scans, cut-outs with transparency, animations, and files that are no image at
-all. What can be converted without guessing is converted, with a note; everything else is rejected
-with a reason that a person can act on. The content decides what a file is, never its suffix.
+all. A file that can be converted without guessing is converted, with a note. Any other file
+is rejected with a reason that the user can act on. The content decides the type of a file, never
+its suffix.
 """
 
 import functools
@@ -22,19 +23,51 @@ from models.data.pixels import Pixels
 
 _READS_HEIF = importlib.util.find_spec("pillow_heif") is not None
 
-# fmt: off
-SUFFIXES: frozenset[str] = frozenset({
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif",
-    ".tif", ".tiff", ".avif", ".jp2", ".j2k", ".jpx", ".jpf", ".ppm", ".pgm", ".pbm", ".pnm",
-    ".qoi", *((".heic", ".heif") if _READS_HEIF else ()),
-})
-# fmt: on
-# Pillow's other readers start Ghostscript (EPS), render (WMF) or have no signature (TGA), and none
-# of them holds photos: a hostile or renamed file must not reach them.
-_FORMATS = (
-    *("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF"),
-    *("AVIF", "JPEG2000", "PPM", "QOI", "HEIF"),
+SUFFIXES: frozenset[str] = frozenset(
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".mpo",
+        ".png",
+        ".apng",
+        ".webp",
+        ".bmp",
+        ".dib",
+        ".gif",
+        ".tif",
+        ".tiff",
+        ".avif",
+        ".jp2",
+        ".j2k",
+        ".jpx",
+        ".jpf",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".qoi",
+    ]
+    + ([".heic", ".heif"] if _READS_HEIF else [])
 )
+# A hostile or renamed file must not reach Pillow's other readers. They start Ghostscript (EPS),
+# render (WMF) or have no signature (TGA), and their types hold no photos.
+_FORMATS = [
+    "JPEG",
+    "MPO",
+    "PNG",
+    "WEBP",
+    "BMP",
+    "DIB",
+    "GIF",
+    "TIFF",
+    "AVIF",
+    "JPEG2000",
+    "PPM",
+    "QOI",
+    "HEIF",
+]
 _HEIF_BRANDS = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypheim", b"ftypmif1", b"ftypmsf1")
 _MAX_ASPECT = 20.0
 _GREY = 127
@@ -51,15 +84,15 @@ _EXIF_ORIENTATION = 0x0112
 _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_PLANAR = 258, 262, 284
 
 
-class PhotoRejected(ValueError):
-    """A file that can't serve as a photo; the message is the reason, in one line."""
+class PhotoRejectedError(ValueError):
+    """A file can't be used as a photo; the message is the reason in one line."""
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo as everything after it sees it.
+    """A photo that was read.
 
-    ``pixels`` are upright sRGB, uint8 HxWx3; ``notes`` say what had to be converted to get there.
+    ``pixels`` are upright sRGB, uint8 HxWx3; ``notes`` list the conversions.
     """
 
     pixels: Pixels
@@ -69,35 +102,37 @@ class Photo:
 def read_photo(
     blob: bytes, *, max_pixels: int = 100_000_000, max_side: int = 2048, min_side: int = 32
 ) -> Photo:
-    """The photo in the bytes of one file, upright, in sRGB, its longer side at most ``max_side``.
+    """The photo in the bytes of a file, upright, in sRGB, its longer side at most ``max_side`` px.
 
     EXIF orientation and ICC profiles are applied, transparency is flattened on mid grey, grey,
-    CMYK, palette and 16-bit images become 8-bit RGB, and of an animation or a document the first
-    frame counts; each leaves a note. The same bytes always give the same pixels.
+    CMYK, palette and 16-bit images become 8-bit RGB, and an animation or document gives its first
+    frame. Each conversion leaves a note. The same bytes always give the same pixels.
 
     Args:
         blob: the file's bytes.
-        max_pixels: most pixels the header may announce; more is refused before any is decoded.
+        max_pixels: most pixels that the header may announce; a larger file is refused unread.
         max_side: longest side of the result in pixels; larger photos are scaled down.
         min_side: shortest side in pixels that the file may have.
 
     Raises:
-        PhotoRejected: the bytes are no whole, usable photo. Bad bytes raise nothing else.
+        PhotoRejectedError: the bytes are no complete, usable photo. No bytes raise another error.
     """
     if not blob:
-        raise PhotoRejected("the file is empty (0 bytes)")
+        raise PhotoRejectedError("the file is empty (0 bytes)")
     try:
         with warnings.catch_warnings():
-            # Pillow warns of odd EXIF and of sizes that are checked below; a run that turns
-            # warnings into errors must not reject other photos than a run that doesn't.
+            # Pillow warns of odd EXIF and of sizes that are checked below. A run that turns
+            # warnings into errors must reject the same photos as any other run.
             warnings.simplefilter("ignore")
             with _open(blob) as image:
                 _check_size(image.size, max_pixels, min_side)
                 return _convert(image, max_side)
-    except PhotoRejected:
+    except PhotoRejectedError:
         raise
     except Exception as error:  # the readers raise a dozen types, from struct.error to SyntaxError
-        raise PhotoRejected(f"the file is damaged or cut short ({_one_line(error)})") from error
+        raise PhotoRejectedError(
+            f"the file is corrupt or cut short ({_one_line(error)})"
+        ) from error
 
 
 def _open(blob: bytes) -> Image.Image:
@@ -105,15 +140,15 @@ def _open(blob: bytes) -> Image.Image:
         return Image.open(io.BytesIO(blob), formats=readable_formats())
     except Image.DecompressionBombError:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        raise PhotoRejected(f"the header announces more than {limit:,} pixels") from None
+        raise PhotoRejectedError(f"the header announces more than {limit:,} pixels") from None
     except UnidentifiedImageError:
         if blob[4:12] in _HEIF_BRANDS and not _READS_HEIF:
             reason = "a HEIC photo; export it as JPEG or install pillow-heif"
         elif b"\0" not in blob[:512] and blob[:512].isascii():
             reason = "the content is text, not an image"
         else:
-            reason = "the content is no image of a known type (JPEG, PNG, WebP, ...) or is damaged"
-        raise PhotoRejected(reason) from None
+            reason = "the content is no image of a known type (JPEG, PNG, ...) or is corrupt"
+        raise PhotoRejectedError(reason) from None
 
 
 @functools.cache
@@ -128,13 +163,13 @@ def readable_formats() -> tuple[str, ...]:
 def _check_size(size: tuple[int, int], max_pixels: int, min_side: int) -> None:
     width, height = size
     if width * height > max_pixels:
-        raise PhotoRejected(
+        raise PhotoRejectedError(
             f"{width}x{height} px is {width * height:,} pixels; at most {max_pixels:,} are read"
         )
     if min(size) < min_side:
-        raise PhotoRejected(f"{width}x{height} px is too small; each side needs {min_side} px")
+        raise PhotoRejectedError(f"{width}x{height} px is too small; each side needs {min_side} px")
     if max(size) > _MAX_ASPECT * min(size):
-        raise PhotoRejected(f"{width}x{height} px is narrower than {_MAX_ASPECT:.0f}:1")
+        raise PhotoRejectedError(f"{width}x{height} px is narrower than {_MAX_ASPECT:.0f}:1")
 
 
 def _convert(image: Image.Image, max_side: int) -> Photo:
@@ -172,7 +207,7 @@ def _fitted(size: tuple[int, int], max_side: int) -> tuple[int, int]:
 def _orientation(image: Image.Image) -> int:
     try:
         orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-    except Exception:  # damaged EXIF beside sound pixels: they are shown as stored, as viewers do
+    except Exception:  # with damaged EXIF the pixels are shown as stored, as image viewers do
         return 1
     return int(orientation) if orientation in _PIL_PER_ORIENTATION else 1
 
@@ -182,7 +217,9 @@ def _to_eight_bits(image: Image.Image, is_deep: bool, notes: list[str]) -> Image
     mode = image.mode
     tags: Any = getattr(image, "tag_v2", {})
     if max(tags.get(_TIFF_BITS, (8,))) > 8 and tags.get(_TIFF_PLANAR) == 2:
-        raise PhotoRejected("a planar 16-bit TIFF; save it with interleaved channels or 8 bits")
+        raise PhotoRejectedError(
+            "a planar 16-bit TIFF; save it with interleaved channels or 8 bits"
+        )
     if mode == "F" or mode.startswith("I"):
         values = np.asarray(image)
         if tags.get(_TIFF_PHOTOMETRIC) == 0 and mode.startswith("I;16"):
@@ -199,18 +236,18 @@ def _to_eight_bits(image: Image.Image, is_deep: bool, notes: list[str]) -> Image
         return image.convert("RGB")
     if image.mode == "CMYK":
         return image
-    raise PhotoRejected(f"colour mode {mode} is not supported; save it as RGB")
+    raise PhotoRejectedError(f"colour mode {mode} is not supported; save it as RGB")
 
 
 def _scale_values(values: np.ndarray[Any, Any]) -> tuple[Image.Image, str]:
     """Integers of 16 bits or floats in 0..1 as an 8-bit grey image, never clipped."""
     low, high = float(values.min()), float(values.max())
     if not math.isfinite(low + high):
-        raise PhotoRejected("the pixels hold NaN or infinity; save it with 8 or 16 bits")
+        raise PhotoRejectedError("the pixels hold NaN or infinity; save it with 8 or 16 bits")
     if values.dtype.kind == "f" and low >= 0.0 and high <= 1.0:
         return Image.fromarray(np.rint(values * 255.0).astype(np.uint8)), "float values scaled"
     if values.dtype.kind == "f" or low < 0 or high > 65535:
-        raise PhotoRejected(
+        raise PhotoRejectedError(
             f"pixel values from {low:g} to {high:g} have no known range; save it with 8 or 16 bits"
         )
     # Scanners and cameras put 8 or 12 bits into the low end of 16; scaled by 65535 such a photo
@@ -221,7 +258,7 @@ def _scale_values(values: np.ndarray[Any, Any]) -> tuple[Image.Image, str]:
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
-    """RGB or RGBA, through the embedded ICC profile where there is one that fits."""
+    """RGB or RGBA, through the embedded ICC profile if it fits."""
     plain = "RGBA" if image.mode == "RGBA" else "RGB"
     if image.mode == "CMYK":
         notes.append("CMYK converted")
@@ -246,7 +283,7 @@ def _to_srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Ima
 
 
 def _changes_nothing(to_srgb: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Whether the profile is sRGB under whatever name: no probe colour moves by more than 2."""
+    """Whether the profile is sRGB under any name: no probe colour moves by more than 2."""
     levels = np.array([0, 32, 64, 128, 192, 255], np.uint8)
     colours = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
     probe = Image.fromarray(colours).convert(mode)
@@ -262,7 +299,7 @@ def _flatten(image: Image.Image, notes: list[str]) -> Image.Image:
     alpha = image.getchannel("A")
     least, most = alpha.getextrema()
     if most == 0:
-        raise PhotoRejected("every pixel is transparent")
+        raise PhotoRejectedError("every pixel is transparent")
     if least == 255:
         return image.convert("RGB")
     flat = Image.new("RGB", image.size, (_GREY, _GREY, _GREY))

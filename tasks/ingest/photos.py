@@ -11,7 +11,7 @@ from pydantic import Field
 
 from models.data.find_photos import PhotoFile, Refused, find_photos
 from models.data.near_duplicates import HashedPhoto
-from models.data.read_photo import PhotoRejected, read_photo
+from models.data.read_photo import PhotoRejectedError, read_photo
 from models.data.records import Annotation, Artifact, Record, SourceImage, Sources
 from models.data.splitting import SplitParameters, split
 from models.screening.quality import dhash, dhash_mirrored
@@ -41,7 +41,7 @@ def ingest(inputs: Sequence[StageInput], parameters: Ingest) -> Iterator[StageOu
                 max_side=parameters.max_side,
                 min_side=parameters.min_side,
             )
-        except PhotoRejected as reason:
+        except PhotoRejectedError as reason:
             yield StageOutput(reject_reason=str(reason))
             continue
         metadata = {

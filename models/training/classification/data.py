@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2 as transforms
 
 from models.data.pixels import Pixels
-from models.data.read_photo import PhotoRejected, read_photo
+from models.data.read_photo import PhotoRejectedError, read_photo
 from models.training.settings import Augmentation
 from models.training.task import LabelledImages
 
@@ -59,7 +59,7 @@ def read_square(path: Path, size: int) -> Pixels:
     """
     try:
         photo = read_photo(_read_bytes(path), max_side=2 * size, min_side=1)
-    except PhotoRejected as reason:
+    except PhotoRejectedError as reason:
         raise ValueError(f"{path}: {reason}") from None
     return letterbox(photo.pixels, size)
 

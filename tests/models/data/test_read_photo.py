@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from models.data.read_photo import SUFFIXES, Photo, PhotoRejected, read_photo
+from models.data.read_photo import SUFFIXES, Photo, PhotoRejectedError, read_photo
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 
@@ -105,7 +105,7 @@ def test_opaque_alpha_is_dropped_without_a_note() -> None:
 
 
 def test_wholly_transparent_is_rejected() -> None:
-    with pytest.raises(PhotoRejected, match="every pixel is transparent"):
+    with pytest.raises(PhotoRejectedError, match="every pixel is transparent"):
         photo(Image.new("RGBA", (64, 64), (200, 30, 30, 0)))
 
 
@@ -172,7 +172,7 @@ def test_planar_sixteen_bit_tiff_is_rejected_because_pillow_reads_noise() -> Non
     stream = io.BytesIO()
     planes = np.moveaxis(scene().astype(np.uint16) * 257, 2, 0)
     tifffile.imwrite(stream, planes, photometric="rgb", planarconfig="separate")
-    with pytest.raises(PhotoRejected, match="planar"):
+    with pytest.raises(PhotoRejectedError, match="planar"):
         read_photo(stream.getvalue())
 
 
@@ -183,13 +183,13 @@ def test_float_images() -> None:
     for bad, reason in ((np.nan, "NaN"), (np.inf, "NaN"), (7.5, "no known range")):
         spoilt = ramp.copy()
         spoilt[3, 3] = bad
-        with pytest.raises(PhotoRejected, match=reason):
+        with pytest.raises(PhotoRejectedError, match=reason):
             photo(Image.fromarray(spoilt), "TIFF")
 
 
 def test_32_bit_integers_without_a_known_range_are_rejected() -> None:
     values = np.full((64, 64), 1_000_000, np.int32)
-    with pytest.raises(PhotoRejected, match="no known range"):
+    with pytest.raises(PhotoRejectedError, match="no known range"):
         photo(Image.fromarray(values), "TIFF")
 
 
@@ -202,7 +202,7 @@ def test_cmyk_keeps_light_light_and_red_red(kind: str) -> None:
 
 
 def test_lab_is_rejected_by_name() -> None:
-    with pytest.raises(PhotoRejected, match="colour mode LAB"):
+    with pytest.raises(PhotoRejectedError, match="colour mode LAB"):
         photo(Image.new("LAB", (64, 64)), "TIFF")
 
 
@@ -290,7 +290,7 @@ def _png_header(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize("side", [10_001, 13_000, 60_000])
 def test_decompression_bomb_is_refused_by_its_header(side: int) -> None:
-    with pytest.raises(PhotoRejected, match="pixels"):
+    with pytest.raises(PhotoRejectedError, match="pixels"):
         read_photo(_png_header(side, side))
 
 
@@ -299,7 +299,7 @@ def test_decompression_bomb_is_refused_by_its_header(side: int) -> None:
 def test_cut_short_is_rejected_not_half_decoded(kind: str, share: float) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
     blob = save(Image.fromarray(noise), kind)
-    with pytest.raises(PhotoRejected):
+    with pytest.raises(PhotoRejectedError):
         read_photo(blob[: int(len(blob) * share)])
 
 
@@ -316,7 +316,7 @@ def test_cut_short_is_rejected_not_half_decoded(kind: str, share: float) -> None
 def test_what_is_no_image_is_rejected_by_reason(blob: bytes, reason: str) -> None:
     if reason == "HEIC" and ".heic" in SUFFIXES:
         pytest.skip("pillow-heif is installed")
-    with pytest.raises(PhotoRejected, match=reason):
+    with pytest.raises(PhotoRejectedError, match=reason):
         read_photo(blob)
 
 
@@ -324,7 +324,7 @@ def test_what_is_no_image_is_rejected_by_reason(blob: bytes, reason: str) -> Non
     ("size", "reason"), [((1, 1), "too small"), ((31, 400), "too small"), ((641, 32), "20:1")]
 )
 def test_odd_sizes_are_rejected(size: tuple[int, int], reason: str) -> None:
-    with pytest.raises(PhotoRejected, match=reason):
+    with pytest.raises(PhotoRejectedError, match=reason):
         photo(Image.new("RGB", size))
 
 
@@ -363,7 +363,7 @@ def test_mutated_files_are_read_or_rejected_in_one_line_and_always_alike(
             read = read_photo(bytes(blob), max_pixels=1_000_000)
             assert read.pixels.ndim == 3
             outcomes.append((read.pixels.tobytes(), read.notes))
-        except PhotoRejected as reason:
+        except PhotoRejectedError as reason:
             assert "\n" not in str(reason)
             outcomes.append((b"", (str(reason),)))
     assert outcomes[0] == outcomes[1]
@@ -372,7 +372,7 @@ def test_mutated_files_are_read_or_rejected_in_one_line_and_always_alike(
 @given(st.binary(max_size=200))
 @settings(max_examples=100, deadline=None, derandomize=True)
 def test_random_bytes_are_rejected(blob: bytes) -> None:
-    with pytest.raises(PhotoRejected):
+    with pytest.raises(PhotoRejectedError):
         read_photo(blob)
 
 
