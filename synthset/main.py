@@ -349,8 +349,11 @@ def models_check(checkpoints: Checkpoints = None, as_json: Json = False) -> None
 
 def main() -> None:
     """Entry point of the ``synthset`` command."""
+    from models.data.settings import restrict_libraries
+
     for name, value in PREFECT_DEFAULTS.items():
         os.environ.setdefault(name, value)
+    restrict_libraries()
     app()
 
 
@@ -419,11 +422,20 @@ def _plain_errors() -> Iterator[None]:
         err.print("synthset: stopped; run the same command again to go on")
         raise typer.Exit(130) from None
     except Exception as error:
-        if os.environ.get("SYNTHSET_TRACEBACK"):
+        if _prints_tracebacks():
             traceback.print_exc(file=sys.stderr)
         line = " ".join(str(error).split()) or type(error).__name__
         err.print(f"synthset: {line}", markup=False, soft_wrap=True)
         raise typer.Exit(_exit_code(error)) from None
+
+
+def _prints_tracebacks() -> bool:
+    from models.data.settings import SettingsError, settings
+
+    try:
+        return settings().traceback
+    except SettingsError:
+        return False
 
 
 def _exit_code(error: Exception) -> int:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import platformdirs
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from deployments.apply import deploy
@@ -56,8 +57,7 @@ class Stack(Record):
 
 def default_state() -> Path:
     """Where the stack of this user keeps settings, records and logs."""
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "synthset"
+    return platformdirs.user_state_path("synthset")
 
 
 def up(

@@ -108,20 +108,6 @@ class WarmJobConfiguration(BaseJobConfiguration):
             self._code = Code(str(deployment.id), updated, deployment.entrypoint or "")
 
 
-def gpus_of(text: str) -> list[int]:
-    """GPU numbers from ``0,1``; none from nothing.
-
-    Raises:
-        ValueError: something else stands there.
-    """
-    try:
-        return [int(one) for one in text.split(",")] if text.strip() else []
-    except ValueError:
-        raise ValueError(
-            f"{GPUS}: {text!r} does not name GPUs; give their numbers, such as 0,1"
-        ) from None
-
-
 def gpu_environment(gpus: Sequence[int], slot: int, host: str) -> dict[str, str]:
     """What shows a slot its GPU and names the concurrency limit of it; nothing without GPUs."""
     if not gpus:

@@ -6,7 +6,6 @@ warm-process --limit SLOTS``. See docs/warm-worker.md.
 
 import asyncio
 import contextlib
-import os
 import socket
 import time
 from dataclasses import dataclass
@@ -22,12 +21,11 @@ from prefect.workers.base import BaseWorker, BaseWorkerResult
 
 from deployments.persistent_worker.interpreter import Interpreter, SlotSilent
 from deployments.persistent_worker.settings import (
-    GPUS,
     WarmJobConfiguration,
     WarmVariables,
     gpu_environment,
-    gpus_of,
 )
+from models.data.settings import settings as machine_settings
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
@@ -70,9 +68,9 @@ class WarmWorker(BaseWorker[WarmJobConfiguration, WarmVariables, WarmResult]):
         """A worker of ``limit`` slots: without it one for each GPU of SYNTHSET_GPUS, else one.
 
         Raises:
-            ValueError: SYNTHSET_GPUS is not a list of numbers.
+            SettingsError: SYNTHSET_GPUS is not a list of numbers.
         """
-        self._gpus = gpus_of(os.environ.get(GPUS, ""))
+        self._gpus = list(machine_settings().gpus)
         slots = limit or len(self._gpus) or 1
         super().__init__(work_pool_name, limit=slots, **settings)
         self._host = socket.gethostname()

@@ -14,7 +14,7 @@ from models.captioning.beam_search import Decoding, search
 from models.data.pixels import Pixels, rgb
 from models.runtime.batching import InvalidOutput, device_of, dtype_of, run_batched
 from models.runtime.hardware import Machine
-from models.runtime.pretrained import load_strictly
+from models.runtime.loading import load_strictly
 
 Task = Literal["<CAPTION>", "<DETAILED_CAPTION>"]
 
@@ -72,7 +72,7 @@ class Florence:
         """The network of one folder.
 
         Raises:
-            WrongCheckpoint: the folder holds other weights.
+            WrongCheckpointError: the folder holds other weights.
         """
         from transformers import Florence2ForConditionalGeneration, Florence2Processor
 

@@ -19,7 +19,7 @@ from torch.nn import functional
 from models.data.pixels import Pixels, rgb
 from models.runtime.batching import InvalidOutput, device_of, dtype_of, run_batched
 from models.runtime.hardware import Machine
-from models.runtime.pretrained import load_strictly
+from models.runtime.loading import load_strictly
 
 Depths = npt.NDArray[np.float32]
 
@@ -120,7 +120,7 @@ class Dpt(_DepthNetwork):
         """The network of one folder.
 
         Raises:
-            WrongCheckpoint: the folder holds other weights.
+            WrongCheckpointError: the folder holds other weights.
         """
         from transformers import DPTForDepthEstimation, DPTImageProcessor
         from transformers.image_utils import SizeDict
@@ -144,7 +144,7 @@ class DepthAnything(_DepthNetwork):
         """The network of one folder.
 
         Raises:
-            WrongCheckpoint: the folder holds other weights.
+            WrongCheckpointError: the folder holds other weights.
         """
         from transformers import DepthAnythingForDepthEstimation, DPTImageProcessor
 

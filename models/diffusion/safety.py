@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from models.data.pixels import Pixels
 from models.runtime.batching import InvalidOutput, device_of, dtype_of, run_batched
 from models.runtime.hardware import Machine
-from models.runtime.pretrained import WrongCheckpoint, load_shared
-from models.runtime.quiet import quiet
+from models.runtime.loading import WrongCheckpointError, load_shared, silence_loggers
 
 log = logging.getLogger("synthset.models")
 
@@ -107,7 +106,7 @@ class SafetyChecker:
         ``safety_checker/`` and ``feature_extractor/``.
 
         Raises:
-            WrongCheckpoint: the folder holds no such network.
+            WrongCheckpointError: the folder holds no such network.
         """
         from diffusers.pipelines.stable_diffusion.safety_checker import (
             StableDiffusionSafetyChecker,
@@ -120,7 +119,7 @@ class SafetyChecker:
         )
         settings = folder / "feature_extractor" if inner.is_dir() else folder
         if not (settings / "preprocessor_config.json").is_file():
-            raise WrongCheckpoint(f"{settings}: no preprocessor_config.json; fetch it again")
+            raise WrongCheckpointError(f"{settings}: no preprocessor_config.json; fetch it again")
         processor = CLIPImageProcessor.from_pretrained(settings, local_files_only=True)
         return cls(network, processor, machine.batch)
 
@@ -142,7 +141,7 @@ class SafetyChecker:
             lambda _module, _given, made: embedded.append(made)
         )
         # Its own line says that a black image is returned: none is.
-        with quiet("diffusers.pipelines.stable_diffusion.safety_checker"):
+        with silence_loggers("diffusers.pipelines.stable_diffusion.safety_checker"):
             try:
                 _, flagged = self._network(clip_input=pixels, images=decoys)
             finally:

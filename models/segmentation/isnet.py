@@ -14,10 +14,9 @@ import torch.nn.functional as F  # noqa: N812  # the usual name
 from torch import Tensor, nn
 
 from models.data.pixels import Pixels
-from models.runtime.batching import InvalidOutput, device_of, dtype_of, place, run_batched
+from models.runtime.batching import InvalidOutput, device_of, dtype_of, run_batched, to_device
 from models.runtime.hardware import Machine
-from models.runtime.pretrained import WrongCheckpoint
-from models.runtime.weights import fill, read_tensors
+from models.runtime.loading import WrongCheckpointError, fill, read_tensors
 from models.segmentation.isnet_network import IsNet
 
 FILE = "isnet-general-use"
@@ -43,7 +42,7 @@ class Isnet:
 
     def __init__(self, network: IsNet, side: int, machine: Machine) -> None:
         network = network.eval().requires_grad_(False).to(dtype=machine.dtype)
-        place(network, machine.device)
+        to_device(network, machine.device)
         self.network = network
         self.side = side
         self.modules: tuple[nn.Module, ...] = (network,)
@@ -57,7 +56,7 @@ class Isnet:
         is not the published one.
 
         Raises:
-            WrongCheckpoint: no such file, or one of another network.
+            WrongCheckpointError: no such file, or one of another network.
         """
         (folder,) = folders
         divisor, side = _read_config(folder / "config.json")
@@ -123,7 +122,11 @@ def _read_config(path: Path) -> tuple[int, int]:
         content = json.loads(path.read_text())
         divisor, side = int(content.get("width_divisor", 1)), int(content.get("side", SIDE))
     except (ValueError, AttributeError, TypeError) as error:
-        raise WrongCheckpoint(f"{path}: not the settings of an IS-Net; remove the file") from error
+        raise WrongCheckpointError(
+            f"{path}: not the settings of an IS-Net; remove the file"
+        ) from error
     if divisor not in (1, 2, 4, 8, 16) or side < 32:
-        raise WrongCheckpoint(f"{path}: width_divisor is 1, 2, 4, 8 or 16, and side 32 or more")
+        raise WrongCheckpointError(
+            f"{path}: width_divisor is 1, 2, 4, 8 or 16, and side 32 or more"
+        )
     return divisor, side

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from models.data.pixels import Pixels
 from models.runtime.batching import InvalidOutput, device_of, dtype_of, run_batched
 from models.runtime.hardware import Machine
-from models.runtime.pretrained import WrongCheckpoint, load_strictly
+from models.runtime.loading import WrongCheckpointError, load_strictly
 from models.segmentation.saliency import build_region_graph, find_object
 
 Alpha = npt.NDArray[np.float32]
@@ -77,7 +77,7 @@ class SegmentAnything:
         """From a folder in the layout of ``facebook/sam-vit-base`` or ``sam2.1-hiera-small``.
 
         Raises:
-            WrongCheckpoint: the folder has no weights, or those of another network.
+            WrongCheckpointError: the folder has no weights, or those of another network.
         """
         from transformers import (
             Sam2ImageProcessor,
@@ -179,7 +179,9 @@ def _model_type(folder: Path) -> str:
     try:
         return str(json.loads((folder / "config.json").read_text())["model_type"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WrongCheckpoint(f"{folder}: no config.json of a network; fetch it again") from error
+        raise WrongCheckpointError(
+            f"{folder}: no config.json of a network; fetch it again"
+        ) from error
 
 
 def box_around(alpha: Alpha) -> tuple[float, float, float, float] | None:

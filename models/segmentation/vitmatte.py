@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from models.data.pixels import Pixels
 from models.runtime.batching import InvalidOutput, device_of, dtype_of, run_batched
 from models.runtime.hardware import Machine
-from models.runtime.pretrained import load_strictly
+from models.runtime.loading import load_strictly
 
 Alpha = npt.NDArray[np.float32]
 OUTSIDE, UNSURE, INSIDE = 0, 128, 255
@@ -53,7 +53,7 @@ class VitMatte:
         """From a folder in the layout of ``hustvl/vitmatte-small-composition-1k``.
 
         Raises:
-            WrongCheckpoint: the folder has no weights, or those of another network.
+            WrongCheckpointError: the folder has no weights, or those of another network.
         """
         from transformers import VitMatteForImageMatting, VitMatteImageProcessor
 

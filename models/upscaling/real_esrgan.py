@@ -18,10 +18,16 @@ import torch
 from torch import Tensor, nn
 
 from models.data.pixels import Image
-from models.runtime.batching import InvalidOutput, as_uint8, device_of, dtype_of, place, run_batched
+from models.runtime.batching import (
+    InvalidOutput,
+    as_uint8,
+    device_of,
+    dtype_of,
+    run_batched,
+    to_device,
+)
 from models.runtime.hardware import Machine
-from models.runtime.pretrained import WrongCheckpoint
-from models.runtime.weights import read_tensors
+from models.runtime.loading import WrongCheckpointError, read_tensors
 from models.upscaling.tiling import Tile, hard_tiles, soft_tiles, whole
 
 ARCHITECTURES = ("ESRGAN", "Compact")
@@ -91,7 +97,7 @@ class RealEsrgan:
 
     def __init__(self, network: nn.Module, scale: int, machine: Machine) -> None:
         network = network.eval().requires_grad_(False).to(dtype=machine.dtype)
-        place(network, machine.device)
+        to_device(network, machine.device)
         self.network = network
         self.scale = scale
         self.modules: tuple[nn.Module, ...] = (network,)
@@ -102,7 +108,7 @@ class RealEsrgan:
         """From a folder with one weights file, as the Real-ESRGAN releases publish it.
 
         Raises:
-            WrongCheckpoint: no such file, or one of another network.
+            WrongCheckpointError: no such file, or one of another network.
         """
         from spandrel import ModelLoader
 
@@ -112,11 +118,11 @@ class RealEsrgan:
             found = ModelLoader().load_from_state_dict(tensors)
         except Exception as error:
             reason = " ".join(str(error).split())[:120]
-            raise WrongCheckpoint(
+            raise WrongCheckpointError(
                 f"{folder}: no Real-ESRGAN weights ({reason}); give RealESRGAN_x2plus or _x4plus"
             ) from error
         if found.architecture.id not in ARCHITECTURES or found.input_channels != 3:
-            raise WrongCheckpoint(
+            raise WrongCheckpointError(
                 f"{folder}: weights of {found.architecture.id}; give RealESRGAN_x2plus or _x4plus"
             )
         return cls(found.model, found.scale, machine)

@@ -26,12 +26,11 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from models.data.file_lock import alone
+from models.data.settings import settings
 from tasks.engine.server_retry import retry_while_unreachable, short
 
 log = logging.getLogger("synthset.gpu")
 
-# Set by the worker for each of its slots: ``gpu:<host>:<n>``, a limit that `synthset deploy` made.
-LIMIT = "SYNTHSET_GPU_LIMIT"
 # Prefect grants no shorter lease. Three renewals fit in, so that one may be missed.
 LEASE_S, RENEW_S = 60.0, 20.0
 # Between two tries of what failed for now: a taken slot, a server that is away.
@@ -56,7 +55,7 @@ def gpu_lock(*, needed: bool) -> Iterator[None]:
         NoLimit: the server has no such limit.
         ValueError, RuntimeError: the server refuses, or stayed away before the work began.
     """
-    limit = os.environ.get(LIMIT)
+    limit = settings().gpu_limit
     if not needed or not limit:
         yield
         return

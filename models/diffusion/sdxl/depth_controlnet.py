@@ -40,7 +40,7 @@ from models.runtime.batching import (
     run_batched,
 )
 from models.runtime.hardware import Machine
-from models.runtime.pretrained import WrongCheckpoint, load_strictly
+from models.runtime.loading import WrongCheckpointError, load_strictly
 
 _FEW_STEPS = re.compile(r"sdxl_lightning_(\d+)step_unet\.safetensors")
 
@@ -154,7 +154,7 @@ class SdxlBackground:
         order: one with few-step U-Nets, and one of a safety checker, told apart by their files.
 
         Raises:
-            WrongCheckpoint: a folder lacks a part.
+            WrongCheckpointError: a folder lacks a part.
         """
         from diffusers import ControlNetModel
 
@@ -179,7 +179,7 @@ class SdxlBackground:
 
         Raises:
             PromptError: a prompt can't be read.
-            WrongCheckpoint: few-step images are asked for and there is no U-Net for the steps.
+            WrongCheckpointError: few-step images are asked for and there is no U-Net for the steps.
         """
 
         def draw(places: Sequence[int], attempt: int) -> list[Pixels | InvalidOutput]:
@@ -256,7 +256,7 @@ class SdxlBackground:
         known = _few_steps_in(self._few_step) if self._few_step else {}
         if request.steps not in known:
             there = ", ".join(map(str, sorted(known))) or "none"
-            raise WrongCheckpoint(
+            raise WrongCheckpointError(
                 f"{self._few_step or 'no few-step checkpoint'}: no U-Net for {request.steps} "
                 f"steps; there is one for {there}"
             )
@@ -283,4 +283,4 @@ def _fill(unet: nn.Module, file: Path) -> None:
         unet.load_state_dict(load_file(file))
     except (RuntimeError, OSError) as error:
         told = " ".join(str(error).split())[:160]
-        raise WrongCheckpoint(f"{file}: no U-Net of the SDXL beside it ({told})") from error
+        raise WrongCheckpointError(f"{file}: no U-Net of the SDXL beside it ({told})") from error

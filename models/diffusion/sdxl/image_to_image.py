@@ -127,7 +127,7 @@ class SdxlImg2Img:
         """From the folders of SDXL and of the VAE; that of a safety checker may follow.
 
         Raises:
-            WrongCheckpoint: a folder lacks a part.
+            WrongCheckpointError: a folder lacks a part.
         """
         base, vae, *others = folders
         checkers = [SafetyChecker.load(one, machine=machine) for one in others[:1]]

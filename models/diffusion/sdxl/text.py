@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from models.diffusion.prompts import unescape
 from models.runtime.batching import dtype_of
-from models.runtime.quiet import quiet
+from models.runtime.loading import silence_loggers
 
 BLOCK = 77
 REMEMBERED = 256
@@ -117,7 +117,7 @@ class SdxlText:
     def _encode(self, prompt: str, style: str) -> Embedded:
         self.encoded += 1
         # The tokenizer warns of long prompts, which are cut into blocks here.
-        with quiet("transformers"):
+        with silence_loggers("transformers"):
             tokens = [self._tokens(at, text) for at, text in enumerate(self._read(prompt, style))]
         blocks = max(len(one) for one in tokens) // BLOCK
         if len(tokens[0]) != len(tokens[1]):

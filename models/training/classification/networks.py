@@ -17,6 +17,8 @@ from timm.models import PretrainedCfg, load_state_dict
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.data.settings import restrict_libraries
+
 SMALL_CNN = "small_cnn"
 # timm's preprocessing where a network names none: channel means and deviations of ImageNet, 0..1.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -179,6 +181,7 @@ def find_published(name: str, revision: str | None) -> Path:
     try:
         reason = _why_unreachable()
         if reason is None:
+            restrict_libraries()
             return Path(hf_hub_download(repository, filename, revision=revision))
     except Exception as error:  # its own, the HTTP library's and the disk's errors all mean this
         reason = type(error).__name__

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from models.runtime.hardware import Machine
-from models.runtime.pretrained import load_strictly
+from models.runtime.loading import load_strictly
 
 
 class Zero123PlusError(ValueError):
@@ -22,7 +22,7 @@ def load_parts(folder: Path, machine: Machine) -> dict[str, Any]:
 
     Raises:
         Zero123PlusError: the folder is no such repository.
-        WrongCheckpoint: the weights in it are not those of its networks.
+        WrongCheckpointError: the weights in it are not those of its networks.
     """
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPVisionModelWithProjection

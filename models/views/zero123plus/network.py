@@ -153,7 +153,7 @@ class Zero123Plus:
 
         Raises:
             Zero123PlusError: the folder is no such repository.
-            WrongCheckpoint: the weights in it are not those of its networks.
+            WrongCheckpointError: the weights in it are not those of its networks.
         """
         (folder,) = folders
         return cls(**load_parts(folder, machine), batch=machine.batch)

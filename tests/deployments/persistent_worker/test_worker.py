@@ -23,7 +23,7 @@ from prefect.exceptions import InfrastructureNotAvailable, InfrastructureNotFoun
 from deployments.persistent_worker import interpreter as warm_interpreter
 from deployments.persistent_worker.child import environment, is_defect
 from deployments.persistent_worker.interpreter import Code, Interpreter
-from deployments.persistent_worker.settings import WarmJobConfiguration, gpu_environment, gpus_of
+from deployments.persistent_worker.settings import WarmJobConfiguration, gpu_environment
 from deployments.persistent_worker.worker import AtWork, WarmWorker
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -406,13 +406,9 @@ def test_a_broken_gpu_is_a_defect_and_bad_input_is_none() -> None:
 
 
 def test_slots_take_gpus_in_turn() -> None:
-    assert gpus_of("2, 5") == [2, 5]
-    assert gpus_of("") == []
     assert gpu_environment([2, 5], 3, "host")["CUDA_VISIBLE_DEVICES"] == "5"
     assert gpu_environment([2, 5], 0, "host")["SYNTHSET_GPU_LIMIT"] == "gpu:host:2"
     assert gpu_environment([], 0, "host") == {}
-    with pytest.raises(ValueError, match=r"SYNTHSET_GPUS: 'all' .* such as 0,1"):
-        gpus_of("all")
 
 
 def test_a_command_is_refused() -> None:

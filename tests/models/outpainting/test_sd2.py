@@ -16,7 +16,7 @@ from models.outpainting.latent_canvas import CELL, inpaint_mask
 from models.outpainting.sd2 import OutpaintRequest, SD2Outpaint
 from models.runtime.batching import InvalidOutput, generator
 from models.runtime.hardware import Machine
-from models.runtime.pretrained import WrongCheckpoint
+from models.runtime.loading import WrongCheckpointError
 from tests.checkpoints import sd2_inpaint, sdxl
 
 CPU = Machine(torch.device("cpu"), torch.float32, batch=1)
@@ -398,9 +398,9 @@ def test_other_checkpoints_are_refused(folders, tmp_path):
         (changed("unet", addition_embed_type="text_time"), "an SDXL checkpoint"),
         (tmp_path / "nothing", "can't be read"),
     ):
-        with pytest.raises(WrongCheckpoint, match=named):
+        with pytest.raises(WrongCheckpointError, match=named):
             SD2Inpainting.load(folder, None, CPU)
-    with pytest.raises(WrongCheckpoint, match=r"an SDXL checkpoint.*asymmetric VAE"):
+    with pytest.raises(WrongCheckpointError, match=r"an SDXL checkpoint.*asymmetric VAE"):
         SD2Outpaint.load(changed("unet", addition_embed_type="text_time"), folders[1], machine=CPU)
 
 
@@ -413,7 +413,7 @@ def rewritten(folder, part, change):
 def test_weights_that_are_not_there_are_named(folders, tmp_path):
     copy = shutil.copytree(folders[0], tmp_path / "sd2")
     rewritten(copy, "unet", lambda all_of: {k: v for k, v in all_of.items() if "conv_in" not in k})
-    with pytest.raises(WrongCheckpoint, match=r"UNet2DConditionModel .*conv_in\.bias"):
+    with pytest.raises(WrongCheckpointError, match=r"UNet2DConditionModel .*conv_in\.bias"):
         SD2Inpainting.load(copy, None, CPU)
 
 

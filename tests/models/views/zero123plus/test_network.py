@@ -13,7 +13,7 @@ from torch import Tensor
 from models.data.pixels import Pixels
 from models.runtime.batching import InvalidOutput
 from models.runtime.hardware import Machine
-from models.runtime.pretrained import WrongCheckpoint
+from models.runtime.loading import WrongCheckpointError
 from models.views.zero123plus.attention import References
 from models.views.zero123plus.network import (
     CAMERAS,
@@ -254,7 +254,7 @@ def test_a_checkpoint_that_lacks_a_weight_is_refused(tmp_path: Path, part: str) 
     lost = sorted(weights)[0]
     del weights[lost]
     save_file(weights, file, metadata={"format": "pt"})
-    with pytest.raises(WrongCheckpoint, match=part):
+    with pytest.raises(WrongCheckpointError, match=part):
         Zero123Plus.load(tmp_path, machine=on_cpu())
 
 
