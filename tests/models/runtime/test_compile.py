@@ -165,6 +165,7 @@ def test_compiled_graphs_are_kept_in_the_user_cache_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv(compiling.CACHE_VARIABLE)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     compile_blocks(Blocks(), COMPILED)
     assert (

@@ -20,7 +20,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tasks.engine import gpu
 from tasks.engine import server_retry as patience
-from tasks.engine.gpu import LIMIT, NoLimit, gpu_lock
+from tasks.engine.gpu import NoLimit, gpu_lock
 from tests.tiny import OTHERS
 from tests.ui.server import free_port, until
 
@@ -104,7 +104,7 @@ def limit(
     name = f"gpu:{request.node.name[:40]}:0"
     with get_client(sync_client=True) as client:
         client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=1))
-    monkeypatch.setenv(LIMIT, name)
+    monkeypatch.setenv("SYNTHSET_GPU_LIMIT", name)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(gpu, "AGAIN_S", 0.05)
     monkeypatch.setattr(gpu, "RENEW_S", 0.2)
@@ -167,7 +167,7 @@ def test_without_networks_or_without_a_gpu_nothing_is_held(
 ) -> None:
     with gpu_lock(needed=False):
         assert server.taken(limit) == 0
-    monkeypatch.delenv(LIMIT)
+    monkeypatch.delenv("SYNTHSET_GPU_LIMIT")
     with gpu_lock(needed=True):
         assert server.taken(limit) == 0
 
@@ -175,7 +175,7 @@ def test_without_networks_or_without_a_gpu_nothing_is_held(
 def test_a_limit_that_was_never_made_is_one_line_with_the_command(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(LIMIT, "gpu:ada:1")
+    monkeypatch.setenv("SYNTHSET_GPU_LIMIT", "gpu:ada:1")
     with pytest.raises(NoLimit) as refused, gpu_lock(needed=True):
         pass
     assert "synthset deploy --gpu ada:2" in str(refused.value)
