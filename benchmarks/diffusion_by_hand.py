@@ -87,7 +87,7 @@ def depth(setting: Setting) -> Loaded:
     from transformers.models.dpt.image_processing_pil_dpt import DPTImageProcessorPil
 
     from models.depth.dpt import UNREAD
-    from models.runtime.pretrained import load_strictly
+    from models.runtime.loading import load_strictly
 
     folder, machine = setting.folder("dpt"), setting.machine
     network = load_strictly(DPTForDepthEstimation, folder, machine, unread=UNREAD)
@@ -110,7 +110,7 @@ def caption(setting: Setting) -> Loaded:
     from transformers import BertTokenizer, BlipForConditionalGeneration, BlipProcessor
     from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
-    from models.runtime.pretrained import load_strictly
+    from models.runtime.loading import load_strictly
 
     folder, machine = setting.folder("blip"), setting.machine
     network = load_strictly(BlipForConditionalGeneration, folder, machine)

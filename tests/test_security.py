@@ -221,7 +221,7 @@ def test_recipes_run_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, te
 def test_weights_that_are_pickled_code_are_not_run(tmp_path: Path) -> None:
     import torch
 
-    from models.runtime.weights import read_tensors
+    from models.runtime.loading import read_tensors
 
     ran = tmp_path / "ran"
 

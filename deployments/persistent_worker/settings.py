@@ -108,20 +108,6 @@ class PersistentJobConfiguration(BaseJobConfiguration):
             self._code = Code(str(deployment.id), updated, deployment.entrypoint or "")
 
 
-def parse_gpus(text: str) -> list[int]:
-    """GPU numbers from a text such as ``0,1``; an empty list from an empty text.
-
-    Raises:
-        ValueError: the text is not a list of numbers.
-    """
-    try:
-        return [int(number) for number in text.split(",")] if text.strip() else []
-    except ValueError:
-        raise ValueError(
-            f"{GPUS}: {text!r} is not a list of GPU numbers; write them as 0,1"
-        ) from None
-
-
 def gpu_environment(gpus: Sequence[int], slot: int, host: str) -> dict[str, str]:
     """The variables that give a slot its GPU and the name of that GPU's concurrency limit.
 

@@ -6,7 +6,6 @@ persistent-process --limit SLOTS``. See docs/persistent-worker.md.
 
 import asyncio
 import contextlib
-import os
 import socket
 import time
 from collections.abc import Coroutine
@@ -24,13 +23,12 @@ from prefect.workers.base import BaseWorkerResult
 
 from deployments.persistent_worker.interpreter import Interpreter, UnresponsiveChildError
 from deployments.persistent_worker.settings import (
-    GPUS,
     PersistentJobConfiguration,
     PersistentVariables,
     gpu_environment,
-    parse_gpus,
 )
 from deployments.prefect_private import WorkerBase
+from models.data.settings import settings as machine_settings
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
@@ -75,9 +73,9 @@ class PersistentWorker(
         """A worker with ``limit`` slots; by default one per GPU of SYNTHSET_GPUS, else one.
 
         Raises:
-            ValueError: SYNTHSET_GPUS is not a list of numbers.
+            SettingsError: SYNTHSET_GPUS is not a list of numbers.
         """
-        self._gpus = parse_gpus(os.environ.get(GPUS, ""))
+        self._gpus = list(machine_settings().gpus)
         count = limit or len(self._gpus) or 1
         super().__init__(work_pool_name, limit=count, **settings)
         self._host = socket.gethostname()

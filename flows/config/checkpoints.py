@@ -1,4 +1,4 @@
-"""The checkpoints that a recipe stands on: their revisions, whether they are here, their terms."""
+"""The checkpoints that a recipe uses: revisions, presence on this machine, licences."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ UsedModel = dict[str, Any]
 
 
 def pin_checkpoints(recipe: Recipe) -> Recipe:
-    """The recipe with the revision of every checkpoint that it uses, as keys and records name it.
+    """The recipe with the revision of every checkpoint, as artifact keys and records contain it.
 
     Raises:
         CheckpointMissingError: a checkpoint is unknown, or no revision of it is known here.
@@ -33,21 +33,20 @@ def pin_checkpoints(recipe: Recipe) -> Recipe:
 
 
 def checkpoints_in(recipe: Recipe) -> list[str]:
-    """Every checkpoint that a recipe uses, once, as it names them."""
-    return list(
-        dict.fromkeys(one for _, section in _sections(recipe) for one in checkpoints_of(section))
-    )
+    """Every checkpoint that a recipe uses, once, as the recipe names it."""
+    references = (name for _, section in _sections(recipe) for name in checkpoints_of(section))
+    return list(dict.fromkeys(references))
 
 
 def require_checkpoints(recipe: Recipe, source: str) -> None:
-    """Find every checkpoint on this machine, before anything is started.
+    """Check that every checkpoint of a recipe is on this machine.
 
     Args:
-        recipe: what is to be run.
-        source: what the recipe was loaded from, as commands name it.
+        recipe: the recipe to run.
+        source: its name or file, for the command in the error line.
 
     Raises:
-        CheckpointMissingError: some are not there; names the first, and says what to run.
+        CheckpointMissingError: names the first missing checkpoint and the command that fetches it.
     """
     absent = absent_checkpoints(recipe)
     if absent:
@@ -58,27 +57,28 @@ def require_checkpoints(recipe: Recipe, source: str) -> None:
 
 
 def absent_checkpoints(recipe: Recipe) -> str | None:
-    """The first checkpoint that is not whole on this machine, the command that fetches it, and how
-    many others are not; None if all are.
+    """A line about the first checkpoint that is missing or incomplete; None if all are here.
+
+    It contains the command that fetches the checkpoint, and the number of other missing ones.
     """
     needed: dict[str, list[str]] = {}
     for _, section in _sections(recipe):
         for reference in checkpoints_of(section):
             needed.setdefault(reference, []).extend(_chosen_files(section, reference))
-    faults = []
+    errors = []
     for reference, files in needed.items():
         try:
             locate(reference, files)
-        except CheckpointMissingError as fault:
-            faults.append(str(fault))
-    others = f", as are {len(faults) - 1} others" if len(faults) > 1 else ""
-    return f"{faults[0]}{others}" if faults else None
+        except CheckpointMissingError as error:
+            errors.append(str(error))
+    others = f", and {len(errors) - 1} others are missing" if len(errors) > 1 else ""
+    return f"{errors[0]}{others}" if errors else None
 
 
 def used_models(recipe: Recipe) -> list[UsedModel]:
-    """The models of the stages with the terms of their weights; a row per checkpoint.
+    """A row per stage and checkpoint with the terms of the weights.
 
-    ``commercial`` is None where the weights' owner states nothing.
+    ``commercial`` is None if the weights' owner states no terms.
     """
     rows: list[UsedModel] = []
     for name, section in _sections(recipe):
@@ -99,7 +99,7 @@ def checkpoint_warnings(recipe: Recipe) -> list[str]:
         if row["commercial"] is False:
             reason = f"is under {row['licence']}: not for commercial use"
         elif row["commercial"] is None:
-            reason = "comes without stated terms: ask its owner before commercial use"
+            reason = "has no stated terms: ask its owner before commercial use"
         else:
             continue
         lines.append(f"{row['stage']}: {row['model']} {reason}; see docs/licences.md")
@@ -115,7 +115,7 @@ def _sections(recipe: Recipe) -> Iterator[tuple[str, Any]]:
 
 
 def _chosen_files(section: Record, reference: str) -> list[str]:
-    """The files of a checkpoint that a section's settings choose among several."""
+    """The alternative files of a checkpoint that a section needs."""
     steps: int | None = getattr(section, "few_step", None)
     if steps is None or getattr(section, "few_step_checkpoint", None) != reference:
         return []

@@ -15,7 +15,7 @@ from models.captioning.beam_search import Decoding, search
 from models.data.pixels import Pixels, rgb
 from models.runtime.batching import InvalidOutput, device_of, dtype_of, run_batched
 from models.runtime.hardware import Machine
-from models.runtime.pretrained import load_strictly
+from models.runtime.loading import load_strictly
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ class Blip:
         """Load the network from one folder.
 
         Raises:
-            WrongCheckpoint: weights are missing or belong to another network.
+            WrongCheckpointError: weights are missing or belong to another network.
         """
         from transformers import BertTokenizer, BlipForConditionalGeneration, BlipImageProcessor
 

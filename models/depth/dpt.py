@@ -18,7 +18,7 @@ from torch.nn import functional
 from models.data.pixels import Floats, Pixels, rgb
 from models.runtime.batching import InvalidOutput, device_of, dtype_of, run_batched
 from models.runtime.hardware import Machine
-from models.runtime.pretrained import load_strictly
+from models.runtime.loading import load_strictly
 
 # The first fusion layer has no second input. Its first residual unit is built but never run, and
 # missing from Intel's files (transformers#28292).
@@ -121,7 +121,7 @@ class Dpt(_DepthNetwork):
         """Load the network from one folder.
 
         Raises:
-            WrongCheckpoint: weights are missing or belong to another network.
+            WrongCheckpointError: weights are missing or belong to another network.
         """
         from transformers import DPTForDepthEstimation, DPTImageProcessor
         from transformers.image_utils import SizeDict
@@ -145,7 +145,7 @@ class DepthAnything(_DepthNetwork):
         """Load the network from one folder.
 
         Raises:
-            WrongCheckpoint: weights are missing or belong to another network.
+            WrongCheckpointError: weights are missing or belong to another network.
         """
         from transformers import DepthAnythingForDepthEstimation, DPTImageProcessor
 

@@ -19,8 +19,7 @@ from torch import Tensor, nn
 from models.data.pixels import Pixels
 from models.runtime.batching import InvalidOutput, device_of, dtype_of, run_batched
 from models.runtime.hardware import Machine
-from models.runtime.pretrained import WrongCheckpoint, load_shared
-from models.runtime.quiet import quiet
+from models.runtime.loading import WrongCheckpointError, load_shared, silence_loggers
 
 log = logging.getLogger("synthset.models")
 
@@ -112,7 +111,7 @@ class SafetyChecker:
         They may also lie in its folders ``safety_checker/`` and ``feature_extractor/``.
 
         Raises:
-            WrongCheckpoint: the folder holds no such network.
+            WrongCheckpointError: the folder holds no such network.
         """
         from diffusers.pipelines.stable_diffusion.safety_checker import (
             StableDiffusionSafetyChecker,
@@ -125,7 +124,7 @@ class SafetyChecker:
         )
         settings = folder / "feature_extractor" if inner.is_dir() else folder
         if not (settings / "preprocessor_config.json").is_file():
-            raise WrongCheckpoint(f"{settings}: no preprocessor_config.json; fetch it again")
+            raise WrongCheckpointError(f"{settings}: no preprocessor_config.json; fetch it again")
         processor = CLIPImageProcessor.from_pretrained(settings, local_files_only=True)
         return cls(network, processor, machine.batch)
 
@@ -149,7 +148,7 @@ class SafetyChecker:
             lambda _module, _inputs, output: embedded.append(output)
         )
         # The network logs that it returns a black image, which is not the case here.
-        with quiet("diffusers.pipelines.stable_diffusion.safety_checker"):
+        with silence_loggers("diffusers.pipelines.stable_diffusion.safety_checker"):
             try:
                 _, flagged = self._network(clip_input=pixels, images=placeholders)
             finally:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from models.runtime.quiet import quiet
+from models.runtime.loading import silence_loggers
 
 
 def new_scheduler(name: str, schedule: Mapping[str, Any], **changed: Any) -> Any:
@@ -28,5 +28,5 @@ def _build(name: str, settings: str) -> Any:
     import diffusers
 
     # diffusers logs settings of one sampler that another does not use.
-    with quiet("diffusers.configuration_utils"):
+    with silence_loggers("diffusers.configuration_utils"):
         return getattr(diffusers, name).from_config(json.loads(settings))

@@ -153,7 +153,7 @@ class SD2Outpaint:
         checker. Their files show which is which.
 
         Raises:
-            WrongCheckpoint: a folder holds no 9-channel SD 1 or 2 inpainting network, a VAE of
+            WrongCheckpointError: a folder holds no 9-channel SD 1 or 2 inpainting network, a VAE of
                 other latents, or not all weights.
         """
         root, *others = folders

@@ -1,7 +1,7 @@
-"""What all networks share when they run on many images: batch sizes, precision, noise, bytes.
+"""Run networks on batches of images: memory, precision, noise, conversion of pixels.
 
-A wrapper hands `guarded` a function that runs its network on a batch; memory that runs out and
-numbers that overflow are dealt with here, once, for every network.
+A network's wrapper gives `run_batched` a function that computes a batch. Memory that runs out and
+numbers that are not finite are handled here for all networks.
 """
 
 import contextlib
@@ -24,20 +24,25 @@ T = TypeVar("T")
 
 Run = Callable[[Sequence[T]], Sequence[Tensor]]
 
-# How room is made on the device when memory runs out; whether there was any to make.
-_room: ContextVar[Callable[[], bool]] = ContextVar("room", default=lambda: False)
-_SHORT = ("out of memory", "can't allocate memory", "not enough memory", "status_alloc_failed")
+# Frees device memory when it runs out; returns whether anything was freed.
+_free_memory: ContextVar[Callable[[], bool]] = ContextVar("free_memory", default=lambda: False)
+OUT_OF_MEMORY_TEXTS = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "status_alloc_failed",
+)
 
 
 @dataclass(frozen=True)
 class InvalidOutput:
-    """A result that no stage may use, with the reason that its rejection is given."""
+    """A result that no stage may use, and the reason for its rejection."""
 
     reason: str
 
 
 class OutOfMemory(RuntimeError):
-    """What does not fit into memory, with no other network on the device; says what to do."""
+    """A network or an image does not fit into memory, with no other network on the device."""
 
 
 def run_batched(
@@ -45,14 +50,14 @@ def run_batched(
 ) -> Iterator[Tensor | InvalidOutput]:
     """Run a network over items, ``at_most`` at a time; one result per item, in order.
 
-    When memory runs out the batch is halved, and stays so for this call; for a single item
-    `fitting` makes room. A result that is not finite is computed once more, alone and in float32,
-    and is `InvalidOutput` if that does not help or does not fit.
+    When memory runs out the batch is halved for the rest of this call; for a single item
+    `retry_on_oom` frees memory. A result that is not finite is computed again, alone and in
+    float32. It is `InvalidOutput` if that does not help or does not fit.
 
     Args:
-        run: computes a floating-point tensor per item of a batch, in the dtype of ``modules``. It
-            must give an item the same result alone and in company, so it draws its noise from one
-            generator per item, made anew in each call.
+        run: computes a floating-point tensor per item of a batch, in the dtype of ``modules``. An
+            item's result must not depend on the other items, so the function creates one noise
+            generator per item in each call.
         items: what to compute.
         at_most: items per batch, 1 or more.
         modules: the networks that ``run`` uses; cast to float32 and back for the second try.
@@ -66,7 +71,7 @@ def run_batched(
         results = _results(run, batch, size, modules)
         if results is None:
             size = max(1, len(batch) // 2)
-            log.warning("memory ran out with %d images at once; going on with %d", len(batch), size)
+            log.warning("memory ran out with %d images per batch; trying %d", len(batch), size)
             continue
         for item, result, finite in zip(batch, results, _are_finite(results), strict=True):
             yield result if finite else _again_in_float32(run, item, modules)
@@ -74,10 +79,10 @@ def run_batched(
 
 
 def retry_on_oom(compute: Callable[[], T], what: str = "one image") -> T:
-    """What ``compute`` gives; if memory runs out, of a second try with no other network beside it.
+    """The result of ``compute``; if memory runs out, of a second call with other networks evicted.
 
     Raises:
-        OutOfMemory: that does not help, or `making_room` knows no way; names ``what``.
+        OutOfMemory: that does not help, or `evicting` is not active; names ``what``.
     """
     while True:
         try:
@@ -85,34 +90,33 @@ def retry_on_oom(compute: Callable[[], T], what: str = "one image") -> T:
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
-            told = str(error) if isinstance(error, OutOfMemory) else _does_not_fit(what, error)
-        # Not within the handler: its traceback holds whatever the attempt had on the device.
+            message = str(error) if isinstance(error, OutOfMemory) else _does_not_fit(what, error)
+        # Not in the handler: its traceback keeps alive what the attempt had on the device.
         release_memory()
-        if not _room.get()():
-            raise OutOfMemory(told)
+        if not _free_memory.get()():
+            raise OutOfMemory(message)
 
 
 @contextlib.contextmanager
-def evicting(make: Callable[[], bool]) -> Iterator[None]:
-    """Within it, `fitting` calls ``make`` when memory runs out: to free what it can of the device,
-    and to tell whether that was anything."""
-    before = _room.set(make)
+def evicting(free_memory: Callable[[], bool]) -> Iterator[None]:
+    """Let `retry_on_oom` call ``free_memory``, which returns whether it freed anything."""
+    before = _free_memory.set(free_memory)
     try:
         yield
     finally:
-        _room.reset(before)
+        _free_memory.reset(before)
 
 
 def _results(
     run: Run[T], batch: Sequence[T], at_most: int, modules: Sequence[nn.Module]
 ) -> Sequence[Tensor] | None:
     """The results of a batch, one per item; None if memory ran out and the batch can be halved."""
-    given = pad_to_bucket(batch, at_most) if is_compiled(modules) else batch
+    padded = pad_to_bucket(batch, at_most) if is_compiled(modules) else batch
     with room_for_graphs(modules):
         if len(batch) == 1:
-            return retry_on_oom(lambda: run(given))[:1]
+            return retry_on_oom(lambda: run(padded))[:1]
         try:
-            return run(given)[: len(batch)]
+            return run(padded)[: len(batch)]
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
@@ -123,12 +127,12 @@ def _results(
 def _again_in_float32(run: Run[T], item: T, modules: Sequence[nn.Module]) -> Tensor | InvalidOutput:
     log.warning("a result is not finite; computing it again in float32")
 
-    def again() -> Tensor:
+    def compute() -> Tensor:
         with uncompiled(modules), in_float32(modules):
             return run([item])[0]
 
     try:
-        result = retry_on_oom(again)
+        result = retry_on_oom(compute)
     except OutOfMemory:
         return InvalidOutput(
             "the network gave no finite numbers, and float32 does not fit into memory"
@@ -139,9 +143,9 @@ def _again_in_float32(run: Run[T], item: T, modules: Sequence[nn.Module]) -> Ten
 
 @contextlib.contextmanager
 def in_float32(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Networks cast to float32, and back to what they were (exact for float16 and bfloat16)."""
+    """Cast networks to float32, and back afterwards (exact for float16 and bfloat16)."""
     dtypes = [(module, dtype_of(module)) for module in modules]
-    # Walking through a network that is in float32 already takes as long as a tiny one's work.
+    # Networks in float32 are skipped: casting visits every parameter.
     before = [(module, dtype) for module, dtype in dtypes if dtype is not torch.float32]
     try:
         for module, _ in before:
@@ -153,7 +157,7 @@ def in_float32(modules: Sequence[nn.Module]) -> Iterator[None]:
 
 
 def _cast_back(module: nn.Module, dtype: torch.dtype) -> None:
-    """Also where memory has just run out, and there may be no room for both dtypes of a weight."""
+    """Cast on the CPU if the device has no memory for both dtypes of a weight."""
     try:
         _cast(module, dtype)
     except RuntimeError as error:
@@ -161,16 +165,16 @@ def _cast_back(module: nn.Module, dtype: torch.dtype) -> None:
             raise
         device = device_of(module)
         _cast(module.to("cpu"), dtype)
-        place(module, device)
+        to_device(module, device)
 
 
 def _cast(module: nn.Module, dtype: torch.dtype) -> None:
-    """Past the ``to`` of diffusers, which warns of every cast, the exact ones too."""
+    """Avoid the ``to`` of diffusers, which warns of every cast, also of exact ones."""
     nn.Module.to(module, dtype)
 
 
-def place(module: nn.Module, device: torch.device) -> None:
-    """Move a network to a device, into the memory layout that convolutions are fast in there."""
+def to_device(module: nn.Module, device: torch.device) -> None:
+    """Move a network to a device; on a GPU in the memory layout that makes convolutions fast."""
     module.to(device)
     if device.type == "cuda":
         module.to(memory_format=torch.channels_last)
@@ -178,7 +182,7 @@ def place(module: nn.Module, device: torch.device) -> None:
 
 def dtype_of(module: nn.Module) -> torch.dtype:
     """The dtype of a network's first floating-point parameter."""
-    return next(one.dtype for one in module.parameters() if one.is_floating_point())
+    return next(weight.dtype for weight in module.parameters() if weight.is_floating_point())
 
 
 def device_of(module: nn.Module) -> torch.device:
@@ -187,7 +191,7 @@ def device_of(module: nn.Module) -> torch.device:
 
 
 def generator(seed: int) -> torch.Generator:
-    """A generator on the CPU, so that a seed gives the same noise whatever the device.
+    """A generator on the CPU, so that a seed gives the same noise for every device.
 
     Args:
         seed: 0 .. 2**63 - 1.
@@ -196,16 +200,18 @@ def generator(seed: int) -> torch.Generator:
 
 
 def noise_like(shape: Sequence[int], generators: Sequence[torch.Generator], like: Tensor) -> Tensor:
-    """Gaussian noise [B, *shape]: a float32 draw from each image's own generator, then cast to the
-    dtype and device of ``like``.
+    """Gaussian noise [B, *shape] in the dtype and on the device of ``like``.
+
+    Each image's noise is drawn in float32 from its own generator.
     """
-    drawn = [torch.randn(tuple(shape), generator=one, dtype=torch.float32) for one in generators]
-    return torch.stack(drawn).to(device=like.device, dtype=like.dtype)
+    noise = [torch.randn(tuple(shape), generator=own, dtype=torch.float32) for own in generators]
+    return torch.stack(noise).to(device=like.device, dtype=like.dtype)
 
 
 def as_tensor(images: Sequence[npt.NDArray[np.uint8]], like: nn.Module) -> Tensor:
     """RGB uint8 images HxWx3 of one size as [B, 3, H, W] in 0..1, dtype and device of a network."""
-    stacked = torch.from_numpy(np.stack([np.ascontiguousarray(one[..., :3]) for one in images]))
+    arrays = [np.ascontiguousarray(image[..., :3]) for image in images]
+    stacked = torch.from_numpy(np.stack(arrays))
     moved = stacked.to(device_of(like)).permute(0, 3, 1, 2)
     return moved.to(dtype_of(like)) / 255.0
 
@@ -218,22 +224,21 @@ def as_uint8(image: Tensor) -> npt.NDArray[np.uint8]:
 
 
 def release_memory() -> None:
-    """Give the device's cached memory back."""
+    """Return the GPU memory that torch caches to the device."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 def _are_finite(results: Sequence[Tensor]) -> list[bool]:
-    """Which results are finite, with one wait for the device."""
-    found: list[bool] = torch.stack([torch.isfinite(one).all() for one in results]).tolist()
-    return found
+    """Whether each result is finite; waits for the device once."""
+    flags = torch.stack([torch.isfinite(result).all() for result in results])
+    return [bool(flag) for flag in flags.tolist()]
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError | OutOfMemory) or any(
-        one in text for one in _SHORT
-    )
+    if isinstance(error, torch.OutOfMemoryError | OutOfMemory):
+        return True
+    return any(text in str(error).lower() for text in OUT_OF_MEMORY_TEXTS)
 
 
 def _does_not_fit(what: str, error: RuntimeError) -> str:

@@ -1,49 +1,48 @@
-"""Compiled networks behind the switch ``SYNTHSET_COMPILE``, in batches of few different sizes.
+"""Compile networks if ``SYNTHSET_COMPILE`` is set, and pad batches to few different sizes.
 
-What repeats is compiled, not whole networks: the transformer and the residual blocks of U-Nets,
-ControlNets and decoders. Blocks of equal shapes share a graph, so that compiling takes a fraction
-of the time and runs nearly as fast (regional compilation, in PyTorch's words). Graphs hold for one
-shape each; so that a run needs few of them, batches are filled up to 1, 2, 4, 8, ... images.
+PyTorch calls this regional compilation: only repeated blocks are compiled, that is the transformer
+and residual blocks of U-Nets, ControlNets and decoders. Blocks of equal shapes share a graph, so
+compiling is much shorter and the network nearly as fast. A graph is for one shape; batches are
+padded to 1, 2, 4, 8, ... images so that a run needs few graphs.
 """
 
 import contextlib
 import os
 import weakref
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
+import platformdirs
 import torch
 from torch import nn
 
 from models.runtime.hardware import Machine
 
-# Blocks of these classes of diffusers take nearly all the time of what runs for many steps.
+# Blocks of these classes of diffusers take nearly all the time of a denoising step.
 BLOCKS = frozenset({"BasicTransformerBlock", "ResnetBlock2D"})
-# Encoders run once per photo or scene, which would not pay for their graphs.
-_LEFT_OUT = "encoder."
-# The compiler gives up at 8 graphs of a function, and takes all blocks for one: theirs are as many
-# as there are widths, buckets and networks.
-GRAPHS = 4096
-CACHE = "TORCHINDUCTOR_CACHE_DIR"
+# Encoders run once per photo or scene: compiling them costs more time than it saves.
+ENCODER_PREFIX = "encoder."
+# By default the compiler stops at 8 graphs of a function. All blocks count as one function, and
+# need a graph per width, batch size and network.
+MAX_GRAPHS = 4096
+CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
 T = TypeVar("T")
 _compiled: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
 
 def compile_blocks(network: nn.Module, machine: Machine) -> None:
-    """Compile a network's repeated blocks, where the machine wants it; once, however often asked.
+    """Mark a network's repeated blocks for compilation, if the machine says so.
 
-    Nothing is compiled yet: each graph is built when its first batch comes, which takes seconds to
-    a minute, and is kept on disk for the next process. Networks without such blocks stay as they
-    are.
+    Each graph is built with its first batch, which takes seconds to a minute, and is kept on disk
+    for the next process. Networks without such blocks are not changed, nor are compiled ones.
     """
     if not machine.compile or network in _compiled:
         return
     blocks = [
         module
         for name, module in network.named_modules()
-        if type(module).__name__ in BLOCKS and not name.startswith(_LEFT_OUT)
+        if type(module).__name__ in BLOCKS and not name.startswith(ENCODER_PREFIX)
     ]
     if not blocks:
         return
@@ -59,28 +58,30 @@ def is_compiled(modules: Sequence[nn.Module]) -> bool:
 
 
 def pad_to_bucket(batch: Sequence[T], at_most: int) -> Sequence[T]:
-    """A batch with copies of its last item, up to the next power of two, but ``at_most`` items."""
+    """The batch with copies of its last item, up to the next power of two or ``at_most`` items."""
     bucket = min(1 << (len(batch) - 1).bit_length(), max(at_most, len(batch)))
     return [*batch, *[batch[-1]] * (bucket - len(batch))]
 
 
 @contextlib.contextmanager
 def room_for_graphs(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Within it, this thread's compiler keeps as many graphs as the blocks of all networks need."""
+    """Let this thread's compiler keep as many graphs as the blocks of all networks need."""
     if not is_compiled(modules):
         yield
         return
     from torch._dynamo import config
 
-    room: Any = config.patch(recompile_limit=GRAPHS, accumulated_recompile_limit=GRAPHS)
+    room: Any = config.patch(recompile_limit=MAX_GRAPHS, accumulated_recompile_limit=MAX_GRAPHS)
     with room:
         yield
 
 
 @contextlib.contextmanager
 def uncompiled(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Within it, compiled networks run as they are: for what happens once, such as a second try in
-    another precision, for which no graph is worth its time."""
+    """Run compiled networks without their graphs, for work that is done once.
+
+    A second try in another precision is such work: compiling for it would take longer.
+    """
     if not is_compiled(modules):
         yield
         return
@@ -89,10 +90,9 @@ def uncompiled(modules: Sequence[nn.Module]) -> Iterator[None]:
 
 
 def _keep_on_disk() -> None:
-    """The compiler's cache where it outlives a reboot, unless its place is set or it can't be
-    written to."""
-    folder = Path.home() / ".cache" / "synthset" / "compiled"
+    """Keep compiled graphs in the user's cache folder, unless another is set or it is read-only."""
+    folder = platformdirs.user_cache_path("synthset") / "compiled"
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK):
-            os.environ.setdefault(CACHE, str(folder))
+            os.environ.setdefault(CACHE_VARIABLE, str(folder))

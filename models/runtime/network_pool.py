@@ -1,12 +1,11 @@
-"""Which networks are loaded: once per process, within the device's budget, one at work at a time.
+"""Networks of this process: loaded once, within the device's memory budget, one at a time at work.
 
-`ask` is the only way by which stages reach a network. References that are expanded side by side
-ask for the same networks; whoever gets the device next takes along what the others have queued, so
-that batches fill up across references.
+Stages reach networks only through `infer`. Threads that process different photos use the same
+networks: the thread that gets the device next also computes the requests that others have queued,
+so that batches contain several photos.
 
-Networks may borrow the same part, as both uses of SDXL do
-(`models.runtime.pretrained.load_shared`). A part
-lies on the device as long as one of the networks there has it, and is gone with the last that does.
+Networks may share a part (`models.runtime.loading.load_shared`), as both uses of SDXL do. A part
+stays on the device while one of its networks is there, and is freed with the last of them.
 """
 
 import gc
@@ -23,14 +22,18 @@ import torch
 from torch import nn
 
 from models.checkpoints.local import locate
-from models.runtime.batching import OutOfMemory, evicting, place, release_memory, retry_on_oom
+from models.data.settings import restrict_libraries
+from models.runtime.batching import OutOfMemory, evicting, release_memory, retry_on_oom, to_device
 from models.runtime.hardware import Machine, this_machine
 
 log = logging.getLogger("synthset.models")
 
+# A checkpoint as ``id@revision``, or a folder with weights.
+Weights = str | Path
+
 
 class Network(Protocol):
-    """A network with all that belongs to it, from requests to results."""
+    """A network with everything it needs to turn requests into results."""
 
     modules: tuple[nn.Module, ...]
 
@@ -42,27 +45,24 @@ class Network(Protocol):
         """A result, or `models.runtime.batching.InvalidOutput`, per request, in their order."""
 
 
+NetworkKey = tuple[type[Network], tuple[Weights, ...]]
+
 _CPU = torch.device("cpu")
-_residents: list["NetworkPool"] = []
-_first = threading.Lock()
-
-Name = tuple[type[Network], tuple[str, ...]]
+_pools: list["NetworkPool"] = []
+_pools_lock = threading.Lock()
 
 
 @dataclass
-class _Asked:
-    """A request that waits for its result."""
+class _Request:
+    """A queued request and its result."""
 
-    request: Any
+    content: Any
     result: Any = None
-    done: bool = False
-
-    def answer(self, result: Any) -> None:
-        self.result, self.done = result, True
+    is_done: bool = False
 
 
 @dataclass
-class _Resident:
+class _LoadedNetwork:
     network: Network
     on_device: bool = False
 
@@ -72,168 +72,171 @@ class NetworkPool:
     """The networks of one process on one device. Safe to use from several threads."""
 
     machine: Machine
-    loads: int = 0
-    _loaded: "OrderedDict[Name, _Resident]" = field(default_factory=OrderedDict)
-    _queues: dict[Name, list[_Asked]] = field(default_factory=lambda: defaultdict(list))
-    _queueing: threading.Lock = field(default_factory=threading.Lock)
-    _device: threading.Lock = field(default_factory=threading.Lock)
+    # In order of use, the longest unused first.
+    _loaded: "OrderedDict[NetworkKey, _LoadedNetwork]" = field(default_factory=OrderedDict)
+    _queues: dict[NetworkKey, list[_Request]] = field(default_factory=lambda: defaultdict(list))
+    _queues_lock: threading.Lock = field(default_factory=threading.Lock)
+    _device_lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.machine = replace(self.machine, parts=WeakValueDictionary())
 
     def infer(
-        self, kind: type[Network], references: Sequence[str], requests: Sequence[Any]
+        self, kind: type[Network], weights: Sequence[Weights], requests: Sequence[Any]
     ) -> list[Any]:
         """The network's results, one per request, in order.
 
         Args:
             kind: class of the network.
-            references: its checkpoints, ``id@revision``, in the order that its ``load`` wants.
+            weights: its checkpoints (``id@revision``) or folders, in the order of its ``load``.
             requests: what to compute, as its ``compute`` takes them.
 
         Raises:
-            CheckpointMissingError: a checkpoint is not on this machine; says what to run.
+            CheckpointMissingError: a checkpoint is not on this machine; names the command.
             OutOfMemory: the network, or a single image, does not fit.
         """
-        name: Name = (kind, tuple(references))
-        mine = [_Asked(request) for request in requests]
-        with self._queueing:
-            self._queues[name] += mine
+        key: NetworkKey = (kind, tuple(weights))
+        own = [_Request(request) for request in requests]
+        with self._queues_lock:
+            self._queues[key] += own
         try:
-            with self._device:
-                if not all(one.done for one in mine):
-                    self._serve(name, mine)
+            with self._device_lock:
+                if not all(request.is_done for request in own):
+                    self._compute_queued(key, own)
         finally:
-            self._forget(name, mine)
-        return [one.result for one in mine]
+            self._dequeue(key, own)
+        return [request.result for request in own]
 
     def clear(self) -> None:
-        """Put all networks aside, for work that takes the device in its own way."""
-        with self._device:
-            self._put_aside(besides=None)
+        """Move all networks off the device, for work that uses it without the pool."""
+        with self._device_lock:
+            self._make_room(except_for=None)
 
     @property
     def on_device(self) -> int:
         """Bytes of weights that lie on the device now."""
-        return _size_of(part for one in self._there() for part in one.network.modules)
+        return _size_of(part for row in self._networks_on_device() for part in row.network.modules)
 
-    def _serve(self, name: Name, mine: list[_Asked]) -> None:
-        """Compute everything that is queued; if that fails, only what this caller asked for."""
-        with self._queueing:
-            together = [one for one in self._queues[name] if not one.done]
+    def _compute_queued(self, key: NetworkKey, own: list[_Request]) -> None:
+        """Compute everything in the queue; if that fails, only the caller's own requests."""
+        with self._queues_lock:
+            queued = [request for request in self._queues[key] if not request.is_done]
         try:
-            self._compute(name, together)
+            self._compute(key, queued)
         except Exception:
-            if len(together) == len(mine):
+            if len(queued) == len(own):
                 raise
-        # Not within the handler: its traceback holds whatever the attempt had on the device.
-        left = [one for one in mine if not one.done]
-        if left:
-            self._compute(name, left)
+        # Not in the handler: its traceback keeps alive what the attempt had on the device.
+        remaining = [request for request in own if not request.is_done]
+        if remaining:
+            self._compute(key, remaining)
 
-    def _compute(self, name: Name, asked: list[_Asked]) -> None:
-        requests = [one.request for one in asked]
-        with evicting(lambda: self._put_aside(besides=name) > 0):
+    def _compute(self, key: NetworkKey, requests: list[_Request]) -> None:
+        contents = [request.content for request in requests]
+        with evicting(lambda: self._make_room(except_for=key) > 0):
             results = retry_on_oom(
-                lambda: list(self._network(name).compute(requests)), what=" + ".join(name[1])
+                lambda: list(self._network(key).compute(contents)), what=_describe(key)
             )
-        for one, result in zip(asked, results, strict=True):
-            one.answer(result)
+        for request, result in zip(requests, results, strict=True):
+            request.result, request.is_done = result, True
 
-    def _forget(self, name: Name, mine: list[_Asked]) -> None:
-        own = {id(one) for one in mine}
-        with self._queueing:
-            self._queues[name] = [one for one in self._queues[name] if id(one) not in own]
+    def _dequeue(self, key: NetworkKey, own: list[_Request]) -> None:
+        ids = {id(request) for request in own}
+        with self._queues_lock:
+            self._queues[key] = [row for row in self._queues[key] if id(row) not in ids]
 
-    def _network(self, name: Name) -> Network:
-        resident = self._loaded.get(name) or self._load(name)
-        self._loaded.move_to_end(name)
-        if not resident.on_device:
-            self._bring(name, resident)
-        return resident.network
+    def _network(self, key: NetworkKey) -> Network:
+        loaded = self._loaded.get(key) or self._load(key)
+        self._loaded.move_to_end(key)
+        if not loaded.on_device:
+            self._move_to_device(key, loaded)
+        return loaded.network
 
-    def _load(self, name: Name) -> _Resident:
-        """Into main memory. What a network takes on the device is known when it is there: which
-        files it reads, and which parts another network has brought already, is its own affair."""
-        folders = [locate(reference) for reference in name[1]]
-        resident = _Resident(name[0].load(*folders, machine=replace(self.machine, device=_CPU)))
-        self._loaded[name] = resident
-        self.loads += 1
-        size = _size_of(resident.network.modules)
-        log.info("%s loaded: %.2f GB", " + ".join(name[1]), size / 1e9)
-        return resident
+    def _load(self, key: NetworkKey) -> _LoadedNetwork:
+        """Load into main memory. Device memory is measured after moving: parts may be shared."""
+        restrict_libraries()
+        kind, weights = key
+        folders = [one if isinstance(one, Path) else locate(one) for one in weights]
+        loaded = _LoadedNetwork(kind.load(*folders, machine=replace(self.machine, device=_CPU)))
+        self._loaded[key] = loaded
+        log.info("%s loaded: %.2f GB", _describe(key), _size_of(loaded.network.modules) / 1e9)
+        return loaded
 
-    def _bring(self, name: Name, resident: _Resident) -> None:
-        resident.on_device = True
+    def _move_to_device(self, key: NetworkKey, loaded: _LoadedNetwork) -> None:
+        loaded.on_device = True
         try:
-            self._make_room(name, resident)
-            for part in resident.network.modules:
-                place(part, self.machine.device)
+            self._keep_to_budget(key, loaded)
+            for part in loaded.network.modules:
+                to_device(part, self.machine.device)
         except BaseException:
-            resident.on_device = False
-            self._tidy()
+            loaded.on_device = False
+            self._free_unused_parts()
             raise
 
-    def _make_room(self, name: Name, resident: _Resident) -> None:
+    def _keep_to_budget(self, key: NetworkKey, loaded: _LoadedNetwork) -> None:
         budget = self.machine.budget
         while budget is not None and self.on_device > budget:
-            if not self._put_aside(besides=name, at_most=1):
-                needed = _size_of(resident.network.modules)
+            if not self._make_room(except_for=key, at_most=1):
+                needed = _size_of(loaded.network.modules)
                 raise OutOfMemory(
-                    f"{' + '.join(name[1])} needs {needed / 1e9:.2f} GB, and "
+                    f"{_describe(key)} needs {needed / 1e9:.2f} GB, and "
                     f"{(self.on_device - needed) / 1e9:.2f} of {budget / 1e9:.2f} GB are taken; "
                     "raise SYNTHSET_VRAM_GB, or set SYNTHSET_RESIDENCY to offload or evict"
                 )
 
-    def _put_aside(self, *, besides: Name | None, at_most: int | None = None) -> int:
-        """Offload or evict the networks that were used longest ago; how many it were."""
+    def _make_room(self, *, except_for: NetworkKey | None, at_most: int | None = None) -> int:
+        """Offload or evict the networks that were used longest ago; returns how many."""
         if self.machine.residency == "all":
             return 0
-        others = [one for one, resident in self._loaded.items() if resident.on_device]
-        chosen = [one for one in others if one != besides][:at_most]
-        for one in chosen:
-            self._loaded[one].on_device = False
+        present = [key for key, loaded in self._loaded.items() if loaded.on_device]
+        chosen = [key for key in present if key != except_for][:at_most]
+        for key in chosen:
+            self._loaded[key].on_device = False
             if self.machine.residency == "evict":
-                del self._loaded[one]
-        self._tidy()
+                del self._loaded[key]
+        self._free_unused_parts()
         return len(chosen)
 
-    def _tidy(self) -> None:
-        """Move to main memory what no network on the device has, and free what none has at all."""
-        needed = {id(part) for one in self._there() for part in one.network.modules}
-        for resident in self._loaded.values():
-            for part in resident.network.modules:
-                if id(part) not in needed:
+    def _free_unused_parts(self) -> None:
+        """Move parts to main memory that no network on the device uses, and free lost memory."""
+        used = {id(part) for row in self._networks_on_device() for part in row.network.modules}
+        for loaded in self._loaded.values():
+            for part in loaded.network.modules:
+                if id(part) not in used:
                     part.to(_CPU)
         gc.collect()
         release_memory()
 
-    def _there(self) -> list[_Resident]:
-        """The networks that the device has, or makes room for."""
-        return [one for one in self._loaded.values() if one.on_device]
+    def _networks_on_device(self) -> list[_LoadedNetwork]:
+        """The networks on the device, and the one that is being moved there."""
+        return [loaded for loaded in self._loaded.values() if loaded.on_device]
 
 
-def infer(kind: type[Network], references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
-    """`NetworkPool.ask` of this process. No requests load no network."""
-    return residents().infer(kind, references, requests) if requests else []
+def infer(kind: type[Network], weights: Sequence[Weights], requests: Sequence[Any]) -> list[Any]:
+    """`NetworkPool.infer` of this process. Without requests no network is loaded."""
+    return network_pool().infer(kind, weights, requests) if requests else []
 
 
-def residents() -> NetworkPool:
-    """The networks of this process, on the machine as its environment described it at first."""
-    with _first:
-        if not _residents:
-            _residents.append(NetworkPool(this_machine()))
-        return _residents[0]
+def network_pool() -> NetworkPool:
+    """The pool of this process, with the settings that the environment had at the first call."""
+    with _pools_lock:
+        if not _pools:
+            _pools.append(NetworkPool(this_machine()))
+        return _pools[0]
 
 
 def clear_device() -> None:
-    """Put the networks of this process aside, if it has any. Residency ``all`` keeps them."""
-    for one in _residents:
-        one.clear()
+    """Move this process's networks off the device. With residency ``all`` they stay."""
+    for pool in _pools:
+        pool.clear()
+
+
+def _describe(key: NetworkKey) -> str:
+    return " + ".join(str(weights) for weights in key[1])
 
 
 def _size_of(modules: Iterable[nn.Module]) -> int:
-    """Bytes of weights; a network that comes up twice counts once."""
+    """Bytes of parameters and buffers; a module that occurs twice counts once."""
     return sum(
         tensor.numel() * tensor.element_size()
         for module in {id(module): module for module in modules}.values()

@@ -14,10 +14,9 @@ import torch.nn.functional as F  # noqa: N812  # the usual name
 from torch import Tensor, nn
 
 from models.data.pixels import Alpha, Pixels
-from models.runtime.batching import InvalidOutput, device_of, dtype_of, place, run_batched
+from models.runtime.batching import InvalidOutput, device_of, dtype_of, run_batched, to_device
 from models.runtime.hardware import Machine
-from models.runtime.pretrained import WrongCheckpoint
-from models.runtime.weights import fill, read_tensors
+from models.runtime.loading import WrongCheckpointError, fill, read_tensors
 from models.segmentation.isnet_network import IsNet
 
 FILE = "isnet-general-use"
@@ -45,7 +44,7 @@ class Isnet:
 
     def __init__(self, network: IsNet, side: int, machine: Machine) -> None:
         network = network.eval().requires_grad_(False).to(dtype=machine.dtype)
-        place(network, machine.device)
+        to_device(network, machine.device)
         self.network = network
         self.side = side
         self.modules: tuple[nn.Module, ...] = (network,)
@@ -59,7 +58,7 @@ class Isnet:
         network.
 
         Raises:
-            WrongCheckpoint: the file is missing or belongs to another network.
+            WrongCheckpointError: the file is missing or belongs to another network.
         """
         (folder,) = folders
         divisor, side = _read_config(folder / "config.json")
@@ -123,9 +122,11 @@ def _read_config(path: Path) -> tuple[int, int]:
         content = json.loads(path.read_text())
         divisor, side = int(content.get("width_divisor", 1)), int(content.get("side", SIDE))
     except (ValueError, AttributeError, TypeError) as error:
-        raise WrongCheckpoint(f"{path}: not the settings of an IS-Net; delete the file") from error
+        raise WrongCheckpointError(
+            f"{path}: not the settings of an IS-Net; delete the file"
+        ) from error
     if divisor not in (1, 2, 4, 8, 16) or side < 32:
-        raise WrongCheckpoint(
+        raise WrongCheckpointError(
             f"{path}: width_divisor {divisor} and side {side} are not possible; "
             "give 1, 2, 4, 8 or 16 and 32 or more"
         )

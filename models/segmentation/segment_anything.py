@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from models.data.pixels import Alpha, Pixels
 from models.runtime.batching import InvalidOutput, device_of, dtype_of, run_batched
 from models.runtime.hardware import Machine
-from models.runtime.pretrained import WrongCheckpoint, load_strictly
+from models.runtime.loading import WrongCheckpointError, load_strictly
 from models.segmentation.saliency import NoObjectError, build_region_graph, find_object
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels of the photo
@@ -74,7 +74,7 @@ class SegmentAnything:
         """Load a folder in the layout of ``facebook/sam-vit-base`` or ``sam2.1-hiera-small``.
 
         Raises:
-            WrongCheckpoint: the weights are missing or belong to another network.
+            WrongCheckpointError: the weights are missing or belong to another network.
         """
         from transformers import (
             Sam2ImageProcessor,
@@ -160,7 +160,7 @@ def _model_type(folder: Path) -> str:
     try:
         return str(json.loads((folder / "config.json").read_text())["model_type"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WrongCheckpoint(
+        raise WrongCheckpointError(
             f"{folder}: no config.json of a network; download it again"
         ) from error
 

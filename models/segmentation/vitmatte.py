@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from models.data.pixels import Alpha, Pixels
 from models.runtime.batching import InvalidOutput, device_of, dtype_of, run_batched
 from models.runtime.hardware import Machine
-from models.runtime.pretrained import load_strictly
+from models.runtime.loading import load_strictly
 from models.segmentation.masks import INSIDE, UNSURE, trimap_around
 
 # The network's memory grows with the square of the area, so larger photos are scaled down.
@@ -54,7 +54,7 @@ class VitMatte:
         """Load the network from a folder in the layout of ``hustvl/vitmatte-small-composition-1k``.
 
         Raises:
-            WrongCheckpoint: the weights are missing or belong to another network.
+            WrongCheckpointError: the weights are missing or belong to another network.
         """
         from transformers import VitMatteForImageMatting, VitMatteImageProcessor
 

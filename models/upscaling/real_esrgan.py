@@ -17,10 +17,16 @@ import torch
 from torch import Tensor, nn
 
 from models.data.pixels import Pixels
-from models.runtime.batching import InvalidOutput, as_uint8, device_of, dtype_of, place, run_batched
+from models.runtime.batching import (
+    InvalidOutput,
+    as_uint8,
+    device_of,
+    dtype_of,
+    run_batched,
+    to_device,
+)
 from models.runtime.hardware import Machine
-from models.runtime.pretrained import WrongCheckpoint
-from models.runtime.weights import read_tensors
+from models.runtime.loading import WrongCheckpointError, read_tensors
 from models.upscaling.tiling import Tile, blended_tiles, whole_image
 
 ARCHITECTURES = ("ESRGAN", "Compact")
@@ -69,7 +75,7 @@ class RealEsrgan:
 
     def __init__(self, network: nn.Module, scale: int, machine: Machine) -> None:
         network = network.eval().requires_grad_(False).to(dtype=machine.dtype)
-        place(network, machine.device)
+        to_device(network, machine.device)
         self.network = network
         self.scale = scale
         self.modules: tuple[nn.Module, ...] = (network,)
@@ -80,7 +86,7 @@ class RealEsrgan:
         """Load the network from a folder with one weights file of a Real-ESRGAN release.
 
         Raises:
-            WrongCheckpoint: the file is missing or belongs to another network.
+            WrongCheckpointError: the file is missing or belongs to another network.
         """
         from spandrel import ModelLoader
 
@@ -90,11 +96,11 @@ class RealEsrgan:
             model = ModelLoader().load_from_state_dict(tensors)
         except Exception as error:
             reason = " ".join(str(error).split())[:120]
-            raise WrongCheckpoint(
+            raise WrongCheckpointError(
                 f"{folder}: no Real-ESRGAN weights ({reason}); give RealESRGAN_x2plus or _x4plus"
             ) from error
         if model.architecture.id not in ARCHITECTURES or model.input_channels != 3:
-            raise WrongCheckpoint(
+            raise WrongCheckpointError(
                 f"{folder}: weights of {model.architecture.id}; give RealESRGAN_x2plus or _x4plus"
             )
         return cls(model.model, model.scale, machine)

@@ -19,12 +19,11 @@ from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import concurrency
 
 from models.data.file_lock import file_lock
+from models.data.settings import settings
 from tasks.engine.server_retry import one_line, retry_while_unreachable
 
 log = logging.getLogger("synthset.gpu")
 
-# The worker sets it for each of its slots: ``gpu:<host>:<n>``, a limit that `synthset deploy` made.
-LIMIT = "SYNTHSET_GPU_LIMIT"
 # Prefect grants no shorter lease, and renews it after three quarters of the time.
 LEASE_S = 60.0
 # Longer than a batch takes: after so long a wait, one log line says how to free the slot.
@@ -48,7 +47,7 @@ def gpu_lock(*, needed: bool) -> Iterator[None]:
         GpuLimitMissingError: the server has no such limit.
         ValueError, RuntimeError: the server refuses, or was unreachable for too long before entry.
     """
-    limit = os.environ.get(LIMIT)
+    limit = settings().gpu_limit
     if not needed or not limit or getattr(_held, "limit", None) == limit:
         yield
         return

@@ -273,9 +273,9 @@ def test_every_checkpoint_of_a_recipe_is_pinned_once(recipe: Recipe) -> None:
 def test_terms_are_told_before_anything_is_made(recipe: Recipe) -> None:
     warnings = " ".join(warnings_of(recipe))
     assert "zero123plus-v1.2 is under CC-BY-NC-4.0" in warnings
-    assert "xuebinqin/IS-Net comes without stated terms" in warnings
+    assert "xuebinqin/IS-Net has no stated terms" in warnings
     study = " ".join(warnings_of(load_recipe("multiview")))
-    assert "asymmetric-autoencoder-kl-x-2 comes without stated terms" in study
+    assert "asymmetric-autoencoder-kl-x-2 has no stated terms" in study
     assert not warnings_of(load_recipe("permissive"))
     assert not warnings_of(load_recipe("demo"))
     rows = used_models(load_recipe("demo"))

@@ -20,7 +20,7 @@ from models.diffusion.schedulers import new_scheduler
 from models.diffusion.sd2.latents import CELL, LATENT_SCALE
 from models.runtime.batching import as_tensor, device_of, dtype_of, generator, noise_like
 from models.runtime.hardware import Machine
-from models.runtime.pretrained import WrongCheckpoint, load_strictly
+from models.runtime.loading import WrongCheckpointError, load_strictly
 
 
 class SD2Inpainting:
@@ -48,7 +48,7 @@ class SD2Inpainting:
         ``vae`` is the folder of an asymmetric VAE; None uses the checkpoint's own.
 
         Raises:
-            WrongCheckpoint: a folder holds no 9-channel SD 1 or 2 inpainting network, a VAE of
+            WrongCheckpointError: a folder holds no 9-channel SD 1 or 2 inpainting network, a VAE of
                 other latents, or not all weights.
         """
         from diffusers import AsymmetricAutoencoderKL, AutoencoderKL, UNet2DConditionModel
@@ -167,19 +167,19 @@ class SD2Inpainting:
 def _check(root: Path, vae_folder: Path) -> None:
     unet, vae = _read(root / "unet" / "config.json"), _read(vae_folder / "config.json")
     if (root / "text_encoder_2").is_dir() or unet.get("addition_embed_type") == "text_time":
-        raise WrongCheckpoint(
+        raise WrongCheckpointError(
             f"{root}: an SDXL checkpoint; outpainting needs latents of Stable Diffusion 1 or 2, "
             "as the asymmetric VAE does; give stable-diffusion-2-inpainting"
         )
     if unet.get("in_channels") != 9:
-        raise WrongCheckpoint(
+        raise WrongCheckpointError(
             f"{root}/unet: {unet.get('in_channels')} input channels where inpainting has 9; "
             "give an inpainting checkpoint"
         )
     scale = vae.get("scaling_factor", LATENT_SCALE)
     blocks = vae.get("down_block_out_channels", vae.get("block_out_channels", ()))
     if abs(scale - LATENT_SCALE) > 1e-4 or 2 ** (len(blocks) - 1) != CELL:
-        raise WrongCheckpoint(
+        raise WrongCheckpointError(
             f"{vae_folder}: latents scaled by {scale}, {2 ** (len(blocks) - 1)} px each; "
             f"give a VAE of Stable Diffusion 1 or 2 ({LATENT_SCALE}, {CELL} px)"
         )
@@ -189,5 +189,7 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise WrongCheckpoint(f"{file}: can't be read ({error}); fetch the checkpoint") from error
+        raise WrongCheckpointError(
+            f"{file}: can't be read ({error}); fetch the checkpoint"
+        ) from error
     return content

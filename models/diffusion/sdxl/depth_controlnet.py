@@ -32,7 +32,7 @@ from models.diffusion.sdxl.parts import (
 )
 from models.runtime.batching import InvalidOutput, device_of, dtype_of, generator, noise_like
 from models.runtime.hardware import Machine
-from models.runtime.pretrained import WrongCheckpoint, load_strictly
+from models.runtime.loading import WrongCheckpointError, load_strictly
 
 _FEW_STEPS = re.compile(r"sdxl_lightning_(\d+)step_unet\.safetensors")
 
@@ -157,7 +157,7 @@ class SdxlBackground:
         files show which is which.
 
         Raises:
-            WrongCheckpoint: a folder lacks a part.
+            WrongCheckpointError: a folder lacks a part.
         """
         from diffusers import ControlNetModel
 
@@ -186,7 +186,7 @@ class SdxlBackground:
 
         Raises:
             PromptError: a prompt can't be parsed.
-            WrongCheckpoint: a request wants few steps and there is no U-Net for their number.
+            WrongCheckpointError: a request wants few steps and there is no U-Net for their number.
         """
 
         def generate(indices: Sequence[int], attempt: int) -> list[Pixels | InvalidOutput]:
@@ -247,7 +247,7 @@ class SdxlBackground:
         files = _few_steps_in(self._few_step) if self._few_step else {}
         if request.steps not in files:
             available = ", ".join(map(str, sorted(files))) or "none"
-            raise WrongCheckpoint(
+            raise WrongCheckpointError(
                 f"{self._few_step or 'no few-step checkpoint'}: no U-Net for {request.steps} "
                 f"steps; there is one for {available}"
             )
@@ -274,6 +274,6 @@ def _load_weights(unet: nn.Module, file: Path) -> None:
         unet.load_state_dict(load_file(file))
     except (RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())[:160]
-        raise WrongCheckpoint(
+        raise WrongCheckpointError(
             f"{file}: its weights do not fit SDXL's U-Net ({reason}); fetch the checkpoint again"
         ) from error

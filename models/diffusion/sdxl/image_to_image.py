@@ -128,7 +128,7 @@ class SdxlImg2Img:
         """Load from the folders of SDXL and of the VAE; that of a safety checker may follow.
 
         Raises:
-            WrongCheckpoint: a folder lacks a part.
+            WrongCheckpointError: a folder lacks a part.
         """
         base, vae, *others = folders
         checkers = [SafetyChecker.load(folder, machine=machine) for folder in others[:1]]

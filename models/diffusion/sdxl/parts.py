@@ -24,7 +24,7 @@ from models.runtime.batching import (
     run_batched,
 )
 from models.runtime.hardware import Machine
-from models.runtime.pretrained import WrongCheckpoint, load_shared, load_strictly
+from models.runtime.loading import WrongCheckpointError, load_shared, load_strictly
 
 Scheduler = Literal["unipc", "dpm++", "euler", "ddim"]
 GRID = 64
@@ -98,7 +98,7 @@ def load_sdxl(
         own_unet: do not share the U-Net, because its weights will be replaced.
 
     Raises:
-        WrongCheckpoint: a part is missing or corrupt.
+        WrongCheckpointError: a part is missing or corrupt.
     """
     from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
@@ -109,10 +109,10 @@ def load_sdxl(
     unet = load_unet(UNet2DConditionModel, base / "unet", machine)
     decoder = load_shared(AutoencoderKL, vae or base / "vae", machine)
     if unet.config.addition_embed_type != "text_time":
-        raise WrongCheckpoint(f"{base}: its U-Net is not one of SDXL; give an SDXL checkpoint")
+        raise WrongCheckpointError(f"{base}: its U-Net is not one of SDXL; give an SDXL checkpoint")
     for part in ("tokenizer", "tokenizer_2", "scheduler"):
         if not (base / part).is_dir():
-            raise WrongCheckpoint(f"{base}: no {part}/; fetch the checkpoint again")
+            raise WrongCheckpointError(f"{base}: no {part}/; fetch the checkpoint again")
     tokenizers = tuple(
         CLIPTokenizer.from_pretrained(base / part, local_files_only=True)
         for part in ("tokenizer", "tokenizer_2")

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from models.diffusion.prompts import unescape
 from models.runtime.batching import dtype_of
-from models.runtime.quiet import quiet
+from models.runtime.loading import silence_loggers
 
 BLOCK = 77
 # 0.3 MB each in half precision.
@@ -109,7 +109,7 @@ class SdxlText:
     def _encode(self, prompt: str) -> Embedding:
         parsed = self._parse(prompt)
         # The tokenizer warns of long prompts, which are split into blocks here.
-        with quiet("transformers"):
+        with silence_loggers("transformers"):
             tokens = [
                 compel.build_conditioning_tensor_for_conjunction(parsed)[0][0]
                 for compel in self._compels

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from models.runtime.hardware import Machine
-from models.runtime.pretrained import load_strictly
+from models.runtime.loading import load_strictly
 
 
 class Zero123PlusError(ValueError):
@@ -22,7 +22,7 @@ def load_parts(folder: Path, machine: Machine) -> dict[str, Any]:
 
     Raises:
         Zero123PlusError: the folder is not a Zero123++ repository.
-        WrongCheckpoint: weights are missing or belong to other networks.
+        WrongCheckpointError: weights are missing or belong to other networks.
     """
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPVisionModelWithProjection

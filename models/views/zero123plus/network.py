@@ -167,7 +167,7 @@ class Zero123Plus:
 
         Raises:
             Zero123PlusError: the folder is not a Zero123++ repository.
-            WrongCheckpoint: weights are missing or belong to other networks.
+            WrongCheckpointError: weights are missing or belong to other networks.
         """
         (folder,) = folders
         return cls(**load_parts(folder, machine), batch=machine.batch)

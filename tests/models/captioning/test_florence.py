@@ -11,7 +11,7 @@ from models.captioning.florence import Florence, FlorenceRequest, Task
 from models.data.pixels import Pixels
 from models.runtime.batching import InvalidOutput
 from models.runtime.hardware import Machine
-from models.runtime.pretrained import WrongCheckpoint
+from models.runtime.loading import WrongCheckpointError
 from tests.checkpoints import florence
 
 CPU = Machine(torch.device("cpu"), torch.float32, batch=3)
@@ -99,7 +99,7 @@ def test_rejects_other_weights(fault: str, tmp_path: Path) -> None:
     else:
         weights["image_projection"] = torch.zeros(2)
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(WrongCheckpoint, match=fault):
+    with pytest.raises(WrongCheckpointError, match=fault):
         Florence.load(tmp_path, machine=CPU)
 
 

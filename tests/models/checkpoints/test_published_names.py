@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from models.runtime.hardware import Machine
-from models.runtime.pretrained import WrongCheckpoint, load_strictly
+from models.runtime.loading import WrongCheckpointError, load_strictly
 from tests.checkpoints import sd2_inpaint, sdxl, zero123plus
 
 diffusers = pytest.importorskip("diffusers")
@@ -94,5 +94,5 @@ def test_older_names_find_their_places(
     first = next(name for name in renamed if not name.endswith("position_ids"))
     renamed[f"{first}_of_something_else"] = renamed.pop(first)
     save_file(renamed, tmp_path / file.name, metadata={"format": "pt"})
-    with pytest.raises(WrongCheckpoint, match="missing"):
+    with pytest.raises(WrongCheckpointError, match="missing"):
         load_strictly(network_class, tmp_path, CPU)

@@ -12,7 +12,7 @@ from models.data.pixels import Pixels
 from models.depth.dpt import DepthAnything, DepthRequest, Dpt
 from models.runtime.batching import InvalidOutput
 from models.runtime.hardware import Machine
-from models.runtime.pretrained import WrongCheckpoint
+from models.runtime.loading import WrongCheckpointError
 from tests.checkpoints import depth_anything, dpt
 
 CPU = Machine(torch.device("cpu"), torch.float32, batch=4)
@@ -171,7 +171,7 @@ def test_rejects_other_weights(fault: str, tmp_path: Path) -> None:
     else:
         weights[name] = torch.zeros(3, 3)
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(WrongCheckpoint, match=r"DPTForDepthEstimation.*fetch it again"):
+    with pytest.raises(WrongCheckpointError, match=r"DPTForDepthEstimation.*fetch it again"):
         Dpt.load(tmp_path, machine=CPU)
 
 
@@ -179,7 +179,7 @@ def test_opens_no_pickle(tmp_path: Path) -> None:
     dpt.build(tmp_path)
     torch.save(_weights(tmp_path), tmp_path / "pytorch_model.bin")
     (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(WrongCheckpoint, match=str(tmp_path)):
+    with pytest.raises(WrongCheckpointError, match=str(tmp_path)):
         Dpt.load(tmp_path, machine=CPU)
 
 

@@ -17,7 +17,7 @@ from models.diffusion.safety import (
 )
 from models.runtime.batching import InvalidOutput
 from models.runtime.hardware import Machine
-from models.runtime.pretrained import WrongCheckpoint
+from models.runtime.loading import WrongCheckpointError
 from tests.checkpoints.sdxl import build_safety_checker
 
 pytest.importorskip("diffusers")
@@ -119,5 +119,5 @@ def test_every_result_counts_its_retries() -> None:
 def test_names_the_missing_file_of_a_folder(tmp_path: Path) -> None:
     build_safety_checker(tmp_path)
     (tmp_path / "preprocessor_config.json").unlink()
-    with pytest.raises(WrongCheckpoint, match=r"no preprocessor_config\.json; fetch it again"):
+    with pytest.raises(WrongCheckpointError, match=r"no preprocessor_config\.json; fetch it again"):
         SafetyChecker.load(tmp_path, machine=CPU)

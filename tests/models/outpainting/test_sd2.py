@@ -17,7 +17,7 @@ from models.outpainting.latent_canvas import inpaint_mask
 from models.outpainting.sd2 import OutpaintRequest, SD2Outpaint
 from models.runtime.batching import InvalidOutput, generator
 from models.runtime.hardware import Machine
-from models.runtime.pretrained import WrongCheckpoint
+from models.runtime.loading import WrongCheckpointError
 from tests.checkpoints import sd2_inpaint, sdxl
 
 CPU = Machine(torch.device("cpu"), torch.float32, batch=1)
@@ -416,9 +416,9 @@ def test_rejects_other_checkpoints(folders, tmp_path):
         (changed("unet", addition_embed_type="text_time"), "an SDXL checkpoint"),
         (tmp_path / "nothing", "can't be read"),
     ):
-        with pytest.raises(WrongCheckpoint, match=message):
+        with pytest.raises(WrongCheckpointError, match=message):
             SD2Inpainting.load(folder, None, CPU)
-    with pytest.raises(WrongCheckpoint, match=r"an SDXL checkpoint.*asymmetric VAE"):
+    with pytest.raises(WrongCheckpointError, match=r"an SDXL checkpoint.*asymmetric VAE"):
         SD2Outpaint.load(changed("unet", addition_embed_type="text_time"), folders[1], machine=CPU)
 
 
@@ -433,7 +433,7 @@ def test_names_missing_weights(folders, tmp_path):
     rewritten(
         copy, "unet", lambda weights: {k: v for k, v in weights.items() if "conv_in" not in k}
     )
-    with pytest.raises(WrongCheckpoint, match=r"UNet2DConditionModel .*conv_in\.bias"):
+    with pytest.raises(WrongCheckpointError, match=r"UNet2DConditionModel .*conv_in\.bias"):
         SD2Inpainting.load(copy, None, CPU)
 
 

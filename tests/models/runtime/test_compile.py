@@ -35,7 +35,7 @@ LEVELS = 1
 
 @pytest.fixture(autouse=True)
 def _anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    monkeypatch.setenv(compiling.CACHE, str(tmp_path))
+    monkeypatch.setenv(compiling.CACHE_VARIABLE, str(tmp_path))
     torch.compiler.reset()
     counters.clear()
     yield
@@ -161,17 +161,20 @@ def test_a_batch_is_filled_up_to_a_power_of_two_within_its_bound(
     assert pad_to_bucket(items, at_most) == items + [items[-1]] * (bucket - count)
 
 
-def test_the_compiler_s_cache_outlives_a_reboot(
+def test_compiled_graphs_are_kept_in_the_user_cache_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.delenv(compiling.CACHE)
-    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.delenv(compiling.CACHE_VARIABLE)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
     compile_blocks(Blocks(), COMPILED)
-    assert Path(os.environ[compiling.CACHE]) == tmp_path / ".cache" / "synthset" / "compiled"
-    monkeypatch.delenv(compiling.CACHE)
-    monkeypatch.setattr(Path, "home", lambda: Path("/proc"))
+    assert (
+        Path(os.environ[compiling.CACHE_VARIABLE]) == tmp_path / ".cache" / "synthset" / "compiled"
+    )
+    monkeypatch.delenv(compiling.CACHE_VARIABLE)
+    monkeypatch.setenv("HOME", "/proc")
     compile_blocks(Blocks(), COMPILED)
-    assert not os.environ.get(compiling.CACHE, "").startswith("/proc")
+    assert not os.environ.get(compiling.CACHE_VARIABLE, "").startswith("/proc")
 
 
 def picture() -> Any:

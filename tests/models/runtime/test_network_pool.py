@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import nn
 
+from models.data.settings import Residency
 from models.runtime.batching import OutOfMemory
-from models.runtime.hardware import Machine, MachineError, Residency, this_machine
+from models.runtime.hardware import Machine, this_machine
 from models.runtime.network_pool import NetworkPool, infer
 
 CPU = torch.device("cpu")
@@ -98,21 +99,19 @@ def machine(budget: int | None = None, residency: Residency = "offload") -> Mach
     return Machine(device=META, dtype=torch.float32, budget=budget, residency=residency)
 
 
-def names(residents: NetworkPool, *, on_device: bool = True) -> list[str]:
+def names(pool: NetworkPool, *, on_device: bool = True) -> list[str]:
     return [
-        kind.__name__
-        for (kind, _), one in residents._loaded.items()
-        if one.on_device or not on_device
+        kind.__name__ for (kind, _), one in pool._loaded.items() if one.on_device or not on_device
     ]
 
 
 def test_results_come_in_order_and_weights_are_loaded_once() -> None:
-    residents = NetworkPool(machine())
-    assert residents.infer(Doubler, ["a"], [3, 1, 2]) == [6, 2, 4]
-    assert residents.infer(Doubler, ["a"], [5]) == [10]
-    assert residents.loads == 1
-    assert residents.infer(Doubler, ["b"], [5]) == [10]
-    assert residents.loads == 2
+    pool = NetworkPool(machine())
+    assert pool.infer(Doubler, ["a"], [3, 1, 2]) == [6, 2, 4]
+    assert pool.infer(Doubler, ["a"], [5]) == [10]
+    assert len(Doubler.loads) == 1
+    assert pool.infer(Doubler, ["b"], [5]) == [10]
+    assert len(Doubler.loads) == 2
     assert [path.name for path in Doubler.loads] == ["a", "b"]
 
 
@@ -122,100 +121,100 @@ def test_no_requests_load_nothing() -> None:
 
 
 def test_the_longest_unused_network_leaves_the_device_first() -> None:
-    residents = NetworkPool(machine(budget=8_000))
-    residents.infer(Doubler, ["a"], [1])
-    residents.infer(Doubler, ["b"], [1])
-    residents.infer(Doubler, ["a"], [1])
-    assert residents.on_device == 8_000
+    pool = NetworkPool(machine(budget=8_000))
+    pool.infer(Doubler, ["a"], [1])
+    pool.infer(Doubler, ["b"], [1])
+    pool.infer(Doubler, ["a"], [1])
+    assert pool.on_device == 8_000
     MOVED.clear()
-    residents.infer(Other, ["c"], [1])
+    pool.infer(Other, ["c"], [1])
     assert MOVED == ["b to cpu", "c to meta"]
-    residents.infer(Doubler, ["b"], [1])
+    pool.infer(Doubler, ["b"], [1])
     assert MOVED[2:] == ["a to cpu", "b to meta"]
-    assert residents.on_device == 8_000
-    assert residents.loads == 3
+    assert pool.on_device == 8_000
+    assert len(Doubler.loads) == 3
 
 
 def test_a_cleared_device_is_empty_and_fills_again_without_reading_a_file() -> None:
-    residents = NetworkPool(machine())
-    residents.infer(Doubler, ["a"], [1])
-    residents.infer(Doubler, ["b"], [1])
-    residents.clear()
-    assert residents.on_device == 0
-    assert residents.infer(Doubler, ["a"], [4]) == [8]
-    assert residents.on_device == 4_000
-    assert residents.loads == 2
+    pool = NetworkPool(machine())
+    pool.infer(Doubler, ["a"], [1])
+    pool.infer(Doubler, ["b"], [1])
+    pool.clear()
+    assert pool.on_device == 0
+    assert pool.infer(Doubler, ["a"], [4]) == [8]
+    assert pool.on_device == 4_000
+    assert len(Doubler.loads) == 2
 
 
 def test_a_part_that_two_networks_have_is_loaded_and_counted_once() -> None:
-    residents = NetworkPool(machine())
-    residents.infer(Sharing, ["base", "a"], [1])
-    residents.infer(Sharing, ["base", "b"], [1])
-    assert residents.on_device == 12_000
+    pool = NetworkPool(machine())
+    pool.infer(Sharing, ["base", "a"], [1])
+    pool.infer(Sharing, ["base", "b"], [1])
+    assert pool.on_device == 12_000
     assert MOVED == ["base to meta", "a to meta", "b to meta"]
 
 
 def test_a_shared_part_stays_on_the_device_while_a_network_there_has_it() -> None:
-    residents = NetworkPool(machine(budget=8_000))
-    residents.infer(Sharing, ["base", "a"], [1])
-    residents.infer(Sharing, ["base", "b"], [1])
+    pool = NetworkPool(machine(budget=8_000))
+    pool.infer(Sharing, ["base", "a"], [1])
+    pool.infer(Sharing, ["base", "b"], [1])
     assert MOVED == ["base to meta", "a to meta", "a to cpu", "b to meta"]
-    residents.infer(Sharing, ["base"], [1])
+    pool.infer(Sharing, ["base"], [1])
     assert len(MOVED) == 4
-    residents.infer(Other, ["c"], [1])
+    pool.infer(Other, ["c"], [1])
     assert MOVED[4:] == ["b to cpu", "c to meta"]
-    residents.infer(Other, ["d"], [1])
+    pool.infer(Other, ["d"], [1])
     assert MOVED[6:] == ["base to cpu", "d to meta"]
-    assert residents.on_device == 8_000
+    assert pool.on_device == 8_000
 
 
 def test_evicting_a_network_keeps_what_another_has_of_it() -> None:
-    residents = NetworkPool(machine(residency="evict", budget=8_000))
+    pool = NetworkPool(machine(residency="evict", budget=8_000))
     for others in (["a"], ["b"], ["a"], []):
-        residents.infer(Sharing, ["base", *others], [1])
+        pool.infer(Sharing, ["base", *others], [1])
     assert MOVED.count("base to meta") == 1
     assert "base to cpu" not in MOVED
-    residents.infer(Other, ["c"], [1])
-    residents.infer(Other, ["d"], [1])
+    pool.infer(Other, ["c"], [1])
+    pool.infer(Other, ["d"], [1])
     gc.collect()
-    assert not residents.machine.parts
+    assert not pool.machine.parts
 
 
 def test_evicted_networks_are_loaded_again() -> None:
-    residents = NetworkPool(machine(budget=4_000, residency="evict"))
+    pool = NetworkPool(machine(budget=4_000, residency="evict"))
     for reference in ("a", "b", "a"):
-        residents.infer(Doubler, [reference], [1])
-    assert residents.loads == 3
-    assert residents.on_device == 4_000
+        pool.infer(Doubler, [reference], [1])
+    assert len(Doubler.loads) == 3
+    assert pool.on_device == 4_000
 
 
 @pytest.mark.parametrize(("budget", "residency"), [(4_000, "all"), (3_999, "evict")])
 def test_a_network_that_does_not_fit_is_refused_with_figures(
     budget: int, residency: Residency
 ) -> None:
-    residents = NetworkPool(machine(budget=budget, residency=residency))
+    pool = NetworkPool(machine(budget=budget, residency=residency))
     if budget >= 4_000:
-        residents.infer(Doubler, ["org/a@1"], [1])
+        pool.infer(Doubler, ["org/a@1"], [1])
     with pytest.raises(OutOfMemory, match="raise SYNTHSET_VRAM_GB"):
-        residents.infer(Doubler, ["org/b@2"], [1])
-    assert residents.on_device <= budget
+        pool.infer(Doubler, ["org/b@2"], [1])
+    assert pool.on_device <= budget
 
 
 def test_references_at_the_same_time_share_a_batch() -> None:
-    residents = NetworkPool(machine())
-    residents.infer(Doubler, ["a"], [0])
-    network = next(iter(residents._loaded.values())).network
+    pool = NetworkPool(machine())
+    pool.infer(Doubler, ["a"], [0])
+    network = next(iter(pool._loaded.values())).network
     assert isinstance(network, Doubler)
     found: dict[int, list[int]] = {}
 
     def reference(number: int) -> None:
-        found[number] = residents.infer(Doubler, ["a"], [number, number + 10])
+        found[number] = pool.infer(Doubler, ["a"], [number, number + 10])
 
     threads = [threading.Thread(target=reference, args=(number,)) for number in (1, 2, 3)]
-    with residents._device:
+    with pool._device_lock:
         for thread in threads:
             thread.start()
-        while sum(len(queue) for queue in residents._queues.values()) < 6:
+        while sum(len(queue) for queue in pool._queues.values()) < 6:
             threading.Event().wait(0.01)
     for thread in threads:
         thread.join(10)
@@ -224,72 +223,72 @@ def test_references_at_the_same_time_share_a_batch() -> None:
 
 
 def test_a_request_that_fails_takes_no_other_with_it() -> None:
-    residents = NetworkPool(machine())
-    residents.infer(Doubler, ["a"], [0])
+    pool = NetworkPool(machine())
+    pool.infer(Doubler, ["a"], [0])
     outcome: dict[int, object] = {}
 
     def reference(number: int) -> None:
         try:
-            outcome[number] = residents.infer(Doubler, ["a"], [number])
+            outcome[number] = pool.infer(Doubler, ["a"], [number])
         except ValueError as error:
             outcome[number] = str(error)
 
     threads = [threading.Thread(target=reference, args=(number,)) for number in (-1, 2)]
-    with residents._device:
+    with pool._device_lock:
         for thread in threads:
             thread.start()
-        while sum(len(queue) for queue in residents._queues.values()) < 2:
+        while sum(len(queue) for queue in pool._queues.values()) < 2:
             threading.Event().wait(0.01)
     for thread in threads:
         thread.join(10)
     assert outcome == {-1: "-1 is below zero", 2: [4]}
-    assert not any(residents._queues.values())
+    assert not any(pool._queues.values())
 
 
 def test_an_image_that_does_not_fit_gets_the_whole_device_and_one_more_try() -> None:
     class Hungry(Doubler):
         def compute(self, requests: Sequence[int]) -> Iterator[int]:
-            if residents.on_device > 4_000:
+            if pool.on_device > 4_000:
                 raise OutOfMemory("one image does not fit into memory")
             yield from super().compute(requests)
 
-    residents = NetworkPool(machine(residency="evict"))
-    residents.infer(Other, ["b"], [1])
-    assert residents.infer(Hungry, ["a"], [4]) == [8]
-    assert names(residents) == ["Hungry"]
+    pool = NetworkPool(machine(residency="evict"))
+    pool.infer(Other, ["b"], [1])
+    assert pool.infer(Hungry, ["a"], [4]) == [8]
+    assert names(pool) == ["Hungry"]
 
 
 def test_weights_that_do_not_fit_get_the_whole_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Weights, "most", 4)
-    residents = NetworkPool(machine())
+    pool = NetworkPool(machine())
     for reference in "xy":
-        residents.infer(Other, [reference], [1])
+        pool.infer(Other, [reference], [1])
     MOVED.clear()
-    assert residents.infer(Sharing, ["a", "b", "c"], [3]) == [6]
+    assert pool.infer(Sharing, ["a", "b", "c"], [3]) == [6]
     assert MOVED[:4] == ["a to meta", "b to meta", "a to cpu", "b to cpu"], "undone"
     assert MOVED[4:6] == ["x to cpu", "y to cpu"]
     assert MOVED[6:] == ["a to meta", "b to meta", "c to meta"]
-    assert residents.on_device == 12_000
+    assert pool.on_device == 12_000
 
 
 def test_evicted_weights_leave_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Weights, "most", 1)
-    residents = NetworkPool(machine(residency="evict"))
+    pool = NetworkPool(machine(residency="evict"))
     for reference in "xyx":
-        assert residents.infer(Other, [reference], [1]) == [2]
-    assert residents.loads == 3
+        assert pool.infer(Other, [reference], [1]) == [2]
+    assert len(Doubler.loads) == 3
 
 
 def test_weights_that_do_not_fit_alone_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Weights, "most", 1)
-    residents = NetworkPool(machine())
-    residents.infer(Other, ["x"], [1])
+    pool = NetworkPool(machine())
+    pool.infer(Other, ["x"], [1])
     for _ in range(2):
         with pytest.raises(OutOfMemory, match=r"^a \+ b does not fit into memory \(CUDA out of"):
-            residents.infer(Sharing, ["a", "b"], [3])
-        assert residents.on_device == 0
+            pool.infer(Sharing, ["a", "b"], [3])
+        assert pool.on_device == 0
         assert {one.weight.device for one in ALIVE} == {CPU}
-    assert residents.infer(Other, ["x"], [1]) == [2]
+    assert pool.infer(Other, ["x"], [1]) == [2]
 
 
 class Batch:
@@ -305,15 +304,15 @@ def test_what_did_not_fit_is_gone_before_the_second_try(error: type[Exception]) 
             assert all(one() is None for one in seen), "still there"
             batch = Batch()
             seen.append(weakref.ref(batch))
-            if residents.on_device > 4_000:
+            if pool.on_device > 4_000:
                 raise error("no room")
             yield from super().compute(requests)
 
-    residents = NetworkPool(machine())
-    residents.infer(Other, ["b"], [1])
+    pool = NetworkPool(machine())
+    pool.infer(Other, ["b"], [1])
     gc.disable()
     try:
-        assert residents.infer(Hungry, ["a"], [4]) == [8]
+        assert pool.infer(Hungry, ["a"], [4]) == [8]
     finally:
         gc.enable()
     assert len(seen) == 2
@@ -329,17 +328,8 @@ def test_the_machine_is_what_its_environment_says(monkeypatch: pytest.MonkeyPatc
     assert (found.budget, found.dtype, found.batch) == (5_500_000_000, torch.bfloat16, 4)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        *[("SYNTHSET_VRAM_GB", "much"), ("SYNTHSET_VRAM_GB", "-3"), ("SYNTHSET_BATCH", "0")],
-        *[("SYNTHSET_DTYPE", "int4"), ("SYNTHSET_RESIDENCY", "some"), ("SYNTHSET_COMPILE", "y")],
-    ],
-)
-def test_a_variable_that_cannot_be_used_is_named(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str
-) -> None:
-    monkeypatch.setenv("SYNTHSET_DEVICE", "cpu")
-    monkeypatch.setenv(name, value)
-    with pytest.raises(MachineError, match=f"{name}={value}: give "):
-        this_machine()
+def test_weights_may_be_a_folder(tmp_path: Path) -> None:
+    pool = NetworkPool(machine())
+    assert pool.infer(Doubler, [tmp_path / "made", "a"], [1]) == [2]
+    assert pool.infer(Doubler, [tmp_path / "made", "a"], [2]) == [4]
+    assert Doubler.loads == [tmp_path / "made"]

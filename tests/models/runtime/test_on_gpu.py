@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from models.runtime import batching as batches
-from models.runtime.compile import CACHE, is_compiled
+from models.runtime.compile import CACHE_VARIABLE, is_compiled
 from models.runtime.hardware import Machine, describe_gpu, this_machine
 from models.runtime.network_pool import NetworkPool
 from tests.checkpoints.wrappers import CASES, Case, apart, photo
@@ -76,7 +76,7 @@ def test_a_gpu_gives_the_image_of_a_cpu(
 
 @pytest.mark.parametrize("name", ["zero123plus", "sdxl controlnet", "sd2 inpaint"])
 def test_compiled_is_as_it_is(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(CACHE, str(tmp_path / "compiled"))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "compiled"))
     case = CASES[name]
     requests = [case.request(at) for at in range(2)]
     plain = list(case.load(tmp_path, gpu(torch.float16, batch=2)).compute(requests))
@@ -122,10 +122,10 @@ def test_networks_take_turns_on_the_card(tmp_path: Path, monkeypatch: pytest.Mon
     requests = {name: [CASES[name].request(at) for at in range(2)] for name in names}
 
     def run(machine: Machine) -> tuple[list[Any], int]:
-        residents, found, most = NetworkPool(machine), [], 0
+        pool, found, most = NetworkPool(machine), [], 0
         for name in (*names, *names):
-            found += residents.infer(CASES[name].kind, [name], requests[name])
-            most = max(most, residents.on_device)
+            found += pool.infer(CASES[name].kind, [name], requests[name])
+            most = max(most, pool.on_device)
         return found, most
 
     plenty, both = run(gpu(torch.float16))

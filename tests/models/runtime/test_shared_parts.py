@@ -36,13 +36,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def residents(root: Path, monkeypatch: pytest.MonkeyPatch) -> NetworkPool:
+def pool(root: Path, monkeypatch: pytest.MonkeyPatch) -> NetworkPool:
     monkeypatch.setattr("models.runtime.network_pool.locate", lambda reference: root / reference)
     return NetworkPool(Machine(torch.device("cpu"), torch.float32))
 
 
-def parts_of(residents: NetworkPool, kind: type[Network]) -> set[nn.Module]:
-    (network,) = [one.network for (its, _), one in residents._loaded.items() if its is kind]
+def parts_of(pool: NetworkPool, kind: type[Network]) -> set[nn.Module]:
+    (network,) = [one.network for (its, _), one in pool._loaded.items() if its is kind]
     return set(network.modules)
 
 
@@ -51,31 +51,31 @@ def bytes_of(parts: set[nn.Module]) -> int:
     return sum(one.numel() * one.element_size() for one in tensors)
 
 
-def test_both_uses_of_sdxl_have_the_same_networks(residents: NetworkPool) -> None:
-    residents.infer(SdxlBackground, [BASE, CONTROLNET, VAE], [SCENE])
-    alone = residents.on_device
-    residents.infer(SdxlImg2Img, [BASE, VAE], [REDRAWN])
-    background, baseline = (parts_of(residents, one) for one in (SdxlBackground, SdxlImg2Img))
+def test_both_uses_of_sdxl_have_the_same_networks(pool: NetworkPool) -> None:
+    pool.infer(SdxlBackground, [BASE, CONTROLNET, VAE], [SCENE])
+    alone = pool.on_device
+    pool.infer(SdxlImg2Img, [BASE, VAE], [REDRAWN])
+    background, baseline = (parts_of(pool, one) for one in (SdxlBackground, SdxlImg2Img))
     assert baseline < background
     assert len(background) == 5
-    assert residents.on_device == alone == bytes_of(background)
+    assert pool.on_device == alone == bytes_of(background)
 
 
-def test_another_vae_is_another_network(residents: NetworkPool) -> None:
-    residents.infer(SdxlBackground, [BASE, CONTROLNET, VAE], [SCENE])
-    residents.infer(SdxlImg2Img, [BASE, f"{BASE}/vae"], [REDRAWN])
-    background, baseline = (parts_of(residents, one) for one in (SdxlBackground, SdxlImg2Img))
+def test_another_vae_is_another_network(pool: NetworkPool) -> None:
+    pool.infer(SdxlBackground, [BASE, CONTROLNET, VAE], [SCENE])
+    pool.infer(SdxlImg2Img, [BASE, f"{BASE}/vae"], [REDRAWN])
+    background, baseline = (parts_of(pool, one) for one in (SdxlBackground, SdxlImg2Img))
     assert len(background & baseline) == 3
 
 
-def test_few_steps_leave_the_baseline_as_it_is(residents: NetworkPool) -> None:
-    (before,) = residents.infer(SdxlImg2Img, [BASE, VAE], [REDRAWN])
-    residents.infer(SdxlBackground, [BASE, CONTROLNET, VAE, LIGHTNING], [FEW_STEPS])
-    (after,) = residents.infer(SdxlImg2Img, [BASE, VAE], [REDRAWN])
+def test_few_steps_leave_the_baseline_as_it_is(pool: NetworkPool) -> None:
+    (before,) = pool.infer(SdxlImg2Img, [BASE, VAE], [REDRAWN])
+    pool.infer(SdxlBackground, [BASE, CONTROLNET, VAE, LIGHTNING], [FEW_STEPS])
+    (after,) = pool.infer(SdxlImg2Img, [BASE, VAE], [REDRAWN])
     assert np.array_equal(before.image, after.image)
-    background, baseline = (parts_of(residents, one) for one in (SdxlBackground, SdxlImg2Img))
+    background, baseline = (parts_of(pool, one) for one in (SdxlBackground, SdxlImg2Img))
     assert len(background & baseline) == 3
-    assert residents.on_device == bytes_of(background | baseline)
+    assert pool.on_device == bytes_of(background | baseline)
 
 
 def test_the_safety_checker_is_one_network(root: Path) -> None:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from models.runtime.batching import InvalidOutput
 from models.runtime.hardware import Machine
-from models.runtime.pretrained import WrongCheckpoint
+from models.runtime.loading import WrongCheckpointError
 from models.segmentation.isnet import Isnet, IsnetRequest
 from models.segmentation.isnet_network import IsNet
 from tests.checkpoints import isnet as tiny
@@ -159,7 +159,7 @@ def test_rejects_a_wrong_checkpoint_in_one_line(tmp_path: Path, config: Any, wei
     (tmp_path / "config.json").write_text(text)
     if weights:
         save_file(weights, tmp_path / "isnet-general-use.safetensors")
-    with pytest.raises(WrongCheckpoint) as caught:
+    with pytest.raises(WrongCheckpointError) as caught:
         Isnet.load(tmp_path, machine=CPU)
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)

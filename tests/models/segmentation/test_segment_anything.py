@@ -12,7 +12,7 @@ from torchvision.transforms.v2.functional import resize
 
 from models.runtime.batching import InvalidOutput
 from models.runtime.hardware import Machine
-from models.runtime.pretrained import WrongCheckpoint
+from models.runtime.loading import WrongCheckpointError
 from models.segmentation.saliency import NoObjectError
 from models.segmentation.segment_anything import (
     SamMask,
@@ -183,5 +183,5 @@ def test_the_salient_mask_covers_the_object() -> None:
 def test_rejects_a_folder_without_weights(tmp_path: Path) -> None:
     tiny.build(tmp_path)
     (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(WrongCheckpoint, match=str(tmp_path)):
+    with pytest.raises(WrongCheckpointError, match=str(tmp_path)):
         SegmentAnything.load(tmp_path, machine=CPU_4)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from models.runtime.batching import InvalidOutput, OutOfMemory
 from models.runtime.hardware import Machine
-from models.runtime.pretrained import WrongCheckpoint
+from models.runtime.loading import WrongCheckpointError
 from models.upscaling.real_esrgan import RealEsrgan, RealEsrganRequest
 from models.upscaling.tiling import blended_tiles
 from tests.checkpoints import realesrgan as tiny
@@ -167,7 +167,7 @@ def test_rejects_a_wrong_folder_in_one_line(tmp_path: Path, content: str) -> Non
         torch.save({"params": Machine}, tmp_path / "a.pth")
     elif content == "another network":
         save_file({"layer.weight": torch.zeros(2, 2)}, tmp_path / "a.safetensors")
-    with pytest.raises(WrongCheckpoint) as caught:
+    with pytest.raises(WrongCheckpointError) as caught:
         RealEsrgan.load(tmp_path, machine=CPU)
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -112,7 +112,7 @@ def limit(
     name = f"gpu:{request.node.name[:40]}:0"
     with get_client(sync_client=True) as client:
         client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=1))
-    monkeypatch.setenv(LIMIT, name)
+    monkeypatch.setenv("SYNTHSET_GPU_LIMIT", name)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(server_retry, "PAUSE_S", 0.2)
     return name
@@ -196,7 +196,7 @@ def test_holds_nothing_without_networks_or_without_a_gpu(
 ) -> None:
     with gpu_lock(needed=False):
         assert server.taken(limit) == 0
-    monkeypatch.delenv(LIMIT)
+    monkeypatch.delenv("SYNTHSET_GPU_LIMIT")
     with gpu_lock(needed=True):
         assert server.taken(limit) == 0
 

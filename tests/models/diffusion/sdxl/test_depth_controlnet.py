@@ -18,7 +18,7 @@ from models.diffusion.sdxl.depth_controlnet import (
 from models.diffusion.sdxl.parts import load_sdxl
 from models.diffusion.sdxl.text import Embedding
 from models.runtime.hardware import Machine
-from models.runtime.pretrained import WrongCheckpoint
+from models.runtime.loading import WrongCheckpointError
 from tests.checkpoints import sdxl
 
 pytest.importorskip("compel")
@@ -226,9 +226,9 @@ def test_few_step_requests_use_the_unet_for_their_steps(
     assert mean_difference(first, eight) > 1
     assert (image_of(fast, four) == first).all()
     assert (image_of(fast, replace(four, negative="sharp", guidance_scale=9.0)) == first).all()
-    with pytest.raises(WrongCheckpoint, match="no U-Net for 2 steps; there is one for 4, 8"):
+    with pytest.raises(WrongCheckpointError, match="no U-Net for 2 steps; there is one for 4, 8"):
         list(fast.compute([replace(four, steps=2)]))
-    with pytest.raises(WrongCheckpoint, match="no few-step checkpoint: no U-Net for 4 steps"):
+    with pytest.raises(WrongCheckpointError, match="no few-step checkpoint: no U-Net for 4 steps"):
         list(network.compute([four]))
     with pytest.raises(ValueError, match="loaded for few steps"):
         list(fast.compute([a_request()]))
@@ -310,5 +310,5 @@ def test_names_a_missing_part(
 
     copy = Path(shutil.copytree(folders["base"], tmp_path / "base"))
     (copy / broken).unlink()
-    with pytest.raises(WrongCheckpoint, match=f"{broken.partition('/')[0]}: {complaint}"):
+    with pytest.raises(WrongCheckpointError, match=f"{broken.partition('/')[0]}: {complaint}"):
         load({**folders, "base": copy})

@@ -14,7 +14,7 @@ from torch import Tensor
 from models.data.pixels import Pixels
 from models.runtime.batching import InvalidOutput
 from models.runtime.hardware import Machine
-from models.runtime.pretrained import WrongCheckpoint
+from models.runtime.loading import WrongCheckpointError
 from models.views.zero123plus.attention import ReferenceAttention
 from models.views.zero123plus.network import (
     CAMERAS,
@@ -261,7 +261,7 @@ def test_rejects_a_checkpoint_that_lacks_a_weight(tmp_path: Path, part: str) -> 
     weights = load_file(file)
     del weights[min(weights)]
     save_file(weights, file, metadata={"format": "pt"})
-    with pytest.raises(WrongCheckpoint, match=part):
+    with pytest.raises(WrongCheckpointError, match=part):
         Zero123Plus.load(tmp_path, machine=on_cpu())
 
 
