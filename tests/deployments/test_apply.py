@@ -34,7 +34,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder, port = tmp_path_factory.mktemp("server"), free_port()
     environment = {
         **{name: text for name, text in os.environ.items() if not name.startswith("PREFECT_")},
-        **{"PREFECT_HOME": str(folder), "PREFECT_SERVER_API_AUTH_STRING": PASSWORD},
+        "PREFECT_HOME": str(folder),
+        "PREFECT_SERVER_API_AUTH_STRING": PASSWORD,
         "PREFECT_SERVER_UI_ENABLED": "false",
     }
     command = [sys.executable, "-m", "deployments.server.main", "--port", str(port)]
@@ -211,12 +212,14 @@ def test_a_new_version_brings_its_defaults_except_for_values_of_an_operator() ->
     set_there = {**first, "mem": "32g", "env": {"A": "1", "B": "mine", "D": "mine"}}
     result, kept = merge_template(template(first, **set_there), ours)
     assert kept == ["mem", "env"]
-    assert {name: one["default"] for name, one in result["variables"]["properties"].items()} == {
-        **{"image": "gpu:2", "mem": "32g", "new": 1},
+    assert {name: p["default"] for name, p in result["variables"]["properties"].items()} == {
+        "image": "gpu:2",
+        "mem": "32g",
+        "new": 1,
         "env": {"A": "2", "B": "mine", "C": "2", "D": "mine"},
     }
     assert merge_template(result, ours) == (result, kept)
-    # Of a pool that was not deployed by this program, nothing tells who set what.
+    # In a pool that this program did not deploy, all values may be the operator's.
     assert merge_template(template(**{"image": "own:1"}), ours)[1] == ["image"]
     assert merge_template({}, ours) == (ours, [])
 

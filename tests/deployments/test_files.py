@@ -44,7 +44,7 @@ def filled(template: dict[str, Any]) -> Any:
     from prefect.utilities.templating import apply_values
 
     properties = template["variables"]["properties"]
-    values = {name: one["default"] for name, one in properties.items() if "default" in one}
+    values = {name: p["default"] for name, p in properties.items() if "default" in p}
     ours = {"name": "run", "command": "python -m prefect.engine", "labels": {"app": "synthset"}}
     return apply_values(template["job_configuration"], values | ours)
 
@@ -169,14 +169,18 @@ def test_kubernetes_jobs_get_gpu_shared_memory_and_secrets_by_reference() -> Non
         volumes = {volume["name"]: volume for volume in pod["volumes"]}
         assert {mount["name"] for mount in mounts.values()} == set(volumes)
         assert volumes[mounts["/dev/shm"]["name"]]["emptyDir"]["medium"] == "Memory"
-        secrets = {one["name"]: one["valueFrom"]["secretKeyRef"] for one in container["env"]}
+        secrets = {entry["name"]: entry["valueFrom"]["secretKeyRef"] for entry in container["env"]}
         assert set(secrets) == {
-            *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "PREFECT_API_AUTH_STRING"),
-            *("AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION"),
+            "AWS_ACCESS_KEY_ID",
+            "AWS_SECRET_ACCESS_KEY",
+            "PREFECT_API_AUTH_STRING",
+            "AWS_ENDPOINT_URL_S3",
+            "AWS_DEFAULT_REGION",
         }
         # A store of Amazon's has neither, and a variable that is set but empty is no endpoint.
-        assert {name for name, one in secrets.items() if one.get("optional")} == {
-            *("AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")
+        assert {name for name, secret in secrets.items() if secret.get("optional")} == {
+            "AWS_ENDPOINT_URL_S3",
+            "AWS_DEFAULT_REGION",
         }
 
 
@@ -184,18 +188,22 @@ def test_prefect_yaml_has_the_four_deployments() -> None:
     content = yaml.safe_load((DEPLOYMENTS / "prefect.yaml").read_text())
     # Null would make Prefect write this machine's folder into every deployment.
     assert content["pull"] == []
-    deployments = {one["entrypoint"]: one for one in content["deployments"]}
-    assert {entry: one["name"] for entry, one in deployments.items()} == {
+    deployments = {entry["entrypoint"]: entry for entry in content["deployments"]}
+    assert {entrypoint: entry["name"] for entrypoint, entry in deployments.items()} == {
         "flows.pipeline.pipeline": "nightly",
         "flows.generate.generate_item": "gpu",
         "flows.build_datasets.build_datasets": "cpu",
         "flows.train_models.train_networks": "gpu",
     }
-    for one in deployments.values():
-        assert one["work_pool"]["name"] in POOLS
-        assert one["description"]
-        assert "synthset" in one["tags"]
-    uses_gpu = {entry for entry, one in deployments.items() if one["work_pool"]["name"] == GPU_POOL}
+    for entry in deployments.values():
+        assert entry["work_pool"]["name"] in POOLS
+        assert entry["description"]
+        assert "synthset" in entry["tags"]
+    uses_gpu = {
+        entrypoint
+        for entrypoint, entry in deployments.items()
+        if entry["work_pool"]["name"] == GPU_POOL
+    }
     assert uses_gpu == {
         "flows.generate.generate_item",
         "flows.train_models.train_networks",
@@ -244,9 +252,9 @@ def test_the_bucket_policy_allows_exactly_the_calls_of_the_store() -> None:
             assert resource == "arn:aws:s3:::BUCKET"
             (prefixes,) = condition["StringLike"].values()
             # The store asks for names below its prefix only.
-            assert all(fnmatch.fnmatchcase("PREFIX/", one) for one in prefixes)
+            assert all(fnmatch.fnmatchcase("PREFIX/", prefix) for prefix in prefixes)
             assert not any(
-                fnmatch.fnmatchcase(other, one) for one in prefixes for other in ("", "X/")
+                fnmatch.fnmatchcase(other, prefix) for prefix in prefixes for other in ("", "X/")
             )
         else:
             assert resource == "arn:aws:s3:::BUCKET/PREFIX/*"
@@ -278,7 +286,11 @@ def test_the_store_makes_no_call_that_the_policy_forbids(
         assert [entry.name for entry in backend.entries("a/")] == ["a/b"]
         backend.delete("a/b")
     assert {name for name, _ in asked} == {
-        *("PutObject", "GetObject", "HeadObject", "ListObjectsV2", "DeleteObject")
+        "PutObject",
+        "GetObject",
+        "HeadObject",
+        "ListObjectsV2",
+        "DeleteObject",
     }
     for _, parameters in asked:
         below = parameters["Key"] if "Key" in parameters else parameters["Prefix"]

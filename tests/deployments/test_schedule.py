@@ -111,7 +111,8 @@ def deploy(server: Server, name: str, folder: Path, **settings: Any) -> str:
     """A deployment of the flow; its id."""
     flow = server.ask("POST", "/flows/", name="note")
     deployment = server.ask(
-        *("POST", "/deployments/"),
+        "POST",
+        "/deployments/",
         name=name,
         flow_id=flow["id"],
         entrypoint="noted.note",

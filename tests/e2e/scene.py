@@ -21,13 +21,15 @@ CLOTHES = SHARED / "data" / "clothing"
 RECIPE = """\
 name: nightly
 ingest: {max_side: 160}
-upscale: {factor: 1}
-multiview: {size: 96, views: 1}
-upscale_views: {factor: 1}
-augment: {copies: 1}
-segment: {working_side: 128}
-background: {copies: 1, width: 120, height: 120}
-outpaint: {k: 2}
+generators:
+  multiview:
+    upscale: {factor: 1}
+    multiview: {size: 96, views: 1}
+    upscale_views: {factor: 1}
+    augment: {copies: 1}
+    segment: {working_side: 128}
+    background: {copies: 1, width: 120, height: 120}
+    outpaint: {k: 2}
 resize: {longest_side: 96}
 train:
   network: small_cnn
@@ -83,17 +85,25 @@ class Scene:
         }
 
     @cached_property
-    def expansions(self) -> dict[str, list[str]]:
+    def records(self) -> dict[str, list[str]]:
         """The names of the records of each reference."""
-        documents = (self.store / "documents" / "expansions").glob("??/*.json")
-        contents = [json.loads(path.read_text()) for path in documents]
-        return {
-            content["reference"]: [
-                f"{artifact['stage']}/{artifact['key'][:2]}/{artifact['key']}.record"
-                for artifact in content["artifacts"]
-            ]
-            for content in contents
-        }
+        return records_by_item(self.store)
+
+
+def records_by_item(store: Path) -> dict[str, list[str]]:
+    """For each work item of a store, the files of its artifacts' records."""
+    documents = store / "documents"
+    records = {}
+    for path in (documents / "items").glob("??/*.json"):
+        if path.name.endswith(".result.json"):
+            continue
+        item = json.loads(path.read_text())["item"]
+        content = json.loads((documents / "records" / path.parent.name / path.name).read_text())
+        records[item["name"]] = [
+            f"{artifact['stage']}/{artifact['key'][:2]}/{artifact['key']}.record"
+            for artifact in content["artifacts"]
+        ]
+    return records
 
 
 def set_scene(folder: Path) -> Scene:

@@ -60,17 +60,17 @@ def test_nothing_is_computed_twice_when_a_host_dies_and_a_reference_fails(
             assert parent.state is not None
             assert parent.state.is_completed(), parent.state.message
             all_children = children_of(client, run)
-            children = [child for child in all_children if child.name.endswith(" · expand")]
+            children = [child for child in all_children if child.name.endswith(" · images")]
             (training,) = (child for child in all_children if child not in children)
             assert training.state_name == "Completed"
             assert training.work_pool_name == "synthset-gpu"
             histories = {child.name: history(client, child) for child in children}
 
-        names = [f"{name} · expand" for name in scene.expansions]
+        names = [f"{name} · images" for name in scene.records]
         assert sorted(histories) == sorted(names)
         assert len(names) == REFERENCES
         assert {states[-1] for states in histories.values()} == {"Completed"}
-        assert histories[f"{failing} · expand"].count("Failed") == 2
+        assert histories[f"{failing} · images"].count("Failed") == 2
         crashed = {name for name, states in histories.items() if "Crashed" in states}
         assert len(crashed) == 1
         attempts = sorted(states.count("Running") for states in histories.values())
@@ -121,7 +121,7 @@ def deploy_and_start(stack: Stack, scene: Scene, out: Path) -> UUID:
         shorten_crash_rule(client)
         for name in ("ada", "bob"):
             assert client.read_global_concurrency_limit_by_name(f"gpu:{name}:0").limit == 1
-        nightly = client.read_deployment_by_name("regenerate/nightly")
+        nightly = client.read_deployment_by_name("pipeline/nightly")
         environment = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S)}
         return client.create_flow_run_from_deployment(
             nightly.id, job_variables={"env": environment}
@@ -130,8 +130,8 @@ def deploy_and_start(stack: Stack, scene: Scene, out: Path) -> UUID:
 
 def one_to_fail(scene: Scene) -> tuple[str, str]:
     """A reference, and the object whose writing will be refused: a late stage."""
-    name = sorted(scene.expansions)[2]
-    records = [record for record in scene.expansions[name] if record.startswith("outpaint/")]
+    name = sorted(scene.records)[2]
+    records = [record for record in scene.records[name] if record.startswith("outpaint/")]
     return name, f"{BUCKET}/store/{records[1]}"
 
 
@@ -140,9 +140,9 @@ def bob_writes_an_image(request: S3Request, stack: Stack, scene: Scene, failing:
     if request.who != "bob" or request.method != "PUT" or not request.name.endswith(".record"):
         return False
     name = request.name.removeprefix(f"{BUCKET}/store/")
-    if not name.startswith("outpaint/") or name in scene.expansions[failing]:
+    if not name.startswith("outpaint/") or name in scene.records[failing]:
         return False
-    return sum("/expansions/" in name for name in stack.s3.puts()) >= DONE_BEFORE_KILL
+    return sum("/documents/records/" in name for name in stack.s3.puts()) >= DONE_BEFORE_KILL
 
 
 def await_end(client: SyncPrefectClient, run: UUID, stack: Stack) -> FlowRun:

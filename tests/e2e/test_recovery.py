@@ -79,14 +79,14 @@ class Deployed:
         """Schedule the parent run for now; its id."""
         environment = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S)}
         with self.scene.stack.client() as client:
-            nightly = client.read_deployment_by_name("regenerate/nightly")
+            nightly = client.read_deployment_by_name("pipeline/nightly")
             return client.create_flow_run_from_deployment(
                 nightly.id, job_variables={"env": environment}
             ).id
 
     def done(self) -> int:
         """The number of expanded references."""
-        start = f"{BUCKET}/{self.name}/documents/expansions/"
+        start = f"{BUCKET}/{self.name}/documents/records/"
         return sum(name.startswith(start) for name in self.scene.stack.s3.puts())
 
     def records(self) -> dict[str, int]:
@@ -100,7 +100,7 @@ class Deployed:
         wanted = FlowRunFilter(tags=FlowRunFilterTags(all_=[f"parent:{parent}"]))
         with self.scene.stack.client() as client:
             runs = client.read_flow_runs(flow_run_filter=wanted)
-        return [run for run in runs if run.name.endswith(" · expand")]
+        return [run for run in runs if run.name.endswith(" · images")]
 
     def end(self, parent: UUID) -> FlowRun:
         """The completed parent run, after all checks of its result."""
@@ -231,7 +231,7 @@ def test_cancelling_stops_the_children_and_a_retry_completes(scene: Scene) -> No
 def test_scheduled_runs_do_not_overlap(scene: Scene) -> None:
     deployed = scene.deploy("scheduled")
     with scene.stack.client() as client:
-        nightly = client.read_deployment_by_name("regenerate/nightly")
+        nightly = client.read_deployment_by_name("pipeline/nightly")
         (schedule,) = nightly.schedules
         every = IntervalSchedule(interval=timedelta(seconds=10), anchor_date=datetime.now(UTC))
         client.update_deployment_schedule(nightly.id, schedule.id, active=True, schedule=every)

@@ -39,7 +39,7 @@ class Watched:
     @property
     def child_name(self) -> str:
         """The name of the child run of the failed reference."""
-        return f"{self.failing_run.failing.name} · expand"
+        return f"{self.failing_run.failing} · images"
 
     def address(self, run: str) -> str:
         """The page of a flow run."""
@@ -63,15 +63,15 @@ def watched(browser: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         ThreadPoolExecutor(1) as planner,
         prefect_server(folder, **SECRETS) as server,
     ):
-        planning = planner.submit(plan_failing_run, folder)
+        planning = planner.submit(plan_failing_run, folder, server.environment)
         server.synthset("deploy")
         failing_run = planning.result()
         failing_run.block()
         with server.worker("synthset-gpu", "persistent-process"):
             ended = failing_run.run(server)
             assert ended.returncode == 0, ended.stderr
-            (parent,) = server.runs(flows={"name": {"any_": ["regenerate"]}})
-            name = f"{failing_run.failing.name} · expand"
+            (parent,) = server.runs(flows={"name": {"any_": ["pipeline"]}})
+            name = f"{failing_run.failing} · images"
             (child,) = server.runs(flow_runs={"name": {"any_": [name]}})
             yield Watched(server, failing_run, parent["id"], child["id"])
 

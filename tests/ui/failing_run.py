@@ -10,47 +10,45 @@ from typing import Any
 import yaml
 
 from flows.config.recipe import Recipe
-from flows.generators.multiview import expand, key_of
-from flows.pipeline import take_in
-from models.data.records import Artifact, Reference
 from models.demo_scenes.render import write_photos
-from tasks.engine.run_context import RunContext
-from tasks.engine.work_items import SharedInputs
-from tasks.ingest.photos import ingest_plates
-from tasks.ingest.references import choose_references
-from tasks.screen.screen import HeldOut, index_heldout
 from tasks.store.store import open_store
+from tests.e2e.scene import records_by_item
 from tests.tiny import RECIPE
 from tests.ui.server import Ended, Server, run
 
 CLASSES = ("car", "mug")
 TRAIN, TEST = 3, 2
-DEPLOYMENT = "expand_reference/gpu"
+DEPLOYMENT = "generate_item/gpu"
 PARENT = """\
 import json, sys
 from flows.config.recipe import Recipe
-from flows.pipeline import Place, regenerate
-regenerate(*(kind.model_validate(one) for kind, one in zip((Recipe, Place), json.load(sys.stdin))))
+from flows.generate import Execution
+from flows.pipeline import RunPaths, pipeline
+kinds = (Recipe, RunPaths, Execution)
+pipeline(*(kind.model_validate(part) for kind, part in zip(kinds, json.load(sys.stdin))))
 """
 # Larger than the images of other tests: they are shown in the docs.
 LARGER = {
     "multiview": {"size": 128, "views": 2},
     "background": {"copies": 1, "width": 160, "height": 120},
-    "resize": {"longest_side": 128},
 }
 
 
 @dataclass(frozen=True)
 class FailingRun:
-    """A run, and the artifact of the reference at which it will fail."""
+    """A run, and the record of the reference ``failing`` that will be blocked."""
 
     recipe: Recipe
     photos: Path
     out: Path
-    references: list[Reference]
-    failing: Reference
-    order: str
-    fault: Artifact
+    references: list[str]
+    failing: str
+    blocked_record: str
+
+    @property
+    def label(self) -> str:
+        """The class of the failing reference."""
+        return self.failing.partition("/")[0]
 
     @property
     def store(self) -> Path:
@@ -60,7 +58,7 @@ class FailingRun:
     @property
     def blocking_folder(self) -> Path:
         """A folder with the name of a record, so that the record can't be written."""
-        return self.store / self.fault.stage / self.fault.key[:2] / f"{self.fault.key}.record"
+        return self.store / self.blocked_record
 
     def block(self) -> None:
         """Make the blocking folder."""
@@ -69,14 +67,9 @@ class FailingRun:
 
     def run(self, server: Server) -> Ended:
         """Run the parent in a process, and its children on the deployment's workers."""
-        place = {
-            "photos": str(self.photos),
-            "out": str(self.out),
-            "store": str(self.store),
-            "at_once": len(self.references),
-            "deployment": DEPLOYMENT,
-        }
-        arguments = json.dumps([self.recipe.model_dump(mode="json"), place])
+        paths = {"photos": str(self.photos), "out": str(self.out), "store": str(self.store)}
+        execution = {"max_parallel": len(self.references), "generate_on": DEPLOYMENT}
+        arguments = json.dumps([self.recipe.model_dump(mode="json"), paths, execution])
         return run([sys.executable, "-c", PARENT], server.environment, arguments)
 
     def records(self) -> dict[str, tuple[int, int]]:
@@ -88,42 +81,46 @@ class FailingRun:
         }
 
 
-def plan_failing_run(folder: Path) -> FailingRun:
+def plan_failing_run(folder: Path, environment: dict[str, str]) -> FailingRun:
     """Render the scenes and find the key of the last reference's screening.
 
-    Keys depend on the work alone: this rehearsal in another store gives the keys of the run.
+    Keys depend on the work alone: a rehearsal in another store, without training, gives the keys of
+    the run.
     """
-    settings: dict[str, Any] = yaml.safe_load(RECIPE) | LARGER
-    recipe = Recipe.model_validate(
-        {**settings, "name": "scenes", "profile": "classical", "min_references": len(CLASSES)}
-    )
-    photos, out = folder / "photos", folder / "nightly"
+    settings: dict[str, Any] = yaml.safe_load(RECIPE)
+    settings["generators"]["multiview"] |= LARGER
+    settings |= {"name": "scenes", "min_references": len(CLASSES), "resize": {"longest_side": 128}}
+    photos, rehearsal = folder / "photos", folder / "rehearsal"
     write_photos(photos, train=TRAIN, test=TEST, classes=CLASSES, size=(240, 180), processes=1)
-    store = open_store(folder / "rehearsal")
-    context = RunContext(store, recipe.name)
-    photos_by_split = take_in(context, recipe, photos)
-    references = choose_references(photos_by_split.of("train"), None, None, recipe.split.seed)
-    held_out = index_heldout(
-        context, HeldOut(), [one.photo for one in photos_by_split.of("val", "test")]
+    recipe_file = folder / "scenes.yaml"
+    recipe_file.write_text(yaml.safe_dump(settings | {"train": None}))
+    command = [sys.executable, "-m", "synthset.main", "run", str(recipe_file)]
+    own_server = {name: value for name, value in environment.items() if name != "PREFECT_API_URL"}
+    own_server["PREFECT_HOME"] = str(folder / "rehearsal-home")
+    ended = run([*command, "--photos", str(photos), "--out", str(rehearsal)], own_server)
+    assert ended.returncode == 0, ended.stderr
+    records = records_by_item(rehearsal / "store")
+    references = sorted(records)
+    (blocked,) = (name for name in records[references[-1]] if name.startswith("screen/"))
+    return FailingRun(
+        recipe=Recipe.model_validate(settings),
+        photos=photos,
+        out=folder / "nightly",
+        references=references,
+        failing=references[-1],
+        blocked_record=blocked,
     )
-    plates = ingest_plates(context, recipe.plates, recipe.ingest)
-    beside = SharedInputs(plates=tuple(plates), heldout=tuple(held_out))
-    failing = references[-1]
-    rehearsal = RunContext(store, failing.name)
-    expand(rehearsal, recipe, failing, beside)
-    fault = next(one for one in rehearsal.made.values() if one.stage == "screen")
-    order = key_of(recipe, failing, beside)
-    return FailingRun(recipe, photos, out, references, failing, order, fault)
 
 
 def list_tasks(server: Server, run: str) -> list[tuple[str, str, str]]:
     """Name, state and message of a flow run's task runs, in the order of their start."""
     runs = server.ask(
-        *("POST", "/task_runs/filter"),
+        "POST",
+        "/task_runs/filter",
         flow_runs={"id": {"any_": [run]}},
         sort="EXPECTED_START_TIME_ASC",
     )
-    return [(run["name"], run["state"]["name"], run["state"]["message"] or "") for run in runs]
+    return [(task["name"], task["state"]["name"], task["state"]["message"] or "") for task in runs]
 
 
 def states(tasks: list[tuple[str, str, str]]) -> Counter[str]:

@@ -43,7 +43,7 @@ def test_a_run_shows_its_children(watched: Watched, page: Page, picture: Picture
     failing_run = watched.failing_run
     open_run(watched, page, watched.parent, "Subflow Runs")
     for reference in failing_run.references:
-        page.wait_for(f"{reference.name} · expand")
+        page.wait_for(f"{reference} · images")
     page.wait_for("6 Flow runs")
     failed = [run for run in watched.server.runs() if run["state"]["type"] == "FAILED"]
     assert [run["id"] for run in failed] == [watched.child]
@@ -54,13 +54,13 @@ def test_a_run_shows_its_children(watched: Watched, page: Page, picture: Picture
     page.wait_for("Parent Run")
     assert page.evaluate("location.href") == watched.address(watched.child)
     shown = page.text
-    for tag in (failing_run.failing.label, failing_run.recipe.name, failing_run.recipe.profile):
+    for tag in (failing_run.label, "multiview"):
         assert tag in shown.splitlines()
     assert "Failed" in shown
 
 
 def test_a_stage_shows_what_it_did(watched: Watched, page: Page, picture: Picture) -> None:
-    name = watched.failing_run.failing.name
+    name = watched.failing_run.failing
     open_run(watched, page, watched.child, "Task Runs")
     page.wait_for(f"{ATTEMPTS * (FAILS_AT + 1)} Task runs")
     page.wait_for(f"screen · {name}\nFailed")
@@ -152,13 +152,13 @@ def test_the_retry_button_completes_a_failed_child(
     # runs, and the page shows another tab.
     until(lambda: "Completed" in page.evaluate(HEADER), 30)
     page.click("Task Runs")
-    page.wait_for(f"label · {failing_run.failing.name}\nCompleted", 60)
+    page.wait_for(f"label · {failing_run.failing}\nCompleted", 60)
     picture("retried")
 
     assert server.run(watched.child)["run_count"] == ATTEMPTS + 1
     again = list_tasks(server, watched.child)[len(tasks) :]
     assert [name for name, _, _ in again] == [
-        f"{stage} · {failing_run.failing.name}" for stage in STAGES
+        f"{stage} · {failing_run.failing}" for stage in STAGES
     ]
     assert [state for _, state, _ in again[:FAILS_AT]] == ["Cached"] * FAILS_AT
     assert [state for _, state, _ in again[FAILS_AT:]] == ["Completed"] * 3

@@ -95,7 +95,8 @@ class Server:
         """Create or update a deployment of one of the flows; its id."""
         made = self.ask("POST", "/flows/", name=flow)
         deployment = self.ask(
-            *("POST", "/deployments/"),
+            "POST",
+            "/deployments/",
             name=name,
             flow_id=made["id"],
             entrypoint=f"worker_flows.{flow}",
@@ -117,7 +118,7 @@ class Server:
     def history(self, run: str) -> list[str]:
         """The names of all states that a run was in."""
         states = self.api.get("/flow_run_states/", params={"flow_run_id": run}).json()
-        return [one["name"] for one in states]
+        return [state["name"] for state in states]
 
     def end(self, run: str) -> str:
         """Wait for a run's end; the type of its last state."""
@@ -315,7 +316,8 @@ def test_a_worker_that_ends_leaves_no_child(
     )
     hold = server.ask("POST", "/flows/", name="hold")
     deployment = server.ask(
-        *("POST", "/deployments/"),
+        "POST",
+        "/deployments/",
         name=name,
         flow_id=hold["id"],
         entrypoint="worker_flows.hold",
