@@ -13,7 +13,7 @@ def check_places(photos: Path, out: Path, store: str) -> None:
     Raises:
         ValueError: the photo folder is not as it must be, or ``out`` lies in it or holds files of
             somebody else.
-        StoreRefused: the store can't be reached, read or written.
+        StoreAccessError: the store can't be reached, read or written.
     """
     find_photos(photos)
     if out.is_relative_to(photos):

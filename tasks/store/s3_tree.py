@@ -16,7 +16,7 @@ class S3Tree(S3Backend):
     """Files below ``s3://bucket/prefix``, read in pieces; it needs the rights to list and to get.
 
     Raises:
-        StoreRefused: bad address, no or wrong keys, no such bucket, nothing at the endpoint.
+        StoreAccessError: bad address, no or wrong keys, no such bucket, nothing at the endpoint.
     """
 
     def __init__(self, url: str, item: int = PIECE) -> None:
@@ -37,7 +37,7 @@ class S3Tree(S3Backend):
         """The bytes of an object from ``start`` on, in pieces.
 
         Raises:
-            StoreUnavailable: the endpoint stays away.
+            StoreUnavailableError: the endpoint stays away.
             PullFailed: the object went away meanwhile.
         """
         size = self.size(path)
