@@ -1,4 +1,4 @@
-"""The artifact store's S3 backend: the only file that uses boto3.
+"""The artifact store's S3 backend: this file, `s3_client` and `s3_errors` use boto3, no other.
 
 Keys and endpoint come from boto3's own chain (``AWS_*``, ``AWS_ENDPOINT_URL_S3``, profiles, roles).
 Error and log lines give codes and fixes only, and cut the chain of causes: see `s3_errors`.
@@ -7,25 +7,30 @@ Error and log lines give codes and fixes only, and cut the chain of causes: see 
 import logging
 import mimetypes
 import random
-import re
 import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 import boto3
 import botocore.session
 from botocore import exceptions as aws
-from botocore.config import Config
 from tenacity import Future, RetryCallState, RetryError, Retrying, retry_if_exception
 
 from tasks.store.backend import Entry
 from tasks.store.errors import StoreAccessError, StoreUnavailableError
 from tasks.store.layout import PART
+from tasks.store.s3_client import (
+    OPENING_LIMITS,
+    RUNNING_LIMITS,
+    addressing_style,
+    client_config,
+    split_url,
+)
 from tasks.store.s3_errors import (
     ABSENT_CODES,
     ADDRESS,
@@ -44,7 +49,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("synthset.store")
 
 T = TypeVar("T")
-Style = Literal["auto", "virtual", "path"]
 
 OPENING_S = 5.0
 _FIRST_PAUSE_S = 0.5
@@ -52,10 +56,6 @@ _LONGEST_PAUSE_S = 4.0
 # A write that the server fails at for so long does not pass by itself. rclone's server answers 500
 # to a full disk; it also does so now and then when a folder is deleted during a write.
 FULL_AFTER_S = 5.0
-
-# Seconds to connect, seconds without a byte, and botocore's own tries per call.
-_OPENING = (3.0, 10.0, 1)
-_RUNNING = (5.0, 60.0, 2)
 
 # A generator of its own: the jitter of pauses must not change a sequence that a seed determines.
 _jitter = random.Random()
@@ -80,7 +80,7 @@ class S3Backend:
     parallel = 16
 
     def __init__(self, url: str, wait_s: float = 90.0, opening_s: float | None = None) -> None:
-        self._bucket, self._prefix = _split(url)
+        self._bucket, self._prefix = split_url(url)
         self.url = f"s3://{self._bucket}/{self._prefix}".rstrip("/")
         self._wait_s = OPENING_S if opening_s is None else opening_s
         self._down_since: float | None = None
@@ -224,18 +224,18 @@ class S3Backend:
         """Return a client, after one with short time-outs has checked bucket, keys and endpoint."""
         session = botocore.session.get_session()
         factory = boto3.Session(botocore_session=session)
-        self._client = factory.client("s3", config=_config("path", *_OPENING))
+        self._client = factory.client("s3", config=client_config("path", *OPENING_LIMITS))
         endpoint = urlsplit(self._client.meta.endpoint_url)
         if endpoint.username is not None:
             raise StoreAccessError(
                 f"store {self.url} can't be opened: there is a user or a password in"
                 f" AWS_ENDPOINT_URL_S3; remove it and {KEYS}"
             )
-        style = _addressing_style(session, endpoint.hostname or "")
+        style = addressing_style(session, endpoint.hostname or "")
         if style != "path":
-            self._client = factory.client("s3", config=_config(style, *_OPENING))
+            self._client = factory.client("s3", config=client_config(style, *OPENING_LIMITS))
         self._page("", "", limit=1)
-        return factory.client("s3", config=_config(style, *_RUNNING))
+        return factory.client("s3", config=client_config(style, *RUNNING_LIMITS))
 
     def _call(
         self,
@@ -323,49 +323,3 @@ def _failure_of(outcome: Future | None) -> S3Failure:
 def _pause_s(state: RetryCallState) -> float:
     pause_s = min(_FIRST_PAUSE_S * 2.0 ** min(state.attempt_number - 1, 10), _LONGEST_PAUSE_S)
     return pause_s * _jitter.uniform(0.8, 1.2)
-
-
-def _config(style: Style, connect_s: float, read_s: float, attempts: int) -> Config:
-    return Config(
-        connect_timeout=connect_s,
-        read_timeout=read_s,
-        retries={"mode": "standard", "total_max_attempts": attempts},
-        s3={"addressing_style": style},
-        max_pool_connections=64,
-        tcp_keepalive=True,
-        user_agent_extra="synthset",
-        # Many S3-compatible stores refuse the checksum trailers that botocore sends since 1.36. The
-        # artifact's digest does their work.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-    )
-
-
-def _addressing_style(session: botocore.session.Session, host: str) -> Style:
-    """Return the style that ``~/.aws/config`` names; else path style, except for Amazon's hosts.
-
-    The host name of another endpoint seldom resolves with a bucket in front.
-    """
-    configured = session.get_scoped_config().get("s3")
-    style = configured.get("addressing_style") if isinstance(configured, dict) else None
-    if style in ("virtual", "path"):
-        return cast(Style, style)
-    return "auto" if "amazonaws" in host else "path"
-
-
-def _split(url: str) -> tuple[str, str]:
-    """Return the bucket and the prefix of an address; the prefix is empty or ends with a slash."""
-    bucket, _, path = url.removeprefix("s3://").partition("/")
-    if "@" in bucket:
-        raise StoreAccessError(
-            "there is a user or a password in the store's address; use s3://bucket/prefix and"
-            f" {KEYS}"
-        )
-    parts = path.strip("/").split("/") if path.strip("/") else []
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]", bucket):
-        raise StoreAccessError(
-            f"store {url!r}: {bucket!r} is no bucket's name; use s3://bucket/prefix"
-        )
-    if any(not re.fullmatch(r"(?!\.\.?$)[\w .=+@-]+", part) for part in parts):
-        raise StoreAccessError(f"store {url!r}: use plain letters: s3://bucket/prefix")
-    return bucket, "".join(f"{part}/" for part in parts)

@@ -27,6 +27,7 @@ from tasks.store.errors import (
 )
 from tasks.store.layout import LEASES, blob_name
 from tasks.store.s3 import S3Backend
+from tasks.store.s3_client import addressing_style
 from tasks.store.store import Store, open_store
 from tests.s3 import (
     BUCKET,
@@ -402,7 +403,7 @@ def test_uses_the_addressing_style_of_the_endpoint(
 ) -> None:
     (tmp_path / "config").write_text(config)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
-    assert store_s3._addressing_style(botocore.session.get_session(), host) == style
+    assert addressing_style(botocore.session.get_session(), host) == style
 
 
 def internal_errors() -> list[Fault]:
