@@ -11,7 +11,7 @@ from flows.execution.results import raise_corruption, require_enough_results, ru
 from flows.execution.run_items import Execution, run_items
 from flows.finish import Finish, finish_samples
 from flows.generators.catalog import find_generator
-from flows.items import make_items
+from flows.items import make_items, require_annotations
 from models.data.records import Artifact, Record, Sample, SourceImage
 from tasks.engine.run_context import RunContext
 from tasks.engine.work_items import (
@@ -62,10 +62,12 @@ def generate(
         is_last_attempt: accept items that failed on corrupt inputs, like other failed items.
 
     Raises:
+        ValueError: a reference lacks the boxes or masks that the generator needs.
         ItemsFailedError: too many items failed.
         MissingArtifactError: an input of an item is corrupt or gone, and this run can recompute it.
     """
     generator = find_generator(name)
+    require_annotations(generator, references)
     config = ItemConfig(
         settings=settings.model_dump(mode="json"),
         finish=finish.model_dump(mode="json"),

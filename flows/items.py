@@ -37,6 +37,23 @@ def make_items(
     return items
 
 
+def require_annotations(generator: Generator, references: Sequence[SourceImage]) -> None:
+    """Return if every reference has the boxes or masks that a generator needs.
+
+    Raises:
+        ValueError: one has not; the line names it.
+    """
+    for reference in references:
+        for note in reference.annotations:
+            has = {"boxes": note.box is not None, "masks": note.mask is not None}
+            for need in sorted(generator.needs):
+                if not has[need]:
+                    raise ValueError(
+                        f"generators.{generator.name}: it needs {need}, and {reference.file} has "
+                        "none; give photos as a COCO, VOC or YOLO dataset"
+                    )
+
+
 def plan_item(
     run: PlanningRun,
     generator: Generator,
