@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from flows.config.recipe import Recipe
-from models.demo_scenes.render import write_photos
 from tasks.store.store import open_store
+from tests.demo_scenes.render import write_photos
 from tests.e2e.scene import records_by_item
 from tests.tiny import RECIPE
 from tests.ui.server import Ended, Server, run
