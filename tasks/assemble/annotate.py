@@ -36,10 +36,15 @@ def masks_of_each(_parameters: Annotate, images: Sequence[Artifact]) -> list[Job
 
 
 @stage(
-    "label",
+    "annotate",
     version=1,
     plan=masks_of_each,
-    cost=Cost(ms=0.5, ms_per_mp=1.5, mb_per_mp=0.02, megapixels=lambda _, mp: min(mp, 0.2)),
+    cost=Cost(
+        ms=0.5,
+        ms_per_mp=1.5,
+        mb_per_mp=0.02,
+        megapixels=lambda parameters, mp: min(mp, parameters.longest_side**2 * 0.75 / 1e6),
+    ),
 )
 def annotate(inputs: Sequence[StageInput], parameters: Annotate) -> Iterator[StageOutput]:
     """8-bit masks, 255 = object; ``metadata`` has the box (x, y, width, height) in px,
