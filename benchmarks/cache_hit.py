@@ -59,8 +59,9 @@ class Counted:
 
     def entries(self, prefix: str) -> Iterator[Entry]:
         """See `Backend`."""
-        for at, entry in enumerate(self._backend.entries(prefix)):
-            self.asked["LIST"] += at % PAGE == 0
+        self.asked["LIST"] += 1
+        for count, entry in enumerate(self._backend.entries(prefix)):
+            self.asked["LIST"] += count > 0 and count % PAGE == 0
             yield entry
 
     def path(self, name: str) -> Path | None:

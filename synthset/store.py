@@ -84,7 +84,7 @@ def collect_garbage(url: str, delete: bool, as_json: bool) -> None:
 
 
 def clear_old_store(url: str, delete: bool, as_json: bool) -> None:
-    """Print how many files an older version of synthset wrote, and delete them if asked."""
+    """Print how many files an older synthset wrote, and delete them if ``delete`` says so."""
     report = clear_old_layout(open_backend(url), delete=delete)
     if as_json:
         print(json.dumps(report._asdict(), indent=1))

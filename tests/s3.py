@@ -1,7 +1,8 @@
-"""S3 servers for tests, on this machine: rclone's, moto's, and a proxy that fails when told to.
+"""S3 servers for tests, on this machine: rclone's, moto's, and a proxy that fails on request.
 
-A test module with this one in its ``pytest_plugins`` may ask for the fixtures `rclone`, `moto` and
-`proxy`. The servers live for the session; the keys are in the environment of one test at a time.
+A test module with this one in its ``pytest_plugins`` may use the fixtures `rclone`, `moto`,
+`proxy` and `moto_proxy`. The servers live for the session; the keys are in the environment of one
+test at a time.
 
 PYTEST_DONT_REWRITE: there is no assertion here, and pytest warns of modules it finds imported.
 """
@@ -42,14 +43,14 @@ class Server:
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on just now."""
+    """A port of this machine on which no process listens."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
 
 
 def listens(port: int) -> bool:
-    """Whether someone listens on a port of this machine."""
+    """Whether a process listens on a port of this machine."""
     with socket.socket() as probe:
         return probe.connect_ex((HOST, port)) == 0
 
@@ -58,7 +59,7 @@ def listens(port: int) -> bool:
 def running(command: list[str], port: int, log: Path) -> Iterator[Server]:
     """Start a server, wait until it listens, and end it afterwards.
 
-    The command sees none of the tests' keys.
+    The command gets none of the tests' keys.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     with log.open("wb") as output:
@@ -105,7 +106,7 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def rclone_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """`rclone serve s3`: refuses wrong keys, and takes ``If-None-Match`` without heeding it."""
+    """`rclone serve s3`: refuses wrong keys, and accepts ``If-None-Match`` but ignores it."""
     folder = tmp_path_factory.mktemp("rclone")
     (folder / "root" / BUCKET).mkdir(parents=True)
     with serving(folder / "root", folder) as server:
@@ -114,7 +115,7 @@ def rclone_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """moto's server: looks at no signature, and behaves like Amazon's S3 otherwise."""
+    """moto's server: checks no signature, and behaves like Amazon's S3 otherwise."""
     port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(port)]
     with running(command, port, tmp_path_factory.mktemp("moto") / "log") as server:
@@ -159,31 +160,31 @@ def moto(moto_server: Server, aws_keys: None, monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture
 def moto_proxy(moto: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator["FaultProxy"]:
     """A faulty way to moto's server as the endpoint of this test."""
-    with FaultProxy(moto.port) as way:
-        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", way.url)
-        yield way
+    with FaultProxy(moto.port) as faulty:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", faulty.url)
+        yield faulty
 
 
 @pytest.fixture
 def proxy(rclone: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator["FaultProxy"]:
     """A faulty way to rclone's server as the endpoint of this test."""
-    with FaultProxy(rclone.port) as way:
-        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", way.url)
-        yield way
+    with FaultProxy(rclone.port) as faulty:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", faulty.url)
+        yield faulty
 
 
 class FaultProxy:
-    """An HTTP proxy that passes requests on, and fails those it is told to.
+    """An HTTP proxy that passes requests on, and fails some on request.
 
     ``fail`` queues faults for the next requests of one method; ``down`` closes the port, so that
-    connections are refused, until ``up``. ``asked`` lists the requests as ``"METHOD /path"``.
+    connections are refused, until ``up``. ``requests`` lists the requests as ``"METHOD /path"``.
     """
 
     def __init__(self, upstream: int) -> None:
         self.port = free_port()
         self.url = f"http://{HOST}:{self.port}"
         self.upstream = upstream
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.open_sockets: set[socket.socket] = set()
         self._faults: dict[str, deque[Fault]] = {}
         self._server: ThreadingHTTPServer | None = None
@@ -196,11 +197,11 @@ class FaultProxy:
         self.down()
 
     def fail(self, method: str, *faults: Fault) -> None:
-        """Treat the next requests of a method so, one fault each."""
+        """Queue faults for the next requests of a method, one each."""
         self._faults.setdefault(method, deque()).extend(faults)
 
     def next_fault(self, method: str) -> Fault | None:
-        """The fault that the request at hand must suffer."""
+        """The fault for the next request of a method; None to pass it on."""
         try:
             return self._faults[method].popleft()
         except (KeyError, IndexError):
@@ -221,9 +222,9 @@ class FaultProxy:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
-        for one in list(self.open_sockets):
+        for connection in list(self.open_sockets):
             with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+                connection.shutdown(socket.SHUT_RDWR)
 
     @contextlib.contextmanager
     def down_for(self, seconds: float) -> Iterator[None]:
@@ -251,10 +252,10 @@ class _Handler(BaseHTTPRequestHandler):
             super().finish()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Stay silent: the tests read ``asked``."""
+        """Stay silent: the tests read ``requests``."""
 
     def _pass_on(self) -> None:
-        self.proxy.asked.append(f"{self.command} {self.path}")
+        self.proxy.requests.append(f"{self.command} {self.path}")
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         fault = self.proxy.next_fault(self.command)
         if fault == "reset":

@@ -123,7 +123,7 @@ class _Claim:
             return None
         other = _parse(blob)
         if self._is_own(other):
-            # A retried request of ours found what its first try had written.
+            # A retried request found what its first try had written.
             return True
         if blob != self._seen:
             self._seen, self._seen_at = blob, time.monotonic()

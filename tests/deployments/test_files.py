@@ -281,6 +281,8 @@ def test_the_store_makes_no_call_that_the_policy_forbids(
         )
         backend.put("a/b", b"1")
         assert backend.get("a/b") == b"1"
+        assert [backend.create("a/b", b"2"), backend.create("a/c", b"3")] == [False, True]
+        backend.delete("a/c")
         assert backend.size("a/b") == 1
         assert backend.size("none") is None
         assert [entry.name for entry in backend.entries("a/")] == ["a/b"]

@@ -30,7 +30,7 @@ from tasks.store.store import open_store
 from tests.tiny import OTHERS
 from tests.ui.server import free_port, until
 
-PATIENCE_S = 250.0
+TIMEOUT_S = 250.0
 
 
 class Server:
@@ -130,7 +130,7 @@ class Holder:
     def end(self) -> None:
         """Release the GPU, and wait until the thread has ended."""
         self.let_go.set()
-        self._thread.join(PATIENCE_S)
+        self._thread.join(TIMEOUT_S)
         assert not self._thread.is_alive()
         assert self.error is None, self.error
 
@@ -138,26 +138,26 @@ class Holder:
         try:
             with gpu_lock(needed=True):
                 self.holds.set()
-                assert self.let_go.wait(PATIENCE_S)
+                assert self.let_go.wait(TIMEOUT_S)
         except Exception as error:
             self.error = error
 
 
 def test_a_second_batch_waits_until_the_first_releases_the_gpu(limit: str, server: Server) -> None:
     first = Holder()
-    assert first.holds.wait(PATIENCE_S)
+    assert first.holds.wait(TIMEOUT_S)
     second = Holder()
     assert not second.holds.wait(1.0)
     assert server.taken(limit) == 1
     first.end()
-    assert second.holds.wait(PATIENCE_S)
+    assert second.holds.wait(TIMEOUT_S)
     second.end()
     assert server.taken(limit) == 0
 
 
 def test_a_second_process_waits_until_the_first_releases_the_gpu(limit: str) -> None:
     holder = Holder()
-    assert holder.holds.wait(PATIENCE_S)
+    assert holder.holds.wait(TIMEOUT_S)
     code = "from tasks.engine.gpu import gpu_lock\nwith gpu_lock(needed=True): print('entered')"
     environment = {**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value() or ""}
     environment["TMPDIR"] = tempfile.gettempdir()
@@ -167,7 +167,7 @@ def test_a_second_process_waits_until_the_first_releases_the_gpu(limit: str) -> 
         with pytest.raises(subprocess.TimeoutExpired):
             other.wait(8.0)
         holder.end()
-        assert other.communicate(timeout=PATIENCE_S)[0] == "entered\n"
+        assert other.communicate(timeout=TIMEOUT_S)[0] == "entered\n"
 
 
 def test_a_thread_that_holds_the_gpu_enters_again(limit: str, server: Server) -> None:
@@ -216,9 +216,9 @@ def test_the_holder_renews_its_lease(
 ) -> None:
     monkeypatch.setattr(_leases, "_RENEWAL_FRACTION", 0.2 / LEASE_S)
     holder = Holder()
-    assert holder.holds.wait(PATIENCE_S)
+    assert holder.holds.wait(TIMEOUT_S)
     granted = server.ends()
-    until(lambda: server.ends() > granted, PATIENCE_S)
+    until(lambda: server.ends() > granted, TIMEOUT_S)
     holder.end()
     assert server.ends() == []
 
@@ -231,25 +231,25 @@ def test_the_slot_of_a_dead_holder_is_free_when_its_lease_has_ended(
     waiting = Holder()
     assert not waiting.holds.wait(1.0)
     server.end_leases()
-    assert waiting.holds.wait(PATIENCE_S)
+    assert waiting.holds.wait(TIMEOUT_S)
     waiting.end()
 
 
 def test_a_lost_lease_does_not_give_the_gpu_to_another_process(limit: str, server: Server) -> None:
     """The lease ended, as during an outage of the server, before the holder renewed it."""
     holder = Holder()
-    assert holder.holds.wait(PATIENCE_S)
+    assert holder.holds.wait(TIMEOUT_S)
 
     def lease_is_lost() -> bool:
         # Repeated: the holder renews a new lease at once.
         server.end_leases()
         return server.taken(limit) == 0
 
-    until(lease_is_lost, PATIENCE_S)
+    until(lease_is_lost, TIMEOUT_S)
     waiting = Holder()
     assert not waiting.holds.wait(1.0)
     holder.end()
-    assert waiting.holds.wait(PATIENCE_S)
+    assert waiting.holds.wait(TIMEOUT_S)
     waiting.end()
 
 
@@ -303,14 +303,14 @@ def test_a_batch_continues_and_keeps_its_gpu_during_an_outage_of_the_server(
     limit: str, server: Server
 ) -> None:
     holder = Holder()
-    assert holder.holds.wait(PATIENCE_S)
+    assert holder.holds.wait(TIMEOUT_S)
     with away(server):
         waiting = Holder()
         assert not waiting.holds.wait(1.0)
         server.end_leases()
     assert not waiting.holds.wait(1.0)
     holder.end()
-    assert waiting.holds.wait(PATIENCE_S)
+    assert waiting.holds.wait(TIMEOUT_S)
     with away(server):
         waiting.end()
 

@@ -257,15 +257,17 @@ def test_an_incomplete_object_is_corrupt(proxy: FaultProxy, url: str) -> None:
     S3Backend(url).put(blob_name(artifact), sample(1)[1][:500])
     with pytest.raises(CorruptArtifactError, match="500 of 1000 bytes"):
         store.read(artifact)
-    assert f"DELETE /{BUCKET}/" in proxy.asked[-1], "the record is deleted"
+    assert f"DELETE /{BUCKET}/" in proxy.requests[-1], "the record is deleted"
     assert found(store, [artifact]) == []
 
 
 def requests_of(proxy: FaultProxy, call: Callable[[], object]) -> dict[str, int]:
     """How many requests of each kind a call sends."""
-    proxy.asked.clear()
+    proxy.requests.clear()
     call()
-    kinds = ["LIST" if "list-type=2" in request else request.split()[0] for request in proxy.asked]
+    kinds = [
+        "LIST" if "list-type=2" in request else request.split()[0] for request in proxy.requests
+    ]
     return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
 
 

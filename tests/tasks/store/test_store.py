@@ -282,7 +282,7 @@ def test_errors_survive_pickling() -> None:
     artifact, _ = sample(1)
     for error in (
         MissingArtifactError("gone", artifact),
-        CorruptArtifactError("damaged", artifact),
+        CorruptArtifactError("corrupt", artifact),
     ):
         copy = pickle.loads(pickle.dumps(error))
         assert (type(copy), str(copy), copy.artifact) == (type(error), str(error), artifact)
