@@ -1,7 +1,6 @@
 """Objects in the metadata of an image: label, box and mask, and how they move with the image.
 
-An object is ``{"label": str, "box": [x, y, width, height] or None, "mask": RLE or None}``. Boxes
-are
+An object is ``{"label": str, "box": [x, y, width, height] or None, "mask": RLE or None}``. Boxes are
 in px of the image; masks are run-length encoded as in COCO, so that they travel as JSON text.
 """
 
@@ -35,7 +34,7 @@ def decode_mask(text: str, height: int, width: int) -> Mask:
     """The bool HxW mask of compressed run lengths.
 
     Raises:
-        ValueError: the text is not of a mask of that size.
+        ValueError: the text is not run lengths, or they cover more than that size.
     """
     try:
         decoded = coco_mask.decode({"size": [height, width], "counts": text.encode("ascii")})
@@ -83,6 +82,8 @@ def scale_box(box: Sequence[float], factor_x: float, factor_y: float) -> Box:
 def _shift_mask(mask: Mask, dx: int, dy: int) -> Mask:
     moved = np.zeros_like(mask)
     height, width = mask.shape
+    # Slices with a larger shift would count from the other end.
+    dx, dy = max(-width, min(width, dx)), max(-height, min(height, dy))
     moved[max(0, dy) : height + min(0, dy), max(0, dx) : width + min(0, dx)] = mask[
         max(0, -dy) : height + min(0, -dy), max(0, -dx) : width + min(0, -dx)
     ]
