@@ -5,7 +5,7 @@ OUT ?= demo-run
 # `make demo PROFILE=tiny`: every network of the diffusion profile, tiny and with random weights.
 PROFILE ?= classical
 
-.PHONY: setup demo test e2e check audit bench clean
+.PHONY: setup demo demo-photos test e2e check audit bench clean
 
 setup: .venv/.ready
 
@@ -24,6 +24,11 @@ else ifeq ($(PROFILE),classical)
 else
 	$(error PROFILE=$(PROFILE): make demo knows PROFILE=classical and PROFILE=tiny)
 endif
+
+# Renders the photos that `synthset demo` brings along again; minutes.
+demo-photos: setup
+	rm -rf flows/demo_photos
+	$(BIN)/python -m tests.demo_scenes flows/demo_photos
 
 # A file's tests stay together: they share servers and finished runs. One thread each: two processes
 # with two threads on two cores take twice the CPU time.

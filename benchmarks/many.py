@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.machine import PeakMemory, tree_cpu_s
 from models.compositing.backgrounds.scene import procedural_background
 from models.data import pixels
-from models.demo_scenes.render import write_photos
+from tests.demo_scenes.render import write_photos
 
 LABELS = ("bottle", "bowl", "mug")
 PER_PHOTO = 112

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from models.data import pixels
 from models.data.records import Artifact, Reference
-from models.demo_scenes.render import render
 from tasks.engine.run_context import RunContext
 from tasks.engine.work_items import SharedInputs
 from tasks.ingest.photos import Ingest, ingest
 from tasks.screen.screen import HeldOut, index_heldout
+from tests.demo_scenes.render import render
 
 PHOTO = (400, 533)
 

@@ -30,11 +30,11 @@ def demo(
     max_parallel: MaxParallel = None,
     _at_once: OldAtOnce = None,
 ) -> None:
-    """Run the whole job on scenes that synthset renders itself; minutes on two cores."""
+    """Run the whole job on bundled scenes; minutes on two cores."""
     with plain_errors():
-        from flows.demo import render_demo_photos
+        from flows.demo import copy_demo_photos
 
-        render_demo_photos(out / "photos")
+        copy_demo_photos(out / "photos")
         _run_pipeline("demo", out / "photos", out, store, changes, None, max_parallel, as_json)
 
 
@@ -147,7 +147,7 @@ def _run_pipeline(
     from prefect import tags
 
     from deployments.server.embedded import start_server_if_none_is_set
-    from flows.generate import Execution
+    from flows.execution.run_items import Execution
     from flows.pipeline import RunPaths, pipeline
 
     start_server_if_none_is_set()

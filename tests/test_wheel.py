@@ -13,7 +13,7 @@ PACKAGES = ("synthset", "deployments", "flows", "tasks", "models", "recipes")
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_recipes_and_deployment_files(tmp_path: Path) -> None:
+def test_the_wheel_holds_recipes_deployment_files_and_demo_photos(tmp_path: Path) -> None:
     source = tmp_path / "source"
     for package in PACKAGES:
         shutil.copytree(ROOT / package, source / package)
@@ -23,7 +23,13 @@ def test_the_wheel_holds_recipes_and_deployment_files(tmp_path: Path) -> None:
     subprocess.run([*command, "-w", tmp_path, source], check=True, capture_output=True, timeout=280)
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    for pattern in ("deployments/*.yaml", "deployments/**/*.json", "recipes/**/*.yaml"):
+    patterns = (
+        "deployments/*.yaml",
+        "deployments/**/*.json",
+        "recipes/**/*.yaml",
+        "flows/demo_photos/**/*.jpg",
+    )
+    for pattern in patterns:
         files = [path.relative_to(ROOT).as_posix() for path in ROOT.glob(pattern)]
         assert files
         assert names.issuperset(files), set(files) - names

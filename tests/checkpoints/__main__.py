@@ -7,8 +7,8 @@ that the run after it loads them as it would load the published ones.
 import sys
 from pathlib import Path
 
-from models.demo_scenes.render import write_photos
 from tests.checkpoints.everything import build_models_folder
+from tests.demo_scenes.render import write_photos
 
 CLASSES = ("bottle", "mug")
 

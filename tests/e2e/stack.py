@@ -130,7 +130,16 @@ def start_stack(folder: Path, *workers: str) -> Iterator[Stack]:
 
 def base_environment() -> dict[str, str]:
     """The tests' environment without settings of Prefect, AWS and synthset."""
-    names = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
+    names = (
+        "PATH",
+        "PYTHONPATH",
+        "HOME",
+        "LANG",
+        "LC_ALL",
+        "TMPDIR",
+        "VIRTUAL_ENV",
+        "LD_LIBRARY_PATH",
+    )
     inherited = {name: os.environ[name] for name in names if name in os.environ}
     return {
         **inherited,

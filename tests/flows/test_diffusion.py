@@ -16,7 +16,6 @@ from flows.generators.multiview import STAGES, expand
 from models.checkpoints.errors import CheckpointMissingError
 from models.data.find_photos import find_photos
 from models.data.records import Artifact, Reference
-from models.demo_scenes.render import write_photos
 from models.reporting.input import Gap
 from tasks.engine.run_context import RunContext
 from tasks.engine.work_items import SharedInputs
@@ -25,6 +24,7 @@ from tasks.report.contact_sheets import draw_sheet
 from tasks.screen.screen import HeldOut, index_heldout
 from tasks.store.store import open_store
 from tests.checkpoints.everything import build_models_folder
+from tests.demo_scenes.render import write_photos
 from tests.tiny import Cli, manifest_of
 
 TINY = Path(__file__).parents[1] / "checkpoints" / "tiny.yaml"

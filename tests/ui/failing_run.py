@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from flows.config.recipe import Recipe
-from models.demo_scenes.render import write_photos
 from tasks.store.store import open_store
+from tests.demo_scenes.render import write_photos
 from tests.e2e.scene import records_by_item
 from tests.tiny import RECIPE
 from tests.ui.server import Ended, Server, run
@@ -22,7 +22,7 @@ DEPLOYMENT = "generate_item/gpu"
 PARENT = """\
 import json, sys
 from flows.config.recipe import Recipe
-from flows.generate import Execution
+from flows.execution.run_items import Execution
 from flows.pipeline import RunPaths, pipeline
 kinds = (Recipe, RunPaths, Execution)
 pipeline(*(kind.model_validate(part) for kind, part in zip(kinds, json.load(sys.stdin))))

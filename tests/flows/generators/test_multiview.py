@@ -13,12 +13,12 @@ from models.data.find_photos import PhotoFile
 from models.data.pixels import decode, encode_png
 from models.data.records import Reference
 from models.data.splitting import SplitParameters
-from models.demo_scenes.render import render
 from tasks.engine.run_context import RunContext
 from tasks.engine.work_items import Expanded, SharedInputs
 from tasks.ingest.photos import Ingest, ingest_photos
 from tasks.screen.screen import HeldOut, index_heldout
 from tasks.store.store import Store, open_store
+from tests.demo_scenes.render import render
 
 SMALL = [
     "profile=classical",

@@ -4,8 +4,8 @@ import sys
 import numpy as np
 import pytest
 
+from models.training.catalog import TASKS, task_of
 from models.training.settings import TrainingParameters
-from models.training.task import TASKS, task_of
 
 
 def test_settings_name_their_task() -> None:

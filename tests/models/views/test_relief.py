@@ -9,6 +9,7 @@ import pytest
 from models.segmentation.saliency import NoObjectError
 from models.views.cameras import MAX_TURN, ZERO123_VIEWS, Camera, relief_yaw
 from models.views.relief import crop_square, relief_depth, render_views
+from tests.demo_scenes.render import render
 
 FRONT = Camera(0, 0)
 
@@ -202,12 +203,11 @@ def test_names_bad_input():
 
 def test_surfaces_move_in_the_true_direction():
     # Compared with a turn the wrong way, not with the unturned photo: see models/views/relief.py.
-    scene = pytest.importorskip("models.demo_scenes.render")
     right, wrong = [], []
     azimuth = np.degrees(np.arcsin(20 / MAX_TURN))  # is turned by 20 degrees
     cameras = [Camera(azimuth, 0), Camera(-azimuth, 0)]
     for label in ("bottle", "bowl", "car", "mug", "teapot", "vase"):
-        photo, truth = (scene.render(label, 311, size=(160, 120), azimuth=a) for a in (0, 20))
+        photo, truth = (render(label, 311, size=(160, 120), azimuth=a) for a in (0, 20))
         cutouts = [np.dstack([v.pixels, v.mask.astype(np.uint8) * 255]) for v in (photo, truth)]
         expected = render_views(cutouts[1], [FRONT], size=96)[0]
         views = render_views(cutouts[0], cameras, size=96)
