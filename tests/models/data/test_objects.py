@@ -9,13 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from models.data.objects import (
-    box_of_mask,
-    decode_mask,
-    encode_mask,
-    scale_box,
-    shift_objects,
-)
+from models.data.formats.annotated import box_of_mask
+from models.data.formats.polygons import decode_runs as decode_mask
+from models.data.formats.polygons import encode_mask
+from models.data.objects import scale_box, shift_objects
 
 Mask = npt.NDArray[np.bool_]
 HEIGHT, WIDTH = 9, 13
