@@ -1,4 +1,4 @@
-"""The stage image_to_image: one photo, n images, and the sizes that SDXL can draw."""
+"""The image-to-image stage: one photo, n images, and the sizes SDXL can draw."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ from tests.checkpoints import sdxl
 
 pytest.importorskip("compel")
 CPU = Machine(torch.device("cpu"), torch.float32)
-FEW = ImageToImage(copies=3, longest_side=128, steps=20, strength=0.1)
+FEW = ImageToImage(n_images=3, longest_side=128, steps=20, strength=0.1)
 
 
 class Nothing(Record):
@@ -71,35 +71,35 @@ def test_a_photo_becomes_n_images(
     monkeypatch.setattr("models.runtime.network_pool.infer", infer)
     made = image_to_image.run(run, FEW, *inputs)
     assert calls == [(SdxlImg2Img, FEW.checkpoints, 3)]
-    assert [dict(image.variant) for image in made] == [{"baseline": at} for at in range(3)]
-    images = [run.load(artifact) for artifact in made]
+    assert [dict(one.variant) for one in made] == [{"image": at} for at in range(3)]
+    images = [run.load(one) for one in made]
     assert {image.shape for image in images} == {(128, 128, 3)}
     assert all((images[0] != other).any() for other in images[1:])
-    assert {image.prompt for image in made} == {r"a mug \(red\)"}
-    assert {image.metadata["negative"] for image in made} == {"(text)1.2"}
+    assert {one.prompt for one in made} == {r"a mug \(red\)"}
+    assert {one.metadata["negative"] for one in made} == {"(text)1.2"}
     assert image_to_image.run(run, FEW, *inputs) == made
-    assert len(calls) == 1, "nothing is computed twice"
+    assert len(calls) == 1, "nothing is drawn twice"
 
 
-def test_rejects_unsafe_images_and_counts_how_often_they_were_drawn(
+def test_unusable_images_are_rejected_and_their_redraws_counted(
     run: RunContext,
     inputs: tuple[list[Artifact], list[Artifact]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     watched = FEW.model_copy(update={"safety_checker": "a/b@c", "nsfw_retries": 2})
-    calls: list[Any] = []
+    asked: list[Any] = []
 
     def infer(_kind: type, references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
-        calls.extend([references, *requests])
-        return [UnsafeImage("no", request.nsfw_retries) for request in requests]
+        asked.extend([references, *requests])
+        return [UnsafeImage("no", one.nsfw_retries) for one in requests]
 
     monkeypatch.setattr("models.runtime.network_pool.infer", infer)
     assert image_to_image.run(run, watched, *inputs) == []
-    assert calls[0] == (*FEW.checkpoints, "a/b@c")
-    assert {image.reject_reason for image in run.made.values() if image.stage == "baseline"} == {
+    assert asked[0] == (*FEW.checkpoints, "a/b@c")
+    assert {one.reject_reason for one in run.made.values() if one.stage == "image_to_image"} == {
         "no"
     }
-    assert run.counts["baseline"].safety_retries == 3 * 2
+    assert run.counts["image_to_image"].safety_retries == 3 * 2
 
 
 def test_photos_without_a_caption_have_no_images(
