@@ -42,8 +42,8 @@ def once_per_seed(parameters: TrainingParameters, datasets: Sequence[Artifact]) 
     return [
         Job(
             (dataset,),
-            {"arm": dataset.variant["arm"], "seed": seed},
-            name=f"{dataset.variant['arm']} · seed {seed}",
+            {"dataset": dataset.variant["dataset"], "seed": seed},
+            name=f"{dataset.variant['dataset']} · seed {seed}",
         )
         for dataset in datasets
         for seed in parameters.seeds
@@ -70,7 +70,7 @@ def train(inputs: Sequence[StageInput], parameters: TrainingParameters) -> Itera
     task = task_of(parameters)
     clear_device()
     for item in inputs:
-        dataset, seed = str(item.job.variant["arm"]), int(item.job.variant["seed"])
+        dataset, seed = str(item.job.variant["dataset"]), int(item.job.variant["seed"])
         content = item.load()
         classes = content["classes"]
         trained = task.train(
