@@ -12,7 +12,7 @@ from models.training.history import TrainedModel
 from models.training.settings import TrainingParameters
 
 if TYPE_CHECKING:
-    from models.evaluation.classification import Scores
+    from models.evaluation.classification import DatasetScores
 
 LabelledImages = Sequence[tuple[Path, int]]
 # Columns by name, ready for JSON, each with one entry per image.
@@ -55,7 +55,7 @@ class VisionTask:
     check: Callable[[TrainingParameters, bool], None]
     train: Train
     predict: Callable[[Path, Sequence[Path], TrainingParameters, Sequence[str]], Predictions]
-    score: "Callable[[Sequence[int], Predictions, Sequence[str]], Scores]"
+    score: "Callable[[Sequence[int], Predictions, Sequence[str]], DatasetScores]"
     headline: Literal["f1_macro"]
 
 
@@ -105,7 +105,7 @@ def _predict_classes(
 
 def _score_classes(
     truth: Sequence[int], predictions: Predictions, classes: Sequence[str]
-) -> "Scores":
+) -> "DatasetScores":
     from models.evaluation.classification import as_probabilities, score
 
     return score(truth, as_probabilities(predictions), classes)

@@ -6,11 +6,10 @@ No step between photo and image knows where the object is, so the images carry n
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
-import cv2
 import numpy as np
 from pydantic import Field
 
-from models.data.pixels import Pixels, rgb
+from models.data.pixels import Pixels, resize, rgb
 from models.data.records import Artifact, Checkpoint, Of, Record
 from models.diffusion.prompts import Part, to_compel, weighted_prompt
 from tasks.engine.stage import Job, StageInput, StageOutput, params_per_item, stage
@@ -123,7 +122,6 @@ def fit_to_grid(image: Pixels, longest_side: int) -> Pixels:
     high, wide = (max(1, round(side * scale / GRID)) * GRID for side in (height, width))
     cover = max(high / height, wide / width)
     new = (max(wide, round(width * cover)), max(high, round(height * cover)))
-    way = cv2.INTER_AREA if cover < 1 else cv2.INTER_CUBIC
-    large = np.asarray(cv2.resize(image, new, interpolation=way), np.uint8)
+    large = resize(image, *new, scale=cover)
     top, left = (new[1] - high) // 2, (new[0] - wide) // 2
     return np.ascontiguousarray(large[top : top + high, left : left + wide])
