@@ -74,9 +74,12 @@ def test_a_plan_counts_what_a_run_makes_and_writes_nothing(
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        (["--set", "outpaint.kk=3"], "outpaint.kk: there is no such field"),
-        (["--set", "outpaint.k=12"], "outpaint.k: input should be less than or equal to 9"),
-        (["--set", "outpaint.k"], "write it as section.field=value"),
+        (["--set", "generators.multiview.outpaint.kk=3"], "outpaint.kk: there is no such field"),
+        (
+            ["--set", "generators.multiview.outpaint.grid_size=12"],
+            "outpaint.grid_size: input should be less than or equal to 9",
+        ),
+        (["--set", "resize.longest_side"], "write it as section.field=value"),
         (["--photos", "nowhere"], "the photo folder"),
         (["--photos", "one"], "at least two classes"),
         (["--store", "gs://bucket"], "use a folder or s3://bucket/prefix"),
@@ -223,7 +226,7 @@ def test_a_store_that_is_not_there_is_not_made_by_looking(cli: Cli, tmp_path: Pa
 def test_collecting_garbage_keeps_what_datasets_stand_on(cli: Cli, again: Run) -> None:
     # The copy knows of the run it was copied from, which would keep everything.
     shutil.rmtree(again.store / "documents/runs")
-    change = ["--set", "outpaint.reach=0.05"]
+    change = ["--set", "generators.multiview.outpaint.max_shift=0.05"]
     cli.run(*again.arguments, *change)
     datasets = files_of(again.out / "datasets")
     long_ago = time.time() - 24 * 3600
@@ -260,7 +263,7 @@ def test_the_doctor_finds_a_store_that_can_not_be_used(cli: Cli, tmp_path: Path)
 
 
 def test_the_page_of_recipe_fields_is_what_the_command_prints(cli: Cli) -> None:
-    shown = cli.run("fields")
+    shown = cli.run("recipe", "schema")
     assert shown.code == 0
     assert shown.out == (ROOT / "docs/recipes.md").read_text(encoding="utf-8")
 
@@ -299,7 +302,16 @@ def present_in(store: Path) -> int:
 
 def test_deploying_twice_changes_nothing_the_second_time(cli: Cli, tmp_path: Path) -> None:
     places = ("--photos", tmp_path / "photos", "--out", tmp_path / "out", "--store", tmp_path / "s")
-    command = ("deploy", "demo", *places, "--gpu", "ada:1", "--set", "outpaint.k=3", "--json")
+    command = (
+        "deploy",
+        "demo",
+        *places,
+        "--gpu",
+        "ada:1",
+        "--set",
+        "generators.multiview.outpaint.grid_size=3",
+        "--json",
+    )
     changed = cli.run(*command).found["changed"]
     assert any("regenerate/nightly" in line for line in changed)
     # This server is Prefect's own, with its defaults.

@@ -17,7 +17,7 @@ def test_lists_the_artifacts_and_classes_of_train_and_val(tmp_path: Path) -> Non
     drawn = samples("", {"cup": 2, "pan": 1})
     _, content = document(tmp_path, drawn[:2], drawn[2:])
     assert content == {
-        "arm": "mixed",
+        "dataset": "mixed",
         "classes": ["cup", "pan"],
         "train": [["resize/cup--0", "cup"], ["resize/cup--1", "cup"]],
         "val": [["resize/pan--0", "pan"]],
