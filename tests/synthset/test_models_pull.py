@@ -14,7 +14,6 @@ from models.checkpoints.errors import CheckpointMissingError, PullRefusedError
 from models.checkpoints.local import locate, models_folder, pinned
 from synthset import main as cli
 from synthset.models import check_checkpoints, list_checkpoints, pull_checkpoints
-from tasks.generate.background import Background
 from tests.mirror import Mirror
 from tests.published import FILES, PIN, catalog_entry, write_files
 

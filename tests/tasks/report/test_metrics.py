@@ -56,7 +56,7 @@ def summarise(
     for position, name in enumerate(trained):
         for seed in range(SEEDS):
             key = f"{name}-{seed}"
-            variant: dict[str, int | str] = {"arm": name, "seed": seed}
+            variant: dict[str, int | str] = {"dataset": name, "seed": seed}
             checkpoints.append(artifact("train", key, variant=variant, metadata=metadata))
             scores.append(artifact("score", key))
             contents[scores[-1].id] = predictions(0.5 + position, seed)
