@@ -212,6 +212,16 @@ def test_pages_begin_with_what_the_reader_can_do(page: Path) -> None:
     assert rest.startswith("After this page"), page
 
 
+def test_the_walkthrough_names_files_and_functions_that_exist() -> None:
+    text = (ROOT / "docs/walkthrough.md").read_text()
+    for name in re.findall(r"`(\w+/[\w/]+\.py)`", text):
+        assert (ROOT / name).is_file(), name
+    for name, functions in re.findall(r"`([\w/]+\.py)` \(([`\w, ]+)\)", text):
+        content = (ROOT / name).read_text()
+        for function in re.findall(r"`(\w+)`", functions):
+            assert f"def {function}(" in content, f"{name} has no function {function}"
+
+
 def test_readme_is_short_and_the_glossary_is_one_page() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) < 200
     assert len((ROOT / "docs/glossary.md").read_text().splitlines()) < 60
