@@ -19,6 +19,7 @@ from tasks.assemble.samples import make_samples
 from tasks.engine.planning_run import PlanningRun
 from tasks.engine.run_context import RunContext
 from tasks.engine.work_items import (
+    SOURCE_STAGES,
     GenerationRecord,
     ItemConfig,
     Result,
@@ -370,7 +371,7 @@ def _made_for(run: RunContext, inputs: set[str]) -> tuple[Artifact, ...]:
     return tuple(
         artifact
         for artifact in run.made.values()
-        if artifact.id not in inputs or artifact.stage == "ingest"
+        if artifact.id not in inputs or artifact.stage in SOURCE_STAGES
     )
 
 

@@ -4,11 +4,11 @@ study.
 
 from typing import Any
 
-from models.reporting.metrics import Factor
 from pydantic import Field
 
 from flows.generators.base import Generator, Phase
 from models.data.records import Artifact, Record
+from models.reporting.metrics import Factor
 from tasks.engine.planning_run import PlanningRun
 from tasks.engine.run_context import RunContext
 from tasks.engine.work_items import SharedInputs, WorkItem
