@@ -142,7 +142,7 @@ def _run_pipeline(
     loaded = pin_checkpoints(loaded)
     photos, out = photos.resolve(), out.resolve()
     store = store or str(out / "store")
-    check_paths(photos, out, store)
+    check_paths(photos, out, store, loaded.ingest)
     err.print("starting Prefect (a few seconds) ...")
     from prefect import tags
 

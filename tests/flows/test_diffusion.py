@@ -181,7 +181,7 @@ CLASSICAL = {
     "measure",
     "screen",
     "resize",
-    "label",
+    "annotate",
 }
 
 
