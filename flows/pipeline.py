@@ -15,8 +15,10 @@ from flows.execution.crash_limit import fail_after_too_many_crashes
 from flows.execution.deployment import cancel_children
 from flows.execution.progress import log_progress, this_run
 from flows.execution.results import run_with_repair
+from flows.execution.run_items import Execution
 from flows.execution.run_names import pipeline_name
-from flows.generate import Execution, Finish, Generation, generate
+from flows.finish import Finish
+from flows.generate import Generation, generate
 from flows.summary import RunResult, summarize
 from flows.train_models import Trained, require_trainable_models, train_models
 from models.data.records import Record, Sources

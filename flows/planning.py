@@ -7,9 +7,9 @@ from rich.table import Table
 
 from flows.config.checkpoints import absent_checkpoints, checkpoint_warnings
 from flows.config.recipe import Recipe
-from flows.generate import plan_item
 from flows.generators.base import Generator
 from flows.generators.catalog import find_generator
+from flows.items import plan_item
 from models.data.find_photos import PhotoFile, find_photos
 from models.data.records import Annotation, Artifact, Record, SourceImage
 from tasks.engine.planning_run import PlanningRun

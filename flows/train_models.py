@@ -10,8 +10,8 @@ from flows.build_datasets import Datasets
 from flows.config.recipe import Recipe
 from flows.execution.deployment import ChildRunSpec, failure_of, record_failure, run_children
 from flows.execution.progress import log_progress, show_progress, this_run
+from flows.execution.run_items import Execution
 from flows.execution.run_names import recipe_name
-from flows.generate import Execution
 from models.data.records import Artifact, Record
 from models.training.settings import equal_steps
 from tasks.engine.run_context import RunContext, StageCount

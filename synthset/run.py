@@ -147,7 +147,7 @@ def _run_pipeline(
     from prefect import tags
 
     from deployments.server.embedded import start_server_if_none_is_set
-    from flows.generate import Execution
+    from flows.execution.run_items import Execution
     from flows.pipeline import RunPaths, pipeline
 
     start_server_if_none_is_set()

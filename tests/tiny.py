@@ -38,10 +38,10 @@ generators:
     upscale: {factor: 1}
     multiview: {size: 64, views: 2}
     upscale_views: {factor: 1}
-    augment: {copies: 1}
+    augment: {n_augmentations: 1}
     segment: {working_side: 128, min_score: 0, min_compactness: 0}
-    background: {copies: 1, width: 80, height: 80}
-    outpaint: {k: 2}
+    background: {n_backgrounds: 1, width: 80, height: 80}
+    outpaint: {grid_size: 2}
 screen:
   {min_contrast: 0, min_sharpness: 0, min_object: 0, max_object: 1, max_cut: 1,
    sibling_bits: 0, heldout_bits: 0}

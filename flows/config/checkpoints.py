@@ -22,7 +22,7 @@ def pin_checkpoints(recipe: Recipe) -> Recipe:
     generators = {
         name: settings.model_copy(
             update={
-                field: _pinned_section(section)
+                field: _pin_section(section, checkpoints_of(section))
                 for field, section in settings
                 if isinstance(section, Record) and hasattr(section, "model")
             }
@@ -116,17 +116,17 @@ def _sections(recipe: Recipe) -> Iterator[tuple[str, Any]]:
 
 def _chosen_files(section: Record, reference: str) -> list[str]:
     """The alternative files of a checkpoint that a section needs."""
-    steps: int | None = getattr(section, "few_step", None)
-    if steps is None or getattr(section, "few_step_checkpoint", None) != reference:
+    few_step = getattr(section, "few_step", None)
+    if few_step is None or few_step.checkpoint != reference:
         return []
-    return [few_step_unet(steps)]
+    return [few_step_unet(few_step.steps)]
 
 
-def _pinned_section(section: Record) -> Record:
-    used = checkpoints_of(section)
-    changes = {
-        field: pinned(value)
-        for field, value in section
-        if isinstance(value, str) and field != "model" and value in used
-    }
+def _pin_section(section: Record, used: tuple[str, ...]) -> Record:
+    changes: dict[str, Any] = {}
+    for field, value in section:
+        if isinstance(value, Record):
+            changes[field] = _pin_section(value, used)
+        elif isinstance(value, str) and field != "model" and value in used:
+            changes[field] = pinned(value)
     return section.model_copy(update=changes)

@@ -2,6 +2,9 @@
 
 from typing import Any, Literal
 
+from flows.config.sections import model_of, settings_classes
+from models.data.records import Record
+
 Profile = Literal["classical", "diffusion"]
 
 # Per profile: section of a generator -> model. A section that is not here has one way of working.
@@ -31,17 +34,60 @@ MODELS: dict[Profile, dict[str, str]] = {
 }
 
 
-def with_models(content: dict[str, Any], sections: set[str], profile: Profile) -> dict[str, Any]:
+def with_models(
+    content: dict[str, Any], settings: type[Record], profile: Profile
+) -> dict[str, Any]:
     """The content of a generator's section in which every stage names its model.
+
+    An optional stage is off unless the recipe has a section for it.
 
     Args:
         content: as the recipe has it.
-        sections: the fields of the generator's settings that are to have a model.
-        profile: whose models fill the gaps.
+        settings: the settings class of the generator.
+        profile: the models of stages whose section names none.
     """
     named = dict(content)
-    for section, model in MODELS[profile].items():
-        value = named.get(section, {})
-        if section in sections and isinstance(value, dict):
-            named[section] = {"model": model, **value}
+    for name, field in settings.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        value = named.get(name, {} if isinstance(default, Record) else None)
+        classes = settings_classes(field.annotation)
+        if classes and isinstance(value, dict):
+            named[name] = _with_model(value, default, classes, MODELS[profile].get(name))
     return named
+
+
+def _with_model(
+    value: dict[str, Any], default: Any, classes: tuple[type[Record], ...], model: str | None
+) -> dict[str, Any]:
+    """A stage's section with its model, and with the values that its generator sets."""
+    if len(classes) > 1 and "model" not in value:
+        value = {"model": model or getattr(default, "model", model_of(classes[0])), **value}
+    chosen = [cls for cls in classes if len(classes) == 1 or model_of(cls) == value["model"]]
+    if not chosen or not isinstance(default, Record):
+        return value
+    preset = {
+        name: getattr(default, name)
+        for name in default.model_fields_set & chosen[0].model_fields.keys()
+        if name != "model"
+    }
+    return {**preset, **value}
+
+
+def without_other_models(
+    content: dict[str, Any], settings: type[Record], profile: Profile
+) -> dict[str, Any]:
+    """The content of a generator's section without the fields that only other models have.
+
+    Sections that name their model stay as they are.
+    """
+    pruned = dict(content)
+    for name, value in content.items():
+        field = settings.model_fields.get(name)
+        classes = settings_classes(field.annotation) if field else ()
+        model = MODELS[profile].get(name)
+        if len(classes) > 1 and isinstance(value, dict) and "model" not in value:
+            chosen = [cls for cls in classes if model_of(cls) == model]
+            others = {field for cls in classes for field in cls.model_fields}
+            dropped = others - {field for cls in chosen for field in cls.model_fields}
+            pruned[name] = {field: value[field] for field in value if field not in dropped}
+    return pruned

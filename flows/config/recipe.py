@@ -1,5 +1,6 @@
 """The recipe: everything that decides what a run makes, from YAML, then ``--set a.b=c``."""
 
+import copy
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
@@ -7,9 +8,10 @@ from typing import Any, Self
 import yaml
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
-from flows.config.profiles import Profile, with_models
+from flows.config.profiles import MODELS, Profile, with_models, without_other_models
 from flows.config.renamed import find_renamed
-from flows.generators.catalog import find_generator
+from flows.config.sections import first_error
+from flows.generators.catalog import GENERATORS, find_generator
 from models.data.records import DatasetSpec, Record
 from models.data.splitting import SplitParameters
 from models.training.settings import TrainingParameters
@@ -132,16 +134,10 @@ def _read_settings(name: str, section: Any, profile: Profile) -> Record:
     content = {} if section is None else section
     if not isinstance(content, dict):
         raise ValueError(f"{name}: a generator's section is a mapping of fields")
-    # An optional stage is off unless the recipe has a section for it.
-    sections = {
-        field
-        for field, info in settings.model_fields.items()
-        if info.default is not None or content.get(field) is not None
-    }
     try:
-        return settings.model_validate(with_models(content, sections, profile))
+        return settings.model_validate(with_models(content, settings, profile))
     except ValidationError as error:
-        raise ValueError(f"{name}.{_first_fault(error)}") from error
+        raise ValueError(f"{name}.{first_error(error, settings)}") from error
 
 
 def load_recipe(source: str | Path, changes: list[str] | None = None) -> Recipe:
@@ -149,7 +145,8 @@ def load_recipe(source: str | Path, changes: list[str] | None = None) -> Recipe:
 
     Args:
         source: a path, or the name of a file in ``recipes/`` without its suffix.
-        changes: ``section.field=value`` strings; values are read as YAML.
+        changes: ``section.field=value`` strings; values are read as YAML. A change of the profile
+            replaces the models of the file, and drops the fields that only these have.
 
     Raises:
         RecipeError: no such recipe, no such field, or a value out of bounds; one line says which.
@@ -166,12 +163,35 @@ def load_recipe(source: str | Path, changes: list[str] | None = None) -> Recipe:
     if isinstance(content.get("backgrounds"), str):
         content["backgrounds"] = str(path.parent / content["backgrounds"])
     content.setdefault("name", path.stem)
-    for change in changes or []:
-        _apply(content, change)
+    own_profile = content.get("profile", "classical")
+    fields = _changed(content, changes or [])
+    if fields.get("profile", "classical") != own_profile:
+        fields = _changed(_drop_replaced_models(content, fields["profile"]), changes or [])
     try:
-        return Recipe.model_validate(content)
+        return Recipe.model_validate(fields)
     except ValidationError as error:
-        raise RecipeError(f"{path}: {_first_fault(error)}") from error
+        raise RecipeError(f"{path}: {first_error(error, Recipe)}") from error
+
+
+def _changed(content: dict[str, Any], changes: list[str]) -> dict[str, Any]:
+    changed = copy.deepcopy(content)
+    for change in changes:
+        _apply(changed, change)
+    return changed
+
+
+def _drop_replaced_models(content: dict[str, Any], profile: Any) -> dict[str, Any]:
+    """A recipe's content for another profile: without the fields of models that this replaces."""
+    sections = content.get("generators")
+    if profile not in MODELS or not isinstance(sections, dict):
+        return content
+    sections = dict(sections)
+    for generator in GENERATORS:
+        section = sections.get(generator.name)
+        if isinstance(section, dict):
+            settings = generator.settings
+            sections[generator.name] = without_other_models(section, settings, profile)
+    return {**content, "generators": sections}
 
 
 def _find(source: str | Path) -> Path:
@@ -208,15 +228,3 @@ def _apply(content: dict[str, Any], change: str) -> None:
         content[last] = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"--set {change}: {' '.join(str(error).split())}") from error
-
-
-def _first_fault(error: ValidationError) -> str:
-    fault = error.errors()[0]
-    field = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        return f"{field}: there is no such field; docs/recipes.md lists the names"
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    if fault["loc"] == ("generators",) and fault["type"] == "value_error":
-        return f"generators.{message}"
-    given = "" if fault["type"] == "value_error" else f" (given: {fault['input']!r})"
-    return f"{field}: {message}{given}" if field else f"{message}{given}"

@@ -1,66 +1,118 @@
 """Every field of a recipe with its default and meaning, as the Markdown page docs/recipes.md."""
 
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 from flows.config.recipe import Recipe
-from models.data.records import Of, Record
+from flows.config.sections import model_of, settings_classes
+from flows.generators.catalog import GENERATORS
+from models.data.records import Record
 
 HEAD = """# Recipe fields
 
-A recipe is a YAML file with a section per stage; a field left out has its default, and
-`--set section.field=value` changes one from the command line. Unknown fields are refused by name.
-This page is written by `synthset fields`; a test keeps it true.
+A recipe is a YAML file with a section per stage. A field that is left out has its default.
+`--set section.field=value` changes a field from the command line. Unknown fields are refused by
+name. A stage with several models takes the fields of the model that it names, and the profile
+names the model of a section that names none.
+
+`synthset recipe schema` writes this page; a test compares it with the code.
 """
+TABLE = "| field | default | bounds | meaning |\n|---|---|---|---|"
+
+
+class _Row(NamedTuple):
+    """A line of a table. ``models``: the models that have the field; none if all do."""
+
+    name: str
+    field: FieldInfo
+    default: Any
+    models: tuple[str, ...] = ()
+    meaning: str = ""
+    choices: tuple[str, ...] = ()
 
 
 def describe_fields() -> str:
     """The page."""
-    lines = [HEAD, "| field | default | bounds | meaning |", "|---|---|---|---|"]
-    lines += [_row(*row) for row in _walk("", Recipe, Recipe())]
+    lines = [HEAD, TABLE, *(_line(row) for row in _rows("", Recipe, Recipe()))]
+    for generator in GENERATORS:
+        title = f"## `generators.{generator.name}`"
+        lines += ["", title, "", generator.settings.__doc__ or "", "", TABLE]
+        lines += [_line(row) for row in _rows("", generator.settings, generator.settings())]
     return "\n".join(lines) + "\n"
 
 
-def _walk(
-    prefix: str, section: type[Record], defaults: Record
-) -> Iterator[tuple[str, FieldInfo, Any]]:
-    for name, field in section.model_fields.items():
-        below = next((one for one in _types(field.annotation) if _is_section(one)), None)
-        default = getattr(defaults, name)
-        if below is None:
-            yield f"{prefix}{name}", field, default
-        else:
-            if default is None:
-                yield f"{prefix}{name}", field, default
-            yield from _walk(f"{prefix}{name}.", below, default or below())
+def _rows(prefix: str, settings: type[Record], defaults: Record | None) -> Iterator[_Row]:
+    for name, field in settings.model_fields.items():
+        default = _default(field) if defaults is None else getattr(defaults, name)
+        yield from _field_rows(f"{prefix}{name}", field, default)
 
 
-def _types(annotation: Any) -> tuple[Any, ...]:
-    return (annotation, *get_args(annotation))
+def _field_rows(name: str, field: FieldInfo, default: Any) -> Iterator[_Row]:
+    """A row of the field itself, or the rows of its section; of a list, those of an element."""
+    classes = settings_classes(field.annotation)
+    if not classes or default is None:
+        yield _Row(name, field, default)
+    if len(classes) > 1:
+        yield from _union_rows(f"{name}.", classes, default)
+    elif classes:
+        yield from _rows(f"{name}.", classes[0], default)
+    elif get_origin(field.annotation) is tuple:
+        for element in settings_classes(get_args(field.annotation)[0]):
+            yield from _rows(f"{name}[].", element, None)
 
 
-def _is_section(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Record)
+def _union_rows(prefix: str, classes: tuple[type[Record], ...], default: Any) -> Iterator[_Row]:
+    """The fields of all models of a stage; equal ones once."""
+    models = tuple(str(model_of(settings)) for settings in classes)
+    fields = [settings.model_fields["model"] for settings in classes]
+    meanings = [
+        f"{model}: {field.description}" for model, field in zip(models, fields, strict=True)
+    ]
+    chosen = default.model if default is not None else models[0]
+    yield _Row(f"{prefix}model", fields[0], chosen, (), " ".join(meanings), models)
+    rows: dict[tuple[str, str, str], list[_Row]] = {}
+    for model, settings in zip(models, classes, strict=True):
+        values = default if isinstance(default, settings) else None
+        for row in _rows(prefix, settings, values):
+            if row.name != f"{prefix}model":
+                key = (row.name, str(row.field.description), str(row.default))
+                rows.setdefault(key, []).append(row._replace(models=(model,)))
+    for same in rows.values():
+        owners = tuple(model for row in same for model in row.models)
+        yield same[0]._replace(models=() if owners == models else owners)
 
 
-def _row(name: str, field: FieldInfo, default: Any) -> str:
-    shown = "none" if default is None else str(default).replace("|", "\\|")
+def _default(field: FieldInfo) -> Any:
+    default = field.get_default(call_default_factory=True)
+    return "(required)" if default is PydanticUndefined else default
+
+
+def _line(row: _Row) -> str:
+    default = "none" if row.default is None else str(row.default)
+    if isinstance(row.default, dict) and any(isinstance(v, Record) for v in row.default.values()):
+        default = ", ".join(row.default)
+    meaning = row.meaning or row.field.description or ""
+    if row.models:
+        meaning = f"({', '.join(row.models)}) {meaning}"
+    limits = _bounds(row.field) or ", ".join(row.choices or _choices(row.field.annotation))
+    cells = f"`{row.name}`", f"`{default or '(empty)'}`", limits, meaning
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _bounds(field: FieldInfo) -> str:
     signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
-    bounds = ", ".join(
-        f"{sign} {getattr(rule, at)}"
+    return ", ".join(
+        f"{sign} {getattr(rule, name)}"
         for rule in field.metadata
-        for at, sign in signs.items()
-        if hasattr(rule, at)
+        for name, sign in signs.items()
+        if hasattr(rule, name)
     )
-    choices = [
-        str(one)
-        for kind in _types(field.annotation)
-        for one in get_args(kind)
-        if isinstance(one, str)
-    ] or [str(one) for one in get_args(field.annotation) if isinstance(one, str)]
-    meaning = (field.description or "").replace("|", "\\|")
-    owners = [", ".join(mark.models) for mark in field.metadata if isinstance(mark, Of)]
-    meaning = f"({owners[0]}) {meaning}" if owners else meaning
-    return f"| `{name}` | `{shown or '(empty)'}` | {bounds or ', '.join(choices)} | {meaning} |"
+
+
+def _choices(annotation: Any) -> tuple[str, ...]:
+    if get_origin(annotation) is Literal:
+        return tuple(str(choice) for choice in get_args(annotation))
+    return tuple(choice for part in get_args(annotation) for choice in _choices(part))

@@ -1,6 +1,4 @@
-"""Images that a diffusion network draws from the photo itself: the baseline of the multiview
-study.
-"""
+"""Images that a diffusion network generates from the whole photo (the study compares with them)."""
 
 from typing import Any
 
@@ -12,17 +10,17 @@ from models.reporting.metrics import Factor
 from tasks.engine.planning_run import PlanningRun
 from tasks.engine.run_context import RunContext
 from tasks.engine.work_items import SharedInputs, WorkItem
-from tasks.generate.caption import Caption, caption
+from tasks.generate.caption import Caption, CaptionTemplate, caption
 from tasks.generate.image_to_image import ImageToImage, image_to_image
 from tasks.generate.segment import Segment, segment
-from tasks.generate.upscale import Upscale, upscale
+from tasks.generate.upscale import Upscale, UpscaleLanczos, upscale
 
 
 class Settings(Record):
     """Variations of the whole photo, background included."""
 
-    upscale: Upscale = Field(Upscale(factor=2), description="The photo, enlarged.")
-    caption: Caption = Field(Caption(), description="The sentence that becomes the prompt.")
+    upscale: Upscale = Field(UpscaleLanczos(factor=2), description="The photo, enlarged.")
+    caption: Caption = Field(CaptionTemplate(), description="The sentence that becomes the prompt.")
     image_to_image: ImageToImage = Field(ImageToImage(), description="The images.")
     segment: Segment | None = Field(
         None,
@@ -44,8 +42,9 @@ def make_images(
 
 def factors(settings: Any) -> tuple[Factor, ...]:
     """The number of images per photo."""
-    copies = settings.image_to_image.copies
-    return (Factor(amount=copies, name="n", note="variations of the photo"),)
+    return (
+        Factor(amount=settings.image_to_image.n_images, name="n", note="variations of the photo"),
+    )
 
 
 GENERATOR = Generator("image_to_image", Settings, (Phase("images", "image", make_images),), factors)

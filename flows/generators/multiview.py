@@ -13,29 +13,31 @@ from tasks.engine.planning_run import PlanningRun
 from tasks.engine.run_context import RunContext
 from tasks.engine.work_items import SharedInputs, WorkItem
 from tasks.generate.augment import Augment, augment
-from tasks.generate.background import Background, background
-from tasks.generate.caption import Caption, caption
-from tasks.generate.depth import Depth, depth
+from tasks.generate.background import Background, BackgroundComposite, background
+from tasks.generate.caption import Caption, CaptionTemplate, caption
+from tasks.generate.depth import Depth, DepthRelief, depth
 from tasks.generate.masked_depth import MaskedDepth, masked_depth
-from tasks.generate.multiview import Multiview, multiview
-from tasks.generate.outpaint import Outpaint, outpaint
-from tasks.generate.segment import Segment, segment
-from tasks.generate.upscale import Upscale, upscale
+from tasks.generate.multiview import Multiview, MultiviewRelief, multiview
+from tasks.generate.outpaint import Outpaint, OutpaintExtend, outpaint
+from tasks.generate.segment import Segment, SegmentGrabCut, segment
+from tasks.generate.upscale import Upscale, UpscaleLanczos, upscale
 
 
 class Settings(Record):
     """Views of the object, on new backgrounds, shifted within the frame."""
 
-    upscale: Upscale = Field(Upscale(factor=2), description="The photo, enlarged.")
-    multiview: Multiview = Field(Multiview(), description="Views from other directions.")
-    upscale_views: Upscale = Field(Upscale(factor=4), description="The views, enlarged.")
+    upscale: Upscale = Field(UpscaleLanczos(factor=2), description="The photo, enlarged.")
+    multiview: Multiview = Field(MultiviewRelief(), description="Views from other directions.")
+    upscale_views: Upscale = Field(UpscaleLanczos(factor=4), description="The views, enlarged.")
     augment: Augment = Field(Augment(), description="t changed copies of each view.")
-    segment: Segment = Field(Segment(), description="The mask of the object.")
-    depth: Depth = Field(Depth(), description="The depth of the image.")
+    segment: Segment = Field(SegmentGrabCut(), description="The mask of the object.")
+    depth: Depth = Field(DepthRelief(), description="The depth of the image.")
     masked_depth: MaskedDepth = Field(MaskedDepth(), description="The depth of the object alone.")
-    caption: Caption = Field(Caption(), description="The sentence that becomes the prompt.")
-    background: Background = Field(Background(), description="c new backgrounds of each copy.")
-    outpaint: Outpaint = Field(Outpaint(), description="k x k shifts of each scene.")
+    caption: Caption = Field(CaptionTemplate(), description="The sentence that becomes the prompt.")
+    background: Background = Field(
+        BackgroundComposite(), description="c new backgrounds of each copy."
+    )
+    outpaint: Outpaint = Field(OutpaintExtend(), description="k x k shifts of each scene.")
 
 
 def make_images(
@@ -47,23 +49,23 @@ def make_images(
     views = multiview(run, settings.multiview, large)
     captions = caption(run, settings.caption, views[:1], photo.label, photo.prompt)
     large_views = upscale(run, settings.upscale_views, views)
-    copies = augment(run, settings.augment, large_views)
-    cutouts = segment(run, settings.segment, copies)
-    depths = depth(run, settings.depth, copies)
-    object_depths = masked_depth(run, settings.masked_depth, cutouts, depths)
+    augmented = augment(run, settings.augment, large_views)
+    cut_outs = segment(run, settings.segment, augmented)
+    depths = depth(run, settings.depth, augmented)
+    object_depths = masked_depth(run, settings.masked_depth, cut_outs, depths)
     scenes = background(
-        run, settings.background, cutouts, object_depths, captions, shared.backgrounds
+        run, settings.background, cut_outs, object_depths, captions, shared.backgrounds
     )
     return outpaint(run, settings.outpaint, scenes, photo.label)
 
 
 def factors(settings: Any) -> tuple[Factor, ...]:
     """7 · t · c · k², as the study writes it."""
-    views, k = settings.multiview.views + 1, settings.outpaint.k
+    views, k = settings.multiview.views + 1, settings.outpaint.grid_size
     return (
         Factor(amount=views, name="views", note="new views and the original"),
-        Factor(amount=settings.augment.copies, name="t", note="augmented copies"),
-        Factor(amount=settings.background.copies, name="c", note="backgrounds"),
+        Factor(amount=settings.augment.n_augmentations, name="t", note="augmented copies"),
+        Factor(amount=settings.background.n_backgrounds, name="c", note="backgrounds"),
         Factor(amount=k * k, name="k²", note=f"shifts on a {k} x {k} grid"),
     )
 

@@ -1,7 +1,6 @@
 """The records that travel between stages: small, frozen, JSON-able; pixels never travel along."""
 
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
@@ -16,28 +15,12 @@ class Record(BaseModel):
     """A frozen pydantic model that refuses unknown fields, so that a typo is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-@dataclass(frozen=True, init=False)
-class Of:
-    """Says of a stage's field that only some of its models read it.
-
-    It stays out of the key of what another model makes.
-    """
-
-    models: tuple[str, ...]
-
-    def __init__(self, *models: str) -> None:
-        object.__setattr__(self, "models", models)
-
-
-@dataclass(frozen=True)
-class NamesCheckpoint:
-    """Says of a field that it names a checkpoint; it counts only while the stage uses it."""
+    # Fields that don't change what one artifact looks like, such as how many are made of an input.
+    NON_KEY_FIELDS: ClassVar[frozenset[str]] = frozenset()
 
 
 # A checkpoint of the catalog: ``id``, or ``id@revision``. A run pins the revision when it starts.
-Checkpoint = Annotated[str, Field(pattern=r"^[^@\s]+(@[^@\s]+)?$"), NamesCheckpoint()]
+Checkpoint = Annotated[str, Field(pattern=r"^[^@\s]+(@[^@\s]+)?$")]
 
 
 class Artifact(Record):

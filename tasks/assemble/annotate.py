@@ -7,7 +7,8 @@ import numpy as np
 from pydantic import Field
 
 from models.data import pixels
-from models.data.objects import box_of_mask, decode_mask, encode_mask
+from models.data.formats.annotated import box_of_mask
+from models.data.formats.polygons import decode_runs, encode_mask
 from models.data.records import Artifact, Record
 from tasks.engine.planning_run import Cost
 from tasks.engine.stage import Job, StageInput, StageOutput, stage
@@ -36,10 +37,15 @@ def masks_of_each(_parameters: Annotate, images: Sequence[Artifact]) -> list[Job
 
 
 @stage(
-    "label",
+    "annotate",
     version=1,
     plan=masks_of_each,
-    cost=Cost(ms=0.5, ms_per_mp=1.5, mb_per_mp=0.02, megapixels=lambda _, mp: min(mp, 0.2)),
+    cost=Cost(
+        ms=0.5,
+        ms_per_mp=1.5,
+        mb_per_mp=0.02,
+        megapixels=lambda parameters, mp: min(mp, parameters.longest_side**2 * 0.75 / 1e6),
+    ),
 )
 def annotate(inputs: Sequence[StageInput], parameters: Annotate) -> Iterator[StageOutput]:
     """8-bit masks, 255 = object; ``metadata`` has the box (x, y, width, height) in px,
@@ -64,5 +70,5 @@ def _alpha(item: StageInput) -> Any:
     if number is not None:
         height, width = content.shape[:2]
         entry = item.job.inputs[0].metadata["objects"][int(number)]
-        return np.where(decode_mask(entry["mask"], height, width), 255, 0).astype(np.uint8)
+        return np.where(decode_runs(entry["mask"], height, width), 255, 0).astype(np.uint8)
     return content if content.ndim == 2 else content[..., 3]

@@ -65,13 +65,19 @@ def choose(
             chosen += _take(spec.name, "real", label, drawn_real, count)
             for generator, number in numbers.items():
                 chosen += _take(spec.name, generator, label, drawn[generator], number)
-            if not any(sample.label == label for sample in chosen):
-                raise DatasetTooSmallError(
-                    f"datasets.{spec.name}: class {label} has no train image; add photos, or look "
-                    "at the rejected images in the report"
-                )
+        _require_every_class(spec.name, classes, chosen)
         datasets[spec.name] = chosen
     return datasets
+
+
+def _require_every_class(dataset: str, classes: Sequence[str], chosen: Sequence[Sample]) -> None:
+    present = {sample.label for sample in chosen}
+    for label in classes:
+        if label not in present:
+            raise DatasetTooSmallError(
+                f"datasets.{dataset}: class {label} has no train image; add photos, or look at the "
+                "rejected images in the report"
+            )
 
 
 def _numbers(spec: DatasetSpec, real: float, volume: int) -> tuple[int, dict[str, int]]:
@@ -127,12 +133,11 @@ def _take(dataset: str, source: str, label: str, drawn: _Drawn, count: int) -> S
 
 
 def _draw(samples: Sequence[Sample], classes: Sequence[str], seed: int) -> dict[str, list[Sample]]:
-    return {
-        label: _spread(
-            [sample for sample in samples if sample.label == label and sample.is_accepted], seed
-        )
-        for label in classes
-    }
+    by_label: dict[str, list[Sample]] = {label: [] for label in classes}
+    for sample in samples:
+        if sample.is_accepted and sample.label in by_label:
+            by_label[sample.label].append(sample)
+    return {label: _spread(found, seed) for label, found in by_label.items()}
 
 
 def _spread(samples: Sequence[Sample], seed: int) -> list[Sample]:

@@ -19,7 +19,7 @@ def one_document(
     samples = [*train, *val]
     labels = "\n".join(sample.label for sample in samples)
     variant: dict[str, int | str] = {
-        "arm": name,
+        "dataset": name,
         "train": len(train),
         "labels": hashlib.sha256(labels.encode()).hexdigest(),
     }
@@ -31,12 +31,12 @@ def one_document(
 
 @stage("dataset", version=1, media="json", plan=one_document)
 def dataset(inputs: Sequence[StageInput], parameters: Dataset) -> Iterator[StageOutput]:
-    """``{"arm", "classes", "train", "val"}``; rows of artifact id and class."""
+    """``{"dataset", "classes", "train", "val"}``; rows of artifact id and class."""
     for item in inputs:
         split = int(item.job.variant["train"])
         rows = [[image.id, image.metadata["label"]] for image in item.job.inputs]
         content: dict[str, Any] = {
-            "arm": item.job.variant["arm"],
+            "dataset": item.job.variant["dataset"],
             "classes": sorted({label for _, label in rows}),
             "train": rows[:split],
             "val": rows[split:],

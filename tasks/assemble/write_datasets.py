@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -105,8 +106,9 @@ def write_datasets(
         return 0
     staging = out / _STAGING
     staging.mkdir(parents=True)
+    # An empty folder replaces the files of earlier datasets, such as masks that no image has now.
     folders = {f"{split.folder}/{label}" for split in splits for label in classes}
-    for folder in folders:
+    for folder in {*FOLDERS, *folders}:
         (staging / folder).mkdir(parents=True, exist_ok=True)
     with verify_inputs_on_error(store, files.values()):
         for name, artifact in files.items():
@@ -232,6 +234,9 @@ def _recover(out: Path) -> None:
                 (staging / name).replace(out / name)
     shutil.rmtree(staging, ignore_errors=True)
     shutil.rmtree(replaced, ignore_errors=True)
+    for folder in FOLDERS:
+        with suppress(OSError):  # absent, or not empty
+            (out / folder).rmdir()
 
 
 def _owned(out: Path) -> set[str]:

@@ -14,15 +14,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar, get_args
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from prefect.context import FlowRunContext
-from pydantic.fields import FieldInfo
 
 from models.checkpoints.local import licence_of
 from models.data import pixels
-from models.data.records import Artifact, Media, NamesCheckpoint, Of, Record
+from models.data.records import Artifact, Media, Record
 from tasks.engine.gpu import gpu_lock
 from tasks.engine.integrity import verify_inputs_on_error
 from tasks.engine.planning_run import Cost, PlanningRun
@@ -90,31 +89,9 @@ class StageInput:
         return self.run.load(self.job.inputs[position])
 
 
-def settings(parameters: Record, without: Sequence[str] = ()) -> dict[str, Any]:
-    """What of a stage's parameters goes into its keys, unless the stage says otherwise: all but
-    those that are `Of` other models than the one in use, and checkpoints that are not loaded.
-    """
-    fields = type(parameters).model_fields
-    idle = {name for name, field in fields.items() if _is_idle(field, parameters, name)}
-    return parameters.model_dump(mode="json", exclude=idle | set(without))
-
-
-def _is_idle(field: FieldInfo, parameters: Record, name: str) -> bool:
-    marks = [
-        *field.metadata,
-        *(one for kind in get_args(field.annotation) for one in get_args(kind)),
-    ]
-    used = getattr(parameters, "model", None)
-    if any(isinstance(mark, Of) and used not in mark.models for mark in marks):
-        return True
-    names_checkpoint = any(isinstance(mark, NamesCheckpoint) for mark in marks)
-    return names_checkpoint and getattr(parameters, name) not in checkpoints_of(parameters)
-
-
-def params_per_item(parameters: Record) -> dict[str, Any]:
-    """`settings` without how many images are made of an input: their index tells them apart, and
-    more of them redo none."""
-    return settings(parameters, without=("copies", "views"))
+def default_key_params(parameters: Record) -> dict[str, Any]:
+    """What of a stage's parameters is part of its keys: all but their `NON_KEY_FIELDS`."""
+    return parameters.model_dump(mode="json", exclude=set(parameters.NON_KEY_FIELDS))
 
 
 def checkpoints_of(parameters: Record) -> tuple[str, ...]:
@@ -160,7 +137,7 @@ def stage(
     media: Media = "png",
     plan: Plan = one_job_per_input,
     batch_size: int = 16,
-    key_params: Callable[[Any], dict[str, Any]] = settings,
+    key_params: Callable[[Any], dict[str, Any]] = default_key_params,
     uses_gpu: bool | Callable[[Any], bool] = loads_checkpoints,
     cost: Cost = Cost(),
     shown_as: str | None = None,
@@ -250,7 +227,7 @@ class Stage(Generic[P]):
             "version": self.version,
             "parameters": self.key_params(parameters),
             "inputs": [artifact.digest for artifact in job.inputs],
-            "index": dict(job.variant),
+            "variant": dict(job.variant),
         }
         return hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()
 

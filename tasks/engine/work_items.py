@@ -235,6 +235,37 @@ def artifact_ids(store: Store, key: str) -> list[str]:
     return [f"{row['stage']}/{row['key']}" for row in _record_content(store, key)["artifacts"]]
 
 
+def result_of(item: WorkItem, record: GenerationRecord) -> Result:
+    """What the record of a finished item says in short."""
+    return Result(
+        item=item.name,
+        key=item.key,
+        sources=tuple(source.name for source in item.sources),
+        label=item.sources[0].label,
+        outputs=record.outputs,
+        made=sum(_is_finished(sample) for sample in record.samples),
+        accepted=sum(sample.is_accepted for sample in record.samples),
+        counts=record.counts,
+    )
+
+
+def failed_result(item: WorkItem, failure: str, corrupt_input: bool) -> Result:
+    """The result of an item that failed."""
+    return Result(
+        key=item.key,
+        item=item.name,
+        sources=tuple(source.name for source in item.sources),
+        label=item.sources[0].label,
+        failure=failure,
+        corrupt_input=corrupt_input,
+    )
+
+
+def _is_finished(sample: Sample) -> bool:
+    """Whether the image reached screening; a stage rejected the others on the way."""
+    return sample.is_accepted or sample.image.reject_reason is None
+
+
 # The runs of one worker share their configuration.
 @lru_cache(maxsize=8)
 def _load_config(url: str, digest: str) -> ItemConfig:

@@ -1,16 +1,16 @@
 """Background: the object in c new scenes (the study: SDXL with a depth ControlNet).
 
-The classical model composites the cut-out on a plate: a photo from the user's folder of plates, or
-a procedural surface that the prompt names. Colours are harmonised, a shadow grounds it, the seam
-blends. The diffusion model draws object and scene anew from the caption and the object's depth; the
-matte says where the depth was.
+The classical model composites the object onto a background image: one of the user's photos, or a
+procedural surface that the prompt names. It matches colours, casts a shadow and blends the seam.
+SDXL generates object and scene from the caption and the object's depth.
 """
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from models.captioning.template import with_class
@@ -19,9 +19,10 @@ from models.compositing.backgrounds.scene import procedural_background, scene_fr
 from models.compositing.composite import CompositeSettings, composite
 from models.compositing.placement import PlacedObject, keep_original_pixels, place_object
 from models.data.pixels import Pixels, rgb
-from models.data.records import Artifact, Checkpoint, Of, Record
+from models.data.records import Artifact, Checkpoint, Record
 from models.diffusion.prompts import Part, escape, to_compel, weighted_prompt, without_weights
-from tasks.engine.stage import Job, StageInput, StageOutput, pairing_key, params_per_item, stage
+from tasks.engine.planning_run import Cost
+from tasks.engine.stage import Job, StageInput, StageOutput, pairing_key, stage
 
 GRID = 64
 
@@ -38,120 +39,129 @@ class CompositeRanges(Record):
     margin: float = Field(
         0.06, ge=0, le=0.4, description="Space kept free at each border, share of the side."
     )
-    tilt: float = Field(
+    max_rotation: float = Field(
         12.0, ge=0, le=180, description="Rotation at most where it lies flat, degrees either way."
     )
-    harmony: float = Field(
+    colour_matching: float = Field(
         0.5, ge=0, le=1, description="How far colours move to the scene's; 0 leaves them."
     )
     shadow: float = Field(0.7, ge=0, le=1, description="Darkness of the shadow; 0 casts none.")
 
     def settings(self) -> CompositeSettings:
-        """The same values as `models.compositing` names them."""
-        return CompositeSettings(
-            smallest=self.smallest,
-            largest=self.largest,
-            margin=self.margin,
-            max_rotation=self.tilt,
-            colour_matching=self.harmony,
-            shadow=self.shadow,
-        )
+        """The same values as `models.compositing` takes them."""
+        return CompositeSettings(**self.model_dump())
 
 
-class Background(Record):
-    """How many scenes, how large, and what stands behind the object."""
+class _Background(Record):
+    """What both models share."""
 
-    model: Literal["composite", "sdxl-controlnet-depth"] = Field(
-        "composite",
-        description="composite: the cut-out pasted on a plate. sdxl-controlnet-depth: object and "
-        "scene drawn anew from the caption and the object's depth.",
-    )
-    copies: int = Field(2, ge=1, le=64, description="Scenes per augmented view (c).")
+    NON_KEY_FIELDS: ClassVar = frozenset({"n_backgrounds"})
+
+    n_backgrounds: int = Field(2, ge=1, le=64, description="Scenes per augmented view (c).")
     width: int = Field(768, ge=64, le=4096, description="Width of a scene, px.")
     height: int = Field(1024, ge=64, le=4096, description="Height of a scene, px.")
     scenes: tuple[str, ...] = Field(
         (), description="Endings of the prompt to choose from, such as 'on grass'."
     )
-    from_above: Annotated[float | None, Of("composite")] = Field(
-        None, ge=0, le=1, description="Chance of a flat ground seen from above; none: by the scene."
-    )
     ranges: CompositeRanges = Field(default_factory=CompositeRanges, description="Size and light.")
-    checkpoint: Annotated[Checkpoint, Of("sdxl-controlnet-depth")] = Field(
+
+
+class BackgroundComposite(_Background):
+    """Compositing, without a network."""
+
+    model: Literal["composite"] = Field(
+        "composite", description="the cut-out object on a background image."
+    )
+    top_view_probability: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Probability of a flat ground seen from above; none: as the scene suggests.",
+    )
+
+
+class FewStep(Record):
+    """A distilled network in place of steps, scheduler and guidance_scale."""
+
+    steps: Literal[4, 8] = Field(4, description="Denoising steps.")
+    checkpoint: Checkpoint = Field(
+        "ByteDance/SDXL-Lightning", description="Weights of the distilled network."
+    )
+
+
+class BackgroundSdxl(_Background):
+    """SDXL with a depth ControlNet, the study's networks."""
+
+    model: Literal["sdxl-controlnet-depth"] = Field(
+        "sdxl-controlnet-depth",
+        description="object and scene generated from the caption and the object's depth.",
+    )
+    checkpoint: Checkpoint = Field(
         "stabilityai/stable-diffusion-xl-base-1.0", description="Weights of SDXL."
     )
-    controlnet: Annotated[Checkpoint, Of("sdxl-controlnet-depth")] = Field(
+    controlnet: Checkpoint = Field(
         "diffusers/controlnet-depth-sdxl-1.0-small",
-        description="Weights that make it follow the depth.",
+        description="Weights of the network that makes SDXL follow the depth.",
     )
-    vae: Annotated[Checkpoint, Of("sdxl-controlnet-depth")] = Field(
-        "madebyollin/sdxl-vae-fp16-fix", description="Weights of the decoder."
-    )
-    safety_checker: Annotated[Checkpoint | None, Of("sdxl-controlnet-depth")] = Field(
+    vae: Checkpoint = Field("madebyollin/sdxl-vae-fp16-fix", description="Weights of the decoder.")
+    safety_checker: Checkpoint | None = Field(
         None,
         description="Weights that find images not safe for work, such as "
         "CompVis/stable-diffusion-safety-checker; none: SDXL has none of its own.",
     )
-    nsfw_retries: Annotated[int, Of("sdxl-controlnet-depth")] = Field(
-        3, ge=0, le=20, description="How often an image that was found not safe is drawn anew."
+    nsfw_retries: int = Field(
+        3, ge=0, le=20, description="How often a flagged image is generated again."
     )
-    scheduler: Annotated[
-        Literal["unipc", "dpm++", "euler", "ddim"], Of("sdxl-controlnet-depth")
-    ] = Field("unipc", description="Sampler.")
-    steps: Annotated[int, Of("sdxl-controlnet-depth")] = Field(
-        30, ge=1, le=200, description="Denoising steps."
-    )
-    guidance_scale: Annotated[float, Of("sdxl-controlnet-depth")] = Field(
+    scheduler: Literal["unipc", "dpm++", "euler", "ddim"] = Field("unipc", description="Sampler.")
+    steps: int = Field(30, ge=1, le=200, description="Denoising steps.")
+    guidance_scale: float = Field(
         5.0, ge=0, le=30, description="How strictly the prompt is followed; 1 or less: loosely."
     )
-    control_scale: Annotated[float, Of("sdxl-controlnet-depth")] = Field(
+    control_scale: float = Field(
         1.0,
         ge=0,
         le=2,
-        description="How strictly the depth is followed; low: the matte may no longer fit.",
+        description="How strictly the depth is followed; low: the mask may no longer fit.",
     )
-    control_end: Annotated[float, Of("sdxl-controlnet-depth")] = Field(
+    control_end: float = Field(
         1.0, ge=0, le=1, description="Share of the steps in which the depth is followed."
     )
-    few_step: Annotated[Literal[4, 8] | None, Of("sdxl-controlnet-depth")] = Field(
+    few_step: FewStep | None = Field(
         None,
-        description="Steps of a distilled network, in place of steps, scheduler and "
-        "guidance_scale: several times as fast, less varied.",
+        description="A distilled network: several times as fast, less varied; none: SDXL itself.",
     )
-    few_step_checkpoint: Annotated[Checkpoint, Of("sdxl-controlnet-depth")] = Field(
-        "ByteDance/SDXL-Lightning", description="Weights of the distilled network."
-    )
-    caption_weight: Annotated[float, Of("sdxl-controlnet-depth")] = Field(
+    caption_weight: float = Field(
         1.0, ge=0, le=2, description="How much the caption counts in the prompt."
     )
-    prompt: Annotated[str, Of("sdxl-controlnet-depth")] = Field(
+    prompt: str = Field(
         "",
         description="Part of every prompt, after the caption. Knows {label} and {a}, its article; "
         "may hold weights, as (sharp:1.3) or (sharp)1.3.",
     )
-    prompt_weight: Annotated[float, Of("sdxl-controlnet-depth")] = Field(
-        1.0, ge=0, le=2, description="How much that part counts."
-    )
-    suffix: Annotated[str, Of("sdxl-controlnet-depth")] = Field(
+    prompt_weight: float = Field(1.0, ge=0, le=2, description="How much that part counts.")
+    suffix: str = Field(
         "highly detailed photo", description="What the prompt ends with, after the scene."
     )
-    suffix_weight: Annotated[float, Of("sdxl-controlnet-depth")] = Field(
+    suffix_weight: float = Field(
         1.0, ge=0, le=2, description="How much scene and suffix count in the prompt."
     )
-    negative_weight: Annotated[float, Of("sdxl-controlnet-depth")] = Field(
+    negative_weight: float = Field(
         1.0, ge=0, le=2, description="How much the caption stage's negative prompt counts."
     )
-    paste_back: Annotated[bool, Of("sdxl-controlnet-depth")] = Field(
-        False, description="Set the photo's own object over the drawn one: keeps logos and writing."
+    keep_original_pixels: bool = Field(
+        False,
+        description="Paste the photo's own object over the generated one: keeps logos and writing.",
     )
 
     @property
     def checkpoints(self) -> tuple[str, ...]:
         """The checkpoints in use."""
-        if self.model == "composite":
-            return ()
-        few_step = (self.few_step_checkpoint,) if self.few_step else ()
+        few_step = (self.few_step.checkpoint,) if self.few_step else ()
         checker = (self.safety_checker,) if self.safety_checker else ()
         return self.checkpoint, self.controlnet, self.vae, *few_step, *checker
+
+
+Background = Annotated[BackgroundComposite | BackgroundSdxl, Field(discriminator="model")]
 
 
 def scenes_of_each(
@@ -159,35 +169,51 @@ def scenes_of_each(
     cut_outs: Sequence[Artifact],
     depths: Sequence[Artifact],
     captions: Sequence[Artifact],
-    plates: Sequence[Artifact],
+    photos: Sequence[Artifact],
 ) -> list[Job]:
-    """Per cut-out, scenes 0 to c - 1, each with its own plate where there are plates."""
+    """Per cut-out, scenes 0 to c - 1, each on its own background photo if there are any."""
     depth_of = {pairing_key(depth): depth for depth in depths}
     jobs = []
     for cut_out in cut_outs:
         depth = depth_of.get(pairing_key(cut_out))
         if depth is None:
             continue
-        behind = _drawn_plates(cut_out, plates, parameters.copies)
-        for copy in range(parameters.copies):
-            inputs = (cut_out, depth, *captions, *behind[copy : copy + 1])
-            jobs.append(Job(inputs, {"background": copy}))
+        chosen = _choose_photos(cut_out, photos, parameters.n_backgrounds)
+        for number in range(parameters.n_backgrounds):
+            inputs = (cut_out, depth, *captions, *chosen[number : number + 1])
+            jobs.append(Job(inputs, {"background": number}))
     return jobs
 
 
-@stage("background", version=2, plan=scenes_of_each, batch_size=8, key_params=params_per_item)
+@stage(
+    "background",
+    version=2,
+    plan=scenes_of_each,
+    batch_size=8,
+    cost=Cost(
+        ms=28,
+        ms_per_mp=185,
+        mb_per_mp=1.4,
+        megapixels=lambda parameters, _: parameters.width * parameters.height / 1e6,
+        tflop={"sdxl-controlnet-depth": (0, 417)},
+    ),
+    shown_as="new scenes, the mask outlined",
+)
 def background(inputs: Sequence[StageInput], parameters: Background) -> Iterator[StageOutput]:
-    """Scenes at the output size, RGB + the object's matte, with the prompt that describes them."""
-    drawn = {"composite": _composited, "sdxl-controlnet-depth": _drawn_by_sdxl}
-    yield from drawn[parameters.model](inputs, parameters)
+    """Scenes at the output size, RGB + the object's alpha, with the prompt of each."""
+    if isinstance(parameters, BackgroundComposite):
+        return _composite(inputs, parameters)
+    return _run_sdxl(inputs, parameters)
 
 
-def _composited(inputs: Sequence[StageInput], parameters: Background) -> Iterator[StageOutput]:
+def _composite(
+    inputs: Sequence[StageInput], parameters: BackgroundComposite
+) -> Iterator[StageOutput]:
     size = (parameters.width, parameters.height)
     for item in inputs:
         rng = item.rng()
         sentence = item.load(2)["caption"]
-        scene = without_weights(_ending(parameters, sentence, rng))
+        scene = without_weights(_choose_scene(parameters, sentence, rng))
         if len(item.job.inputs) > 3:
             empty = background_from_photo(item.load(3), size, rng)
         else:
@@ -195,7 +221,7 @@ def _composited(inputs: Sequence[StageInput], parameters: Background) -> Iterato
                 scene_from_prompt(scene, rng),
                 size,
                 rng,
-                top_view_probability=parameters.from_above,
+                top_view_probability=parameters.top_view_probability,
             )
         depth = item.load(1).astype(np.float32) / 65535.0
         settings = parameters.ranges.settings()
@@ -204,101 +230,104 @@ def _composited(inputs: Sequence[StageInput], parameters: Background) -> Iterato
         yield StageOutput(image, prompt=prompt, metadata={"scene": scene})
 
 
-def _drawn_by_sdxl(inputs: Sequence[StageInput], parameters: Background) -> Iterator[StageOutput]:
+def _run_sdxl(inputs: Sequence[StageInput], parameters: BackgroundSdxl) -> Iterator[StageOutput]:
     from models.diffusion.sdxl.depth_controlnet import SdxlBackground, SdxlBackgroundRequest
     from models.runtime.batching import InvalidOutput
     from models.runtime.network_pool import infer
 
-    placed, prompts, scenes, requests = [], [], [], []
+    few_step = parameters.few_step
+    placed_objects, scenes, requests = [], [], []
     for item in inputs:
         rng, words = item.rng(), item.load(2)
-        scenes.append(_ending(parameters, words["caption"], rng))
+        scenes.append(_choose_scene(parameters, words["caption"], rng))
         size = (parameters.width, parameters.height)
         limits = parameters.ranges.settings()
-        placed.append(place_object(item.load(0), item.load(1), size, rng, limits))
-        prompts.append(_prompts(parameters, words, scenes[-1]))
-        depth = _on_grid(placed[-1])
+        placed_objects.append(place_object(item.load(0), item.load(1), size, rng, limits))
+        prompt, negative = _prompts(parameters, words, scenes[-1])
+        depth = _pad_to_grid(placed_objects[-1])
         requests.append(
             SdxlBackgroundRequest(
                 depth=depth,
-                prompt=prompts[-1][0],
-                negative=prompts[-1][1],
+                prompt=prompt,
+                negative=negative,
                 seed=item.seed,
                 width=depth.shape[1],
                 height=depth.shape[0],
-                steps=parameters.few_step or parameters.steps,
-                guidance_scale=0.0 if parameters.few_step else parameters.guidance_scale,
+                steps=few_step.steps if few_step else parameters.steps,
+                guidance_scale=0.0 if few_step else parameters.guidance_scale,
                 control_scale=parameters.control_scale,
                 control_end=parameters.control_end,
                 scheduler=parameters.scheduler,
-                few_step=parameters.few_step is not None,
+                few_step=few_step is not None,
                 nsfw_retries=parameters.nsfw_retries,
             )
         )
     results = infer(SdxlBackground, parameters.checkpoints, requests)
-    for result, there, (prompt, negative), scene in zip(
-        results, placed, prompts, scenes, strict=True
+    for result, placed, request, scene in zip(
+        results, placed_objects, requests, scenes, strict=True
     ):
         metadata = {
             "scene": without_weights(scene),
-            "negative": negative,
-            "plain_prompt": without_weights(prompt),
+            "negative": request.negative,
+            "plain_prompt": without_weights(request.prompt),
             "retries": result.retries,
         }
         if isinstance(result, InvalidOutput):
-            yield StageOutput(reject_reason=result.reason, prompt=prompt, metadata=metadata)
+            yield StageOutput(reject_reason=result.reason, prompt=request.prompt, metadata=metadata)
             continue
-        image = _cut_to(result.image, there)
-        image = keep_original_pixels(image, there) if parameters.paste_back else image
-        content = np.dstack([rgb(image), there.rgba[..., 3]])
-        yield StageOutput(content, prompt=prompt, metadata=metadata)
+        image = _crop_padding(result.image, placed)
+        if parameters.keep_original_pixels:
+            image = keep_original_pixels(image, placed)
+        content = np.dstack([rgb(image), placed.rgba[..., 3]])
+        yield StageOutput(content, prompt=request.prompt, metadata=metadata)
 
 
-def _prompts(parameters: Background, words: dict[str, str], scene: str) -> tuple[str, str]:
-    """The prompt and the negative one, in Compel's syntax. What the recipe says may hold weights of
-    its own."""
-    said = words["caption"]
-    ending = [one for one in (scene, parameters.suffix) if one and one not in said]
+def _prompts(parameters: BackgroundSdxl, words: dict[str, str], scene: str) -> tuple[str, str]:
+    """The prompt and the negative prompt in Compel's syntax.
+
+    Texts of the recipe may hold weights of their own.
+    """
+    ending = [part for part in (scene, parameters.suffix) if part and part not in words["caption"]]
+    own = with_class(to_compel(parameters.prompt), escape(words["label"]))
     parts = (
         Part(words["prompt"], parameters.caption_weight),
-        Part(_of_class(parameters.prompt, words["label"]), parameters.prompt_weight),
+        Part(own, parameters.prompt_weight),
         Part(to_compel(", ".join(ending)), parameters.suffix_weight),
     )
     negative = Part(to_compel(words["negative_prompt"]), parameters.negative_weight)
     return weighted_prompt(*parts), weighted_prompt(negative)
 
 
-def _of_class(prompt: str, name: str) -> str:
-    return with_class(to_compel(prompt), escape(name))
-
-
-def _on_grid(placed: PlacedObject) -> np.ndarray[tuple[int, int], np.dtype[np.uint16]]:
-    """The depth with as much empty space around it as SDXL's grid of 64 px wants."""
+def _pad_to_grid(placed: PlacedObject) -> npt.NDArray[np.uint16]:
+    """The depth with empty space around it, up to a multiple of SDXL's grid of 64 px."""
     height, width = placed.depth.shape
-    wide, high = -width % GRID, -height % GRID
-    around = (high // 2, high - high // 2), (wide // 2, wide - wide // 2)
-    return np.pad(placed.depth, around)
+    rows, columns = -height % GRID, -width % GRID
+    return np.pad(
+        placed.depth, ((rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2))
+    )
 
 
-def _cut_to(image: Pixels, placed: PlacedObject) -> Pixels:
-    """The middle of a drawn image, without what `_on_grid` put around it."""
+def _crop_padding(image: Pixels, placed: PlacedObject) -> Pixels:
+    """The middle of a generated image, without what `_pad_to_grid` added."""
     height, width = placed.depth.shape
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     return image[top : top + height, left : left + width]
 
 
-def _ending(parameters: Background, sentence: str, rng: np.random.Generator) -> str:
+def _choose_scene(parameters: Background, sentence: str, rng: np.random.Generator) -> str:
     if parameters.scenes:
         return parameters.scenes[int(rng.integers(len(parameters.scenes)))]
     return scene_from_prompt(sentence, rng)
 
 
-def _drawn_plates(cut_out: Artifact, plates: Sequence[Artifact], copies: int) -> Sequence[Artifact]:
-    """Different plates for the scenes of one cut-out, drawn by rendezvous hashing: a plate added to
-    the folder changes only the scenes that now draw it."""
+def _choose_photos(cut_out: Artifact, photos: Sequence[Artifact], count: int) -> Sequence[Artifact]:
+    """Different photos for the scenes of one cut-out, drawn by rendezvous hashing.
 
-    def rank(plate: Artifact) -> bytes:
-        return hashlib.sha256(f"{cut_out.digest}{plate.digest}".encode()).digest()
+    A photo added to the folder changes only the scenes that now draw it.
+    """
 
-    ranked = sorted(plates, key=rank)
-    return [ranked[copy % len(ranked)] for copy in range(copies)] if ranked else []
+    def rank(photo: Artifact) -> bytes:
+        return hashlib.sha256(f"{cut_out.digest}{photo.digest}".encode()).digest()
+
+    ranked = sorted(photos, key=rank)
+    return [ranked[number % len(ranked)] for number in range(count)] if ranked else []

@@ -1,58 +1,27 @@
-"""Caption: a sentence on the photo's object, and the prompts made of it (the study: BLIP)."""
+"""Caption: a sentence about the photo's object, and the prompts made of it (the study: BLIP)."""
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from models.captioning.cleanup import clean_caption
 from models.captioning.template import class_words, with_class, write_caption
-from models.data.records import Artifact, Checkpoint, Of, Record
+from models.data.records import Artifact, Checkpoint, Record
 from models.diffusion.prompts import escape, to_compel, without_weights
-from tasks.engine.stage import Job, StageInput, StageOutput, settings, stage
+from tasks.engine.planning_run import Cost
+from tasks.engine.stage import Job, StageInput, StageOutput, stage
 
 
-class Caption(Record):
-    """How a photo is put into words; its own prompt (``<photo>.txt`` beside it), which may hold
-    weights, comes first.
+class _Caption(Record):
+    """What all models share.
+
+    A photo's own prompt (``<photo>.txt`` next to it) comes first; it may hold weights.
     """
 
-    model: Literal["template", "blip", "florence-2"] = Field(
-        "template",
-        description="template: class and colour in a sentence. blip: the study's network. "
-        "florence-2: a smaller and newer one, more literal.",
-    )
-    checkpoint: Annotated[Checkpoint, Of("blip")] = Field(
-        "Salesforce/blip-image-captioning-large", description="Weights of blip."
-    )
-    florence: Annotated[Checkpoint, Of("florence-2")] = Field(
-        "florence-community/Florence-2-base",
-        description="Weights of florence-2, in the layout that needs no remote code.",
-    )
-    template: Annotated[str, Of("template")] = Field(
-        "a photo of {a}{colour} {label}",
-        description="Sentence with {label}, {colour} and {a}, the article.",
-    )
-    prefix: Annotated[str, Of("blip")] = Field(
-        "a photo of {a}{label}",
-        description="What the caption begins with, so that it is about the class; empty for the "
-        "network's own words. Knows {label} and {a}, the article.",
-    )
-    detailed: Annotated[bool, Of("florence-2")] = Field(
-        False, description="Two or three sentences instead of one."
-    )
-    num_beams: Annotated[int, Of("blip", "florence-2")] = Field(
-        3, ge=1, le=16, description="Sentences kept in view while searching; 1 is greedy."
-    )
-    repetition_penalty: Annotated[float, Of("blip", "florence-2")] = Field(
-        1.1, ge=1, le=2, description="Above 1, words that have been said become less likely."
-    )
-    max_new_tokens: Annotated[int, Of("blip", "florence-2")] = Field(
-        40, ge=5, le=100, description="Word pieces of a caption at most."
-    )
-    max_words: Annotated[int, Of("blip", "florence-2")] = Field(
-        40, ge=5, le=75, description="Words that are kept; CLIP reads about 55."
-    )
+    # A job's variant holds its own sentence, so those of other classes are no part of its key.
+    NON_KEY_FIELDS: ClassVar = frozenset({"prompts"})
+
     prompts: dict[str, str] = Field(
         {}, description="Per class: a sentence used instead; may hold weights, as (red:1.3)."
     )
@@ -60,94 +29,177 @@ class Caption(Record):
         "blurry, cropped, deformed, watermark, text", description="What no image should show."
     )
 
+
+class CaptionTemplate(_Caption):
+    """A sentence with gaps, without a network."""
+
+    model: Literal["template"] = Field(
+        "template", description="class and colour in a fixed sentence."
+    )
+    template: str = Field(
+        "a photo of {a}{colour} {label}",
+        description="Sentence with {label}, {colour} and {a}, the article.",
+    )
+
+
+class _NetworkCaption(_Caption):
+    """What both networks share."""
+
+    checkpoint: Checkpoint
+    num_beams: int = Field(
+        3, ge=1, le=16, description="Sentences compared by the beam search; 1 is greedy."
+    )
+    repetition_penalty: float = Field(
+        1.1, ge=1, le=2, description="Above 1, words that were used become less likely."
+    )
+    max_new_tokens: int = Field(40, ge=5, le=100, description="Tokens of a caption at most.")
+    max_words: int = Field(
+        40, ge=5, le=75, description="Words that are kept at most; CLIP reads about 55."
+    )
+
     @property
     def checkpoints(self) -> tuple[str, ...]:
-        """The checkpoints in use."""
-        used = {"blip": (self.checkpoint,), "florence-2": (self.florence,)}
-        return used.get(self.model, ())
+        """The checkpoint in use."""
+        return (self.checkpoint,)
+
+
+class CaptionBlip(_NetworkCaption):
+    """BLIP, the study's network."""
+
+    model: Literal["blip"] = Field("blip", description="the study's network.")
+    checkpoint: Checkpoint = Field(
+        "Salesforce/blip-image-captioning-large", description="Weights of BLIP."
+    )
+    prefix: str = Field(
+        "a photo of {a}{label}",
+        description="What the caption begins with, so that it is about the class; empty for the "
+        "network's own words. Knows {label} and {a}, the article.",
+    )
+
+
+class CaptionFlorence(_NetworkCaption):
+    """Florence-2, a smaller and newer network."""
+
+    model: Literal["florence-2"] = Field(
+        "florence-2", description="a smaller, newer and more literal network."
+    )
+    checkpoint: Checkpoint = Field(
+        "florence-community/Florence-2-base",
+        description="Weights of Florence-2, in the layout that needs no remote code.",
+    )
+    detailed: bool = Field(False, description="Two or three sentences instead of one.")
+
+
+Caption = Annotated[CaptionTemplate | CaptionBlip | CaptionFlorence, Field(discriminator="model")]
 
 
 def one_per_photo(
     parameters: Caption, originals: Sequence[Artifact], label: str, prompt: str | None
 ) -> list[Job]:
-    """Per original view one caption, keyed by the class and the sentence that was asked for."""
-    asked = prompt or parameters.prompts.get(label, "")
-    return [Job((view,), {"label": label, "asked": asked}) for view in originals]
+    """Per original view one caption, keyed by its class and by the user's sentence."""
+    own_prompt = prompt or parameters.prompts.get(label, "")
+    return [Job((view,), {"label": label, "own_prompt": own_prompt}) for view in originals]
 
 
-def wording(parameters: Caption) -> dict[str, Any]:
-    """What of the settings goes into a key; of all classes' prompts only the photo's own, by its
-    job's index."""
-    return settings(parameters, without=("prompts",))
-
-
-@stage("caption", version=2, media="json", plan=one_per_photo, key_params=wording)
+@stage(
+    "caption",
+    version=2,
+    media="json",
+    plan=one_per_photo,
+    cost=Cost(ms=2, megapixels=lambda *_: 0.0, tflop={"blip": (0.5, 0), "florence-2": (0.3, 0)}),
+    shown_as="the photo in words",
+)
 def caption(inputs: Sequence[StageInput], parameters: Caption) -> Iterator[StageOutput]:
-    """``{"caption", "prompt", "negative_prompt", "label"}`` of each photo: the caption in plain
-    words, the prompt in Compel's syntax, and the class as words."""
-    make = _by_template if parameters.model == "template" else _by_network
-    return make(inputs, parameters)
+    """``{"caption", "prompt", "negative_prompt", "label"}`` of each photo.
+
+    The caption is in plain words, the prompt in Compel's syntax, and the label in words.
+    """
+    if isinstance(parameters, CaptionTemplate):
+        return _fill_template(inputs, parameters)
+    return _run_network(inputs, parameters)
 
 
-def _by_template(inputs: Sequence[StageInput], parameters: Caption) -> Iterator[StageOutput]:
+def _fill_template(
+    inputs: Sequence[StageInput], parameters: CaptionTemplate
+) -> Iterator[StageOutput]:
     for item in inputs:
-        sentence = _asked(item) or write_caption(_label(item), item.load(), parameters.template)
-        yield _as_product(item, sentence, parameters)
+        sentence = _own_prompt(item) or write_caption(
+            _label(item), item.load(), parameters.template
+        )
+        yield _document(item, sentence, parameters)
 
 
-def _by_network(inputs: Sequence[StageInput], parameters: Caption) -> Iterator[StageOutput]:
+def _run_network(
+    inputs: Sequence[StageInput], parameters: CaptionBlip | CaptionFlorence
+) -> Iterator[StageOutput]:
     """Photos with a sentence of their own load no network."""
     from models.runtime.batching import InvalidOutput
 
-    said = iter(_say([item for item in inputs if not _asked(item)], parameters))
+    described = [item for item in inputs if not _own_prompt(item)]
+    results = iter(
+        _run_blip(described, parameters)
+        if isinstance(parameters, CaptionBlip)
+        else _run_florence(described, parameters)
+    )
     for item in inputs:
-        if _asked(item):
-            yield _as_product(item, _asked(item), parameters)
+        if _own_prompt(item):
+            yield _document(item, _own_prompt(item), parameters)
             continue
-        words = next(said)
-        if isinstance(words, InvalidOutput):
-            yield StageOutput(reject_reason=words.reason)
+        result = next(results)
+        if isinstance(result, InvalidOutput):
+            yield StageOutput(reject_reason=result.reason)
             continue
-        sentence = clean_caption(words, _label(item), max_words=parameters.max_words)
-        yield _as_product(item, sentence, parameters, {"said": words})
+        sentence = clean_caption(result, _label(item), max_words=parameters.max_words)
+        yield _document(item, sentence, parameters, {"network_caption": result})
 
 
-def _say(inputs: Sequence[StageInput], parameters: Caption) -> list[Any]:
-    """What the network says of each photo, or `InvalidOutput`."""
+def _run_blip(inputs: Sequence[StageInput], parameters: CaptionBlip) -> list[Any]:
     from models.captioning.blip import Blip, BlipRequest
+    from models.runtime.network_pool import infer
+
+    requests = [
+        BlipRequest(
+            item.load(),
+            with_class(parameters.prefix, class_words(_label(item))) or None,
+            max_new_tokens=parameters.max_new_tokens,
+            num_beams=parameters.num_beams,
+            repetition_penalty=parameters.repetition_penalty,
+        )
+        for item in inputs
+    ]
+    return infer(Blip, parameters.checkpoints, requests)
+
+
+def _run_florence(inputs: Sequence[StageInput], parameters: CaptionFlorence) -> list[Any]:
     from models.captioning.florence import Florence, FlorenceRequest
     from models.runtime.network_pool import infer
 
-    search: dict[str, Any] = {
-        "max_new_tokens": parameters.max_new_tokens,
-        "num_beams": parameters.num_beams,
-        "repetition_penalty": parameters.repetition_penalty,
-    }
-    if parameters.model == "blip":
-        asked = [BlipRequest(item.load(), _prefix(item, parameters), **search) for item in inputs]
-        return infer(Blip, parameters.checkpoints, asked)
-    task: Any = "<DETAILED_CAPTION>" if parameters.detailed else "<CAPTION>"
-    questions = [FlorenceRequest(item.load(), task, **search) for item in inputs]
-    return infer(Florence, parameters.checkpoints, questions)
-
-
-def _prefix(item: StageInput, parameters: Caption) -> str | None:
-    return with_class(parameters.prefix, class_words(_label(item))) or None
+    requests = [
+        FlorenceRequest(
+            item.load(),
+            "<DETAILED_CAPTION>" if parameters.detailed else "<CAPTION>",
+            max_new_tokens=parameters.max_new_tokens,
+            num_beams=parameters.num_beams,
+            repetition_penalty=parameters.repetition_penalty,
+        )
+        for item in inputs
+    ]
+    return infer(Florence, parameters.checkpoints, requests)
 
 
 def _label(item: StageInput) -> str:
     return str(item.job.variant["label"])
 
 
-def _asked(item: StageInput) -> str:
-    return str(item.job.variant["asked"])
+def _own_prompt(item: StageInput) -> str:
+    return str(item.job.variant["own_prompt"])
 
 
-def _as_product(
+def _document(
     item: StageInput, sentence: str, parameters: Caption, metadata: dict[str, Any] | None = None
 ) -> StageOutput:
-    # A person's own sentence may hold weights; all of a template's or a network's means itself.
-    prompt = to_compel(sentence) if _asked(item) else escape(sentence)
+    # A user's sentence may hold weights; in other sentences, brackets and signs mean themselves.
+    prompt = to_compel(sentence) if _own_prompt(item) else escape(sentence)
     content = {
         "caption": without_weights(prompt),
         "prompt": prompt,

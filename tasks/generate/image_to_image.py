@@ -1,61 +1,60 @@
-"""Baseline: the photo drawn anew by SDXL, to compare the pipeline with (the study: image to image).
+"""Image to image: the photo generated again by SDXL (the study compares its pipeline with this).
 
-No step between photo and image knows where the object is, so the images carry no matte.
+No step between photo and image knows the object's mask, so the images have no alpha.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from models.data.pixels import Pixels, resize, rgb
-from models.data.records import Artifact, Checkpoint, Of, Record
+from models.data.records import Artifact, Checkpoint, Record
 from models.diffusion.prompts import Part, to_compel, weighted_prompt
-from tasks.engine.stage import Job, StageInput, StageOutput, params_per_item, stage
+from tasks.engine.planning_run import Cost
+from tasks.engine.stage import Job, StageInput, StageOutput, stage
 
 GRID = 64
 
 
 class ImageToImage(Record):
-    """How many images are drawn from a photo, and how far from it."""
+    """How many images are generated from a photo, and how far from it."""
+
+    NON_KEY_FIELDS: ClassVar = frozenset({"n_images"})
 
     model: Literal["sdxl-img2img"] = Field(
-        "sdxl-img2img", description="Noise is added to the photo and taken away under its caption."
+        "sdxl-img2img", description="SDXL adds noise to the photo and removes it under its caption."
     )
-    copies: int = Field(2, ge=1, le=1024, description="Images per photo.")
+    n_images: int = Field(2, ge=1, le=1024, description="Images per photo.")
     longest_side: int = Field(
         1024, ge=64, le=4096, description="Longer side of an image, px; rounded to 64."
     )
-    checkpoint: Annotated[Checkpoint, Of("sdxl-img2img")] = Field(
+    checkpoint: Checkpoint = Field(
         "stabilityai/stable-diffusion-xl-base-1.0", description="Weights of SDXL."
     )
-    vae: Annotated[Checkpoint, Of("sdxl-img2img")] = Field(
+    vae: Checkpoint = Field(
         "madebyollin/sdxl-vae-fp16-fix", description="Weights of the encoder and decoder."
     )
-    safety_checker: Annotated[Checkpoint | None, Of("sdxl-img2img")] = Field(
+    safety_checker: Checkpoint | None = Field(
         None,
         description="Weights that find images not safe for work, such as "
         "CompVis/stable-diffusion-safety-checker; none: SDXL has none of its own.",
     )
-    nsfw_retries: Annotated[int, Of("sdxl-img2img")] = Field(
-        3, ge=0, le=20, description="How often an image that was found not safe is drawn anew."
+    nsfw_retries: int = Field(
+        3, ge=0, le=20, description="How often a flagged image is generated again."
     )
-    strength: Annotated[float, Of("sdxl-img2img")] = Field(
+    strength: float = Field(
         0.5, ge=0.05, le=1, description="How far from the photo; at 1 nothing of it is left."
     )
-    steps: Annotated[int, Of("sdxl-img2img")] = Field(
-        30, ge=20, le=200, description="Denoising steps of a whole way; strength says the share."
+    steps: int = Field(
+        30, ge=20, le=200, description="Denoising steps from pure noise; strength takes a share."
     )
-    scheduler: Annotated[Literal["unipc", "dpm++", "euler", "ddim"], Of("sdxl-img2img")] = Field(
-        "euler", description="Sampler."
-    )
-    guidance_scale: Annotated[float, Of("sdxl-img2img")] = Field(
+    scheduler: Literal["unipc", "dpm++", "euler", "ddim"] = Field("euler", description="Sampler.")
+    guidance_scale: float = Field(
         5.0, ge=0, le=30, description="How strictly the prompt is followed; 1 or less: loosely."
     )
-    suffix: Annotated[str, Of("sdxl-img2img")] = Field(
-        "", description="What the prompt ends with, after the caption."
-    )
+    suffix: str = Field("", description="What the prompt ends with, after the caption.")
 
     @property
     def checkpoints(self) -> tuple[str, ...]:
@@ -64,22 +63,34 @@ class ImageToImage(Record):
         return self.checkpoint, self.vae, *checker
 
 
-def copies_of_each(
+def images_of_each(
     parameters: ImageToImage, photos: Sequence[Artifact], captions: Sequence[Artifact]
 ) -> list[Job]:
     """Per photo that has a caption, images 0 to n - 1."""
     caption_of = {caption.name: caption for caption in captions}
     return [
-        Job((photo, caption_of[photo.name]), {"baseline": copy})
+        Job((photo, caption_of[photo.name]), {"image": image})
         for photo in photos
         if photo.name in caption_of
-        for copy in range(parameters.copies)
+        for image in range(parameters.n_images)
     ]
 
 
-@stage("baseline", version=2, plan=copies_of_each, batch_size=8, key_params=params_per_item)
+@stage(
+    "image_to_image",
+    version=2,
+    plan=images_of_each,
+    batch_size=8,
+    cost=Cost(
+        mb_per_mp=1.2,
+        # Of a photo with sides of 3 : 4.
+        megapixels=lambda parameters, _: parameters.longest_side**2 * 0.75 / 1e6,
+        tflop={"sdxl-img2img": (0, 204)},
+    ),
+    shown_as="images generated from the whole photo",
+)
 def image_to_image(inputs: Sequence[StageInput], parameters: ImageToImage) -> Iterator[StageOutput]:
-    """RGB images without matte, in the photo's shape up to a crop to whole cells of 64 px."""
+    """RGB images, uint8, in the photo's shape up to a crop to whole cells of 64 px."""
     from models.diffusion.sdxl.image_to_image import SdxlImg2Img, SdxlImg2ImgRequest
     from models.runtime.batching import InvalidOutput
     from models.runtime.network_pool import infer
@@ -111,7 +122,7 @@ def image_to_image(inputs: Sequence[StageInput], parameters: ImageToImage) -> It
 
 
 def fit_to_grid(image: Pixels, longest_side: int) -> Pixels:
-    """An image scaled to cover whole cells of 64 px nearest to its shape, its middle cut out.
+    """An image scaled to cover the whole cells of 64 px nearest to its shape, and cropped to them.
 
     Args:
         image: uint8 HxWx3.
@@ -119,9 +130,9 @@ def fit_to_grid(image: Pixels, longest_side: int) -> Pixels:
     """
     height, width = image.shape[:2]
     scale = longest_side / max(height, width)
-    high, wide = (max(1, round(side * scale / GRID)) * GRID for side in (height, width))
-    cover = max(high / height, wide / width)
-    new = (max(wide, round(width * cover)), max(high, round(height * cover)))
-    large = resize(image, *new, scale=cover)
-    top, left = (new[1] - high) // 2, (new[0] - wide) // 2
-    return np.ascontiguousarray(large[top : top + high, left : left + wide])
+    new_height, new_width = (max(1, round(side * scale / GRID)) * GRID for side in (height, width))
+    cover = max(new_height / height, new_width / width)
+    size = (max(new_width, round(width * cover)), max(new_height, round(height * cover)))
+    large = resize(image, *size, scale=cover)
+    top, left = (size[1] - new_height) // 2, (size[0] - new_width) // 2
+    return np.ascontiguousarray(large[top : top + new_height, left : left + new_width])

@@ -84,7 +84,9 @@ def load_scored_models(run: RunContext, summary: RunSummary) -> list[ScoredModel
     """Every training with its predictions, in the order of the checkpoints."""
     return [
         ScoredModel(
-            str(checkpoint.variant["arm"]), int(checkpoint.variant["seed"]), run.load(predictions)
+            str(checkpoint.variant["dataset"]),
+            int(checkpoint.variant["seed"]),
+            run.load(predictions),
         )
         for checkpoint, predictions in zip(summary.checkpoints, summary.scores, strict=True)
     ]

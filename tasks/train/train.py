@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from models.data.records import Artifact
+from models.training.catalog import task_of
 from models.training.settings import NON_KEY_FIELDS, TrainingParameters
-from models.training.task import LabelledImages, task_of
+from models.training.task import LabelledImages
 from tasks.engine.fetch_images import fetch_images
 from tasks.engine.run_context import RunContext
 from tasks.engine.stage import Job, StageInput, StageOutput, stage
@@ -41,8 +42,8 @@ def once_per_seed(parameters: TrainingParameters, datasets: Sequence[Artifact]) 
     return [
         Job(
             (dataset,),
-            {"arm": dataset.variant["arm"], "seed": seed},
-            name=f"{dataset.variant['arm']} · seed {seed}",
+            {"dataset": dataset.variant["dataset"], "seed": seed},
+            name=f"{dataset.variant['dataset']} · seed {seed}",
         )
         for dataset in datasets
         for seed in parameters.seeds
@@ -69,7 +70,7 @@ def train(inputs: Sequence[StageInput], parameters: TrainingParameters) -> Itera
     task = task_of(parameters)
     clear_device()
     for item in inputs:
-        dataset, seed = str(item.job.variant["arm"]), int(item.job.variant["seed"])
+        dataset, seed = str(item.job.variant["dataset"]), int(item.job.variant["seed"])
         content = item.load()
         classes = content["classes"]
         trained = task.train(

@@ -26,10 +26,10 @@ generators:
     upscale: {factor: 1}
     multiview: {size: 96, views: 1}
     upscale_views: {factor: 1}
-    augment: {copies: 1}
+    augment: {n_augmentations: 1}
     segment: {working_side: 128}
-    background: {copies: 1, width: 120, height: 120}
-    outpaint: {k: 2}
+    background: {n_backgrounds: 1, width: 120, height: 120}
+    outpaint: {grid_size: 2}
 resize: {longest_side: 96}
 train:
   network: small_cnn

@@ -9,7 +9,7 @@ import pytest
 
 from flows import generate
 from flows.execution.deployment import ChildRunResult, ChildRunSpec
-from flows.generate import Execution
+from flows.execution.run_items import Execution
 from models.data.records import Annotation, Artifact, SourceImage
 from tasks.engine.run_context import RunContext
 from tasks.engine.work_items import Result, WorkItem, save_result

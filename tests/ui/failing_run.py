@@ -22,7 +22,7 @@ DEPLOYMENT = "generate_item/gpu"
 PARENT = """\
 import json, sys
 from flows.config.recipe import Recipe
-from flows.generate import Execution
+from flows.execution.run_items import Execution
 from flows.pipeline import RunPaths, pipeline
 kinds = (Recipe, RunPaths, Execution)
 pipeline(*(kind.model_validate(part) for kind, part in zip(kinds, json.load(sys.stdin))))

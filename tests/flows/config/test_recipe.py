@@ -1,78 +1,198 @@
+"""Recipes: what YAML and --set may say, and the line that refuses the rest."""
+
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flows.config.recipe import RECIPES, Recipe, RecipeError, load_recipe
+from flows.generators.catalog import find_generator
+from flows.generators.multiview import Settings as MultiviewSettings
+from tasks.generate.background import BackgroundComposite, BackgroundSdxl
+from tasks.generate.outpaint import OutpaintSd2
+from tasks.generate.segment import SegmentIsNet
+
+
+def multiview_of(recipe: Recipe) -> MultiviewSettings:
+    settings = recipe.generators["multiview"]
+    assert isinstance(settings, MultiviewSettings)
+    return settings
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_recipe_loads_by_its_name(path: Path) -> None:
-    assert load_recipe(path.stem).name == path.stem
+    recipe = load_recipe(path.stem)
+    assert recipe.name == path.stem
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
 
 
-def test_the_study_is_the_default() -> None:
+def test_the_recipe_multiview_has_the_numbers_of_the_study() -> None:
     recipe = load_recipe("multiview")
-    train = recipe.train
+    train, settings = recipe.train, multiview_of(recipe)
     assert train is not None
-    assert (train.network, train.optimizer, train.learning_rate) == (
-        *("efficientnet_b3.ra2_in1k", "adam"),
-        0.01,
-    )
+    assert train.network == "efficientnet_b3.ra2_in1k"
+    assert (train.optimizer, train.learning_rate) == ("adam", 0.01)
     assert (train.milestones, train.gamma) == ((5, 10, 15, 40), 0.1)
     assert (train.batch_size, train.image_size, train.epochs, train.seeds) == (16, 324, 20, (42,))
     assert train.pretrained
-    assert (recipe.upscale.factor, recipe.upscale_views.factor) == (2, 4)
-    assert (recipe.background.width, recipe.background.height) == (768, 1024)
+    assert (settings.upscale.factor, settings.upscale_views.factor) == (2, 4)
+    assert isinstance(settings.background, BackgroundSdxl)
+    assert (settings.background.width, settings.background.height) == (768, 1024)
 
 
-def test_images_per_photo_are_7_t_c_k_squared() -> None:
-    recipe = load_recipe("multiview", ["augment.copies=3", "background.copies=2", "outpaint.k=3"])
-    assert recipe.images_per_photo == 7 * 3 * 2 * 9
+def test_the_number_of_images_is_7_t_c_k_squared() -> None:
+    recipe = load_recipe(
+        "multiview",
+        [
+            "generators.multiview.augment.n_augmentations=3",
+            "generators.multiview.background.n_backgrounds=2",
+            "generators.multiview.outpaint.grid_size=3",
+        ],
+    )
+    factors = find_generator("multiview").factors(recipe.generators["multiview"])
+    assert [factor.amount for factor in factors] == [7, 3, 2, 9]
+
+
+@pytest.mark.parametrize("profile", ["classical", "diffusion"])
+def test_a_generator_keeps_its_own_defaults_with_every_profile(profile: str) -> None:
+    settings = multiview_of(load_recipe("multiview", [f"profile={profile}"]))
+    plain = multiview_of(Recipe.model_validate({"profile": profile}))
+    assert (plain.upscale.factor, plain.upscale_views.factor) == (2, 4)
+    assert settings.upscale_views.model == plain.upscale_views.model
 
 
 def test_changes_are_read_as_yaml(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text("outpaint: {k: 2}\n")
+    path.write_text("generators: {multiview: {outpaint: {grid_size: 2}}}\n")
     recipe = load_recipe(
-        path, ["outpaint.k=3", "train.seeds=[1, 2]", "caption.prompts.shoes=a shoe"]
+        path,
+        [
+            "generators.multiview.outpaint.grid_size=3",
+            "train.seeds=[1, 2]",
+            "generators.multiview.caption.prompts.shoes=a shoe",
+        ],
     )
     assert recipe.name == "mine"
-    assert recipe.outpaint.k == 3
+    assert multiview_of(recipe).outpaint.grid_size == 3
     assert recipe.train is not None
     assert recipe.train.seeds == (1, 2)
-    assert recipe.caption.prompts == {"shoes": "a shoe"}
+    assert multiview_of(recipe).caption.prompts == {"shoes": "a shoe"}
 
 
-def test_plates_are_found_beside_the_recipe(tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text("plates: rooms\n")
-    assert load_recipe(tmp_path / "mine.yaml").plates == tmp_path / "rooms"
+def test_the_profile_names_the_model_of_a_section_that_names_none() -> None:
+    change = "generators.multiview.segment.min_score=0.5"
+    diffusion = multiview_of(load_recipe("multiview", [change]))
+    assert isinstance(diffusion.segment, SegmentIsNet)
+    assert diffusion.segment.min_score == 0.5
+    mixed = multiview_of(
+        load_recipe("multiview", ["generators.multiview.background.model=composite"])
+    )
+    assert isinstance(mixed.background, BackgroundComposite)
+
+
+def test_a_section_of_an_optional_network_switches_it_on() -> None:
+    change = "generators.multiview.segment.refine.band=0.1"
+    segment = multiview_of(load_recipe("multiview", [change])).segment
+    assert isinstance(segment, SegmentIsNet)
+    assert segment.checkpoints == ("xuebinqin/IS-Net", "hustvl/vitmatte-small-composition-1k")
+
+
+def test_backgrounds_are_found_next_to_the_recipe(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("backgrounds: rooms\n")
+    assert load_recipe(tmp_path / "mine.yaml").backgrounds == tmp_path / "rooms"
 
 
 @pytest.mark.parametrize(
     ("text", "changes", "line"),
     [
-        ("outpaint: {kk: 2}", [], "outpaint.kk: there is no such field"),
-        ("outpaint: {k: 0}", [], "outpaint.k: input should be greater than or equal to 1"),
+        ("resize: {side: 2}", [], "resize.side: there is no such field"),
         ("profile: magic", [], "profile: input should be 'classical'"),
         ("- a list", [], "a recipe is a mapping of sections"),
         ("outpaint: {k: 2", [], "no readable YAML"),
-        ("{}", ["outpaint.k"], "write it as section.field=value"),
+        ("{}", ["resize.longest_side"], "write it as section.field=value"),
         ("{}", ["name.k=2"], "name has no fields"),
-        ("{}", ["outpaint.k=many"], "outpaint.k: input should be a valid integer"),
+        ("generators: {magic: {}}", [], "generators.magic: there is no such generator"),
+        ("generators: {}", [], "list at least one generator"),
+        (
+            "{}",
+            ["resize.longest_side=many"],
+            "resize.longest_side: input should be a valid integer",
+        ),
     ],
 )
-def test_a_fault_is_one_line_that_names_the_field(
+def test_an_error_is_one_line_that_names_the_field(
     tmp_path: Path, text: str, changes: list[str], line: str
 ) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(text)
-    with pytest.raises(RecipeError) as fault:
-        load_recipe(path, changes)
-    assert line in str(fault.value)
-    assert "\n" not in str(fault.value)
+    check_refused(path, changes, line)
 
 
-def test_an_unknown_recipe_names_the_known_ones() -> None:
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ("outpaint.kk=2", "outpaint.kk: there is no such field; docs/recipes.md lists the names"),
+        (
+            "outpaint.grid_size=0",
+            "outpaint.grid_size: input should be greater than or equal to 1 (given: 0)",
+        ),
+        ("outpaint.grid_size=many", "outpaint.grid_size: input should be a valid integer"),
+        (
+            "segment.fill_holes=0.1",
+            "segment.fill_holes: model grabcut has no field fill_holes; models with it: isnet, sam",
+        ),
+        (
+            "background.steps=50",
+            "background.steps: model composite has no field steps; "
+            "models with it: sdxl-controlnet-depth",
+        ),
+        (
+            "segment.model=magic",
+            "segment.model: there is no model magic; choose from: grabcut, isnet, sam",
+        ),
+        (
+            "segment={model: sam, refine: {width: 2}}",
+            "segment.refine.width: there is no such field",
+        ),
+    ],
+)
+def test_an_error_in_a_stage_names_its_field_without_the_model(change: str, line: str) -> None:
+    changes = [f"generators.multiview.{change}"]
+    check_refused("demo", changes, f"generators.multiview.{line}")
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ("outpaint.k=3", "outpaint.k was renamed: use generators.multiview.outpaint.grid_size"),
+        (
+            "generators.multiview.outpaint.k=3",
+            "generators.multiview.outpaint.k was renamed: "
+            "use generators.multiview.outpaint.grid_size",
+        ),
+        (
+            "generators.multiview.background.ranges.tilt=3",
+            "use generators.multiview.background.ranges.max_rotation",
+        ),
+        (
+            "generators.multiview.background.few_step=4",
+            "use generators.multiview.background.few_step.steps",
+        ),
+        (
+            "generators.multiview.segment.refine=vitmatte",
+            "use generators.multiview.segment.refine.band",
+        ),
+        ("baseline.copies=3", "use generators.image_to_image.image_to_image.n_images"),
+        ("caption.detailed=true", "caption was renamed: use generators.multiview.caption"),
+        ("plates=rooms", "plates was renamed: use backgrounds"),
+    ],
+)
+def test_an_old_name_is_refused_with_the_new_name(change: str, line: str) -> None:
+    check_refused("demo", [change], line)
+
+
+def test_an_unknown_recipe_lists_the_shipped_ones() -> None:
     with pytest.raises(RecipeError, match=r"demo.*multiview"):
         load_recipe("nothing")
 
@@ -80,12 +200,24 @@ def test_an_unknown_recipe_names_the_known_ones() -> None:
 def test_yaml_runs_no_code(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(f"name: !!python/object/apply:pathlib.Path.touch ['{tmp_path}/made']\n")
-    with pytest.raises(RecipeError, match="no readable YAML"):
-        load_recipe(path)
+    check_refused(path, [], "no readable YAML")
     assert not (tmp_path / "made").exists()
 
 
-def test_what_expanding_reads_leaves_out_what_it_does_not() -> None:
-    plain, other = Recipe(), Recipe(train=None, references_per_class=3, name="other")
-    assert plain.expanding() == other.expanding()
-    assert plain.expanding() != load_recipe("multiview", ["outpaint.k=3"]).expanding()
+def check_refused(source: Any, changes: list[str], line: str) -> None:
+    with pytest.raises(RecipeError) as error:
+        load_recipe(source, changes)
+    assert line.lower() in str(error.value).lower()
+    assert "\n" not in str(error.value)
+    assert len(json.dumps(str(error.value))) < 320
+
+
+def test_another_profile_drops_the_fields_of_the_replaced_models() -> None:
+    vae = "cross-attention/asymmetric-autoencoder-kl-x-2"
+    outpaint = multiview_of(load_recipe("multiview")).outpaint
+    assert isinstance(outpaint, OutpaintSd2)
+    assert outpaint.vae == vae
+    classical = multiview_of(load_recipe("multiview", ["profile=classical"])).outpaint
+    assert classical.model == "extend"
+    change = f"generators.multiview.outpaint.vae={vae}"
+    check_refused("multiview", ["profile=classical", change], "model extend has no field vae")

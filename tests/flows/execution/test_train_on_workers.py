@@ -29,7 +29,7 @@ from flows.build_datasets import Datasets, build_datasets
 from flows.config.recipe import Recipe, load_recipe
 from flows.execution import deployment as child_runs
 from flows.execution.deployment import MAX_ATTEMPTS, parent_tag
-from flows.generate import Execution
+from flows.execution.run_items import Execution
 from flows.train_models import (
     Trained,
     TrainingFailedError,

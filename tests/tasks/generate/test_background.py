@@ -14,7 +14,7 @@ from models.diffusion.sdxl.depth_controlnet import SdxlBackground
 from models.runtime.hardware import Machine
 from tasks.engine.run_context import RunContext
 from tasks.engine.stage import Job, StageInput, StageOutput, stage
-from tasks.generate.background import Background, background
+from tasks.generate.background import BackgroundComposite, BackgroundSdxl, FewStep, background
 from tasks.store.store import open_store
 from tests.checkpoints import sdxl
 
@@ -26,9 +26,7 @@ WORDS = {
     "negative_prompt": "blurry, (text:1.3)",
     "label": "old book (A+)",
 }
-SDXL = Background(
-    model="sdxl-controlnet-depth", copies=2, width=70, height=100, steps=2, scenes=("on grass",)
-)
+SDXL = BackgroundSdxl(n_backgrounds=2, width=70, height=100, steps=2, scenes=("on grass",))
 
 
 class Nothing(Record):
@@ -117,7 +115,12 @@ def test_scenes_have_the_object_where_the_depth_was(
 def test_the_prompt_is_written_down(
     run: RunContext, inputs: list[list[Artifact]], asked: list[tuple[Any, ...]]
 ) -> None:
-    weights = {"caption_weight": 1.2, "suffix_weight": 0.9, "negative_weight": 1.1, "copies": 1}
+    weights = {
+        "caption_weight": 1.2,
+        "suffix_weight": 0.9,
+        "negative_weight": 1.1,
+        "n_backgrounds": 1,
+    }
     recipe = SDXL.model_copy(update={**weights, "suffix": "(sharp:1.3) photo"})
     (made,) = background.run(run, recipe, *inputs)
     request = asked[0][2][0]
@@ -137,7 +140,7 @@ def test_the_recipe_s_own_part_of_the_prompt_names_the_class(
 ) -> None:
     scenes = ("in a (dark:1.3) room",)
     own = {"prompt": "{a}{label}, (centred:1.2)", "prompt_weight": 1.1, "scenes": scenes}
-    (made,) = background.run(run, SDXL.model_copy(update={"copies": 1, **own}), *inputs)
+    (made,) = background.run(run, SDXL.model_copy(update={"n_backgrounds": 1, **own}), *inputs)
     assert made.prompt == (
         r"a C\+\+ book \(red\) (an old book \(A\+\), (centred)1.2)1.1 "
         "in a (dark)1.3 room, highly detailed photo"
@@ -163,7 +166,7 @@ def test_unusable_scenes_are_rejected_and_their_redraws_counted(
 def test_the_object_can_be_pasted_back(
     run: RunContext, inputs: list[list[Artifact]], asked: list[tuple[Any, ...]]
 ) -> None:
-    pasted = background.run(run, SDXL.model_copy(update={"paste_back": True}), *inputs)
+    pasted = background.run(run, SDXL.model_copy(update={"keep_original_pixels": True}), *inputs)
     for one in pasted:
         image = run.load(one)
         alpha = image[..., 3]
@@ -173,18 +176,15 @@ def test_the_object_can_be_pasted_back(
         assert (np.abs(image[..., :3][inside == 255].astype(int) - (200, 30, 40)) <= 1).all()
 
 
-def test_only_settings_of_the_model_in_use_are_in_its_key() -> None:
-    classical = background.key_params(Background())
-    assert set(classical) == {"model", "width", "height", "scenes", "from_above", "ranges"}
-    diffusion = background.key_params(SDXL)
-    assert "from_above" not in diffusion
-    assert {"checkpoint", "steps", "control_scale", "suffix"} <= set(diffusion)
+def test_the_number_of_backgrounds_is_no_part_of_a_key() -> None:
+    fields = {"model", "width", "height", "scenes", "top_view_probability", "ranges"}
+    assert set(background.key_params(BackgroundComposite())) == fields
+    assert "n_backgrounds" not in background.key_params(SDXL)
 
 
 def test_checkpoints_are_those_in_use() -> None:
-    assert Background().checkpoints == ()
     assert SDXL.checkpoints == (SDXL.checkpoint, SDXL.controlnet, SDXL.vae)
-    more = SDXL.model_copy(update={"few_step": 4, "safety_checker": "a/b@c"})
+    more = SDXL.model_copy(update={"few_step": FewStep(), "safety_checker": "a/b@c"})
     assert more.checkpoints == (*SDXL.checkpoints, "ByteDance/SDXL-Lightning", "a/b@c")
 
 
@@ -198,7 +198,7 @@ def test_few_steps_ask_for_no_guidance(
         return [UnsafeImage("not drawn")] * len(requests)
 
     monkeypatch.setattr("models.runtime.network_pool.infer", infer)
-    background.run(run, SDXL.model_copy(update={"few_step": 8}), *inputs)
+    background.run(run, SDXL.model_copy(update={"few_step": FewStep(steps=8)}), *inputs)
     request = asked[-1]
     assert (request.steps, request.few_step, request.guidance_scale) == (8, True, 0.0)
     assert asked[3] == "ByteDance/SDXL-Lightning"

@@ -15,7 +15,13 @@ from models.runtime.batching import InvalidOutput
 from models.runtime.hardware import Machine
 from tasks.engine.run_context import RunContext
 from tasks.engine.stage import Job, StageInput, StageOutput, stage
-from tasks.generate.caption import Caption, caption
+from tasks.generate.caption import (
+    Caption,
+    CaptionBlip,
+    CaptionFlorence,
+    CaptionTemplate,
+    caption,
+)
 from tasks.store.store import open_store
 from tests.checkpoints import blip, florence
 
@@ -62,7 +68,7 @@ def test_blip_is_led_by_the_class_and_its_words_are_cleaned(
 ) -> None:
     said = "a photo of an arafed cup on a table on a table"
     calls = answering(monkeypatch, said, "a photo of an old mug")
-    parameters = Caption(model="blip", num_beams=5, repetition_penalty=1.3)
+    parameters = CaptionBlip(num_beams=5, repetition_penalty=1.3)
     made = caption.run(run, parameters, photos, "old_mug", None)
     ((kind, checkpoint, *requests),) = calls
     assert kind is Blip
@@ -73,15 +79,15 @@ def test_blip_is_led_by_the_class_and_its_words_are_cleaned(
     assert contents[0]["caption"] == made[0].prompt == "old mug: a photo of a cup on a table"
     assert contents[1]["caption"] == "a photo of an old mug"
     assert contents[0]["negative_prompt"] == parameters.negative_prompt
-    assert made[0].metadata == {"said": said}
+    assert made[0].metadata == {"network_caption": said}
 
 
 def test_a_plural_has_no_article_and_a_prefix_may_be_empty(
     run: RunContext, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = answering(monkeypatch, "shoes", "shoes")
-    caption.run(run, Caption(model="blip"), photos[:1], "red-shoes", None)
-    caption.run(run, Caption(model="blip", prefix=""), photos[:1], "red-shoes", None)
+    caption.run(run, CaptionBlip(), photos[:1], "red-shoes", None)
+    caption.run(run, CaptionBlip(prefix=""), photos[:1], "red-shoes", None)
     assert [call[2].prompt_prefix for call in calls] == ["a photo of red shoes", None]
 
 
@@ -89,7 +95,7 @@ def test_florence_is_asked_by_task(
     run: RunContext, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = answering(monkeypatch, "A mug. It is on a table.", "A cup.")
-    made = caption.run(run, Caption(model="florence-2", detailed=True), photos, "mug", None)
+    made = caption.run(run, CaptionFlorence(detailed=True), photos, "mug", None)
     ((kind, checkpoint, *requests),) = calls
     assert kind is Florence
     assert checkpoint == "florence-community/Florence-2-base"
@@ -98,7 +104,7 @@ def test_florence_is_asked_by_task(
 
 
 @pytest.mark.parametrize("parameters", [
-    Caption(model="blip", prompts={"mug": "my mug"}), Caption(model="blip"),
+    CaptionBlip(prompts={"mug": "my mug"}), CaptionBlip(),
 ])  # fmt: skip
 def test_a_photo_s_own_sentence_comes_first_and_needs_no_network(
     parameters: Caption,
@@ -119,16 +125,16 @@ def test_what_a_network_says_means_itself(
     run: RunContext, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answering(monkeypatch, "a mug with the words c + + ( red:1.3 )")
-    (made,) = caption.run(run, Caption(model="blip"), photos[:1], "mug", None)
+    (made,) = caption.run(run, CaptionBlip(), photos[:1], "mug", None)
     assert run.load(made) == {
         "caption": "a mug with the words c++ (red:1.3)",
         "prompt": r"a mug with the words c\+\+ \(red:1\.3\)",
-        "negative_prompt": Caption().negative_prompt,
+        "negative_prompt": CaptionBlip().negative_prompt,
         "label": "mug",
     }
 
 
-@pytest.mark.parametrize("parameters", [Caption(), Caption(model="blip")])
+@pytest.mark.parametrize("parameters", [CaptionTemplate(), CaptionBlip()])
 def test_a_person_s_own_sentence_keeps_its_weights(
     parameters: Caption, run: RunContext, photos: list[Artifact]
 ) -> None:
@@ -144,41 +150,40 @@ def test_an_unusable_result_is_a_rejection(
     run: RunContext, photos: list[Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answering(monkeypatch, InvalidOutput("the network gave no finite numbers"), "a mug")
-    made = caption.run(run, Caption(model="blip"), photos, "mug", None)
+    made = caption.run(run, CaptionBlip(), photos, "mug", None)
     assert [one.prompt for one in made] == ["a mug"]
 
 
-def test_what_other_models_read_is_no_part_of_the_key(photos: list[Artifact]) -> None:
-    def key(**settings: Any) -> str:
-        job = Job((photos[0],), {"label": "mug", "asked": ""})
-        return caption.key(job, Caption(**settings))
+def test_prompts_of_other_classes_are_no_part_of_the_key(photos: list[Artifact]) -> None:
+    def key(parameters: Caption) -> str:
+        return caption.key(Job((photos[0],), {"label": "mug", "own_prompt": ""}), parameters)
 
-    other = "a/b@1"
-    assert key() == key(checkpoint=other, florence=other, num_beams=7, prefix="", detailed=True)
-    assert key() == key(prompts={"mug": "x"})
-    assert key() != key(template="{label}")
-    assert key(model="blip") == key(model="blip", florence=other, template="{label}")
-    assert key(model="blip") != key(model="blip", num_beams=7)
-    assert key(model="florence-2") != key(model="florence-2", detailed=True)
+    assert key(CaptionTemplate()) == key(CaptionTemplate(prompts={"mug": "x"}))
+    assert key(CaptionTemplate()) != key(CaptionTemplate(template="{label}"))
+    assert key(CaptionBlip()) != key(CaptionBlip(num_beams=7))
+    assert key(CaptionFlorence()) != key(CaptionFlorence(detailed=True))
 
 
-@pytest.mark.parametrize("model", ["blip", "florence-2"])
+@pytest.mark.parametrize("parameters", [
+    CaptionBlip(max_new_tokens=8), CaptionFlorence(max_new_tokens=8),
+])  # fmt: skip
 def test_with_the_tiny_networks_end_to_end(
-    model: Any,
+    parameters: Caption,
     run: RunContext,
     photos: list[Artifact],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    kind, build = {"blip": (Blip, blip.build), "florence-2": (Florence, florence.build)}[model]
+    is_blip = isinstance(parameters, CaptionBlip)
+    kind, build = (Blip, blip.build) if is_blip else (Florence, florence.build)
     build(tmp_path / "weights")
     network: Any = kind.load(tmp_path / "weights", machine=CPU)
     monkeypatch.setattr(
         "models.runtime.network_pool.infer",
         lambda _kind, _references, asked: list(network.compute(asked)),
     )
-    made = caption.run(run, Caption(model=model, max_new_tokens=8), photos, "mug", None)
+    made = caption.run(run, parameters, photos, "mug", None)
     assert len(made) == 2
     assert all("mug" in str(one.prompt) for one in made)
     again = RunContext(run.store, "again")
-    assert caption.run(again, Caption(model=model, max_new_tokens=8), photos, "mug", None) == made
+    assert caption.run(again, parameters, photos, "mug", None) == made

@@ -13,8 +13,8 @@ from models.depth.dpt import DepthAnything, Dpt
 from models.runtime.batching import InvalidOutput
 from models.runtime.hardware import Machine
 from tasks.engine.run_context import RunContext
-from tasks.engine.stage import Job, StageInput, StageOutput, stage
-from tasks.generate.depth import Depth, depth
+from tasks.engine.stage import Job, StageInput, StageOutput, checkpoints_of, stage
+from tasks.generate.depth import Depth, DepthAnythingV2, DepthDpt, DepthRelief, depth
 from tasks.store.store import open_store
 from tests.checkpoints import depth_anything, dpt
 
@@ -72,9 +72,9 @@ def asked(monkeypatch: pytest.MonkeyPatch, loaded: dict[type, Any]) -> list[tupl
 @pytest.mark.parametrize(
     ("parameters", "kind", "checkpoint"),
     [
-        (Depth(model="dpt"), Dpt, "Intel/dpt-large"),
+        (DepthDpt(), Dpt, "Intel/dpt-large"),
         (
-            Depth(model="depth-anything"),
+            DepthAnythingV2(),
             DepthAnything,
             "depth-anything/Depth-Anything-V2-Small-hf",
         ),
@@ -107,10 +107,10 @@ def test_an_unusable_result_is_a_rejection(
         return [InvalidOutput("the network gave no finite numbers"), np.eye(4, dtype=np.float32)]
 
     monkeypatch.setattr("models.runtime.network_pool.infer", infer)
-    made = depth.run(run, Depth(model="dpt"), photos)
+    made = depth.run(run, DepthDpt(), photos)
     assert [one.name for one in made] == ["mug/1"]
     (rejected,) = [one for one in run.made.values() if one.reject_reason]
-    assert rejected.rejected == "the network gave no finite numbers"
+    assert rejected.reject_reason == "the network gave no finite numbers"
 
 
 def test_the_classical_depth_names_no_checkpoint_and_loads_none(
@@ -120,16 +120,13 @@ def test_the_classical_depth_names_no_checkpoint_and_loads_none(
         raise AssertionError("a network was asked")
 
     monkeypatch.setattr("models.runtime.network_pool.infer", refuse)
-    assert Depth().checkpoints == ()
-    assert depth.run(run, Depth(), photos)
+    assert not checkpoints_of(DepthRelief())
+    assert depth.run(run, DepthRelief(), photos)
 
 
-def test_only_the_checkpoint_in_use_is_part_of_the_key(photos: list[Artifact]) -> None:
-    def key(**settings: Any) -> str:
-        return depth.key(Job((photos[0],)), Depth(**settings))
+def test_the_checkpoint_is_part_of_the_key(photos: list[Artifact]) -> None:
+    def key(parameters: Depth) -> str:
+        return depth.key(Job((photos[0],)), parameters)
 
-    other = "a/b@1"
-    assert key(model="relief") == key(model="relief", checkpoint=other, depth_anything=other)
-    assert key(model="dpt") == key(model="dpt", depth_anything=other)
-    assert key(model="dpt") != key(model="dpt", checkpoint=other)
-    assert len({key(model=one) for one in ("relief", "dpt", "depth-anything")}) == 3
+    settings = [DepthRelief(), DepthDpt(), DepthAnythingV2(), DepthDpt(checkpoint="a/b@1")]
+    assert len({key(parameters) for parameters in settings}) == len(settings)

@@ -1,4 +1,4 @@
-"""The baseline stage: one photo, n images, and the sizes SDXL can draw."""
+"""The image-to-image stage: one photo, n images, and the sizes SDXL can draw."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,13 +14,13 @@ from models.diffusion.sdxl.image_to_image import SdxlImg2Img
 from models.runtime.hardware import Machine
 from tasks.engine.run_context import RunContext
 from tasks.engine.stage import Job, StageInput, StageOutput, stage
-from tasks.generate.image_to_image import Baseline, baseline, fit_to_grid
+from tasks.generate.image_to_image import ImageToImage, fit_to_grid, image_to_image
 from tasks.store.store import open_store
 from tests.checkpoints import sdxl
 
 pytest.importorskip("compel")
 CPU = Machine(torch.device("cpu"), torch.float32)
-FEW = Baseline(copies=3, longest_side=128, steps=20, strength=0.1)
+FEW = ImageToImage(n_images=3, longest_side=128, steps=20, strength=0.1)
 
 
 class Nothing(Record):
@@ -69,15 +69,15 @@ def test_a_photo_becomes_n_images(
         return list(loaded.compute(requests))
 
     monkeypatch.setattr("models.runtime.network_pool.infer", infer)
-    made = baseline.run(run, FEW, *inputs)
+    made = image_to_image.run(run, FEW, *inputs)
     assert calls == [(SdxlImg2Img, FEW.checkpoints, 3)]
-    assert [dict(one.variant) for one in made] == [{"baseline": at} for at in range(3)]
+    assert [dict(one.variant) for one in made] == [{"image": at} for at in range(3)]
     images = [run.load(one) for one in made]
     assert {image.shape for image in images} == {(128, 128, 3)}
     assert all((images[0] != other).any() for other in images[1:])
     assert {one.prompt for one in made} == {r"a mug \(red\)"}
     assert {one.metadata["negative"] for one in made} == {"(text)1.2"}
-    assert baseline.run(run, FEW, *inputs) == made
+    assert image_to_image.run(run, FEW, *inputs) == made
     assert len(calls) == 1, "nothing is drawn twice"
 
 
@@ -94,16 +94,18 @@ def test_unusable_images_are_rejected_and_their_redraws_counted(
         return [UnsafeImage("no", one.nsfw_retries) for one in requests]
 
     monkeypatch.setattr("models.runtime.network_pool.infer", infer)
-    assert baseline.run(run, watched, *inputs) == []
+    assert image_to_image.run(run, watched, *inputs) == []
     assert asked[0] == (*FEW.checkpoints, "a/b@c")
-    assert {one.reject_reason for one in run.made.values() if one.stage == "baseline"} == {"no"}
-    assert run.counts["baseline"].safety_retries == 3 * 2
+    assert {one.reject_reason for one in run.made.values() if one.stage == "image_to_image"} == {
+        "no"
+    }
+    assert run.counts["image_to_image"].safety_retries == 3 * 2
 
 
 def test_photos_without_a_caption_have_no_images(
     inputs: tuple[list[Artifact], list[Artifact]],
 ) -> None:
-    assert baseline.plan(FEW, inputs[0], []) == []
+    assert image_to_image.plan(FEW, inputs[0], []) == []
 
 
 @pytest.mark.parametrize(

@@ -17,13 +17,20 @@ from models.outpainting.sd2 import OutpaintRequest, OutpaintResult, SD2Outpaint
 from models.runtime.hardware import Machine
 from tasks.engine.run_context import RunContext
 from tasks.engine.stage import Job, StageInput, StageOutput, stage
-from tasks.generate.outpaint import Outpaint, border_prompts, outpaint, shifts_of_each
+from tasks.generate.outpaint import (
+    OutpaintExtend,
+    OutpaintSd2,
+    border_prompts,
+    outpaint,
+    shifts_of_each,
+)
 from tasks.store.store import open_store
 from tests.checkpoints import sd2_inpaint
 
 CPU = Machine(torch.device("cpu"), torch.float32)
 SIZE = (99, 120)
-SD2 = Outpaint(model="sd2-inpaint", steps=2, k=3, reach=0.15)
+LABEL = "red_mug"
+SD2 = OutpaintSd2(steps=2, grid_size=3, max_shift=0.15)
 
 
 class Nothing(Record):
@@ -86,7 +93,7 @@ def test_shifts_of_both_models_agree_and_known_pixels_are_exact(
     monkeypatch.setattr(
         loaded.networks, "encode", lambda one: encoded.append(len(one)) or encode(one)
     )
-    made = outpaint.run(run, SD2, scenes)
+    made = outpaint.run(run, SD2, scenes, LABEL)
     assert len(made) == 18
     assert [len(requests) for _, _, requests in asked] == [16, 2], "a call per stage batch"
     assert {call[:2] for call in asked} == {(SD2Outpaint, SD2.checkpoints)}
@@ -107,13 +114,13 @@ def test_shifts_of_both_models_agree_and_known_pixels_are_exact(
         np.testing.assert_array_equal(image[core], expected[core])
         np.testing.assert_array_equal(image[..., 3], expected[..., 3])
         assert artifact.prompt == "a photo of a red mug on concrete"
-        assert artifact.variant["border"] == "an empty background on grass"
+        assert artifact.variant["prompt"] == "an empty background on grass"
         assert artifact.metadata["retries"] == 0
         assert (artifact.metadata["seam"] == 0) == (moved == [0, 0])
     seeds = {request.seed for _, _, requests in asked for request in requests}
     assert seeds == {artifact.seed for artifact in made}
     assert len(seeds) == 18
-    assert outpaint.run(run, SD2, scenes) == made
+    assert outpaint.run(run, SD2, scenes, LABEL) == made
     assert len(asked) == 2, "and nothing is computed again"
 
 
@@ -125,7 +132,7 @@ def test_an_unusable_border_is_a_rejection(
         return [UnsafeImage("the network gave no finite numbers", 2), *images]
 
     monkeypatch.setattr("models.runtime.network_pool.infer", infer)
-    made = outpaint.run(run, SD2, scenes[:1])
+    made = outpaint.run(run, SD2, scenes[:1], LABEL)
     assert len(made) == 8
     (rejected,) = [one for one in run.made.values() if one.reject_reason]
     assert rejected.reject_reason == "the network gave no finite numbers"
@@ -137,18 +144,17 @@ def test_the_classical_model_asks_no_network_and_gives_the_same_bytes(
     run: RunContext, scenes: list[Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("models.runtime.network_pool.infer", None)
-    parameters = Outpaint(k=2)
-    assert parameters.checkpoints == ()
-    made = outpaint.run(run, parameters, scenes)
+    parameters = OutpaintExtend(grid_size=2)
+    made = outpaint.run(run, parameters, scenes, LABEL)
     rng = np.random.default_rng(int(scenes[1].digest[:16], 16))
     extended = ExtendedScene(run.load(scenes[1]), 0.12, rng)
     for artifact, offset in zip(made[4:], grid_offsets(2, 0.12), strict=True):
         np.testing.assert_array_equal(run.load(artifact), extended.shift(*offset))
 
 
-def test_keys_hold_the_settings_of_the_model_in_use(scenes: list[Artifact]) -> None:
+def test_every_setting_of_the_network_is_part_of_the_key(scenes: list[Artifact]) -> None:
     def key(**settings: Any) -> str:
-        return outpaint.key(Job((scenes[0],), {"shift": 0}), Outpaint(**settings))
+        return outpaint.key(Job((scenes[0],), {"shift": 0}), OutpaintSd2(**settings))
 
     changes: list[dict[str, Any]] = [
         {"checkpoint": "a/b@1"},
@@ -163,8 +169,7 @@ def test_keys_hold_the_settings_of_the_model_in_use(scenes: list[Artifact]) -> N
         {"nsfw_retries": 1},
     ]
     for change in changes:
-        assert key(**change) == key()
-        assert key(model="sd2-inpaint", **change) != key(model="sd2-inpaint")
+        assert key(**change) != key()
 
 
 @pytest.mark.parametrize(
@@ -181,48 +186,42 @@ def test_keys_hold_the_settings_of_the_model_in_use(scenes: list[Artifact]) -> N
 def test_the_class_is_kept_out_of_the_border(
     scenes: list[Artifact], settings: dict[str, Any], expected: tuple[str, str]
 ) -> None:
-    assert border_prompts(scenes[0], Outpaint(model="sd2-inpaint", **settings)) == expected
+    assert border_prompts(scenes[0], LABEL, OutpaintSd2(**settings)) == expected
 
 
 def test_a_border_that_follows_the_caption_gets_plain_words(scenes: list[Artifact]) -> None:
     """CLIP would read the backslashes and weights of the prompt that SDXL was given."""
     metadata = {"scene": "on grass", "plain_prompt": "a C++ mug (red) on grass"}
     weighted = {"prompt": r"(a C\+\+ mug \(red\))1.2 on grass", "metadata": metadata}
-    follows = Outpaint(model="sd2-inpaint", prompt_from="caption", negative_prompt="")
+    follows = OutpaintSd2(prompt_from="caption", negative_prompt="")
     scene = scenes[0].model_copy(update=weighted)
-    assert border_prompts(scene, follows) == ("a C++ mug (red) on grass", "")
+    assert border_prompts(scene, LABEL, follows) == ("a C++ mug (red) on grass", "")
 
 
-def test_a_class_under_another_name_is_other_work(scenes: list[Artifact]) -> None:
-    renamed = scenes[0].model_copy(update={"name": scenes[0].name.replace("red_mug", "jar")})
-    assert renamed.label != scenes[0].label
-    for model, same in (("extend", True), ("sd2-inpaint", False)):
-        parameters = Outpaint(model=model)
+def test_only_a_network_s_key_depends_on_the_class(scenes: list[Artifact]) -> None:
+    for parameters, is_same in ((OutpaintExtend(), True), (OutpaintSd2(), False)):
         keys = {
-            outpaint.key(shifts_of_each(parameters, [scene])[0], parameters)
-            for scene in (scenes[0], renamed)
+            outpaint.key(shifts_of_each(parameters, scenes[:1], label)[0], parameters)
+            for label in (LABEL, "jar")
         }
-        assert (len(keys) == 1) == same
+        assert (len(keys) == 1) == is_same
 
 
 def test_a_scene_of_unknown_place_still_has_a_prompt(scenes: list[Artifact]) -> None:
     bare = scenes[0].model_copy(update={"metadata": {}, "prompt": None})
     for source in ("scene", "caption"):
-        parameters = Outpaint(model="sd2-inpaint", prompt_from=source, negative_prompt="")
-        assert border_prompts(bare, parameters) == ("an empty background", "red mug")
+        parameters = OutpaintSd2(prompt_from=source, negative_prompt="")
+        assert border_prompts(bare, LABEL, parameters) == ("an empty background", "red mug")
 
 
 def test_the_asymmetric_vae_is_refused_beside_sdxl() -> None:
-    both = Outpaint(model="sd2-inpaint", vae="cross-attention/asymmetric-autoencoder-kl-x-2")
+    both = OutpaintSd2(vae="cross-attention/asymmetric-autoencoder-kl-x-2")
     assert both.checkpoints == (both.checkpoint, both.vae)
-    watched = Outpaint(
-        model="sd2-inpaint", safety_checker="CompVis/stable-diffusion-safety-checker"
-    )
+    watched = OutpaintSd2(safety_checker="CompVis/stable-diffusion-safety-checker")
     assert watched.checkpoints == (watched.checkpoint, watched.safety_checker)
     for settings in ({}, {"vae": both.vae}):
         with pytest.raises(ValueError, match="is of SDXL; sd2-inpaint and the asymmetric VAE"):
-            Outpaint(
-                model="sd2-inpaint",
+            OutpaintSd2(
                 checkpoint="diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
                 **settings,
             )

@@ -18,8 +18,15 @@ from models.segmentation.isnet import Isnet
 from models.segmentation.segment_anything import SamMask, SegmentAnything, box_around
 from models.segmentation.vitmatte import VitMatte
 from tasks.engine.run_context import RunContext
-from tasks.engine.stage import Job, StageInput, StageOutput, settings, stage
-from tasks.generate.segment import Segment, segment
+from tasks.engine.stage import Job, StageInput, StageOutput, stage
+from tasks.generate.segment import (
+    Segment,
+    SegmentGrabCut,
+    SegmentIsNet,
+    SegmentSam,
+    VitMatteRefine,
+    segment,
+)
 from tasks.store.store import open_store
 from tests.checkpoints import isnet, sam, vitmatte
 from tests.models.segmentation.test_grabcut import draw_scene, iou
@@ -93,12 +100,12 @@ def rejections(run: RunContext, parameters: Segment, photos: list[Artifact]) -> 
     segment.run(run, parameters, photos)
     keys = [segment.key(job, parameters) for job in segment.plan(parameters, photos)]
     found = run.store.find("segment", keys)
-    return [found[key].rejected for key in keys]
+    return [found[key].reject_reason for key in keys]
 
 
 def test_isnet_finds_the_object_and_passes_the_screens(run: RunContext, asked: list[Any]) -> None:
     photos = photo.run(run, Nothing(), ["plain", "carried"])
-    made = segment.run(run, Segment(model="isnet"), photos)
+    made = segment.run(run, SegmentIsNet(), photos)
     assert [(kind, reference, len(rest)) for kind, reference, rest in asked] == [(Isnet, ISNET, 2)]
     pixels, mask = scene("plain")
     for artifact in made:
@@ -106,34 +113,34 @@ def test_isnet_finds_the_object_and_passes_the_screens(run: RunContext, asked: l
         assert np.array_equal(image[..., :3], pixels)
         assert iou(image[..., 3] / 255, mask) > 0.75
         assert artifact.metadata["score"] > 0.25
-    assert "agreement_with_prior" not in made[0].metadata
-    assert made[1].metadata["agreement_with_prior"] > 0.75
+    assert "previous_iou" not in made[0].metadata
+    assert made[1].metadata["previous_iou"] > 0.75
 
 
 def test_a_mask_that_disagrees_with_the_carried_matte_is_rejected(
     run: RunContext, asked: list[Any]
 ) -> None:
     photos = photo.run(run, Nothing(), ["plain", "carried", "wrong"])
-    free = rejections(run, Segment(model="isnet"), photos)
-    gated = rejections(run, Segment(model="isnet", agree_with_prior=0.6), photos)
+    free = rejections(run, SegmentIsNet(), photos)
+    gated = rejections(run, SegmentIsNet(min_previous_iou=0.6), photos)
     assert free == [None, None, None]
     assert gated[:2] == [None, None]
-    assert str(gated[2]).startswith("mask disagrees with the carried matte")
+    assert str(gated[2]).startswith("mask disagrees with the previous mask")
 
 
 def test_a_photo_without_an_object_is_rejected_with_its_reason(
     run: RunContext, asked: list[Any]
 ) -> None:
     photos = photo.run(run, Nothing(), ["blank", "plain"])
-    for model in ("isnet", "sam"):
-        reasons = rejections(run, Segment(model=model, **ANY), photos)
+    for settings in (SegmentIsNet, SegmentSam):
+        reasons = rejections(run, settings(**ANY), photos)
         assert str(reasons[0]).startswith("no object found")
         assert reasons[1] is None
 
 
 def test_sam_is_prompted_where_the_object_lies(run: RunContext, asked: list[Any]) -> None:
     photos = photo.run(run, Nothing(), ["plain", "carried", "wrong"])
-    segment.run(run, Segment(model="sam", **ANY), photos)
+    segment.run(run, SegmentSam(**ANY), photos)
     ((kind, reference, requests),) = asked
     assert (kind, reference) == (SegmentAnything, SAM)
     _, mask = scene("plain")
@@ -147,7 +154,7 @@ def test_sams_own_doubt_rejects(run: RunContext, monkeypatch: pytest.MonkeyPatch
     photos = photo.run(run, Nothing(), ["plain", "carried"])
     mask = scene("plain")[1].astype(np.float32)
     answer(monkeypatch, SamMask(mask, 0.05, 0.9), SamMask(mask, 0.9, 0.9))
-    made = segment.run(run, Segment(model="sam"), photos)
+    made = segment.run(run, SegmentSam(), photos)
     assert [one.variant["kind"] for one in made] == ["carried"]
     assert made[0].metadata["predicted_iou"] == 0.9
 
@@ -161,7 +168,7 @@ def test_holes_and_crumbs_of_a_mask_are_mended_if_wanted(
     cv2.circle(mask, (64, 48), 3, 0.0, -1)
     cv2.circle(mask, (8, 8), 4, 1.0, -1)
     answer(monkeypatch, mask)
-    parameters = Segment(model="isnet", fill_holes=fill_holes, keep_parts=keep_parts, **ANY)
+    parameters = SegmentIsNet(fill_holes=fill_holes, keep_parts=keep_parts, **ANY)
     (made,) = segment.run(run, parameters, photos)
     matte = run.load(made)[..., 3]
     mended = fill_holes > 0
@@ -175,14 +182,14 @@ def test_a_frayed_mask_fails_the_same_screens_as_a_classical_one(
     photos = photo.run(run, Nothing(), ["plain"])
     noise = np.random.default_rng(0).random((96, 128)).astype(np.float32)
     answer(monkeypatch, noise)
-    (reason,) = rejections(run, Segment(model="isnet", keep_parts=0, fill_holes=0), photos)
+    (reason,) = rejections(run, SegmentIsNet(keep_parts=0, fill_holes=0), photos)
     assert str(reason).startswith("mask frayed")
 
 
 def test_vitmatte_decides_the_edge_and_leaves_the_rest(run: RunContext, asked: list[Any]) -> None:
     photos = photo.run(run, Nothing(), ["blank", "carried", "plain"])
-    plain = Segment(model="isnet", **ANY)
-    refined = plain.model_copy(update={"refine": "vitmatte"})
+    plain = SegmentIsNet(**ANY)
+    refined = plain.model_copy(update={"refine": VitMatteRefine()})
     assert refined.checkpoints == (ISNET, VITMATTE)
     before = segment.run(run, plain, photos)
     after = segment.run(run, refined, photos)
@@ -204,20 +211,18 @@ def test_an_unusable_edge_is_a_rejection(
 
     monkeypatch.setattr("models.runtime.network_pool.infer", infer)
     photos = photo.run(run, Nothing(), ["plain"])
-    (reason,) = rejections(run, Segment(model="isnet", refine="vitmatte", **ANY), photos)
+    (reason,) = rejections(run, SegmentIsNet(refine=VitMatteRefine(), **ANY), photos)
     assert reason == "the network gave no finite numbers"
 
 
-def test_grabcut_is_what_it_was(run: RunContext) -> None:
-    parameters = Segment()
-    assert settings(parameters) == {
+def test_grabcut_works_at_its_own_size(run: RunContext) -> None:
+    parameters = SegmentGrabCut()
+    assert segment.key_params(parameters) == {
         "model": "grabcut",
         "min_score": 0.25,
         "min_compactness": 0.13,
         "working_side": 320,
     }
-    assert parameters.checkpoints == ()
-    assert segment.version == 1
     (made,) = segment.run(run, parameters, photo.run(run, Nothing(), ["plain"]))
     pixels, _ = scene("plain")
     wanted = with_matte(pixels, segment_object(pixels, working_side=320))

@@ -15,8 +15,8 @@ from models.runtime.hardware import Machine
 from models.upscaling.lanczos import upscale_lanczos
 from models.upscaling.real_esrgan import RealEsrgan
 from tasks.engine.run_context import RunContext
-from tasks.engine.stage import Job, StageInput, StageOutput, settings, stage
-from tasks.generate.upscale import Upscale, upscale
+from tasks.engine.stage import Job, StageInput, StageOutput, stage
+from tasks.generate.upscale import UpscaleLanczos, UpscaleRealEsrgan, upscale
 from tasks.store.store import open_store
 from tests.checkpoints import realesrgan
 
@@ -79,7 +79,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, networks: dict[str, RealEsrgan]) -> l
 def test_the_factor_chooses_the_network_and_is_met(
     run: RunContext, photos: list[Artifact], asked: list[Any], factor: int, checkpoint: str
 ) -> None:
-    parameters = Upscale(model="realesrgan", factor=factor)
+    parameters = UpscaleRealEsrgan(factor=factor)
     made = upscale.run(run, parameters, photos)
     assert asked == [(RealEsrgan, checkpoint, 2)]
     assert parameters.checkpoints == (checkpoint,)
@@ -93,7 +93,7 @@ def test_the_factor_chooses_the_network_and_is_met(
 
 
 def test_the_matte_stays_sharp(run: RunContext, photos: list[Artifact], asked: list[Any]) -> None:
-    _, made = upscale.run(run, Upscale(model="realesrgan", factor=2), photos)
+    _, made = upscale.run(run, UpscaleRealEsrgan(factor=2), photos)
     matte = run.load(photos[1])[..., 3]
     wanted = cv2.resize(matte, (64, 48), interpolation=cv2.INTER_LINEAR)
     assert np.array_equal(run.load(made)[..., 3], wanted)
@@ -102,11 +102,17 @@ def test_the_matte_stays_sharp(run: RunContext, photos: list[Artifact], asked: l
 def test_a_factor_of_one_needs_no_network(
     run: RunContext, photos: list[Artifact], asked: list[Any]
 ) -> None:
-    parameters = Upscale(model="realesrgan", factor=1)
+    parameters = UpscaleRealEsrgan(factor=1)
     made = upscale.run(run, parameters, photos)
     assert asked == []
     assert parameters.checkpoints == ()
     assert [one.digest for one in made] == [one.digest for one in photos]
+
+
+def test_a_named_checkpoint_replaces_the_one_of_the_factor() -> None:
+    own = UpscaleRealEsrgan(factor=2, checkpoint="acme/sharper@1")
+    assert own.checkpoints == ("acme/sharper@1",)
+    assert UpscaleRealEsrgan.model_validate(own.model_dump()) == own
 
 
 def test_an_unusable_result_is_a_rejection(
@@ -116,14 +122,12 @@ def test_an_unusable_result_is_a_rejection(
         return [InvalidOutput("the network gave no finite numbers"), np.zeros((4, 4, 3), np.uint8)]
 
     monkeypatch.setattr("models.runtime.network_pool.infer", infer)
-    made = upscale.run(run, Upscale(model="realesrgan"), photos)
+    made = upscale.run(run, UpscaleRealEsrgan(), photos)
     assert [one.name for one in made] == ["mug/1"]
 
 
-def test_lanczos_is_what_it_was(run: RunContext, photos: list[Artifact]) -> None:
-    parameters = Upscale()
-    assert settings(parameters) == {"model": "lanczos", "factor": 2, "sharpen": 0.3}
-    assert parameters.checkpoints == ()
-    assert upscale.version == 1
+def test_lanczos_resamples_and_sharpens(run: RunContext, photos: list[Artifact]) -> None:
+    parameters = UpscaleLanczos()
+    assert upscale.key_params(parameters) == {"model": "lanczos", "factor": 2, "sharpen": 0.3}
     for made, source in zip(upscale.run(run, parameters, photos), photos, strict=True):
         assert np.array_equal(run.load(made), upscale_lanczos(run.load(source), 2, 0.3))

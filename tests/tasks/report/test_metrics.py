@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.data.records import Artifact, IngestedPhotos, Reference
+from models.data.records import Annotation, Artifact, SourceImage, Sources, Split
 from models.evaluation.classification import score
 from models.reporting.metrics import Metrics
 from tasks.engine.run_context import RunContext
@@ -56,26 +56,27 @@ def summarise(
     for position, name in enumerate(trained):
         for seed in range(SEEDS):
             key = f"{name}-{seed}"
-            variant: dict[str, int | str] = {"arm": name, "seed": seed}
+            variant: dict[str, int | str] = {"dataset": name, "seed": seed}
             checkpoints.append(artifact("train", key, variant=variant, metadata=metadata))
             scores.append(artifact("score", key))
             contents[scores[-1].id] = predictions(0.5 + position, seed)
+    splits: tuple[Split, ...] = ("train", "test")
     photos = tuple(
-        Reference(
+        SourceImage(
             name=f"{label}/{split}",
             file="",
-            label=label,
             split=split,
-            photo=artifact("ingest", f"{label}-{split}"),
+            image=artifact("ingest", f"{label}-{split}"),
+            annotations=(Annotation(label=label),),
         )
         for label in CLASSES
-        for split in ("train", "test")
+        for split in splits
     )
     summary = RunSummary(
         name="demo",
         profile="classical",
         recipe={"name": "demo"},
-        photos=IngestedPhotos(photos=photos, refused=(("a.txt", "no image"),), notes=("note",)),
+        photos=Sources(images=photos, refused=(("a.txt", "no image"),), notes=("note",)),
         references=(
             ReferenceSummary(
                 name="mug/train",

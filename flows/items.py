@@ -1,0 +1,103 @@
+"""Work items of a phase, and the plan of one."""
+
+from collections.abc import Iterator, Sequence
+
+from flows.finish import plan_finish
+from flows.generators.base import Generator, Phase
+from models.data.records import Artifact, Record, SourceImage
+from tasks.engine.planning_run import PlanningRun
+from tasks.engine.work_items import ItemConfig, SharedInputs, WorkItem, item_key
+
+
+def make_items(
+    generator: Generator,
+    phase: Phase,
+    settings: Record,
+    references: Sequence[SourceImage],
+    inputs: dict[str, tuple[Artifact, ...]],
+    config: ItemConfig,
+) -> list[WorkItem]:
+    """The work items of a phase: one per image, per class or per shard.
+
+    Args:
+        inputs: per class, what the phase before made.
+    """
+    groups = list(_groups(phase, references))
+    if not groups:
+        return []
+    planned = PlanningRun()
+    probe = _item(generator, phase, *groups[0], inputs, "planned")
+    plan_item(planned, generator, phase, settings, probe, config.shared)
+    versions = {stage: found.version for stage, found in planned.stages.items()}
+    items = []
+    for name, sources in groups:
+        item = _item(generator, phase, name, sources, inputs, "")
+        key = item_key(generator.name, phase.name, sources, item.inputs, config, versions)
+        items.append(item.model_copy(update={"key": key}))
+    return items
+
+
+def require_annotations(generator: Generator, references: Sequence[SourceImage]) -> None:
+    """Return if every reference has the boxes or masks that a generator needs.
+
+    Raises:
+        ValueError: one has not; the line names it.
+    """
+    for reference in references:
+        for note in reference.annotations:
+            has = {"boxes": note.box is not None, "masks": note.mask is not None}
+            for need in sorted(generator.needs):
+                if not has[need]:
+                    raise ValueError(
+                        f"generators.{generator.name}: it needs {need}, and {reference.file} has "
+                        "none; give photos as a COCO, VOC or YOLO dataset"
+                    )
+
+
+def plan_item(
+    run: PlanningRun,
+    generator: Generator,
+    phase: Phase,
+    settings: Record,
+    item: WorkItem,
+    shared: SharedInputs,
+) -> list[Artifact]:
+    """Call a phase on a run that computes nothing: its stages, their counts and their costs."""
+    outputs = phase.run(run, settings, item, shared)
+    if generator.is_last(phase):
+        plan_finish(run, outputs, shared)
+    return outputs
+
+
+def _item(
+    generator: Generator,
+    phase: Phase,
+    name: str,
+    sources: Sequence[SourceImage],
+    inputs: dict[str, tuple[Artifact, ...]],
+    key: str,
+) -> WorkItem:
+    labels = {note.label for source in sources for note in source.annotations}
+    made = tuple(artifact for label in sorted(labels) for artifact in inputs.get(label, ()))
+    return WorkItem(
+        generator=generator.name,
+        phase=phase.name,
+        name=name,
+        key=key,
+        sources=tuple(sources),
+        inputs=made,
+    )
+
+
+def _groups(
+    phase: Phase, references: Sequence[SourceImage]
+) -> Iterator[tuple[str, list[SourceImage]]]:
+    if phase.unit == "image":
+        for reference in references:
+            yield reference.name, [reference]
+    elif phase.unit == "class":
+        for label in sorted({reference.label for reference in references}):
+            yield label, [reference for reference in references if reference.label == label]
+    else:
+        for number, first in enumerate(range(0, len(references), phase.shard_size)):
+            yield f"shard {number}", list(references[first : first + phase.shard_size])
