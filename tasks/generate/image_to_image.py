@@ -133,6 +133,6 @@ def fit_to_grid(image: Pixels, longest_side: int) -> Pixels:
     new_height, new_width = (max(1, round(side * scale / GRID)) * GRID for side in (height, width))
     cover = max(new_height / height, new_width / width)
     size = (max(new_width, round(width * cover)), max(new_height, round(height * cover)))
-    large = resize(image, *size)
+    large = resize(image, *size, scale=cover)
     top, left = (size[1] - new_height) // 2, (size[0] - new_width) // 2
     return np.ascontiguousarray(large[top : top + new_height, left : left + new_width])
