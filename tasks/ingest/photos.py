@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -14,7 +14,7 @@ from models.data.records import Artifact, Record, Sources
 from models.data.splitting import SplitParameters, split
 from models.screening.quality import dhash, dhash_mirrored
 from tasks.engine.run_context import RunContext
-from tasks.engine.stage import Job, StageInput, StageOutput, settings, stage
+from tasks.engine.stage import Job, StageInput, StageOutput, stage
 from tasks.ingest.find_sources import Layout, ObjectUse, find_sources
 from tasks.ingest.source_images import make_crops, make_source_images, make_whole_images
 
@@ -24,6 +24,9 @@ FILES_AT_A_TIME = 32
 
 class Ingest(Record):
     """Which photos are taken, and what becomes of the objects that are annotated in them."""
+
+    # They decide what is read, and not the pixels of a normalised photo.
+    NON_KEY_FIELDS: ClassVar = frozenset({"format", "objects", "crop_margin"})
 
     max_side: int = Field(2048, ge=64, le=16384, description="Larger photos are scaled down, px.")
     min_side: int = Field(
@@ -47,12 +50,7 @@ class Ingest(Record):
     )
 
 
-def ingest_key_params(parameters: Ingest) -> dict[str, Any]:
-    """What decides the pixels of a normalised photo."""
-    return settings(parameters, without=("format", "objects", "crop_margin"))
-
-
-@stage("ingest", version=1, key_params=ingest_key_params)
+@stage("ingest", version=1)
 def ingest(inputs: Sequence[StageInput], parameters: Ingest) -> Iterator[StageOutput]:
     """Normalised photos; ``metadata`` holds their hashes, sizes and conversions."""
     for item in inputs:
