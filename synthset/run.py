@@ -79,7 +79,10 @@ def export(
     to: Annotated[Path, typer.Option(help="New folder to write.")],
     file_format: Annotated[
         str,
-        typer.Option("--format", help="imagefolder, coco, voc, yolo, huggingface or webdataset."),
+        typer.Option(
+            "--format",
+            help="imagefolder, coco, voc, voc-masks, yolo, yolo-polygons, huggingface, webdataset.",
+        ),
     ] = "imagefolder",
     as_json: Json = False,
 ) -> None:

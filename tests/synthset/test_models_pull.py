@@ -105,16 +105,13 @@ def test_list_says_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_run_without_the_file_it_needs_is_refused_before_it_starts() -> None:
     pull_checkpoints(["tiny/pinned", "tiny/unpinned"], None, None, as_json=True)
     for steps, absent in ((4, None), (8, EIGHT_STEPS)):
-        background = Background.model_validate(
-            {
-                "model": "sdxl-controlnet-depth",
-                "few_step_checkpoint": "tiny/few",
-                "checkpoint": "tiny/pinned",
-                "controlnet": "tiny/unpinned",
-                "vae": "tiny/unpinned",
-                "few_step": steps,
-            }
-        )
+        background = {
+            "model": "sdxl-controlnet-depth",
+            "checkpoint": "tiny/pinned",
+            "controlnet": "tiny/unpinned",
+            "vae": "tiny/unpinned",
+            "few_step": {"steps": steps, "checkpoint": "tiny/few"},
+        }
         generators = {"multiview": {"background": background}}
         recipe = Recipe.model_validate({"name": "own", "generators": generators})
         assert (absent_checkpoints(recipe) is None) == (absent is None)
