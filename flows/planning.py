@@ -12,6 +12,7 @@ from flows.generators.catalog import find_generator
 from flows.items import plan_item
 from models.data.find_photos import PhotoFile, find_photos
 from models.data.records import Annotation, Artifact, Record, SourceImage
+from tasks.assemble.resize import Resize
 from tasks.engine.planning_run import PlanningRun
 from tasks.engine.work_items import SharedInputs, WorkItem
 
@@ -59,7 +60,9 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
     per_photo: dict[str, int] = {}
     for name, settings in recipe.generators.items():
         generator = find_generator(name)
-        planned, images = plan_generator(generator, settings, references, len(per_class))
+        planned, images = plan_generator(
+            generator, settings, references, len(per_class), recipe.resize
+        )
         per_photo[name] = images // max(references, 1)
         stages += [
             StagePlan(
@@ -93,7 +96,7 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
 
 
 def plan_generator(
-    generator: Generator, settings: Record, references: int, classes: int
+    generator: Generator, settings: Record, references: int, classes: int, resizing: Resize
 ) -> tuple[PlanningRun, int]:
     """The stages of a generator over its references, and the images that it would make.
 
@@ -118,7 +121,7 @@ def plan_generator(
             sources=sources,
             inputs=inputs,
         )
-        outputs = plan_item(run, generator, phase, settings, item, SharedInputs())
+        outputs = plan_item(run, generator, phase, settings, item, SharedInputs(), resizing)
         inputs = tuple(outputs)
         total.add(run, items)
         if generator.is_last(phase):
