@@ -162,8 +162,6 @@ def _print_checked(row: CheckedCheckpoint) -> None:
     print(f"{row.id}@{row.revision}: {state}, {row.size / MB:.1f} MB")
     for line in row.damage:
         print(f"  {line}")
-    for name in row.absent_alternatives:
-        print(f"  without {name}; for a recipe that names it: {command}")
     if row.damage:
         print(f"  fix it: {command}")
 

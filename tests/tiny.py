@@ -333,7 +333,7 @@ def child_runs(since: datetime) -> list[str]:
 
     with get_client(sync_client=True) as client:
         runs = client.read_flow_runs(
-            flow_filter=FlowFilter(name=FlowFilterName(any_=["expand_reference"])),
+            flow_filter=FlowFilter(name=FlowFilterName(any_=["generate_item"])),
             flow_run_filter=FlowRunFilter(start_time=FlowRunFilterStartTime(after_=since)),
         )
     return sorted(run.name.partition(" ")[0] for run in runs)

@@ -19,13 +19,15 @@ class SourceFile:
     """A published file: its path in the repository, and what the source states about it.
 
     ``checksum`` is a sha256 (64 hex digits), or git's sha1 of a small file (40 hex digits).
-    ``location`` is where the file lies on this machine, if it does.
+    ``location`` is where the file lies on this machine, if it does. ``commit`` is the revision that
+    a file of a folder is from, where the folder states it.
     """
 
     path: str
     size: int | None = None
     checksum: str | None = None
     location: Path | None = None
+    commit: str | None = None
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,6 @@ from models.checkpoints.publish import (
 )
 from models.checkpoints.verify import ProgressCallback
 
-# Where `hf download --local-dir` notes commit and checksum of each file.
-NOTES = ".cache/huggingface/download"
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _CHECKSUM = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -63,52 +60,44 @@ def _locations(missing: Sequence[WantedFile], _folder: Path) -> list[Path]:
 
 def _find(checkpoint: str, revision: str | None, source: Path) -> Delivery:
     known = entry(checkpoint)
-    delivery = _in_models_folder(checkpoint, revision, known, source)
-    if delivery is not None:
-        return delivery
-    stated, files = _in_hub_cache(checkpoint, revision, known, source)
+    if present := sorted(path.parent.name for path in source.glob(f"{checkpoint}/*/{MANIFEST}")):
+        used = revisions(source).get(checkpoint)
+        stated = _choose_revision(checkpoint, present, source, revision, used, known)
+        wanted = _in_models_folder(checkpoint, stated, known, source)
+        return Delivery(checkpoint, known, stated, str(source), wanted)
+    published, files = _in_hub_cache(checkpoint, revision, known, source)
     if not files:
-        stated, files = _in_copy(checkpoint, known, source)
-        if revision is not None and files and stated != revision:
-            raise PullRefusedError(
-                f"{source}: nothing states that {checkpoint} is {revision} there"
-            )
+        files = _in_copy(checkpoint, known, source)
+        commits = {file.commit for file in files.values()}
+        published = commits.pop() if len(commits) == 1 else None
     if not files:
         names = [choice for file in known.weights for choice in file.choices] if known else []
-        wanted = f", and no {' or '.join(names[:3])}" if names else ""
-        raise PullRefusedError(f"{source} holds no {checkpoint}: no folder of that name{wanted}")
-    wanted_files = choose_files(checkpoint, known, files)
-    if not all(file.is_preferred for file in wanted_files):
-        stated = None
-    return Delivery(checkpoint, known, stated, str(source), wanted_files)
+        missing = f", and no {' or '.join(names[:3])}" if names else ""
+        raise PullRefusedError(f"{source} holds no {checkpoint}: no folder of that name{missing}")
+    if revision not in (None, published):
+        raise PullRefusedError(f"{source}: nothing states that {checkpoint} is {revision} there")
+    wanted = choose_files(checkpoint, known, files)
+    if not all(file.is_preferred for file in wanted):
+        published = None
+    return Delivery(checkpoint, known, published, str(source), wanted)
 
 
 def _in_models_folder(
-    checkpoint: str, revision: str | None, known: CatalogEntry | None, source: Path
-) -> Delivery | None:
-    present = sorted(path.parent.name for path in source.glob(f"{checkpoint}/*/{MANIFEST}"))
-    if not present:
-        return None
-    used = revisions(source).get(checkpoint)
-    chosen = _choose_revision(checkpoint, present, source, revision, used, known)
-    folder = source / checkpoint / chosen
+    checkpoint: str, revision: str, known: CatalogEntry | None, source: Path
+) -> list[WantedFile]:
+    folder = source / checkpoint / revision
     manifest = read_manifest(folder)
-    if manifest is None or (manifest.id, manifest.revision) != (checkpoint, chosen):
+    if manifest is None or (manifest.id, manifest.revision) != (checkpoint, revision):
         raise PullRefusedError(f"{folder / MANIFEST} is damaged or of another checkpoint")
-    wanted = [
-        WantedFile(
-            name,
-            SourceFile(name, file.size, file.sha256, folder / name),
-            converted_from=file.converted_from,
-        )
-        for name, file in manifest.files.items()
-    ]
+    wanted = []
+    for name, file in manifest.files.items():
+        kept = SourceFile(name, file.size, file.sha256, folder / name)
+        wanted.append(WantedFile(name, kept, converted_from=file.converted_from))
     require_safe_names(checkpoint, wanted)
-    absent = [file.path for file in known.weights if not file.alternative] if known else []
-    for path in absent:
-        if path not in manifest.files:
-            raise PullRefusedError(f"{folder} has no {path}; use another source")
-    return Delivery(checkpoint, known, chosen, str(source), wanted)
+    for weights in known.weights if known else ():
+        if not weights.alternative and weights.path not in manifest.files:
+            raise PullRefusedError(f"{folder} has no {weights.path}; use another source")
+    return wanted
 
 
 def _in_hub_cache(
@@ -152,26 +141,19 @@ def _choose_revision(
     return present[0]
 
 
-def _in_copy(
-    checkpoint: str, known: CatalogEntry | None, source: Path
-) -> tuple[str | None, dict[str, SourceFile]]:
-    """A clone or copy of the repository, or its published file alone."""
+def _in_copy(checkpoint: str, known: CatalogEntry | None, source: Path) -> dict[str, SourceFile]:
+    """A copy of the repository, or its published file alone."""
+    weights = [choice for file in known.weights for choice in file.choices] if known else []
     if source.is_file():
         # A browser may have renamed the download; the checksum says which file it is.
         is_only_file = known is not None and len(known.weights) == 1
-        names = [source.name]
-        if known is not None and is_only_file:
-            names = [one for one in known.weights[0].choices if Path(one).suffix == source.suffix]
-        size = source.stat().st_size
-        return None, {name: SourceFile(name, size, location=source) for name in names[:1]}
-    weights = [choice for file in known.weights for choice in file.choices] if known else []
-    for folder in (source / checkpoint, source):
-        if (folder != source and folder.is_dir()) or any(
-            (folder / path).is_file() for path in weights
-        ):
-            files = _list_folder(folder, known)
-            return _commit_of(folder, files), files
-    return None, {}
+        names = [name for name in weights if Path(name).suffix == source.suffix]
+        name = names[0] if is_only_file and names else source.name
+        return {name: SourceFile(name, source.stat().st_size, location=source)}
+    if (source / checkpoint).is_dir():
+        return _list_folder(source / checkpoint, known)
+    is_copy = any((source / path).is_file() for path in weights)
+    return _list_folder(source, known) if is_copy else {}
 
 
 def _list_folder(folder: Path, known: CatalogEntry | None) -> dict[str, SourceFile]:
@@ -185,31 +167,16 @@ def _list_folder(folder: Path, known: CatalogEntry | None) -> dict[str, SourceFi
     for path in paths:
         name = path.relative_to(folder).as_posix()
         if path.is_file() and not name.startswith("."):
-            files[name] = SourceFile(name, path.stat().st_size, _checksum(folder, name), path)
+            # In a cache of the hub each file is a link to a blob whose name is its checksum.
+            commit, checksum = _read_note(folder, name)
+            if path.is_symlink() and _CHECKSUM.fullmatch(path.readlink().name):
+                checksum = path.readlink().name
+            files[name] = SourceFile(name, path.stat().st_size, checksum, path, commit)
     return files
 
 
-def _checksum(folder: Path, name: str) -> str | None:
-    """The checksum that huggingface_hub noted: the name of a cache's blob, or a download's note."""
-    path = folder / name
-    noted = path.readlink().name if path.is_symlink() else _note(folder, name)[1]
-    return noted if _CHECKSUM.fullmatch(noted) else None
-
-
-def _commit_of(folder: Path, files: dict[str, SourceFile]) -> str | None:
-    """The commit that a git clone is at, or that all files were downloaded from."""
-    head = folder / ".git" / "HEAD"
-    commits = {_note(folder, name)[0] for name in files}
-    if head.is_file():
-        text = head.read_text(encoding="utf-8").strip()
-        ref = folder / ".git" / text.removeprefix("ref: ")
-        commits = {ref.read_text(encoding="utf-8").strip() if ref.is_file() else text}
-    commit = commits.pop() if len(commits) == 1 else ""
-    return commit if _COMMIT.fullmatch(commit) else None
-
-
-def _note(folder: Path, name: str) -> tuple[str, str]:
-    """Commit and checksum that `hf download --local-dir` noted for a file; empty if none."""
-    path = folder / NOTES / f"{name}.metadata"
-    lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
-    return (lines[0], lines[1]) if len(lines) > 1 else ("", "")
+def _read_note(folder: Path, name: str) -> tuple[str | None, str | None]:
+    """Commit and checksum of a file, as `hf download --local-dir` notes them."""
+    path = folder / ".cache/huggingface/download" / f"{name}.metadata"
+    commit, checksum, *_ = path.read_text("utf-8").split("\n") if path.is_file() else ("", "")
+    return (commit, checksum) if _CHECKSUM.fullmatch(checksum) else (None, None)

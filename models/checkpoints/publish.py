@@ -153,28 +153,19 @@ def _reuse_files(delivery: Delivery, staging: Path) -> dict[str, KeptFile]:
     """Link intact files of the revision that is here already, and its alternatives."""
     folder = folder_of(delivery.checkpoint, delivery.revision or "-")
     manifest = read_manifest(folder)
-    if manifest is None:
-        return {}
-    wanted = {file.name: file.stated_sha256 for file in delivery.wanted}
     weights = delivery.known.weights if delivery.known else ()
-    usable = wanted | {file.path: None for file in weights if file.path not in wanted}
+    usable: dict[str, str | None] = dict.fromkeys(file.path for file in weights)
+    usable |= {file.name: file.stated_sha256 for file in delivery.wanted}
     reused = {}
-    for name, kept in manifest.files.items():
-        origin = kept.converted_from or kept
-        if name not in usable or usable[name] not in (None, origin.sha256):
+    for name, kept in manifest.files.items() if manifest else ():
+        published = (kept.converted_from or kept).sha256
+        if usable.get(name, "") not in (None, published) or not (folder / name).is_file():
             continue
-        if (folder / name).is_file() and checksum_of(folder / name) == kept.sha256:
-            _link_or_copy(folder / name, staging / "files" / name)
+        if checksum_of(folder / name) == kept.sha256:
+            (staging / "files" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / name, staging / "files" / name)
             reused[name] = kept
     return reused
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        target.hardlink_to(source)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def _require_space(checkpoint: str, missing: Sequence[WantedFile], staging: Path) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.checkpoints.catalog import entry
 from models.checkpoints.local import (
     MANIFEST,
     Manifest,
@@ -25,17 +24,12 @@ ProgressCallback = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class CheckedCheckpoint:
-    """The result of a check.
-
-    ``damage`` has a line per file that is missing or has other bytes. ``absent_alternatives`` are
-    files that the catalog offers for some recipes and that are not here.
-    """
+    """The result of a check: ``damage`` has a line per file that is missing or has other bytes."""
 
     id: str
     revision: str
     size: int = 0
     damage: tuple[str, ...] = ()
-    absent_alternatives: tuple[str, ...] = ()
 
 
 def check(references: Sequence[str], progress: ProgressCallback) -> list[CheckedCheckpoint]:
@@ -50,14 +44,6 @@ def check(references: Sequence[str], progress: ProgressCallback) -> list[Checked
         present = [(manifest.id, manifest.revision) for manifest in manifests()]
         named = list(dict.fromkeys([*present, *revisions().items()]))
     return [_check(checkpoint, str(revision), progress) for checkpoint, revision in named]
-
-
-def absent_alternatives(manifest: Manifest) -> tuple[str, ...]:
-    """The files that the catalog offers for some recipes and that the checkpoint lacks."""
-    known = entry(manifest.id)
-    weights = known.weights if known else ()
-    paths = [file.path for file in weights if file.alternative]
-    return tuple(path for path in paths if path not in manifest.files)
 
 
 def damaged_files(folder: Path, manifest: Manifest, progress: ProgressCallback) -> tuple[str, ...]:
@@ -92,10 +78,5 @@ def _check(checkpoint: str, revision: str, progress: ProgressCallback) -> Checke
     manifest = read_manifest(folder)
     if manifest is None:
         return CheckedCheckpoint(checkpoint, revision, damage=(f"no {MANIFEST} in {folder}",))
-    return CheckedCheckpoint(
-        checkpoint,
-        revision,
-        manifest.size,
-        damaged_files(folder, manifest, progress),
-        absent_alternatives(manifest),
-    )
+    damage = damaged_files(folder, manifest, progress)
+    return CheckedCheckpoint(checkpoint, revision, manifest.size, damage)

@@ -30,7 +30,8 @@ class HashedPhoto:
     """What the split needs to know of one photo.
 
     ``digest`` is that of the file's bytes; ``dhash`` and ``dhash_mirrored`` are the 256-bit
-    difference hashes of the pixels and of their mirror image.
+    difference hashes of the pixels and of their mirror image. Photos with the same ``group``, such
+    as the objects cut out of one photo, go to one split.
     """
 
     file: str
@@ -39,6 +40,7 @@ class HashedPhoto:
     digest: str
     dhash: int
     dhash_mirrored: int
+    group: str | None = None
 
 
 class NearHashes(NamedTuple):

@@ -1,7 +1,6 @@
 """Objects in the metadata of an image: label, box and mask, and how they move with the image.
 
-An object is ``{"label": str, "box": [x, y, width, height] or None, "mask": RLE or None}``. Boxes
-are
+An object is ``{"label": str, "box": [x, y, width, height] or None, "mask": RLE or None}``. Boxes are
 in px of the image; masks are run-length encoded as in COCO, so that they travel as JSON text.
 """
 
@@ -9,12 +8,10 @@ from collections.abc import Sequence
 from typing import Any, TypedDict
 
 import numpy as np
-import numpy.typing as npt
-from pycocotools import mask as coco_mask
 
-from models.data.records import Box
-
-Mask = npt.NDArray[np.bool_]
+from models.data.formats.annotated import Box, box_of_mask
+from models.data.formats.polygons import decode_runs, encode_mask
+from models.data.pixels import Bools, resize
 
 
 class ImageObject(TypedDict):
@@ -25,32 +22,17 @@ class ImageObject(TypedDict):
     mask: str | None
 
 
-def encode_mask(mask: Mask) -> str:
-    """A bool HxW mask as COCO's compressed run lengths."""
-    encoded = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-    return str(encoded["counts"].decode("ascii"))
+def scale_box(box: Sequence[float], factor_x: float, factor_y: float) -> Box:
+    """A box (x, y, width, height in px) after its image was resized by these factors."""
+    x, y, width, height = box
+    return (x * factor_x, y * factor_y, width * factor_x, height * factor_y)
 
 
-def decode_mask(text: str, height: int, width: int) -> Mask:
-    """The bool HxW mask of compressed run lengths.
-
-    Raises:
-        ValueError: the text is not of a mask of that size.
-    """
-    try:
-        decoded = coco_mask.decode({"size": [height, width], "counts": text.encode("ascii")})
-    except (ValueError, UnicodeEncodeError) as error:
-        raise ValueError(f"no mask of {width}x{height} px: {error}") from error
-    return np.asarray(decoded, np.uint8).astype(bool)
-
-
-def box_of_mask(mask: Mask) -> Box | None:
-    """The smallest box around a mask in px, or None if the mask is empty."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if rows.size == 0:
-        return None
-    x, y = int(columns[0]), int(rows[0])
-    return (x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1)
+def resize_mask(mask: Bools, width: int, height: int) -> Bools:
+    """A mask (bool HxW) at the size of its resized image: px that are covered by half or more."""
+    if mask.shape == (height, width):
+        return mask
+    return resize(np.where(mask, 255, 0).astype(np.uint8), width, height) >= 128
 
 
 def shift_objects(
@@ -62,30 +44,25 @@ def shift_objects(
     """
     moved: list[ImageObject] = []
     for entry in objects:
+        box: Sequence[float] | None
         mask = entry["mask"]
-        if mask is not None:
-            pixels = _shift_mask(decode_mask(mask, height, width), dx, dy)
-            box = box_of_mask(pixels)
-            mask = encode_mask(pixels)
-        else:
+        if mask is None:
             box = _cut_box(entry["box"], dx, dy, height, width)
+        else:
+            pixels = _shift_mask(decode_runs(mask, height, width), dx, dy)
+            box, mask = box_of_mask(pixels), encode_mask(pixels)
         if box is not None:
             moved.append({"label": entry["label"], "box": list(box), "mask": mask})
     return moved
 
 
-def scale_box(box: Sequence[float], factor_x: float, factor_y: float) -> Box:
-    """A box after its image was resized by these factors."""
-    x, y, width, height = box
-    return (x * factor_x, y * factor_y, width * factor_x, height * factor_y)
-
-
-def _shift_mask(mask: Mask, dx: int, dy: int) -> Mask:
+def _shift_mask(mask: Bools, dx: int, dy: int) -> Bools:
     moved = np.zeros_like(mask)
     height, width = mask.shape
-    moved[max(0, dy) : height + min(0, dy), max(0, dx) : width + min(0, dx)] = mask[
-        max(0, -dy) : height + min(0, -dy), max(0, -dx) : width + min(0, -dx)
-    ]
+    if abs(dx) < width and abs(dy) < height:
+        moved[max(0, dy) : height + min(0, dy), max(0, dx) : width + min(0, dx)] = mask[
+            max(0, -dy) : height + min(0, -dy), max(0, -dx) : width + min(0, -dx)
+        ]
     return moved
 
 
@@ -93,10 +70,8 @@ def _cut_box(box: Sequence[float] | None, dx: int, dy: int, height: int, width: 
     if box is None:
         return None
     left, top = max(0.0, box[0] + dx), max(0.0, box[1] + dy)
-    right, bottom = (
-        min(float(width), box[0] + dx + box[2]),
-        min(float(height), box[1] + dy + box[3]),
-    )
+    right = min(float(width), box[0] + dx + box[2])
+    bottom = min(float(height), box[1] + dy + box[3])
     if right <= left or bottom <= top:
         return None
     return (left, top, right - left, bottom - top)

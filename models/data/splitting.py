@@ -1,14 +1,15 @@
 """Splitting photos into train, val and test without near-duplicates of test photos in train.
 
-Photos that are linked by near-duplicates form a group, and a group goes to one split as a whole.
-Small collections often hold one scene twice or one file twice; splitting single images would leak.
+Photos that are linked by near-duplicates, or have the same ``group``, form a family. A family goes
+to one split as a whole. Small collections often hold one scene or one file twice; splitting single
+images would leak.
 """
 
 import hashlib
 import itertools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,13 +59,13 @@ class SplitResult:
 
 
 def split(photos: Sequence[HashedPhoto], parameters: SplitParameters) -> SplitResult:
-    """Split photos, stratified by class, with all near-duplicates of a photo in its split.
+    """Split photos, stratified by class, with the whole family of a photo in its split.
 
     Of exact copies the first by name is kept. A photo that lies in two classes is refused in both.
-    Splits given by folders are kept, except that a train or val photo with a near-duplicate in
-    test, or a train photo with one in val, is refused; test never changes. A split that no folder
-    gives is taken out of train by whole groups, at least one group per class and split. Groups are
-    drawn in the order of a hash of seed and digest, so that one photo more moves few others.
+    Splits given by folders are kept, except that a train or val photo with a relative in test, or a
+    train photo with one in val, is refused; test never changes. A split that no folder gives is
+    taken out of train by whole families, at least one per class and split. Families are drawn in
+    the order of a hash of seed and digest, so that one photo more moves few others.
 
     Raises:
         ValueError: a class has too few distinct photos, a photo is listed twice, or only some
@@ -75,23 +76,24 @@ def split(photos: Sequence[HashedPhoto], parameters: SplitParameters) -> SplitRe
     bits = parameters.near_duplicate_bits
     kept, refused = _without_copies(ordered)
     notes = [f"{_count(len(refused), 'exact copy', 'exact copies')} refused"] if refused else []
+    kept, more = _without_group_leaks(kept)
+    refused += more
     # All photos are compared once; the rules then compare only those with near-duplicates.
     linked = with_near_duplicates(kept, bits)
     single = set(kept) - set(linked)
     for rule in _RULES:
         linked, more = _without(linked, rule, bits)
         refused += more
-    groups = [[linked[index] for index in group] for group in group_near_duplicates(linked, bits)]
-    groups += [[photo] for photo in single]
-    groups.sort(key=lambda group: group[0].file)
-    together = [group for group in groups if len(group) > 1]
+    families = [[linked[index] for index in group] for group in group_near_duplicates(linked, bits)]
+    families += [[photo] for photo in single]
+    together = [family for family in families if len(family) > 1]
     if together:
         number = sum(map(len, together))
         in_groups = _count(len(together), "group", "groups")
         notes.append(f"{number} near-duplicates in {in_groups} stay together")
-    notes += _notes_on_test(groups)
-    assigned, more_notes = _assign(groups, sorted({p.label for p in ordered}), parameters)
-    refused.sort(key=lambda refusal: refusal.file)
+    families = sorted(_join_groups(families), key=lambda family: family[0].file)
+    notes += _notes_on_test(families)
+    assigned, more_notes = _assign(families, sorted({p.label for p in ordered}), parameters)
     return SplitResult(dict(sorted(assigned.items())), tuple(refused), (*notes, *more_notes))
 
 
@@ -132,6 +134,42 @@ def _without_copies(photos: Sequence[HashedPhoto]) -> tuple[list[HashedPhoto], l
                 dropped[photo.file] = f"the same file as {first.file}"
     kept = [photo for photo in photos if photo.file not in dropped]
     return kept, [Refused(file, reason) for file, reason in dropped.items()]
+
+
+def _without_group_leaks(
+    photos: Sequence[HashedPhoto],
+) -> tuple[list[HashedPhoto], list[Refused]]:
+    """The photos without those whose group has a photo in a stricter given split."""
+    strictness: dict[Split | None, int] = {"test": 2, "val": 1, "train": 0, None: 0}
+    strictest: dict[str, HashedPhoto] = {}
+    for photo in photos:
+        if photo.group is not None:
+            first = strictest.setdefault(photo.group, photo)
+            if strictness[photo.given_split] > strictness[first.given_split]:
+                strictest[photo.group] = photo
+    kept: list[HashedPhoto] = []
+    refused = []
+    for photo in photos:
+        other = strictest[photo.group] if photo.group is not None else photo
+        if other.given_split == photo.given_split:
+            kept.append(photo)
+        else:
+            reason = f"of the same scene as the {other.given_split} photo {other.file}"
+            refused.append(Refused(photo.file, reason))
+    return kept, refused
+
+
+def _join_groups(families: Sequence[list[HashedPhoto]]) -> list[list[HashedPhoto]]:
+    """The families, joined where they hold photos of the same group; each sorted by file."""
+    joined: dict[int, list[HashedPhoto]] = {}
+    family_of: dict[str, int] = {}
+    for number, family in enumerate(families):
+        groups = {photo.group for photo in family if photo.group is not None}
+        others = sorted({family_of[group] for group in groups if group in family_of})
+        joined[number] = [*family, *(photo for other in others for photo in joined.pop(other))]
+        groups |= {photo.group for photo in joined[number] if photo.group is not None}
+        family_of |= dict.fromkeys(groups, number)
+    return [sorted(family, key=lambda photo: photo.file) for family in joined.values()]
 
 
 @dataclass(frozen=True)
@@ -192,28 +230,30 @@ def _without(
     return kept, refused
 
 
-def _notes_on_test(groups: Sequence[list[HashedPhoto]]) -> list[str]:
+def _notes_on_test(families: Sequence[list[HashedPhoto]]) -> list[str]:
     """Notes on contradictions in a given test split, which is never changed."""
-    tested = [group for group in groups if group[0].given_split == "test"]
-    digests = [photo.digest for group in tested for photo in group]
+    tested = [family for family in families if family[0].given_split == "test"]
+    digests = [photo.digest for family in tested for photo in family]
     copies = len(digests) - len(set(digests))
-    mixed = [group for group in tested if len({photo.label for photo in group}) > 1]
     notes = []
     if copies:
         notes.append(f"test holds {_count(copies, 'exact copy', 'exact copies')}; kept as given")
-    for group in mixed:
-        other = next(photo for photo in group if photo.label != group[0].label)
-        notes.append(
-            f"test holds the same photo in two classes, {group[0].file} and {other.file}; kept as"
-            " given"
-        )
+    for family in tested:
+        # The objects of one photo may well be of several classes.
+        alike = [photo for photo in family if photo.group is None]
+        other = next((photo for photo in alike if photo.label != alike[0].label), None)
+        if other is not None:
+            notes.append(
+                f"test holds the same photo in two classes, {alike[0].file} and {other.file}; kept"
+                " as given"
+            )
     return notes
 
 
 def _assign(
-    groups: Sequence[list[HashedPhoto]], labels: Sequence[str], parameters: SplitParameters
+    families: Sequence[list[HashedPhoto]], labels: Sequence[str], parameters: SplitParameters
 ) -> tuple[dict[str, Split], list[str]]:
-    given = {photo.given_split for group in groups for photo in group}
+    given = {photo.given_split for family in families for photo in family}
     shares: dict[HeldOutSplit, float] = {}
     if "test" not in given:
         shares["test"] = parameters.test
@@ -224,18 +264,22 @@ def _assign(
     if "train" in given and shares:
         notes.append(f"the folders give no {' and no '.join(shares)}; taken out of train")
     pool: dict[str, list[list[HashedPhoto]]] = {label: [] for label in labels}
-    for group in groups:
-        split_given = group[0].given_split
+    is_mixed = False
+    for family in families:
+        split_given = family[0].given_split
         if split_given in ("val", "test"):
-            assigned |= {photo.file: split_given for photo in group}
-        else:
-            pool[group[0].label].append(group)
-    for label, of_class in pool.items():
-        held_out, more = _hold_out(label, of_class, shares, parameters.seed)
+            assigned |= {photo.file: split_given for photo in family}
+            continue
+        own_labels = {photo.label for photo in family}
+        is_mixed |= len(own_labels) > 1
+        for label in own_labels:
+            pool[label].append(family)
+    # A family of several classes goes where its rarest class needs it.
+    for label in sorted(labels, key=lambda name: len(pool[name]) if is_mixed else 0):
+        decided, more = _hold_out(label, pool[label], assigned, shares, parameters.seed)
+        assigned |= decided
         notes += more
-        for group in of_class:
-            assigned |= {photo.file: held_out.get(photo.file, "train") for photo in group}
-    covered = {(p.label, assigned[p.file]) for group in groups for p in group}
+    covered = {(p.label, assigned[p.file]) for family in families for p in family}
     for name in ("val", "test"):
         missing = [repr(label) for label in labels if (label, name) not in covered]
         if missing:
@@ -244,38 +288,56 @@ def _assign(
 
 
 def _hold_out(
-    label: str, groups: list[list[HashedPhoto]], shares: dict[HeldOutSplit, float], seed: int
+    label: str,
+    families: list[list[HashedPhoto]],
+    assigned: Mapping[str, Split],
+    shares: dict[HeldOutSplit, float],
+    seed: int,
 ) -> tuple[dict[str, Split], list[str]]:
-    """The split of the photos of a class that are not for train, and notes on missed quotas."""
-    if len(groups) <= len(shares):
+    """The splits of the families of a class that have none yet, and notes on missed quotas.
+
+    Args:
+        families: those with a photo of the class.
+        assigned: splits of photos whose family a rarer class has placed.
+    """
+    if len(families) <= len(shares):
         wanted = ", ".join(["train", *shares])
         raise ValueError(
-            f"the class {label!r} has {_count(len(groups), 'distinct photo', 'distinct photos')}"
+            f"the class {label!r} has {_count(len(families), 'distinct photo', 'distinct photos')}"
             f" that may be used, and needs"
             f" {len(shares) + 1} ({wanted}); add photos of it, or lower near_duplicate_bits if"
             " different photos were taken for near-duplicates"
         )
-    quotas = _quotas(sum(map(len, groups)), shares)
+    sizes = Counter({id(family): sum(p.label == label for p in family) for family in families})
+    quotas = _quotas(sizes.total(), shares)
+    held = Counter(dict.fromkeys(("train", *shares), 0))
+    for family in families:
+        if family[0].file in assigned:
+            held[assigned[family[0].file]] += sizes[id(family)]
     # Test is taken from the start of the order and val from its end, so that a quota that grows by
     # one moves one photo, and not one across each border.
-    left = sorted(groups, key=lambda group: _rank(group, seed))
-    held_out: dict[str, Split] = {}
+    left = [family for family in families if family[0].file not in assigned]
+    left.sort(key=lambda family: _rank(family, seed))
+    decided: dict[str, Split] = {}
     notes = []
-    for number, name in enumerate(shares):
-        chosen, left = _fill(left, quotas[name], spare=len(shares) - number)
+    names = list(shares)
+    for number, name in enumerate(names):
+        spare = sum(not held[other] for other in ("train", *names[number + 1 :]))
+        chosen, left = _fill(left, quotas[name] - held[name], spare, sizes)
         left.reverse()
-        files = [photo.file for group in chosen for photo in group]
-        held_out |= dict.fromkeys(files, name)
-        if len(files) != quotas[name]:
+        decided |= {photo.file: name for family in chosen for photo in family}
+        held[name] += sum(sizes[id(family)] for family in chosen)
+        if held[name] != quotas[name]:
             notes.append(
-                f"class {label!r}: {len(files)} photos in {name} where {quotas[name]} were wanted,"
-                " because near-duplicates stay together"
+                f"class {label!r}: {held[name]} photos in {name} where {quotas[name]} were wanted,"
+                " because related photos stay together"
             )
-    return held_out, notes
+    decided |= {photo.file: "train" for family in left for photo in family}
+    return decided, notes
 
 
-def _rank(group: Sequence[HashedPhoto], seed: int) -> str:
-    smallest = min(photo.digest for photo in group)
+def _rank(family: Sequence[HashedPhoto], seed: int) -> str:
+    smallest = min(photo.digest for photo in family)
     return hashlib.sha256(f"{seed}:{smallest}".encode()).hexdigest()
 
 
@@ -290,24 +352,27 @@ def _quotas(count: int, shares: dict[HeldOutSplit, float]) -> Counter[str]:
 
 
 def _fill(
-    groups: Sequence[list[HashedPhoto]], quota: int, spare: int
+    families: Sequence[list[HashedPhoto]], quota: int, spare: int, sizes: Mapping[int, int]
 ) -> tuple[list[list[HashedPhoto]], list[list[HashedPhoto]]]:
-    """The first groups whose sizes add up to about ``quota``, and the groups left.
+    """The first families whose sizes add up to about ``quota``, and the families left.
 
-    At least one group is taken and at least ``spare`` are left.
+    At least ``spare`` are left; at least one is taken where the quota is above 0.
+
+    Args:
+        sizes: photos of the class in each family, by the family's ``id``.
     """
     chosen: list[list[HashedPhoto]] = []
     left: list[list[HashedPhoto]] = []
     missing = quota
-    for group in groups:
-        if len(group) <= missing and len(groups) - len(chosen) > spare:
-            chosen.append(group)
-            missing -= len(group)
+    for family in families:
+        if sizes[id(family)] <= missing and len(families) - len(chosen) > spare:
+            chosen.append(family)
+            missing -= sizes[id(family)]
         else:
-            left.append(group)
-    if missing and len(left) > spare:
-        smallest = min(range(len(left)), key=lambda index: len(left[index]))
-        if not chosen or len(left[smallest]) - missing < missing:
+            left.append(family)
+    if missing > 0 and len(left) > spare:
+        smallest = min(range(len(left)), key=lambda index: sizes[id(left[index])])
+        if not chosen or sizes[id(left[smallest])] - missing < missing:
             chosen.append(left.pop(smallest))
     return chosen, left
 

@@ -7,7 +7,8 @@ import numpy as np
 from pydantic import Field
 
 from models.data import pixels
-from models.data.objects import box_of_mask, decode_mask, encode_mask
+from models.data.formats.annotated import box_of_mask
+from models.data.formats.polygons import decode_runs, encode_mask
 from models.data.records import Artifact, Record
 from tasks.engine.planning_run import Cost
 from tasks.engine.stage import Job, StageInput, StageOutput, stage
@@ -69,5 +70,5 @@ def _alpha(item: StageInput) -> Any:
     if number is not None:
         height, width = content.shape[:2]
         entry = item.job.inputs[0].metadata["objects"][int(number)]
-        return np.where(decode_mask(entry["mask"], height, width), 255, 0).astype(np.uint8)
+        return np.where(decode_runs(entry["mask"], height, width), 255, 0).astype(np.uint8)
     return content if content.ndim == 2 else content[..., 3]

@@ -1,4 +1,4 @@
-"""What is done again after a change: exactly what hangs on it, counted stage by stage."""
+"""What is done again after a change: exactly what depends on it, counted stage by stage."""
 
 import json
 import shutil
@@ -27,10 +27,10 @@ from tests.tiny import (
 
 SCENE_ON = {
     stage: ONE_REFERENCE[stage]
-    for stage in ("background", "outpaint", "measure", "screen", "resize", "label")
+    for stage in ("background", "outpaint", "measure", "screen", "resize", "annotate")
 }
 # The real dataset, and the network trained on it, know nothing of synthetic images.
-TWO_ARMS = {"dataset": 2, "train": 2, "score": 2}
+TWO_DATASETS = {"dataset": 2, "train": 2, "score": 2}
 
 
 @pytest.fixture
@@ -43,12 +43,11 @@ def again(undisturbed: Undisturbed, tmp_path: Path) -> Run:
 @pytest.fixture
 def drawn(undisturbed: Undisturbed) -> str:
     """A reference of the first class with images in all datasets, as ``<class>/<stem>``."""
-    rows = (undisturbed.out / "datasets/mixed/train/metadata.jsonl").read_text().splitlines()
-    found = [json.loads(row) for row in rows]
+    content = json.loads((undisturbed.out / "annotations/mixed/train.json").read_text())
     return next(
-        str(row["source"])
-        for row in found
-        if row["origin"] == "synthetic" and row["label"] == CLASSES[0]
+        str(image["sources"][0])
+        for image in content["images"]
+        if image["generator"] and image["label"] == CLASSES[0]
     )
 
 
@@ -59,8 +58,8 @@ def test_the_first_run_computes_every_artifact_once(undisturbed: Undisturbed) ->
     assert len(records_of(undisturbed.store)) == sum(ALL.values())
     assert set(undisturbed.summary["references"].values()) == {"computed"}
     volume = dict.fromkeys(CLASSES, PER_CLASS["train"])
-    arms = undisturbed.summary["datasets"]
-    assert {arm: splits["train"] for arm, splits in arms.items()} == dict.fromkeys(
+    datasets = undisturbed.summary["datasets"]
+    assert {name: splits["train"] for name, splits in datasets.items()} == dict.fromkeys(
         ("real", "synthetic", "mixed"), volume
     )
 
@@ -87,7 +86,7 @@ def test_an_unchanged_rerun_computes_nothing_and_starts_no_child_run(
 
 
 @pytest.mark.slow
-def test_a_changed_photo_redoes_what_came_of_it(cli: Cli, again: Run, drawn: str) -> None:
+def test_a_changed_photo_recomputes_what_was_made_from_it(cli: Cli, again: Run, drawn: str) -> None:
     draw_photo(again.photos / "train" / f"{drawn}.png", CLASSES[0], seed=99)
     since = now()
     summary = cli.run(*again.arguments).found
@@ -111,39 +110,41 @@ def test_a_changed_test_photo_is_screened_against_and_scored_on(cli: Cli, again:
 
 
 @pytest.mark.slow
-def test_a_prompt_beside_a_photo_redoes_its_scenes(cli: Cli, again: Run, drawn: str) -> None:
+def test_a_prompt_file_of_a_photo_recomputes_its_scenes(cli: Cli, again: Run, drawn: str) -> None:
     prompt = again.photos / "train" / f"{drawn}.txt"
     prompt.write_text("a painted block on wet sand")
     since = now()
     summary = cli.run(*again.arguments).found
 
-    assert computed(summary) == SCENE_ON | {"caption": 1} | TWO_ARMS
+    assert computed(summary) == SCENE_ON | {"caption": 1} | TWO_DATASETS
     assert present(summary) == ALL
     assert child_runs(since) == [drawn]
-    prompts = {row["prompt"] for row in manifest_of(again.out) if row["source_photo"] == drawn}
+    prompts = {row["prompt"] for row in manifest_of(again.out) if row["sources"] == [drawn]}
     assert all("a painted block on wet sand" in prompt for prompt in prompts)
 
 
 @pytest.mark.slow
-def test_a_prompt_of_a_class_redoes_the_scenes_of_that_class(cli: Cli, again: Run) -> None:
-    change = f"caption.prompts={{{CLASSES[1]}: a disc on gravel}}"
+def test_a_prompt_of_a_class_recomputes_the_scenes_of_that_class(cli: Cli, again: Run) -> None:
+    change = f"generators.multiview.caption.prompts={{{CLASSES[1]}: a disc on gravel}}"
     summary = cli.run(*again.arguments, "--set", change).found
 
     photos = PER_CLASS["train"]
     scenes = {stage: photos * count for stage, count in SCENE_ON.items()}
-    assert computed(summary) == scenes | {"caption": photos} | TWO_ARMS
+    assert computed(summary) == scenes | {"caption": photos} | TWO_DATASETS
     assert present(summary) == ALL
 
 
 @pytest.mark.slow
-def test_a_parameter_redoes_its_stage_and_what_hangs_on_it(
+def test_a_parameter_recomputes_its_stage_and_what_depends_on_it(
     cli: Cli, again: Run, undisturbed: Undisturbed
 ) -> None:
-    summary = cli.run(*again.arguments, "--set", "outpaint.reach=0.05").found
+    summary = cli.run(
+        *again.arguments, "--set", "generators.multiview.outpaint.max_shift=0.05"
+    ).found
 
     stages = [stage for stage in SCENE_ON if stage != "background"]
     redone = {stage: REFERENCES * ONE_REFERENCE[stage] for stage in stages}
-    assert computed(summary) == redone | TWO_ARMS
+    assert computed(summary) == redone | TWO_DATASETS
     assert present(summary) == ALL
     real = {name for name in undisturbed.datasets if name.startswith(("real/", "test/"))}
     assert real == {

@@ -8,33 +8,63 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tasks.engine.results import Expansion, load_expansion
 
-from flows.config.checkpoints import checkpoints_in, pin_checkpoints, used_models, warnings_of
+from flows.config.checkpoints import (
+    checkpoint_warnings,
+    checkpoints_in,
+    pin_checkpoints,
+    used_models,
+)
 from flows.config.recipe import Recipe, load_recipe
-from flows.generators.multiview import STAGES, expand
+from flows.execution.run_items import Execution
+from flows.finish import Finish
+from flows.generate import generate
+from flows.generators import multiview
+from flows.generators.catalog import find_generator
+from flows.planning import plan_generator
 from models.checkpoints.errors import CheckpointMissingError
-from models.data.find_photos import find_photos
-from models.data.records import Artifact, Reference
+from models.data.records import Annotation, Artifact, SourceImage, Sources
 from models.reporting.input import Gap
+from tasks.engine.planning_run import PlanningRun
 from tasks.engine.run_context import RunContext
-from tasks.engine.work_items import SharedInputs
+from tasks.engine.work_items import (
+    GenerationRecord,
+    Result,
+    SharedInputs,
+    WorkItem,
+    load_record,
+    load_samples,
+)
+from tasks.generate.depth import depth
 from tasks.ingest.photos import ingest_photos
 from tasks.report.contact_sheets import draw_sheet
-from tasks.screen.screen import HeldOut, index_heldout
+from tasks.screen.heldout_index import HeldOut, index_heldout
 from tasks.store.store import open_store
 from tests.checkpoints.everything import build_models_folder
 from tests.demo_scenes.render import write_photos
 from tests.tiny import Cli, manifest_of
 
 TINY = Path(__file__).parents[1] / "checkpoints" / "tiny.yaml"
-ONE_REFERENCE = {
-    **{"upscale": 8, "multiview": 7, "caption": 1, "augment": 7, "segment": 9, "depth": 7},
-    **{"baseline": 2, "screen": 1},
+MULTIVIEW = {
+    "upscale": 8,
+    "multiview": 7,
+    "caption": 1,
+    "augment": 7,
+    "segment": 7,
+    "depth": 7,
+    "screen": 1,
 }
+IMAGE_TO_IMAGE = {"upscale": 1, "caption": 1, "image_to_image": 2, "segment": 2, "screen": 1}
 NETWORKS = {
-    *("upscale", "multiview", "upscale_views", "segment", "depth", "caption", "background"),
-    *("outpaint", "baseline"),
+    "upscale",
+    "multiview",
+    "upscale_views",
+    "segment",
+    "depth",
+    "caption",
+    "background",
+    "outpaint",
+    "image_to_image",
 }
 
 
@@ -61,22 +91,46 @@ def recipe(models_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     return pin_checkpoints(load_recipe(TINY))
 
 
-def prepare(
-    recipe: Recipe, photos: Path, store: Path
-) -> tuple[RunContext, Reference, SharedInputs]:
-    """A workbench, one reference photo, and the index of held-out ones."""
+class Item:
+    """A finished work item of one generator: its result, its record, and its artifacts by stage."""
+
+    def __init__(self, run: RunContext, result: Result) -> None:
+        self.result = result
+        record = load_record(run.store, result.key)
+        assert record is not None
+        self.record: GenerationRecord = record
+        self.by_stage: dict[str, list[Artifact]] = {}
+        for artifact in record.artifacts:
+            self.by_stage.setdefault(artifact.stage, []).append(artifact)
+
+
+def prepare(recipe: Recipe, photos: Path, store: Path) -> tuple[RunContext, Sources, SharedInputs]:
+    """A run with its photos, and the index of the held-out ones."""
     run = RunContext(open_store(str(store)), "tiny")
-    taken = ingest_photos(run, find_photos(photos)[0], recipe.ingest, recipe.split)
-    heldout = index_heldout(run, HeldOut(), [one.photo for one in taken.of("val", "test")])
-    return run, taken.of("train")[0], SharedInputs(heldout=tuple(heldout))
+    sources = ingest_photos(run, photos, recipe.ingest, recipe.split)
+    heldout = [source.image for source in sources.of("val", "test")]
+    return run, sources, SharedInputs(heldout=tuple(index_heldout(run, HeldOut(), heldout)))
 
 
-def views_stand_below_each_other(
-    run: RunContext, reference: Reference, expansion: Expansion | None
-) -> None:
+def generate_one(recipe: Recipe, photos: Path, store: Path, name: str) -> tuple[RunContext, Item]:
+    """One generator on the first train photo."""
+    run, sources, shared = prepare(recipe, photos, store)
+    references = sources.of("train")[:1]
+    settings = recipe.generators[name]
+    finish = Finish(screen=recipe.screen, resize=recipe.resize)
+    (result,) = generate(run, name, settings, references, shared, finish, Execution())
+    assert result.failure is None
+    return run, Item(run, result)
+
+
+def check_contact_sheet(run: RunContext, item: Item, recipe: Recipe) -> None:
     """Each column of the contact sheet shows one view, with a gap from where it was rejected."""
-    assert expansion is not None
-    sheet = draw_sheet(run, reference.name, reference.label, expansion)
+    planned, _ = plan_generator(
+        find_generator("multiview"), recipe.generators["multiview"], references=1, classes=1
+    )
+    shown_as = {name: found.shown_as for name, found in planned.stages.items() if found.shown_as}
+    shown_as["ingest"] = "the photo"
+    sheet = draw_sheet(run, item.result.item, item.result.label, item.record, shown_as)
     assert [row.stage for row in sheet.rows] == [
         "ingest",
         "upscale",
@@ -89,19 +143,15 @@ def views_stand_below_each_other(
         "masked_depth",
         "background",
         "outpaint",
-        "baseline",
-        "segment",
     ]
-    views = {row.stage: row for row in sheet.rows[2:11]}
-    made = by_stage(run)
+    views = {row.stage: row for row in sheet.rows[2:]}
     for stage in ("multiview", "segment", "depth", "masked_depth", "background", "outpaint"):
         row = views[stage]
         assert row.columns == tuple(f"view {view}" for view in range(7))
         assert len(row.cells) == (4 if stage == "outpaint" else 1) * 7
         artifacts = {
             (artifact.variant["view"], artifact.variant.get("shift", 0)): artifact
-            for artifact in made[stage]
-            if "view" in artifact.variant
+            for artifact in item.by_stage[stage]
         }
         for index, cell in enumerate(row.cells):
             artifact = artifacts.get((index % 7, index // 7))
@@ -110,71 +160,120 @@ def views_stand_below_each_other(
             else:
                 assert artifact is not None
                 assert np.array_equal(cell.pixels, run.load(artifact))
-    assert dict(views["caption"].words)["caption"] == made["caption"][0].prompt
-    assert views["background"].words[0] == ("first prompt", made["background"][0].prompt)
-    assert sheet.rows[11].columns == ("baseline 0", "baseline 1")
+    assert dict(views["caption"].words)["caption"] == item.by_stage["caption"][0].prompt
+    prompt = item.by_stage["background"][0].prompt
+    assert views["background"].words[0] == ("first prompt", prompt)
 
 
-def by_stage(run: RunContext) -> dict[str, list[Artifact]]:
-    made: dict[str, list[Artifact]] = {}
-    for artifact in run.made.values():
-        made.setdefault(artifact.stage, []).append(artifact)
-    return made
+def check_revisions(item: Item, without: set[str]) -> None:
+    """Every artifact of a network says which revision of which checkpoints made it."""
+    for stage in item.by_stage.keys() - without:
+        for artifact in item.by_stage[stage]:
+            assert artifact.revision is not None, stage
+            assert all("@local-" in name for name in artifact.revision.split(" + "))
+            assert artifact.licence not in (None, "Apache-2.0") or stage == "depth"
+
+
+CLASSICAL = {
+    "ingest",
+    "augment",
+    "masked_depth",
+    "measure",
+    "screen",
+    "resize",
+    "annotate",
+}
 
 
 @pytest.mark.slow
-def test_one_reference_goes_through_every_network_without_a_network(
+@pytest.mark.usefixtures("prefect_server")
+def test_one_reference_passes_every_network_without_access_to_the_network(
     recipe: Recipe, photos: Path, tmp_path: Path, no_network: list[str]
 ) -> None:
-    run, reference, beside = prepare(recipe, photos, tmp_path / "store")
     started = time.monotonic()
-    expanded = expand(run, recipe, reference, beside)
+    run, item = generate_one(recipe, photos, tmp_path / "store", "multiview")
     assert time.monotonic() - started < 120
-    made = by_stage(run)
-    assert {stage: len(made[stage]) for stage in ONE_REFERENCE} == ONE_REFERENCE
+    made = item.by_stage
+    assert {stage: len(made[stage]) for stage in MULTIVIEW} == MULTIVIEW
     # Random networks see no object in some views.
-    rejected = {one.stage for one in run.made.values() if one.reject_reason}
+    rejected = {artifact.stage for artifact in item.record.artifacts if artifact.reject_reason}
     assert rejected <= {"segment"}
-    cut_out = [one for one in made["segment"] if not one.reject_reason and "view" in one.variant]
-    assert len(cut_out) >= 4
-    for stage, each in (("masked_depth", 1), ("background", 1), ("outpaint", 4)):
-        assert len(made[stage]) == each * len(cut_out)
-    assert expanded.images == 4 * len(cut_out)
-    for stage in {*ONE_REFERENCE, "background", "outpaint"} - {"augment", "screen"}:
-        for artifact in made[stage]:
-            assert artifact.revision is not None, stage
-            assert all("@local-" in one for one in artifact.revision.split(" + "))
-            assert artifact.licence not in (None, "Apache-2.0") or stage == "depth"
+    cutouts = [artifact for artifact in made["segment"] if not artifact.reject_reason]
+    assert len(cutouts) >= 4
+    for stage, count in (("masked_depth", 1), ("background", 1), ("outpaint", 4)):
+        assert len(made[stage]) == count * len(cutouts)
+    assert item.result.made == 4 * len(cutouts)
+    check_revisions(item, without=CLASSICAL)
+    assert no_network == []
+    check_contact_sheet(run, item, recipe)
+
+    _, again = generate_one(recipe, photos, tmp_path / "store", "multiview")
+    assert again.result.cached
+    assert not any(count.computed for count in again.result.counts.values())
+
+    _, elsewhere = generate_one(recipe, photos, tmp_path / "elsewhere", "multiview")
+    assert [(artifact.id, artifact.digest) for artifact in elsewhere.record.artifacts] == [
+        (artifact.id, artifact.digest) for artifact in item.record.artifacts
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_server")
+def test_image_to_image_draws_variations_of_the_photo(
+    recipe: Recipe, photos: Path, tmp_path: Path, no_network: list[str]
+) -> None:
+    run, item = generate_one(recipe, photos, tmp_path / "store", "image_to_image")
+    assert {stage: len(item.by_stage[stage]) for stage in IMAGE_TO_IMAGE} == IMAGE_TO_IMAGE
+    check_revisions(item, without=CLASSICAL)
+    samples = load_samples(run.store, item.result.key)
+    assert [sample.name for sample in samples] == [
+        f"{item.result.item}_baseline{number}" for number in range(2)
+    ]
+    assert {sample.generator for sample in samples} == {"image_to_image"}
     assert no_network == []
 
-    views_stand_below_each_other(run, reference, load_expansion(run.store, expanded.key))
 
-    again, _, _ = prepare(recipe, photos, tmp_path / "store")
-    counts = expand(again, recipe, reference, beside).counts
-    assert not any(count.computed for count in counts.values())
-
-    elsewhere, _, _ = prepare(recipe, photos, tmp_path / "elsewhere")
-    expand(elsewhere, recipe, reference, beside)
-    first = {one.id: one.digest for one in run.made.values()}
-    assert {one.id: one.digest for one in elsewhere.made.values()} == first
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_server")
+def test_images_without_a_mask_are_screened_and_accepted_with_their_label_alone(
+    models_folder: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYNTHSET_MODELS", str(models_folder))
+    without_masks = "generators.image_to_image.segment=null"
+    recipe = pin_checkpoints(load_recipe(TINY, [without_masks]))
+    run, item = generate_one(recipe, photos, tmp_path / "store", "image_to_image")
+    assert "segment" not in item.by_stage
+    samples = load_samples(run.store, item.result.key)
+    assert len(samples) == 2
+    for sample in samples:
+        assert sample.is_accepted
+        assert "heldout_bits" in sample.scores
+        assert sample.annotations == (Annotation(label=item.result.label),)
+        assert sample.image.stage == "resize"
 
 
 EVERY_OTHER_NETWORK = [
-    *("segment.model=sam", "segment.refine=vitmatte", "depth.model=depth-anything"),
-    *("caption.model=florence-2", "caption.max_new_tokens=6", "multiview.views=2"),
-    *("background.few_step=4", "background.paste_back=true"),
-    'background.prompt="{a}{label}"',
-    'background.scenes=["in a (dark:1.3) room"]',
-    "outpaint.vae=cross-attention/asymmetric-autoencoder-kl-x-2",
-    *(
-        f"{stage}.safety_checker=CompVis/stable-diffusion-safety-checker"
-        for stage in ("background", "outpaint", "baseline")
-    ),
+    "generators.multiview.segment.model=sam",
+    "generators.multiview.segment.refine={}",
+    "generators.multiview.depth.model=depth-anything",
+    "generators.multiview.caption.model=florence-2",
+    "generators.multiview.caption.max_new_tokens=6",
+    "generators.multiview.multiview.views=2",
+    "generators.multiview.background.few_step.steps=4",
+    "generators.multiview.background.keep_original_pixels=true",
+    'generators.multiview.background.prompt="{a}{label}"',
+    'generators.multiview.background.scenes=["in a (dark:1.3) room"]',
+    "generators.multiview.background.safety_checker=CompVis/stable-diffusion-safety-checker",
+    "generators.multiview.outpaint.vae=cross-attention/asymmetric-autoencoder-kl-x-2",
+    "generators.multiview.outpaint.safety_checker=CompVis/stable-diffusion-safety-checker",
+    "generators.image_to_image.image_to_image.safety_checker="
+    "CompVis/stable-diffusion-safety-checker",
 ]
 
 
 @pytest.mark.slow
-def test_every_other_network_in_its_place(
+@pytest.mark.usefixtures("prefect_server")
+def test_every_other_network_works_in_its_stage(
     models_folder: Path,
     photos: Path,
     tmp_path: Path,
@@ -185,108 +284,153 @@ def test_every_other_network_in_its_place(
     and the asymmetric VAE, together."""
     monkeypatch.setenv("SYNTHSET_MODELS", str(models_folder))
     recipe = pin_checkpoints(load_recipe(TINY, EVERY_OTHER_NETWORK))
-    run, reference, beside = prepare(recipe, photos, tmp_path / "store")
-    expanded = expand(run, recipe, reference, beside)
-    made = by_stage(run)
-    used = " ".join({str(one.revision) for one in run.made.values()})
+    _, item = generate_one(recipe, photos, tmp_path / "store", "multiview")
+    made = item.by_stage
+    used = " ".join({str(artifact.revision) for artifact in item.record.artifacts})
     for checkpoint in (
-        *("facebook/sam-vit-base", "hustvl/vitmatte-small-composition-1k"),
-        *("depth-anything/Depth-Anything-V2-Small-hf", "florence-community/Florence-2-base"),
-        *("ByteDance/SDXL-Lightning", "cross-attention/asymmetric-autoencoder-kl-x-2"),
+        "facebook/sam-vit-base",
+        "hustvl/vitmatte-small-composition-1k",
+        "depth-anything/Depth-Anything-V2-Small-hf",
+        "florence-community/Florence-2-base",
+        "ByteDance/SDXL-Lightning",
+        "cross-attention/asymmetric-autoencoder-kl-x-2",
         "CompVis/stable-diffusion-safety-checker",
     ):
         assert f"{checkpoint}@local-" in used
-    scenes = [one for one in made["background"] if not one.reject_reason]
+    scenes = [artifact for artifact in made["background"] if not artifact.reject_reason]
     assert scenes
     for scene in scenes:
         assert str(scene.prompt).endswith("a bottle in a (dark)1.3 room, highly detailed photo"), (
             scene.prompt
         )
         assert (scene.metadata["scene"], scene.metadata["retries"]) == ("in a dark room", 0)
-    assert {one.variant["border"] for one in made["outpaint"]} == {
+    assert {artifact.variant["prompt"] for artifact in made["outpaint"]} == {
         "an empty background in a dark room"
     }
-    assert expanded.images == len(made["outpaint"]) == 4 * len(scenes)
-    assert len(made["baseline"]) == 2
+    assert item.result.made == len(made["outpaint"]) == 4 * len(scenes)
+    _, variations = generate_one(recipe, photos, tmp_path / "store", "image_to_image")
+    (checked, _) = variations.by_stage["image_to_image"]
+    assert "CompVis/stable-diffusion-safety-checker@local-" in str(checked.revision)
     assert no_network == []
 
 
 @pytest.mark.slow
-def test_the_command_line_leaves_a_report_with_every_intermediate(
+def test_two_generators_fill_the_datasets_and_the_report_shows_every_stage(
     cli: Cli, models_folder: Path, photos: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     found = cli.run(
-        *("run", TINY, "--photos", photos, "--out", out, "--json"),
+        "run",
+        TINY,
+        "--photos",
+        photos,
+        "--out",
+        out,
+        "--json",
         SYNTHSET_MODELS=str(models_folder),
         HF_ENDPOINT="http://127.0.0.1:9",
     ).found
     assert set(found["references"].values()) == {"computed"}
-    assert set(found["datasets"]) == {"real", "synthetic", "mixed", "baseline"}
+    assert set(found["datasets"]) == {"real", "synthetic", "mixed", "image_to_image"}
     page = (out / "report.html").read_text(encoding="utf-8")
-    for stage in ("multiview", "depth", "segment", "masked_depth", "background", "outpaint"):
+    for stage in (*MULTIVIEW.keys() - {"screen"}, "background", "outpaint", "image_to_image"):
         assert re.search(rf">\s*{stage}\s*<", page), stage
-    assert "image-to-image, for comparison: drawn from the photo alone" in page
     assert "not for commercial use" in page
     metrics: dict[str, Any] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
-    used = {(one["stage"], one["model"]) for one in metrics["models"]}
+    used = {(row["stage"], row["model"]) for row in metrics["models"]}
     assert ("multiview", "sudo-ai/zero123plus-v1.2") in used
     assert {stage for stage, _ in used} == NETWORKS
-    rows = [row for row in manifest_of(out) if row["origin"] == "synthetic"]
-    assert any("baseline" in row["stage_chain"] for row in rows)
-    outpainted = [row for row in rows if "outpaint" in row["stage_chain"]]
-    assert all("CC-BY-NC-4.0" in row["licences"] for row in outpainted)
+    rows = manifest_of(out)
+    by_generator = {
+        name: [row for row in rows if row["generator"] == name and row["accepted"]]
+        for name in ("multiview", "image_to_image")
+    }
+    assert {"image_to_image", "segment"} <= set(by_generator["image_to_image"][0]["stages"])
+    assert all("CC-BY-NC-4.0" in row["licences"] for row in by_generator["multiview"])
+    for dataset, generator in (("synthetic", "multiview"), ("image_to_image", "image_to_image")):
+        train = json.loads((out / f"annotations/{dataset}/train.json").read_text())["images"]
+        assert {image["generator"] for image in train} == {generator}
     card = (out / "README.md").read_text(encoding="utf-8")
     assert "sudo-ai/zero123plus-v1.2" in card
     assert "not allowed" in card
 
 
-def test_another_revision_of_a_checkpoint_is_other_work(recipe: Recipe) -> None:
-    stage = next(one for one in STAGES if one.name == "depth")
-    other = recipe.depth.model_copy(update={"checkpoint": "Intel/dpt-large@another"})
-    assert stage.key_params(recipe.depth) != stage.key_params(other)
-    assert "depth_anything" not in stage.key_params(recipe.depth)
+def test_another_revision_of_a_checkpoint_changes_the_key(recipe: Recipe) -> None:
+    settings = recipe.generators["multiview"]
+    assert isinstance(settings, multiview.Settings)
+    other = settings.depth.model_copy(update={"checkpoint": "Intel/dpt-large@another"})
+    assert depth.key_params(settings.depth) != depth.key_params(other)
 
 
-def test_a_classical_recipe_keeps_its_keys_whatever_the_networks_settings() -> None:
-    before = load_recipe("demo")
-    after = load_recipe("demo", ["background.guidance_scale=9", "outpaint.steps=7"])
-    assert before.expanding() == after.expanding()
+def test_another_shift_changes_the_keys_of_a_classical_recipe() -> None:
+    assert planned_keys(load_recipe("demo")) == planned_keys(load_recipe("demo"))
+    assert planned_keys(load_recipe("demo")) != planned_keys(
+        load_recipe("demo", ["generators.multiview.outpaint.max_shift=0.01"])
+    )
 
 
-def test_the_profile_names_the_models_that_a_recipe_leaves_out(tmp_path: Path) -> None:
+def planned_keys(recipe: Recipe) -> list[str]:
+    """The ids of all artifacts of one photo."""
+    photo = Artifact(
+        key="p", stage="ingest", version=1, name="mug/a", media="png", digest="d", size=1
+    )
+    source = SourceImage(
+        name="mug/a",
+        file="mug/a.png",
+        split="train",
+        image=photo,
+        annotations=(Annotation(label="mug"),),
+    )
+    item = WorkItem(generator="multiview", phase="images", name="mug/a", key="", sources=(source,))
+    run = PlanningRun()
+    multiview.make_images(run, _multiview_settings(recipe), item, SharedInputs())
+    return list(run.made)
+
+
+def _multiview_settings(recipe: Recipe) -> multiview.Settings:
+    settings = recipe.generators["multiview"]
+    assert isinstance(settings, multiview.Settings)
+    return settings
+
+
+def test_the_profile_decides_the_models_that_a_recipe_leaves_out(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text("profile: diffusion\nsegment: {model: grabcut}\nbaseline: null\n")
-    recipe = load_recipe(path)
-    assert (recipe.segment.model, recipe.depth.model) == ("grabcut", "dpt")
-    assert recipe.baseline is None
-    assert load_recipe(path, ["profile=classical"]).depth.model == "relief"
+    path.write_text("profile: diffusion\ngenerators: {multiview: {segment: {model: grabcut}}}\n")
+    settings = _multiview_settings(load_recipe(path))
+    assert (settings.segment.model, settings.depth.model) == ("grabcut", "dpt")
+    classical = _multiview_settings(load_recipe(path, ["profile=classical"]))
+    assert classical.depth.model == "relief"
 
 
 def test_every_checkpoint_of_a_recipe_is_pinned_once(recipe: Recipe) -> None:
     references = checkpoints_in(recipe)
     assert len(references) == len(set(references)) == 10
-    assert all("@local-" in one for one in references)
+    assert all("@local-" in reference for reference in references)
     assert pin_checkpoints(recipe) == recipe
 
 
-def test_terms_are_told_before_anything_is_made(recipe: Recipe) -> None:
-    warnings = " ".join(warnings_of(recipe))
+def test_names_the_terms_of_checkpoints_before_anything_is_computed(recipe: Recipe) -> None:
+    warnings = " ".join(checkpoint_warnings(recipe))
     assert "zero123plus-v1.2 is under CC-BY-NC-4.0" in warnings
     assert "xuebinqin/IS-Net has no stated terms" in warnings
-    study = " ".join(warnings_of(load_recipe("multiview")))
+    study = " ".join(checkpoint_warnings(load_recipe("multiview")))
     assert "asymmetric-autoencoder-kl-x-2 has no stated terms" in study
-    assert not warnings_of(load_recipe("permissive"))
-    assert not warnings_of(load_recipe("demo"))
+    assert not checkpoint_warnings(load_recipe("permissive"))
+    assert not checkpoint_warnings(load_recipe("demo"))
     rows = used_models(load_recipe("demo"))
     assert {row["licence"] for row in rows} == {"Apache-2.0"}
 
 
-def test_a_machine_without_weights_is_told_what_to_run(
+def test_names_the_command_that_fetches_missing_weights(
     cli: Cli, photos: Path, tmp_path: Path
 ) -> None:
     complaint = cli.run(
-        *("run", "multiview", "--photos", photos, "--out", tmp_path / "out"),
+        "run",
+        "multiview",
+        "--photos",
+        photos,
+        "--out",
+        tmp_path / "out",
         SYNTHSET_MODELS=str(tmp_path / "empty"),
     ).complaint
     assert "synthset models pull --recipe multiview" in complaint
@@ -294,10 +438,10 @@ def test_a_machine_without_weights_is_told_what_to_run(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_checkpoint_that_the_catalog_does_not_know_is_refused(
+def test_refuses_a_checkpoint_that_the_catalog_does_not_know(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("SYNTHSET_MODELS", str(tmp_path))
-    recipe = load_recipe("multiview", ["depth.checkpoint=Intel/dpt-lage"])
+    recipe = load_recipe("multiview", ["generators.multiview.depth.checkpoint=Intel/dpt-lage"])
     with pytest.raises(CheckpointMissingError, match="did you mean Intel/dpt-large"):
         pin_checkpoints(recipe)

@@ -1,4 +1,4 @@
-"""Runs that are killed, and stores that are damaged: what was done stays, the rest is made."""
+"""Killed runs and corrupt stores: finished work stays, the rest is computed."""
 
 import contextlib
 import os
@@ -29,19 +29,32 @@ from tests.tiny import (
 )
 
 STAGES = (
-    *("ingest", "heldout", "upscale", "multiview", "caption", "augment", "segment", "depth"),
-    *("masked_depth", "background", "outpaint", "measure", "screen", "resize", "label"),
+    "ingest",
+    "heldout",
+    "upscale",
+    "multiview",
+    "caption",
+    "augment",
+    "segment",
+    "depth",
+    "masked_depth",
+    "background",
+    "outpaint",
+    "measure",
+    "screen",
+    "resize",
+    "annotate",
 )
 LAST_EPOCH = "*/*/last.ckpt"
 
 
 @pytest.mark.slow
-def test_killed_in_every_stage_a_run_goes_on_and_ends_the_same(
+def test_a_run_killed_in_every_stage_continues_and_ends_the_same(
     cli: Cli, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     run = Run(undisturbed.recipe, undisturbed.photos, tmp_path / "out")
     moments = [(run.store / stage, "??/*.record") for stage in STAGES]
-    moments += [(run.out / "datasets", "**/*.jpg"), (run.store / "dataset", "??/*.record")]
+    moments += [(run.out, ".synthset-writing/**/*.jpg"), (run.store / "dataset", "??/*.record")]
     moments += [(run.out / "training", LAST_EPOCH), (run.store / "train", "??/*.record")]
     moments += [(run.store / "score", "??/*.record")]
     done: dict[str, tuple[int, int]] = {}
@@ -49,7 +62,9 @@ def test_killed_in_every_stage_a_run_goes_on_and_ends_the_same(
     for folder, files in moments:
         assert kill_when(cli, run, new_file(folder, files)).code == -signal.SIGKILL
         records = records_of(run.store)
-        assert done.items() <= records.items(), f"killed in {folder.name}: done work was redone"
+        assert done.items() <= records.items(), (
+            f"killed in {folder.name}: finished work was computed again"
+        )
         done = records
         left.append(sum(ALL.values()) - len(done))
 
@@ -64,7 +79,7 @@ def test_killed_in_every_stage_a_run_goes_on_and_ends_the_same(
 
 
 @pytest.mark.slow
-def test_a_training_killed_between_epochs_goes_on_with_the_next(
+def test_a_training_killed_between_epochs_continues_with_the_next(
     cli: Cli, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     run = undisturbed.beside(tmp_path / "out")
@@ -77,8 +92,8 @@ def test_a_training_killed_between_epochs_goes_on_with_the_next(
 
     assert whole < 3
     assert computed(again.found) == {"train": 3 - whole, "score": 3}
-    told = [line.rpartition("/6 ")[2] for line in (killed.err + again.err).splitlines()]
-    epochs = [line for line in told if " epoch " in line]
+    lines = [line.rpartition("/6 ")[2] for line in (killed.err + again.err).splitlines()]
+    epochs = [line for line in lines if " epoch " in line]
     assert len(epochs) == len(set(epochs)), "an epoch was trained twice"
     assert len(epochs) >= 5
 
@@ -107,20 +122,20 @@ def test_no_server_outlives_a_killed_command(undisturbed: Undisturbed, tmp_path:
 
 
 @pytest.mark.slow
-def test_damage_in_the_middle_of_the_chain_is_repaired(
+def test_a_corrupt_blob_in_the_middle_of_the_chain_is_computed_again(
     cli: Cli, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     run = undisturbed.beside(tmp_path / "out")
     flip_bytes(some_blob(run.store, "background"))
     # With another reach every background is read again.
-    summary = cli.run(*run.arguments, "--set", "outpaint.reach=0.05").found
+    summary = cli.run(*run.arguments, "--set", "generators.multiview.outpaint.max_shift=0.05").found
     assert summary["stages"]["background"]["computed"] == 1
     assert present(summary) == ALL
     assert cli.run("store", "verify", run.store, "--json").found["good"]
 
 
 @pytest.mark.slow
-def test_damage_to_what_a_run_reads_at_its_ends_is_repaired(
+def test_corrupt_photos_and_results_are_computed_again(
     cli: Cli, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     run = undisturbed.beside(tmp_path / "out")
@@ -141,7 +156,7 @@ def test_a_reference_that_fails_fails_alone(
     cli: Cli, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     run = undisturbed.beside(tmp_path / "out")
-    blocked = some_blob(run.store, "label")
+    blocked = some_blob(run.store, "annotate")
     blocked.unlink()
     blocked.mkdir()
     failed = cli.run(*run.arguments)
@@ -155,8 +170,8 @@ def test_a_reference_that_fails_fails_alone(
     assert fewer["images"]["made"] == (REFERENCES - 1) * ONE_REFERENCE["outpaint"]
 
     blocked.rmdir()
-    mended = cli.run(*run.arguments).found
-    assert computed(mended)["label"] == 1
+    repaired = cli.run(*run.arguments).found
+    assert computed(repaired)["annotate"] == 1
     assert files_of(run.out / "datasets") == undisturbed.datasets
 
 
@@ -194,8 +209,8 @@ def children_of(parent: int) -> dict[int, str]:
 
 def command_of(pid: int) -> str:
     """The command line of a process; empty where it ended."""
-    asked = ["ps", "-o", "args=", "-p", str(pid)]
-    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+    command = ["ps", "-o", "args=", "-p", str(pid)]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 def blobs(store: Path, stage: str) -> list[Path]:
@@ -209,5 +224,5 @@ def some_blob(store: Path, stage: str) -> Path:
 
 
 def flip_bytes(blob: Path) -> None:
-    """Damage that leaves the size as it is."""
+    """Make a blob corrupt without changing its size."""
     blob.write_bytes(bytes(255 - byte for byte in blob.read_bytes()))

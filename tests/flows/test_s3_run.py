@@ -1,4 +1,4 @@
-"""Whole runs on object stores: the bytes a folder gives, whatever the endpoint does meanwhile."""
+"""Whole runs on object stores give the same bytes as a folder, even if the endpoint fails."""
 
 import time
 import uuid
@@ -17,7 +17,7 @@ OUTAGE_S = 6.0
 
 @pytest.fixture
 def url() -> str:
-    """A prefix that nobody used."""
+    """A prefix that no store has used."""
     return f"s3://{BUCKET}/runs/{uuid.uuid4().hex}"
 
 
@@ -40,7 +40,7 @@ def test_a_bucket_gives_the_same_datasets_as_a_folder(
 
 
 @pytest.mark.slow
-def test_a_run_outlives_an_endpoint_that_fails_in_every_way(
+def test_a_run_survives_an_endpoint_that_fails_in_every_way(
     cli: Cli, undisturbed: Undisturbed, run: Run, url: str, proxy: FaultProxy
 ) -> None:
     proxy.fail("PUT", "unavailable", "reset", "slow", "unavailable")
@@ -68,15 +68,15 @@ def test_recomputes_truncated_objects_and_nothing_else(
         if path.is_file():
             name = f"{prefix}/{path.relative_to(undisturbed.store).as_posix()}"
             client.put_object(Bucket=BUCKET, Key=name, Body=path.read_bytes())
-    # A run checks what it reads, such as the masks that its datasets hold.
-    masks = {path.read_bytes() for path in (undisturbed.out / "datasets").rglob("*.png")}
-    labels = (undisturbed.store / "label").glob("??/*.png")
+    # A run that writes its datasets reads all their masks.
+    masks = {path.read_bytes() for path in (undisturbed.out / "masks").rglob("*.png")}
+    labels = (undisturbed.store / "annotate").glob("??/*.png")
     for blob in [path for path in labels if path.read_bytes() in masks][:2]:
         name = f"{prefix}/{blob.relative_to(undisturbed.store).as_posix()}"
         client.put_object(Bucket=BUCKET, Key=name, Body=blob.read_bytes()[:100])
 
     summary = cli.run(*run.arguments, "--store", url).found
-    assert computed(summary) == {"label": 2}
+    assert computed(summary) == {"annotate": 2}
     assert files_of(run.out / "datasets") == undisturbed.datasets
     assert manifest_of(run.out) == undisturbed.rows
 
@@ -84,22 +84,24 @@ def test_recomputes_truncated_objects_and_nothing_else(
 @pytest.mark.slow
 @pytest.mark.usefixtures("rclone")
 @pytest.mark.parametrize(
-    ("environment", "bucket", "mend"),
+    ("environment", "bucket", "fix"),
     [
         ({"AWS_SECRET_ACCESS_KEY": "wrong-secret"}, BUCKET, "AWS_SECRET_ACCESS_KEY"),
         ({"AWS_ACCESS_KEY_ID": "nobody"}, BUCKET, "AWS_ACCESS_KEY_ID"),
         ({}, "no-such-bucket", "create it"),
         ({"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}, BUCKET, "AWS_ENDPOINT_URL_S3"),
     ],
-    ids=["wrong secret", "unknown key", "no such bucket", "nothing there"],
+    ids=["wrong secret", "unknown key", "no such bucket", "no server"],
 )
 def test_a_store_that_refuses_is_bad_input_named_in_one_line(
-    cli: Cli, run: Run, environment: dict[str, str], bucket: str, mend: str
+    cli: Cli, run: Run, environment: dict[str, str], bucket: str, fix: str
 ) -> None:
     ended = cli.run(*run.arguments, "--store", f"s3://{bucket}/runs", **environment)
     assert ended.code == 2
     assert f"s3://{bucket}/runs" in ended.complaint
-    assert mend in ended.complaint
+    assert fix in ended.complaint
     secrets = (SECRET, KEY, *environment.values())
-    assert not [one for one in secrets if one in ended.err and not one.startswith("http")]
+    assert not [
+        secret for secret in secrets if secret in ended.err and not secret.startswith("http")
+    ]
     assert not run.out.exists()

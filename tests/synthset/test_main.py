@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,11 +40,22 @@ def again(undisturbed: Undisturbed, tmp_path: Path) -> Run:
 def test_help_names_every_command_and_imports_nothing_heavy(cli: Cli) -> None:
     shown = cli.call("--help")
     assert shown.code == 0
-    for command in ("demo", "run", "plan", "export", "doctor", "fields", "store"):
+    for command in (
+        "demo",
+        "run",
+        "plan",
+        "export",
+        "doctor",
+        "deploy",
+        "recipe",
+        "store",
+        "models",
+    ):
         assert f" {command} " in shown.out
-    look = f"import sys, synthset.main; print(sorted({HEAVY!r} & set(sys.modules)))"
+    assert " fields " not in shown.out, "its old name is hidden"
+    code = f"import sys, synthset.main; print(sorted({HEAVY!r} & set(sys.modules)))"
     found = subprocess.run(
-        [sys.executable, "-c", look], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == "[]"
 
@@ -74,36 +86,55 @@ def test_a_plan_counts_what_a_run_makes_and_writes_nothing(
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        (["--set", "generators.multiview.outpaint.kk=3"], "outpaint.kk: there is no such field"),
+        (
+            ["--set", "generators.multiview.outpaint.kk=3"],
+            "generators.multiview.outpaint.kk: there is no such field",
+        ),
+        (
+            ["--set", "outpaint.k=3"],
+            "outpaint.k was renamed: use generators.multiview.outpaint.grid_size",
+        ),
+        (["--set", "plates=scenes"], "plates was renamed: use backgrounds"),
+        (["--set", "generators.nosuch={}"], "nosuch: there is no such generator; choose from"),
         (
             ["--set", "generators.multiview.outpaint.grid_size=12"],
-            "outpaint.grid_size: input should be less than or equal to 9",
+            "generators.multiview.outpaint.grid_size: input should be less than or equal to 9",
         ),
-        (["--set", "resize.longest_side"], "write it as section.field=value"),
+        (["--set", "resize"], "write it as section.field=value"),
         (["--photos", "nowhere"], "the photo folder"),
         (["--photos", "one"], "at least two classes"),
         (["--store", "gs://bucket"], "use a folder or s3://bucket/prefix"),
         (["--store", "photos"], "holds other files and is no store"),
         (["--out", "photos/out"], "lies in the photo folder"),
-        (["--profile", "quantum"], "profile: input should be 'classical'"),
+        (["--profile", "quantum"], "profile: Input should be 'classical'"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )
-def test_bad_input_is_named_in_one_line_and_nothing_is_made(
+def test_names_bad_input_in_one_line_and_writes_nothing(
     cli: Cli, undisturbed: Undisturbed, tmp_path: Path, change: list[str], line: str
 ) -> None:
     shutil.copytree(undisturbed.photos, tmp_path / "photos")
     shutil.copytree(undisturbed.photos / "train" / CLASSES[0], tmp_path / "one" / CLASSES[0])
     before = files_of(tmp_path)
-    own = [tmp_path / one if (tmp_path / one.partition("/")[0]).is_dir() else one for one in change]
-    given = ["run", undisturbed.recipe, "--photos", tmp_path / "photos", "--out", tmp_path / "out"]
-    ended = cli.run(*given, *own, "--json")
+    own = [
+        tmp_path / value if (tmp_path / value.partition("/")[0]).is_dir() else value
+        for value in change
+    ]
+    arguments = [
+        "run",
+        undisturbed.recipe,
+        "--photos",
+        tmp_path / "photos",
+        "--out",
+        tmp_path / "out",
+    ]
+    ended = cli.run(*arguments, *own, "--json")
     assert ended.code == 2
     assert line in ended.complaint
     assert files_of(tmp_path) == before
 
 
-def test_mistakes_end_a_real_process_with_the_same_code_and_line(cli: Cli, tmp_path: Path) -> None:
+def test_a_real_process_ends_with_the_same_code_and_line(cli: Cli, tmp_path: Path) -> None:
     ended = cli.call("run", "nosuch", "--photos", tmp_path, "--out", tmp_path / "out", "--json")
     assert ended.code == 2
     assert "no recipe nosuch" in ended.complaint
@@ -112,14 +143,14 @@ def test_mistakes_end_a_real_process_with_the_same_code_and_line(cli: Cli, tmp_p
 
 
 @pytest.mark.slow
-def test_too_few_images_are_named_with_class_and_gap(cli: Cli, again: Run) -> None:
+def test_names_class_and_gap_of_too_few_images(cli: Cli, again: Run) -> None:
     ended = cli.run(*again.arguments, "--set", "assemble.per_class=50")
     assert ended.code == 2
     short = 50 - PER_CLASS["train"]
-    assert f"class {CLASSES[0]} has 3 train images of 50 ({short} short)" in ended.complaint
+    assert f"class {CLASSES[0]} has 3 real train images of 50 ({short} short)" in ended.complaint
 
 
-def test_foreign_files_are_left_alone_and_named(cli: Cli, again: Run) -> None:
+def test_names_a_foreign_file_and_keeps_it(cli: Cli, again: Run) -> None:
     foreign = again.out / "datasets/real/train/mine/holiday.jpg"
     foreign.parent.mkdir(parents=True)
     foreign.write_bytes(b"mine")
@@ -130,7 +161,7 @@ def test_foreign_files_are_left_alone_and_named(cli: Cli, again: Run) -> None:
     assert files_of(again.out) == before
 
 
-def test_missing_weights_are_found_before_anything_is_made(
+def test_names_missing_weights_before_anything_is_computed(
     cli: Cli, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     run = Run(undisturbed.recipe, undisturbed.photos, tmp_path / "out")
@@ -143,7 +174,7 @@ def test_missing_weights_are_found_before_anything_is_made(
 
 
 @pytest.mark.slow
-def test_a_limit_takes_photos_of_each_class_in_turns(cli: Cli, again: Run) -> None:
+def test_a_limit_takes_photos_of_each_class_in_turn(cli: Cli, again: Run) -> None:
     summary = cli.run(*again.arguments, "--limit", 2, "--profile", "classical").found
     names = sorted(summary["references"])
     assert [name.partition("/")[0] for name in names] == sorted(CLASSES)
@@ -201,9 +232,9 @@ def test_the_report_is_fetched_from_the_store_by_the_line_that_the_ui_shows(
     report = undisturbed.out / "report.html"
     wanted = ArtifactFilter(key=ArtifactFilterKey(any_=["verdict", "report"]))
     with get_client(sync_client=True) as client:
-        shown = [str(one.data) for one in client.read_artifacts(artifact_filter=wanted)]
-    assert any(report.as_uri() in one for one in shown)
-    (line,) = (one for one in shown if f"`{report}`" in one)
+        shown = [str(found.data) for found in client.read_artifacts(artifact_filter=wanted)]
+    assert any(report.as_uri() in text for text in shown)
+    (line,) = (text for text in shown if f"`{report}`" in text)
     command = line.partition("`synthset ")[2].partition("`")[0].split()
     assert cli.run(*command, "--out", tmp_path / "fetched.html").code == 0
     assert (tmp_path / "fetched.html").read_bytes() == report.read_bytes()
@@ -214,7 +245,7 @@ def test_the_report_is_fetched_from_the_store_by_the_line_that_the_ui_shows(
     assert other.code == 2
 
 
-def test_a_store_that_is_not_there_is_not_made_by_looking(cli: Cli, tmp_path: Path) -> None:
+def test_no_command_creates_a_missing_store(cli: Cli, tmp_path: Path) -> None:
     for command in ("ls", "verify", "gc"):
         ended = cli.run("store", command, tmp_path / "typo")
         assert ended.code == 2
@@ -223,7 +254,7 @@ def test_a_store_that_is_not_there_is_not_made_by_looking(cli: Cli, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_collecting_garbage_keeps_what_datasets_stand_on(cli: Cli, again: Run) -> None:
+def test_garbage_collection_keeps_what_datasets_need(cli: Cli, again: Run) -> None:
     # The copy knows of the run it was copied from, which would keep everything.
     shutil.rmtree(again.store / "documents/runs")
     change = ["--set", "generators.multiview.outpaint.max_shift=0.05"]
@@ -233,13 +264,13 @@ def test_collecting_garbage_keeps_what_datasets_stand_on(cli: Cli, again: Run) -
     for path in again.store.rglob("*"):
         os.utime(path, (long_ago, long_ago))
 
-    told = cli.run("store", "gc", again.store, "--json").found
-    assert not told["deleted"]
-    redone = ("outpaint", "measure", "screen", "resize", "annotate")
-    unused = REFERENCES * sum(ONE_REFERENCE[stage] for stage in redone)
+    counted = cli.run("store", "gc", again.store, "--json").found
+    assert not counted["deleted"]
+    recomputed = ("outpaint", "measure", "screen", "resize", "annotate")
+    unused = REFERENCES * sum(ONE_REFERENCE[stage] for stage in recomputed)
     # Two datasets, with their networks and scores, held images of the old reach.
-    assert told["garbage"] == unused + 6
-    assert present_in(again.store) == sum(ALL.values()) + told["garbage"]
+    assert counted["garbage"] == unused + 6
+    assert present_in(again.store) == sum(ALL.values()) + counted["garbage"]
     assert cli.run("store", "gc", again.store, "--delete").code == 0
     assert present_in(again.store) == sum(ALL.values())
 
@@ -291,7 +322,7 @@ def test_ctrl_c_ends_a_run_with_its_server_in_seconds(
     finally:
         command.kill()
     assert command.returncode == 130
-    assert "run the same command again to go on" in err.splitlines()[-1]
+    assert "run the same command again to continue" in err.splitlines()[-1]
     assert out == ""
 
 
@@ -301,11 +332,15 @@ def present_in(store: Path) -> int:
 
 
 def test_deploying_twice_changes_nothing_the_second_time(cli: Cli, tmp_path: Path) -> None:
-    places = ("--photos", tmp_path / "photos", "--out", tmp_path / "out", "--store", tmp_path / "s")
     command = (
         "deploy",
         "demo",
-        *places,
+        "--photos",
+        tmp_path / "photos",
+        "--out",
+        tmp_path / "out",
+        "--store",
+        tmp_path / "store",
         "--gpu",
         "ada:1",
         "--set",
@@ -313,11 +348,11 @@ def test_deploying_twice_changes_nothing_the_second_time(cli: Cli, tmp_path: Pat
         "--json",
     )
     changed = cli.run(*command).found["changed"]
-    assert any("regenerate/nightly" in line for line in changed)
+    assert any("pipeline/nightly" in line for line in changed)
     # This server is Prefect's own, with its defaults.
-    (told,) = cli.run(*command).found["changed"]
-    assert told.startswith("server: keeps leases in memory")
-    assert "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE=" in told
+    (line,) = cli.run(*command).found["changed"]
+    assert line.startswith("server: keeps leases in memory")
+    assert "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE=" in line
 
 
 @pytest.mark.parametrize(
@@ -332,7 +367,7 @@ def test_deploying_twice_changes_nothing_the_second_time(cli: Cli, tmp_path: Pat
         (("models", "pull", "Intel/dpt-lage"), "did you mean Intel/dpt-large"),
     ],
 )
-def test_a_mistake_in_what_is_deployed_retried_or_pulled_is_one_line(
+def test_names_a_mistake_of_deploy_retry_and_pull_in_one_line(
     cli: Cli, arguments: tuple[str, ...], line: str, tmp_path: Path
 ) -> None:
     ended = cli.run(*arguments, SYNTHSET_MODELS=str(tmp_path))
@@ -345,6 +380,7 @@ def test_a_mistake_in_what_is_deployed_retried_or_pulled_is_one_line(
     [
         ("run", "--at-once", "--max-parallel"),
         ("deploy", "--at-once=4", "--max-parallel"),
+        ("demo", "--at-once=4", "--max-parallel"),
         ("deploy", "--training", "--train-in-parent"),
     ],
 )
@@ -355,3 +391,71 @@ def test_refuses_a_renamed_option_with_its_new_name(
     assert ended.code == 2
     name = option.partition("=")[0]
     assert ended.complaint == f"synthset: {name} was renamed: use {new_name}"
+
+
+def test_refuses_a_renamed_command_with_its_new_name(cli: Cli) -> None:
+    ended = cli.run("fields")
+    assert ended.code == 2
+    assert ended.complaint == "synthset: fields was renamed: use recipe schema"
+
+
+def test_lists_the_shipped_recipes(cli: Cli) -> None:
+    names = cli.run("recipe", "list", "--json").found["recipes"]
+    assert names == sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
+    assert cli.run("recipe", "list").out.split() == names
+
+
+@pytest.mark.parametrize("file_format", ["coco", "huggingface", "webdataset"])
+def test_exports_a_dataset_in_each_format(
+    cli: Cli, undisturbed: Undisturbed, tmp_path: Path, file_format: str
+) -> None:
+    ended = cli.run(
+        "export",
+        undisturbed.out,
+        "--dataset",
+        "mixed",
+        "--to",
+        tmp_path / "folder",
+        "--format",
+        file_format,
+        "--json",
+    ).found
+    assert ended["images"] == {split: len(CLASSES) * count for split, count in PER_CLASS.items()}
+    assert files_of(tmp_path / "folder")
+
+
+@pytest.mark.parametrize("file_format", ["voc", "yolo"])
+def test_refuses_a_format_that_can_not_hold_photos_without_boxes(
+    cli: Cli, undisturbed: Undisturbed, tmp_path: Path, file_format: str
+) -> None:
+    to = tmp_path / "folder"
+    ended = cli.run(
+        "export", undisturbed.out, "--dataset", "mixed", "--to", to, "--format", file_format
+    )
+    assert ended.code == 2
+    assert f"but no box, which {file_format} can't hold; export as imagefolder" in ended.complaint
+    assert not to.exists()
+
+
+@pytest.mark.slow
+def test_a_recipe_without_datasets_compares_real_synthetic_mixed_and_few_shot(
+    cli: Cli, again: Run, tmp_path: Path
+) -> None:
+    content = again.recipe.read_text()
+    recipe = tmp_path / "default.yaml"
+    start, end = content.index("datasets:"), content.index("train:")
+    recipe.write_text(content[:start] + content[end:])
+    summary = cli.run(*replace(again, recipe=recipe).arguments).found
+    assert list(summary["datasets"]) == ["real", "synthetic", "mixed", "few_shot"]
+    assert summary["datasets"]["few_shot"]["train"] == dict.fromkeys(CLASSES, PER_CLASS["train"])
+    images = json.loads((again.out / "annotations/few_shot/train.json").read_text())["images"]
+    assert sorted(image["sample"] for image in images) == sorted(summary["references"])
+
+
+@pytest.mark.slow
+def test_work_in_parallel_gives_the_same_datasets(
+    cli: Cli, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    run = Run(undisturbed.recipe, undisturbed.photos, tmp_path / "out")
+    cli.run(*run.arguments, "--max-parallel", 3)
+    assert files_of(run.out / "datasets") == undisturbed.datasets

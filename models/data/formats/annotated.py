@@ -37,7 +37,11 @@ class ObjectAnnotation:
 
 @dataclass(frozen=True, eq=False)
 class AnnotatedImage:
-    """An image file with its objects; ``width`` and ``height`` are those of the upright image."""
+    """An image file with its objects; ``width`` and ``height`` are those of the upright image.
+
+    A reader that is called with ``labels_only`` opens no image: it gives objects without box and
+    mask, and a width and height of 0.
+    """
 
     file: Path
     width: int
@@ -116,12 +120,11 @@ def read_size(file: Path, stated: tuple[int, int] | None, where: str) -> tuple[i
     Raises:
         AnnotationError: the image can't be opened or has another size than ``stated``.
     """
+    require_file(file, where)
     try:
         with Image.open(file, formats=readable_formats()) as image:
             stored = image.size
             orientation = image.getexif().get(_EXIF_ORIENTATION)
-    except FileNotFoundError:
-        raise AnnotationError(f"{where}: the image {file} is missing") from None
     except Exception as error:  # Pillow's readers raise a dozen types
         raise AnnotationError(f"{where}: the image {file} can't be read ({error})") from error
     size = (stored[1], stored[0]) if orientation in _SIDEWAYS else stored
@@ -132,6 +135,12 @@ def read_size(file: Path, stated: tuple[int, int] | None, where: str) -> tuple[i
             f" {size[0]}x{size[1]} px{fix}"
         )
     return size
+
+
+def require_file(file: Path, where: str) -> None:
+    """Raise AnnotationError if the image file is missing."""
+    if not file.is_file():
+        raise AnnotationError(f"{where}: the image {file} is missing")
 
 
 def check_image(image: AnnotatedImage, classes: Sequence[str]) -> None:

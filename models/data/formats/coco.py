@@ -20,6 +20,7 @@ from models.data.formats.annotated import (
     merge_classes,
     read_object,
     read_size,
+    require_file,
 )
 from models.data.formats.polygons import encode_runs, is_number, read_segmentation
 
@@ -38,7 +39,9 @@ def find_coco_files(folder: Path) -> list[Path]:
     return [file for file in found if file.name.startswith("instances")] or found
 
 
-def read_coco(path: Path, images: Path | None = None) -> AnnotatedDataset:
+def read_coco(
+    path: Path, images: Path | None = None, *, labels_only: bool = False
+) -> AnnotatedDataset:
     """The images and objects of a COCO file, or of all COCO files in a folder.
 
     The split is in the file's name (``instances_train2017.json``) or its folder's (``valid/``).
@@ -47,6 +50,7 @@ def read_coco(path: Path, images: Path | None = None) -> AnnotatedDataset:
     Args:
         path: a JSON file, or a folder that `find_coco_files` searches.
         images: the folder that ``file_name`` starts from; searched near the JSON file by default.
+        labels_only: give labels without boxes and masks, and open no image.
 
     Raises:
         AnnotationError: a file is malformed, or an image is missing.
@@ -61,7 +65,7 @@ def read_coco(path: Path, images: Path | None = None) -> AnnotatedDataset:
         split = _split_of(file)
         if split in splits:
             raise AnnotationError(f"{file}: {sources[split]} has the same split; remove one file")
-        content = _Content(file, images)
+        content = _Content(file, images, labels_only)
         splits[split], sources[split] = content.read(), file
         class_lists.append(list(content.classes.values()))
         if content.crowds:
@@ -136,8 +140,9 @@ def _split_of(file: Path) -> str:
 class _Content:
     """One COCO file while it is read."""
 
-    def __init__(self, file: Path, images: Path | None) -> None:
+    def __init__(self, file: Path, images: Path | None, labels_only: bool) -> None:
         self.file = file
+        self._labels_only = labels_only
         self.crowds = 0
         try:
             document = json.loads(file.read_bytes())
@@ -164,6 +169,10 @@ class _Content:
             if not all(isinstance(side, int) and side > 0 for side in stated):
                 raise AnnotationError(f"{where}: width and height must be whole numbers above 0")
             files[entry["id"]] = self._root / self._file_name(entry)
+            if self._labels_only:
+                require_file(files[entry["id"]], where)
+                sizes[entry["id"]] = (0, 0)
+                continue
             size = cast(tuple[int, int], stated)
             sizes[entry["id"]] = read_size(files[entry["id"]], size, where)
         objects: dict[Any, list[ObjectAnnotation]] = {key: [] for key in sizes}
@@ -186,6 +195,8 @@ class _Content:
         if annotation.get("iscrowd"):
             self.crowds += 1
             return None
+        if self._labels_only:
+            return ObjectAnnotation(self.classes[category])
         try:
             mask = read_segmentation(annotation.get("segmentation"), *size)
         except ValueError as error:

@@ -1,8 +1,7 @@
 """Which layout a photo folder has, and the reader for it."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from models.data.formats.annotated import AnnotatedDataset, AnnotationError
 from models.data.formats.coco import find_coco_files, read_coco
@@ -10,7 +9,15 @@ from models.data.formats.voc import find_voc_folders, read_voc
 from models.data.formats.yolo import CONFIG, read_yolo
 
 Layout = Literal["folders", "coco", "voc", "yolo"]
-READERS: dict[str, Callable[[Path], AnnotatedDataset]] = {
+
+
+class Reader(Protocol):
+    """A function that reads a folder; with ``labels_only`` it opens no image."""
+
+    def __call__(self, folder: Path, /, *, labels_only: bool = False) -> AnnotatedDataset: ...
+
+
+READERS: dict[str, Reader] = {
     "coco": read_coco,
     "voc": read_voc,
     "yolo": read_yolo,

@@ -63,8 +63,13 @@ def polygons_to_mask(polygons: Sequence[Sequence[float]], height: int, width: in
 
 def encode_runs(mask: Bools) -> dict[str, Any]:
     """The mask as a compressed COCO run-length record: ``size`` [height, width] and ``counts``."""
+    return {"size": [int(side) for side in mask.shape], "counts": encode_mask(mask)}
+
+
+def encode_mask(mask: Bools) -> str:
+    """The compressed run lengths of a bool HxW mask: the ``counts`` of a COCO record."""
     runs = coco_mask.encode(np.asfortranarray(mask, np.uint8))
-    return {"size": [int(side) for side in runs["size"]], "counts": runs["counts"].decode("ascii")}
+    return str(runs["counts"].decode("ascii"))
 
 
 def decode_runs(counts: str | Sequence[int], height: int, width: int) -> Bools:

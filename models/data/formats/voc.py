@@ -37,13 +37,16 @@ def find_voc_folders(folder: Path) -> dict[str, Path]:
     return {SPLIT_NAMES[f.name.lower()]: f for f in named if _xml_files(f)}
 
 
-def read_voc(folder: Path) -> AnnotatedDataset:
+def read_voc(folder: Path, *, labels_only: bool = False) -> AnnotatedDataset:
     """The images and objects of a VOC folder.
 
     ``Annotations/*.xml`` lie next to ``JPEGImages/`` or ``images/``. Splits are the folders
     ``train``, ``val`` and ``test``, or the lists in ``ImageSets/Main``; a file in no list is not
     used. ``SegmentationObject/*.png`` gives masks: pixel value n is the n-th object. The classes
     are those of ``classes.txt`` (written by `write_voc`), else all names, sorted.
+
+    Args:
+        labels_only: give labels without boxes and masks, and open no image.
 
     Raises:
         AnnotationError: a file is malformed, or an image is missing.
@@ -57,7 +60,7 @@ def read_voc(folder: Path) -> AnnotatedDataset:
         _check_unannotated(part, files)
         lists = _read_lists(part, files) if split == "" else {}
         for name, chosen in (lists or {split: files}).items():
-            splits[name] = [_read_image(part, file) for file in chosen]
+            splits[name] = [_read_image(part, file, labels_only) for file in chosen]
     check_splits(splits, str(folder))
     images = [image for listed in splits.values() for image in listed]
     found = sorted({item.label for image in images for item in image.objects})
@@ -138,7 +141,7 @@ def _read_lists(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
     return lists
 
 
-def _read_image(folder: Path, file: Path) -> AnnotatedImage:
+def _read_image(folder: Path, file: Path, labels_only: bool) -> AnnotatedImage:
     try:
         blob = file.read_bytes()
         if b"<!DOCTYPE" in blob or b"<!ENTITY" in blob:
@@ -155,19 +158,25 @@ def _read_image(folder: Path, file: Path) -> AnnotatedImage:
         width, height = (_number(root, f"size/{side}", str(file)) for side in ("width", "height"))
         stated = (int(width), int(height))
     image = _find_image(folder, file, root)
-    size = read_size(image, stated, str(file))
     elements = root.findall("object")
+    if labels_only:
+        labels = [_read_label(e, f"{file}: object {n}") for n, e in enumerate(elements, 1)]
+        return AnnotatedImage(image, 0, 0, tuple(map(ObjectAnnotation, labels)))
+    size = read_size(image, stated, str(file))
     masks = read_masks(folder / "SegmentationObject" / f"{file.stem}.png", len(elements), size)
     objects = []
     for number, element in enumerate(elements, 1):
         where = f"{file}: object {number}"
-        label = (element.findtext("name") or "").strip()
-        if not label:
-            raise AnnotationError(f"{where}: has no name")
-        objects.append(
-            read_object(label, _read_box(element, where), masks.get(number), size, where)
-        )
+        label, box = _read_label(element, where), _read_box(element, where)
+        objects.append(read_object(label, box, masks.get(number), size, where))
     return AnnotatedImage(image, *size, tuple(objects))
+
+
+def _read_label(element: ElementTree.Element, where: str) -> str:
+    label = (element.findtext("name") or "").strip()
+    if not label:
+        raise AnnotationError(f"{where}: has no name")
+    return label
 
 
 def _find_image(folder: Path, file: Path, root: ElementTree.Element) -> Path:

@@ -16,22 +16,27 @@ from models.data.formats.annotated import (
     AnnotatedDataset,
     AnnotatedImage,
     AnnotationError,
+    ObjectAnnotation,
     check_image,
     check_splits,
     flat_names,
     read_size,
+    require_file,
 )
-from models.data.formats.yolo_rows import read_row, write_row
+from models.data.formats.yolo_rows import read_label, read_row, write_row
 from models.data.read_photo import SUFFIXES
 
 CONFIG = "data.yaml"
 
 
-def read_yolo(folder: Path) -> AnnotatedDataset:
+def read_yolo(folder: Path, *, labels_only: bool = False) -> AnnotatedDataset:
     """The images and objects of a YOLO folder with its ``data.yaml``.
 
     Labels lie in ``labels/`` where images lie in ``images/``: ``images/train`` or ``train/images``.
     An image without a label file, or with an empty one, has no objects.
+
+    Args:
+        labels_only: give labels without boxes and masks, and open no image.
 
     Raises:
         AnnotationError: a file is malformed, or a folder is missing.
@@ -44,10 +49,10 @@ def read_yolo(folder: Path) -> AnnotatedDataset:
         if entries:
             listed = entries if isinstance(entries, list) else [entries]
             files = [f for entry in listed for f in _image_files(folder, config, split, entry)]
-            splits[split] = [_read_image(file, classes) for file in files]
+            splits[split] = [_read_image(file, classes, labels_only) for file in files]
     if not splits:
         files = _images_below(folder / "images")
-        splits[""] = [_read_image(file, classes) for file in files]
+        splits[""] = [_read_image(file, classes, labels_only) for file in files]
     if not any(splits.values()):
         raise AnnotationError(f"{folder / CONFIG}: names no folder with images")
     check_splits(splits, str(folder / CONFIG))
@@ -156,13 +161,17 @@ def _label_file(image: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def _read_image(file: Path, classes: Sequence[str]) -> AnnotatedImage:
+def _read_image(file: Path, classes: Sequence[str], labels_only: bool) -> AnnotatedImage:
     labels = _label_file(file)
-    size = read_size(file, None, str(labels))
     try:
         text = labels.read_text("utf-8") if labels.exists() else ""
     except (OSError, UnicodeDecodeError) as error:
         raise AnnotationError(f"{labels}: can't be read as text ({error})") from error
     rows = [(number, line.split()) for number, line in enumerate(text.splitlines(), 1)]
+    if labels_only:
+        require_file(file, str(labels))
+        found = [read_label(row, classes, f"{labels}: line {n}") for n, row in rows if row]
+        return AnnotatedImage(file, 0, 0, tuple(map(ObjectAnnotation, found)))
+    size = read_size(file, None, str(labels))
     objects = [read_row(row, size, classes, f"{labels}: line {n}") for n, row in rows if row]
     return AnnotatedImage(file, *size, tuple(objects))

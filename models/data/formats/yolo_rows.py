@@ -37,12 +37,7 @@ def read_row(
         numbers = []
     if len(numbers) < len(row) or max(map(abs, numbers)) > 10**6:
         raise AnnotationError(f"{where}: a column is no number")
-    index = numbers[0]
-    if index.denominator != 1 or not 0 <= index < len(classes):
-        raise AnnotationError(
-            f"{where}: the class id {row[0]} is unknown; there are {len(classes)}"
-        )
-    label = classes[int(index)]
+    label = read_label(row, classes, where)
     if len(row) == 5:
         return read_object(label, _to_box(numbers[1:], size), None, size, where)
     points = [float(share * size[n % 2]) for n, share in enumerate(numbers[1:])]
@@ -51,6 +46,23 @@ def read_row(
     except ValueError as error:
         raise AnnotationError(f"{where}: {error}") from error
     return read_object(label, None, polygons_to_mask([points], size[1], size[0]), size, where)
+
+
+def read_label(row: Sequence[str], classes: Sequence[str], where: str) -> str:
+    """The class of a row.
+
+    Raises:
+        AnnotationError: the class id is unknown.
+    """
+    try:
+        index = float(row[0])
+    except ValueError:
+        index = -1.0
+    if not index.is_integer() or not 0 <= index < len(classes):
+        raise AnnotationError(
+            f"{where}: the class id {row[0][:40]} is unknown; there are {len(classes)}"
+        )
+    return classes[int(index)]
 
 
 def _to_box(shares: Sequence[Fraction], size: tuple[int, int]) -> Box:

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -95,25 +94,13 @@ class TestCopyOfTheRepository:
         assert import_from(folder).revision == OTHER
         assert pinned("tiny/pinned") == f"tiny/pinned@{OTHER}"
 
-    @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
-    def test_that_git_cloned_states_its_commit(
-        self, tmp_path: Path, catalog: list[CatalogEntry]
-    ) -> None:
-        folder = self.copy(tmp_path) / "tiny" / "pinned"
-        for command in ("init -q", "add .", "commit -q -m all"):
-            identity = ("-c", "user.name=a", "-c", "user.email=a@b")
-            subprocess.run(["git", *identity, *command.split()], cwd=folder, check=True)
-        commit = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=folder, text=True)
-        assert import_from(folder).revision == commit.strip()
-
     def test_of_the_catalogs_commit_must_have_the_catalogs_checksums(
         self, tmp_path: Path, catalog: list[CatalogEntry]
     ) -> None:
         set_sha256(catalog, "0" * 64)
-        folder = self.copy(tmp_path)
-        write_files(folder / "tiny/pinned", {".git/HEAD": f"{PIN}\n".encode()})
+        write_files(tmp_path / "models--tiny--pinned/snapshots" / PIN, FILES)
         with pytest.raises(PullRefusedError, match="the catalog 000000000000; use another source"):
-            import_from(folder)
+            import_from(tmp_path)
 
     def test_takes_all_files_of_a_checkpoint_that_the_catalog_does_not_have(
         self, tmp_path: Path

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from models.data import pixels
-from models.data.objects import box_of_mask, encode_mask
+from models.data.formats.annotated import box_of_mask
+from models.data.formats.polygons import encode_mask
 from models.data.records import Annotation, Artifact, Sample, Split
 from tasks.store.store import Store
 

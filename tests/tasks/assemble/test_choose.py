@@ -9,13 +9,14 @@ from tests.tasks.assemble.cases import samples
 
 # The datasets of a recipe that lists none.
 DEFAULT = Recipe().dataset_specs
+VOLUME_OF_THE_RUN = Assemble()
 
 
 def draw(
     real: list[Sample],
     synthetic: list[Sample],
     references: tuple[str, ...] = ("a/real0", "b/real0"),
-    parameters: Assemble = Assemble(),
+    parameters: Assemble = VOLUME_OF_THE_RUN,
     specs: tuple[DatasetSpec, ...] = DEFAULT,
 ) -> dict[str, list[Sample]]:
     return choose(specs, real, {"multiview": synthetic}, references, parameters)

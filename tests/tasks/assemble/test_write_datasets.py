@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -243,13 +244,14 @@ def test_a_run_killed_between_any_two_steps_leaves_old_or_new_files(
     for step in range(1000):
         out = tmp_path / f"killed{step}"
         shutil.copytree(old, out)
-        was_killed = run_killed_at(step, lambda: _write(store, out, train, val, test), monkeypatch)
+        again = partial(_write, store, out, train, val, test)
+        was_killed = run_killed_at(step, again, monkeypatch)
         # The next run looks at the folder first.
         refuse_foreign(out)
         state = (snapshot(out), folders(out))
         assert state in wanted, f"killed at step {step}"
         seen.add(wanted.index(state))
-        _write(store, out, train, val, test)
+        again()
         assert (snapshot(out), folders(out)) == wanted[1]
         shutil.rmtree(out)
         if not was_killed:

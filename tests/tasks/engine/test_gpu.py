@@ -23,7 +23,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from models.data.records import Record
 from tasks.engine import server_retry
-from tasks.engine.gpu import LEASE_S, LIMIT, GpuLimitMissingError, gpu_lock
+from tasks.engine.gpu import LEASE_S, GpuLimitMissingError, gpu_lock
 from tasks.engine.run_context import RunContext
 from tasks.engine.stage import Job, StageInput, StageOutput, stage
 from tasks.store.store import open_store
@@ -204,7 +204,7 @@ def test_holds_nothing_without_networks_or_without_a_gpu(
 def test_a_limit_that_does_not_exist_is_one_line_with_the_command(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(LIMIT, "gpu:ada:1")
+    monkeypatch.setenv("SYNTHSET_GPU_LIMIT", "gpu:ada:1")
     with pytest.raises(GpuLimitMissingError) as refused, gpu_lock(needed=True):
         pass
     assert "synthset deploy --gpu ada:2" in str(refused.value)

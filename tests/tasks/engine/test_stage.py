@@ -56,7 +56,7 @@ def begin(store: Store) -> tuple[RunContext, list[Artifact]]:
     return context, photo.run(context, Brighten(), ["shoes/a", "shoes/b"])
 
 
-def test_what_is_done_is_not_done_again(store: Store) -> None:
+def test_computes_nothing_twice(store: Store) -> None:
     context, photos = begin(store)
     first = brighten.run(context, Brighten(), photos)
     again = RunContext(store, "again")
@@ -76,7 +76,7 @@ def test_pixels_come_back_as_they_were_made(store: Store) -> None:
     assert made[0].name == "shoes/a"
 
 
-def test_a_changed_parameter_redoes_only_what_hangs_on_it(store: Store) -> None:
+def test_a_changed_parameter_recomputes_only_what_depends_on_it(store: Store) -> None:
     context, photos = begin(store)
     grain.run(context, Brighten(), brighten.run(context, Brighten(by=1), photos))
     again = RunContext(store, "again")
@@ -91,22 +91,22 @@ def test_seed_and_bytes_depend_neither_on_order_nor_on_batch(tmp_path: Path) -> 
     context, photos = begin(forward)
     other, same_photos = begin(backward)
     made = grain.run(context, Brighten(), photos)
-    one_by_one = [
+    singly = [
         artifact
         for image in reversed(same_photos)
         for artifact in grain.run(other, Brighten(), [image])
     ]
-    assert {(one.key, one.digest, one.seed) for one in made} == {
-        (one.key, one.digest, one.seed) for one in one_by_one
+    assert {(image.key, image.digest, image.seed) for image in made} == {
+        (image.key, image.digest, image.seed) for image in singly
     }
 
 
-def test_a_reject_is_kept_with_its_reason_and_not_handed_on(store: Store) -> None:
+def test_a_rejected_output_is_stored_with_its_reason_and_not_returned(store: Store) -> None:
     context, photos = begin(store)
     made = grain.run(context, Brighten(), photos)
-    assert [one.variant["copy"] for one in made] == [0, 1, 0, 1]
-    rejects = [one for one in context.made.values() if one.reject_reason]
-    assert [one.reject_reason for one in rejects] == ["copies numbered 2 are unwanted"] * 2
+    assert [image.variant["copy"] for image in made] == [0, 1, 0, 1]
+    rejects = [image for image in context.made.values() if image.reject_reason]
+    assert [image.reject_reason for image in rejects] == ["copies numbered 2 are unwanted"] * 2
     again = RunContext(store, "again")
     grain.run(again, Brighten(), photos)
     assert again.counts["grain"] == StageCount(cached=6, rejected=2)
@@ -115,11 +115,11 @@ def test_a_reject_is_kept_with_its_reason_and_not_handed_on(store: Store) -> Non
 def test_lineage_leads_back_to_the_photo(store: Store) -> None:
     context, photos = begin(store)
     last = grain.run(context, Brighten(), brighten.run(context, Brighten(), photos))[-1]
-    assert [one.stage for one in context.lineage(last)] == ["photo", "brighten", "grain"]
+    assert [artifact.stage for artifact in context.lineage(last)] == ["photo", "brighten", "grain"]
     assert context.lineage(last)[0] == photos[1]
 
 
-def test_a_damaged_input_is_never_used_and_is_made_again(store: Store, tmp_path: Path) -> None:
+def test_a_corrupt_input_is_never_used_and_is_computed_again(store: Store, tmp_path: Path) -> None:
     _, photos = begin(store)
     blob = next((tmp_path / "store" / "photo").rglob(f"{photos[0].key}.png"))
     blob.write_bytes(b"\x00" * photos[0].size)
@@ -127,31 +127,31 @@ def test_a_damaged_input_is_never_used_and_is_made_again(store: Store, tmp_path:
         brighten.run(RunContext(store, "again"), Brighten(), photos)
     repaired, photos_again = begin(store)
     assert repaired.counts["photo"] == StageCount(computed=1, cached=1)
-    assert [one.digest for one in photos_again] == [one.digest for one in photos]
+    assert [found.digest for found in photos_again] == [found.digest for found in photos]
     assert len(brighten.run(repaired, Brighten(), photos_again)) == 2
 
 
-def test_partners_are_paired_by_name_and_index_not_by_place(store: Store) -> None:
+def test_partners_are_paired_by_name_and_variant_not_by_position(store: Store) -> None:
     context, photos = begin(store)
     made = brighten.run(context, Brighten(), photos)
     jobs = one_job_per_input(Brighten(), photos, made[1:])
-    assert [[one.name for one in job.inputs] for job in jobs] == [["shoes/b", "shoes/b"]]
+    assert [[image.name for image in job.inputs] for job in jobs] == [["shoes/b", "shoes/b"]]
 
 
 def test_a_record_under_another_name_keeps_its_bytes_and_takes_the_new_name(store: Store) -> None:
     context, photos = begin(store)
     brighten.run(context, Brighten(), photos)
-    renamed = [one.model_copy(update={"name": f"boots/{one.key[:4]}"}) for one in photos]
+    renamed = [found.model_copy(update={"name": f"boots/{found.key[:4]}"}) for found in photos]
     again = RunContext(store, "again")
     made = brighten.run(again, Brighten(), renamed)
     assert again.counts["brighten"].computed == 0
-    assert [one.label for one in made] == ["boots", "boots"]
+    assert [artifact.name for artifact in made] == [artifact.name for artifact in renamed]
 
 
 def test_a_cancelled_run_stops_between_batches_and_keeps_what_it_published(store: Store) -> None:
     stopped = threading.Event()
     _, photos = begin(store)
-    context = RunContext(store, "cancelled", cancelled=stopped.is_set)
+    context = RunContext(store, "cancelled", is_cancelled=stopped.is_set)
 
     @stage("slow", version=1, plan=copies, batch_size=2)
     def slow(inputs: Sequence[StageInput], parameters: Brighten) -> Iterator[StageOutput]:
@@ -168,15 +168,16 @@ def test_a_cancelled_run_stops_between_batches_and_keeps_what_it_published(store
 
 def test_two_workers_do_the_same_work_once(store: Store) -> None:
     _, photos = begin(store)
-    benches = [RunContext(store, f"worker {number}") for number in range(2)]
+    contexts = [RunContext(store, f"worker {number}") for number in range(2)]
     workers = [
-        threading.Thread(target=grain.run, args=(one, Brighten(), photos)) for one in benches
+        threading.Thread(target=grain.run, args=(context, Brighten(), photos))
+        for context in contexts
     ]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
-    assert sorted(one.counts["grain"].computed for one in benches) == [0, 6]
+    assert sorted(context.counts["grain"].computed for context in contexts) == [0, 6]
 
 
 def test_in_a_flow_a_stage_is_a_task_run_and_reuse_shows_as_cached(
@@ -187,7 +188,7 @@ def test_in_a_flow_a_stage_is_a_task_run_and_reuse_shows_as_cached(
     from prefect.context import FlowRunContext
 
     @flow
-    def walk() -> str:
+    def call_twice() -> str:
         context, photos = begin(store)
         for _ in range(2):
             brighten(context, Brighten(), photos)
@@ -196,7 +197,7 @@ def test_in_a_flow_a_stage_is_a_task_run_and_reuse_shows_as_cached(
         assert context.flow_run is not None
         return str(context.flow_run.id)
 
-    flow_run = walk()
+    flow_run = call_twice()
     with get_client(sync_client=True) as client:
         from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 

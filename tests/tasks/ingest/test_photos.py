@@ -3,13 +3,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.data.find_photos import PhotoFile
 from models.data.pixels import encode_png
+from models.data.records import Annotation
 from models.data.splitting import SplitParameters
 from tasks.engine.run_context import RunContext, StageCount
-from tasks.ingest.photos import Ingest, ingest_photos, ingest_plates
+from tasks.ingest.backgrounds import ingest_backgrounds
+from tasks.ingest.photos import Ingest, ingest_photos
 from tasks.ingest.references import choose_references
 from tasks.store.store import open_store
+
+CLASSES = ("cup", "spoon")
 
 
 def draw(seed: int) -> bytes:
@@ -18,12 +21,10 @@ def draw(seed: int) -> bytes:
     return encode_png(np.kron(coarse, np.ones((10, 10, 1), np.uint8)))
 
 
-def photo(folder: Path, file: str, blob: bytes, split: str | None = None) -> PhotoFile:
+def write(folder: Path, file: str, blob: bytes) -> None:
     path = folder / file
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(blob)
-    label = Path(file).parent.name
-    return PhotoFile(path, file, label, split)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -31,78 +32,95 @@ def run(tmp_path: Path) -> RunContext:
     return RunContext(open_store(tmp_path / "store"), "test")
 
 
-def test_photos_are_split_and_named_and_the_bad_one_is_refused(
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Nine photos of each of two classes."""
+    folder = tmp_path / "photos"
+    for label in CLASSES:
+        for number in range(9):
+            write(folder, f"{label}/{number}.png", draw(10 * number + len(label)))
+    return folder
+
+
+def test_splits_and_names_photos_and_refuses_an_unreadable_one(
+    run: RunContext, photos: Path
+) -> None:
+    write(photos, "cup/broken.jpg", b"\xff\xd8\xff not a photo")
+    sources = ingest_photos(run, photos, Ingest(), SplitParameters())
+    assert sources.classes == list(CLASSES)
+    assert len(sources.images) == 18
+    assert [file for file, _ in sources.refused] == ["cup/broken.jpg"]
+    for split in ("train", "val", "test"):
+        assert {image.label for image in sources.of(split)} == set(CLASSES)
+    for image in sources.images:
+        assert image.name == image.image.name == f"{image.label}/{Path(image.file).stem}"
+        assert image.annotations == (Annotation(label=Path(image.file).parent.name),)
+
+
+def test_reads_no_photo_twice(run: RunContext, photos: Path) -> None:
+    first = ingest_photos(run, photos, Ingest(), SplitParameters())
+    again = RunContext(run.store, "again")
+    assert ingest_photos(again, photos, Ingest(), SplitParameters()) == first
+    assert again.counts["ingest"] == StageCount(cached=18)
+
+
+def test_a_moved_photo_folder_gives_the_same_sources(run: RunContext, photos: Path) -> None:
+    first = ingest_photos(run, photos, Ingest(), SplitParameters())
+    moved = photos.rename(photos.with_name("moved"))
+    again = RunContext(run.store, "again")
+    assert ingest_photos(again, moved, Ingest(), SplitParameters()) == first
+    assert again.counts["ingest"] == StageCount(cached=18)
+
+
+def test_a_prompt_file_becomes_the_prompt_of_its_photo(run: RunContext, photos: Path) -> None:
+    (photos / "cup" / "3.txt").write_text("a blue cup")
+    sources = ingest_photos(run, photos, Ingest(), SplitParameters())
+    prompts = {image.name: image.prompt for image in sources.images if image.prompt}
+    assert prompts == {"cup/3": "a blue cup"}
+
+
+def test_photos_of_the_same_name_in_two_splits_get_different_names(
     run: RunContext, tmp_path: Path
 ) -> None:
-    files = [
-        photo(tmp_path, f"{label}/{n}.png", draw(10 * n + len(label)))
-        for label in ("cup", "spoon")
-        for n in range(8)
-    ]
-    files.append(photo(tmp_path, "cup/broken.jpg", b"not a photo"))
-    found = ingest_photos(run, files, Ingest(), SplitParameters())
-    assert found.classes == ["cup", "spoon"]
-    assert len(found.photos) == 16
-    assert [file for file, _ in found.refused] == ["cup/broken.jpg"]
-    assert {len(found.of(split)) > 0 for split in ("train", "val", "test")} == {True}
-    assert all(one.name == f"{one.label}/{Path(one.file).stem}" for one in found.photos)
-
-
-def test_what_was_read_is_not_read_again(run: RunContext, tmp_path: Path) -> None:
-    files = [
-        photo(tmp_path, f"{label}/{n}.png", draw(10 * n + len(label)))
-        for label in ("cup", "spoon")
-        for n in range(6)
-    ]
-    first = ingest_photos(run, files, Ingest(), SplitParameters())
-    again = RunContext(run.store, "again")
-    assert ingest_photos(again, files, Ingest(), SplitParameters()) == first
-    assert again.counts["ingest"] == StageCount(cached=12)
-
-
-def test_the_same_name_in_two_splits_stays_apart(run: RunContext, tmp_path: Path) -> None:
-    files = [
-        photo(
-            tmp_path, f"{split}/{label}/{n}.png", draw(100 * n + 7 * len(split) + len(label)), split
-        )
-        for split in ("train", "val", "test")
-        for label in ("cup", "spoon")
-        for n in range(2)
-    ]
-    files.append(photo(tmp_path, "train/cup/0.jpeg", draw(999), "train"))
-    found = ingest_photos(run, files, Ingest(), SplitParameters())
-    names = [one.name for one in found.photos]
+    folder = tmp_path / "photos"
+    for split in ("train", "val", "test"):
+        for label in CLASSES:
+            for number in range(2):
+                seed = 100 * number + 7 * len(split) + len(label) + 1000 * (split == "val")
+                write(folder, f"{split}/{label}/{number}.png", draw(seed))
+    write(folder, "train/cup/0.jpeg", draw(999))
+    sources = ingest_photos(run, folder, Ingest(), SplitParameters())
+    names = [image.name for image in sources.images]
     assert len(set(names)) == len(names) == 13
-    train = {one.name for one in found.of("train")}
-    assert {"cup/0", "cup/0-train", "cup/1"} <= train
-    assert {one.name for one in found.of("test") if one.label == "cup"} == {
+    assert {"cup/0", "cup/0-train", "cup/1"} <= {image.name for image in sources.of("train")}
+    assert {image.name for image in sources.of("test") if image.label == "cup"} == {
         "cup/0-test",
         "cup/1-test",
     }
 
 
-def test_plates_of_a_missing_or_empty_folder_are_one_clear_line(
-    run: RunContext, tmp_path: Path
-) -> None:
-    with pytest.raises(ValueError, match="is no folder"):
-        ingest_plates(run, tmp_path / "nowhere", Ingest())
+def test_names_a_missing_or_empty_folder_of_backgrounds(run: RunContext, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"backgrounds: .*nowhere is no folder"):
+        ingest_backgrounds(run, tmp_path / "nowhere", Ingest())
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="holds no photo"):
-        ingest_plates(run, tmp_path / "empty", Ingest())
-    assert ingest_plates(run, None, Ingest()) == []
+    with pytest.raises(ValueError, match=r"backgrounds: .*empty holds no photo"):
+        ingest_backgrounds(run, tmp_path / "empty", Ingest())
+    assert ingest_backgrounds(run, None, Ingest()) == []
 
 
-def test_references_are_drawn_per_class_and_the_limit_goes_round(
-    run: RunContext, tmp_path: Path
+def test_backgrounds_come_in_the_order_of_their_names(run: RunContext, tmp_path: Path) -> None:
+    for name in ("b.png", "a.png", "notes.txt"):
+        write(tmp_path / "scenes", name, draw(len(name) + ord(name[0])))
+    found = ingest_backgrounds(run, tmp_path / "scenes", Ingest())
+    assert [artifact.name for artifact in found] == ["plates/a.png", "plates/b.png"]
+
+
+def test_references_are_drawn_per_class_and_a_limit_takes_some_of_each_class(
+    run: RunContext, photos: Path
 ) -> None:
-    files = [
-        photo(tmp_path, f"{label}/{n}.png", draw(10 * n + len(label)))
-        for label in ("cup", "spoon")
-        for n in range(9)
-    ]
-    photos = ingest_photos(run, files, Ingest(), SplitParameters()).of("train")
-    three = choose_references(photos, 3, None, 0)
-    assert [one.label for one in three] == ["cup"] * 3 + ["spoon"] * 3
-    assert {one.label for one in choose_references(photos, None, 2, 0)} == {"cup", "spoon"}
-    assert choose_references(photos[::-1], 3, None, 0) == three
-    assert choose_references(photos, 3, None, 1) != three
+    train = ingest_photos(run, photos, Ingest(), SplitParameters()).of("train")
+    three = choose_references(train, 3, None, 0)
+    assert [reference.label for reference in three] == ["cup"] * 3 + ["spoon"] * 3
+    assert {found.label for found in choose_references(train, None, 2, 0)} == set(CLASSES)
+    assert choose_references(train[::-1], 3, None, 0) == three
+    assert choose_references(train, 3, None, 1) != three

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tasks.engine.results import Expansion
 
 from models.data.pixels import Pixels
-from models.data.records import Artifact, Sample
+from models.data.records import Annotation, Artifact, Sample
 from models.reporting.input import Gap, SheetRow, Thumb
 from tasks.engine.run_context import RunContext
+from tasks.engine.work_items import GenerationRecord
 from tasks.report.contact_sheets import draw_sheet, spread
 from tasks.store.store import open_store
 
@@ -60,10 +60,8 @@ class Maker:
         return artifact
 
     def rows(self) -> list[SheetRow]:
-        results = Expansion(
-            reference="mug/a", samples=tuple(self.samples), artifacts=tuple(self.artifacts)
-        )
-        return list(draw_sheet(self.run, "mug/a", "mug", results, SHOWN_AS).rows)
+        record = GenerationRecord(samples=tuple(self.samples), artifacts=tuple(self.artifacts))
+        return list(draw_sheet(self.run, "mug/a", "mug", record, SHOWN_AS).rows)
 
 
 @pytest.fixture
@@ -165,13 +163,12 @@ def test_a_rejected_sample_shows_its_reason(maker: Maker) -> None:
     maker.samples.append(
         Sample(
             name="a",
-            label="mug",
             split="train",
-            origin="synthetic",
-            source="mug/a",
             image=image,
-            accepted=False,
-            reason="too blurry: 3.2",
+            annotations=(Annotation(label="mug"),),
+            generator="multiview",
+            sources=("mug/a",),
+            reject_reason="too blurry: 3.2",
         )
     )
     (cell,) = maker.rows()[0].cells

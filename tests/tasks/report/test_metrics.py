@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.data.records import Artifact, IngestedPhotos, Reference
+from models.data.records import Annotation, Artifact, SourceImage, Sources, Split
 from models.evaluation.classification import score
 from models.reporting.metrics import Metrics
 from tasks.engine.run_context import RunContext
@@ -60,22 +60,23 @@ def summarise(
             checkpoints.append(artifact("train", key, variant=variant, metadata=metadata))
             scores.append(artifact("score", key))
             contents[scores[-1].id] = predictions(0.5 + position, seed)
+    splits: tuple[Split, ...] = ("train", "test")
     photos = tuple(
-        Reference(
+        SourceImage(
             name=f"{label}/{split}",
             file="",
-            label=label,
             split=split,
-            photo=artifact("ingest", f"{label}-{split}"),
+            image=artifact("ingest", f"{label}-{split}"),
+            annotations=(Annotation(label=label),),
         )
         for label in CLASSES
-        for split in ("train", "test")
+        for split in splits
     )
     summary = RunSummary(
         name="demo",
         profile="classical",
         recipe={"name": "demo"},
-        photos=IngestedPhotos(photos=photos, refused=(("a.txt", "no image"),), notes=("note",)),
+        photos=Sources(images=photos, refused=(("a.txt", "no image"),), notes=("note",)),
         references=(
             ReferenceSummary(
                 name="mug/train",
@@ -130,12 +131,12 @@ def test_scores_are_means_over_seeds_and_counts_pool_them(
         ]
         test = metrics.datasets[name].test
         assert test is not None
-        assert test.f1_macro == pytest.approx(np.mean([scores["f1_macro"] for scores in by_seed]))
+        assert test.f1_macro == pytest.approx(np.mean([scores.f1_macro for scores in by_seed]))
         assert test.images == len(TRUTH)
         assert test.per_class["mug"].support == 3
         assert np.sum(test.confusion) == SEEDS * len(TRUTH)
         runs = [run for run in metrics.runs if run.dataset == name]
-        assert [run.test.accuracy for run in runs] == [scores["accuracy"] for scores in by_seed]
+        assert [run.test.accuracy for run in runs] == [scores.accuracy for scores in by_seed]
         assert runs[0].history == {"epoch": (0.0, 1.0), "val_loss": (0.5, 0.5)}
     assert list(metrics.datasets) == list(names)
     assert metrics.datasets["half"].description == "all half"
