@@ -6,6 +6,7 @@ from pydantic import Field
 
 from models.data import pixels
 from models.data.records import Record
+from tasks.engine.planning_run import Cost
 from tasks.engine.stage import StageInput, StageOutput, stage
 
 
@@ -18,9 +19,20 @@ class Resize(Record):
     )
 
 
-@stage("resize", version=1, media="jpg")
+@stage(
+    "resize",
+    version=1,
+    media="jpg",
+    cost=Cost(
+        ms=1,
+        ms_per_mp=13,
+        mb_per_mp=0.25,
+        # Of an image with sides of 3 : 4.
+        megapixels=lambda parameters, mp: min(mp, parameters.longest_side**2 * 0.75 / 1e6),
+    ),
+)
 def resize(inputs: Sequence[StageInput], parameters: Resize) -> Iterator[StageOutput]:
-    """RGB JPEGs; ``facts`` give width and height."""
+    """RGB JPEGs; ``metadata`` has width and height."""
     for item in inputs:
         image = pixels.fit_within(pixels.rgb(item.load()), parameters.longest_side)
         height, width = image.shape[:2]

@@ -128,7 +128,7 @@ def test_a_corrupt_blob_in_the_middle_of_the_chain_is_computed_again(
     run = undisturbed.beside(tmp_path / "out")
     flip_bytes(some_blob(run.store, "background"))
     # With another reach every background is read again.
-    summary = cli.run(*run.arguments, "--set", "generators.multiview.outpaint.reach=0.05").found
+    summary = cli.run(*run.arguments, "--set", "generators.multiview.outpaint.max_shift=0.05").found
     assert summary["stages"]["background"]["computed"] == 1
     assert present(summary) == ALL
     assert cli.run("store", "verify", run.store, "--json").found["good"]
