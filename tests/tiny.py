@@ -64,7 +64,7 @@ train:
 ONE_REFERENCE = {
     **{"upscale": 4, "multiview": 3, "caption": 1, "augment": 3, "segment": 3, "depth": 3},
     **{"masked_depth": 3, "background": 3, "outpaint": 12, "measure": 3, "screen": 1},
-    **{"resize": 12, "label": 12},
+    **{"resize": 12, "annotate": 12},
 }
 PHOTOS = len(CLASSES) * sum(PER_CLASS.values())
 ALL = {

@@ -27,7 +27,7 @@ from tests.tiny import (
 
 SCENE_ON = {
     stage: ONE_REFERENCE[stage]
-    for stage in ("background", "outpaint", "measure", "screen", "resize", "label")
+    for stage in ("background", "outpaint", "measure", "screen", "resize", "annotate")
 }
 # The real dataset, and the network trained on it, know nothing of synthetic images.
 TWO_DATASETS = {"dataset": 2, "train": 2, "score": 2}

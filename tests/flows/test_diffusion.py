@@ -15,7 +15,7 @@ from flows.config.checkpoints import (
     pin_checkpoints,
     used_models,
 )
-from flows.config.recipe import Recipe, load_recipe
+from flows.config.recipe import Recipe, RecipeError, load_recipe
 from flows.execution.run_items import Execution
 from flows.finish import Finish
 from flows.generate import generate
@@ -54,7 +54,7 @@ MULTIVIEW = {
     "depth": 7,
     "screen": 1,
 }
-IMAGE_TO_IMAGE = {"upscale": 1, "caption": 1, "baseline": 2, "segment": 2, "screen": 1}
+IMAGE_TO_IMAGE = {"upscale": 1, "caption": 1, "image_to_image": 2, "segment": 2, "screen": 1}
 NETWORKS = {
     "upscale",
     "multiview",
@@ -181,7 +181,7 @@ CLASSICAL = {
     "measure",
     "screen",
     "resize",
-    "label",
+    "annotate",
 }
 
 
@@ -227,7 +227,7 @@ def test_image_to_image_draws_variations_of_the_photo(
     check_revisions(item, without=CLASSICAL)
     samples = load_samples(run.store, item.result.key)
     assert [sample.name for sample in samples] == [
-        f"{item.result.item}_baseline{number}" for number in range(2)
+        f"{item.result.item}_image{number}" for number in range(2)
     ]
     assert {sample.generator for sample in samples} == {"image_to_image"}
     assert no_network == []
@@ -254,7 +254,7 @@ def test_images_without_a_mask_are_screened_and_accepted_with_their_label_alone(
 
 EVERY_OTHER_NETWORK = [
     "generators.multiview.segment.model=sam",
-    "generators.multiview.segment.refine=vitmatte",
+    "generators.multiview.segment.refine={}",
     "generators.multiview.depth.model=depth-anything",
     "generators.multiview.caption.model=florence-2",
     "generators.multiview.caption.max_new_tokens=6",
@@ -309,7 +309,7 @@ def test_every_other_network_works_in_its_stage(
     }
     assert item.result.made == len(made["outpaint"]) == 4 * len(scenes)
     _, variations = generate_one(recipe, photos, tmp_path / "store", "image_to_image")
-    (checked, _) = variations.by_stage["baseline"]
+    (checked, _) = variations.by_stage["image_to_image"]
     assert "CompVis/stable-diffusion-safety-checker@local-" in str(checked.revision)
     assert no_network == []
 
@@ -333,7 +333,7 @@ def test_two_generators_fill_the_datasets_and_the_report_shows_every_stage(
     assert set(found["references"].values()) == {"computed"}
     assert set(found["datasets"]) == {"real", "synthetic", "mixed", "image_to_image"}
     page = (out / "report.html").read_text(encoding="utf-8")
-    for stage in (*MULTIVIEW.keys() - {"screen"}, "background", "outpaint", "baseline"):
+    for stage in (*MULTIVIEW.keys() - {"screen"}, "background", "outpaint", "image_to_image"):
         assert re.search(rf">\s*{stage}\s*<", page), stage
     assert "not for commercial use" in page
     metrics: dict[str, Any] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
@@ -345,7 +345,7 @@ def test_two_generators_fill_the_datasets_and_the_report_shows_every_stage(
         name: [row for row in rows if row["generator"] == name and row["accepted"]]
         for name in ("multiview", "image_to_image")
     }
-    assert {"baseline", "segment"} <= set(by_generator["image_to_image"][0]["stages"])
+    assert {"image_to_image", "segment"} <= set(by_generator["image_to_image"][0]["stages"])
     assert all("CC-BY-NC-4.0" in row["licences"] for row in by_generator["multiview"])
     for dataset, generator in (("synthetic", "multiview"), ("image_to_image", "image_to_image")):
         train = json.loads((out / f"annotations/{dataset}/train.json").read_text())["images"]
@@ -363,15 +363,15 @@ def test_another_revision_of_a_checkpoint_changes_the_key(recipe: Recipe) -> Non
     assert "depth_anything" not in depth.key_params(settings.depth)
 
 
-def test_settings_of_networks_do_not_change_the_keys_of_a_classical_recipe() -> None:
-    changes = [
-        "generators.multiview.background.guidance_scale=9",
-        "generators.multiview.outpaint.steps=7",
-    ]
-    assert planned_keys(load_recipe("demo")) == planned_keys(load_recipe("demo", changes))
-    assert planned_keys(load_recipe("demo")) != planned_keys(
-        load_recipe("demo", ["generators.multiview.outpaint.reach=0.01"])
-    )
+def test_a_classical_recipe_refuses_the_settings_of_a_network() -> None:
+    with pytest.raises(RecipeError, match="composite has no field guidance_scale"):
+        load_recipe("demo", ["generators.multiview.background.guidance_scale=9"])
+
+
+def test_keys_depend_on_the_settings_of_the_stages_alone() -> None:
+    keys = planned_keys(load_recipe("demo"))
+    assert planned_keys(load_recipe("demo", ["train.epochs=3", "name=other"])) == keys
+    assert planned_keys(load_recipe("demo", ["generators.multiview.outpaint.reach=0.01"])) != keys
 
 
 def planned_keys(recipe: Recipe) -> list[str]:

@@ -43,7 +43,7 @@ STAGES = (
     "measure",
     "screen",
     "resize",
-    "label",
+    "annotate",
 )
 LAST_EPOCH = "*/*/last.ckpt"
 
@@ -156,7 +156,7 @@ def test_a_reference_that_fails_fails_alone(
     cli: Cli, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     run = undisturbed.beside(tmp_path / "out")
-    blocked = some_blob(run.store, "label")
+    blocked = some_blob(run.store, "annotate")
     blocked.unlink()
     blocked.mkdir()
     failed = cli.run(*run.arguments)
@@ -171,7 +171,7 @@ def test_a_reference_that_fails_fails_alone(
 
     blocked.rmdir()
     repaired = cli.run(*run.arguments).found
-    assert computed(repaired)["label"] == 1
+    assert computed(repaired)["annotate"] == 1
     assert files_of(run.out / "datasets") == undisturbed.datasets
 
 

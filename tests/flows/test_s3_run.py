@@ -70,13 +70,13 @@ def test_recomputes_truncated_objects_and_nothing_else(
             client.put_object(Bucket=BUCKET, Key=name, Body=path.read_bytes())
     # A run that writes its datasets reads all their masks.
     masks = {path.read_bytes() for path in (undisturbed.out / "masks").rglob("*.png")}
-    labels = (undisturbed.store / "label").glob("??/*.png")
+    labels = (undisturbed.store / "annotate").glob("??/*.png")
     for blob in [path for path in labels if path.read_bytes() in masks][:2]:
         name = f"{prefix}/{blob.relative_to(undisturbed.store).as_posix()}"
         client.put_object(Bucket=BUCKET, Key=name, Body=blob.read_bytes()[:100])
 
     summary = cli.run(*run.arguments, "--store", url).found
-    assert computed(summary) == {"label": 2}
+    assert computed(summary) == {"annotate": 2}
     assert files_of(run.out / "datasets") == undisturbed.datasets
     assert manifest_of(run.out) == undisturbed.rows
 

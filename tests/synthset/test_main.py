@@ -210,17 +210,17 @@ def test_store_commands_list_artifacts_and_remove_corrupt_ones(cli: Cli, again: 
     assert {row["stage"]: row["artifacts"] for row in listed} == ALL
     assert cli.run("store", "verify", again.store, "--json").found["good"]
 
-    blob = next((again.store / "label").glob("??/*.png"))
+    blob = next((again.store / "annotate").glob("??/*.png"))
     blob.write_bytes(blob.read_bytes()[::-1])
     corrupt = cli.run("store", "verify", again.store)
     assert corrupt.code == 1
-    assert f"corrupt: label/{blob.stem}" in corrupt.out
+    assert f"corrupt: annotate/{blob.stem}" in corrupt.out
     refused = cli.run("store", "verify", again.store, "--forget")
     assert refused.code == 2
     assert "use --remove-corrupt" in refused.err
     assert cli.run("store", "verify", again.store, "--remove-corrupt").code == 1
     assert cli.run("store", "verify", again.store, "--json").found["good"]
-    assert computed(cli.run(*again.arguments).found) == {"label": 1}
+    assert computed(cli.run(*again.arguments).found) == {"annotate": 1}
 
 
 def test_the_report_is_fetched_from_the_store_by_the_line_that_the_ui_shows(
@@ -266,7 +266,7 @@ def test_garbage_collection_keeps_what_datasets_need(cli: Cli, again: Run) -> No
 
     counted = cli.run("store", "gc", again.store, "--json").found
     assert not counted["deleted"]
-    recomputed = ("outpaint", "measure", "screen", "resize", "label")
+    recomputed = ("outpaint", "measure", "screen", "resize", "annotate")
     unused = REFERENCES * sum(ONE_REFERENCE[stage] for stage in recomputed)
     # Two datasets, with their networks and scores, held images of the old reach.
     assert counted["garbage"] == unused + 6
