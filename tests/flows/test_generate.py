@@ -29,6 +29,7 @@ from tasks.engine.run_documents import make_run_id, save_part
 from tasks.engine.stage import Job, StageInput, StageOutput, stage
 from tasks.engine.work_items import ItemConfig, Result, SharedInputs, load_samples
 from tasks.ingest.photos import ingest_photos
+from tasks.screen.heldout_index import HeldOut, index_heldout
 from tasks.screen.screen import Screen
 from tasks.store.store import open_store
 from tests.tiny import CLASSES, PER_CLASS, draw_photos
@@ -164,6 +165,8 @@ class Photos:
         self.sources: Sources = ingest_photos(
             self.run, folder / "photos", recipe.ingest, recipe.split
         )
+        heldout = [source.image for source in self.sources.of("val", "test")]
+        self.shared = SharedInputs(heldout=tuple(index_heldout(self.run, HeldOut(), heldout)))
 
     def generate(
         self, name: str, settings: Settings | None = None, min_results: int | None = None
@@ -178,7 +181,7 @@ class Photos:
             name,
             settings or Settings(),
             references,
-            SharedInputs(),
+            self.shared,
             finish,
             execution,
             min_results,
@@ -303,7 +306,7 @@ def test_images_without_a_mask_reach_the_dataset_with_their_label_alone(photos: 
     assert not (out / "masks").exists()
     for image in content["images"]:
         assert (out / image["file_name"]).is_file()
-        assert "heldout_bits" not in image["scores"] or image["scores"]["heldout_bits"] >= 0
+        assert "heldout_bits" in image["scores"]
 
 
 def write_datasets(photos: Photos, out: Path, generator: str) -> Path:
