@@ -71,7 +71,11 @@ def main(folder: Path) -> None:
 def finished_images(folder: Path) -> list[pixels.Pixels]:
     """Finished images of 768x1024 with mattes: one photo's views in one scene each."""
     store = open_store(folder / "codecs")
-    changes = ["augment.copies=1", "background.copies=1", "outpaint.k=1"]
+    changes = [
+        "generators.multiview.augment.n_augmentations=1",
+        "generators.multiview.background.n_backgrounds=1",
+        "generators.multiview.outpaint.grid_size=1",
+    ]
     recipe = load_recipe("multiview", ["profile=classical", *changes])
     reference, beside = take_in(RunContext(store, "ingest"), draw_photo(folder, "mug", 3))
     run = RunContext(store, reference.name)

@@ -19,12 +19,22 @@ NEGATIVE = "blurry, cropped"
 # Per photo: seven views, one scene of each, and its four shifts. Networks with random weights find
 # no objects, and their masks must be mended like any other.
 REFERENCE = (
-    *("augment.copies=1", "background.copies=1", "outpaint.k=2"),
-    *("segment.min_score=0", "segment.min_compactness=0", "segment.min_confidence=0"),
+    "generators.multiview.augment.n_augmentations=1",
+    "generators.multiview.background.n_backgrounds=1",
+    "generators.multiview.outpaint.grid_size=2",
+    "generators.multiview.segment.min_score=0",
+    "generators.multiview.segment.min_compactness=0",
+    "generators.multiview.segment.min_confidence=0",
 )
 TINY_REFERENCE = (
-    *(*REFERENCE, "multiview.size=64", "multiview.painted=64", "multiview.steps=2"),
-    *("background.width=128", "background.height=128", "background.steps=2", "outpaint.steps=2"),
+    *REFERENCE,
+    "generators.multiview.multiview.size=64",
+    "generators.multiview.multiview.paint_size=64",
+    "generators.multiview.multiview.steps=2",
+    "generators.multiview.background.width=128",
+    "generators.multiview.background.height=128",
+    "generators.multiview.background.steps=2",
+    "generators.multiview.outpaint.steps=2",
 )
 
 

@@ -2,7 +2,7 @@
 
 Every stage keeps an account of its CPU seconds: computing, decoding its inputs, encoding and
 storing its products. The peer is what one would write by hand: cut-outs pasted on plates and saved
-with Pillow, without views, shadows, harmony, depth, masks, screening or a store.
+with Pillow, without views, shadows, colour matching, depth, masks, screening or a store.
 """
 
 import io

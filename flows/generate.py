@@ -15,6 +15,7 @@ from flows.items import make_items, require_annotations
 from models.data.records import Artifact, Record, Sample, SourceImage
 from tasks.engine.run_context import RunContext
 from tasks.engine.work_items import (
+    SOURCE_STAGES,
     GenerationRecord,
     ItemConfig,
     Result,
@@ -177,5 +178,5 @@ def _made_for(run: RunContext, inputs: set[str]) -> tuple[Artifact, ...]:
     return tuple(
         artifact
         for artifact in run.made.values()
-        if artifact.id not in inputs or artifact.stage == "ingest"
+        if artifact.id not in inputs or artifact.stage in SOURCE_STAGES
     )

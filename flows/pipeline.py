@@ -51,7 +51,7 @@ def cancel_child_runs(flow: Any, flow_run: Any, state: Any) -> None:
 
 @flow(name="pipeline", flow_run_name=pipeline_name, on_cancellation=[cancel_child_runs])
 def pipeline(recipe: Recipe, paths: RunPaths, execution: Execution = Execution()) -> RunResult:
-    """The whole job. It computes only what the store lacks, so that a rerun continues.
+    """Run the whole job. It computes only what the store lacks, so that a rerun continues.
 
     If a stored file is missing or corrupt, the run recomputes it and everything that depends on it.
 
@@ -81,7 +81,7 @@ def run_once(
     started: float,
     is_last_attempt: bool,
 ) -> RunResult:
-    """All steps once, each with what the step before left in the store."""
+    """Run all steps once; each step reads what the step before it left in the store."""
     run_id = make_run_id(paths.out)
     sources = ingest_photos(run, paths.photos, recipe.ingest, recipe.split)
     save_part(run.store, run_id, sources)
@@ -135,7 +135,7 @@ def pin_results(
     datasets: Datasets,
     trained: Trained,
 ) -> None:
-    """Tell the garbage collector which artifacts the results of this run need."""
+    """Pin the artifacts that the results of this run need, so that `store gc` keeps them."""
     ids = [source.image.id for source in sources.images]
     ids += [
         note.mask.id

@@ -1,5 +1,7 @@
 """Plan a run: counts per stage, disk and time, from file names alone."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -10,10 +12,10 @@ from flows.config.recipe import Recipe
 from flows.generators.base import Generator
 from flows.generators.catalog import find_generator
 from flows.items import plan_item
-from models.data.find_photos import PhotoFile, find_photos
-from models.data.records import Annotation, Artifact, Record, SourceImage
+from models.data.records import Annotation, Artifact, Record, SourceImage, Split
 from tasks.engine.planning_run import PlanningRun
 from tasks.engine.work_items import SharedInputs, WorkItem
+from tasks.ingest.find_sources import list_labels
 
 
 class StagePlan(Record):
@@ -47,10 +49,10 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
     """The plan of a run. It opens no photo and computes nothing.
 
     Raises:
-        ValueError: the folder has no photos by class.
+        ValueError: the folder has neither photos by class nor annotated objects.
     """
-    files, _ = find_photos(folder)
-    per_class = _train_per_class(recipe, files)
+    labels = list_labels(folder, recipe.ingest.format, recipe.ingest.objects)
+    per_class = _train_per_class(recipe, labels)
     references = sum(
         min(count, recipe.references_per_class or count) for count in per_class.values()
     )
@@ -152,14 +154,12 @@ def _figures(artifacts: int, cost: StagePlan | Plan) -> list[str]:
     return [f"{artifacts}", *(f"{figure:.0f}" for figure in figures)]
 
 
-def _train_per_class(recipe: Recipe, files: list[PhotoFile]) -> dict[str, int]:
-    has_test = any(file.split == "test" for file in files)
-    counts: dict[str, int] = {}
-    for file in files:
-        if file.split in (None, "train"):
-            counts[file.label] = counts.get(file.label, 0) + 1
-    kept = 1.0 if any(file.split == "val" for file in files) else 1.0 - recipe.split.val
-    kept -= 0.0 if has_test else recipe.split.test
+def _train_per_class(recipe: Recipe, labels: Sequence[tuple[Split | None, str]]) -> dict[str, int]:
+    """Train images per class, after the splits that no folder gives are taken out."""
+    counts = Counter(label for split, label in labels if split in (None, "train"))
+    given = {split for split, _ in labels}
+    kept = 1.0 if "val" in given else 1.0 - recipe.split.val
+    kept -= 0.0 if "test" in given else recipe.split.test
     return {label: max(1, round(count * kept)) for label, count in sorted(counts.items())}
 
 

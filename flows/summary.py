@@ -126,7 +126,7 @@ def summarize(
 
 def _explanations(recipe: Recipe) -> dict[str, str]:
     """The stages of all generators that have a row in contact sheets."""
-    explanations = {"ingest": "the photo"}
+    explanations = {"ingest": "the photo", "crop": "the object, cut out of its photo"}
     for name, settings in recipe.generators.items():
         planned, _ = plan_generator(find_generator(name), settings, references=1, classes=1)
         explanations.update(

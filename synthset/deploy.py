@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from synthset.options import Changes, Json, MaxParallel, OldAtOnce, RecipeName, Store
-from synthset.output import plain_errors, renamed_option, say
+from synthset.output import renamed_option, say
 
 # A few per GPU, so that no worker waits for the parent's next poll.
 MAX_CHILD_RUNS = 16
@@ -39,30 +39,29 @@ def deploy(
     _training: OldTraining = None,
 ) -> None:
     """Create work pools, deployments and the schedule on the Prefect server."""
-    with plain_errors():
-        from deployments.apply import ScheduledRun
-        from deployments.apply import deploy as apply
-        from deployments.work_pools import POOLS
-        from flows.config.recipe import load_recipe
+    from deployments.apply import ScheduledRun
+    from deployments.apply import deploy as apply
+    from deployments.work_pools import POOLS
+    from flows.config.recipe import load_recipe
 
-        if infrastructure not in POOLS["synthset-cpu"]:
-            raise ValueError(f"--infrastructure {infrastructure}: process, docker or kubernetes")
-        scheduled = None
-        if photos and out and store:
-            scheduled = ScheduledRun(
-                recipe=load_recipe(recipe, changes),
-                photos=photos,
-                out=out,
-                store=store,
-                cron=cron,
-                timezone=timezone,
-                max_parallel=max_parallel or MAX_CHILD_RUNS,
-                train_in_parent=train_in_parent,
-            )
-        elif photos or out or store:
-            raise ValueError("give --photos, --out and --store together, or none of them")
-        done = apply(scheduled, infrastructure, gpu or (), reset_pools)
-        say({"changed": done}, as_json, "\n".join(done) or "everything is up to date")
+    if infrastructure not in POOLS["synthset-cpu"]:
+        raise ValueError(f"--infrastructure {infrastructure}: process, docker or kubernetes")
+    scheduled = None
+    if photos and out and store:
+        scheduled = ScheduledRun(
+            recipe=load_recipe(recipe, changes),
+            photos=photos,
+            out=out,
+            store=store,
+            cron=cron,
+            timezone=timezone,
+            max_parallel=max_parallel or MAX_CHILD_RUNS,
+            train_in_parent=train_in_parent,
+        )
+    elif photos or out or store:
+        raise ValueError("give --photos, --out and --store together, or none of them")
+    done = apply(scheduled, infrastructure, gpu or (), reset_pools)
+    say({"changed": done}, as_json, "\n".join(done) or "everything is up to date")
 
 
 def up(
@@ -80,22 +79,20 @@ def up(
     as_json: Json = False,
 ) -> None:
     """Start a Prefect server, an S3 server and two workers in the background."""
-    with plain_errors():
-        from deployments.local.stack import default_state
-        from deployments.local.stack import up as start
+    from deployments.local.stack import default_state
+    from deployments.local.stack import up as start
 
-        found = start(state or default_state(), host, port, s3_port, auth)
-        say(found.model_dump(mode="json"), as_json, found.describe())
+    found = start(state or default_state(), host, port, s3_port, auth)
+    say(found.model_dump(mode="json"), as_json, found.describe())
 
 
 def down(state: State = None, as_json: Json = False) -> None:
     """Stop what `up` started; stored data stays."""
-    with plain_errors():
-        from deployments.local.stack import default_state
-        from deployments.local.stack import down as stop
+    from deployments.local.stack import default_state
+    from deployments.local.stack import down as stop
 
-        ended = stop(state or default_state())
-        say({"stopped": ended}, as_json, f"stopped: {', '.join(ended) or 'nothing was running'}")
+    ended = stop(state or default_state())
+    say({"stopped": ended}, as_json, f"stopped: {', '.join(ended) or 'nothing was running'}")
 
 
 def retry(
@@ -103,8 +100,7 @@ def retry(
     as_json: Json = False,
 ) -> None:
     """Schedule a flow run again under its own id; it keeps everything that is done."""
-    with plain_errors():
-        from deployments.retry import retry_run
+    from deployments.retry import retry_run
 
-        again = retry_run(run)
-        say({"retried": again}, as_json, f"scheduled again: {', '.join(again)}")
+    again = retry_run(run)
+    say({"retried": again}, as_json, f"scheduled again: {', '.join(again)}")

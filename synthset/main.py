@@ -5,11 +5,12 @@ Ctrl-C. Heavy imports stay inside the commands, so that help is fast.
 """
 
 import os
+from collections.abc import Callable
 
 import typer
 
-from synthset import deploy, models_app, recipe, run, store_app
-from synthset.output import renamed_command
+from synthset import deploy, models_app, recipe, run, store
+from synthset.output import Command, renamed_command
 
 # No telemetry. A busy laptop may take long to start the embedded server. The terminal shows our own
 # progress, while the UI gets the full log.
@@ -29,17 +30,21 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command()(run.demo)
-app.command()(run.run)
-app.command()(run.plan)
-app.command()(run.export)
-app.command()(run.doctor)
-app.command()(deploy.deploy)
-app.command()(deploy.up)
-app.command()(deploy.down)
-app.command()(deploy.retry)
+_COMMANDS: tuple[Callable[..., None], ...] = (
+    run.demo,
+    run.run,
+    run.plan,
+    run.export,
+    run.doctor,
+    deploy.deploy,
+    deploy.up,
+    deploy.down,
+    deploy.retry,
+)
+for command in _COMMANDS:
+    app.command(cls=Command)(command)
 app.add_typer(recipe.app, name="recipe")
-app.add_typer(store_app.app, name="store")
+app.add_typer(store.app, name="store")
 app.add_typer(models_app.app, name="models")
 app.command("fields", hidden=True)(renamed_command("fields", "recipe schema"))
 

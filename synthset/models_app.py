@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from synthset.options import Changes, Json
-from synthset.output import plain_errors
+from synthset.output import Command
 
 app = typer.Typer(help="Published checkpoints: list, fetch, check.", no_args_is_help=True)
 
@@ -14,16 +14,15 @@ Checkpoints = Annotated[
 ]
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_all(as_json: Json = False) -> None:
     """Print every checkpoint of the catalog: terms, size, revision, and whether it is here."""
-    with plain_errors():
-        from synthset.models import list_checkpoints
+    from synthset.models import list_checkpoints
 
-        list_checkpoints(as_json)
+    list_checkpoints(as_json)
 
 
-@app.command("pull")
+@app.command("pull", cls=Command)
 def pull(
     checkpoints: Checkpoints = None,
     recipe: Annotated[str | None, typer.Option(help="All checkpoints that it uses.")] = None,
@@ -35,20 +34,18 @@ def pull(
     as_json: Json = False,
 ) -> None:
     """Fetch checkpoints, whole or not at all."""
-    with plain_errors():
-        from flows.config.checkpoints import checkpoints_in
-        from flows.config.recipe import load_recipe
-        from synthset.models import pull_checkpoints
+    from flows.config.checkpoints import checkpoints_in
+    from flows.config.recipe import load_recipe
+    from synthset.models import pull_checkpoints
 
-        used = checkpoints_in(load_recipe(recipe, changes)) if recipe else []
-        pull_checkpoints([*(checkpoints or []), *used], origin, revision, as_json)
+    used = checkpoints_in(load_recipe(recipe, changes)) if recipe else []
+    pull_checkpoints([*(checkpoints or []), *used], origin, revision, as_json)
 
 
-@app.command("check")
+@app.command("check", cls=Command)
 def check(checkpoints: Checkpoints = None, as_json: Json = False) -> None:
     """Read every file of the checkpoints that are here; exit 1 if any is corrupt or missing."""
-    with plain_errors():
-        from synthset.models import check_checkpoints
+    from synthset.models import check_checkpoints
 
-        if not check_checkpoints(checkpoints or [], as_json):
-            raise typer.Exit(1)
+    if not check_checkpoints(checkpoints or [], as_json):
+        raise typer.Exit(1)

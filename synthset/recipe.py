@@ -5,25 +5,23 @@ import json
 import typer
 
 from synthset.options import Json
-from synthset.output import plain_errors
+from synthset.output import Command
 
 app = typer.Typer(help="Recipes: the shipped ones, and all their fields.", no_args_is_help=True)
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_names(as_json: Json = False) -> None:
     """Print the names of the shipped recipes."""
-    with plain_errors():
-        from flows.config.recipe import list_recipes
+    from flows.config.recipe import list_recipes
 
-        names = list_recipes()
-        print(json.dumps({"recipes": names}, indent=1) if as_json else "\n".join(names))
+    names = list_recipes()
+    print(json.dumps({"recipes": names}, indent=1) if as_json else "\n".join(names))
 
 
-@app.command()
+@app.command(cls=Command)
 def schema() -> None:
     """Print every field of a recipe with its default, bounds and meaning, as Markdown."""
-    with plain_errors():
-        from flows.config.schema import describe_fields
+    from flows.config.schema import describe_fields
 
-        print(describe_fields(), end="")
+    print(describe_fields(), end="")

@@ -19,7 +19,7 @@ from synthset.options import (
     RecipeName,
     Store,
 )
-from synthset.output import err, plain_errors, say
+from synthset.output import err, say
 
 
 def demo(
@@ -31,11 +31,10 @@ def demo(
     _at_once: OldAtOnce = None,
 ) -> None:
     """Run the whole job on bundled scenes; minutes on two cores."""
-    with plain_errors():
-        from flows.demo import copy_demo_photos
+    from flows.demo import copy_demo_photos
 
-        copy_demo_photos(out / "photos")
-        _run_pipeline("demo", out / "photos", out, store, changes, None, max_parallel, as_json)
+    copy_demo_photos(out / "photos")
+    _run_pipeline("demo", out / "photos", out, store, changes, None, max_parallel, as_json)
 
 
 def run(
@@ -58,8 +57,7 @@ def run(
     if dry_run:
         _plan(recipe, photos, changes, limit, as_json)
         return
-    with plain_errors():
-        _run_pipeline(recipe, photos, out, store, changes, limit, max_parallel, as_json)
+    _run_pipeline(recipe, photos, out, store, changes, limit, max_parallel, as_json)
 
 
 def plan(
@@ -81,46 +79,46 @@ def export(
     to: Annotated[Path, typer.Option(help="New folder to write.")],
     file_format: Annotated[
         str,
-        typer.Option("--format", help="imagefolder, coco, voc, yolo, huggingface or webdataset."),
+        typer.Option(
+            "--format",
+            help="imagefolder, coco, voc, voc-masks, yolo, yolo-polygons, huggingface, webdataset.",
+        ),
     ] = "imagefolder",
     as_json: Json = False,
 ) -> None:
     """Write a dataset in a layout that other tools read."""
-    with plain_errors():
-        from tasks.export.formats import export_dataset
+    from tasks.export.formats import export_dataset
 
-        counts = export_dataset(out, dataset, to, file_format)
-        say({"to": str(to), "images": counts}, as_json, f"{sum(counts.values())} images in {to}")
+    counts = export_dataset(out, dataset, to, file_format)
+    say({"to": str(to), "images": counts}, as_json, f"{sum(counts.values())} images in {to}")
 
 
 def doctor(store: Store = None, as_json: Json = False) -> None:
     """Check whether this machine is fit for the job, and say what to fix."""
-    with plain_errors():
-        from synthset.doctor import examine, show_findings
+    from synthset.doctor import examine, show_findings
 
-        findings = examine(store)
-        fit = all(finding.is_fit for finding in findings)
-        if as_json:
-            found = [finding.model_dump() for finding in findings]
-            print(json.dumps({"fit": fit, "findings": found}, indent=1))
-        else:
-            show_findings(findings)
-        if not fit:
-            raise typer.Exit(1)
+    findings = examine(store)
+    fit = all(finding.is_fit for finding in findings)
+    if as_json:
+        found = [finding.model_dump() for finding in findings]
+        print(json.dumps({"fit": fit, "findings": found}, indent=1))
+    else:
+        show_findings(findings)
+    if not fit:
+        raise typer.Exit(1)
 
 
 def _plan(
     recipe: str, photos: Path, changes: list[str] | None, limit: int | None, as_json: bool
 ) -> None:
-    with plain_errors():
-        from flows.config.recipe import load_recipe
-        from flows.planning import make_plan, show_plan
+    from flows.config.recipe import load_recipe
+    from flows.planning import make_plan, show_plan
 
-        planned = make_plan(load_recipe(recipe, changes), photos, limit)
-        if as_json:
-            print(planned.model_dump_json(indent=1))
-        else:
-            show_plan(planned)
+    planned = make_plan(load_recipe(recipe, changes), photos, limit)
+    if as_json:
+        print(planned.model_dump_json(indent=1))
+    else:
+        show_plan(planned)
 
 
 def _run_pipeline(
@@ -142,7 +140,7 @@ def _run_pipeline(
     loaded = pin_checkpoints(loaded)
     photos, out = photos.resolve(), out.resolve()
     store = store or str(out / "store")
-    check_paths(photos, out, store)
+    check_paths(photos, out, store, loaded.ingest)
     err.print("starting Prefect (a few seconds) ...")
     from prefect import tags
 

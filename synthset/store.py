@@ -1,39 +1,50 @@
-"""The commands `synthset store ls|get|verify|gc`."""
+"""The commands of `synthset store`: ls, get, verify and gc."""
 
 import json
 import sys
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
-from flows.execution.progress import progress_bar
-from tasks.engine.run_documents import pinned_artifacts
-from tasks.store.old_layout import clear_old_layout
-from tasks.store.store import open_backend, open_store
+from synthset.options import Json
+from synthset.output import Command, renamed_option, say
+
+app = typer.Typer(help="Look into the artifact store, and maintain it.", no_args_is_help=True)
+
+Url = Annotated[str, typer.Argument(help="Artifact store: a folder or s3://bucket/prefix.")]
+OldForget = Annotated[bool, renamed_option("--forget", "--remove-corrupt")]
 
 
-def list_stages(url: str, as_json: bool) -> None:
-    """Print the number of artifacts and of bytes per stage."""
-    sizes = open_store(url, create=False).ls()
+@app.command("ls", cls=Command)
+def list_stages(url: Url, as_json: Json = False) -> None:
+    """Print artifacts and bytes per stage."""
+    from tasks.store.maintenance import sizes
+    from tasks.store.store import open_store
+
+    stages = sizes(open_store(url, create=False))
     if as_json:
-        print(json.dumps({"stages": [asdict(size) for size in sizes]}, indent=1))
+        print(json.dumps({"stages": [asdict(stage) for stage in stages]}, indent=1))
         return
     table = Table("stage", "artifacts", "MB")
-    for size in sizes:
-        table.add_row(size.stage, str(size.artifacts), f"{size.size / 1e6:.1f}")
+    for stage in stages:
+        table.add_row(stage.stage, str(stage.artifacts), f"{stage.size / 1e6:.1f}")
     Console().print(table)
 
 
-def fetch_document(url: str, name: str, out: Path | None, as_json: bool) -> None:
-    """Write a document of a store, such as a report, to a file.
+@app.command("get", cls=Command)
+def fetch_document(
+    url: Url,
+    name: Annotated[str, typer.Argument(help="Document, such as reports/multiview-….html.")],
+    out: Annotated[Path | None, typer.Option(help="File to write; default: its name.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Fetch a document, such as the report of a run."""
+    from tasks.store.store import open_store
 
-    Without ``out`` the file has the document's name and lies in the working directory.
-
-    Raises:
-        ValueError: the store has no such document, or the file exists.
-    """
     store = open_store(url, create=False)
     blob = store.get_document(name)
     if blob is None:
@@ -46,54 +57,63 @@ def fetch_document(url: str, name: str, out: Path | None, as_json: bool) -> None
     print(json.dumps({"file": str(out)}) if as_json else out)
 
 
-def verify_store(url: str, remove_corrupt: bool, as_json: bool) -> bool:
-    """Check every digest and print the bad artifacts; return whether there are none."""
+@app.command("verify", cls=Command)
+def verify_store(
+    url: Url,
+    remove_corrupt: Annotated[
+        bool,
+        typer.Option("--remove-corrupt", help="Remove corrupt artifacts; a run remakes them."),
+    ] = False,
+    as_json: Json = False,
+    _forget: OldForget = False,
+) -> None:
+    """Check the digest of every artifact; exit 1 if one is corrupt, missing or unreadable."""
+    from flows.execution.progress import progress_bar
+    from tasks.store.maintenance import sizes, verify
+    from tasks.store.store import open_store
+
     store = open_store(url, create=False)
-    total = sum(size.artifacts for size in store.ls())
+    total = sum(stage.artifacts for stage in sizes(store))
     with progress_bar("checking") as move:
-        report = store.verify(lambda done: move(done, total), remove_corrupt=remove_corrupt)
-    if as_json:
-        print(json.dumps({**asdict(report), "good": report.good}, indent=1))
-        return report.good
-    print(f"{report.artifacts} artifacts, {report.size / 1e6:.1f} MB")
-    faults = {
-        "corrupt": report.corrupt,
-        "missing": report.missing,
-        "unreadable": report.unreadable,
-    }
-    for fault, artifact_ids in faults.items():
-        for artifact_id in artifact_ids:
-            print(f"{fault}: {artifact_id}")
+        report = verify(store, lambda done: move(done, total), remove_corrupt=remove_corrupt)
+    lines = [f"{report.artifacts} artifacts, {report.size / 1e6:.1f} MB"]
+    for fault, artifact_ids in report.faults.items():
+        lines += [f"{fault}: {artifact_id}" for artifact_id in artifact_ids]
     if not report.good:
-        counts = ", ".join(f"{len(ids)} {fault}" for fault, ids in faults.items() if ids)
+        counts = ", ".join(f"{len(ids)} {fault}" for fault, ids in report.faults.items() if ids)
         fix = "removed; the next run recomputes them" if report.removed else "use --remove-corrupt"
-        print(f"{counts}: {fix}")
-    return report.good
+        lines.append(f"{counts}: {fix}")
+    say({**asdict(report), "good": report.good}, as_json, "\n".join(lines))
+    if not report.good:
+        raise typer.Exit(1)
 
 
-def collect_garbage(url: str, delete: bool, as_json: bool) -> None:
-    """Print how many artifacts no run needs, and delete them if ``delete`` says so."""
-    store = open_store(url, create=False)
-    report = store.gc(pinned_artifacts(store), delete=delete)
-    if as_json:
-        print(json.dumps(asdict(report), indent=1))
-        return
-    action = "deleted" if report.deleted else "could be deleted"
-    print(f"{report.kept} artifacts kept; {report.garbage} {action} ({report.size / 1e6:.1f} MB)")
-    _say_how_to_delete(delete)
+@app.command("gc", cls=Command)
+def collect_unused(
+    url: Url,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete them.")] = False,
+    old_layout: Annotated[
+        bool, typer.Option("--old-layout", help="Instead: all files of an older synthset.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Count the artifacts that no run needs; with --delete, delete them."""
+    from tasks.engine.run_documents import pinned_artifacts
+    from tasks.store.maintenance import collect_garbage
+    from tasks.store.old_layout import clear_old_layout
+    from tasks.store.store import open_backend, open_store
 
-
-def clear_old_store(url: str, delete: bool, as_json: bool) -> None:
-    """Print how many files an older synthset wrote, and delete them if ``delete`` says so."""
-    report = clear_old_layout(open_backend(url), delete=delete)
-    if as_json:
-        print(json.dumps(report._asdict(), indent=1))
-        return
-    action = "deleted" if report.deleted else "could be deleted"
-    print(f"{report.files} files of the old layout {action} ({report.size / 1e6:.1f} MB)")
-    _say_how_to_delete(delete)
-
-
-def _say_how_to_delete(delete: bool) -> None:
-    if not delete:
+    action = "deleted" if delete else "could be deleted"
+    if old_layout:
+        cleared = clear_old_layout(open_backend(url), delete=delete)
+        found = cleared._asdict()
+        text = f"{cleared.files} files of the old layout {action} ({cleared.size / 1e6:.1f} MB)"
+    else:
+        store = open_store(url, create=False)
+        report = collect_garbage(store, pinned_artifacts(store), delete=delete)
+        found = asdict(report)
+        size = f"{report.size / 1e6:.1f} MB"
+        text = f"{report.kept} artifacts kept; {report.garbage} {action} ({size})"
+    say(found, as_json, text)
+    if not delete and not as_json:
         print("nothing was deleted; use --delete to do it", file=sys.stderr)

@@ -13,6 +13,8 @@ from models.data.records import Record
 
 HEAD = """# Recipe fields
 
+After this page you can write a recipe and change any field of it.
+
 A recipe is a YAML file with a section per stage. A field that is left out has its default.
 `--set section.field=value` changes a field from the command line. Unknown fields are refused by
 name. A stage with several models takes the fields of the model that it names, and the profile

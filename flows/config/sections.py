@@ -42,6 +42,7 @@ def first_error(error: ValidationError, root: type[Record]) -> str:
         wrong = "no model is named" if tag is None else f"there is no model {tag}"
         return f"{field}.model: {wrong}; choose from: {choices}"
     message = str(fault["msg"]).removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
     if fault["loc"] == ("generators",) and fault["type"] == "value_error":
         return f"generators.{message}"
     value = "" if fault["type"] == "value_error" else f" (given: {fault['input']!r})"

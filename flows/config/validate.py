@@ -2,20 +2,21 @@
 
 from pathlib import Path
 
-from models.data.find_photos import find_photos
 from tasks.assemble.write_datasets import refuse_foreign
+from tasks.ingest.find_sources import list_labels
+from tasks.ingest.photos import Ingest
 from tasks.store.store import open_store
 
 
-def check_paths(photos: Path, out: Path, store: str) -> None:
+def check_paths(photos: Path, out: Path, store: str, ingest: Ingest) -> None:
     """Return if the photos can be found, the store used, and the datasets written.
 
     Raises:
-        ValueError: the photo folder has no photos by class, or ``out`` lies in it or holds files
-            that no run made.
+        ValueError: the photo folder has neither photos by class nor annotated objects, or ``out``
+            lies in it or holds files that no run made.
         StoreAccessError: the store can't be reached, read or written.
     """
-    find_photos(photos)
+    list_labels(photos, ingest.format, ingest.objects)
     if out.is_relative_to(photos):
         raise ValueError(
             f"--out {out} lies in the photo folder, so that the next run would read its images as "

@@ -80,7 +80,7 @@ def find_photos(root: Path) -> tuple[list[PhotoFile], list[Refused]]:
     return found, sorted(search.refused, key=lambda refused: (refused.file, refused.reason))
 
 
-def check_label(name: str) -> str:
+def check_label(name: str, fix: str = "rename the class folder") -> str:
     """The class name in Unicode normal form C, safe as a file name on every system.
 
     Raises:
@@ -99,7 +99,7 @@ def check_label(name: str) -> str:
     elif len(label.encode()) > _LONGEST_NAME:
         problem = f"is longer than {_LONGEST_NAME} bytes"
     if problem:
-        raise ValueError(f"the class name {_printable(name)!r} {problem}; rename the class folder")
+        raise ValueError(f"the class name {_printable(name)!r} {problem}; {fix}")
     return label
 
 
@@ -239,7 +239,7 @@ def _photos_in(
         elif path.suffix.lower() not in SUFFIXES:
             if path.suffix.lower() != ".txt" or path.stem not in prompts:
                 search.refuse(path, _no_photo(path))
-        elif problem := _problem(path, path.relative_to(search.root).as_posix()):
+        elif problem := find_problem(path, path.relative_to(search.root).as_posix()):
             search.refuse(path, problem)
         else:
             file = path.relative_to(search.root).as_posix()
@@ -263,7 +263,12 @@ def _is_new_folder(search: _Search, folder: Path) -> bool:
     return other == name
 
 
-def _problem(path: Path, file: str) -> str | None:
+def find_problem(path: Path, file: str) -> str | None:
+    """Why a photo file can't be used, from its name and kind; None if it can.
+
+    Args:
+        file: its path below the photo folder.
+    """
     if _holds_control_characters(file):
         return "the file name holds control characters or is not valid UTF-8; rename it"
     try:

@@ -7,8 +7,6 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt
 Split = Literal["train", "val", "test"]
 Media = Literal["png", "json", "jpg", "ckpt", "safetensors"]
 Box = tuple[float, float, float, float]
-# Beside the images of a dataset folder: one JSON line per image.
-METADATA = "metadata.jsonl"
 
 
 class Record(BaseModel):

@@ -5,11 +5,14 @@ zero would lower the figures of every dataset alike.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 from sklearn import metrics
+
+from models.data.records import Record
 
 Labels = npt.NDArray[np.int64]
 Probabilities = npt.NDArray[np.float32]
@@ -22,51 +25,55 @@ CURVE_POINTS = 100
 LEAST_PROBABILITY = 1e-7
 
 
-class ClassScores(TypedDict):
-    """Figures of one class, 0..1; None where undefined (no photo of it, or only photos of it)."""
+class ClassScores(Record):
+    """Scores of one class; null where the set can't tell (no photo of it, or only of it)."""
 
     precision: float
     recall: float | None
     f1: float | None
-    support: int
+    support: int = Field(description="Photos of the class.")
     average_precision: float | None
     roc_auc: float | None
 
 
-class Curves(TypedDict):
-    """Points of one class: recall falls along ``pr_*``; thresholds rise along the others."""
+class ClassCurves(Record):
+    """Points of one class: recall falls along ``pr_*``, thresholds rise along the others."""
 
-    pr_recall: list[float]
-    pr_precision: list[float]
-    threshold: list[float]
-    precision: list[float]
-    recall: list[float]
+    pr_recall: tuple[float, ...]
+    pr_precision: tuple[float, ...]
+    threshold: tuple[float, ...]
+    precision: tuple[float, ...]
+    recall: tuple[float, ...]
 
 
-class Scores(TypedDict):
-    """Figures of one classifier on one set of photos, ready for JSON.
+class TrainingScores(Record):
+    """Scores of one training on the photos of one split."""
 
-    ``confusion[i][j]`` counts photos of class i predicted as class j. ``prediction_share`` is the
-    share of photos predicted as each class. ``roc_auc`` is one-versus-rest, averaged over classes.
-    ``loss`` is the cross entropy in nats. ``absent`` names the classes without a photo.
-    """
-
-    classes: list[str]
-    images: int
     accuracy: float
     f1_macro: float
     f1_weighted: float
-    roc_auc: float | None
-    loss: float
-    absent: list[str]
+    roc_auc: float | None = Field(description="One class against the rest, macro average.")
+    loss: float = Field(description="Cross entropy in nats.")
     per_class: dict[str, ClassScores]
-    confusion: list[list[int]]
-    prediction_share: dict[str, float]
-    curves: dict[str, Curves]
-    text: str
+    confusion: tuple[tuple[int, ...], ...] = Field(
+        description="Photos of class i (row) predicted as class j (column)."
+    )
+    prediction_share: dict[str, float] = Field(description="How often each class was predicted.")
 
 
-def score(y_true: Sequence[int], probabilities: Probabilities, classes: Sequence[str]) -> Scores:
+class DatasetScores(TrainingScores):
+    """Scores on a set of photos. Over several trainings: means; classes and curves pooled."""
+
+    classes: tuple[str, ...]
+    images: int
+    absent: tuple[str, ...] = Field(description="Classes without a photo in the split.")
+    curves: dict[str, ClassCurves]
+    text: str = Field(description="The classification report of scikit-learn.")
+
+
+def score(
+    y_true: Sequence[int], probabilities: Probabilities, classes: Sequence[str]
+) -> DatasetScores:
     """All figures and curves of a classifier on one set of photos.
 
     Args:
@@ -86,17 +93,17 @@ def score(y_true: Sequence[int], probabilities: Probabilities, classes: Sequence
         name: _score_class(truth == index, predicted == index, probabilities[:, index])
         for index, name in enumerate(classes)
     }
-    areas = [row["roc_auc"] for row in per_class.values() if row["roc_auc"] is not None]
+    areas = [row.roc_auc for row in per_class.values() if row.roc_auc is not None]
     own = np.clip(probabilities[np.arange(len(truth)), truth], LEAST_PROBABILITY, 1.0)
-    return Scores(
-        classes=list(classes),
+    return DatasetScores(
+        classes=tuple(classes),
         images=len(truth),
         accuracy=float(np.mean(predicted == truth)),
         f1_macro=_mean_f1(truth, predicted, present, "macro"),
         f1_weighted=_mean_f1(truth, predicted, present, "weighted"),
         roc_auc=float(np.mean(areas)) if areas else None,
         loss=float(-np.log(own.astype(np.float64)).mean()),
-        absent=[name for index, name in enumerate(classes) if index not in present],
+        absent=tuple(name for index, name in enumerate(classes) if index not in present),
         per_class=per_class,
         confusion=confusion.tolist(),
         prediction_share={
@@ -152,7 +159,9 @@ def check_predictions(
     return truth
 
 
-def _trace_curves(is_class: npt.NDArray[np.bool_], probability: npt.NDArray[np.floating]) -> Curves:
+def _trace_curves(
+    is_class: npt.NDArray[np.bool_], probability: npt.NDArray[np.floating]
+) -> ClassCurves:
     """The precision-recall curve of one class, and both over the threshold; at most 100 points.
 
     A photo is predicted as the class if its probability reaches the threshold. Of points with equal
@@ -164,7 +173,7 @@ def _trace_curves(is_class: npt.NDArray[np.bool_], probability: npt.NDArray[np.f
     best = np.flatnonzero(np.append(recall[1:] != recall[:-1], True))
     by_recall = best[_thin(recall[best])]
     by_threshold = _thin(threshold)
-    return Curves(
+    return ClassCurves(
         pr_recall=_rounded(recall[by_recall]),
         pr_precision=_rounded(precision[by_recall]),
         threshold=_rounded(threshold[by_threshold]),
@@ -233,5 +242,5 @@ def _thin(along: npt.NDArray[np.floating]) -> npt.NDArray[np.intp]:
     return np.unique(np.concatenate([order[nearest][1:-1], [0, len(along) - 1]]))
 
 
-def _rounded(values: npt.NDArray[np.floating]) -> list[float]:
-    return [round(float(value), 4) for value in values]
+def _rounded(values: npt.NDArray[np.floating]) -> tuple[float, ...]:
+    return tuple(round(float(value), 4) for value in values)

@@ -7,8 +7,9 @@ from xml.etree import ElementTree
 
 from markupsafe import Markup
 
+from models.evaluation.classification import DatasetScores
 from models.reporting.figure_style import DATASET_LOOKS, SVG, Style
-from models.reporting.metrics import DatasetScores, Metrics
+from models.reporting.metrics import Metrics
 from models.reporting.plots import (
     draw_comparison,
     draw_confusion_matrix,

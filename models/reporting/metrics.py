@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from models.data.records import Record
+from models.evaluation.classification import DatasetScores, TrainingScores
 from models.evaluation.comparison import Difference, Interval
 from models.evaluation.conclusion import Conclusion
 
@@ -68,52 +69,6 @@ class ModelUse(Record):
     commercial: bool | None = Field(
         description="Whether commercial use is allowed; null where the owner states nothing."
     )
-
-
-class ClassScores(Record):
-    """Scores of one class; null where the set can't tell (no photo of it, or only of it)."""
-
-    precision: float
-    recall: float | None
-    f1: float | None
-    support: int = Field(description="Photos of the class.")
-    average_precision: float | None
-    roc_auc: float | None
-
-
-class ClassCurves(Record):
-    """Points of one class: recall falls along ``pr_*``, thresholds rise along the others."""
-
-    pr_recall: tuple[float, ...]
-    pr_precision: tuple[float, ...]
-    threshold: tuple[float, ...]
-    precision: tuple[float, ...]
-    recall: tuple[float, ...]
-
-
-class TrainingScores(Record):
-    """Scores of one training on the photos of one split."""
-
-    accuracy: float
-    f1_macro: float
-    f1_weighted: float
-    roc_auc: float | None = Field(description="One class against the rest, macro average.")
-    loss: float = Field(description="Cross entropy in nats.")
-    per_class: dict[str, ClassScores]
-    confusion: tuple[tuple[int, ...], ...] = Field(
-        description="Photos of class i (row) predicted as class j (column)."
-    )
-    prediction_share: dict[str, float] = Field(description="How often each class was predicted.")
-
-
-class DatasetScores(TrainingScores):
-    """Scores of all trainings on a dataset: means over seeds; classes and curves pooled."""
-
-    classes: tuple[str, ...]
-    images: int
-    absent: tuple[str, ...] = Field(description="Classes without a photo in the split.")
-    curves: dict[str, ClassCurves]
-    text: str = Field(description="The classification report of scikit-learn.")
 
 
 class DatasetMetrics(Record):

@@ -14,11 +14,12 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import JsonValue
 
+from models.evaluation.classification import DatasetScores
 from models.reporting import tables
 from models.reporting.figures import inline_svg
 from models.reporting.headline import headline_of
 from models.reporting.input import Gap, ReportInput, SheetRow, Thumb
-from models.reporting.metrics import DatasetScores, Metrics
+from models.reporting.metrics import Metrics
 from models.reporting.thumbnails import Shown, show_thumbs
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from models.evaluation.classification import DatasetScores
 from models.evaluation.comparison import Interval
 from models.reporting.figure_style import (
     DATASET_LOOKS,
@@ -27,7 +28,6 @@ from models.reporting.figure_style import (
     panel_grid,
     write_figure,
 )
-from models.reporting.metrics import DatasetScores
 
 # Neighbours in the pie differ in hue and lightness; more classes than colours are pooled.
 WEDGES = (

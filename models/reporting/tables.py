@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TypeGuard
 
 from models.data.records import Record
-from models.reporting.metrics import DatasetMetrics, DatasetScores, Metrics, TrainingMetrics
+from models.evaluation.classification import DatasetScores
+from models.reporting.metrics import DatasetMetrics, Metrics, TrainingMetrics
 
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"

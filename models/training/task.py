@@ -9,7 +9,7 @@ from models.training.history import TrainedModel
 from models.training.settings import TrainingParameters
 
 if TYPE_CHECKING:
-    from models.evaluation.classification import Scores
+    from models.evaluation.classification import DatasetScores
 
 LabelledImages = Sequence[tuple[Path, int]]
 # Columns by name, ready for JSON, each with one entry per image.
@@ -52,5 +52,5 @@ class VisionTask:
     check: Callable[[TrainingParameters, bool], None]
     train: Train
     predict: Callable[[Path, Sequence[Path], TrainingParameters, Sequence[str]], Predictions]
-    score: "Callable[[Sequence[int], Predictions, Sequence[str]], Scores]"
+    score: "Callable[[Sequence[int], Predictions, Sequence[str]], DatasetScores]"
     headline: Literal["f1_macro"]

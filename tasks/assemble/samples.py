@@ -103,7 +103,9 @@ def real_sample(source: SourceImage, jpeg: Artifact, masks: Mapping[str, Artifac
         image=jpeg,
         annotations=tuple(notes),
         sources=(source.name,),
-        lineage=Lineage(stages=("ingest", "resize"), prompt=source.prompt),
+        lineage=Lineage(
+            stages=_once(("ingest", source.image.stage, "resize")), prompt=source.prompt
+        ),
     )
 
 

@@ -16,6 +16,8 @@ from tasks.engine.run_context import StageCount
 from tasks.store.errors import MissingArtifactError
 from tasks.store.store import STAGES_WAIT_S, Store, open_store
 
+# What ingest makes: the parent run counts it, and every record of an item repeats it.
+SOURCE_STAGES = ("ingest", "crop", "object_mask")
 # A bucket answers several small writes at a time.
 _WRITERS = 8
 # Results whose artifacts are looked up together: each names hundreds of them.
@@ -90,7 +92,7 @@ class GenerationRecord(Record):
         """The artifacts per stage, as cached ones. Photos count in the parent run."""
         counts: dict[str, StageCount] = {}
         for artifact in self.artifacts:
-            if artifact.stage == "ingest":
+            if artifact.stage in SOURCE_STAGES:
                 continue
             count = StageCount(
                 cached=1,

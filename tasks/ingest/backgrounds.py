@@ -5,7 +5,7 @@ from pathlib import Path
 from models.data.read_photo import SUFFIXES
 from models.data.records import Artifact
 from tasks.engine.run_context import RunContext
-from tasks.ingest.photos import Ingest, as_artifact, ingest
+from tasks.ingest.photos import Ingest, ingest_files
 
 
 def ingest_backgrounds(run: RunContext, folder: Path | None, parameters: Ingest) -> list[Artifact]:
@@ -19,8 +19,8 @@ def ingest_backgrounds(run: RunContext, folder: Path | None, parameters: Ingest)
     if not folder.is_dir():
         raise ValueError(f"backgrounds: {folder} is no folder; name one that holds photos")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    files = [as_artifact(path, f"plates/{path.name}") for path in paths]
-    photos = ingest(run, parameters, files)
+    names = {f"backgrounds/{path.name}": path for path in paths}
+    photos = ingest_files(run, parameters, names).photos
     if not photos:
         raise ValueError(f"backgrounds: {folder} holds no photo that can be read; add some")
-    return photos
+    return list(photos.values())

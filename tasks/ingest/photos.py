@@ -1,42 +1,62 @@
-"""Ingest: photo files become photos in the store, upright RGB; what can't be read is refused by
-name.
-"""
+"""Ingest: photo files become source images in the store; what can't be used is refused by name."""
 
 import hashlib
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field
 
-from models.data.find_photos import PhotoFile, Refused, find_photos
-from models.data.near_duplicates import HashedPhoto
+from models.data.find_photos import Refused
 from models.data.read_photo import PhotoRejectedError, read_photo
-from models.data.records import Annotation, Artifact, Record, SourceImage, Sources
+from models.data.records import Artifact, Record, Sources
 from models.data.splitting import SplitParameters, split
 from models.screening.quality import dhash, dhash_mirrored
 from tasks.engine.run_context import RunContext
-from tasks.engine.stage import StageInput, StageOutput, stage
+from tasks.engine.stage import Job, StageInput, StageOutput, stage
+from tasks.ingest.find_sources import Layout, ObjectUse, find_sources
+from tasks.ingest.source_images import make_crops, make_source_images, make_whole_images
+
+# Files that are in memory at a time, between being hashed and being decoded.
+FILES_AT_A_TIME = 32
 
 
 class Ingest(Record):
-    """Which photos are taken, and how they are split where the folder does not say."""
+    """Which photos are taken, and what becomes of the objects that are annotated in them."""
+
+    # They decide what is read, and not the pixels of a normalised photo.
+    NON_KEY_FIELDS: ClassVar = frozenset({"format", "objects", "crop_margin"})
 
     max_side: int = Field(2048, ge=64, le=16384, description="Larger photos are scaled down, px.")
-    min_side: int = Field(32, ge=8, le=4096, description="Smaller photos are refused, px.")
+    min_side: int = Field(
+        32,
+        ge=8,
+        le=4096,
+        description="Smaller photos and objects are refused, px.",
+    )
     max_pixels: int = Field(
         100_000_000, ge=1_000_000, description="Photos of more pixels are refused unread."
+    )
+    format: Layout = Field(
+        "auto", description="How the photo folder is laid out; auto: as its files say."
+    )
+    objects: ObjectUse = Field(
+        "crop",
+        description="crop: an image per annotated object; image: whole photos with their objects.",
+    )
+    crop_margin: float = Field(
+        0.1, ge=0, le=2, description="Added on each side of a crop, as a share of the object."
     )
 
 
 @stage("ingest", version=1)
 def ingest(inputs: Sequence[StageInput], parameters: Ingest) -> Iterator[StageOutput]:
-    """Normalised photos; ``facts`` hold their hashes and what had to be converted."""
+    """Normalised photos; ``metadata`` holds their hashes, sizes and conversions."""
     for item in inputs:
-        path = Path(item.job.inputs[0].metadata["path"])
         try:
             photo = read_photo(
-                path.read_bytes(),
+                item.job.inputs[0].metadata["content"],
                 max_pixels=parameters.max_pixels,
                 max_side=parameters.max_side,
                 min_side=parameters.min_side,
@@ -54,71 +74,88 @@ def ingest(inputs: Sequence[StageInput], parameters: Ingest) -> Iterator[StageOu
         yield StageOutput(photo.pixels, metadata=metadata)
 
 
+@dataclass(frozen=True)
+class ReadFiles:
+    """The normalised photos and the digests of their files' bytes by name, and refused files."""
+
+    photos: dict[str, Artifact]
+    digests: dict[str, str]
+    refused: tuple[Refused, ...]
+
+
+def ingest_files(run: RunContext, parameters: Ingest, files: Mapping[str, Path]) -> ReadFiles:
+    """Read and normalise photo files, each once, so that the bytes that are hashed are decoded.
+
+    Args:
+        files: the path of each file by the name that it gets.
+    """
+    photos: dict[str, Artifact] = {}
+    digests: dict[str, str] = {}
+    refused: list[Refused] = []
+    listed = list(files.items())
+    for first in range(0, len(listed), FILES_AT_A_TIME):
+        contents: list[Artifact] = []
+        for name, path in listed[first : first + FILES_AT_A_TIME]:
+            try:
+                contents.append(_as_artifact(name, path.read_bytes()))
+            except OSError as error:
+                refused.append(Refused(name, f"can't be read ({error.strerror})"))
+        photos |= {photo.name: photo for photo in ingest(run, parameters, contents)}
+        for content in contents:
+            if content.name in photos:
+                digests[content.name] = content.digest
+            else:
+                rejected = run.made[f"{ingest.name}/{ingest.key(Job((content,)), parameters)}"]
+                refused.append(Refused(content.name, rejected.reject_reason or ""))
+    return ReadFiles(photos, digests, tuple(refused))
+
+
 def ingest_photos(
     run: RunContext, folder: Path, parameters: Ingest, splits: SplitParameters
 ) -> Sources:
-    """Find, read, hash and split the photos of a folder; other files are refused by name.
+    """Find, read and split the photos of a folder, or the objects annotated in them.
 
     Raises:
-        ValueError: the folder has no photos by class, or a class is too small to be split.
+        ValueError: the folder has a wrong layout, an annotation is malformed, or a class is too
+            small to be split.
     """
-    files, not_photos = find_photos(folder)
-    stored = {file.file: as_artifact(file.path, file.file) for file in files}
-    photos = {
-        artifact.name: artifact for artifact in ingest(run, parameters, list(stored.values()))
-    }
-    unreadable = [
-        Refused(artifact.name, artifact.reject_reason)
-        for artifact in run.made.values()
-        if artifact.stage == ingest.name and artifact.name in stored and artifact.reject_reason
-    ]
-    hashed = [
-        HashedPhoto(
-            file=file.file,
-            label=file.label,
-            given_split=file.split,
-            digest=stored[file.file].digest,
-            dhash=int(photos[file.file].metadata["dhash"], 16),
-            dhash_mirrored=int(photos[file.file].metadata["dhash_mirrored"], 16),
+    found = find_sources(folder, parameters.format)
+    files = ingest_files(run, parameters, {photo.file: photo.path for photo in found.photos})
+    readable = [photo for photo in found.photos if photo.file in files.photos]
+    is_annotated = any(photo.size is not None for photo in readable)
+    if is_annotated and parameters.objects == "crop":
+        candidates, unused, notes = make_crops(
+            run,
+            readable,
+            files.photos,
+            parameters.crop_margin,
+            parameters.min_side,
+            splits.near_duplicate_bits,
         )
-        for file in files
-        if file.file in photos
+    else:
+        candidates, unused, notes = make_whole_images(readable, files.photos, files.digests)
+    labels = {item.label for photo in found.photos for item in photo.objects}
+    notes += [
+        f"the class {label!r} has no image that can be used; it is left out"
+        for label in sorted(labels - {candidate.label for candidate in candidates})
     ]
-    result = split(hashed, splits)
-    names = _names(files)
-    images = [
-        SourceImage(
-            name=names[file.file],
-            file=file.file,
-            split=result.assigned[file.file],
-            image=photos[file.file].model_copy(update={"name": names[file.file]}),
-            annotations=(Annotation(label=file.label),),
-            prompt=file.prompt,
-        )
-        for file in files
-        if file.file in result.assigned
-    ]
-    refused = sorted(
-        (found.file, found.reason) for found in [*not_photos, *unreadable, *result.refused]
-    )
+    result = split([candidate.hashed() for candidate in candidates], splits)
+    refused = [*found.refused, *files.refused, *unused, *result.refused]
     converted = [
         f"{name}: {', '.join(photo.metadata['notes'])}"
-        for name, photo in sorted(photos.items())
+        for name, photo in sorted(files.photos.items())
         if photo.metadata["notes"]
     ]
     return Sources(
-        images=tuple(sorted(images, key=lambda image: image.name)),
-        refused=tuple(refused),
-        notes=(*result.notes, *converted),
+        images=tuple(make_source_images(run, candidates, result.assigned)),
+        refused=tuple(sorted((entry.file, entry.reason) for entry in refused)),
+        notes=(*found.notes, *notes, *result.notes, *converted),
     )
 
 
-def as_artifact(path: Path, name: str) -> Artifact:
-    """The file as an input of a stage: the user's folder keeps its bytes, not the store."""
-    try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        digest = hashlib.sha256(f"unreadable {name} {error.errno}".encode()).hexdigest()
+def _as_artifact(name: str, content: bytes) -> Artifact:
+    """A file as an input of a stage: the user's folder keeps its bytes, not the store."""
+    digest = hashlib.sha256(content).hexdigest()
     return Artifact(
         key=digest,
         stage="file",
@@ -126,20 +163,6 @@ def as_artifact(path: Path, name: str) -> Artifact:
         name=name,
         media="jpg",
         digest=digest,
-        size=0,
-        metadata={"path": str(path)},
+        size=len(content),
+        metadata={"content": content},
     )
-
-
-def _names(files: Sequence[PhotoFile]) -> dict[str, str]:
-    """``<class>/<stem>`` per file; where that is taken, with the split's name or a number."""
-    names: dict[str, str] = {}
-    taken: set[str] = set()
-    for file in sorted(files, key=lambda file: (file.split != "train", file.file)):
-        stem = f"{file.label}/{file.path.stem}"
-        given = [f"-{file.split}"] if file.split else []
-        tails = itertools.chain(["", *given], (f"-{number}" for number in itertools.count(2)))
-        name = next(name for tail in tails if (name := f"{stem}{tail}").casefold() not in taken)
-        taken.add(name.casefold())
-        names[file.file] = name
-    return names

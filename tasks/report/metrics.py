@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from models.data.records import Artifact
-from models.evaluation.classification import score
+from models.evaluation.classification import DatasetScores, TrainingScores, score
 from models.evaluation.comparison import Difference, compare, dataset_interval
 from models.evaluation.conclusion import Conclusion, conclude
 from models.evaluation.predictions import (
@@ -20,12 +20,10 @@ from models.evaluation.predictions import (
 )
 from models.reporting.metrics import (
     DatasetMetrics,
-    DatasetScores,
     Metrics,
     ReferenceMetrics,
     RefusedFile,
     TrainingMetrics,
-    TrainingScores,
 )
 from tasks.engine.run_context import RunContext
 from tasks.report.data import DatasetSummary, RunSummary
@@ -155,18 +153,19 @@ def _score(seeds: Sequence[Predictions], split: str) -> DatasetScores:
     classes = seeds[0]["classes"]
     truth = [seed[split]["truth"] for seed in seeds]
     rows = [np.asarray(seed[split]["probabilities"], np.float32) for seed in seeds]
-    pooled: dict[str, Any] = dict(
-        score(np.concatenate(truth).tolist(), np.concatenate(rows), classes)
-    )
-    if len(seeds) > 1:
-        each = [score(labels, own, classes) for labels, own in zip(truth, rows, strict=True)]
-        for name in AVERAGED:
-            values = [value for scores in each if (value := dict(scores)[name]) is not None]
-            pooled[name] = float(np.mean(np.asarray(values, float))) if values else None
-    pooled["images"] = len(truth[0])
-    for figures in pooled["per_class"].values():
-        figures["support"] //= len(seeds)
-    return DatasetScores.model_validate(pooled)
+    pooled = score(np.concatenate(truth).tolist(), np.concatenate(rows), classes)
+    if len(seeds) == 1:
+        return pooled
+    each = [score(labels, own, classes) for labels, own in zip(truth, rows, strict=True)]
+    changes: dict[str, Any] = {"images": len(truth[0])}
+    for name in AVERAGED:
+        values = [value for scores in each if (value := getattr(scores, name)) is not None]
+        changes[name] = float(np.mean(np.asarray(values, float))) if values else None
+    changes["per_class"] = {
+        name: row.model_copy(update={"support": row.support // len(seeds)})
+        for name, row in pooled.per_class.items()
+    }
+    return pooled.model_copy(update=changes)
 
 
 def _comparisons(trained: Mapping[str, DatasetPredictions], answer: Conclusion) -> list[Difference]:

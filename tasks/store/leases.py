@@ -23,7 +23,6 @@ from pathlib import Path
 
 import psutil
 from pydantic import Field, ValidationError
-from tenacity import Retrying, retry_if_result, wait_exponential
 
 from models.data.records import Record
 from tasks.store.backend import Backend
@@ -33,6 +32,7 @@ from tasks.store.layout import LEASES
 log = logging.getLogger("synthset.store")
 
 _LEAVING_S = 5.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 2.0
 # The start of a process is computed from the time of day, which may be corrected by a second.
 _SAME_START_S = 2.0
 
@@ -64,13 +64,11 @@ def lease(backend: Backend, unit: str, ttl_s: float) -> Iterator[bool]:
     except StoreError as error:
         log.warning("computing %s without a lease, perhaps twice: %s", unit, error)
         is_held = False
-    if not is_held:
-        yield False
-        return
     try:
-        yield True
+        yield is_held
     finally:
-        claim.release()
+        if is_held:
+            claim.release()
 
 
 class _Claim:
@@ -81,14 +79,13 @@ class _Claim:
         self._name = f"{LEASES}{hashlib.sha256(unit.encode()).hexdigest()[:32]}"
         self._lease = Lease(
             unit=unit,
-            holder=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}",
+            holder=secrets.token_hex(16),
             machine=_this_machine(),
             pid=os.getpid(),
             started=psutil.Process().create_time(),
             ttl_s=ttl_s,
         )
-        self._written_at = self._seen_at = time.monotonic()
-        self._seen: bytes | None = None
+        self._written_at = time.monotonic()
         self._released = threading.Event()
         self._renewer = threading.Thread(target=self._renew, name="lease", daemon=True)
 
@@ -98,41 +95,35 @@ class _Claim:
         Returns:
             False if the storage can't create files exclusively.
         """
-        retrying = Retrying(
-            retry=retry_if_result(lambda is_held: is_held is None),
-            wait=wait_exponential(multiplier=0.02, exp_base=1.5, max=2.0),
-        )
-        is_held = bool(retrying(self._try_take))
-        if is_held:
-            self._renewer.start()
-        return is_held
+        seen, seen_at, pause_s = b"", time.monotonic(), _FIRST_PAUSE_S
+        while not (is_created := self._create()):
+            if is_created is None:
+                return False
+            blob = self._backend.get(self._name)
+            other = _parse(blob)
+            if self._is_own(other):
+                # A retried request found what its first try had written.
+                break
+            if blob is not None and blob != seen:
+                seen, seen_at = blob, time.monotonic()
+                log.info("waiting for another worker to finish %s", self._lease.unit)
+            ttl_s = other.ttl_s if other else self._lease.ttl_s
+            if blob is not None and (_is_dead(other) or time.monotonic() - seen_at > ttl_s):
+                log.warning("taking over %s: its worker is gone", self._lease.unit)
+                self._backend.delete(self._name)
+            time.sleep(pause_s)
+            pause_s = min(1.5 * pause_s, _LONGEST_PAUSE_S)
+        self._renewer.start()
+        return True
 
     def release(self) -> None:
         """Delete the lease; if the store is unreachable, a thread continues to try."""
         self._released.set()
         self._renewer.join(timeout=_LEAVING_S)
 
-    def _try_take(self) -> bool | None:
-        """Return None if another worker holds the lease."""
+    def _create(self) -> bool | None:
         self._written_at = time.monotonic()
-        is_created = self._backend.create(self._name, self._content())
-        if is_created is not False:
-            return bool(is_created)
-        blob = self._backend.get(self._name)
-        if blob is None:
-            return None
-        other = _parse(blob)
-        if self._is_own(other):
-            # A retried request found what its first try had written.
-            return True
-        if blob != self._seen:
-            self._seen, self._seen_at = blob, time.monotonic()
-            log.info("waiting for another worker to finish %s", self._lease.unit)
-        ttl_s = other.ttl_s if other else self._lease.ttl_s
-        if _is_dead(other) or time.monotonic() - self._seen_at > ttl_s:
-            log.warning("taking over %s: its worker is gone", self._lease.unit)
-            self._backend.delete(self._name)
-        return None
+        return self._backend.create(self._name, self._content())
 
     def _renew(self) -> None:
         """Rewrite the lease until it is released, then delete it.
@@ -178,10 +169,8 @@ def _is_dead(lease: Lease | None) -> bool:
         process = psutil.Process(lease.pid)
         is_other = abs(process.create_time() - lease.started) > _SAME_START_S
         return is_other or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.AccessDenied:
-        return False
+    except psutil.Error as error:
+        return isinstance(error, psutil.NoSuchProcess)
 
 
 def _this_machine() -> str:

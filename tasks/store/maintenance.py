@@ -3,6 +3,7 @@
 import contextlib
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -23,6 +24,7 @@ from tasks.store.layout import (
     parse_id,
     parse_name,
 )
+from tasks.store.store import Store
 
 # Whatever the grace, younger temporary files and leases may be in use.
 _IN_USE_S = 3600.0
@@ -30,7 +32,7 @@ _IN_USE_S = 3600.0
 
 @dataclass(frozen=True)
 class StoreReport:
-    """What `Store.verify` found.
+    """What `verify` found.
 
     ``corrupt``, ``missing`` and ``unreadable`` hold artifact ids: the record can't be parsed or its
     blob has other bytes; the blob is gone; the storage fails to read a file. ``orphans`` hold the
@@ -48,14 +50,19 @@ class StoreReport:
     removed: bool
 
     @property
+    def faults(self) -> dict[str, tuple[str, ...]]:
+        """The ids of the bad artifacts by fault."""
+        return {fault: getattr(self, fault) for fault in ("corrupt", "missing", "unreadable")}
+
+    @property
     def good(self) -> bool:
         """Whether every record has the bytes that it describes."""
-        return not (self.corrupt or self.missing or self.unreadable)
+        return not any(self.faults.values())
 
 
 @dataclass(frozen=True)
 class GarbageReport:
-    """What `Store.gc` found and, if ``deleted``, deleted.
+    """What `collect_garbage` found and, if ``deleted``, deleted.
 
     ``kept`` and ``garbage`` count artifacts. ``strays`` counts temporary files, leases and marks of
     lost artifacts that nobody uses. ``size`` is the bytes of garbage and strays. ``unknown`` holds
@@ -99,9 +106,14 @@ class _Finding(NamedTuple):
 
 
 def verify(
-    backend: Backend, progress: Callable[[int], None] | None, *, remove_corrupt: bool
+    store: Store, progress: Callable[[int], None] | None = None, *, remove_corrupt: bool = False
 ) -> StoreReport:
-    """See `tasks.store.store.Store.verify`."""
+    """Read every record and every blob, and return a report of the bad ones.
+
+    ``progress`` gets the number of artifacts that were checked. ``remove_corrupt`` deletes bad
+    artifacts, so that the next run recomputes them.
+    """
+    backend = store.backend
     threads = max(backend.parallel, min(8, os.cpu_count() or 1))
     faults: dict[str, list[str]] = {"corrupt": [], "missing": [], "unreadable": []}
     orphans: list[tuple[_Group, tuple[str, ...]]] = []
@@ -133,9 +145,18 @@ def verify(
 
 
 def collect_garbage(
-    backend: Backend, roots: Iterable[str], *, delete: bool, grace_s: float
+    store: Store, roots: Iterable[str], *, delete: bool = False, grace_s: float = 3600
 ) -> GarbageReport:
-    """See `tasks.store.store.Store.gc`."""
+    """Return a report of the artifacts that no dataset needs; ``delete`` deletes them.
+
+    ``roots`` are the ids (``<stage>/<key>``) of the artifacts that datasets refer to. They are kept
+    with all their ancestors, and so are artifacts that are younger than ``grace_s``: a run may be
+    about to use them. Documents are always kept.
+
+    Raises:
+        StoreError: none of the roots is in the store, so it may be the wrong store.
+    """
+    backend = store.backend
     now = time.time()
     horizon = now - grace_s
     young, strays = _young_and_strays(backend, horizon, min(horizon, now - _IN_USE_S))
@@ -168,15 +189,15 @@ def collect_garbage(
     )
 
 
-def sizes(backend: Backend) -> list[StageSize]:
-    """See `tasks.store.store.Store.ls`."""
-    counts: dict[str, tuple[int, int]] = {}
-    for entry in backend.entries(""):
-        name = parse_name(entry.name)
-        if name is not None:
-            artifacts, size = counts.get(name.stage, (0, 0))
-            counts[name.stage] = artifacts + (name.suffix == RECORD), size + entry.size
-    return [StageSize(stage, *counts[stage]) for stage in sorted(counts)]
+def sizes(store: Store) -> list[StageSize]:
+    """Return the number of artifacts and of bytes of each stage, sorted by stage."""
+    artifacts: Counter[str] = Counter()
+    size: Counter[str] = Counter()
+    for entry in store.backend.entries(""):
+        if name := parse_name(entry.name):
+            artifacts[name.stage] += name.suffix == RECORD
+            size[name.stage] += entry.size
+    return [StageSize(stage, artifacts[stage], size[stage]) for stage in sorted(artifacts)]
 
 
 def _groups(backend: Backend) -> Iterator[_Group]:
@@ -232,8 +253,7 @@ def _young_and_strays(
     young: set[str] = set()
     strays: list[Entry] = []
     for entry in backend.entries(""):
-        name = parse_name(entry.name)
-        if name is not None:
+        if name := parse_name(entry.name):
             if entry.modified > horizon:
                 young.add(f"{name.stage}/{name.key}")
         elif entry.modified <= unused_since and (
@@ -247,17 +267,13 @@ def _with_ancestors(backend: Backend, roots: set[str]) -> tuple[set[str], set[st
     """Return the roots with all their ancestors, and those of them that have no record."""
     live: set[str] = set()
     unrecorded: set[str] = set()
-    frontier = sorted(roots)
+    frontier = roots
     while frontier:
-        live.update(frontier)
-        records = in_parallel(lambda id_: _record(backend, id_), frontier, backend.parallel)
-        parents: set[str] = set()
-        for artifact_id, record in zip(frontier, records, strict=True):
-            if record is None:
-                unrecorded.add(artifact_id)
-            else:
-                parents.update(record.parents)
-        frontier = sorted(parents - live)
+        live |= frontier
+        ids = sorted(frontier)
+        records = list(in_parallel(lambda id_: _record(backend, id_), ids, backend.parallel))
+        unrecorded |= {id_ for id_, record in zip(ids, records, strict=True) if record is None}
+        frontier = {id_ for record in records if record for id_ in record.parents} - live
     return live, unrecorded
 
 
@@ -272,9 +288,8 @@ def _record(backend: Backend, artifact_id: str) -> Artifact | None:
 
 def _record_first(group: _Group) -> tuple[Entry, ...]:
     """Return an artifact's files in the order of deletion: no record outlives its blob."""
-    return tuple(
-        group.files[suffix] for suffix in sorted(group.files, key=lambda suffix: suffix != RECORD)
-    )
+    suffixes = sorted(group.files, key=lambda suffix: suffix != RECORD)
+    return tuple(group.files[suffix] for suffix in suffixes)
 
 
 def _delete(backend: Backend, files: tuple[Entry, ...]) -> None:

@@ -1,35 +1,15 @@
 """Stores of layout 1, which earlier versions wrote: recognised, never read, deleted on request."""
 
+import re
 from typing import NamedTuple
 
 from tasks.store.backend import Backend, Entry, in_parallel
 from tasks.store.errors import StoreError
-from tasks.store.layout import DOCUMENTS, LAYOUT_FILE, LEASES, is_part, parse_name
+from tasks.store.layout import DOCUMENTS, LAYOUT_FILE, LEASES
 
 OLD_MARKER = "synthset-store.json"
-_OLD_STAGES = frozenset(
-    (
-        "augment",
-        "background",
-        "baseline",
-        "caption",
-        "dataset",
-        "depth",
-        "heldout",
-        "ingest",
-        "label",
-        "masked_depth",
-        "measure",
-        "multiview",
-        "outpaint",
-        "resize",
-        "score",
-        "screen",
-        "segment",
-        "train",
-        "upscale",
-    )
-)
+# Stages of layout 1 had these keys: a user's own file, such as photos/ca/cat.jpg, is none of them.
+_OLD_FILE = re.compile(r"[a-z0-9_]+/(?P<shard>[0-9a-f]{2})/\.?(?P=shard)[0-9a-f]{62}\.[a-z0-9.]+")
 
 
 class OldLayoutReport(NamedTuple):
@@ -42,9 +22,7 @@ class OldLayoutReport(NamedTuple):
 
 def is_of_old_layout(name: str) -> bool:
     """Whether a file is a blob, a record or an unfinished part of a stage of layout 1."""
-    if name.partition("/")[0] not in _OLD_STAGES:
-        return False
-    return parse_name(name) is not None or is_part(name)
+    return _OLD_FILE.fullmatch(name) is not None
 
 
 def clear_old_layout(backend: Backend, *, delete: bool) -> OldLayoutReport:

@@ -7,7 +7,7 @@ are read. Their record is then deleted, so that a rerun recomputes them; they ar
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
@@ -39,14 +39,6 @@ from tasks.store.layout import (
     record_name,
 )
 from tasks.store.leases import lease
-from tasks.store.maintenance import (
-    GarbageReport,
-    StageSize,
-    StoreReport,
-    collect_garbage,
-    sizes,
-    verify,
-)
 from tasks.store.old_layout import OLD_MARKER, is_of_old_layout
 
 # How long a store may be unreachable: for a stage, whose run is retried, and for a run that waits
@@ -110,13 +102,14 @@ def open_backend(url: str | Path, *, create: bool = False, wait_s: float | None 
 class Store:
     """Artifacts by stage and key, and small named documents. Safe to use from many threads.
 
-    ``url`` is the address, without secrets. Every method may raise `StoreUnavailableError` (no
-    answer, after all retries), `StoreAccessError` (keys, rights), `StoreError` (disk full), and
-    ValueError for a stage, key or document name that could lead out of the store.
+    ``url`` is the address, without secrets; ``backend`` is the storage below. Every method may
+    raise `StoreUnavailableError` (no answer, after all retries), `StoreAccessError` (keys, rights),
+    `StoreError` (disk full), and ValueError for a stage, key or document name that could lead out
+    of the store.
     """
 
     def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+        self.backend = backend
         self.url = backend.url
 
     def find(self, stage: str, keys: Sequence[str]) -> dict[str, Artifact]:
@@ -126,10 +119,10 @@ class Store:
         """
 
         def find_artifact(key: str) -> Artifact | None:
-            artifact = read_record(self._backend, stage, key)
+            artifact = read_record(self.backend, stage, key)
             return artifact if artifact is not None and self._has_blob(artifact) else None
 
-        found = in_parallel(find_artifact, dict.fromkeys(keys), self._backend.parallel)
+        found = in_parallel(find_artifact, dict.fromkeys(keys), self.backend.parallel)
         return {artifact.key: artifact for artifact in found if artifact is not None}
 
     def put(self, artifact: Artifact, blob: bytes) -> None:
@@ -147,8 +140,8 @@ class Store:
             )
         record = record_name(artifact.stage, artifact.key)
         if artifact.reject_reason is None:
-            self._backend.put(blob_name(artifact), blob)
-        self._backend.put(record, artifact.model_dump_json(exclude_defaults=True).encode())
+            self.backend.put(blob_name(artifact), blob)
+        self.backend.put(record, artifact.model_dump_json(exclude_defaults=True).encode())
 
     def read(self, artifact: Artifact) -> bytes:
         """Return the bytes of an artifact, checked by their digest.
@@ -168,18 +161,18 @@ class Store:
             )
         name = blob_name(artifact)
         for _ in range(2):
-            blob = self._backend.get(name)
+            blob = self.backend.get(name)
             if blob is not None and _fits(artifact, blob):
                 return blob
         self.mark_lost([artifact.id])
         if blob is None:
-            self._backend.delete(record_name(artifact.stage, artifact.key))
+            self.backend.delete(record_name(artifact.stage, artifact.key))
             message = f"store {self.url}: {name} is missing; run again to recompute it"
             raise MissingArtifactError(message, artifact)
-        record = read_record(self._backend, artifact.stage, artifact.key)
+        record = read_record(self.backend, artifact.stage, artifact.key)
         if record is None or not _fits(record, blob):
-            self._backend.delete(record_name(artifact.stage, artifact.key))
-            self._backend.delete(name)
+            self.backend.delete(record_name(artifact.stage, artifact.key))
+            self.backend.delete(name)
         raise CorruptArtifactError(
             f"store {self.url}: {name} is corrupt ({len(blob)} of {artifact.size} bytes, or other"
             " bytes than were written); run again to recompute it",
@@ -194,7 +187,7 @@ class Store:
         Raises:
             MissingArtifactError, CorruptArtifactError: as `read`.
         """
-        own = self._backend.path(blob_name(artifact))
+        own = self.backend.path(blob_name(artifact))
         if own is not None:
             self.read(artifact)
             return own
@@ -209,7 +202,7 @@ class Store:
     def mark_lost(self, artifact_ids: Iterable[str]) -> None:
         """Record that artifacts are missing or corrupt, so that `lost` finds them."""
         for artifact_id in artifact_ids:
-            self._backend.put(lost_name(artifact_id), b"")
+            self.backend.put(lost_name(artifact_id), b"")
 
     def lost(self, artifacts: Sequence[Artifact]) -> list[Artifact]:
         """Return those of the artifacts that a reader found missing or corrupt, in their order.
@@ -217,16 +210,16 @@ class Store:
         Artifacts that were recomputed since, with the same bytes, are not lost. One listing answers
         for any number of artifacts: bytes that nobody has read since they were lost count as good.
         """
-        marked = {entry.name for entry in self._backend.entries(LOST)}
+        marked = {entry.name for entry in self.backend.entries(LOST)}
         lost = []
         for artifact in artifacts:
             if not marked or lost_name(artifact.id) not in marked:
                 continue
-            record = read_record(self._backend, artifact.stage, artifact.key)
+            record = read_record(self.backend, artifact.stage, artifact.key)
             if record is None or record.digest != artifact.digest or not self._has_blob(record):
                 lost.append(artifact)
             else:
-                self._backend.delete(lost_name(artifact.id))
+                self.backend.delete(lost_name(artifact.id))
         return lost
 
     def lease(self, unit: str, ttl_s: float = 60) -> AbstractContextManager[bool]:
@@ -240,63 +233,35 @@ class Store:
         server has no conditional writes. The work then continues without a lease and may be done
         twice, with the same result. Losing the lease later stops nothing either.
         """
-        return lease(self._backend, unit, ttl_s)
+        return lease(self.backend, unit, ttl_s)
 
     def put_document(self, name: str, blob: bytes) -> None:
         """Write a small named file, such as ``runs/<id>.json``, and replace any that exists."""
-        self._backend.put(document_name(name), blob)
+        self.backend.put(document_name(name), blob)
 
     def get_document(self, name: str) -> bytes | None:
         """Return the bytes of a document; None if there is none of that name."""
-        return self._backend.get(document_name(name))
+        return self.backend.get(document_name(name))
 
     def get_documents(self, names: Sequence[str]) -> list[bytes | None]:
         """Return the bytes of several documents, in their order, read in parallel."""
-        return list(in_parallel(self.get_document, names, self._backend.parallel))
+        return list(in_parallel(self.get_document, names, self.backend.parallel))
 
     def documents(self, prefix: str = "") -> list[str]:
         """Return the names of the documents that start with ``prefix``, sorted."""
         start = document_name(prefix.removesuffix("/")) if prefix else DOCUMENTS
-        entries = self._backend.entries(f"{start}/" if prefix.endswith("/") else start)
+        entries = self.backend.entries(f"{start}/" if prefix.endswith("/") else start)
         names = (entry.name.removeprefix(DOCUMENTS) for entry in entries)
         return sorted(name for name in names if not name.endswith(PART))
 
     def delete_document(self, name: str) -> None:
         """Delete a document; do nothing if there is none of that name."""
-        self._backend.delete(document_name(name))
-
-    def verify(
-        self, progress: Callable[[int], None] | None = None, *, remove_corrupt: bool = False
-    ) -> StoreReport:
-        """Read every record and every blob, and return a report of the bad ones.
-
-        ``progress`` gets the number of artifacts that were checked. ``remove_corrupt`` deletes bad
-        artifacts, so that the next run recomputes them.
-        """
-        return verify(self._backend, progress, remove_corrupt=remove_corrupt)
-
-    def gc(
-        self, roots: Iterable[str], *, delete: bool = False, grace_s: float = 3600
-    ) -> GarbageReport:
-        """Return a report of the artifacts that no dataset needs; ``delete`` deletes them.
-
-        ``roots`` are the ids (``<stage>/<key>``) of the artifacts that datasets refer to. They are
-        kept with all their ancestors. Artifacts that are younger than ``grace_s`` are kept with
-        their ancestors too: a run may be about to use them. Documents are always kept.
-
-        Raises:
-            StoreError: none of the roots is in the store, so it may be the wrong store.
-        """
-        return collect_garbage(self._backend, roots, delete=delete, grace_s=grace_s)
-
-    def ls(self) -> list[StageSize]:
-        """Return the number of artifacts and of bytes of each stage, sorted by stage."""
-        return sizes(self._backend)
+        self.backend.delete(document_name(name))
 
     def _has_blob(self, artifact: Artifact) -> bool:
         if artifact.reject_reason is not None:
             return True
-        return self._backend.size(blob_name(artifact)) == artifact.size
+        return self.backend.size(blob_name(artifact)) == artifact.size
 
 
 def _fits(artifact: Artifact, blob: bytes) -> bool:

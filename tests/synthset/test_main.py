@@ -92,13 +92,13 @@ def test_a_plan_counts_what_a_run_makes_and_writes_nothing(
         ),
         (
             ["--set", "outpaint.k=3"],
-            "outpaint was renamed: use generators.multiview.outpaint",
+            "outpaint.k was renamed: use generators.multiview.outpaint.grid_size",
         ),
         (["--set", "plates=scenes"], "plates was renamed: use backgrounds"),
         (["--set", "generators.nosuch={}"], "nosuch: there is no such generator; choose from"),
         (
-            ["--set", "generators.multiview.outpaint.k=12"],
-            "generators.multiview.outpaint.k: Input should be less than or equal to 9",
+            ["--set", "generators.multiview.outpaint.grid_size=12"],
+            "generators.multiview.outpaint.grid_size: input should be less than or equal to 9",
         ),
         (["--set", "resize"], "write it as section.field=value"),
         (["--photos", "nowhere"], "the photo folder"),
@@ -257,7 +257,7 @@ def test_no_command_creates_a_missing_store(cli: Cli, tmp_path: Path) -> None:
 def test_garbage_collection_keeps_what_datasets_need(cli: Cli, again: Run) -> None:
     # The copy knows of the run it was copied from, which would keep everything.
     shutil.rmtree(again.store / "documents/runs")
-    change = ["--set", "generators.multiview.outpaint.reach=0.05"]
+    change = ["--set", "generators.multiview.outpaint.max_shift=0.05"]
     cli.run(*again.arguments, *change)
     datasets = files_of(again.out / "datasets")
     long_ago = time.time() - 24 * 3600
@@ -344,7 +344,7 @@ def test_deploying_twice_changes_nothing_the_second_time(cli: Cli, tmp_path: Pat
         "--gpu",
         "ada:1",
         "--set",
-        "generators.multiview.outpaint.k=3",
+        "generators.multiview.outpaint.grid_size=3",
         "--json",
     )
     changed = cli.run(*command).found["changed"]

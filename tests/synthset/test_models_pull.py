@@ -14,7 +14,6 @@ from models.checkpoints.errors import CheckpointMissingError, PullRefusedError
 from models.checkpoints.local import locate, models_folder, pinned
 from synthset import main as cli
 from synthset.models import check_checkpoints, list_checkpoints, pull_checkpoints
-from tasks.generate.background import Background
 from tests.mirror import Mirror
 from tests.published import FILES, PIN, catalog_entry, write_files
 
@@ -106,16 +105,13 @@ def test_list_says_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_run_without_the_file_it_needs_is_refused_before_it_starts() -> None:
     pull_checkpoints(["tiny/pinned", "tiny/unpinned"], None, None, as_json=True)
     for steps, absent in ((4, None), (8, EIGHT_STEPS)):
-        background = Background.model_validate(
-            {
-                "model": "sdxl-controlnet-depth",
-                "few_step_checkpoint": "tiny/few",
-                "checkpoint": "tiny/pinned",
-                "controlnet": "tiny/unpinned",
-                "vae": "tiny/unpinned",
-                "few_step": steps,
-            }
-        )
+        background = {
+            "model": "sdxl-controlnet-depth",
+            "checkpoint": "tiny/pinned",
+            "controlnet": "tiny/unpinned",
+            "vae": "tiny/unpinned",
+            "few_step": {"steps": steps, "checkpoint": "tiny/few"},
+        }
         generators = {"multiview": {"background": background}}
         recipe = Recipe.model_validate({"name": "own", "generators": generators})
         assert (absent_checkpoints(recipe) is None) == (absent is None)

@@ -29,7 +29,7 @@ STAGES = (
     "measure",
     "screen",
     "resize",
-    "label",
+    "annotate",
 )
 ATTEMPTS = 4
 FAILS_AT = STAGES.index("screen")
@@ -152,7 +152,7 @@ def test_the_retry_button_completes_a_failed_child(
     # runs, and the page shows another tab.
     until(lambda: "Completed" in page.evaluate(HEADER), 30)
     page.click("Task Runs")
-    page.wait_for(f"label · {failing_run.failing}\nCompleted", 60)
+    page.wait_for(f"annotate · {failing_run.failing}\nCompleted", 60)
     picture("retried")
 
     assert server.run(watched.child)["run_count"] == ATTEMPTS + 1
@@ -165,7 +165,7 @@ def test_the_retry_button_completes_a_failed_child(
     after = failing_run.records()
     assert before.items() <= after.items(), "a stage before the failure was computed again"
     new = [name.partition("/")[0] for name in after.keys() - before.keys()]
-    wanted = {stage: ONE_REFERENCE[stage] for stage in ("screen", "resize", "label")}
+    wanted = {stage: ONE_REFERENCE[stage] for stage in ("screen", "resize", "annotate")}
     assert {stage: new.count(stage) for stage in sorted(set(new))} == wanted
 
 

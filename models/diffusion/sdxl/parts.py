@@ -4,7 +4,7 @@ Parts are loaded from local folders in the published layout. Source: Podell et a
 Latent Diffusion Models for High-Resolution Image Synthesis", ICLR 2024.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
@@ -18,6 +18,7 @@ from models.diffusion.sdxl.text import SdxlText
 from models.runtime.batching import (
     InvalidOutput,
     as_uint8,
+    compute_in_groups,
     device_of,
     dtype_of,
     in_float32,
@@ -187,18 +188,16 @@ def generate_in_batches(
         modules: the networks that ``run`` uses.
         prepare: called with one request of each group before its batches.
     """
-    groups: dict[Any, list[int]] = {}
-    for index, request in enumerate(requests):
-        groups.setdefault((request.batch_key, count_blocks(text, request)), []).append(index)
-    results: list[Pixels | InvalidOutput] = [InvalidOutput("not generated")] * len(requests)
-    for indices in groups.values():
+
+    def compute(_: Hashable, indices: list[int]) -> Iterator[Pixels | InvalidOutput]:
         group = [requests[index] for index in indices]
         if prepare is not None:
             prepare(group[0])
-        images = run_batched(run, group, at_most=at_most, modules=modules)
-        for index, image in zip(indices, images, strict=True):
-            results[index] = image if isinstance(image, InvalidOutput) else as_uint8(image)
-    return results
+        for image in run_batched(run, group, at_most=at_most, modules=modules):
+            yield image if isinstance(image, InvalidOutput) else as_uint8(image)
+
+    keys = [(request.batch_key, count_blocks(text, request)) for request in requests]
+    return compute_in_groups(keys, compute)
 
 
 def count_blocks(text: SdxlText, request: SdxlRequest) -> int:

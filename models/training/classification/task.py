@@ -9,7 +9,7 @@ from models.training.settings import TrainingParameters
 from models.training.task import LabelledImages, Predictions, VisionTask
 
 if TYPE_CHECKING:
-    from models.evaluation.classification import Scores
+    from models.evaluation.classification import DatasetScores
 
 
 def _check_classification(settings: TrainingParameters, on_this_machine: bool) -> None:
@@ -53,7 +53,7 @@ def _predict_classes(
 
 def _score_classes(
     truth: Sequence[int], predictions: Predictions, classes: Sequence[str]
-) -> "Scores":
+) -> "DatasetScores":
     from models.evaluation.classification import as_probabilities, score
 
     return score(truth, as_probabilities(predictions), classes)

@@ -23,11 +23,7 @@ from prefect.exceptions import InfrastructureNotAvailable, InfrastructureNotFoun
 from deployments.persistent_worker import interpreter as worker_side
 from deployments.persistent_worker.child import environment, is_fatal
 from deployments.persistent_worker.interpreter import Code, Interpreter
-from deployments.persistent_worker.settings import (
-    PersistentJobConfiguration,
-    gpu_environment,
-    parse_gpus,
-)
+from deployments.persistent_worker.settings import PersistentJobConfiguration, gpu_environment
 from deployments.persistent_worker.worker import ActiveRun, PersistentWorker
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -418,13 +414,9 @@ def test_a_cuda_error_is_fatal_and_bad_input_is_not() -> None:
 
 
 def test_slots_take_gpus_in_turn() -> None:
-    assert parse_gpus("2, 5") == [2, 5]
-    assert parse_gpus("") == []
     assert gpu_environment([2, 5], 3, "host")["CUDA_VISIBLE_DEVICES"] == "5"
     assert gpu_environment([2, 5], 0, "host")["SYNTHSET_GPU_LIMIT"] == "gpu:host:2"
     assert gpu_environment([], 0, "host") == {}
-    with pytest.raises(ValueError, match=r"SYNTHSET_GPUS: 'all' .* as 0,1"):
-        parse_gpus("all")
 
 
 def test_a_command_is_refused() -> None:

@@ -19,7 +19,7 @@ from models.checkpoints.catalog import (
     successor,
 )
 from synthset.models import list_checkpoints
-from tasks.generate.background import Background
+from tasks.generate.background import FewStep
 
 
 def test_has_every_checkpoint_of_the_profile_once() -> None:
@@ -88,10 +88,9 @@ def test_withdrawn_checkpoints_have_a_successor_in_the_catalog() -> None:
 
 
 def test_every_few_step_setting_has_its_file() -> None:
-    lightning = entry(Background().few_step_checkpoint)
+    lightning = entry(FewStep().checkpoint)
     assert lightning is not None
-    (literal, _none) = get_args(Background.model_fields["few_step"].annotation)
-    counts = get_args(literal)
+    counts = get_args(FewStep.model_fields["steps"].annotation)
     assert counts
     assert [weights.path for weights in lightning.weights] == [
         few_step_unet(steps) for steps in counts

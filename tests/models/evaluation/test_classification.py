@@ -36,7 +36,7 @@ def random_case(
 
 
 def test_figures_of_six_photos_are_those_computed_by_hand() -> None:
-    scores = score(TRUTH, SURE, CLASSES)
+    scores = score(TRUTH, SURE, CLASSES).model_dump(mode="json")
     assert scores["accuracy"] == pytest.approx(4 / 6)
     assert scores["confusion"] == [[2, 1, 0], [0, 2, 0], [1, 0, 0]]
     assert scores["per_class"]["apple"]["precision"] == pytest.approx(2 / 3)
@@ -57,7 +57,7 @@ def test_figures_of_six_photos_are_those_computed_by_hand() -> None:
 def test_figures_equal_scikit_learn(classes: int) -> None:
     truth, probabilities = random_case(classes)
     names = [f"c{index}" for index in range(classes)]
-    scores = score(truth.tolist(), probabilities, names)
+    scores = score(truth.tolist(), probabilities, names).model_dump(mode="json")
     predicted = probabilities.argmax(axis=1)
     assert scores["accuracy"] == pytest.approx(metrics.accuracy_score(truth, predicted))
     for average in ("macro", "weighted"):
@@ -81,7 +81,7 @@ def test_figures_equal_scikit_learn(classes: int) -> None:
 
 def test_curves_are_short_and_exact() -> None:
     truth, probabilities = random_case(photos=3000)
-    curves = score(truth.tolist(), probabilities, list("abcde"))["curves"]
+    curves = score(truth.tolist(), probabilities, list("abcde")).model_dump(mode="json")["curves"]
     for index, name in enumerate("abcde"):
         is_class, own = truth == index, probabilities[:, index]
         curve = curves[name]
@@ -102,7 +102,7 @@ def test_curves_are_short_and_exact() -> None:
 def test_a_class_without_a_photo_is_left_out() -> None:
     truth, probabilities = random_case(5)
     kept = truth != 3
-    scores = score(truth[kept].tolist(), probabilities[kept], list("abcde"))
+    scores = score(truth[kept].tolist(), probabilities[kept], list("abcde")).model_dump(mode="json")
     assert scores["absent"] == ["d"]
     assert scores["per_class"]["d"] == {
         "precision": 0.0,
@@ -120,7 +120,7 @@ def test_a_class_without_a_photo_is_left_out() -> None:
 
 
 def test_a_set_of_one_class_has_no_roc_area() -> None:
-    scores = score([1, 1], SURE[3:5], CLASSES)
+    scores = score([1, 1], SURE[3:5], CLASSES).model_dump(mode="json")
     assert scores["roc_auc"] is None
     assert scores["accuracy"] == 1.0
     assert scores["per_class"]["kiwi"]["average_precision"] == 1.0

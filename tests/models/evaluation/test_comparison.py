@@ -36,8 +36,8 @@ def test_with_one_seed_the_interval_is_over_photos() -> None:
 def test_values_are_those_of_the_scores(metric: Any) -> None:
     dataset = make_dataset("real", 0.7)
     for value, probabilities in zip(dataset.values(metric), dataset.probabilities, strict=True):
-        scores: Any = score(dataset.y_true.tolist(), probabilities, CLASSES)
-        assert value == pytest.approx(scores[metric])
+        scores = score(dataset.y_true.tolist(), probabilities, CLASSES)
+        assert value == pytest.approx(getattr(scores, metric))
 
 
 def test_a_difference_is_paired_antisymmetric_and_repeatable() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from models.data.pixels import Pixels
-from models.evaluation.classification import score
+from models.evaluation.classification import DatasetScores, TrainingScores, score
 from models.evaluation.comparison import dataset_interval
 from models.evaluation.conclusion import Conclusion, conclude
 from models.evaluation.predictions import DatasetPredictions
@@ -14,14 +14,12 @@ from models.reporting.input import Gap, RejectGroup, ReportInput, Sheet, SheetRo
 from models.reporting.metrics import (
     Arithmetic,
     DatasetMetrics,
-    DatasetScores,
     Factor,
     Metrics,
     ReferenceMetrics,
     RefusedFile,
     StageMetrics,
     TrainingMetrics,
-    TrainingScores,
 )
 
 DATASETS = ("real", "synthetic", "mixed")
@@ -253,9 +251,7 @@ def _probabilities(
 
 def _scores(position: int, seed: int, classes: tuple[str, ...]) -> DatasetScores:
     probabilities = _probabilities(position, seed, classes)
-    return DatasetScores.model_validate(
-        score(_truth(classes).tolist(), probabilities, list(classes))
-    )
+    return score(_truth(classes).tolist(), probabilities, list(classes))
 
 
 def _training(name: str, position: int, seed: int, classes: tuple[str, ...]) -> TrainingMetrics:

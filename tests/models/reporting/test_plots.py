@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.evaluation.classification import score
+from models.evaluation.classification import DatasetScores, score
 from models.evaluation.comparison import Interval
 from models.reporting.figure_style import DATASET_LOOKS, PNG, SVG, Style
-from models.reporting.metrics import DatasetScores
 from models.reporting.plots import (
     History,
     draw_comparison,
@@ -38,7 +37,7 @@ def make_scores(classes: int = 5, each: int = 12, seed: int = 0) -> DatasetScore
     exponents = np.exp(logits)
     probabilities = (exponents / exponents.sum(axis=1, keepdims=True)).astype(np.float32)
     labels = [f"kind {index}" for index in range(classes)]
-    return DatasetScores.model_validate(score(truth.tolist(), probabilities, labels))
+    return score(truth.tolist(), probabilities, labels)
 
 
 def make_history(seed: int, epochs: int = 6) -> History:
@@ -179,8 +178,7 @@ def test_odd_names_and_single_epochs_are_drawn() -> None:
 
 
 def test_a_class_without_a_photo_is_drawn_where_possible() -> None:
-    content = score([0, 0, 1], np.array([[0.9, 0.1, 0.0]] * 3, np.float32), ["a", "b", "c"])
-    scores = DatasetScores.model_validate(content)
+    scores = score([0, 0, 1], np.array([[0.9, 0.1, 0.0]] * 3, np.float32), ["a", "b", "c"])
     assert "c" not in texts(draw_threshold_curves(scores))
     assert "c" in texts(draw_confusion_matrix(scores))
     assert b"</svg>" in draw_prediction_share(scores)

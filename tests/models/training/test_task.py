@@ -18,7 +18,7 @@ def test_scores_hold_the_headline_figure() -> None:
     rows = [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]
     task = TASKS["classification"]
     scores = task.score([0, 1, 1], {"probabilities": rows}, ("cup", "bowl"))
-    assert scores[task.headline] == pytest.approx(np.mean([2 / 3, 2 / 3]))
+    assert getattr(scores, task.headline) == pytest.approx(np.mean([2 / 3, 2 / 3]))
 
 
 def test_elsewhere_only_names_are_checked() -> None:

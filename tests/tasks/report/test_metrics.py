@@ -56,7 +56,7 @@ def summarise(
     for position, name in enumerate(trained):
         for seed in range(SEEDS):
             key = f"{name}-{seed}"
-            variant: dict[str, int | str] = {"arm": name, "seed": seed}
+            variant: dict[str, int | str] = {"dataset": name, "seed": seed}
             checkpoints.append(artifact("train", key, variant=variant, metadata=metadata))
             scores.append(artifact("score", key))
             contents[scores[-1].id] = predictions(0.5 + position, seed)
@@ -131,12 +131,12 @@ def test_scores_are_means_over_seeds_and_counts_pool_them(
         ]
         test = metrics.datasets[name].test
         assert test is not None
-        assert test.f1_macro == pytest.approx(np.mean([scores["f1_macro"] for scores in by_seed]))
+        assert test.f1_macro == pytest.approx(np.mean([scores.f1_macro for scores in by_seed]))
         assert test.images == len(TRUTH)
         assert test.per_class["mug"].support == 3
         assert np.sum(test.confusion) == SEEDS * len(TRUTH)
         runs = [run for run in metrics.runs if run.dataset == name]
-        assert [run.test.accuracy for run in runs] == [scores["accuracy"] for scores in by_seed]
+        assert [run.test.accuracy for run in runs] == [scores.accuracy for scores in by_seed]
         assert runs[0].history == {"epoch": (0.0, 1.0), "val_loss": (0.5, 0.5)}
     assert list(metrics.datasets) == list(names)
     assert metrics.datasets["half"].description == "all half"

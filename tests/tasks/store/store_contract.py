@@ -18,6 +18,7 @@ from tasks.store.errors import (
 )
 from tasks.store.layout import LAYOUT_FILE, LEASES, LOST, blob_name, record_name
 from tasks.store.leases import Lease
+from tasks.store.maintenance import collect_garbage, sizes, verify
 from tasks.store.old_layout import OLD_MARKER, clear_old_layout
 from tasks.store.store import Store, open_backend, open_store
 from tests.tasks.store.store_worker import sample
@@ -52,7 +53,7 @@ class _Fresh:
     @pytest.fixture
     def backend(self, store: Store) -> Backend:
         """The storage under the store, so that tests can spoil its files."""
-        return store._backend
+        return store.backend
 
 
 class ArtifactContract(_Fresh):
@@ -370,7 +371,7 @@ class MaintenanceContract(_Fresh):
 
     def test_verify_counts_every_fault(self, store: Store, backend: Backend) -> None:
         artifacts = put(store, *range(9))
-        assert store.verify().good
+        assert verify(store).good
         corrupt, missing, unparsable, unrecorded, doubled = artifacts[:5]
         backend.put(blob_name(corrupt), b"\0" * 1000)
         backend.delete(blob_name(missing))
@@ -380,7 +381,7 @@ class MaintenanceContract(_Fresh):
         backend.put(other_media, b"{}")
         store.put_document("runs/a.json", b"1")
         counts: list[int] = []
-        report = store.verify(counts.append)
+        report = verify(store, counts.append)
         assert sorted(report.corrupt) == sorted([corrupt.id, unparsable.id])
         assert report.missing == (missing.id,)
         assert report.unreadable == ()
@@ -392,10 +393,10 @@ class MaintenanceContract(_Fresh):
     def test_verify_removes_bad_artifacts_on_request(self, store: Store, backend: Backend) -> None:
         artifacts = put(store, *range(3))
         backend.put(blob_name(artifacts[0]), b"\0" * 1000)
-        assert store.verify(remove_corrupt=True).removed
+        assert verify(store, remove_corrupt=True).removed
         assert found(store, artifacts) == artifacts[1:]
         assert store.lost(artifacts) == artifacts[:1]
-        assert store.verify().good
+        assert verify(store).good
 
     def test_gc_keeps_the_roots_with_their_ancestors(self, store: Store, backend: Backend) -> None:
         stages = ["ingest", "upscale", "background"]
@@ -405,27 +406,27 @@ class MaintenanceContract(_Fresh):
         store.put_document("runs/a.json", b"1")
         roots = [kept[-1].id]
 
-        assert store.gc(roots, delete=True).garbage == 0, "all of it is young"
-        report = store.gc(roots, grace_s=0)
+        assert collect_garbage(store, roots, delete=True).garbage == 0, "all of it is young"
+        report = collect_garbage(store, roots, grace_s=0)
         assert (report.kept, report.garbage, report.unknown) == (3, 4, ())
         assert not report.deleted
         assert all(is_done(store, artifact) for artifact in garbage), "a dry run deletes nothing"
 
-        deleted = store.gc(roots, grace_s=0, delete=True)
+        deleted = collect_garbage(store, roots, grace_s=0, delete=True)
         assert (deleted.garbage, deleted.size, deleted.deleted) == (4, report.size, True)
         assert all(store.read(artifact) for artifact in kept)
         assert not any(is_done(store, artifact) for artifact in garbage)
         assert backend.get(blob_name(orphan)) is None
         assert store.get_document("runs/a.json") == b"1"
-        assert store.verify().orphans == ()
+        assert verify(store).orphans == ()
 
     def test_gc_refuses_when_the_store_has_no_root(self, store: Store) -> None:
         (artifact,) = put(store, 1)
         with pytest.raises(StoreError, match="check that it is the right store"):
-            store.gc([sample(7)[0].id], grace_s=0, delete=True)
+            collect_garbage(store, [sample(7)[0].id], grace_s=0, delete=True)
         with pytest.raises(ValueError, match="key"):
-            store.gc(["upscale/../x"])
-        report = store.gc([artifact.id, sample(7)[0].id], grace_s=0, delete=True)
+            collect_garbage(store, ["upscale/../x"])
+        report = collect_garbage(store, [artifact.id, sample(7)[0].id], grace_s=0, delete=True)
         assert report.unknown == (sample(7)[0].id,)
         assert is_done(store, artifact)
 
@@ -433,7 +434,7 @@ class MaintenanceContract(_Fresh):
         put(store, 1, 2)
         put(store, 3, stage="depth")
         store.put_document("runs/a.json", b"1")
-        depth, upscale = store.ls()
+        depth, upscale = sizes(store)
         assert (depth.stage, depth.artifacts) == ("depth", 1)
         assert (upscale.stage, upscale.artifacts) == ("upscale", 2)
         assert upscale.size == sum(entry.size for entry in backend.entries("upscale/"))

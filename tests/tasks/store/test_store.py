@@ -20,6 +20,7 @@ from tasks.store.errors import (
     StoreError,
 )
 from tasks.store.layout import LEASES, blob_name, is_part, parse_name
+from tasks.store.maintenance import collect_garbage, sizes, verify
 from tasks.store.store import Store, open_store
 from tests.tasks.store.store_contract import (
     ArtifactContract,
@@ -118,19 +119,19 @@ class TestFolder(ArtifactContract, LayoutContract, LeaseContract, MaintenanceCon
             blob.mkdir()
             (blob / "x").write_bytes(b"x")
         (Path(url) / blob_name(artifacts[2])).write_bytes(b"spoilt")
-        report = store.verify(remove_corrupt=True)
+        report = verify(store, remove_corrupt=True)
         assert sorted(report.unreadable) == sorted(artifact.id for artifact in artifacts[:2])
         assert (report.corrupt, report.artifacts) == ((artifacts[2].id,), 4)
         assert not report.good
         assert store.lost(artifacts) == artifacts[:3]
-        assert (store.verify().good, store.verify().artifacts) == (True, 1)
+        assert (verify(store).good, verify(store).artifacts) == (True, 1)
 
     def test_ignores_files_of_the_file_system(self, url: str) -> None:
         for folder in ("lost+found", ".snapshot"):
             (Path(url) / folder).mkdir(parents=True)
             (Path(url) / folder / "inode").write_bytes(b"x")
         (Path(url) / ".DS_Store").write_bytes(b"x")
-        assert open_store(url).ls() == []
+        assert sizes(open_store(url)) == []
 
     def test_gc_deletes_what_killed_workers_left(self, store: Store, url: str) -> None:
         (artifact,) = put(store, 1)
@@ -139,9 +140,11 @@ class TestFolder(ArtifactContract, LayoutContract, LeaseContract, MaintenanceCon
         (Path(url) / LEASES).mkdir(exist_ok=True)
         (Path(url) / LEASES / "0011").write_bytes(b"{}")
         store.mark_lost(["upscale/0011"])
-        assert store.gc([artifact.id], delete=True, grace_s=0).strays == 0, "may be in use"
+        assert collect_garbage(store, [artifact.id], delete=True, grace_s=0).strays == 0, (
+            "may be in use"
+        )
         age(Path(url), hours=2)
-        report = store.gc([artifact.id], delete=True, grace_s=0)
+        report = collect_garbage(store, [artifact.id], delete=True, grace_s=0)
         assert (report.strays, report.size, report.kept) == (3, 6, 1)
         assert not [path for path in Path(url).rglob("*") if is_part(path.name)]
         assert not list((Path(url) / LEASES).iterdir())
@@ -154,7 +157,7 @@ class TestFolder(ArtifactContract, LayoutContract, LeaseContract, MaintenanceCon
         age(Path(url), hours=2)
         child, blob = sample(1, stage="background")
         store.put(child.model_copy(update={"parents": (old[-1].id,)}), blob)
-        report = store.gc([], delete=True)
+        report = collect_garbage(store, [], delete=True)
         assert (report.kept, report.garbage) == (3, 2)
         assert all(store.read(one) for one in old)
         assert store.find("upscale", [unused[1].key]) == {}
@@ -172,7 +175,7 @@ def test_a_killed_run_leaves_only_whole_files(tmp_path: Path) -> None:
         store = open_store(tmp_path / "store")
         artifacts = [sample(number, size)[0] for number in numbers]
         assert len(store.find("upscale", [one.key for one in artifacts])) == killed_after
-        assert store.verify().good
+        assert verify(store).good
         whole = 0
         for path in (tmp_path / "store").rglob("*.png"):
             name = parse_name(path.relative_to(tmp_path / "store").as_posix())
@@ -246,6 +249,7 @@ def test_a_file_too_large_for_the_process_is_one_clear_error(tmp_path: Path) -> 
 FORBIDDEN = """
 import os, sys
 from tasks.store.errors import StoreAccessError
+from tasks.store.maintenance import collect_garbage, sizes, verify
 from tasks.store.store import open_store
 from tests.tasks.store.store_worker import sample
 if os.geteuid() == 0:

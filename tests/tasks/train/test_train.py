@@ -40,7 +40,7 @@ def picture(inputs: Sequence[StageInput], parameters: Settings) -> Iterator[Stag
     "document",
     version=1,
     media="json",
-    plan=lambda _, name, images: [Job(tuple(images), {"arm": name}, name)],
+    plan=lambda _, name, images: [Job(tuple(images), {"dataset": name}, name)],
 )
 def document(inputs: Sequence[StageInput], parameters: Settings) -> Iterator[StageOutput]:
     for item in inputs:
@@ -63,7 +63,7 @@ def test_trains_once_per_dataset_and_seed_and_keeps_every_prediction(run: RunCon
     settings = parameters(epochs=2, seeds=(3, 5))
     datasets = [*make_dataset(run, "real"), *make_dataset(run, "mixed")]
     checkpoints = train.run(run, settings, datasets)
-    variants = [(made.variant["arm"], made.variant["seed"]) for made in checkpoints]
+    variants = [(made.variant["dataset"], made.variant["seed"]) for made in checkpoints]
     assert variants == [("real", 3), ("real", 5), ("mixed", 3), ("mixed", 5)]
     assert [len(made.metadata["history"]) for made in checkpoints] == [2, 2, 2, 2]
     scores = score.run(run, settings, checkpoints, datasets, datasets[:1])

@@ -1,0 +1,69 @@
+"""Crop: one annotated object cut out of its normalised photo."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.data.formats.annotated import Box
+from models.data.records import Artifact, Record
+from models.screening.quality import dhash, dhash_mirrored
+from tasks.engine.stage import Job, StageInput, StageOutput, stage
+
+PixelBox = tuple[int, int, int, int]
+
+
+class Crop(Record):
+    """The crop has no settings: the box of each crop is part of its key."""
+
+
+@dataclass(frozen=True)
+class CropRequest:
+    """What to cut out of which photo: x, y, width, height in px of the photo."""
+
+    photo: Artifact
+    box: PixelBox
+    name: str
+
+
+def crop_per_request(_parameters: Crop, requests: Sequence[CropRequest]) -> list[Job]:
+    """A job per request; its variant is the box."""
+    sides = ("x", "y", "width", "height")
+    return [
+        Job((request.photo,), dict(zip(sides, request.box, strict=True)), request.name)
+        for request in requests
+    ]
+
+
+@stage("crop", version=1, plan=crop_per_request)
+def crop(inputs: Sequence[StageInput], _parameters: Crop) -> Iterator[StageOutput]:
+    """The pixels of the box; ``metadata`` holds what that of a photo holds."""
+    for item in inputs:
+        x, y, width, height = (
+            int(item.job.variant[side]) for side in ("x", "y", "width", "height")
+        )
+        pixels = np.ascontiguousarray(item.load()[y : y + height, x : x + width])
+        metadata = {
+            "dhash": f"{dhash(pixels):064x}",
+            "dhash_mirrored": f"{dhash_mirrored(pixels):064x}",
+            "width": width,
+            "height": height,
+            "notes": [],
+        }
+        yield StageOutput(pixels, metadata=metadata)
+
+
+def add_margin(box: Box, margin: float, width: int, height: int) -> PixelBox:
+    """The whole px around a box that is wider by ``margin`` of its sides on each side.
+
+    Args:
+        box: x, y, width, height in px.
+        margin: share of the box's width (left, right) and height (above, below).
+        width, height: the photo's sides in px, at which the result is cut.
+    """
+    x, y, w, h = box
+    left, top = max(0, math.floor(x - margin * w)), max(0, math.floor(y - margin * h))
+    right = min(width, math.ceil(x + w + margin * w))
+    bottom = min(height, math.ceil(y + h + margin * h))
+    return left, top, right - left, bottom - top

@@ -1,0 +1,148 @@
+"""Find the photos of a folder and what is annotated in them: class folders, COCO, VOC or YOLO."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from models.data.find_photos import (
+    SPLIT_NAMES,
+    PhotoFile,
+    Refused,
+    check_label,
+    find_photos,
+    find_problem,
+)
+from models.data.formats.annotated import AnnotatedDataset, AnnotatedImage, ObjectAnnotation
+from models.data.formats.detect import READERS, detect_format
+from models.data.records import Split
+
+Layout = Literal["auto", "folders", "coco", "voc", "yolo"]
+ObjectUse = Literal["crop", "image"]
+
+NO_OBJECT = "no object is annotated in it"
+
+
+@dataclass(frozen=True, eq=False)
+class FoundPhoto:
+    """A photo file, and what its folder or its annotations say of it.
+
+    ``file`` is its POSIX path below the photo folder. ``size`` is the width and height in px that
+    boxes and masks refer to; None in class folders, whose one object is the label of the photo.
+    """
+
+    path: Path
+    file: str
+    split: Split | None
+    objects: tuple[ObjectAnnotation, ...]
+    size: tuple[int, int] | None = None
+    prompt: str | None = None
+
+
+@dataclass(frozen=True)
+class FoundSources:
+    """The photos of a folder in the order of their files, refused files, and notes."""
+
+    photos: tuple[FoundPhoto, ...]
+    refused: tuple[Refused, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def find_sources(folder: Path, layout: Layout, *, labels_only: bool = False) -> FoundSources:
+    """The photos below a folder with their objects.
+
+    Args:
+        folder: class folders, or a COCO, VOC or YOLO set.
+        layout: which of these; "auto": what the files in the folder say.
+        labels_only: give labels without boxes and masks, and open no photo.
+
+    Raises:
+        ValueError: the folder has a wrong layout, or an annotation is malformed; one line names it.
+    """
+    found = detect_format(folder) if layout == "auto" and folder.is_dir() else layout
+    if found in READERS:
+        return _from_dataset(folder, READERS[found](folder, labels_only=labels_only))
+    files, refused = find_photos(folder)
+    return FoundSources(tuple(map(_from_class_folder, files)), tuple(refused))
+
+
+def list_labels(folder: Path, layout: Layout, objects: ObjectUse) -> list[tuple[Split | None, str]]:
+    """Split and class of each source image that a folder gives; opens no photo.
+
+    Raises:
+        ValueError: the folder has a wrong layout, or gives no source image.
+    """
+    labels: list[tuple[Split | None, str]] = []
+    for photo in find_sources(folder, layout, labels_only=True).photos:
+        names = [item.label for item in photo.objects]
+        if photo.size is not None and objects == "image":
+            names = list(set(names)) if problem_of_labels(photo.objects) is None else []
+        labels += [(photo.split, name) for name in names]
+    if not labels:
+        raise ValueError(f"{folder}: no photo has an object that can be used; annotate some")
+    return labels
+
+
+def problem_of_labels(objects: Sequence[ObjectAnnotation]) -> str | None:
+    """Why a whole photo with these objects can't have one class; None if it can."""
+    labels = sorted({item.label for item in objects})
+    if len(labels) > 1:
+        return (
+            f"its objects are of {len(labels)} classes ({', '.join(labels)}); set ingest.objects to"
+            " crop, or keep one class per photo"
+        )
+    return None if labels else NO_OBJECT
+
+
+def _from_class_folder(file: PhotoFile) -> FoundPhoto:
+    objects = (ObjectAnnotation(file.label),)
+    return FoundPhoto(file.path, file.file, file.split, objects, prompt=file.prompt)
+
+
+def _from_dataset(folder: Path, dataset: AnnotatedDataset) -> FoundSources:
+    images = [image for listed in dataset.splits.values() for image in listed]
+    labels = _check_labels(folder, {item.label for image in images for item in image.objects})
+    photos: list[FoundPhoto] = []
+    refused: list[Refused] = []
+    for split, listed in dataset.splits.items():
+        for image in listed:
+            file = Path(os.path.relpath(image.file, folder)).as_posix()
+            problem = find_problem(image.file, file)
+            if problem is None:
+                photos.append(_from_image(image, file, SPLIT_NAMES.get(split), labels))
+            else:
+                refused.append(Refused(file, problem))
+    notes = list(dataset.notes)
+    if len(labels) == 1:
+        notes.append(
+            f"the photos have one class, {next(iter(labels.values()))!r}; training needs 2"
+        )
+    photos.sort(key=lambda photo: photo.file)
+    return FoundSources(tuple(photos), tuple(refused), tuple(notes))
+
+
+def _from_image(
+    image: AnnotatedImage, file: str, split: Split | None, labels: dict[str, str]
+) -> FoundPhoto:
+    objects = tuple(replace(item, label=labels[item.label]) for item in image.objects)
+    return FoundPhoto(image.file, file, split, objects, (image.width, image.height))
+
+
+def _check_labels(folder: Path, names: set[str]) -> dict[str, str]:
+    """The label of each class name.
+
+    Raises:
+        ValueError: a name can't be used, or two differ in case or encoding alone.
+    """
+    labels: dict[str, str] = {}
+    known: dict[str, str] = {}
+    for name in sorted(names):
+        labels[name] = check_label(name, fix=f"rename the class in the annotations of {folder}")
+        other = known.setdefault(labels[name].casefold(), name)
+        if other != name:
+            raise ValueError(
+                f"{folder}: the classes {other!r} and {name!r} have the same name but for case or"
+                " the encoding of accents; rename one in the annotations"
+            )
+    return labels

@@ -1,0 +1,64 @@
+"""Object mask: the run lengths of an annotation become a mask of the source image's size."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from models.data.formats.polygons import decode_runs, encode_mask
+from models.data.objects import resize_mask
+from models.data.pixels import Bools
+from models.data.records import Artifact, Record
+from tasks.engine.stage import StageInput, StageOutput, stage
+from tasks.ingest.crop import PixelBox
+
+
+class ObjectMask(Record):
+    """The mask has no settings: its runs, size and box are its input."""
+
+
+@stage("object_mask", version=1)
+def object_mask(inputs: Sequence[StageInput], _parameters: ObjectMask) -> Iterator[StageOutput]:
+    """Masks, uint8 HxW, 255 = object. A mask without a pixel is rejected."""
+    for item in inputs:
+        annotation = item.job.inputs[0].metadata
+        height, width = annotation["size"]
+        mask = decode_runs(annotation["counts"], height, width)
+        mask = resize_mask(mask, *annotation["photo_size"])
+        x, y, width, height = annotation["box"]
+        mask = mask[y : y + height, x : x + width]
+        if mask.any():
+            yield StageOutput(np.where(mask, 255, 0).astype(np.uint8))
+        else:
+            yield StageOutput(reject_reason="no px of the mask is left")
+
+
+def mask_as_artifact(
+    mask: Bools, photo_size: tuple[int, int], box: PixelBox, name: str
+) -> Artifact:
+    """The mask of an object as an input of the stage: the user's annotation file keeps it.
+
+    Args:
+        mask: bool HxW of the photo as its annotation describes it.
+        photo_size: width and height of the normalised photo in px.
+        box: what of the normalised photo the source image shows, in px.
+        name: the name of the source image.
+    """
+    metadata = {
+        "counts": encode_mask(mask),
+        "size": list(mask.shape),
+        "photo_size": list(photo_size),
+        "box": list(box),
+    }
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()
+    return Artifact(
+        key=digest,
+        stage="annotation",
+        version=1,
+        name=name,
+        media="json",
+        digest=digest,
+        size=0,
+        metadata=metadata,
+    )

@@ -1,0 +1,252 @@
+"""Source images that have no split yet: whole photos, or the annotated objects cut out of them."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from models.data.find_photos import Refused
+from models.data.formats.annotated import Box, ObjectAnnotation
+from models.data.near_duplicates import HashedPhoto, group_near_duplicates
+from models.data.objects import scale_box
+from models.data.records import Annotation, Artifact, SourceImage, Split
+from tasks.engine.run_context import RunContext
+from tasks.ingest.crop import Crop, CropRequest, PixelBox, add_margin, crop
+from tasks.ingest.find_sources import NO_OBJECT, FoundPhoto, problem_of_labels
+from tasks.ingest.object_mask import ObjectMask, mask_as_artifact, object_mask
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A source image that waits for its split.
+
+    ``file`` names the photo, or the photo and the number of the object in it. ``photo_size`` is the
+    width and height of the normalised photo in px, and ``box`` is what of it the image shows.
+    ``objects`` have boxes in px of the normalised photo, and masks of the size in the annotation
+    file. All candidates of one scene have one ``group``.
+    """
+
+    file: str
+    label: str
+    name: str
+    photo: FoundPhoto
+    image: Artifact
+    photo_size: tuple[int, int]
+    box: PixelBox
+    objects: tuple[ObjectAnnotation, ...]
+    digest: str
+    group: str | None = None
+
+    def hashed(self) -> HashedPhoto:
+        """What the split needs to know of it."""
+        return HashedPhoto(
+            file=self.file,
+            label=self.label,
+            given_split=self.photo.split,
+            digest=self.digest,
+            dhash=int(self.image.metadata["dhash"], 16),
+            dhash_mirrored=int(self.image.metadata["dhash_mirrored"], 16),
+            group=self.group,
+        )
+
+
+def make_whole_images(
+    photos: Sequence[FoundPhoto], images: Mapping[str, Artifact], digests: Mapping[str, str]
+) -> tuple[list[Candidate], list[Refused], list[str]]:
+    """A candidate per photo with all its objects; refused photos; notes.
+
+    Args:
+        photos: those that could be read.
+        images: the normalised photo by file.
+        digests: the digest of the file's bytes by file.
+    """
+    used, refused, notes = [], [], []
+    for photo in photos:
+        problem = problem_of_labels(photo.objects)
+        if problem is None:
+            used.append(photo)
+        elif problem != NO_OBJECT:
+            refused.append(Refused(photo.file, problem))
+    if missing := sum(not photo.objects for photo in photos):
+        notes.append(f"photos without an annotated object, not used: {missing}")
+    names = name_images([(p.file, p.split, _name(p, p.objects[0].label)) for p in used])
+    candidates = []
+    for photo in used:
+        image = images[photo.file]
+        candidates.append(
+            Candidate(
+                file=photo.file,
+                label=photo.objects[0].label,
+                name=names[photo.file],
+                photo=photo,
+                image=image.model_copy(update={"name": names[photo.file]}),
+                photo_size=_size(image),
+                box=(0, 0, *_size(image)),
+                objects=tuple(_scale_object(item, photo, image) for item in photo.objects),
+                digest=digests[photo.file],
+            )
+        )
+    return candidates, refused, notes
+
+
+def make_crops(
+    run: RunContext,
+    photos: Sequence[FoundPhoto],
+    images: Mapping[str, Artifact],
+    margin: float,
+    min_side: int,
+    near_duplicate_bits: int,
+) -> tuple[list[Candidate], list[Refused], list[str]]:
+    """A candidate per annotated object, cut out with a margin; refused objects; notes.
+
+    Args:
+        photos: those that could be read.
+        images: the normalised photo by file.
+        margin: share of the object's width and height that is added on each side.
+        min_side: least width and height of an object in px of the normalised photo.
+        near_duplicate_bits: photos whose hashes differ in at most so many bits show one scene.
+    """
+    found: list[tuple[str, FoundPhoto, int, ObjectAnnotation]] = []
+    refused = []
+    for photo in photos:
+        for number, item in enumerate(photo.objects, 1):
+            scaled = _scale_object(item, photo, images[photo.file])
+            assert scaled.box is not None
+            file = f"{photo.file}: object {number}"
+            width, height = scaled.box[2:]
+            if min(width, height) < min_side:
+                reason = (
+                    f"{item.label} of {width:.0f}x{height:.0f} px is too small; each side needs"
+                    f" {min_side} px (ingest.min_side)"
+                )
+                refused.append(Refused(file, reason))
+            else:
+                found.append((file, photo, number, scaled))
+    names = name_images(
+        [(file, p.split, f"{_name(p, item.label)}_{number}") for file, p, number, item in found]
+    )
+    requests = []
+    for file, photo, _, item in found:
+        assert item.box is not None
+        image = images[photo.file]
+        box = add_margin(item.box, margin, *_size(image))
+        requests.append(CropRequest(image, box, names[file]))
+    crops = crop(run, Crop(), requests)
+    scenes = _scenes(photos, images, near_duplicate_bits)
+    candidates = [
+        Candidate(
+            file=file,
+            label=item.label,
+            name=names[file],
+            photo=photo,
+            image=image.model_copy(update={"variant": {}}),
+            photo_size=_size(request.photo),
+            box=request.box,
+            objects=(item,),
+            digest=image.digest,
+            group=scenes[photo.file],
+        )
+        for (file, photo, _, item), request, image in zip(found, requests, crops, strict=True)
+    ]
+    missing = sum(not photo.objects for photo in photos)
+    notes = [f"photos without an annotated object, not used: {missing}"] if missing else []
+    return candidates, refused, notes
+
+
+def make_source_images(
+    run: RunContext, candidates: Sequence[Candidate], assigned: Mapping[str, Split]
+) -> list[SourceImage]:
+    """The source images of the candidates that got a split, sorted by name."""
+    used = [candidate for candidate in candidates if candidate.file in assigned]
+    inputs = {
+        (candidate.file, number): mask_as_artifact(
+            item.mask,
+            candidate.photo_size,
+            candidate.box,
+            candidate.name,
+        )
+        for candidate in used
+        for number, item in enumerate(candidate.objects)
+        if item.mask is not None
+    }
+    masks = object_mask(run, ObjectMask(), list(inputs.values())) if inputs else []
+    mask_of = {mask.parents[0]: mask for mask in masks}
+    sources = []
+    for candidate in used:
+        annotations = []
+        for number, item in enumerate(candidate.objects):
+            source = inputs.get((candidate.file, number))
+            mask = mask_of.get(source.id) if source is not None else None
+            box = None if item.box is None else _shift_box(item.box, candidate.box)
+            annotations.append(Annotation(label=item.label, box=box, mask=mask))
+        sources.append(
+            SourceImage(
+                name=candidate.name,
+                file=candidate.photo.file,
+                split=assigned[candidate.file],
+                image=candidate.image,
+                annotations=tuple(annotations),
+                prompt=candidate.photo.prompt,
+            )
+        )
+    return sorted(sources, key=lambda source: source.name)
+
+
+def name_images(entries: Sequence[tuple[str, Split | None, str]]) -> dict[str, str]:
+    """A unique name per file: the wanted one, or with the split's name or a number where taken.
+
+    Args:
+        entries: file, given split and wanted name.
+    """
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for file, split, wanted in sorted(entries, key=lambda entry: (entry[1] != "train", entry[0])):
+        given = [f"-{split}"] if split else []
+        tails = itertools.chain(["", *given], (f"-{number}" for number in itertools.count(2)))
+        name = next(name for tail in tails if (name := f"{wanted}{tail}").casefold() not in taken)
+        taken.add(name.casefold())
+        names[file] = name
+    return names
+
+
+def _name(photo: FoundPhoto, label: str) -> str:
+    return f"{label}/{PurePosixPath(photo.file).stem}"
+
+
+def _size(image: Artifact) -> tuple[int, int]:
+    return int(image.metadata["width"]), int(image.metadata["height"])
+
+
+def _scale_object(item: ObjectAnnotation, photo: FoundPhoto, image: Artifact) -> ObjectAnnotation:
+    """The object with its box in px of the normalised photo."""
+    if photo.size is None or item.box is None:
+        return item
+    width, height = _size(image)
+    box = scale_box(item.box, width / photo.size[0], height / photo.size[1])
+    return ObjectAnnotation(item.label, box, item.mask)
+
+
+def _shift_box(box: Box, frame: PixelBox) -> Box:
+    return (box[0] - frame[0], box[1] - frame[1], box[2], box[3])
+
+
+def _scenes(
+    photos: Sequence[FoundPhoto], images: Mapping[str, Artifact], bits: int
+) -> dict[str, str]:
+    """The first file of each photo's scene: photos of one scene are near-duplicates."""
+    hashed = [
+        HashedPhoto(
+            file=photo.file,
+            label="",
+            given_split=photo.split,
+            digest=images[photo.file].digest,
+            dhash=int(images[photo.file].metadata["dhash"], 16),
+            dhash_mirrored=int(images[photo.file].metadata["dhash_mirrored"], 16),
+        )
+        for photo in photos
+    ]
+    return {
+        hashed[index].file: hashed[group[0]].file
+        for group in group_near_duplicates(hashed, bits)
+        for index in group
+    }

@@ -1,0 +1,34 @@
+"""A whole run on a small COCO set with masks: every object is a photo of its own."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.tasks.ingest.test_annotated import draw_images, write_set
+from tests.tiny import RECIPE, Cli
+
+
+@pytest.mark.slow
+def test_run_on_a_coco_set_crops_its_objects_and_finishes(cli: Cli, tmp_path: Path) -> None:
+    images = draw_images(tmp_path / "drawn", [["disc", "block"]] * 6)
+    splits = {"train": images[:3], "val": images[3:4], "test": images[4:]}
+    write_set(tmp_path / "photos", "coco", splits)
+    recipe, out = tmp_path / "tiny.yaml", tmp_path / "out"
+    recipe.write_text(RECIPE)
+    arguments = ("run", recipe, "--photos", tmp_path / "photos", "--out", out, "--json")
+    summary = cli.run(*arguments).found
+    assert Path(summary["report"]).is_file()
+    assert summary["stages"]["crop"]["computed"] == 12
+    real = json.loads((out / "annotations" / "real" / "train.json").read_bytes())
+    assert Counter(image["label"] for image in real["images"]) == {"disc": 3, "block": 3}
+    assert all(entry["segmentation"] and entry["bbox"] for entry in real["annotations"])
+    for image in real["images"]:
+        (mask,) = image["masks"]
+        assert Image.open(out / mask).size == (image["width"], image["height"])
+    again = cli.run(*arguments).found
+    assert {stage: found["computed"] for stage, found in again["stages"].items()} == dict.fromkeys(
+        again["stages"], 0
+    )
