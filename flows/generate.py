@@ -52,6 +52,8 @@ def generate(
 ) -> list[Result]:
     """Run all phases of one generator; items that are done start no child run.
 
+    The images of an item that failed take no part in later phases.
+
     Args:
         run: the parent's context, which receives the counts of the child runs.
         name, settings: the generator.
@@ -75,17 +77,32 @@ def generate(
         shared=shared,
     )
     inputs: dict[str, tuple[Artifact, ...]] = {}
-    results: list[Result] = []
+    failed: list[Result] = []
     for phase in generator.phases:
         items = make_items(generator, phase, settings, references, inputs, config)
         results = run_items(run, items, config, execution, generate_item)
         if not is_last_attempt:
             raise_corruption(results)
         require_enough_results(results, min_results)
-        inputs = {}
-        for result in results:
-            inputs[result.label] = (*inputs.get(result.label, ()), *result.outputs)
-    return results
+        if generator.is_last(phase):
+            return [*failed, *results]
+        failed += [result for result in results if result.failure]
+        lost = {name for result in failed for name in result.sources}
+        inputs = outputs_per_class(results, references)
+        references = [reference for reference in references if reference.name not in lost]
+    return failed
+
+
+def outputs_per_class(
+    results: Sequence[Result], references: Sequence[SourceImage]
+) -> dict[str, tuple[Artifact, ...]]:
+    """What a phase made, by each class of the images that it was made of."""
+    label_of = {reference.name: reference.label for reference in references}
+    outputs: dict[str, tuple[Artifact, ...]] = {}
+    for result in results:
+        for label in sorted({label_of[name] for name in result.sources}):
+            outputs[label] = (*outputs.get(label, ()), *result.outputs)
+    return outputs
 
 
 @flow(name="generate_item", flow_run_name="{name} · {phase}", validate_parameters=False)

@@ -15,7 +15,7 @@ from flows.config.checkpoints import (
     pin_checkpoints,
     used_models,
 )
-from flows.config.recipe import Recipe, load_recipe
+from flows.config.recipe import Recipe, RecipeError, load_recipe
 from flows.execution.run_items import Execution
 from flows.finish import Finish
 from flows.generate import generate
@@ -227,7 +227,7 @@ def test_image_to_image_draws_variations_of_the_photo(
     check_revisions(item, without=CLASSICAL)
     samples = load_samples(run.store, item.result.key)
     assert [sample.name for sample in samples] == [
-        f"{item.result.item}_baseline{number}" for number in range(2)
+        f"{item.result.item}_image{number}" for number in range(2)
     ]
     assert {sample.generator for sample in samples} == {"image_to_image"}
     assert no_network == []
@@ -362,10 +362,16 @@ def test_another_revision_of_a_checkpoint_changes_the_key(recipe: Recipe) -> Non
     assert depth.key_params(settings.depth) != depth.key_params(other)
 
 
-def test_another_shift_changes_the_keys_of_a_classical_recipe() -> None:
-    assert planned_keys(load_recipe("demo")) == planned_keys(load_recipe("demo"))
-    assert planned_keys(load_recipe("demo")) != planned_keys(
-        load_recipe("demo", ["generators.multiview.outpaint.max_shift=0.01"])
+def test_a_classical_recipe_refuses_the_settings_of_a_network() -> None:
+    with pytest.raises(RecipeError, match="composite has no field guidance_scale"):
+        load_recipe("demo", ["generators.multiview.background.guidance_scale=9"])
+
+
+def test_keys_depend_on_the_settings_of_the_stages_alone() -> None:
+    keys = planned_keys(load_recipe("demo"))
+    assert planned_keys(load_recipe("demo", ["train.epochs=3", "name=other"])) == keys
+    assert (
+        planned_keys(load_recipe("demo", ["generators.multiview.outpaint.max_shift=0.01"])) != keys
     )
 
 

@@ -62,7 +62,7 @@ def _unstored(name: str) -> Artifact:
 def _put_mask(store: Store, name: str, number: int, mask: npt.NDArray[np.bool_]) -> Artifact:
     blob = pixels.encode_png(np.where(mask, 255, 0).astype(np.uint8))
     metadata = {"rle": encode_mask(mask), "area": int(mask.sum()), "object": number}
-    return _put(store, "label", name, blob, metadata)
+    return _put(store, "annotate", name, blob, metadata)
 
 
 def _put(store: Store, stage: str, name: str, blob: bytes, metadata: dict[str, object]) -> Artifact:

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from models.compositing.backgrounds.scene import procedural_background
-from models.data.objects import box_of_mask, decode_mask, encode_mask
+from models.data.formats.annotated import box_of_mask
+from models.data.formats.polygons import decode_runs, encode_mask
 from models.data.records import Artifact, Record
 from models.diffusion.safety import UnsafeImage
 from models.outpainting.extend_scene import ExtendedScene, grid_offsets
@@ -245,7 +246,7 @@ def test_objects_move_exactly_with_the_pixels(
     for artifact in outpaint.run(run, parameters, [scene], LABEL):
         moved = run.load(artifact)[..., 3] > 0
         mug, jar = artifact.metadata["objects"]
-        assert np.array_equal(decode_mask(mug["mask"], *moved.shape), moved)
+        assert np.array_equal(decode_runs(mug["mask"], *moved.shape), moved)
         x, y, *_ = box_of_mask(moved) or ()
         assert mug == {"label": "mug", "box": [x, y, 24, 24], "mask": mug["mask"]}
         assert jar == {"label": "jar", "box": [40 + x - 36, 50 + y - 48, 10, 12], "mask": None}
