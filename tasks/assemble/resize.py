@@ -6,6 +6,7 @@ from pydantic import Field
 
 from models.data import pixels
 from models.data.records import Record
+from tasks.engine.planning_run import Cost
 from tasks.engine.stage import StageInput, StageOutput, stage
 
 
@@ -18,9 +19,19 @@ class Resize(Record):
     )
 
 
-@stage("resize", version=1, media="jpg")
+def megapixels_of(parameters: Resize, megapixels: float) -> float:
+    """The size of a JPEG of 4:3."""
+    return min(megapixels, 0.75 * parameters.longest_side**2 / 1e6)
+
+
+@stage(
+    "resize",
+    version=1,
+    media="jpg",
+    cost=Cost(ms=1, ms_per_mp=13, mb_per_mp=0.25, megapixels=megapixels_of),
+)
 def resize(inputs: Sequence[StageInput], parameters: Resize) -> Iterator[StageOutput]:
-    """RGB JPEGs; ``facts`` give width and height."""
+    """RGB JPEGs; ``metadata`` has width and height."""
     for item in inputs:
         image = pixels.fit_within(pixels.rgb(item.load()), parameters.longest_side)
         height, width = image.shape[:2]
