@@ -13,7 +13,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from benchmarks.fan_out_sides import artifact_of
+from benchmarks.artifacts import artifact_of
 from benchmarks.machine import table, tree_cpu_s
 from models.data.records import Record
 from tasks.engine.run_context import RunContext

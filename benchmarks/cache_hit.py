@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.engine.results import Expansion, load_expansions, save_expansion
-
-from benchmarks.fan_out_sides import BLOB, artifact_of
+from benchmarks.artifacts import BLOB, artifact_of
 from benchmarks.machine import high_water_mb, table, tree_cpu_s
 from benchmarks.servers import s3_server
+from tasks.engine.work_items import GenerationRecord, Result, load_records, save_result
 from tasks.store.backend import Backend, Entry
 from tasks.store.s3 import S3Backend
 from tasks.store.store import Store, open_store
@@ -25,9 +24,19 @@ SIZES = (1, 10, 100)
 PAGE = 1000
 # What the recipe multiview makes of one photo.
 ARTIFACTS = {
-    **{"upscale": 8, "multiview": 7, "caption": 1, "augment": 14, "segment": 14, "depth": 14},
-    **{"masked_depth": 14, "background": 28, "outpaint": 112, "measure": 28, "screen": 1},
-    **{"resize": 112, "label": 112},
+    "upscale": 8,
+    "multiview": 7,
+    "caption": 1,
+    "augment": 14,
+    "segment": 14,
+    "depth": 14,
+    "masked_depth": 14,
+    "background": 28,
+    "outpaint": 112,
+    "measure": 28,
+    "screen": 1,
+    "resize": 112,
+    "annotate": 112,
 }
 
 
@@ -99,7 +108,7 @@ def measure(folder: Path, sizes: tuple[int, ...]) -> list[Look]:
             os.environ.update(environment)
             backend = Counted(S3Backend("s3://bucket"))
             wall, cpu, theirs = time.monotonic(), time.process_time(), tree_cpu_s(server)
-            if not all(load_expansions(Store(backend), keys)):
+            if not all(load_records(Store(backend), keys)):
                 raise RuntimeError("a finished reference was not found")
             each = 1000 / size
             look = Look(
@@ -141,5 +150,6 @@ def _finish(store: Store, references: int) -> list[str]:
         ]
         for artifact in artifacts:
             store.put(artifact, BLOB)
-        save_expansion(store, key, Expansion(reference=key, samples=(), artifacts=artifacts))
+        record = GenerationRecord(samples=(), artifacts=tuple(artifacts))
+        save_result(store, Result(key=key), record)
     return keys

@@ -19,9 +19,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.machine import table
-from benchmarks.photos import draw_photo, take_in
+from benchmarks.photos import draw_photo, ingest_photo, make_samples_of
 from flows.config.recipe import load_recipe
-from flows.generators.multiview import expand
 from models.data import pixels
 from tasks.engine.run_context import RunContext
 from tasks.store.store import open_store
@@ -77,10 +76,11 @@ def finished_images(folder: Path) -> list[pixels.Pixels]:
         "generators.multiview.outpaint.grid_size=1",
     ]
     recipe = load_recipe("multiview", ["profile=classical", *changes])
-    reference, beside = take_in(RunContext(store, "ingest"), draw_photo(folder, "mug", 3))
-    run = RunContext(store, reference.name)
-    expand(run, recipe, reference, beside)
-    return [run.load(one) for one in run.made.values() if one.stage == "outpaint"]
+    photo = draw_photo(folder, "mug", 3)
+    source, shared = ingest_photo(RunContext(store, "ingest"), photo)
+    run = RunContext(store, source.name)
+    make_samples_of(run, recipe, source, shared)
+    return [run.load(made) for made in run.made.values() if made.stage == "outpaint"]
 
 
 def _time(

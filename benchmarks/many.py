@@ -16,16 +16,18 @@ from tests.demo_scenes.render import write_photos
 
 LABELS = ("bottle", "bowl", "mug")
 PER_PHOTO = 112
-PLATES = ("on a wooden table", "on grass", "on cobblestones", "on sand")
+SCENES = ("on a wooden table", "on grass", "on cobblestones", "on sand")
 # The study's numbers at a size where computing is cheap: what is left is the run's own cost. Photos
-# as plates, since drawing a plate takes as long as all the rest.
+# as backgrounds, since drawing a background takes as long as all the rest.
 RECIPE = """\
 name: many
-plates: plates
-upscale: {factor: 1}
-multiview: {size: 96}
-upscale_views: {factor: 1}
-background: {width: 96, height: 128}
+backgrounds: backgrounds
+generators:
+  multiview:
+    upscale: {factor: 1}
+    multiview: {size: 96}
+    upscale_views: {factor: 1}
+    background: {width: 96, height: 128}
 resize: {longest_side: 128}
 screen: {heldout_bits: 0}
 train: null
@@ -49,15 +51,15 @@ class RunFigures:
 
 
 def prepare(folder: Path, photos_per_class: int) -> None:
-    """Photos, plates and recipe in a folder; what is there is kept."""
+    """Write photos, backgrounds and the recipe into a folder; existing files are kept."""
     write_photos(folder / "photos", train=photos_per_class, test=2, classes=LABELS, size=(128, 96))
-    plates = folder / "plates"
-    plates.mkdir(exist_ok=True)
-    for number, scene in enumerate(PLATES):
-        path = plates / f"plate_{number}.png"
+    backgrounds = folder / "backgrounds"
+    backgrounds.mkdir(exist_ok=True)
+    for number, scene in enumerate(SCENES):
+        path = backgrounds / f"scene_{number}.png"
         if not path.is_file():
-            plate = procedural_background(scene, (192, 256), np.random.default_rng(number))
-            path.write_bytes(pixels.encode_png(plate.pixels))
+            background = procedural_background(scene, (192, 256), np.random.default_rng(number))
+            path.write_bytes(pixels.encode_png(background.pixels))
     (folder / "many.yaml").write_text(RECIPE)
 
 

@@ -14,14 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.machine import table, tree_cpu_s
-from benchmarks.photos import draw_photo, take_in
+from benchmarks.photos import draw_photo, ingest_photo, make_samples_of
 from benchmarks.replay import Contents, replay
 from flows.config.recipe import Recipe, load_recipe
-from flows.execution.progress import shown
-from flows.generators.multiview import expand, expand_reference, key_of
-from models.data.records import Reference
+from flows.execution.progress import show_progress
+from flows.finish import Finish
+from flows.generate import generate_item
+from flows.generators.catalog import find_generator
+from flows.items import make_items
+from models.data.records import Artifact, SourceImage
 from tasks.engine.run_context import RunContext
-from tasks.engine.work_items import Order, SharedInputs, save_order, save_setting
+from tasks.engine.work_items import ItemConfig, SharedInputs, save_items
 from tasks.store.store import Store, open_store
 
 GOAL = 0.10
@@ -32,11 +35,11 @@ SETTLE_S = 2.0
 
 @dataclass(frozen=True)
 class Work:
-    """A photo to expand, with everything it is expanded with."""
+    """A photo, the recipe, and the inputs that all photos share."""
 
     recipe: Recipe
-    reference: Reference
-    beside: SharedInputs
+    source: SourceImage
+    shared: SharedInputs
 
 
 @dataclass(frozen=True)
@@ -81,33 +84,43 @@ def measure_prefect(recipe: Recipe, photo: Path, folder: Path, runs: int) -> flo
     from prefect import flow
 
     store = open_store(folder / "prefect")
-    work = _take_in(recipe, photo, store)
-    expand(RunContext(store, work.reference.name), work.recipe, work.reference, work.beside)
+    work = _ingest(recipe, photo, store)
+    _make(store, work)
 
     @flow(name="benchmark", validate_parameters=False)
     def parent() -> float:
-        with shown("references", runs) as advance:
+        with show_progress("references", runs) as advance:
             time.sleep(SETTLE_S)
             started = tree_cpu_s()
             for _ in range(runs):
-                setting = save_setting(store, work.recipe.model_dump(mode="json"), work.beside)
-                key = key_of(work.recipe, work.reference, work.beside)
-                save_order(store, key, Order(reference=work.reference, setting=setting))
-                expand_reference(work.reference.name, store.url, key)
-                advance(work.reference.name)
+                generator = find_generator("multiview")
+                settings = work.recipe.generators[generator.name]
+                finish = Finish(screen=work.recipe.screen, resize=work.recipe.resize)
+                config = ItemConfig(
+                    settings=settings.model_dump(mode="json"),
+                    finish=finish.model_dump(mode="json"),
+                    shared=work.shared,
+                )
+                phase = generator.phases[0]
+                (item,) = make_items(generator, phase, settings, [work.source], {}, config)
+                save_items(store, [item], config)
+                generate_item(item.name, item.phase, store.url, item.key)
+                advance(item.name)
             time.sleep(SETTLE_S)
             return tree_cpu_s() - started
 
     with_prefect = parent() / runs
     started = time.process_time()
     for _ in range(runs):
-        expand(RunContext(store, work.reference.name), work.recipe, work.reference, work.beside)
+        _make(store, work)
     return with_prefect - (time.process_time() - started) / runs
 
 
 def main(folder: Path) -> None:
     """Print the costs of 64 images of 768x1024: 4 views x 2 copies x 2 backgrounds x 4 shifts."""
-    recipe = load_recipe("multiview", ["profile=classical", "multiview.views=3"])
+    recipe = load_recipe(
+        "multiview", ["profile=classical", "generators.multiview.multiview.views=3"]
+    )
     photo = draw_photo(folder, "mug", 3)
     prefect_s = measure_prefect(recipe, photo, folder, RUNS)
     costs = measure(recipe, photo, folder, repeats=4)
@@ -135,19 +148,19 @@ def _rows(parts: Mapping[str, float]) -> list[list[object]]:
     return [[name, spent, f"{100 * spent / models_s:.1f} %"] for name, spent in parts.items()]
 
 
-def _turn(recipe: Recipe, photo: Path, place: Path) -> Costs:
-    store = open_store(place)
-    work = _take_in(recipe, photo, store)
-    run = RunContext(store, work.reference.name)
+def _turn(recipe: Recipe, photo: Path, folder: Path) -> Costs:
+    store = open_store(folder)
+    work = _ingest(recipe, photo, store)
+    run = RunContext(store, work.source.name)
     started = time.process_time()
-    images = expand(run, recipe, work.reference, work.beside).images
+    images = len(make_samples_of(run, recipe, work.source, work.shared))
     total_s = time.process_time() - started
     spent = {
         cost: sum(account[cost] for account in run.cpu_s.values())
         for cost in ("compute", "decode", "encode")
     }
     codec_s = spent["encode"] + spent["decode"]
-    files_s = _plain_files(run, place / "plain")
+    files_s = _plain_files(run, folder / "plain")
     costs = Costs(
         images=images,
         loop_s=_replayed(work, run),
@@ -156,14 +169,18 @@ def _turn(recipe: Recipe, photo: Path, place: Path) -> Costs:
         files_s=files_s,
         store_s=total_s - spent["compute"] - codec_s - files_s,
     )
-    shutil.rmtree(place)
+    shutil.rmtree(folder)
     return costs
 
 
 def _plain_files(run: RunContext, folder: Path) -> float:
     """CPU seconds of writing the same bytes to files, one after the other, in one folder."""
     folder.mkdir()
-    made = [one for one in run.made.values() if one.stage in run.cpu_s and not one.reject_reason]
+    made = [
+        artifact
+        for artifact in run.made.values()
+        if artifact.stage in run.cpu_s and not artifact.reject_reason
+    ]
     spent = 0.0
     for artifact in made:
         blob = run.store.read(artifact)
@@ -174,17 +191,22 @@ def _plain_files(run: RunContext, folder: Path) -> float:
 
 
 def _replayed(work: Work, run: RunContext) -> float:
-    given = (work.reference.photo, *work.beside.heldout)
-    contents = Contents((one.id, run.load(one)) for one in given)
-    made = {**{one.id: one for one in given}, **run.made}
+    inputs = (work.source.image, *work.shared.heldout)
+    contents = Contents((artifact.id, run.load(artifact)) for artifact in inputs)
+    made: dict[str, Artifact] = {artifact.id: artifact for artifact in inputs} | run.made
     started = time.process_time()
-    replay(made, work.recipe, contents)
+    replay(made, contents)
     spent = time.process_time() - started
-    finished = [one for one in run.made.values() if one.stage == "resize" and not one.reject_reason]
-    if any(run.store.read(one) != contents[one.id] for one in finished):
+    finished = [artifact for artifact in run.made.values() if artifact.stage == "resize"]
+    if any(run.store.read(artifact) != contents[artifact.id] for artifact in finished):
         raise RuntimeError("the plain loop made other images than the run")
     return spent
 
 
-def _take_in(recipe: Recipe, photo: Path, store: Store) -> Work:
-    return Work(recipe, *take_in(RunContext(store, "ingest"), photo))
+def _ingest(recipe: Recipe, photo: Path, store: Store) -> Work:
+    return Work(recipe, *ingest_photo(RunContext(store, "ingest"), photo))
+
+
+def _make(store: Store, work: Work) -> None:
+    run = RunContext(store, work.source.name)
+    make_samples_of(run, work.recipe, work.source, work.shared)

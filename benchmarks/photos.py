@@ -1,14 +1,16 @@
-"""The photos that benchmarks expand: scenes the project renders itself, always the same."""
+"""The photos of the benchmarks: scenes that the project renders, the same each time."""
 
-import hashlib
 from pathlib import Path
 
+from flows.config.recipe import Recipe
+from flows.finish import Finish, finish_samples
+from flows.generators.catalog import find_generator
 from models.data import pixels
-from models.data.records import Artifact, Reference
+from models.data.records import Annotation, Sample, SourceImage
 from tasks.engine.run_context import RunContext
-from tasks.engine.work_items import SharedInputs
-from tasks.ingest.photos import Ingest, ingest
-from tasks.screen.screen import HeldOut, index_heldout
+from tasks.engine.work_items import SharedInputs, WorkItem
+from tasks.ingest.photos import Ingest, ingest_files
+from tasks.screen.heldout_index import HeldOut, index_heldout
 from tests.demo_scenes.render import render
 
 PHOTO = (400, 533)
@@ -23,15 +25,34 @@ def draw_photo(folder: Path, label: str, seed: int, size: tuple[int, int] = PHOT
     return path
 
 
-def take_in(run: RunContext, path: Path) -> tuple[Reference, SharedInputs]:
-    """The photo of a file as a reference in the store, beside no held-out photos and no plates."""
+def ingest_photo(run: RunContext, path: Path) -> tuple[SourceImage, SharedInputs]:
+    """The photo of a file in the store, and inputs without held-out photos and backgrounds."""
     label = path.stem.partition("_")[0]
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     name = f"{label}/{path.stem}"
-    file = Artifact(
-        **{"key": digest, "digest": digest, "stage": "file", "version": 1, "name": name},
-        **{"media": "png", "size": 0, "metadata": {"path": str(path)}},
+    photo = ingest_files(run, Ingest(), {name: path}).photos[name]
+    source = SourceImage(
+        name=name,
+        file=path.name,
+        split="train",
+        image=photo,
+        annotations=(Annotation(label=label),),
     )
-    [photo] = ingest(run, Ingest(), [file])
-    reference = Reference(name=name, file=path.name, label=label, split="train", photo=photo)
-    return reference, SharedInputs(heldout=tuple(index_heldout(run, HeldOut(), [])))
+    return source, SharedInputs(heldout=tuple(index_heldout(run, HeldOut(), [])))
+
+
+def make_item(source: SourceImage) -> WorkItem:
+    """The work item of a photo for the generator multiview."""
+    phase = find_generator("multiview").phases[0].name
+    return WorkItem(generator="multiview", phase=phase, name=source.name, key="", sources=(source,))
+
+
+def make_samples_of(
+    run: RunContext, recipe: Recipe, source: SourceImage, shared: SharedInputs
+) -> tuple[Sample, ...]:
+    """All stages of the generator multiview on one photo, without Prefect."""
+    generator = find_generator("multiview")
+    settings = recipe.generators[generator.name]
+    item = make_item(source)
+    images = generator.phases[0].run(run, settings, item, shared)
+    finish = Finish(screen=recipe.screen, resize=recipe.resize)
+    return finish_samples(run, item, images, shared, finish)

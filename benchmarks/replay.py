@@ -6,55 +6,62 @@ with which parameters and seed. So the peer of the overhead benchmark does exact
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any, cast
+from typing import Any, cast, get_type_hints
 
 import numpy as np
+from pydantic import TypeAdapter
 
-from flows.config.recipe import Recipe
-from flows.generators.multiview import STAGES
+from flows.generators import multiview
 from models.data.records import Artifact, Record
-from tasks.assemble.annotate import Label
+from tasks.assemble.annotate import annotate
+from tasks.assemble.resize import resize
 from tasks.engine.run_context import RunContext
 from tasks.engine.stage import Job, Stage, StageInput
-from tasks.screen.measure import Measure
+from tasks.screen.measure import measure
+from tasks.screen.screen import screen
 
-STAGE_OF = {stage.name: stage for stage in STAGES}
+STAGES: dict[str, Stage[Any]] = {
+    stage.name: stage
+    for stage in (*vars(multiview).values(), measure, screen, resize, annotate)
+    if isinstance(stage, Stage)
+}
 
 
 class Contents(dict[str, Any]):
-    """Contents by artifact id, in memory, as a piece asks its workbench for them."""
+    """Contents by artifact id, in memory, which a stage reads like those of a run."""
 
     def load(self, artifact: Artifact) -> Any:
         """The content of an artifact."""
         return self[artifact.id]
 
 
-def replay(made: Mapping[str, Artifact], recipe: Recipe, contents: Contents) -> None:
-    """Compute everything that ``expand`` made, in the same order, into ``contents``.
+def replay(made: Mapping[str, Artifact], contents: Contents) -> None:
+    """Compute everything that a run made, in the same order, into ``contents``.
 
     Args:
         made: the artifacts of a run, in its order.
-        recipe: its recipe.
         contents: holds what the run began with: the photo and the index of held-out photos.
     """
-    todo = [one for one in made.values() if one.id not in contents]
-    for (name, parameters), group in groupby(todo, key=lambda one: (one.stage, one.parameters)):
-        stage: Stage[Any] = STAGE_OF[name]
-        settings = _settings(recipe, name).model_validate(parameters)
+    missing = [artifact for artifact in made.values() if artifact.id not in contents]
+    for (name, parameters), group in groupby(
+        missing, key=lambda artifact: (artifact.stage, artifact.parameters)
+    ):
+        stage = STAGES[name]
+        settings = _settings(stage, parameters)
         artifacts = list(group)
-        inputs = [_piece(one, made, contents) for one in artifacts]
-        products = (
-            product
+        inputs = [_input(artifact, made, contents) for artifact in artifacts]
+        outputs = (
+            output
             for batch in _batches(inputs, stage.batch_size)
-            for product in stage.compute(batch, settings)
+            for output in stage.compute(batch, settings)
         )
-        for artifact, product in zip(artifacts, products, strict=True):
-            if isinstance(product.content, np.ndarray):
-                product.content.setflags(write=False)
-            contents[artifact.id] = product.content
+        for artifact, output in zip(artifacts, outputs, strict=True):
+            if isinstance(output.content, np.ndarray):
+                output.content.setflags(write=False)
+            contents[artifact.id] = output.content
 
 
-def _piece(artifact: Artifact, made: Mapping[str, Artifact], contents: Contents) -> StageInput:
+def _input(artifact: Artifact, made: Mapping[str, Artifact], contents: Contents) -> StageInput:
     inputs = tuple(made[parent] for parent in artifact.parents)
     return StageInput(Job(inputs, artifact.variant), artifact.key, cast(RunContext, contents))
 
@@ -63,10 +70,8 @@ def _batches(inputs: Sequence[StageInput], size: int) -> Iterator[Sequence[Stage
     return (inputs[first : first + size] for first in range(0, len(inputs), size))
 
 
-def _settings(recipe: Recipe, stage: str) -> type[Record]:
-    if stage == "measure":
-        return Measure
-    if stage == "label":
-        return Label
-    section: Record = getattr(recipe, stage)
-    return type(section)
+def _settings(stage: Stage[Any], parameters: Mapping[str, Any]) -> Record:
+    """The settings of a stage from the parameters that its artifacts record."""
+    kind = get_type_hints(stage.compute, include_extras=True)["parameters"]
+    settings: Record = TypeAdapter(kind).validate_python(parameters)
+    return settings

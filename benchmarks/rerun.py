@@ -50,7 +50,7 @@ def measure(folder: Path, images: int, repeats: int) -> Rerun:
         empty.append(_empty_flow())
         reruns.append(run(folder, images))
         if reruns[-1].computed:
-            raise RuntimeError(f"the rerun computed {reruns[-1].computed} artifacts anew")
+            raise RuntimeError(f"the rerun computed {reruns[-1].computed} artifacts again")
     return Rerun(
         first=first,
         again=min(reruns, key=lambda one: one.wall_s),

@@ -1,8 +1,8 @@
 """How many images a second the classical pipeline makes, and what each stage costs.
 
 Every stage keeps an account of its CPU seconds: computing, decoding its inputs, encoding and
-storing its products. The peer is what one would write by hand: cut-outs pasted on plates and saved
-with Pillow, without views, shadows, colour matching, depth, masks, screening or a store.
+storing its outputs. The peer is what one would write by hand: cut-outs pasted on backgrounds and
+saved with Pillow, without views, shadows, colour matching, depth, masks, screening or a store.
 """
 
 import io
@@ -16,20 +16,25 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.machine import table
-from benchmarks.photos import draw_photo, take_in
+from benchmarks.photos import draw_photo, ingest_photo, make_item, make_samples_of
 from flows.config.recipe import Recipe, load_recipe
-from flows.generators.multiview import expand
-from flows.planning import volumes
+from flows.generators.catalog import find_generator
+from flows.items import plan_item
 from models.compositing.backgrounds.scene import procedural_background
 from models.data import pixels
+from models.data.records import SourceImage
+from tasks.engine.planning_run import PlanningRun
 from tasks.engine.run_context import RunContext
+from tasks.engine.work_items import SharedInputs
 from tasks.store.store import open_store
 
 COSTS = ("compute", "decode", "encode", "store")
 ONE_MEGAPIXEL = 1e6
 HALF = (
     "profile=classical",
-    *("multiview.size=160", "background.width=384", "background.height=512"),
+    "generators.multiview.multiview.size=160",
+    "generators.multiview.background.width=384",
+    "generators.multiview.background.height=512",
     "resize.longest_side=256",
 )
 
@@ -57,7 +62,7 @@ class StageCost:
 
 @dataclass(frozen=True)
 class Measured:
-    """Photos expanded: finished images, the stages' accounts, and all CPU seconds of the runs."""
+    """Finished images of the photos, the stages' accounts, and all CPU seconds of the runs."""
 
     images: int
     stages: list[StageCost]
@@ -66,7 +71,7 @@ class Measured:
 
 
 def measure(recipe: Recipe, photos: Sequence[Path], folder: Path, repeats: int) -> Measured:
-    """Expand each photo, without Prefect, in a new store; of the repeats, the least of each cost.
+    """Run all stages on each photo, without Prefect, in a new store; return the least of each cost.
 
     Args:
         recipe: what to make of a photo.
@@ -74,13 +79,12 @@ def measure(recipe: Recipe, photos: Sequence[Path], folder: Path, repeats: int) 
         folder: a place for stores; those of an earlier measurement are removed.
         repeats: how often.
     """
-    runs = [_expand_all(recipe, photos, folder / f"store-{at}") for at in range(repeats)]
+    runs = [_run_all(recipe, photos, folder / f"store-{at}") for at in range(repeats)]
     megapixels: dict[str, float] = {}
-    for photo in photos:
-        height, width = pixels.decode(photo.read_bytes()).shape[:2]
-        for stage, count, each in volumes(recipe, width * height / ONE_MEGAPIXEL):
-            megapixels[stage] = megapixels.get(stage, 0.0) + count * each
     first = runs[0]
+    for source, shared in first.sources:
+        for stage, planned in _planned_megapixels(recipe, source, shared).items():
+            megapixels[stage] = megapixels.get(stage, 0.0) + planned
     stages = [
         StageCost(
             stage,
@@ -91,14 +95,14 @@ def measure(recipe: Recipe, photos: Sequence[Path], folder: Path, repeats: int) 
         )
         for stage, (artifacts, size) in first.made.items()
     ]
-    peer_s = min(_paste_by_hand(first.benches, first.images) for _ in range(repeats))
+    peer_s = min(_paste_by_hand(first.contexts, first.images) for _ in range(repeats))
     return Measured(first.images, stages, min(run.total_s for run in runs), peer_s)
 
 
 def constants(large: Measured, small: Measured) -> dict[str, tuple[float, float]]:
     """Per stage the CPU milliseconds of an artifact, and those of each megapixel of it.
 
-    They are the line through two sizes of the same work; `flows.planning.COST_MS` has them rounded.
+    They are the line through two sizes of the same work. Each stage has them, rounded, as `Cost`.
     """
     small_points = {one.stage: one.point for one in small.stages}
     lines = {}
@@ -143,20 +147,23 @@ class _Run:
     made: dict[str, tuple[int, int]]
     cpu_s: dict[str, dict[str, float]]
     total_s: float
-    benches: list[RunContext]
+    contexts: list[RunContext]
+    sources: list[tuple[SourceImage, SharedInputs]]
 
 
-def _expand_all(recipe: Recipe, photos: Sequence[Path], place: Path) -> _Run:
+def _run_all(recipe: Recipe, photos: Sequence[Path], place: Path) -> _Run:
     shutil.rmtree(place, ignore_errors=True)
     store = open_store(place)
     made: dict[str, tuple[int, int]] = {}
     cpu_s: dict[str, dict[str, float]] = {}
-    images, total_s, benches = 0, 0.0, []
+    images, total_s = 0, 0.0
+    contexts: list[RunContext] = []
+    sources: list[tuple[SourceImage, SharedInputs]] = []
     for photo in photos:
-        reference, beside = take_in(RunContext(store, "ingest"), photo)
-        context = RunContext(store, reference.name)
+        source, shared = ingest_photo(RunContext(store, "ingest"), photo)
+        context = RunContext(store, source.name)
         started = time.process_time()
-        images += expand(context, recipe, reference, beside).images
+        images += len(make_samples_of(context, recipe, source, shared))
         total_s += time.process_time() - started
         for artifact in context.made.values():
             if artifact.stage in context.cpu_s:
@@ -166,17 +173,36 @@ def _expand_all(recipe: Recipe, photos: Sequence[Path], place: Path) -> _Run:
             account = cpu_s.setdefault(stage, dict.fromkeys(COSTS, 0.0))
             for cost, spent in costs.items():
                 account[cost] += spent
-        benches.append(context)
-    return _Run(images, made, cpu_s, total_s, benches)
+        contexts.append(context)
+        sources.append((source, shared))
+    return _Run(images, made, cpu_s, total_s, contexts, sources)
 
 
-def _paste_by_hand(benches: Sequence[RunContext], images: int) -> float:
-    """CPU seconds of pasting as many cut-outs on plates with Pillow, measured on eight of them."""
-    made = [one for context in benches for one in context.made.values()]
+def _planned_megapixels(
+    recipe: Recipe, source: SourceImage, shared: SharedInputs
+) -> dict[str, float]:
+    """Per stage the megapixels of all that it makes of a photo."""
+    generator = find_generator("multiview")
+    run = PlanningRun()
+    height, width = source.image.metadata["height"], source.image.metadata["width"]
+    size = {"megapixels": width * height / ONE_MEGAPIXEL}
+    run.made[source.image.id] = source.image.model_copy(update={"metadata": size})
+    settings = recipe.generators[generator.name]
+    plan_item(run, generator, generator.phases[0], settings, make_item(source), shared)
+    megapixels: dict[str, float] = {}
+    for placeholder in run.made.values():
+        planned = megapixels.get(placeholder.stage, 0.0) + placeholder.metadata["megapixels"]
+        megapixels[placeholder.stage] = planned
+    return megapixels
+
+
+def _paste_by_hand(contexts: Sequence[RunContext], images: int) -> float:
+    """CPU seconds of pasting as many cut-outs on backgrounds with Pillow, measured on eight."""
+    made = [one for context in contexts for one in context.made.values()]
     cut_outs = [one for one in made if one.stage == "segment" and not one.reject_reason][:8]
-    blobs = [benches[0].store.read(one) for one in cut_outs]
-    plate = procedural_background("on a wooden table", (768, 1024), np.random.default_rng(0)).pixels
-    background = io.BytesIO(pixels.encode_jpeg(plate))
+    blobs = [contexts[0].store.read(one) for one in cut_outs]
+    table_top = procedural_background("on a wooden table", (768, 1024), np.random.default_rng(0))
+    background = io.BytesIO(pixels.encode_jpeg(table_top.pixels))
     started = time.process_time()
     for blob in blobs:
         cut_out = Image.open(io.BytesIO(blob)).resize((500, 500), Image.Resampling.LANCZOS)

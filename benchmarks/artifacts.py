@@ -1,0 +1,16 @@
+"""Artifacts with a few bytes, as a stage that computes nothing makes them."""
+
+import hashlib
+
+from models.data.records import Artifact, Media
+
+BLOB = b"nothing was computed"
+
+
+def artifact_of(stage: str, name: str, media: Media, text: str = "") -> Artifact:
+    """An artifact whose bytes are `BLOB`; ``text`` gives it another key."""
+    key = hashlib.sha256(f"{stage} {name} {text}".encode()).hexdigest()
+    digest = hashlib.sha256(BLOB).hexdigest()
+    return Artifact(
+        key=key, stage=stage, version=1, name=name, media=media, digest=digest, size=len(BLOB)
+    )
