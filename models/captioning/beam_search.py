@@ -1,12 +1,14 @@
 """Beam search that gives an image the same words alone and in a batch."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
+
+from models.data.pixels import Pixels, require_image
 
 
 @dataclass(frozen=True)
@@ -20,9 +22,9 @@ class Decoding:
             2019, section 4.1).
     """
 
-    max_new_tokens: int = 30
-    num_beams: int = 3
-    repetition_penalty: float = 1.1
+    max_new_tokens: int
+    num_beams: int
+    repetition_penalty: float
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1 or self.num_beams < 1:
@@ -34,6 +36,29 @@ class Decoding:
             raise ValueError(
                 f"repetition_penalty must be above 0, not {self.repetition_penalty}; give 1 to 2"
             )
+
+
+@dataclass(frozen=True, eq=False)
+class CaptionRequest:
+    """An image to be captioned: uint8 HxWx3 RGB, or HxWx4 RGBA, whose alpha is ignored.
+
+    The other attributes are those of `Decoding`.
+    """
+
+    image: Pixels
+    _: KW_ONLY
+    max_new_tokens: int = 30
+    num_beams: int = 3
+    repetition_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_image(self.image, f"{type(self).__name__}.image")
+        _ = self.decoding
+
+    @property
+    def decoding(self) -> Decoding:
+        """The search settings."""
+        return Decoding(self.max_new_tokens, self.num_beams, self.repetition_penalty)
 
 
 def search(

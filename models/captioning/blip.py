@@ -1,8 +1,7 @@
 """Captions by BLIP (Li et al., ICML 2022), a vision transformer with a text decoder."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,45 +10,31 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.captioning.beam_search import Decoding, search
+from models.captioning.beam_search import CaptionRequest, Decoding, search
 from models.data.pixels import Pixels, rgb
-from models.runtime.batching import InvalidOutput, device_of, dtype_of, run_batched
+from models.runtime.batching import (
+    InvalidOutput,
+    compute_in_groups,
+    device_of,
+    dtype_of,
+    run_batched,
+)
 from models.runtime.hardware import Machine
 from models.runtime.loading import load_strictly
 
 
 @dataclass(frozen=True, eq=False)
-class BlipRequest:
+class BlipRequest(CaptionRequest):
     """An image to be captioned.
 
     Attributes:
-        image: uint8 HxWx3 RGB, or HxWx4 RGBA, whose alpha is ignored.
         prompt_prefix: words with which the caption begins, or None. ``"a photo of a mug"`` tells
             the network what the object is.
-        max_new_tokens: see `models.captioning.beam_search.Decoding`.
-        num_beams: see `Decoding`.
-        repetition_penalty: see `Decoding`.
     """
 
-    image: Pixels
     prompt_prefix: str | None = None
-    max_new_tokens: int = 30
-    num_beams: int = 3
+    _: KW_ONLY
     repetition_penalty: float = 1.1
-
-    def __post_init__(self) -> None:
-        image = self.image
-        if image.ndim != 3 or image.shape[2] not in (3, 4) or image.dtype != np.uint8:
-            raise ValueError(
-                f"BlipRequest.image is {image.dtype} {image.shape}; "
-                "give uint8 HxWx3 RGB or HxWx4 RGBA"
-            )
-        _ = self.decoding
-
-    @property
-    def decoding(self) -> Decoding:
-        """The search settings."""
-        return Decoding(self.max_new_tokens, self.num_beams, self.repetition_penalty)
 
 
 class Blip:
@@ -86,17 +71,17 @@ class Blip:
         it. `models.captioning.cleanup.clean_caption` corrects BLIP's known mistakes.
         """
         # Prefixes of one length need no padding, which would shift the words' positions.
-        groups: dict[tuple[Decoding, int], list[int]] = defaultdict(list)
         prefixes = [self._tokenize(request.prompt_prefix) for request in requests]
-        for index, request in enumerate(requests):
-            groups[request.decoding, len(prefixes[index])].append(index)
-        captions: dict[int, str | InvalidOutput] = {}
-        for (decoding, _), indices in groups.items():
+
+        def compute(key: tuple[Decoding, int], indices: list[int]) -> Iterator[str | InvalidOutput]:
             items = [(rgb(requests[index].image), prefixes[index]) for index in indices]
-            run = partial(self._run, decoding=decoding)
+            run = partial(self._run, decoding=key[0])
             rows = run_batched(run, items, at_most=self._batch, modules=self.modules)
-            captions.update(zip(indices, map(self._decode, rows), strict=True))
-        yield from (captions[index] for index in range(len(requests)))
+            return map(self._decode, rows)
+
+        pairs = zip(requests, prefixes, strict=True)
+        keys = [(request.decoding, len(prefix)) for request, prefix in pairs]
+        yield from compute_in_groups(keys, compute)
 
     def _tokenize(self, prefix: str | None) -> list[int]:
         """Return start token, prefix and an end token, which BLIP's ``generate`` removes."""

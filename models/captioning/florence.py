@@ -1,8 +1,7 @@
 """Captions by Florence-2 (Xiao et al., CVPR 2024): a DaViT and a BART, prompted by a task."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -11,9 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.captioning.beam_search import Decoding, search
+from models.captioning.beam_search import CaptionRequest, Decoding, search
 from models.data.pixels import Pixels, rgb
-from models.runtime.batching import InvalidOutput, device_of, dtype_of, run_batched
+from models.runtime.batching import (
+    InvalidOutput,
+    compute_in_groups,
+    device_of,
+    dtype_of,
+    run_batched,
+)
 from models.runtime.hardware import Machine
 from models.runtime.loading import load_strictly
 
@@ -21,38 +26,21 @@ Task = Literal["<CAPTION>", "<DETAILED_CAPTION>"]
 
 
 @dataclass(frozen=True, eq=False)
-class FlorenceRequest:
+class FlorenceRequest(CaptionRequest):
     """An image to be captioned.
 
     Attributes:
-        image: uint8 HxWx3 RGB, or HxWx4 RGBA, whose alpha is ignored.
         task: ``<CAPTION>`` for a sentence, ``<DETAILED_CAPTION>`` for two or three.
-        max_new_tokens: see `models.captioning.beam_search.Decoding`.
-        num_beams: see `Decoding`.
-        repetition_penalty: see `Decoding`.
     """
 
-    image: Pixels
     task: Task = "<CAPTION>"
+    _: KW_ONLY
     max_new_tokens: int = 60
-    num_beams: int = 3
-    repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
-        image = self.image
-        if image.ndim != 3 or image.shape[2] not in (3, 4) or image.dtype != np.uint8:
-            raise ValueError(
-                f"FlorenceRequest.image is {image.dtype} {image.shape}; "
-                "give uint8 HxWx3 RGB or HxWx4 RGBA"
-            )
+        super().__post_init__()
         if self.task not in get_args(Task):
             raise ValueError(f"task: {self.task!r} is unknown; give {' or '.join(get_args(Task))}")
-        _ = self.decoding
-
-    @property
-    def decoding(self) -> Decoding:
-        """The search settings."""
-        return Decoding(self.max_new_tokens, self.num_beams, self.repetition_penalty)
 
 
 class Florence:
@@ -86,16 +74,17 @@ class Florence:
 
     def compute(self, requests: Sequence[FlorenceRequest]) -> Iterator[str | InvalidOutput]:
         """Yield the network's captions in the order of the requests."""
-        groups: dict[tuple[Task, Decoding], list[int]] = defaultdict(list)
-        for index, request in enumerate(requests):
-            groups[request.task, request.decoding].append(index)
-        captions: dict[int, str | InvalidOutput] = {}
-        for (task, decoding), indices in groups.items():
+
+        def compute(
+            key: tuple[Task, Decoding], indices: list[int]
+        ) -> Iterator[str | InvalidOutput]:
             images = [rgb(requests[index].image) for index in indices]
-            run = partial(self._run, task=task, decoding=decoding)
+            run = partial(self._run, task=key[0], decoding=key[1])
             rows = run_batched(run, images, at_most=self._batch, modules=self.modules)
-            captions.update(zip(indices, map(self._decode, rows), strict=True))
-        yield from (captions[index] for index in range(len(requests)))
+            return map(self._decode, rows)
+
+        keys = [(request.task, request.decoding) for request in requests]
+        yield from compute_in_groups(keys, compute)
 
     @torch.inference_mode()
     def _run(self, images: Sequence[Pixels], task: Task, decoding: Decoding) -> list[Tensor]:

@@ -23,7 +23,7 @@ from models.compositing.placement import (
     rotated_size,
 )
 from models.compositing.shadow import Pose, cast_shadow, shade_by_relief
-from models.data.pixels import Alpha, Bools, Floats, Pixels, resize_filter, round_to_uint8
+from models.data.pixels import Alpha, Bools, Floats, Pixels, resize, round_to_uint8
 
 Corner = tuple[int, int]
 
@@ -102,7 +102,7 @@ def _fit_background(background: Background, size: Size) -> Pixels:
         max(width, round(pixels.shape[1] * scale)),
         max(height, round(pixels.shape[0] * scale)),
     )
-    resized = np.asarray(cv2.resize(pixels, large, interpolation=resize_filter(scale)), np.uint8)
+    resized = resize(pixels, *large, scale=scale)
     left, top = (large[0] - width) // 2, (large[1] - height) // 2
     return np.ascontiguousarray(resized[top : top + height, left : left + width])
 
@@ -159,7 +159,7 @@ def _transform(
     height, width = rgba.shape[:2]
     new = (max(2, round(width * placement.scale)), max(2, round(height * placement.scale)))
     # `_clean_edge` extended colours beyond the edge, so scaling needs no premultiplied colours.
-    layers = [cv2.resize(rgba, new, interpolation=resize_filter(placement.scale))]
+    layers: list[cv2.typing.MatLike] = [resize(rgba, *new, scale=placement.scale)]
     if depth is not None:
         # `_clean_edge` added 4 px on each side of the object.
         padded = cv2.copyMakeBorder(depth, 4, 4, 4, 4, cv2.BORDER_REPLICATE)

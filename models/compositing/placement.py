@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.compositing.backgrounds.scene import Size
-from models.data.pixels import Floats, Pixels, resize_filter, with_matte
+from models.data.pixels import Floats, Pixels, resize, with_matte
 
 Depth = npt.NDArray[np.uint16]
 
@@ -163,8 +163,8 @@ def _resize_premultiplied(rgba: Pixels, size: Size) -> tuple[Pixels, Floats]:
     """
     alpha = rgba[..., 3:].astype(np.float32) / 255
     premultiplied = np.dstack([rgba[..., :3].astype(np.float32) * alpha, alpha])
-    method = resize_filter(size[0] / rgba.shape[1], cv2.INTER_LINEAR)
-    resized = cv2.resize(premultiplied, size, interpolation=method)
+    scale = size[0] / rgba.shape[1]
+    resized = resize(premultiplied, *size, scale=scale, enlarge=cv2.INTER_LINEAR)
     weight = np.maximum(resized[..., 3:], 1e-4)
     colours = np.where(resized[..., 3:] > 1e-3, resized[..., :3] / weight, 0)
     return np.clip(np.rint(colours), 0, 255).astype(np.uint8), np.asarray(

@@ -71,6 +71,14 @@ def with_matte(pixels: Pixels, alpha: npt.NDArray[np.float32]) -> Pixels:
     return np.dstack([pixels[..., :3], channel])
 
 
+def require_image(image: Pixels, name: str) -> None:
+    """Raise ValueError, naming the argument, unless the image is uint8 HxWx3 or HxWx4."""
+    if image.ndim != 3 or image.shape[2] not in (3, 4) or image.dtype != np.uint8:
+        raise ValueError(
+            f"{name} is {image.dtype} {image.shape}; give uint8 HxWx3 RGB or HxWx4 RGBA"
+        )
+
+
 def fit_within(image: Pixels, longest_side: int) -> Pixels:
     """The image scaled down (never up) so that its longer side is ``longest_side`` px."""
     height, width = image.shape[:2]
@@ -82,31 +90,27 @@ def fit_within(image: Pixels, longest_side: int) -> Pixels:
 
 
 def resize(
-    image: npt.NDArray[Number], width: int, height: int, *, enlarge: int = cv2.INTER_CUBIC
+    image: npt.NDArray[Number],
+    width: int,
+    height: int,
+    *,
+    scale: float | None = None,
+    enlarge: int = cv2.INTER_CUBIC,
 ) -> npt.NDArray[Number]:
     """Return the image at another size.
 
-    It is averaged over areas if its longer side shrinks, else interpolated by ``enlarge``.
+    It is averaged over areas if ``scale`` is below 1, else interpolated by ``enlarge``. The default
+    of ``scale`` is that of the longer side.
     """
-    shrinks = max(width, height) < max(image.shape[:2])
-    method = cv2.INTER_AREA if shrinks else enlarge
+    if scale is None:
+        scale = max(width, height) / max(image.shape[:2])
+    method = cv2.INTER_AREA if scale < 1 else enlarge
     return np.asarray(cv2.resize(image, (width, height), interpolation=method), image.dtype)
-
-
-def resize_filter(scale: float, enlarging: int = cv2.INTER_CUBIC) -> int:
-    """OpenCV's interpolation for a scale factor: area means below 1, else ``enlarging``."""
-    return cv2.INTER_AREA if scale < 1 else enlarging
 
 
 def round_to_uint8(values: Floats) -> Pixels:
     """Values in 0..255, rounded to the nearest integer; values outside are clipped."""
     return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
-
-
-def distance_to_background(mask: Bools) -> Floats:
-    """Per px of a mask (bool HxW) its distance in px to the nearest px outside, float32 HxW."""
-    distance = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
-    return np.asarray(distance, np.float32)
 
 
 def _encode(suffix: str, image: Image, flags: list[int]) -> bytes:

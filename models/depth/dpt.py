@@ -4,7 +4,6 @@ Both predict inverse depth up to an unknown scale and shift, so larger is nearer
 0..1 per image.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.data.pixels import Floats, Pixels, rgb
-from models.runtime.batching import InvalidOutput, device_of, dtype_of, run_batched
+from models.data.pixels import Floats, Pixels, require_image, rgb
+from models.runtime.batching import (
+    InvalidOutput,
+    compute_in_groups,
+    device_of,
+    dtype_of,
+    run_batched,
+)
 from models.runtime.hardware import Machine
 from models.runtime.loading import load_strictly
 
@@ -36,14 +41,9 @@ class DepthRequest:
     image: Pixels
 
     def __post_init__(self) -> None:
-        image = self.image
-        if image.ndim != 3 or image.shape[2] not in (3, 4) or image.dtype != np.uint8:
-            raise ValueError(
-                f"DepthRequest.image is {image.dtype} {image.shape}; "
-                "give uint8 HxWx3 RGB or HxWx4 RGBA"
-            )
-        if min(image.shape[:2]) < 2:
-            raise ValueError(f"DepthRequest.image is {image.shape}; give at least 2x2 pixels")
+        require_image(self.image, "DepthRequest.image")
+        if min(self.image.shape[:2]) < 2:
+            raise ValueError(f"DepthRequest.image is {self.image.shape}; give at least 2x2 pixels")
 
 
 class _DepthNetwork:
@@ -69,15 +69,13 @@ class _DepthNetwork:
         A map is float32 HxW at the image's size, from exactly 0 (farthest) to 1 (nearest). It is
         `InvalidOutput` if the network's values are all equal or not finite.
         """
-        groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for index, request in enumerate(requests):
-            groups[request.image.shape[:2]].append(index)
-        depths: dict[int, Floats | InvalidOutput] = {}
-        for indices in groups.values():
+
+        def compute(_: tuple[int, ...], indices: list[int]) -> Iterator[Floats | InvalidOutput]:
             images = [rgb(requests[index].image) for index in indices]
             results = run_batched(self._run, images, at_most=self._batch, modules=self.modules)
-            depths.update(zip(indices, map(_stretch, results), strict=True))
-        yield from (depths[index] for index in range(len(requests)))
+            return map(_stretch, results)
+
+        yield from compute_in_groups([request.image.shape[:2] for request in requests], compute)
 
     @torch.inference_mode()
     def _run(self, images: Sequence[Pixels]) -> list[Tensor]:

@@ -6,7 +6,7 @@ numbers that are not finite are handled here for all networks.
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeVar
@@ -21,6 +21,7 @@ from models.runtime.compile import is_compiled, pad_to_bucket, room_for_graphs, 
 log = logging.getLogger("synthset.models")
 
 T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 
 Run = Callable[[Sequence[T]], Sequence[Tensor]]
 
@@ -76,6 +77,22 @@ def run_batched(
         for item, result, finite in zip(batch, results, _are_finite(results), strict=True):
             yield result if finite else _again_in_float32(run, item, modules)
         first += len(batch)
+
+
+def compute_in_groups(keys: Sequence[K], compute: Callable[[K, list[int]], Iterable[T]]) -> list[T]:
+    """Results in the order of ``keys``; positions with equal keys are computed together.
+
+    Args:
+        keys: what must be equal for items that share a batch, such as image size and settings.
+        compute: takes a key and the positions that have it; returns one result per position.
+    """
+    groups: dict[K, list[int]] = {}
+    for position, key in enumerate(keys):
+        groups.setdefault(key, []).append(position)
+    results: dict[int, T] = {}
+    for key, positions in groups.items():
+        results.update(zip(positions, compute(key, positions), strict=True))
+    return [results[position] for position in range(len(keys))]
 
 
 def retry_on_oom(compute: Callable[[], T], what: str = "one image") -> T:

@@ -15,7 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from models.data.pixels import Alpha, Pixels
-from models.runtime.batching import InvalidOutput, device_of, dtype_of, run_batched
+from models.runtime.batching import (
+    InvalidOutput,
+    compute_in_groups,
+    device_of,
+    dtype_of,
+    run_batched,
+)
 from models.runtime.hardware import Machine
 from models.runtime.loading import load_strictly
 from models.segmentation.masks import INSIDE, UNSURE, trimap_around
@@ -70,24 +76,20 @@ class VitMatte:
         Raises:
             OutOfMemory: one photo does not fit.
         """
-        groups: dict[tuple[int, ...], list[int]] = {}
         trimaps = [trimap_around(request.alpha > 0.5, request.band) for request in requests]
-        for index, request in enumerate(requests):
-            groups.setdefault(_working_size(request.image), []).append(index)
-        alphas: dict[int, Alpha | InvalidOutput] = {}
-        for (height, width), indices in groups.items():
-            group = [_resize(requests[k].image, trimaps[k], height, width) for k in indices]
-            results = run_batched(
-                self._run, group, at_most=self._machine.batch, modules=self.modules
-            )
+
+        def compute(size: tuple[int, int], indices: list[int]) -> Iterator[Alpha | InvalidOutput]:
+            group = [_resize(requests[index].image, trimaps[index], *size) for index in indices]
+            at_most = self._machine.batch
+            results = run_batched(self._run, group, at_most=at_most, modules=self.modules)
             for index, result in zip(indices, results, strict=True):
-                alphas[index] = (
-                    result
-                    if isinstance(result, InvalidOutput)
-                    else _apply_band(trimaps[index], result)
-                )
-        for index in range(len(requests)):
-            yield alphas.pop(index)
+                if isinstance(result, InvalidOutput):
+                    yield result
+                else:
+                    yield _apply_band(trimaps[index], result)
+
+        sizes = [_working_size(request.image) for request in requests]
+        yield from compute_in_groups(sizes, compute)
 
     def _run(self, batch: Sequence[tuple[Pixels, Pixels]]) -> list[Tensor]:
         inputs = self._processor(
@@ -101,9 +103,10 @@ class VitMatte:
             return list(self.network(pixels).alphas[:, 0, :height, :width])
 
 
-def _working_size(image: Pixels) -> tuple[int, ...]:
-    scale = min(1.0, LONGEST_SIDE / max(image.shape[:2]))
-    return tuple(max(1, round(side * scale)) for side in image.shape[:2])
+def _working_size(image: Pixels) -> tuple[int, int]:
+    height, width = image.shape[:2]
+    scale = min(1.0, LONGEST_SIDE / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def _resize(image: Pixels, trimap: Pixels, height: int, width: int) -> tuple[Pixels, Pixels]:

@@ -6,11 +6,10 @@ No step between photo and image knows the object's mask, so the images have no a
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal
 
-import cv2
 import numpy as np
 from pydantic import Field
 
-from models.data.pixels import Pixels, resize_filter, rgb
+from models.data.pixels import Pixels, resize, rgb
 from models.data.records import Artifact, Checkpoint, Record
 from models.diffusion.prompts import Part, to_compel, weighted_prompt
 from tasks.engine.planning_run import Cost
@@ -134,6 +133,6 @@ def fit_to_grid(image: Pixels, longest_side: int) -> Pixels:
     new_height, new_width = (max(1, round(side * scale / GRID)) * GRID for side in (height, width))
     cover = max(new_height / height, new_width / width)
     size = (max(new_width, round(width * cover)), max(new_height, round(height * cover)))
-    large = np.asarray(cv2.resize(image, size, interpolation=resize_filter(cover)), np.uint8)
+    large = resize(image, *size, scale=cover)
     top, left = (size[1] - new_height) // 2, (size[0] - new_width) // 2
     return np.ascontiguousarray(large[top : top + new_height, left : left + new_width])

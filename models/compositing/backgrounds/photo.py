@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from models.compositing.backgrounds.scene import Background, Size, check_size
-from models.data.pixels import Pixels, resize_filter
+from models.data.pixels import Pixels, resize
 
 
 def background_from_photo(pixels: Pixels, size: Size, rng: np.random.Generator) -> Background:
@@ -33,13 +33,11 @@ def background_from_photo(pixels: Pixels, size: Size, rng: np.random.Generator) 
     crop = pixels[upper : upper + crop_h, left : left + crop_w]
     if rng.random() < 0.5:
         crop = crop[:, ::-1]
-    method = resize_filter(width / crop_w)
-    resized = cv2.resize(np.ascontiguousarray(crop), (width, height), interpolation=method)
+    resized = resize(np.ascontiguousarray(crop), width, height, scale=width / crop_w)
     blur = rng.uniform(0.0, 0.004) * width
     if rng.random() < 0.35 and blur > 0.5:
-        resized = cv2.GaussianBlur(resized, (0, 0), blur)
-    background = np.asarray(resized, np.uint8)
-    return Background(background, _find_horizon(background), _find_light(background))
+        resized = np.asarray(cv2.GaussianBlur(resized, (0, 0), blur), np.uint8)
+    return Background(resized, _find_horizon(resized), _find_light(resized))
 
 
 def _find_horizon(pixels: Pixels) -> float:

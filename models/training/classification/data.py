@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2 as transforms
 
-from models.data.pixels import Pixels
+from models.data.pixels import Pixels, resize
 from models.data.read_photo import PhotoRejectedError, read_photo
 from models.training.settings import Augmentation
 from models.training.task import LabelledImages
@@ -43,8 +43,7 @@ def letterbox(pixels: Pixels, size: int) -> Pixels:
     scale = size / max(height, width)
     fitted = (max(1, round(width * scale)), max(1, round(height * scale)))
     # Area averaging keeps fine patterns from aliasing when shrinking; it is blocky when enlarging.
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    inner = cv2.resize(pixels, fitted, interpolation=method)
+    inner = resize(pixels, *fitted, scale=scale)
     square = np.full((size, size, 3), GREY, np.uint8)
     top, left = (size - fitted[1]) // 2, (size - fitted[0]) // 2
     square[top : top + fitted[1], left : left + fitted[0]] = inner

@@ -6,8 +6,7 @@ with a weight that rises over the tokens. In every step the UNet also attends to
 tokens (`models.views.zero123plus.attention`).
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from models.data.pixels import Pixels
 from models.runtime.batching import (
     InvalidOutput,
     as_uint8,
+    compute_in_groups,
     device_of,
     dtype_of,
     in_float32,
@@ -178,22 +178,14 @@ class Zero123Plus:
         S is width / 2. Requests of equal settings share batches. Results come in the order of the
         requests.
         """
-        groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
-        for index, request in enumerate(requests):
-            groups[request.settings].append(index)
-        results: dict[int, SixViews | InvalidOutput] = {}
-        for indices in groups.values():
-            sheets = run_batched(
-                self._run,
-                [requests[index] for index in indices],
-                at_most=self._batch,
-                modules=self.modules,
-            )
-            for index, sheet in zip(indices, sheets, strict=True):
-                results[index] = (
-                    sheet if isinstance(sheet, InvalidOutput) else split_sheet(as_uint8(sheet))
-                )
-        yield from (results[index] for index in range(len(requests)))
+
+        def compute(_: Hashable, indices: list[int]) -> Iterator[SixViews | InvalidOutput]:
+            group = [requests[index] for index in indices]
+            sheets = run_batched(self._run, group, at_most=self._batch, modules=self.modules)
+            for sheet in sheets:
+                yield sheet if isinstance(sheet, InvalidOutput) else split_sheet(as_uint8(sheet))
+
+        yield from compute_in_groups([request.settings for request in requests], compute)
 
     def prepare(self, images: Sequence[Pixels]) -> References:
         """Resize and normalise square RGB or RGBA images by the published settings.
