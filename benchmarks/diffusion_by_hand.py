@@ -144,7 +144,7 @@ def background(setting: Setting) -> Loaded:
         UniPCMultistepScheduler,
     )
 
-    from models.diffusion.sdxl.depth_controlnet import SdxlBackgroundResult
+    from models.diffusion.safety import SafeImage
 
     machine = setting.machine
     told: dict[str, Any] = {"local_files_only": True, "dtype": machine.dtype}
@@ -158,7 +158,7 @@ def background(setting: Setting) -> Loaded:
     pipeline.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
 
-    def make(request: Any) -> SdxlBackgroundResult:
+    def make(request: Any) -> SafeImage:
         control = Image.fromarray((request.depth >> 8).astype(np.uint8)).convert("RGB")
         (image,) = pipeline(
             request.prompt,
@@ -170,7 +170,7 @@ def background(setting: Setting) -> Loaded:
             guidance_scale=request.guidance_scale,
             generator=torch.Generator("cpu").manual_seed(request.seed),
         ).images
-        return SdxlBackgroundResult(np.array(image))
+        return SafeImage(np.array(image))
 
     return _one_by_one(make)
 
@@ -179,8 +179,8 @@ def outpaint(setting: Setting) -> Loaded:
     """diffusers' pipeline."""
     from diffusers import AsymmetricAutoencoderKL, StableDiffusionInpaintPipeline
 
+    from models.diffusion.safety import SafeImage
     from models.outpainting.latent_canvas import CELL, shift_image
-    from models.outpainting.sd2 import OutpaintResult
 
     machine = setting.machine
     told: dict[str, Any] = {"local_files_only": True, "dtype": machine.dtype}
@@ -193,7 +193,7 @@ def outpaint(setting: Setting) -> Loaded:
     ).to(machine.device)
     pipeline.set_progress_bar_config(disable=True)
 
-    def make(request: Any) -> OutpaintResult:
+    def make(request: Any) -> SafeImage:
         canvas = shift_image(request.scene, request.shift)
         missing = np.kron(request.mask, np.ones((CELL, CELL), np.uint8))
         height, width = canvas.shape[:2]
@@ -208,6 +208,6 @@ def outpaint(setting: Setting) -> Loaded:
             guidance_scale=request.guidance_scale,
             generator=torch.Generator("cpu").manual_seed(request.seed),
         ).images
-        return OutpaintResult(np.dstack([np.array(image), canvas[..., 3:]]))
+        return SafeImage(np.dstack([np.array(image), canvas[..., 3:]]))
 
     return _one_by_one(make)

@@ -86,7 +86,7 @@ def _scenes(setting: Setting) -> Callable[[int], Any]:
     (height, width), steps = setting.sizes.scene, setting.sizes.steps["background"]
     depths = setting.image(height, width)[..., 0].astype(np.uint16) * 257
     return lambda at: SdxlBackgroundRequest(
-        depths, PROMPT, NEGATIVE, seed=at, width=width, height=height, steps=steps
+        PROMPT, NEGATIVE, seed=at, depth=depths, width=width, height=height, steps=steps
     )
 
 

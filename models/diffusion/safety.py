@@ -33,7 +33,7 @@ class SafeImage:
     """A usable image, and how many safety retries it took."""
 
     image: Pixels
-    retries: int
+    retries: int = 0
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,13 @@ from cachetools import LRUCache
 from torch import Tensor, nn
 
 from models.data.pixels import Bools, Pixels
-from models.diffusion.safety import SafetyChecker, generate_with_safety_check, retry_seed
+from models.diffusion.safety import (
+    SafeImage,
+    SafetyChecker,
+    UnsafeImage,
+    generate_with_safety_check,
+    retry_seed,
+)
 from models.diffusion.sd2.latents import CELL
 from models.diffusion.sd2.networks import SD2Inpainting
 from models.outpainting.latent_canvas import Shift, blend_original, inpaint_mask, shift_image
@@ -96,14 +102,6 @@ class OutpaintRequest:
         return (self.prompt,)
 
 
-@dataclass(frozen=True, eq=False)
-class OutpaintResult:
-    """The shifted scene, uint8 of the scene's shape, and how many safety retries it took."""
-
-    image: Pixels
-    retries: int = 0
-
-
 @dataclass(frozen=True)
 class _LatentRequest:
     """A request with the tensors for its denoising, on the CPU in float32.
@@ -165,9 +163,7 @@ class SD2Outpaint:
             SafetyChecker.load(checkers[0], machine=machine) if checkers else None,
         )
 
-    def compute(
-        self, requests: Sequence[OutpaintRequest]
-    ) -> Iterator[OutpaintResult | InvalidOutput]:
+    def compute(self, requests: Sequence[OutpaintRequest]) -> Iterator[SafeImage | UnsafeImage]:
         """Yield the shifted scenes in order; their alpha shifts along.
 
         A scene with offset (0, 0) is returned unchanged, without any network. A flagged image is
@@ -183,11 +179,7 @@ class SD2Outpaint:
 
         flags = None if self._checker is None else self._checker.flags
         retries = [request.nsfw_retries for request in requests]
-        for result in generate_with_safety_check(generate, retries, flags):
-            if isinstance(result, InvalidOutput):
-                yield result
-            else:
-                yield OutpaintResult(result.image, result.retries)
+        return generate_with_safety_check(generate, retries, flags)
 
     def _generate(
         self, seeded: Sequence[tuple[OutpaintRequest, int]]

@@ -20,7 +20,7 @@ from benchmarks.diffusion_stages import STAGES
 from benchmarks.diffusion_work import seconds
 from benchmarks.full_size import NETWORKS
 from benchmarks.random_weights import TINY, _networks
-from models.outpainting.sd2 import OutpaintResult
+from models.diffusion.safety import SafeImage
 from models.runtime.batching import run_batched
 from models.runtime.compile import compile_blocks
 from models.runtime.hardware import Machine
@@ -147,7 +147,7 @@ def test_a_stage_at_work_asks_for_what_it_is_told(setting: Setting) -> None:
     assert [one.image.shape for one in asked] == [(64, 64, 3)] * 3
     assert len({one.image.tobytes() for one in asked}) == 3
     outpaint = next(stage for stage in STAGES if stage.name == "outpaint")
-    same = Loaded(lambda requests: [OutpaintResult(one.scene) for one in requests])
+    same = Loaded(lambda requests: [SafeImage(one.scene) for one in requests])
     with pytest.raises(RuntimeError, match="4 requests to the networks instead of 5"):
         seconds(outpaint.work, same, setting, 5)
 

@@ -66,11 +66,13 @@ def edge(seed: int) -> VitMatteRequest:
 
 def scene(seed: int) -> SdxlBackgroundRequest:
     depth = photo(seed)[..., 0].astype(np.uint16) * 257
-    return SdxlBackgroundRequest(depth, f"a car {seed}", "blurry", seed, SIDE, SIDE, steps=2)
+    return SdxlBackgroundRequest(
+        f"a car {seed}", "blurry", seed, steps=2, depth=depth, width=SIDE, height=SIDE
+    )
 
 
 def safety_retries(seed: int) -> SdxlImg2ImgRequest:
-    return SdxlImg2ImgRequest(photo(seed), f"a car {seed}", "blurry", seed, steps=4)
+    return SdxlImg2ImgRequest(f"a car {seed}", "blurry", seed, steps=4, image=photo(seed))
 
 
 def shifted(seed: int) -> OutpaintRequest:

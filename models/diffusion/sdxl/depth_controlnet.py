@@ -7,8 +7,8 @@ Diffusion Distillation", 2024) an image takes 4 or 8 steps and no guidance.
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,61 +17,37 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from models.data.pixels import Pixels
-from models.diffusion.safety import Flags, SafetyChecker, generate_with_safety_check, retry_seed
-from models.diffusion.sdxl.parts import (
-    Scheduler,
-    SdxlParts,
-    check_size,
-    decode,
-    embed_prompts,
-    generate_in_batches,
-    load_sdxl,
-    sdxl_scheduler,
-    without_device_hooks,
-)
-from models.runtime.batching import InvalidOutput, device_of, dtype_of, generator, noise_like
+from models.diffusion.safety import SafetyChecker
+from models.diffusion.sdxl.generator import SdxlGenerator, SdxlRequest, check_size
+from models.diffusion.sdxl.parts import SdxlParts, decode, load_sdxl, sdxl_scheduler
+from models.runtime.batching import device_of, dtype_of, generator, noise_like
 from models.runtime.hardware import Machine
 from models.runtime.loading import WrongCheckpointError, load_strictly
 
 _FEW_STEPS = re.compile(r"sdxl_lightning_(\d+)step_unet\.safetensors")
 
 
-@dataclass(frozen=True)
-class SdxlBackgroundRequest:
+@dataclass(frozen=True, kw_only=True)
+class SdxlBackgroundRequest(SdxlRequest):
     """One scene to generate.
 
     Args:
         depth: uint16 height x width, nearer is larger, 0 outside the object.
-        prompt, negative: final prompts in Compel's syntax (models/diffusion/prompts.py). An empty
-            prompt is embedded like any other; it does not give zeros.
-        seed: 0 .. 2**63 - 1.
         width, height: px, multiples of 64.
-        steps: denoising steps, 1 or more.
-        guidance_scale: how strictly the prompt is followed; 1 or less ignores the negative prompt.
         control_scale: how strictly the depth is followed, 0 .. 2.
         control_end: share of the steps that get the depth, 0 .. 1.
-        scheduler: sampler.
         few_step: use the few-step U-Net for this number of ``steps``; guidance is off.
-        nsfw_retries: how often a flagged image is generated again with another seed.
 
     Raises:
         ValueError: a size is no multiple of 64, or the depth has another size or type.
     """
 
     depth: npt.NDArray[np.uint16]
-    prompt: str
-    negative: str
-    seed: int
     width: int
     height: int
-    steps: int = 30
-    guidance_scale: float = 5.0
     control_scale: float = 1.0
     control_end: float = 1.0
-    scheduler: Scheduler = "unipc"
     few_step: bool = False
-    nsfw_retries: int = 3
 
     def __post_init__(self) -> None:
         check_size(self.width, self.height)
@@ -86,42 +62,23 @@ class SdxlBackgroundRequest:
     @property
     def is_guided(self) -> bool:
         """Whether the negative prompt counts."""
-        return self.guidance_scale > 1 and not self.few_step
+        return super().is_guided and not self.few_step
 
     @property
-    def batch_key(self) -> tuple[Any, ...]:
+    def batch_key(self) -> tuple[Hashable, ...]:
         """What the images of a batch have in common."""
-        return (
-            self.width,
-            self.height,
-            self.steps,
-            self.guidance_scale if self.is_guided else None,
-            self.control_scale,
-            self.control_end,
-            self.scheduler,
-            self.few_step,
-        )
+        control = self.control_scale, self.control_end
+        return *super().batch_key, self.width, self.height, *control, self.few_step
 
 
-@dataclass(frozen=True)
-class SdxlBackgroundResult:
-    """The scene, uint8 RGB height x width, and how many safety retries it took."""
-
-    image: Pixels
-    retries: int = 0
-
-
-class SdxlBackground:
+class SdxlBackground(SdxlGenerator):
     """SDXL with a depth ControlNet, optionally a few-step U-Net and a safety checker.
 
     Args:
-        parts: SDXL, with the VAE that decodes.
+        parts, machine, checker: see `SdxlGenerator`.
         controlnet: a `ControlNetModel` for SDXL.
-        machine: gives the batch size.
         few_step: folder with ``sdxl_lightning_<n>step_unet.safetensors``; these weights replace
             those of the base's U-Net.
-        flags: finds images that are not safe for work; None: no image is checked.
-        checker_modules: the networks behind ``flags``.
     """
 
     def __init__(
@@ -130,24 +87,16 @@ class SdxlBackground:
         controlnet: Any,
         machine: Machine,
         few_step: Path | None = None,
-        flags: Flags | None = None,
-        checker_modules: tuple[nn.Module, ...] = (),
+        checker: SafetyChecker | None = None,
     ) -> None:
         from diffusers import StableDiffusionXLControlNetPipeline
 
-        self.modules: tuple[nn.Module, ...] = (
-            *parts.modules,
-            controlnet,
-            *checker_modules,
+        super().__init__(
+            StableDiffusionXLControlNetPipeline, parts, machine, checker, controlnet=controlnet
         )
-        self._parts, self._controlnet, self._machine = parts, controlnet, machine
-        self._few_step, self._flags = few_step, flags
+        self._few_step = few_step
         # The number of steps that the U-Net's weights are for; 0 for the base's weights.
         self._unet_steps = 0
-        self._pipeline = without_device_hooks(StableDiffusionXLControlNetPipeline)(
-            **parts.components, controlnet=controlnet, add_watermarker=False
-        )
-        self._pipeline.set_progress_bar_config(disable=True)
 
     @classmethod
     def load(cls, *folders: Path, machine: Machine) -> "SdxlBackground":
@@ -155,9 +104,6 @@ class SdxlBackground:
 
         The others, in any order, are a folder with few-step U-Nets and a safety checker. Their
         files show which is which.
-
-        Raises:
-            WrongCheckpointError: a folder lacks a part.
         """
         from diffusers import ControlNetModel
 
@@ -167,45 +113,8 @@ class SdxlBackground:
             SafetyChecker.load(folder, machine=machine) for folder in others if folder != few_step
         ]
         control = load_strictly(ControlNetModel, controlnet, machine)
-        return cls(
-            load_sdxl(base, vae, machine, own_unet=few_step is not None),
-            control,
-            machine,
-            few_step,
-            checkers[0].flags if checkers else None,
-            checkers[0].modules if checkers else (),
-        )
-
-    def compute(
-        self, requests: Sequence[SdxlBackgroundRequest]
-    ) -> Iterator[SdxlBackgroundResult | InvalidOutput]:
-        """Yield a scene per request, in order.
-
-        A flagged image is generated again with the seed plus 1, 2, ... The result is
-        `InvalidOutput` if all retries are flagged or the numbers are not finite.
-
-        Raises:
-            PromptError: a prompt can't be parsed.
-            WrongCheckpointError: a request wants few steps and there is no U-Net for their number.
-        """
-
-        def generate(indices: Sequence[int], attempt: int) -> list[Pixels | InvalidOutput]:
-            chosen = (requests[index] for index in indices)
-            return generate_in_batches(
-                self._run,
-                [replace(request, seed=retry_seed(request.seed, attempt)) for request in chosen],
-                text=self._parts.text,
-                at_most=self._machine.batch,
-                modules=self.modules,
-                prepare=self._load_unet,
-            )
-
-        retries = [request.nsfw_retries for request in requests]
-        for result in generate_with_safety_check(generate, retries, self._flags):
-            if isinstance(result, InvalidOutput):
-                yield result
-            else:
-                yield SdxlBackgroundResult(result.image, result.retries)
+        parts = load_sdxl(base, vae, machine, own_unet=few_step is not None)
+        return cls(parts, control, machine, few_step, next(iter(checkers), None))
 
     @torch.inference_mode()
     def _run(self, batch: Sequence[SdxlBackgroundRequest]) -> list[Tensor]:
@@ -220,20 +129,17 @@ class SdxlBackground:
             trailing=first.few_step,
         )
         latents = self._pipeline(
-            **embed_prompts(self._parts, batch),
+            **self._text_arguments(batch),
             image=control,
             latents=noise_like(shape, seeds, control),
             height=first.height,
             width=first.width,
-            num_inference_steps=first.steps,
-            guidance_scale=first.guidance_scale if first.is_guided else 0.0,
             controlnet_conditioning_scale=first.control_scale,
             control_guidance_end=first.control_end,
-            output_type="latent",
         ).images
         return decode(self._parts.vae, latents)
 
-    def _load_unet(self, request: SdxlBackgroundRequest) -> None:
+    def _prepare(self, request: SdxlBackgroundRequest) -> None:
         """Load the few-step weights that the request needs into the U-Net.
 
         There is one file per number of steps, all with the base's architecture.

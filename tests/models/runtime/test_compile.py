@@ -231,12 +231,12 @@ def test_sdxl_compiled(tmp_path: Path) -> None:
     )
     both = [SdxlBackground.load(base, control, vae, machine=one) for one in (AS_IT_IS, COMPILED)]
     asked = [
-        SdxlBackgroundRequest(depth, "a car", "blurry", seed, 128, 128, steps=2)
+        SdxlBackgroundRequest("a car", "blurry", seed, steps=2, depth=depth, width=128, height=128)
         for seed in range(4)
     ]
     same_images_and_no_more_graphs(*both, asked, at_most=15)
     once = [SdxlImg2Img(load_sdxl(base, vae, one), one) for one in (AS_IT_IS, COMPILED)]
-    photos = [SdxlImg2ImgRequest(picture(), "a car", "", seed, steps=2) for seed in range(4)]
+    photos = [SdxlImg2ImgRequest("a car", "", seed, steps=2, image=picture()) for seed in range(4)]
     before = graphs()
     same_images_and_no_more_graphs(*once, photos, at_most=before + 4)
 

@@ -18,10 +18,12 @@ from tests.checkpoints import sdxl
 pytest.importorskip("compel")
 BASE, CONTROLNET, VAE, LIGHTNING = "base", "controlnet", "vae", "lightning"
 PHOTO = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-REDRAWN = SdxlImg2ImgRequest(PHOTO, "a car", "blurry", seed=1, steps=2)
+REDRAWN = SdxlImg2ImgRequest("a car", "blurry", seed=1, steps=2, image=PHOTO)
 DEPTH = np.full((64, 64), 40000, np.uint16)
-SCENE = SdxlBackgroundRequest(DEPTH, "a car", "blurry", 1, 64, 64, steps=2)
-FEW_STEPS = SdxlBackgroundRequest(DEPTH, "a car", "", 1, 64, 64, steps=4, few_step=True)
+SCENE = SdxlBackgroundRequest("a car", "blurry", 1, steps=2, depth=DEPTH, width=64, height=64)
+FEW_STEPS = SdxlBackgroundRequest(
+    "a car", "", 1, steps=4, few_step=True, depth=DEPTH, width=64, height=64
+)
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ from models.compositing.backgrounds.scene import procedural_background
 from models.data.formats.annotated import box_of_mask
 from models.data.formats.polygons import decode_runs, encode_mask
 from models.data.records import Artifact, Record
-from models.diffusion.safety import UnsafeImage
+from models.diffusion.safety import SafeImage, UnsafeImage
 from models.outpainting.extend_scene import ExtendedScene, grid_offsets
 from models.outpainting.latent_canvas import Shift
-from models.outpainting.sd2 import OutpaintRequest, OutpaintResult, SD2Outpaint
+from models.outpainting.sd2 import OutpaintRequest, SD2Outpaint
 from models.runtime.hardware import Machine
 from tasks.engine.run_context import RunContext
 from tasks.engine.stage import Job, StageInput, StageOutput, stage
@@ -131,7 +131,7 @@ def test_an_unusable_border_is_a_rejection(
     run: RunContext, scenes: list[Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def infer(_kind: type, _references: Any, requests: Sequence[OutpaintRequest]) -> list[Any]:
-        images = [OutpaintResult(one.scene) for one in requests[1:]]
+        images = [SafeImage(one.scene) for one in requests[1:]]
         return [UnsafeImage("the network gave no finite numbers", 2), *images]
 
     monkeypatch.setattr("models.runtime.network_pool.infer", infer)

@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from models.data.pixels import Pixels
-from models.diffusion.safety import UnsafeImage
+from models.diffusion.safety import SafeImage, UnsafeImage
 from models.diffusion.sdxl.depth_controlnet import (
     SdxlBackground,
     SdxlBackgroundRequest,
-    SdxlBackgroundResult,
 )
 from models.diffusion.sdxl.parts import load_sdxl
 from models.diffusion.sdxl.text import Embedding
@@ -53,14 +53,14 @@ def network(folders: dict[str, Path]) -> SdxlBackground:
 def a_request(seed: int = 5, width: int = 64, height: int = 128) -> SdxlBackgroundRequest:
     depth = np.zeros((height, width), np.uint16)
     depth[height // 2 :, 16:48] = np.linspace(20000, 65535, 32).astype(np.uint16)
-    return SdxlBackgroundRequest(depth, "a (red)1.3 car", "blurry", seed, width, height, steps=3)
+    return SdxlBackgroundRequest(
+        "a (red)1.3 car", "blurry", seed, steps=3, depth=depth, width=width, height=height
+    )
 
 
-def compute(
-    network: SdxlBackground, *requests: SdxlBackgroundRequest
-) -> list[SdxlBackgroundResult]:
+def compute(network: SdxlBackground, *requests: SdxlBackgroundRequest) -> list[SafeImage]:
     results = list(network.compute(requests))
-    assert all(isinstance(result, SdxlBackgroundResult) for result in results), results
+    assert all(isinstance(result, SafeImage) for result in results), results
     return results  # type: ignore[return-value]
 
 
@@ -168,13 +168,13 @@ def test_both_halves_of_the_guidance_get_the_depth(
     network: SdxlBackground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     controls: list[torch.Tensor] = []
-    forward = network._controlnet.forward
+    forward = network._pipeline.controlnet.forward
 
     def spy(*arguments: object, **named: object) -> object:
         controls.append(named["controlnet_cond"])  # type: ignore[arg-type]
         return forward(*arguments, **named)
 
-    monkeypatch.setattr(network._controlnet, "forward", spy)
+    monkeypatch.setattr(network._pipeline.controlnet, "forward", spy)
     request = a_request()
     image_of(network, request)
     expected = torch.from_numpy(request.depth.astype(np.float32) / 65535).expand(2, 3, -1, -1)
@@ -246,7 +246,12 @@ def test_flagged_images_are_generated_again(
         counts.append(len(images))
         return [any((image == other).all() for other in bad) for image in images]
 
-    checked = SdxlBackground(network._parts, network._controlnet, CPU, flags=flags)
+    checked = SdxlBackground(
+        network._parts,
+        network._pipeline.controlnet,
+        CPU,
+        checker=SimpleNamespace(flags=flags, modules=()),
+    )
     results = compute(checked, *requests)
     assert [result.retries for result in results] == [0, 2, 0]
     assert counts == [3, 1, 1]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def network(folders: tuple[Path, Path]) -> SdxlImg2Img:
 def a_request(seed: int = 5, width: int = 64, height: int = 128) -> SdxlImg2ImgRequest:
     photo = np.zeros((height, width, 3), np.uint8)
     photo[height // 4 : height // 2] = (250, 40, 30)
-    return SdxlImg2ImgRequest(photo, "a (red)1.3 car", "blurry", seed, steps=4)
+    return SdxlImg2ImgRequest("a (red)1.3 car", "blurry", seed, steps=4, image=photo)
 
 
 def image_of(network: SdxlImg2Img, request: SdxlImg2ImgRequest) -> Pixels:
@@ -134,7 +135,11 @@ def test_flagged_images_are_generated_again_with_the_next_seed(
     """The stub flags the image of the first seed."""
     bad = image_of(network, a_request(20))
     checked = SdxlImg2Img(
-        network._parts, CPU, flags=lambda photos: [bool((photo == bad).all()) for photo in photos]
+        network._parts,
+        CPU,
+        SimpleNamespace(
+            flags=lambda photos: [bool((photo == bad).all()) for photo in photos], modules=()
+        ),
     )
     first, second = checked.compute([a_request(10), a_request(20)])
     assert isinstance(second, SafeImage)
