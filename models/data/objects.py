@@ -1,7 +1,7 @@
 """Objects in the metadata of an image: label, box and mask, and how they move with the image.
 
-An object is ``{"label": str, "box": [x, y, width, height] or None, "mask": RLE or None}``. Boxes are
-in px of the image; masks are run-length encoded as in COCO, so that they travel as JSON text.
+An object is ``{"label": str, "box": [x, y, width, height] or None, "mask": RLE or None}``. Boxes
+are in px of the image; masks are run-length encoded as in COCO, so they travel as JSON text.
 """
 
 from collections.abc import Sequence

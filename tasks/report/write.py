@@ -6,6 +6,7 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from models.data.files import write_atomic
 from models.data.records import Record
 from models.evaluation.conclusion import Conclusion
 from models.evaluation.predictions import FILE_NAME as PREDICTIONS
@@ -75,18 +76,11 @@ def _write(run: RunContext, summary: RunSummary, out: Path) -> WrittenReport:
     if models:
         write_predictions(out / PREDICTIONS, models)
     for figure in figures:
-        _save(out / "plots" / f"{figure.name}.svg", figure.svg.decode())
-    _save(out / "metrics.json", metrics.model_dump_json(indent=1))
-    _save(out / "README.md", render_card(metrics))
-    _save(out / "report.html", page)
+        write_atomic(out / "plots" / f"{figure.name}.svg", figure.svg)
+    write_atomic(out / "metrics.json", metrics.model_dump_json(indent=1).encode())
+    write_atomic(out / "README.md", render_card(metrics).encode())
+    write_atomic(out / "report.html", page.encode())
     document = report_document(summary.name, out)
     run.store.put_document(document, page.encode())
     publish(metrics, sheets, out / "report.html", run.store, document)
     return WrittenReport(path=out / "report.html", verdict=metrics.verdict)
-
-
-def _save(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.writing")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
