@@ -6,7 +6,6 @@ get the same id; its start time differs, so it is never mistaken for the recorde
 
 import contextlib
 import json
-import pwd
 import signal
 import subprocess
 import time
@@ -35,13 +34,8 @@ class Background:
         """Whether the recorded process is alive."""
         return self._leader() is not None
 
-    def start(
-        self, command: Sequence[str], environment: Mapping[str, str], user: str | None = None
-    ) -> None:
-        """Start the process in its own session, with its output appended to the log.
-
-        If ``user`` is given, the process runs as that account, which may not see root's folders.
-        """
+    def start(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Start the process in its own session, with its output appended to the log."""
         with self.log.open("ab") as output:
             process = subprocess.Popen(
                 list(command),
@@ -50,10 +44,6 @@ class Background:
                 stderr=output,
                 env={**environment, _MARK: self._mark},
                 start_new_session=True,
-                cwd=None if user is None else "/",
-                user=user,
-                group=None if user is None else pwd.getpwnam(user).pw_gid,
-                extra_groups=None if user is None else [],
             )
         started = psutil.Process(process.pid).create_time()
         new_record = self._record.with_suffix(".new")
@@ -62,14 +52,14 @@ class Background:
         # The process outlives this object: Popen must not warn about it.
         process.returncode = 0
 
-    def stop(self, timeout_s: float, first_signal: signal.Signals = signal.SIGTERM) -> bool:
-        """End the process and everything it started; kill what ignores the first signal.
+    def stop(self, timeout_s: float) -> bool:
+        """End the process and everything it started; kill what ignores SIGTERM.
 
         Returns:
             Whether there was a process to end.
         """
         found = self._members()
-        for number in (first_signal, signal.SIGKILL):
+        for number in (signal.SIGTERM, signal.SIGKILL):
             for process in self._members():
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.send_signal(number)

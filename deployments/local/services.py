@@ -17,7 +17,6 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import Worker
 
 from deployments.apply import count_gpus
-from deployments.local.postgres import Database, account
 from deployments.local.settings import Settings, StackError, is_listening
 from deployments.persistent_worker.settings import GPUS
 
@@ -34,18 +33,14 @@ class Service:
     command: tuple[str, ...]
     environment: dict[str, str]
     is_healthy: Callable[[datetime], bool]
-    user: str | None = None
 
 
-def list_services(
-    state: Path, settings: Settings, database: Database | str, rclone_path: str
-) -> list[Service]:
+def list_services(state: Path, settings: Settings, rclone_path: str) -> list[Service]:
     """The services in the order in which they are started; the last two are the workers.
 
     Args:
         state: the stack's folder.
         settings: addresses and passwords.
-        database: the stack's own, or a line about the database that Prefect's settings name.
         rclone_path: the program of the S3 server.
     """
     objects = state / "s3"
@@ -55,30 +50,17 @@ def list_services(
     server_environment = inherited | prefect_home
     if settings.auth:
         server_environment["PREFECT_SERVER_API_AUTH_STRING"] = settings.auth
-    services = []
-    if isinstance(database, Database):
-        server_environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database.url
-        services.append(_database_service(database))
     worker_environment = {
         **(inherited | prefect_home | settings.client_environment()),
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "60",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "synthset",
     }
     return [
-        *services,
         _server_service(settings, server_environment),
         _s3_service(settings, inherited, rclone_path, objects),
         _worker_service("cpu", "process", worker_environment),
         _worker_service("gpu", "persistent-process", _gpu_slots() | worker_environment),
     ]
-
-
-def _database_service(database: Database) -> Service:
-    # Another account may run it, so it gets no other variable of this one.
-    environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
-    return Service(
-        "database", database.command(), environment, lambda _: database.answers(), account()
-    )
 
 
 def _server_service(settings: Settings, environment: dict[str, str]) -> Service:

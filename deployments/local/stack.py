@@ -5,7 +5,6 @@ background. Their addresses and passwords are in files that only their owner can
 """
 
 import os
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,6 @@ import platformdirs
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from deployments.apply import deploy
-from deployments.local.postgres import Database, load_or_make_database
 from deployments.local.process import Background
 from deployments.local.services import (
     BUCKET,
@@ -88,12 +86,16 @@ def up(
     """
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     with file_lock(state / "lock"):
+        if (state / "database.json").exists():
+            raise StackError(
+                f"{state / 'database.json'}: `up` no longer starts PostgreSQL; start it, set"
+                " PREFECT_SERVER_DATABASE_CONNECTION_URL and remove this file; or give --state"
+            )
         settings = load_or_make_settings(state, host, port, s3_port, auth)
         started: list[str] = []
         try:
             rclone_path = find_rclone()
-            database = _choose_database(state)
-            *servers, cpu, gpu = list_services(state, settings, database, rclone_path)
+            *servers, cpu, gpu = list_services(state, settings, rclone_path)
             for service in servers:
                 started += _ensure(state, service, settings)
             with _client_settings(settings):
@@ -109,7 +111,7 @@ def up(
             api=settings.api_url,
             s3=settings.s3_url,
             store=f"s3://{BUCKET}/store",
-            database=database if isinstance(database, str) else "PostgreSQL",
+            database=_describe_database(),
             environment=write_environment(state, settings),
             started=tuple(started),
             changed=tuple(changed),
@@ -125,21 +127,18 @@ def down(state: Path) -> list[str]:
     if not state.is_dir():
         return []
     with file_lock(state / "lock"):
-        names = ("gpu-worker", "cpu-worker", "s3", "server", "database")
+        names = ("gpu-worker", "cpu-worker", "s3", "server")
         return [name for name in names if _stop(state, name)]
 
 
 def _stop(state: Path, name: str) -> bool:
-    # On SIGTERM, PostgreSQL would wait for all clients to disconnect.
-    first_signal = signal.SIGINT if name == "database" else signal.SIGTERM
-    return Background(state, name).stop(STOPPED_WITHIN_S, first_signal)
+    return Background(state, name).stop(STOPPED_WITHIN_S)
 
 
-def _choose_database(state: Path) -> Database | str:
-    """The stack's own database, or a line about what the server uses instead."""
+def _describe_database() -> str:
     if any(name.startswith(DATABASE_SETTINGS) for name in os.environ):
         return f"set by {DATABASE_SETTINGS}*"
-    return load_or_make_database(state)
+    return "SQLite, which suffices for tens of photos"
 
 
 def _ensure(state: Path, service: Service, settings: Settings) -> list[str]:
@@ -150,7 +149,7 @@ def _ensure(state: Path, service: Service, settings: Settings) -> list[str]:
     if is_new:
         # Processes of an earlier start may have outlived their leader.
         _stop(state, service.name)
-        process.start(service.command, service.environment, service.user)
+        process.start(service.command, service.environment)
     deadline = time.monotonic() + HEALTHY_WITHIN_S
     with _client_settings(settings):
         while not service.is_healthy(since):

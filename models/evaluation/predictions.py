@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from models.data.files import write_atomic
 from models.evaluation.classification import (
     Labels,
     Metric,
@@ -113,14 +114,10 @@ def tabulate(models: Sequence[ScoredModel]) -> pa.Table:
 
 
 def write_predictions(path: Path, models: Sequence[ScoredModel]) -> None:
-    """Write `tabulate`'s table; the same predictions give the same bytes.
-
-    The file is renamed into place when it is complete.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    pq.write_table(tabulate(models).combine_chunks(), part)
-    part.replace(path)
+    """Write `tabulate`'s table; the same predictions give the same bytes."""
+    content = pa.BufferOutputStream()
+    pq.write_table(tabulate(models).combine_chunks(), content)
+    write_atomic(path, content.getvalue().to_pybytes())
 
 
 def read_predictions(path: Path) -> list[DatasetPredictions]:

@@ -42,7 +42,7 @@ class InvalidOutput:
     reason: str
 
 
-class OutOfMemory(RuntimeError):
+class OutOfMemoryError(RuntimeError):
     """A network or an image does not fit into memory, with no other network on the device."""
 
 
@@ -64,7 +64,7 @@ def run_batched(
         modules: the networks that ``run`` uses; cast to float32 and back for the second try.
 
     Raises:
-        OutOfMemory: a single item does not fit.
+        OutOfMemoryError: a single item does not fit.
     """
     size, first = max(1, at_most), 0
     while first < len(items):
@@ -99,7 +99,7 @@ def retry_on_oom(compute: Callable[[], T], what: str = "one image") -> T:
     """The result of ``compute``; if memory runs out, of a second call with other networks evicted.
 
     Raises:
-        OutOfMemory: that does not help, or `evicting` is not active; names ``what``.
+        OutOfMemoryError: that does not help, or `evicting` is not active; names ``what``.
     """
     while True:
         try:
@@ -107,11 +107,13 @@ def retry_on_oom(compute: Callable[[], T], what: str = "one image") -> T:
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
-            message = str(error) if isinstance(error, OutOfMemory) else _does_not_fit(what, error)
+            message = (
+                str(error) if isinstance(error, OutOfMemoryError) else _does_not_fit(what, error)
+            )
         # Not in the handler: its traceback keeps alive what the attempt had on the device.
         release_memory()
         if not _free_memory.get()():
-            raise OutOfMemory(message)
+            raise OutOfMemoryError(message)
 
 
 @contextlib.contextmanager
@@ -150,7 +152,7 @@ def _again_in_float32(run: Run[T], item: T, modules: Sequence[nn.Module]) -> Ten
 
     try:
         result = retry_on_oom(compute)
-    except OutOfMemory:
+    except OutOfMemoryError:
         return InvalidOutput(
             "the network gave no finite numbers, and float32 does not fit into memory"
         )
@@ -253,7 +255,7 @@ def _are_finite(results: Sequence[Tensor]) -> list[bool]:
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    if isinstance(error, torch.OutOfMemoryError | OutOfMemory):
+    if isinstance(error, torch.OutOfMemoryError | OutOfMemoryError):
         return True
     return any(text in str(error).lower() for text in OUT_OF_MEMORY_TEXTS)
 

@@ -23,7 +23,13 @@ from torch import nn
 
 from models.checkpoints.local import locate
 from models.data.settings import restrict_libraries
-from models.runtime.batching import OutOfMemory, evicting, release_memory, retry_on_oom, to_device
+from models.runtime.batching import (
+    OutOfMemoryError,
+    evicting,
+    release_memory,
+    retry_on_oom,
+    to_device,
+)
 from models.runtime.hardware import Machine, this_machine
 
 log = logging.getLogger("synthset.models")
@@ -93,7 +99,7 @@ class NetworkPool:
 
         Raises:
             CheckpointMissingError: a checkpoint is not on this machine; names the command.
-            OutOfMemory: the network, or a single image, does not fit.
+            OutOfMemoryError: the network, or a single image, does not fit.
         """
         key: NetworkKey = (kind, tuple(weights))
         own = [_Request(request) for request in requests]
@@ -178,7 +184,7 @@ class NetworkPool:
         while budget is not None and self.on_device > budget:
             if not self._make_room(except_for=key, at_most=1):
                 needed = _size_of(loaded.network.modules)
-                raise OutOfMemory(
+                raise OutOfMemoryError(
                     f"{_describe(key)} needs {needed / 1e9:.2f} GB, and "
                     f"{(self.on_device - needed) / 1e9:.2f} of {budget / 1e9:.2f} GB are taken; "
                     "raise SYNTHSET_VRAM_GB, or set SYNTHSET_RESIDENCY to offload or evict"

@@ -72,7 +72,7 @@ class Isnet:
         A map without contrast, or whose maximum is below ``min_peak``, is `InvalidOutput`.
 
         Raises:
-            OutOfMemory: one image does not fit.
+            OutOfMemoryError: one image does not fit.
         """
         results = run_batched(
             self._run, requests, at_most=self._machine.batch, modules=self.modules

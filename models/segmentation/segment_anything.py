@@ -99,7 +99,7 @@ class SegmentAnything:
         """Yield one mask per request, in order; photos of any size share batches.
 
         Raises:
-            OutOfMemory: one photo does not fit.
+            OutOfMemoryError: one photo does not fit.
         """
         results = run_batched(
             self._run, requests, at_most=self._machine.batch, modules=self.modules

@@ -74,7 +74,7 @@ class VitMatte:
         Outside the band the result is 0 or 1. Photos of equal size share batches.
 
         Raises:
-            OutOfMemory: one photo does not fit.
+            OutOfMemoryError: one photo does not fit.
         """
         trimaps = [trimap_around(request.alpha > 0.5, request.band) for request in requests]
 

@@ -112,7 +112,7 @@ class RealEsrgan:
         result differs from the uncut one by at most one grey level.
 
         Raises:
-            OutOfMemory: one image or tile does not fit.
+            OutOfMemoryError: one image or tile does not fit.
         """
         jobs = [self._job(request) for request in requests]
         groups: dict[tuple[int, int], list[tuple[_Job, Tile]]] = defaultdict(list)

@@ -1,7 +1,6 @@
 """Manifest: a Parquet table with a row per image, accepted or rejected, real or synthetic."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from models.data.files import write_atomic
 from models.data.records import Sample
 
 SCHEMA = pa.schema(
@@ -59,10 +59,9 @@ def write_manifest(
         {"file": file, "generator": "", "accepted": False, "reason": reason}
         for file, reason in refused
     ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary)
-    temporary.replace(path)
+    content = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), content)
+    write_atomic(path, content.getvalue().to_pybytes())
 
 
 def _row(sample: Sample, datasets: list[str]) -> dict[str, Any]:

@@ -38,7 +38,7 @@ from tasks.store.s3_errors import (
     FAILURES,
     KEYS,
     ROOM,
-    S3Failure,
+    S3FailureError,
     code_of,
 )
 
@@ -91,7 +91,7 @@ class S3Backend:
         except ValueError:
             raise StoreAccessError(f"store {self.url} can't be opened: {ADDRESS}") from None
         except aws.BotoCoreError as error:
-            line = f"store {self.url} can't be opened {S3Failure(error)}"
+            line = f"store {self.url} can't be opened {S3FailureError(error)}"
             raise StoreAccessError(line) from None
         self._wait_s = wait_s
 
@@ -112,7 +112,7 @@ class S3Backend:
             self._client.put_object(Bucket=self._bucket, Key=key, Body=blob, ContentType=kind)
             return True
 
-        def check_room(failure: S3Failure, failing_s: float) -> None:
+        def check_room(failure: S3FailureError, failing_s: float) -> None:
             if failure.is_internal and failing_s >= FULL_AFTER_S and self._is_full_for(len(blob)):
                 raise StoreAccessError(
                     f"store {self.url}: writing {name} failed ({failure.code}): the server answers"
@@ -199,7 +199,7 @@ class S3Backend:
         try:
             self._client.put_object(Bucket=self._bucket, Key=probe, Body=bytes(size))
         except FAILURES as error:
-            return S3Failure(error).is_internal
+            return S3FailureError(error).is_internal
         finally:
             with suppress(*FAILURES):
                 self._client.delete_object(Bucket=self._bucket, Key=probe)
@@ -241,7 +241,7 @@ class S3Backend:
         self,
         action: str,
         call: Callable[[], T],
-        on_failure: Callable[[S3Failure, float], None] = lambda _failure, _failing_s: None,
+        on_failure: Callable[[S3FailureError, float], None] = lambda _failure, _failing_s: None,
     ) -> T | None:
         """Return what ``call`` returns, after retries; None if S3 has no such object.
 
@@ -258,7 +258,7 @@ class S3Backend:
             except FAILURES as error:
                 if code_of(error) in ABSENT_CODES:
                     return None
-                failure = S3Failure(error)
+                failure = S3FailureError(error)
             else:
                 self._note_answer(began)
                 return result
@@ -281,13 +281,13 @@ class S3Backend:
         )
         try:
             return retrying(attempt)
-        except S3Failure as failure:
+        except S3FailureError as failure:
             raise StoreAccessError(f"store {self.url}: {action} failed {failure}") from None
         except RetryError as error:
             line = f"{action} failed for {failing_s():.0f} s {_failure_of(error.last_attempt)}"
             raise StoreUnavailableError(f"store {self.url}: {line}") from None
 
-    def _note_outage(self, failure: S3Failure) -> None:
+    def _note_outage(self, failure: S3FailureError) -> None:
         with self._lock:
             if self._down_since is not None:
                 return
@@ -311,12 +311,12 @@ class S3Backend:
 
 
 def _is_passing(error: BaseException) -> bool:
-    return isinstance(error, S3Failure) and error.is_passing
+    return isinstance(error, S3FailureError) and error.is_passing
 
 
-def _failure_of(outcome: Future | None) -> S3Failure:
+def _failure_of(outcome: Future | None) -> S3FailureError:
     failure = None if outcome is None else outcome.exception()
-    assert isinstance(failure, S3Failure)
+    assert isinstance(failure, S3FailureError)
     return failure
 
 

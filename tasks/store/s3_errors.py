@@ -73,7 +73,7 @@ _FAILURES: tuple[tuple[type[Exception], bool, str], ...] = (
 FAILURES = (aws.ClientError, aws.BotoCoreError, ResponseParserError, HTTPError, OSError)
 
 
-class S3Failure(Exception):
+class S3FailureError(Exception):
     """A failed request, explained.
 
     ``is_passing``: a retry may help. ``is_internal``: the server itself failed at it (status 500).

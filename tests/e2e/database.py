@@ -1,4 +1,4 @@
-"""A PostgreSQL cluster for one test, made as `synthset up` makes it."""
+"""A PostgreSQL cluster for one test."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.local import postgres as stack_database
+from tests.e2e import postgres as cluster_maker
 from tests.ui.server import until
 
 # A test's cluster need not survive a power cut.
@@ -23,7 +23,7 @@ _UNSAFE_BUT_FAST = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "fu
 class Database:
     """A cluster that a test stops and starts; ``url`` is its address for Prefect."""
 
-    cluster: stack_database.Database
+    cluster: cluster_maker.Database
     log: Path
     server: subprocess.Popen[bytes] | None = None
 
@@ -39,7 +39,7 @@ class Database:
                 stdout=log,
                 stderr=log,
                 cwd=self.cluster.folder,
-                user=stack_database.account(),
+                user=cluster_maker.account(),
                 start_new_session=True,
             )
         until(self.cluster.answers, 60)
@@ -61,7 +61,7 @@ class Database:
 def postgres() -> Iterator[Database]:
     """An empty database for Prefect; skips the test without PostgreSQL."""
     with tempfile.TemporaryDirectory(prefix="synthset-postgres-") as folder:
-        cluster = stack_database.load_or_make_database(Path(folder))
+        cluster = cluster_maker.load_or_make_database(Path(folder))
         if isinstance(cluster, str):
             pytest.skip(f"needs the PostgreSQL server; without it the database is {cluster}")
         database = Database(cluster, Path(folder, "log"))

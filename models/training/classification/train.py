@@ -8,7 +8,6 @@ their figures agree only within the spread over seeds.
 
 import json
 import logging
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from models.data.files import write_atomic
 from models.training.callbacks import BEST, LAST, BestAndLastCheckpoint
 from models.training.classification.data import LetterboxedDataset, digest_images
 from models.training.classification.module import ClassifierModule, Schedule
@@ -100,7 +100,7 @@ def train_once(
     if not (folder / LAST).exists():
         check_ready(parameters)
     folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / SETTINGS_FILE, settings)
+    write_atomic(folder / SETTINGS_FILE, json.dumps(settings, indent=1).encode())
     with seeded_torch(parameters, seed):
         module = _start_or_resume(folder, parameters, classes)
         module.seed = seed
@@ -119,7 +119,8 @@ def train_once(
         checkpoint=folder / BEST,
         seconds=round(module.seconds, 3),
     )
-    _write_json(folder / RESULT_FILE, trained.model_dump(mode="json") | {"checkpoint": BEST})
+    result = trained.model_dump(mode="json") | {"checkpoint": BEST}
+    write_atomic(folder / RESULT_FILE, json.dumps(result, indent=1).encode())
     return trained
 
 
@@ -298,9 +299,3 @@ def _read_checkpoint(path: Path) -> dict[str, Any] | None:
         _log.warning("%s: cannot be read (%s); training restarts", path, type(error).__name__)
         return None
     return saved
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(json.dumps(content, indent=1))
-    os.replace(part, path)

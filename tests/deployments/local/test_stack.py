@@ -1,13 +1,10 @@
 """`synthset up` and `down` with real servers, and the background processes that they start."""
 
-import asyncio
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -17,10 +14,7 @@ from typing import Any
 
 import pytest
 
-from deployments.local import postgres as stack_database
-from deployments.local import services as stack_services
 from deployments.local import stack
-from deployments.local.postgres import Database, load_or_make_database
 from deployments.local.process import Background
 from deployments.local.services import Service, list_services
 from deployments.local.settings import Settings, load_or_make_settings
@@ -144,7 +138,6 @@ def test_stops_what_it_started_when_a_service_fails(
     fine = Service("server", ("sleep", mark), dict(os.environ), lambda _: True)
     bad = Service("s3", ("sh", "-c", "echo no room >&2; exit 3"), {}, lambda _: False)
     monkeypatch.setattr(stack, "list_services", lambda *_: [fine, bad, fine, fine])
-    monkeypatch.setenv("PREFECT_SERVER_DATABASE_TIMEOUT", "30")  # so the stack makes no database
     with pytest.raises(StackError, match=r"s3 ended; see .*no room"):
         up(tmp_path, port=free_port(), s3_port=free_port())
     left = subprocess.run(["pgrep", "-f", f"^sleep {mark}$"], capture_output=True, check=False)
@@ -225,71 +218,14 @@ def test_gpu_worker_has_a_slot_for_each_gpu(
     for name, text in environment.items():
         monkeypatch.setenv(name, text)
     settings = load_or_make_settings(tmp_path, port=free_port(), s3_port=free_port())
-    *_, gpu = list_services(tmp_path, settings, "SQLite", "rclone")
+    *_, gpu = list_services(tmp_path, settings, "rclone")
     assert gpu.environment.get("SYNTHSET_GPUS") == gpus
 
 
-def test_a_stack_that_began_with_sqlite_keeps_it(tmp_path: Path) -> None:
-    (tmp_path / "prefect").mkdir()
-    (tmp_path / "prefect" / "prefect.db").touch()
-    line = load_or_make_database(tmp_path)
-    assert isinstance(line, str)
-    assert "SQLite" in line
-    assert "began with SQLite" in line
-    assert not (tmp_path / "database.json").exists()
-
-
-def test_says_that_it_uses_sqlite_without_postgres(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(stack_database, "_DEBIAN", tmp_path)
-    line = load_or_make_database(tmp_path)
-    assert isinstance(line, str)
-    assert "SQLite" in line
-    assert "apt-get install postgresql" in line
-
-
-def test_postgres_listens_on_localhost_and_checks_its_password(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if shutil.which("initdb") is None and not Path("/usr/lib/postgresql").exists():
-        pytest.skip("needs PostgreSQL's server: apt-get install postgresql")
-    if os.geteuid() == 0:
-        # Only root may enter pytest's folder.
-        monkeypatch.setattr(stack_database, "_FOLDER_FOR_ROOT", Path(tempfile.mkdtemp()))
-        stack_database._FOLDER_FOR_ROOT.chmod(0o755)
-    database = load_or_make_database(tmp_path)
-    assert isinstance(database, Database), database
-    process = Background(tmp_path, "database")
-    try:
-        assert (tmp_path / "database.json").stat().st_mode & 0o777 == 0o600
-        assert load_or_make_database(tmp_path) == database
-        part = stack_services._database_service(database)
-        assert database.password not in " ".join(part.command)
-        process.start(part.command, part.environment, part.user)
-        deadline = time.monotonic() + 60
-        while not database.answers():
-            assert time.monotonic() < deadline, process.log_end()
-            time.sleep(0.1)
-
-        async def ask(url: str) -> Any:
-            import asyncpg
-
-            connection = await asyncpg.connect(url.replace("+asyncpg", ""))
-            try:
-                return await connection.fetchval("show listen_addresses")
-            finally:
-                await connection.close()
-
-        assert asyncio.run(ask(database.url)) == "127.0.0.1"
-        with pytest.raises(Exception, match="password authentication failed"):
-            asyncio.run(ask(database.url.replace(database.password, "another")))
-    finally:
-        began = time.monotonic()
-        process.stop(20, signal.SIGINT)
-        shutil.rmtree(database.folder.parent if os.geteuid() == 0 else database.folder)
-    assert time.monotonic() - began < 15
+def test_refuses_a_state_folder_whose_database_it_no_longer_runs(tmp_path: Path) -> None:
+    (tmp_path / "database.json").write_text("{}")
+    with pytest.raises(StackError, match="PREFECT_SERVER_DATABASE_CONNECTION_URL"):
+        up(tmp_path, port=free_port(), s3_port=free_port())
 
 
 def test_down_without_a_stack_stops_nothing(tmp_path: Path) -> None:
@@ -308,7 +244,6 @@ def test_the_whole_stack_starts_is_repaired_and_stops(
     try:
         first = up(state, port=free_port(), s3_port=free_port(), auth=True)
         assert first.started[-4:] == ("server", "s3", "cpu-worker", "gpu-worker")
-        assert ("database" in first.started) is (first.database == "PostgreSQL")
         assert len([line for line in first.changed if line.startswith("deployment ")]) == 4
         before = pids(state)
         assert all(is_alive(pid) for pid in before.values())
@@ -339,10 +274,6 @@ def test_the_whole_stack_starts_is_repaired_and_stops(
         before = now
     finally:
         stopped = down(state)
-        if (state / "database.json").exists():
-            shutil.rmtree(
-                Database.model_validate_json((state / "database.json").read_text()).folder
-            )
     assert sorted(stopped) == sorted(first.started)
     assert stopped[:2] == ["gpu-worker", "cpu-worker"]
     assert not any(is_alive(pid) for pid in before.values())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models.runtime import batching as batches
-from models.runtime.batching import InvalidOutput, OutOfMemory, evicting, run_batched
+from models.runtime.batching import InvalidOutput, OutOfMemoryError, evicting, run_batched
 
 
 def run_with(network: nn.Module, sizes: list[int]) -> Callable[[Sequence[float]], list[Tensor]]:
@@ -70,7 +70,7 @@ def test_a_single_item_that_does_not_fit_says_what_to_do() -> None:
     def run(_: Sequence[int]) -> list[Tensor]:
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
 
-    with pytest.raises(OutOfMemory, match="SYNTHSET_RESIDENCY=evict") as caught:
+    with pytest.raises(OutOfMemoryError, match="SYNTHSET_RESIDENCY=evict") as caught:
         list(run_batched(run, [1, 2], at_most=2, modules=[]))
     assert "\n" not in str(caught.value)
 
@@ -174,7 +174,7 @@ def test_room_is_made_for_a_single_image(double: nn.Module) -> None:
         made = list(run_batched(cramped, [1.0, 2.0], at_most=2, modules=[double]))
     assert [float(one) for one in made] == [2.0, 4.0]  # type: ignore[arg-type]
     others.append("but beyond the block there is no way to make it")
-    with pytest.raises(OutOfMemory):
+    with pytest.raises(OutOfMemoryError):
         list(run_batched(cramped, [1.0], at_most=1, modules=[double]))
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from models.data.settings import Residency
-from models.runtime.batching import OutOfMemory
+from models.runtime.batching import OutOfMemoryError
 from models.runtime.hardware import Machine, this_machine
 from models.runtime.network_pool import NetworkPool, infer
 
@@ -195,7 +195,7 @@ def test_a_network_that_does_not_fit_is_refused_with_figures(
     pool = NetworkPool(machine(budget=budget, residency=residency))
     if budget >= 4_000:
         pool.infer(Doubler, ["org/a@1"], [1])
-    with pytest.raises(OutOfMemory, match="raise SYNTHSET_VRAM_GB"):
+    with pytest.raises(OutOfMemoryError, match="raise SYNTHSET_VRAM_GB"):
         pool.infer(Doubler, ["org/b@2"], [1])
     assert pool.on_device <= budget
 
@@ -249,7 +249,7 @@ def test_an_image_that_does_not_fit_gets_the_whole_device_and_one_more_try() -> 
     class Hungry(Doubler):
         def compute(self, requests: Sequence[int]) -> Iterator[int]:
             if pool.on_device > 4_000:
-                raise OutOfMemory("one image does not fit into memory")
+                raise OutOfMemoryError("one image does not fit into memory")
             yield from super().compute(requests)
 
     pool = NetworkPool(machine(residency="evict"))
@@ -284,7 +284,9 @@ def test_weights_that_do_not_fit_alone_are_refused(monkeypatch: pytest.MonkeyPat
     pool = NetworkPool(machine())
     pool.infer(Other, ["x"], [1])
     for _ in range(2):
-        with pytest.raises(OutOfMemory, match=r"^a \+ b does not fit into memory \(CUDA out of"):
+        with pytest.raises(
+            OutOfMemoryError, match=r"^a \+ b does not fit into memory \(CUDA out of"
+        ):
             pool.infer(Sharing, ["a", "b"], [3])
         assert pool.on_device == 0
         assert {one.weight.device for one in ALIVE} == {CPU}
@@ -295,7 +297,7 @@ class Batch:
     """What a network has on the device while it computes."""
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError, OutOfMemory])
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, OutOfMemoryError])
 def test_what_did_not_fit_is_gone_before_the_second_try(error: type[Exception]) -> None:
     seen: list[weakref.ref[Batch]] = []
 

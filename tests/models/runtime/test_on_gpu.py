@@ -106,7 +106,10 @@ def test_what_does_not_fit_at_all_says_what_to_do(tmp_path: Path) -> None:
     case = CASES["realesrgan"]
     network = case.load(tmp_path, gpu(torch.float16))
     before = torch.cuda.memory_reserved()
-    with _at_most(before + 2**20), pytest.raises(batches.OutOfMemory, match="SYNTHSET_RESIDENCY"):
+    with (
+        _at_most(before + 2**20),
+        pytest.raises(batches.OutOfMemoryError, match="SYNTHSET_RESIDENCY"),
+    ):
         list(network.compute([_large(case, 0)]))
     assert len(list(network.compute([case.request(0)]))) == 1
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.runtime.batching import InvalidOutput, OutOfMemory
+from models.runtime.batching import InvalidOutput, OutOfMemoryError
 from models.runtime.hardware import Machine
 from models.runtime.loading import WrongCheckpointError
 from models.upscaling.real_esrgan import RealEsrgan, RealEsrganRequest
@@ -303,7 +303,7 @@ def test_a_failing_tile_raises(x4: RealEsrgan, monkeypatch: pytest.MonkeyPatch) 
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(x4, "_run", run_out_of_memory)
-    with pytest.raises(OutOfMemory, match="one image does not fit"):
+    with pytest.raises(OutOfMemoryError, match="one image does not fit"):
         list(x4.compute([RealEsrganRequest(make_photo(40, 40))]))
 
 

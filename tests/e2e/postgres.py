@@ -1,4 +1,4 @@
-"""A PostgreSQL cluster for the Prefect server of the local stack, if PostgreSQL is installed."""
+"""A PostgreSQL cluster for Prefect servers of tests, if PostgreSQL is installed."""
 
 import hashlib
 import os
