@@ -371,7 +371,7 @@ def test_a_classical_recipe_refuses_the_settings_of_a_network() -> None:
 def test_keys_depend_on_the_settings_of_the_stages_alone() -> None:
     keys = planned_keys(load_recipe("demo"))
     assert planned_keys(load_recipe("demo", ["train.epochs=3", "name=other"])) == keys
-    assert planned_keys(load_recipe("demo", ["generators.multiview.outpaint.reach=0.01"])) != keys
+    assert planned_keys(load_recipe("demo", ["generators.multiview.outpaint.max_shift=0.01"])) != keys
 
 
 def planned_keys(recipe: Recipe) -> list[str]:

@@ -40,7 +40,7 @@ SMALL = [
     "generators.multiview.background.width=128",
     "generators.multiview.background.height=160",
     "generators.multiview.outpaint.k=2",
-    "generators.multiview.outpaint.reach=0.06",
+    "generators.multiview.outpaint.max_shift=0.06",
     "resize.longest_side=96",
 ]
 PHOTOS = (
@@ -207,7 +207,7 @@ def test_an_unchanged_reference_computes_nothing(
     ("change", "recomputed"),
     [
         (
-            "generators.multiview.outpaint.reach=0.05",
+            "generators.multiview.outpaint.max_shift=0.05",
             {"outpaint", "measure", "screen", "resize", "label"},
         ),
         (
