@@ -38,8 +38,10 @@ def finish_samples(
     return make_samples(run, item, images, verdicts, jpegs, masks)
 
 
-def plan_finish(run: PlanningRun, images: Sequence[Artifact], shared: SharedInputs) -> None:
+def plan_finish(
+    run: PlanningRun, images: Sequence[Artifact], shared: SharedInputs, resizing: Resize
+) -> None:
     """Plan the stages of `finish_samples`, as if every image were accepted."""
     screen(run, Screen(), measure(run, Measure(), images), shared.heldout)
-    resize(run, Resize(), images)
-    annotate(run, Annotate(), images)
+    resize(run, resizing, images)
+    annotate(run, Annotate(longest_side=resizing.longest_side), images)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from flows.finish import plan_finish
 from flows.generators.base import Generator, Phase
 from models.data.records import Artifact, Record, SourceImage
+from tasks.assemble.resize import Resize
 from tasks.engine.planning_run import PlanningRun
 from tasks.engine.work_items import ItemConfig, SharedInputs, WorkItem, item_key
 
@@ -27,7 +28,7 @@ def make_items(
         return []
     planned = PlanningRun()
     probe = _item(generator, phase, *groups[0], inputs, "planned")
-    plan_item(planned, generator, phase, settings, probe, config.shared)
+    plan_item(planned, generator, phase, settings, probe, config.shared, Resize())
     versions = {stage: found.version for stage, found in planned.stages.items()}
     items = []
     for name, sources in groups:
@@ -61,11 +62,12 @@ def plan_item(
     settings: Record,
     item: WorkItem,
     shared: SharedInputs,
+    resizing: Resize,
 ) -> list[Artifact]:
     """Call a phase on a run that computes nothing: its stages, their counts and their costs."""
     outputs = phase.run(run, settings, item, shared)
     if generator.is_last(phase):
-        plan_finish(run, outputs, shared)
+        plan_finish(run, outputs, shared, resizing)
     return outputs
 
 

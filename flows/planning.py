@@ -13,6 +13,7 @@ from flows.generators.base import Generator
 from flows.generators.catalog import find_generator
 from flows.items import plan_item
 from models.data.records import Annotation, Artifact, Record, SourceImage, Split
+from tasks.assemble.resize import Resize
 from tasks.engine.planning_run import PlanningRun
 from tasks.engine.work_items import SharedInputs, WorkItem
 from tasks.ingest.find_sources import list_labels
@@ -61,7 +62,9 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
     per_photo: dict[str, int] = {}
     for name, settings in recipe.generators.items():
         generator = find_generator(name)
-        planned, images = plan_generator(generator, settings, references, len(per_class))
+        planned, images = plan_generator(
+            generator, settings, references, len(per_class), recipe.resize
+        )
         per_photo[name] = images // max(references, 1)
         stages += [
             StagePlan(
@@ -95,7 +98,7 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
 
 
 def plan_generator(
-    generator: Generator, settings: Record, references: int, classes: int
+    generator: Generator, settings: Record, references: int, classes: int, resizing: Resize
 ) -> tuple[PlanningRun, int]:
     """The stages of a generator over its references, and the images that it would make.
 
@@ -120,7 +123,7 @@ def plan_generator(
             sources=sources,
             inputs=inputs,
         )
-        outputs = plan_item(run, generator, phase, settings, item, SharedInputs())
+        outputs = plan_item(run, generator, phase, settings, item, SharedInputs(), resizing)
         inputs = tuple(outputs)
         total.add(run, items)
         if generator.is_last(phase):

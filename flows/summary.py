@@ -128,7 +128,7 @@ def _explanations(recipe: Recipe) -> dict[str, str]:
     """The stages of all generators that have a row in contact sheets."""
     explanations = {"ingest": "the photo", "crop": "the object, cut out of its photo"}
     for name, settings in recipe.generators.items():
-        planned, _ = plan_generator(find_generator(name), settings, references=1, classes=1)
+        planned, _ = plan_generator(find_generator(name), settings, 1, 1, recipe.resize)
         explanations.update(
             (stage, found.shown_as) for stage, found in planned.stages.items() if found.shown_as
         )

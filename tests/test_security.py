@@ -301,9 +301,8 @@ def test_no_secret_is_in_a_tracked_file() -> None:
 def test_a_forged_store_writes_nothing_outside_the_dataset(tmp_path: Path, name: str) -> None:
     import hashlib
 
-    from tasks.assemble.write_folders import write_split
-
-    from models.data.records import Artifact, Sample
+    from models.data.records import Annotation, Artifact, Sample
+    from tasks.assemble.write_datasets import write_datasets
     from tasks.store.store import open_store
 
     store, blob = open_store(tmp_path / "store"), jpeg()
@@ -318,24 +317,12 @@ def test_a_forged_store_writes_nothing_outside_the_dataset(tmp_path: Path, name:
         size=len(blob),
     )
     store.put(artifact, blob)
-    folder = tmp_path / "run" / "datasets" / "real" / "train"
+    sample = Sample(
+        name=name, split="train", image=artifact, annotations=(Annotation(label="a"),), sources=()
+    )
     before = {path for path in tmp_path.rglob("*.jpg") if "store" not in path.parts}
     with pytest.raises(ValueError, match="outside"):
-        write_split(
-            store,
-            [
-                Sample(
-                    name=name,
-                    label="a",
-                    split="train",
-                    origin="real",
-                    source=name,
-                    image=artifact,
-                )
-            ],
-            folder,
-            tmp_path / "run" / "masks",
-        )
+        write_datasets(store, tmp_path / "run", {"real": {"train": [sample], "val": []}}, [], ["a"])
     after = {path for path in tmp_path.rglob("*.jpg") if "store" not in path.parts}
     assert after == before
     assert not Path("/synthset-outside.jpg").exists()

@@ -24,11 +24,11 @@ class Train(Protocol):
         train: LabelledImages,
         val: LabelledImages,
         classes: Sequence[str],
-        settings: TrainingParameters,
+        parameters: TrainingParameters,
         seed: int,
         folder: Path,
         *,
-        progress: Callable[[int], None],
+        progress: Callable[[int], None] | None = None,
     ) -> TrainedModel: ...
 
 
@@ -54,3 +54,10 @@ class VisionTask:
     predict: Callable[[Path, Sequence[Path], TrainingParameters, Sequence[str]], Predictions]
     score: "Callable[[Sequence[int], Predictions, Sequence[str]], DatasetScores]"
     headline: Literal["f1_macro"]
+
+
+def task_of(settings: TrainingParameters) -> VisionTask:
+    """The task that these settings belong to; flows call it late, because it imports torch."""
+    from models.training.classification.task import CLASSIFICATION
+
+    return next(task for task in (CLASSIFICATION,) if type(settings) is task.settings)

@@ -19,16 +19,17 @@ class Resize(Record):
     )
 
 
-def megapixels_of(parameters: Resize, megapixels: float) -> float:
-    """The size of a JPEG of 4:3."""
-    return min(megapixels, 0.75 * parameters.longest_side**2 / 1e6)
-
-
 @stage(
     "resize",
     version=1,
     media="jpg",
-    cost=Cost(ms=1, ms_per_mp=13, mb_per_mp=0.25, megapixels=megapixels_of),
+    cost=Cost(
+        ms=1,
+        ms_per_mp=13,
+        mb_per_mp=0.25,
+        # Of an image with sides of 3 : 4.
+        megapixels=lambda parameters, mp: min(mp, parameters.longest_side**2 * 0.75 / 1e6),
+    ),
 )
 def resize(inputs: Sequence[StageInput], parameters: Resize) -> Iterator[StageOutput]:
     """RGB JPEGs; ``metadata`` has width and height."""

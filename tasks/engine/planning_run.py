@@ -22,6 +22,7 @@ class Cost:
             measured by ``python -m benchmarks stages``).
         mb_per_mp: megabytes in the store per megapixel.
         megapixels: size of an artifact, from the stage's settings and the size of its input.
+        reads_all_inputs: whether that size is of all inputs together, and not of the first.
         tflop: per network: trillion operations per artifact, and per megapixel of it (counted by
             ``python -m benchmarks flops`` at the published sizes).
     """
@@ -30,6 +31,7 @@ class Cost:
     ms_per_mp: float = 0.0
     mb_per_mp: float = 0.0
     megapixels: Callable[[Any, float], float] = lambda _settings, megapixels: megapixels
+    reads_all_inputs: bool = False
     tflop: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
@@ -72,7 +74,9 @@ class PlanningRun:
         for placeholder in placeholders:
             parents = [self.made[parent] for parent in placeholder.parents if parent in self.made]
             sizes = [float(parent.metadata.get("megapixels", 0.0)) for parent in parents]
-            megapixels = cost.megapixels(settings, sizes[0] if sizes else PHOTO_MEGAPIXELS)
+            sizes = sizes or [PHOTO_MEGAPIXELS]
+            input_size = sum(sizes) if cost.reads_all_inputs else sizes[0]
+            megapixels = cost.megapixels(settings, input_size)
             sized.append(placeholder.model_copy(update={"metadata": {"megapixels": megapixels}}))
             planned.artifacts += 1
             planned.megabytes += megapixels * cost.mb_per_mp

@@ -1,26 +1,96 @@
 """Exports of a finished dataset to the layouts that other tools read."""
 
+import json
 import secrets
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from models.data.files import PART_SUFFIX
-from tasks.export.coco import write_coco_dataset
-from tasks.export.huggingface import write_huggingface
-from tasks.export.imagefolder import write_imagefolder
-from tasks.export.rows import Rows, read_classes, read_dataset
-from tasks.export.voc import write_voc_boxes, write_voc_masks
+from models.data.files import PART_SUFFIX, write_atomic
+from models.data.formats.annotated import AnnotatedImage
+from models.data.formats.coco import write_coco
+from models.data.formats.voc import write_voc
+from models.data.formats.yolo import write_yolo
+from tasks.export.rows import (
+    CLASSES,
+    Rows,
+    copy_images,
+    describe_objects,
+    read_classes,
+    read_dataset,
+    require_objects,
+)
 from tasks.export.webdataset import write_webdataset
-from tasks.export.yolo import write_yolo_boxes, write_yolo_polygons
+
+
+def write_imagefolder(rows: Rows, classes: Sequence[str], to: Path) -> None:
+    """Write ``<split>/<class>/<image>`` and ``classes.txt``, as torchvision reads them.
+
+    Every split has a folder for every class, so that a class has the same index everywhere.
+    """
+    for split, listed in rows.items():
+        for label in classes:
+            copy_images([row for row in listed if row.label == label], to / split / label)
+    _write_classes(classes, to)
+
+
+def write_coco_dataset(rows: Rows, classes: Sequence[str], to: Path) -> None:
+    """Write ``images/<split>/`` and ``annotations/instances_<split>.json``.
+
+    An image entry names its ``label``, so that an image without a box keeps its class.
+    """
+    for split, listed in rows.items():
+        folder = to / "images" / split
+        copies = copy_images(listed, folder)
+        images = [replace(r.annotated, file=c) for r, c in zip(listed, copies, strict=True)]
+        extra = [{"label": row.label, "sample": row.name} for row in listed]
+        file = to / "annotations" / f"instances_{split}.json"
+        write_coco(file, images, classes, root=folder, extra=extra)
+
+
+def write_huggingface(rows: Rows, classes: Sequence[str], to: Path) -> None:
+    """Write image folders with ``metadata.jsonl``, as `datasets.load_dataset` reads them."""
+    for split, listed in rows.items():
+        lines = []
+        for row, copy in zip(listed, copy_images(listed, to / split), strict=True):
+            line = {
+                "file_name": copy.name,
+                "label": row.label,
+                "class_index": classes.index(row.label),
+                "sample": row.name,
+                # A list of objects that is empty in a whole split would have no type of its own.
+                "objects": json.dumps(describe_objects(row)),
+            }
+            lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+        write_atomic(to / split / "metadata.jsonl", "".join(lines).encode())
+    _write_classes(classes, to)
+
+
+def _write_classes(classes: Sequence[str], to: Path) -> None:
+    write_atomic(to / CLASSES, "".join(f"{label}\n" for label in classes).encode())
+
+
+def _write_objects(
+    form: str,
+    write: Callable[[Path, Mapping[str, Sequence[AnnotatedImage]], Sequence[str]], None],
+    rows: Rows,
+    classes: Sequence[str],
+    to: Path,
+) -> None:
+    """Write a format that has objects but no image labels."""
+    require_objects(rows, form)
+    write(to, {split: [row.annotated for row in listed] for split, listed in rows.items()}, classes)
+
 
 FORMATS: dict[str, Callable[[Rows, Sequence[str], Path], None]] = {
     "imagefolder": write_imagefolder,
     "coco": write_coco_dataset,
-    "voc": write_voc_boxes,
-    "voc-masks": write_voc_masks,
-    "yolo": write_yolo_boxes,
-    "yolo-polygons": write_yolo_polygons,
+    "voc": partial(_write_objects, "voc", write_voc),
+    "voc-masks": partial(_write_objects, "voc", partial(write_voc, masks=True)),
+    "yolo": partial(_write_objects, "yolo", partial(write_yolo, boxes_only=True)),
+    "yolo-polygons": partial(_write_objects, "yolo", write_yolo),
     "huggingface": write_huggingface,
     "webdataset": write_webdataset,
 }

@@ -28,8 +28,7 @@ def scene_by_scene(_parameters: Measure, images: Sequence[Artifact]) -> list[Job
     version=1,
     media="json",
     plan=scene_by_scene,
-    # 2.6 ms per megapixel of each image; a scene has four by default.
-    cost=Cost(ms=2, ms_per_mp=10.4),
+    cost=Cost(ms=2, ms_per_mp=2.6, reads_all_inputs=True),
 )
 def measure(inputs: Sequence[StageInput], parameters: Measure) -> Iterator[StageOutput]:
     """``{"images": [...]}``: per image its digest and the fields of

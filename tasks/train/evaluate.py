@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from models.data.records import Artifact
-from models.training.catalog import task_of
 from models.training.settings import TrainingParameters
+from models.training.task import task_of
 from tasks.engine.fetch_images import fetch_images
 from tasks.engine.stage import Job, StageInput, StageOutput, stage
 

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from models.data.records import Artifact
-from models.training.catalog import task_of
 from models.training.settings import NON_KEY_FIELDS, TrainingParameters
-from models.training.task import LabelledImages
+from models.training.task import LabelledImages, task_of
 from tasks.engine.fetch_images import fetch_images
 from tasks.engine.run_context import RunContext
 from tasks.engine.stage import Job, StageInput, StageOutput, stage

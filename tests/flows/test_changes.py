@@ -138,7 +138,9 @@ def test_a_prompt_of_a_class_recomputes_the_scenes_of_that_class(cli: Cli, again
 def test_a_parameter_recomputes_its_stage_and_what_depends_on_it(
     cli: Cli, again: Run, undisturbed: Undisturbed
 ) -> None:
-    summary = cli.run(*again.arguments, "--set", "generators.multiview.outpaint.max_shift=0.05").found
+    summary = cli.run(
+        *again.arguments, "--set", "generators.multiview.outpaint.max_shift=0.05"
+    ).found
 
     stages = [stage for stage in SCENE_ON if stage != "background"]
     redone = {stage: REFERENCES * ONE_REFERENCE[stage] for stage in stages}

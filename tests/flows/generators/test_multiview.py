@@ -35,11 +35,11 @@ SMALL = [
     "generators.multiview.upscale.factor=1",
     "generators.multiview.multiview.size=96",
     "generators.multiview.upscale_views.factor=2",
-    "generators.multiview.augment.copies=2",
-    "generators.multiview.background.copies=2",
+    "generators.multiview.augment.n_augmentations=2",
+    "generators.multiview.background.n_backgrounds=2",
     "generators.multiview.background.width=128",
     "generators.multiview.background.height=160",
-    "generators.multiview.outpaint.k=2",
+    "generators.multiview.outpaint.grid_size=2",
     "generators.multiview.outpaint.max_shift=0.06",
     "resize.longest_side=96",
 ]
@@ -128,7 +128,7 @@ def test_one_photo_gives_7_t_c_k_squared_images(mug: tuple[Result, GenerationRec
     assert counts["augment"] == counts["segment"] == counts["depth"] == 14
     assert counts["masked_depth"] == 14
     assert (counts["background"], counts["outpaint"]) == (28, 112)
-    assert counts["resize"] == counts["label"] == result.accepted
+    assert counts["resize"] == counts["annotate"] == result.accepted
 
 
 def test_most_images_are_accepted_and_the_others_have_a_reason(
@@ -208,14 +208,14 @@ def test_an_unchanged_reference_computes_nothing(
     [
         (
             "generators.multiview.outpaint.max_shift=0.05",
-            {"outpaint", "measure", "screen", "resize", "label"},
+            {"outpaint", "measure", "screen", "resize", "annotate"},
         ),
         (
-            "generators.multiview.background.ranges.harmony=0.1",
+            "generators.multiview.background.ranges.colour_matching=0.1",
             {"background", "outpaint", "measure", "screen"},
         ),
         (
-            "generators.multiview.masked_depth.floor=0.3",
+            "generators.multiview.masked_depth.min_depth=0.3",
             {"masked_depth", "background", "outpaint"},
         ),
         (

@@ -4,25 +4,24 @@ import sys
 import numpy as np
 import pytest
 
-from models.training.catalog import TASKS, task_of
+from models.training.classification.task import CLASSIFICATION
 from models.training.settings import TrainingParameters
+from models.training.task import task_of
 
 
 def test_settings_name_their_task() -> None:
-    settings = TrainingParameters()
-    assert all(task.name == name for name, task in TASKS.items())
-    assert task_of(settings) is TASKS["classification"]
+    assert task_of(TrainingParameters()) is CLASSIFICATION
 
 
 def test_scores_hold_the_headline_figure() -> None:
     rows = [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]
-    task = TASKS["classification"]
+    task = CLASSIFICATION
     scores = task.score([0, 1, 1], {"probabilities": rows}, ("cup", "bowl"))
     assert getattr(scores, task.headline) == pytest.approx(np.mean([2 / 3, 2 / 3]))
 
 
 def test_elsewhere_only_names_are_checked() -> None:
-    task = TASKS["classification"]
+    task = CLASSIFICATION
     task.check(TrainingParameters(network="efficientnet_b3.ra2_in1k"), False)
     with pytest.raises(ValueError, match="timm has no 'resnet0'"):
         task.check(TrainingParameters(network="resnet0"), False)

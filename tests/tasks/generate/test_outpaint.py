@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from models.compositing.backgrounds.scene import procedural_background
+from models.data.formats.annotated import box_of_mask
+from models.data.formats.polygons import decode_runs, encode_mask
 from models.data.records import Artifact, Record
 from models.diffusion.safety import UnsafeImage
 from models.outpainting.extend_scene import ExtendedScene, grid_offsets
@@ -18,6 +20,7 @@ from models.runtime.hardware import Machine
 from tasks.engine.run_context import RunContext
 from tasks.engine.stage import Job, StageInput, StageOutput, stage
 from tasks.generate.outpaint import (
+    Outpaint,
     OutpaintExtend,
     OutpaintSd2,
     border_prompts,
@@ -225,3 +228,27 @@ def test_the_asymmetric_vae_is_refused_beside_sdxl() -> None:
                 checkpoint="diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
                 **settings,
             )
+
+
+@pytest.mark.parametrize("parameters", [OutpaintExtend(grid_size=3, max_shift=0.15), SD2])
+@pytest.mark.usefixtures("asked")
+def test_objects_move_exactly_with_the_pixels(
+    parameters: Outpaint, run: RunContext, scenes: list[Artifact]
+) -> None:
+    mask = run.load(scenes[0])[..., 3] > 0
+    objects = [
+        {"label": "mug", "box": [36, 48, 24, 24], "mask": encode_mask(mask)},
+        {"label": "jar", "box": [40, 50, 10, 12], "mask": None},
+    ]
+    metadata = {**scenes[0].metadata, "objects": objects}
+    scene = scenes[0].model_copy(update={"metadata": metadata})
+    offsets = set()
+    for artifact in outpaint.run(run, parameters, [scene], LABEL):
+        moved = run.load(artifact)[..., 3] > 0
+        mug, jar = artifact.metadata["objects"]
+        assert np.array_equal(decode_runs(mug["mask"], *moved.shape), moved)
+        x, y, *_ = box_of_mask(moved) or ()
+        assert mug == {"label": "mug", "box": [x, y, 24, 24], "mask": mug["mask"]}
+        assert jar == {"label": "jar", "box": [40 + x - 36, 50 + y - 48, 10, 12], "mask": None}
+        offsets.add((x, y))
+    assert len(offsets) == 9

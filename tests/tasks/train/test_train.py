@@ -44,7 +44,7 @@ def picture(inputs: Sequence[StageInput], parameters: Settings) -> Iterator[Stag
 )
 def document(inputs: Sequence[StageInput], parameters: Settings) -> Iterator[StageOutput]:
     for item in inputs:
-        rows = [[image.id, image.label] for image in item.job.inputs]
+        rows = [[image.id, image.name.partition("/")[0]] for image in item.job.inputs]
         content = {"classes": sorted(CLASSES), "train": rows[:18], "val": rows[18:]}
         yield StageOutput(content, metadata={"train": 18})
 

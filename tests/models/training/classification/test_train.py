@@ -374,7 +374,7 @@ def test_rejects_sets_that_cannot_be_trained(photos: Photos, tmp_path: Path) -> 
     with pytest.raises(ValueError, match="give at least two"):
         train(photos, photos, ("red",))
     (tmp_path / "broken.png").write_bytes(photos[0][0].read_bytes()[:200])
-    with pytest.raises(ValueError, match=r"broken\.png: the file is damaged"):
+    with pytest.raises(ValueError, match=r"broken\.png: the file is corrupt"):
         train([(tmp_path / "broken.png", 0), *photos], photos)
     with pytest.raises(ValueError, match=r"gone\.png"):
         train([(tmp_path / "gone.png", 0), *photos], photos)
