@@ -22,7 +22,7 @@ from typing import Any
 import httpx
 
 from benchmarks.machine import table, tree_cpu_s
-from deployments.persistent_worker.worker import WarmWorker
+from deployments.persistent_worker.worker import PersistentWorker
 
 RUNS = 10
 SLOTS = 2
@@ -139,7 +139,7 @@ def _wait_until_healthy(api: httpx.Client) -> None:
 
 def _template(kind: str) -> dict[str, Any]:
     if kind == "persistent-process":
-        return WarmWorker.get_default_base_job_template()
+        return PersistentWorker.get_default_base_job_template()
     from prefect.workers.process import ProcessWorker
 
     return ProcessWorker.get_default_base_job_template()

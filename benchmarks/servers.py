@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 
-from deployments.local import postgres as stack_database
+from tests.e2e import postgres as stack_database
 from deployments.local.settings import StackError
 
 PATIENCE_S = 240.0
