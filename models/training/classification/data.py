@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2 as transforms
 
-from models.data.pixels import Pixels
+from models.data.pixels import Pixels, resize_filter
 from models.data.read_photo import PhotoRejectedError, read_photo
 from models.training.settings import Augmentation
 from models.training.task import LabelledImages
@@ -33,18 +33,11 @@ _POLICIES: dict[str, Callable[..., transforms.Transform]] = {
 
 
 def letterbox(pixels: Pixels, size: int) -> Pixels:
-    """Fit the whole image into a square of ``size`` px, centred on grey, proportions kept.
-
-    Args:
-        pixels: RGB uint8 HxWx3.
-        size: side of the square in pixels.
-    """
+    """Fit an RGB image into a square of ``size`` px, centred on grey, proportions kept."""
     height, width = pixels.shape[:2]
     scale = size / max(height, width)
     fitted = (max(1, round(width * scale)), max(1, round(height * scale)))
-    # Area averaging keeps fine patterns from aliasing when shrinking; it is blocky when enlarging.
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    inner = cv2.resize(pixels, fitted, interpolation=method)
+    inner = cv2.resize(pixels, fitted, interpolation=resize_filter(scale))
     square = np.full((size, size, 3), GREY, np.uint8)
     top, left = (size - fitted[1]) // 2, (size - fitted[0]) // 2
     square[top : top + fitted[1], left : left + fitted[0]] = inner
@@ -84,8 +77,6 @@ class LetterboxedDataset(Dataset[tuple[Tensor, int]]):
     the photo without augmentation.
 
     Args:
-        images: paths with their class index.
-        size: side of the square in pixels.
         memory_mb: MiB that the decoded photos may take in all processes together.
         processes: number of processes that hold a copy of this set.
     """
@@ -115,8 +106,7 @@ class LetterboxedDataset(Dataset[tuple[Tensor, int]]):
     def _decode_all(self) -> Pixels:
         decoded = np.empty((len(self.images), self.size, self.size, 3), np.uint8)
         with ThreadPoolExecutor(DECODERS) as pool:
-            paths = (path for path, _ in self.images)
-            squares = pool.map(lambda path: read_square(path, self.size), paths)
+            squares = pool.map(lambda image: read_square(image[0], self.size), self.images)
             for index, square in enumerate(squares):
                 decoded[index] = square
         return decoded
