@@ -20,11 +20,7 @@ _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_
 
 
 def encode_png(image: Image) -> bytes:
-    """Lossless PNG bytes of an image.
-
-    Args:
-        image: HxW (uint8 or uint16), HxWx3 RGB uint8, or HxWx4 RGB + matte uint8 (not
-        premultiplied).
+    """Lossless PNG bytes of HxW (uint8 or uint16), HxWx3 RGB or HxWx4 RGB + straight matte (uint8).
 
     Raises:
         ValueError: the array is no such image.
@@ -101,12 +97,6 @@ def resize_filter(scale: float, enlarging: int = cv2.INTER_CUBIC) -> int:
 def round_to_uint8(values: Floats) -> Pixels:
     """Values in 0..255, rounded to the nearest integer; values outside are clipped."""
     return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
-
-
-def distance_to_background(mask: Bools) -> Floats:
-    """Per px of a mask (bool HxW) its distance in px to the nearest px outside, float32 HxW."""
-    distance = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
-    return np.asarray(distance, np.float32)
 
 
 def _encode(suffix: str, image: Image, flags: list[int]) -> bytes:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from models.data.files import write_atomic
 from models.evaluation.classification import (
     Labels,
     Metric,
@@ -79,8 +80,7 @@ class DatasetPredictions:
 
     def values(self, metric: Metric) -> Values:
         """The metric of each seed, 0..1."""
-        figures: Values = self.measure(metric, np.ones((1, len(self.y_true))))[0]
-        return figures
+        return np.asarray(self.measure(metric, np.ones((1, len(self.y_true))))[0])
 
     def measure(self, metric: Metric, weights: Values) -> Values:
         """The metric (rounds, seeds), 0..1, of photos that are weighted by (rounds, photos)."""
@@ -113,14 +113,10 @@ def tabulate(models: Sequence[ScoredModel]) -> pa.Table:
 
 
 def write_predictions(path: Path, models: Sequence[ScoredModel]) -> None:
-    """Write `tabulate`'s table; the same predictions give the same bytes.
-
-    The file is renamed into place when it is complete.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    pq.write_table(tabulate(models).combine_chunks(), part)
-    part.replace(path)
+    """Write `tabulate`'s table; the same predictions give the same bytes."""
+    buffer = pa.BufferOutputStream()
+    pq.write_table(tabulate(models).combine_chunks(), buffer)
+    write_atomic(path, buffer.getvalue().to_pybytes())
 
 
 def read_predictions(path: Path) -> list[DatasetPredictions]:
