@@ -15,8 +15,8 @@ from pathlib import Path
 
 import httpx
 
-from tests.e2e import postgres as stack_database
 from deployments.local.settings import StackError
+from tests.e2e import postgres as stack_database
 
 PATIENCE_S = 240.0
 

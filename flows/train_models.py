@@ -14,13 +14,14 @@ from flows.execution.run_items import Execution
 from flows.execution.run_names import recipe_name
 from models.data.records import Artifact, Record
 from models.training.settings import equal_steps
+from models.training.task import task_of
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.run_documents import load_part, save_part
 from tasks.engine.work_items import Result, save_result
 from tasks.store.errors import MissingArtifactError
 from tasks.store.store import RUNS_WAIT_S, Store, open_store
 from tasks.train.evaluate import score
-from tasks.train.train import require_trainable, train, training_key_params
+from tasks.train.train import train, training_key_params
 
 
 class Trained(Record):
@@ -52,7 +53,7 @@ def require_trainable_models(
     """
     if recipe.train is None or _has_same_settings(recipe, store, run_id):
         return
-    require_trainable(recipe.train, here=execution.train_on is None)
+    task_of(recipe.train).check(recipe.train, execution.train_on is None)
 
 
 def _has_same_settings(recipe: Recipe, store: Store, run_id: str) -> bool:

@@ -57,18 +57,12 @@ def pack_hashes(hashes: Sequence[int]) -> Words:
     Raises:
         OverflowError: a hash is negative or has more bits.
     """
-    size = HASH_BITS // 8
-    blob = b"".join(value.to_bytes(size, "little") for value in hashes)
-    return np.frombuffer(blob, "<u8").reshape(-1, size // 8)
+    blob = b"".join(value.to_bytes(HASH_BITS // 8, "little") for value in hashes)
+    return np.frombuffer(blob, "<u8").reshape(-1, HASH_BITS // 64)
 
 
 def find_near_hashes(queries: Words, hashes: Words, max_bits: int) -> NearHashes:
-    """All pairs that differ in at most ``max_bits`` of 256 bits, ordered by query, then match.
-
-    Args:
-        queries: uint64 (M, 4), see `pack_hashes`.
-        hashes: uint64 (N, 4).
-    """
+    """All pairs that differ in at most ``max_bits`` of 256 bits, ordered by query, then match."""
     found = [(np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0, np.uint16))]
     for start in range(0, len(queries), _ROWS):
         distances = _count_bits(queries[start : start + _ROWS], hashes)

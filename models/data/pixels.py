@@ -20,11 +20,7 @@ _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_
 
 
 def encode_png(image: Image) -> bytes:
-    """Lossless PNG bytes of an image.
-
-    Args:
-        image: HxW (uint8 or uint16), HxWx3 RGB uint8, or HxWx4 RGB + matte uint8 (not
-        premultiplied).
+    """Lossless PNG bytes of HxW (uint8 or uint16), HxWx3 RGB or HxWx4 RGB + straight matte (uint8).
 
     Raises:
         ValueError: the array is no such image.

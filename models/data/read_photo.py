@@ -23,51 +23,24 @@ from models.data.pixels import Pixels
 
 _READS_HEIF = importlib.util.find_spec("pillow_heif") is not None
 
-SUFFIXES: frozenset[str] = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".mpo",
-        ".png",
-        ".apng",
-        ".webp",
-        ".bmp",
-        ".dib",
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".avif",
-        ".jp2",
-        ".j2k",
-        ".jpx",
-        ".jpf",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".qoi",
-    ]
-    + ([".heic", ".heif"] if _READS_HEIF else [])
-)
 # A hostile or renamed file must not reach Pillow's other readers. They start Ghostscript (EPS),
 # render (WMF) or have no signature (TGA), and their types hold no photos.
-_FORMATS = [
-    "JPEG",
-    "MPO",
-    "PNG",
-    "WEBP",
-    "BMP",
-    "DIB",
-    "GIF",
-    "TIFF",
-    "AVIF",
-    "JPEG2000",
-    "PPM",
-    "QOI",
-    "HEIF",
-]
+_SUFFIXES_PER_FORMAT = {
+    "JPEG": [".jpg", ".jpeg", ".jpe", ".jfif"],
+    "MPO": [".mpo"],
+    "PNG": [".png", ".apng"],
+    "WEBP": [".webp"],
+    "BMP": [".bmp"],
+    "DIB": [".dib"],
+    "GIF": [".gif"],
+    "TIFF": [".tif", ".tiff"],
+    "AVIF": [".avif"],
+    "JPEG2000": [".jp2", ".j2k", ".jpx", ".jpf"],
+    "PPM": [".ppm", ".pgm", ".pbm", ".pnm"],
+    "QOI": [".qoi"],
+    "HEIF": [".heic", ".heif"] if _READS_HEIF else [],
+}
+SUFFIXES = frozenset(suffix for listed in _SUFFIXES_PER_FORMAT.values() for suffix in listed)
 _HEIF_BRANDS = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypheim", b"ftypmif1", b"ftypmsf1")
 _MAX_ASPECT = 20.0
 _GREY = 127
@@ -109,9 +82,7 @@ def read_photo(
     frame. Each conversion leaves a note. The same bytes always give the same pixels.
 
     Args:
-        blob: the file's bytes.
         max_pixels: most pixels that the header may announce; a larger file is refused unread.
-        max_side: longest side of the result in pixels; larger photos are scaled down.
         min_side: shortest side in pixels that the file may have.
 
     Raises:
@@ -157,7 +128,7 @@ def readable_formats() -> tuple[str, ...]:
     Image.init()
     if _READS_HEIF:
         importlib.import_module("pillow_heif").register_heif_opener()
-    return tuple(name for name in _FORMATS if name in Image.OPEN)
+    return tuple(name for name in _SUFFIXES_PER_FORMAT if name in Image.OPEN)
 
 
 def _check_size(size: tuple[int, int], max_pixels: int, min_side: int) -> None:

@@ -76,10 +76,7 @@ def score(
 ) -> DatasetScores:
     """All figures and curves of a classifier on one set of photos.
 
-    Args:
-        y_true: class index of each photo.
-        probabilities: float (photos, classes), 0..1, rows summing to 1.
-        classes: class names in the order of the columns.
+    ``probabilities`` is float (photos, classes), 0..1, rows summing to 1.
 
     Raises:
         ValueError: the set is empty, or lengths, labels and probabilities do not fit together.
@@ -207,23 +204,16 @@ def measure_weighted(
 ) -> Values:
     """A metric of weighted photos, in 0..1, once per row of weights; for resampling.
 
-    Args:
-        metric: the figure to compute.
-        truth: class index of each photo.
-        predicted: predicted class index of each photo.
-        classes: number of classes.
-        weights: (rows, photos); how often each photo counts.
+    ``weights`` (rows, photos) says how often each photo counts.
     """
     if metric == "accuracy":
-        accuracies: Values = weights @ (predicted == truth) / weights.sum(axis=1)
-        return accuracies
+        return np.asarray(weights @ (predicted == truth) / weights.sum(axis=1))
     present = np.flatnonzero(np.bincount(truth, minlength=classes))
     is_class, predicted_as = truth[:, None] == present, predicted[:, None] == present
     support = weights @ is_class
     f1 = 2 * (weights @ (is_class & predicted_as)) / (support + weights @ predicted_as)
     shares = support if metric == "f1_weighted" else np.ones_like(support)
-    means: Values = (f1 * shares).sum(axis=1) / shares.sum(axis=1)
-    return means
+    return np.asarray((f1 * shares).sum(axis=1) / shares.sum(axis=1))
 
 
 def _mean_f1(truth: Labels, predicted: Labels, present: Labels, average: str) -> float:

@@ -149,8 +149,7 @@ def _weights(y_true: Labels, rng: np.random.Generator) -> Iterator[Values]:
 def _draw_seeds(rounds: Values, rng: np.random.Generator) -> Values:
     """Per round, the mean over as many seeds as there are, drawn with replacement."""
     drawn = rng.integers(0, rounds.shape[1], rounds.shape)
-    means: Values = np.take_along_axis(rounds, drawn, axis=1).mean(axis=1)
-    return means
+    return np.asarray(np.take_along_axis(rounds, drawn, axis=1).mean(axis=1))
 
 
 def _seed_variance(rounds: Values, values: Values) -> float:
@@ -159,10 +158,7 @@ def _seed_variance(rounds: Values, values: Values) -> float:
     The variance between the seeds' figures also contains how each seed reacts to single photos
     (the interaction), which the resampled photos measure already. Half of it is subtracted:
     subtracting all gave intervals that were too narrow in simulations with three seeds.
-
-    Args:
-        rounds: figures on resampled photos, (rounds, seeds).
-        values: figures on the test photos themselves, (seeds,).
+    ``rounds`` (rounds, seeds) are figures on resampled photos, ``values`` (seeds,) on the photos.
     """
     seeds = len(values)
     if seeds == 1:

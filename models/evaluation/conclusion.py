@@ -58,9 +58,7 @@ def conclude(datasets: Sequence[DatasetPredictions], metric: Metric = "f1_macro"
     help if no interval reaches a gain of one percentage point. Otherwise the test cannot decide.
     Several comparisons share the 95 percent: each interval is wider by Bonferroni's correction.
 
-    Args:
-        datasets: ``real`` and at least one other, tested on the same photos with the same seeds.
-        metric: the figure that decides.
+    All datasets were tested on the same photos, with the same seeds.
 
     Raises:
         ValueError: ``real`` or the other dataset is missing, or two datasets share a name.
@@ -107,11 +105,9 @@ def _is_guessing(dataset: DatasetPredictions) -> bool:
 def _say_helps(
     winner: str, intervals: Mapping[str, Interval], differences: Mapping[str, Difference]
 ) -> str:
-    sentences = [
-        f"Use {_subject(winner)}: synthetic images help here.",
-        _say_figures(winner, intervals, differences[winner]),
-    ]
-    return " ".join([*sentences, *_say_others(winner, intervals, differences)])
+    first = f"Use {_subject(winner)}: synthetic images help here."
+    figures = _say_figures(winner, intervals, differences[winner])
+    return " ".join([first, figures, *_say_others(winner, intervals, differences)])
 
 
 def _say_no_help(intervals: Mapping[str, Interval], differences: Mapping[str, Difference]) -> str:
@@ -178,19 +174,17 @@ def _relation(difference: Difference) -> str:
 def _caveats(real: DatasetPredictions, comparisons: int) -> list[str]:
     photos, seeds = len(real.y_true), real.seeds
     together = " together" if comparisons > 1 else ""
-    sources = (
-        f"{photos:,} test photos and {seeds} seeds" if seeds > 1 else f"{photos:,} test photos"
-    )
-    sentences = [f"Intervals hold{together} at 95 percent, over {sources}."]
+    over_seeds = f" and {seeds} seeds" if seeds > 1 else ""
+    sentences = [
+        f"Intervals hold{together} at 95 percent, over {photos:,} test photos{over_seeds}."
+    ]
     if seeds == 1:
         sentences.append("One seed does not show the training variance: train with three or more.")
-    counts = dict(
-        zip(real.classes, np.bincount(real.y_true, minlength=len(real.classes)), strict=True)
-    )
-    few = [name for name, count in counts.items() if 0 < count < FEW_PHOTOS]
+    counts = np.bincount(real.y_true, minlength=len(real.classes))
+    few = [name for name, n in zip(real.classes, counts, strict=True) if 0 < n < FEW_PHOTOS]
     if few:
         sentences.append(f"Fewer than {FEW_PHOTOS} test photos: {', '.join(few)}.")
-    absent = [name for name, count in counts.items() if count == 0]
+    absent = [name for name, n in zip(real.classes, counts, strict=True) if n == 0]
     if absent:
         sentences.append(f"No test photo, so left out of the figures: {', '.join(absent)}.")
     return sentences
@@ -205,8 +199,7 @@ def _subject(name: str) -> str:
 
 
 def _capitalized(name: str) -> str:
-    subject = _subject(name)
-    return subject[0].upper() + subject[1:]
+    return _subject(name)[0].upper() + _subject(name)[1:]
 
 
 def _interval(difference: Difference) -> str:

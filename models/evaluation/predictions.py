@@ -80,8 +80,7 @@ class DatasetPredictions:
 
     def values(self, metric: Metric) -> Values:
         """The metric of each seed, 0..1."""
-        figures: Values = self.measure(metric, np.ones((1, len(self.y_true))))[0]
-        return figures
+        return np.asarray(self.measure(metric, np.ones((1, len(self.y_true))))[0])
 
     def measure(self, metric: Metric, weights: Values) -> Values:
         """The metric (rounds, seeds), 0..1, of photos that are weighted by (rounds, photos)."""
@@ -115,9 +114,9 @@ def tabulate(models: Sequence[ScoredModel]) -> pa.Table:
 
 def write_predictions(path: Path, models: Sequence[ScoredModel]) -> None:
     """Write `tabulate`'s table; the same predictions give the same bytes."""
-    content = pa.BufferOutputStream()
-    pq.write_table(tabulate(models).combine_chunks(), content)
-    write_atomic(path, content.getvalue().to_pybytes())
+    buffer = pa.BufferOutputStream()
+    pq.write_table(tabulate(models).combine_chunks(), buffer)
+    write_atomic(path, buffer.getvalue().to_pybytes())
 
 
 def read_predictions(path: Path) -> list[DatasetPredictions]:

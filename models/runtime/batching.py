@@ -156,8 +156,9 @@ def _again_in_float32(run: Run[T], item: T, modules: Sequence[nn.Module]) -> Ten
         return InvalidOutput(
             "the network gave no finite numbers, and float32 does not fit into memory"
         )
-    (finite,) = _are_finite([result])
-    return result if finite else InvalidOutput("the network gave no finite numbers")
+    if torch.isfinite(result).all():
+        return result
+    return InvalidOutput("the network gave no finite numbers")
 
 
 @contextlib.contextmanager
@@ -210,11 +211,7 @@ def device_of(module: nn.Module) -> torch.device:
 
 
 def generator(seed: int) -> torch.Generator:
-    """A generator on the CPU, so that a seed gives the same noise for every device.
-
-    Args:
-        seed: 0 .. 2**63 - 1.
-    """
+    """A generator on the CPU, so that a seed (0 .. 2**63 - 1) gives all devices the same noise."""
     return torch.Generator("cpu").manual_seed(seed)
 
 
@@ -229,8 +226,7 @@ def noise_like(shape: Sequence[int], generators: Sequence[torch.Generator], like
 
 def as_tensor(images: Sequence[npt.NDArray[np.uint8]], like: nn.Module) -> Tensor:
     """RGB uint8 images HxWx3 of one size as [B, 3, H, W] in 0..1, dtype and device of a network."""
-    arrays = [np.ascontiguousarray(image[..., :3]) for image in images]
-    stacked = torch.from_numpy(np.stack(arrays))
+    stacked = torch.from_numpy(np.stack([image[..., :3] for image in images]))
     moved = stacked.to(device_of(like)).permute(0, 3, 1, 2)
     return moved.to(dtype_of(like)) / 255.0
 
@@ -250,8 +246,8 @@ def release_memory() -> None:
 
 def _are_finite(results: Sequence[Tensor]) -> list[bool]:
     """Whether each result is finite; waits for the device once."""
-    flags = torch.stack([torch.isfinite(result).all() for result in results])
-    return [bool(flag) for flag in flags.tolist()]
+    flags: list[bool] = torch.stack([torch.isfinite(result).all() for result in results]).tolist()
+    return flags
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

@@ -9,7 +9,8 @@ padded to 1, 2, 4, 8, ... images so that a run needs few graphs.
 import contextlib
 import os
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import platformdirs
@@ -63,30 +64,27 @@ def pad_to_bucket(batch: Sequence[T], at_most: int) -> Sequence[T]:
     return [*batch, *[batch[-1]] * (bucket - len(batch))]
 
 
-@contextlib.contextmanager
-def room_for_graphs(modules: Sequence[nn.Module]) -> Iterator[None]:
+def room_for_graphs(modules: Sequence[nn.Module]) -> AbstractContextManager[Any]:
     """Let this thread's compiler keep as many graphs as the blocks of all networks need."""
     if not is_compiled(modules):
-        yield
-        return
+        return contextlib.nullcontext()
     from torch._dynamo import config
 
-    room: Any = config.patch(recompile_limit=MAX_GRAPHS, accumulated_recompile_limit=MAX_GRAPHS)
-    with room:
-        yield
+    room: AbstractContextManager[Any] = config.patch(
+        recompile_limit=MAX_GRAPHS, accumulated_recompile_limit=MAX_GRAPHS
+    )
+    return room
 
 
-@contextlib.contextmanager
-def uncompiled(modules: Sequence[nn.Module]) -> Iterator[None]:
+def uncompiled(modules: Sequence[nn.Module]) -> AbstractContextManager[Any]:
     """Run compiled networks without their graphs, for work that is done once.
 
     A second try in another precision is such work: compiling for it would take longer.
     """
     if not is_compiled(modules):
-        yield
-        return
-    with torch.compiler.set_stance("force_eager"):
-        yield
+        return contextlib.nullcontext()
+    eager: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    return eager
 
 
 def _keep_on_disk() -> None:

@@ -40,9 +40,7 @@ def load_strictly(kind: Any, folder: Path, machine: Machine, *, unread: Sequence
     network is compiled if the machine says so.
 
     Args:
-        kind: the network's class, such as ``DPTForDepthEstimation``.
         folder: ``config.json`` and safetensors files. Nothing is downloaded, no code is executed.
-        machine: device, dtype and compilation.
         unread: prefixes of weights that the network has but never reads; a file may lack them.
 
     Raises:
@@ -106,18 +104,16 @@ def read_tensors(folder: Path, *names: str) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         return load_file(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        return unwrap(torch.load(path, map_location="cpu", weights_only=True), path)
+    except NotTensorsError:
+        raise WrongCheckpointError(
+            f"{path}: no dictionary of tensors; fetch the published file"
+        ) from None
     except Exception as error:
         reason = " ".join(str(error).split())[:120]
         raise WrongCheckpointError(
             f"{path}: no file of tensors ({reason}); fetch it again"
         ) from error
-    try:
-        return unwrap(content, path)
-    except NotTensorsError:
-        raise WrongCheckpointError(
-            f"{path}: no dictionary of tensors; fetch the published file"
-        ) from None
 
 
 def fill(network: nn.Module, tensors: dict[str, Tensor], folder: Path) -> None:
@@ -138,9 +134,9 @@ def silence_loggers(*names: str) -> Iterator[None]:
     """Raise the level of these loggers to ERROR. Not safe for several threads at once."""
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
         yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -58,9 +58,9 @@ _pools: list["NetworkPool"] = []
 _pools_lock = threading.Lock()
 
 
-@dataclass
+@dataclass(eq=False)
 class _Request:
-    """A queued request and its result."""
+    """A queued request and its result; compared by identity."""
 
     content: Any
     result: Any = None
@@ -110,7 +110,8 @@ class NetworkPool:
                 if not all(request.is_done for request in own):
                     self._compute_queued(key, own)
         finally:
-            self._dequeue(key, own)
+            with self._queues_lock:
+                self._queues[key] = [row for row in self._queues[key] if row not in own]
         return [request.result for request in own]
 
     def clear(self) -> None:
@@ -120,8 +121,8 @@ class NetworkPool:
 
     @property
     def on_device(self) -> int:
-        """Bytes of weights that lie on the device now."""
-        return _size_of(part for row in self._networks_on_device() for part in row.network.modules)
+        """Bytes of weights that lie on the device, or are being moved there."""
+        return _size_of(self._parts_on_device())
 
     def _compute_queued(self, key: NetworkKey, own: list[_Request]) -> None:
         """Compute everything in the queue; if that fails, only the caller's own requests."""
@@ -145,11 +146,6 @@ class NetworkPool:
             )
         for request, result in zip(requests, results, strict=True):
             request.result, request.is_done = result, True
-
-    def _dequeue(self, key: NetworkKey, own: list[_Request]) -> None:
-        ids = {id(request) for request in own}
-        with self._queues_lock:
-            self._queues[key] = [row for row in self._queues[key] if id(row) not in ids]
 
     def _network(self, key: NetworkKey) -> Network:
         loaded = self._loaded.get(key) or self._load(key)
@@ -205,7 +201,7 @@ class NetworkPool:
 
     def _free_unused_parts(self) -> None:
         """Move parts to main memory that no network on the device uses, and free lost memory."""
-        used = {id(part) for row in self._networks_on_device() for part in row.network.modules}
+        used = {id(part) for part in self._parts_on_device()}
         for loaded in self._loaded.values():
             for part in loaded.network.modules:
                 if id(part) not in used:
@@ -213,9 +209,9 @@ class NetworkPool:
         gc.collect()
         release_memory()
 
-    def _networks_on_device(self) -> list[_LoadedNetwork]:
-        """The networks on the device, and the one that is being moved there."""
-        return [loaded for loaded in self._loaded.values() if loaded.on_device]
+    def _parts_on_device(self) -> list[nn.Module]:
+        loaded = [row.network for row in self._loaded.values() if row.on_device]
+        return [part for network in loaded for part in network.modules]
 
 
 def infer(kind: type[Network], weights: Sequence[Weights], requests: Sequence[Any]) -> list[Any]:

@@ -44,18 +44,3 @@ class TrainedModel(Record):
 def best_epoch(history: Sequence[EpochRecord]) -> int:
     """The epoch with the best macro F1 on val; ties go to the lower val loss, then the earlier."""
     return max(history, key=lambda record: (record.val_f1_macro, -record.val_loss)).epoch
-
-
-def is_finished(history: Sequence[EpochRecord], epochs: int, patience: int | None) -> bool:
-    """Whether all ``epochs`` are trained, or the last ``patience`` epochs were not better on val.
-
-    Args:
-        history: the epochs so far.
-        epochs: the largest number of epochs.
-        patience: None: never stop early.
-    """
-    if not history:
-        return False
-    epochs_since_best = history[-1].epoch - best_epoch(history)
-    stops_early = patience is not None and epochs_since_best >= patience
-    return stops_early or len(history) >= epochs

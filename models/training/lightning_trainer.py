@@ -2,12 +2,11 @@
 
 import contextlib
 import importlib.util
-import logging
 import multiprocessing
 import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
@@ -15,29 +14,55 @@ from typing import Any
 import lightning as L  # noqa: N812 - the name Lightning's own pages use
 import torch
 from lightning.pytorch import loggers as writers
+from lightning.pytorch.callbacks import Checkpoint
 from torch.utils.data import DataLoader, Dataset
 
-from models.training.callbacks import BestAndLastCheckpoint
+from models.runtime.loading import silence_loggers
 from models.training.sampler import FixedStepsSampler
 from models.training.settings import TrainingParameters
 
 # torch has one random generator per process and Lightning sets process-wide switches, so only one
 # thread at a time may train.
 _TORCH_STATE = threading.Lock()
-_LIGHTNING_LOGGERS = ("lightning.pytorch", "lightning.fabric")
+_LOGGERS = ("lightning.pytorch", "lightning.fabric")
+
+BEST, LAST = "best.ckpt", "last.ckpt"
+
+
+class BestAndLastCheckpoint(Checkpoint):
+    """Writes ``last.ckpt`` (everything) after each epoch, ``best.ckpt`` (weights) after the best.
+
+    A file is renamed into place when it is complete, so a killed training can always be resumed.
+
+    Args:
+        folder: where the files are written.
+        is_best: whether an epoch, counted from 0, is the best so far.
+        on_saved: called with the epoch's number once its files are on disk.
+    """
+
+    def __init__(
+        self, folder: Path, is_best: Callable[[int], bool], on_saved: Callable[[int], None]
+    ) -> None:
+        self.folder, self.is_best, self.on_saved = folder, is_best, on_saved
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save first and report second: an epoch that was reported is never trained again."""
+        epoch = pl_module.current_epoch
+        if self.is_best(epoch):
+            self._save(trainer, BEST, weights_only=True)
+        self._save(trainer, LAST, weights_only=False)
+        self.on_saved(epoch)
+
+    def _save(self, trainer: L.Trainer, name: str, weights_only: bool) -> None:
+        part = self.folder / f"{name}.part"
+        trainer.save_checkpoint(part, weights_only=weights_only)
+        os.replace(part, self.folder / name)
 
 
 def build_trainer(
     parameters: TrainingParameters, folder: Path, steps: int, checkpoints: BestAndLastCheckpoint
 ) -> L.Trainer:
-    """Build a Trainer for the GPU, or for the CPU where there is none.
-
-    Args:
-        parameters: epochs, precision and loggers are read.
-        folder: where logs are written.
-        steps: steps per epoch.
-        checkpoints: saves the training after each epoch.
-    """
+    """Build a Trainer for the GPU, or for the CPU where there is none; ``steps`` are per epoch."""
     on_gpu = torch.cuda.is_available()
     precision: Any = parameters.precision
     if precision == "auto":
@@ -87,7 +112,12 @@ def seeded_torch(parameters: TrainingParameters, seed: int) -> Iterator[None]:
 
     On exit the former state is restored. Other threads that enter wait until then.
     """
-    with _TORCH_STATE, warnings.catch_warnings(), torch.random.fork_rng(), _silence_lightning():
+    with (
+        _TORCH_STATE,
+        warnings.catch_warnings(),
+        torch.random.fork_rng(),
+        silence_loggers(*_LOGGERS),
+    ):
         deterministic = torch.are_deterministic_algorithms_enabled()
         warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
         threads = torch.get_num_threads()
@@ -104,20 +134,6 @@ def seeded_torch(parameters: TrainingParameters, seed: int) -> Iterator[None]:
         finally:
             torch.set_num_threads(threads)
             torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-
-
-@contextlib.contextmanager
-def _silence_lightning() -> Iterator[None]:
-    """Set Lightning's loggers to ERROR, and back on exit."""
-    loggers = [logging.getLogger(name) for name in _LIGHTNING_LOGGERS]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def check_loggers(parameters: TrainingParameters) -> None:
@@ -153,19 +169,15 @@ def _loader_context(dataset: Dataset[Any]) -> ForkServerContext:
 
 
 def _loggers(parameters: TrainingParameters, folder: Path) -> list[writers.Logger]:
-    logs = folder / "logs"
+    logs, name = folder / "logs", folder.name
     logs.mkdir(parents=True, exist_ok=True)
-    loggers: list[writers.Logger] = []
-    for name in dict.fromkeys(parameters.loggers):
-        if name == "csv":
-            loggers.append(writers.CSVLogger(logs, "", "csv"))
-        elif name == "tensorboard":
-            loggers.append(
-                writers.TensorBoardLogger(logs, "", "tensorboard", default_hp_metric=False)
-            )
-        elif name == "wandb":
-            loggers.append(writers.WandbLogger(folder.name, save_dir=logs, project="synthset"))
-        else:
-            uri = os.environ["MLFLOW_TRACKING_URI"]
-            loggers.append(writers.MLFlowLogger("synthset", run_name=folder.name, tracking_uri=uri))
-    return loggers
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    makers: dict[str, Callable[[], writers.Logger]] = {
+        "csv": lambda: writers.CSVLogger(logs, "", "csv"),
+        "tensorboard": lambda: writers.TensorBoardLogger(
+            logs, "", "tensorboard", default_hp_metric=False
+        ),
+        "wandb": lambda: writers.WandbLogger(name, save_dir=logs, project="synthset"),
+        "mlflow": lambda: writers.MLFlowLogger("synthset", run_name=name, tracking_uri=uri),
+    }
+    return [makers[logger]() for logger in dict.fromkeys(parameters.loggers)]

@@ -1,7 +1,6 @@
 """First weights of a network: published by timm, from a local file, or random."""
 
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 
 import timm
@@ -16,19 +15,6 @@ HUB_TIMEOUT_S = 5.0
 
 class WeightsMissingError(ValueError):
     """Published weights are neither on this machine nor reachable."""
-
-
-@dataclass(frozen=True)
-class Pretraining:
-    """The source of a network's first weights; random by default.
-
-    ``published``: timm's checkpoint of the network, at hub ``revision`` (None: the newest).
-    ``file``: a local .safetensors or .pth file; it replaces the published checkpoint.
-    """
-
-    published: bool = False
-    file: Path | None = None
-    revision: str | None = None
 
 
 def published_settings(name: str) -> PretrainedCfg:

@@ -77,12 +77,7 @@ class TrainingParameters(Record):
 
 
 def equal_steps(parameters: TrainingParameters, train_sizes: Iterable[int]) -> TrainingParameters:
-    """Set the steps per epoch to one pass over the largest train set, the same for every set.
-
-    Args:
-        parameters: the settings; a ``steps_per_epoch`` that is set is kept.
-        train_sizes: number of train images of each set that is compared.
-    """
+    """Set the steps per epoch, unless they are set, to one pass over the largest train set."""
     if parameters.steps_per_epoch is not None:
         return parameters
     steps = -(-max(train_sizes) // parameters.batch_size)

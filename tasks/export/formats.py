@@ -1,8 +1,10 @@
 """Exports of a finished dataset to the layouts that other tools read."""
 
+import io
 import json
 import secrets
 import shutil
+import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,6 +17,7 @@ from models.data.formats.voc import write_voc
 from models.data.formats.yolo import write_yolo
 from tasks.export.rows import (
     CLASSES,
+    ExportRow,
     Rows,
     copy_images,
     describe_objects,
@@ -22,7 +25,8 @@ from tasks.export.rows import (
     read_dataset,
     require_objects,
 )
-from tasks.export.webdataset import write_webdataset
+
+IMAGES_PER_SHARD = 1000
 
 
 def write_imagefolder(rows: Rows, classes: Sequence[str], to: Path) -> None:
@@ -66,6 +70,38 @@ def write_huggingface(rows: Rows, classes: Sequence[str], to: Path) -> None:
             lines.append(json.dumps(line, ensure_ascii=False) + "\n")
         write_atomic(to / split / "metadata.jsonl", "".join(lines).encode())
     _write_classes(classes, to)
+
+
+def write_webdataset(rows: Rows, classes: Sequence[str], to: Path) -> None:
+    """Write ``<split>-000000.tar``, ...: per image ``<key>.jpg``, ``<key>.json``, ``<key>.cls``.
+
+    The same images always give the same bytes.
+    """
+    for split, listed in rows.items():
+        for start in range(0, len(listed), IMAGES_PER_SHARD):
+            shard = to / f"{split}-{start // IMAGES_PER_SHARD:06d}.tar"
+            with tarfile.open(shard, "w", format=tarfile.USTAR_FORMAT) as tar:
+                for index in range(start, min(start + IMAGES_PER_SHARD, len(listed))):
+                    _add_row(tar, f"{index:08d}", listed[index], classes)
+
+
+def _add_row(tar: tarfile.TarFile, key: str, row: ExportRow, classes: Sequence[str]) -> None:
+    record = {
+        "name": row.name,
+        "label": row.label,
+        "width": row.annotated.width,
+        "height": row.annotated.height,
+        "objects": describe_objects(row),
+    }
+    members = {
+        row.file.suffix.lower(): row.file.read_bytes(),
+        ".json": json.dumps(record, ensure_ascii=False).encode(),
+        ".cls": str(classes.index(row.label)).encode(),
+    }
+    for suffix, data in members.items():
+        member = tarfile.TarInfo(key + suffix)
+        member.size = len(data)
+        tar.addfile(member, io.BytesIO(data))
 
 
 def _write_classes(classes: Sequence[str], to: Path) -> None:

@@ -72,11 +72,7 @@ def copy_images(rows: Sequence[ExportRow], folder: Path) -> list[Path]:
 
 
 def require_objects(rows: Rows, form: str) -> None:
-    """Check that a format without image labels gets objects for every image.
-
-    Raises:
-        ValueError: an image has a class but no object.
-    """
+    """Raise ValueError if an image has a class but no object, as a format without labels needs."""
     for split, listed in rows.items():
         for row in listed:
             if not row.annotated.objects:

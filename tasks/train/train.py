@@ -22,20 +22,6 @@ def training_key_params(parameters: TrainingParameters) -> dict[str, Any]:
     return settings
 
 
-def require_trainable(parameters: TrainingParameters, *, here: bool = True) -> None:
-    """Check, before anything is generated, that a training with these settings is possible.
-
-    Args:
-        parameters: the training's settings.
-        here: whether this machine trains. If not, its weights, GPU and loggers are not checked.
-
-    Raises:
-        ValueError: the network is unknown, or this machine lacks the weights (its subclass
-            `WeightsMissingError`), a logger or the precision.
-    """
-    task_of(parameters).check(parameters, here)
-
-
 def once_per_seed(parameters: TrainingParameters, datasets: Sequence[Artifact]) -> list[Job]:
     """One job per dataset and seed."""
     return [

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -64,11 +65,8 @@ class AnnotatedDataset:
 
 def box_of_mask(mask: Bools) -> tuple[int, int, int, int] | None:
     """The smallest box (x, y, width, height in px) around a mask; None for an empty mask."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if rows.size == 0:
-        return None
-    x, y = int(columns[0]), int(rows[0])
-    return x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1
+    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    return (x, y, width, height) if width else None
 
 
 def fit_box(box: Box, width: int, height: int, where: str) -> Box:
@@ -160,11 +158,6 @@ def check_image(image: AnnotatedImage, classes: Sequence[str]) -> None:
         read = read_object(item.label, item.box, item.mask, size, where)
         if item.box is not None and read.box != item.box:
             raise AnnotationError(f"{where}: the box {_shown(item.box)} exceeds the image")
-
-
-def merge_classes(lists: Sequence[Sequence[str]]) -> list[str]:
-    """All classes of several files, each once, in the order of their first appearance."""
-    return list(dict.fromkeys(name for names in lists for name in names))
 
 
 def check_splits(splits: Mapping[str, Sequence[AnnotatedImage]], where: str) -> None:

@@ -17,7 +17,6 @@ from models.data.formats.annotated import (
     ObjectAnnotation,
     check_image,
     check_splits,
-    merge_classes,
     read_object,
     read_size,
     require_file,
@@ -60,18 +59,19 @@ def read_coco(
         raise AnnotationError(f"{path}: holds no COCO file with images, annotations and categories")
     splits: dict[str, list[AnnotatedImage]] = {}
     sources: dict[str, Path] = {}
-    class_lists, notes = [], []
+    classes: dict[str, None] = {}
+    notes = []
     for file in files:
         split = _split_of(file)
         if split in splits:
             raise AnnotationError(f"{file}: {sources[split]} has the same split; remove one file")
         content = _Content(file, images, labels_only)
         splits[split], sources[split] = content.read(), file
-        class_lists.append(list(content.classes.values()))
+        classes |= dict.fromkeys(content.classes.values())
         if content.crowds:
             notes.append(f"{file.name}: {content.crowds} crowd regions left out")
     check_splits(splits, str(path))
-    return AnnotatedDataset(splits, merge_classes(class_lists), tuple(notes))
+    return AnnotatedDataset(splits, list(classes), tuple(notes))
 
 
 def write_coco(
@@ -130,11 +130,8 @@ def _is_coco(file: Path) -> bool:
 
 
 def _split_of(file: Path) -> str:
-    words = re.findall(r"[a-z]+", file.stem.lower())
-    named = [
-        SPLIT_NAMES[word] for word in (*words, file.parent.name.lower()) if word in SPLIT_NAMES
-    ]
-    return named[0] if named else ""
+    words = [*re.findall(r"[a-z]+", file.stem.lower()), file.parent.name.lower()]
+    return next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), "")
 
 
 class _Content:

@@ -57,10 +57,11 @@ def read_voc(folder: Path, *, labels_only: bool = False) -> AnnotatedDataset:
     splits: dict[str, list[AnnotatedImage]] = {}
     for split, part in folders.items():
         files = _xml_files(part)
-        _check_unannotated(part, files)
+        photos = _images_in(part)
+        _check_unannotated(photos, files)
         lists = _read_lists(part, files) if split == "" else {}
         for name, chosen in (lists or {split: files}).items():
-            splits[name] = [_read_image(part, file, labels_only) for file in chosen]
+            splits[name] = [_read_image(photos, file, labels_only) for file in chosen]
     check_splits(splits, str(folder))
     images = [image for listed in splits.values() for image in listed]
     found = sorted({item.label for image in images for item in image.objects})
@@ -115,14 +116,17 @@ def _xml_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("Annotations/*.xml")) or sorted(folder.glob("annotations/*.xml"))
 
 
-def _images_in(folder: Path) -> list[Path]:
+def _images_in(folder: Path) -> dict[str, Path]:
+    """The images by name and by stem; the first in order counts, and a stem before a name."""
     folders = [f for f in (folder / "JPEGImages", folder / "images") if f.is_dir()]
-    return sorted(p for f in folders for p in f.iterdir() if p.suffix.lower() in SUFFIXES)
+    paths = [p for f in folders for p in f.iterdir() if p.suffix.lower() in SUFFIXES]
+    paths.sort(reverse=True)
+    return {path.name: path for path in paths} | {path.stem: path for path in paths}
 
 
-def _check_unannotated(folder: Path, files: Sequence[Path]) -> None:
+def _check_unannotated(images: Mapping[str, Path], files: Sequence[Path]) -> None:
     stems = {file.stem for file in files}
-    for image in _images_in(folder):
+    for image in sorted(set(images.values())):
         if image.stem not in stems and not image.name.startswith("."):
             raise AnnotationError(f"{image}: has no {image.stem}.xml; add it or remove the image")
 
@@ -141,7 +145,7 @@ def _read_lists(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
     return lists
 
 
-def _read_image(folder: Path, file: Path, labels_only: bool) -> AnnotatedImage:
+def _read_image(images: Mapping[str, Path], file: Path, labels_only: bool) -> AnnotatedImage:
     try:
         blob = file.read_bytes()
         if b"<!DOCTYPE" in blob or b"<!ENTITY" in blob:
@@ -157,13 +161,17 @@ def _read_image(folder: Path, file: Path, labels_only: bool) -> AnnotatedImage:
     if root.find("size") is not None:
         width, height = (_number(root, f"size/{side}", str(file)) for side in ("width", "height"))
         stated = (int(width), int(height))
-    image = _find_image(folder, file, root)
+    image = images.get(file.stem) or images.get((root.findtext("filename") or "").strip())
+    if image is None:
+        raise AnnotationError(f"{file}: the image {file.stem}.jpg is missing from JPEGImages")
     elements = root.findall("object")
     if labels_only:
         labels = [_read_label(e, f"{file}: object {n}") for n, e in enumerate(elements, 1)]
         return AnnotatedImage(image, 0, 0, tuple(map(ObjectAnnotation, labels)))
     size = read_size(image, stated, str(file))
-    masks = read_masks(folder / "SegmentationObject" / f"{file.stem}.png", len(elements), size)
+    masks = read_masks(
+        file.parent.parent / "SegmentationObject" / f"{file.stem}.png", len(elements), size
+    )
     objects = []
     for number, element in enumerate(elements, 1):
         where = f"{file}: object {number}"
@@ -177,15 +185,6 @@ def _read_label(element: ElementTree.Element, where: str) -> str:
     if not label:
         raise AnnotationError(f"{where}: has no name")
     return label
-
-
-def _find_image(folder: Path, file: Path, root: ElementTree.Element) -> Path:
-    images = _images_in(folder)
-    name = (root.findtext("filename") or "").strip()
-    found = [p for p in images if p.stem == file.stem] or [p for p in images if p.name == name]
-    if not found:
-        raise AnnotationError(f"{file}: the image {file.stem}.jpg is missing from JPEGImages")
-    return found[0]
 
 
 def _read_box(element: ElementTree.Element, where: str) -> Box | None:

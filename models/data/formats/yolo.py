@@ -134,10 +134,9 @@ def _read_classes(file: Path, config: Mapping[str, Any]) -> list[str]:
 
 def _image_files(folder: Path, config: Mapping[str, Any], split: str, entry: Any) -> list[Path]:
     root = str(config.get("path") or "")
-    tried = [folder / root / str(entry), folder / str(entry)]
     # Exports of Roboflow write ../train/images for a folder next to data.yaml.
-    tried.append(folder / str(entry).removeprefix("../"))
-    for path in tried:
+    below = folder / str(entry).removeprefix("../")
+    for path in (folder / root / str(entry), folder / str(entry), below):
         if path.is_dir():
             return _images_below(path)
         if path.is_file() and path.suffix == ".txt":
@@ -153,12 +152,8 @@ def _images_below(folder: Path) -> list[Path]:
 
 def _label_file(image: Path) -> Path:
     """The label file: the last folder ``images`` of the path becomes ``labels``."""
-    parts = list(image.parts)
-    for index in reversed(range(len(parts) - 1)):
-        if parts[index] == "images":
-            parts[index] = "labels"
-            break
-    return Path(*parts).with_suffix(".txt")
+    before, found, name = f"/{image.as_posix()}".rpartition("/images/")
+    return Path(f"{before}/labels/{name}"[1:] if found else image).with_suffix(".txt")
 
 
 def _read_image(file: Path, classes: Sequence[str], labels_only: bool) -> AnnotatedImage:

@@ -33,12 +33,7 @@ _POLICIES: dict[str, Callable[..., transforms.Transform]] = {
 
 
 def letterbox(pixels: Pixels, size: int) -> Pixels:
-    """Fit the whole image into a square of ``size`` px, centred on grey, proportions kept.
-
-    Args:
-        pixels: RGB uint8 HxWx3.
-        size: side of the square in pixels.
-    """
+    """Fit an RGB image into a square of ``size`` px, centred on grey, proportions kept."""
     height, width = pixels.shape[:2]
     scale = size / max(height, width)
     fitted = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -83,8 +78,6 @@ class LetterboxedDataset(Dataset[tuple[Tensor, int]]):
     the photo without augmentation.
 
     Args:
-        images: paths with their class index.
-        size: side of the square in pixels.
         memory_mb: MiB that the decoded photos may take in all processes together.
         processes: number of processes that hold a copy of this set.
     """
@@ -114,8 +107,7 @@ class LetterboxedDataset(Dataset[tuple[Tensor, int]]):
     def _decode_all(self) -> Pixels:
         decoded = np.empty((len(self.images), self.size, self.size, 3), np.uint8)
         with ThreadPoolExecutor(DECODERS) as pool:
-            paths = (path for path, _ in self.images)
-            squares = pool.map(lambda path: read_square(path, self.size), paths)
+            squares = pool.map(lambda image: read_square(image[0], self.size), self.images)
             for index, square in enumerate(squares):
                 decoded[index] = square
         return decoded

@@ -6,7 +6,7 @@ The checkpoint holds the history. So a killed training continues as if it had no
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import lightning as L  # noqa: N812 - the name Lightning's own pages use
@@ -19,59 +19,43 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from models.training.classification.networks import normalisation
-from models.training.history import EpochRecord, is_finished
+from models.training.history import EpochRecord, best_epoch
+from models.training.settings import TrainingParameters
 
 
 class TrainingDivergedError(ValueError):
     """The loss is infinite or not a number."""
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """A learning rate per epoch, label smoothing 0..1, and when to stop before the last epoch.
-
-    ``patience``: number of epochs without a better one on val; None never stops early.
-    """
-
-    learning_rates: tuple[float, ...]
-    label_smoothing: float = 0.0
-    patience: int | None = None
-
-
 class ClassifierModule(L.LightningModule):
-    """A network with its optimiser, schedule and metrics, for Lightning's Trainer.
+    """A network with its optimiser, learning rates and metrics, for Lightning's Trainer.
 
-    Batches are ``(images uint8 BxHxWx3, labels int64 B)``, normalised on the device. ``metadata``
-    is saved in each checkpoint: what `predict` needs to rebuild the network.
+    Batches are ``(images uint8 BxHxWx3, labels int64 B)``, normalised on the device.
     """
 
     mean: Tensor
     deviation: Tensor
 
     def __init__(
-        self,
-        network: nn.Module,
-        classes: int,
-        optimizer: torch.optim.Optimizer,
-        schedule: Schedule,
-        metadata: dict[str, Any],
+        self, network: nn.Module, classes: Sequence[str], settings: TrainingParameters
     ) -> None:
         super().__init__()
         self.network = network
-        self.optimizer = optimizer
-        self.schedule = schedule
+        self.settings = settings
+        self.learning_rates = settings.learning_rates()
+        self.optimizer = _build_optimizer(network, settings)
+        self.metadata = checkpoint_metadata(settings, classes)
         self.history: list[EpochRecord] = []
         self.seed = 0
-        self.metadata = metadata
         self.seconds_before, self.started = 0.0, time.monotonic()
         mean, deviation = (torch.tensor(values) * 255 for values in normalisation(network))
         self.register_buffer("mean", mean.view(1, 3, 1, 1), persistent=False)
         self.register_buffer("deviation", deviation.view(1, 3, 1, 1), persistent=False)
         metrics = MetricCollection(
             {
-                "accuracy": MulticlassAccuracy(classes, average="micro"),
-                "f1_macro": MulticlassF1Score(classes, average="macro"),
-                "f1_weighted": MulticlassF1Score(classes, average="weighted"),
+                "accuracy": MulticlassAccuracy(len(classes), average="micro"),
+                "f1_macro": MulticlassF1Score(len(classes), average="macro"),
+                "f1_weighted": MulticlassF1Score(len(classes), average="weighted"),
             },
             compute_groups=False,
         )
@@ -94,9 +78,13 @@ class ClassifierModule(L.LightningModule):
         return self.seconds_before + time.monotonic() - self.started
 
     def is_finished(self) -> bool:
-        """Whether no epoch is left to train."""
-        epochs = len(self.schedule.learning_rates)
-        return is_finished(self.history, epochs, self.schedule.patience)
+        """Whether all epochs are trained, or too many were not better than the best on val."""
+        if not self.history:
+            return False
+        patience = self.settings.early_stopping_patience
+        epochs_since_best = self.history[-1].epoch - best_epoch(self.history)
+        stops_early = patience is not None and epochs_since_best >= patience
+        return stops_early or len(self.history) >= self.settings.epochs
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimiser, without a scheduler: `on_train_batch_start` sets its learning rate."""
@@ -107,14 +95,14 @@ class ClassifierModule(L.LightningModule):
         if batch_idx == 0:
             torch.manual_seed(self.seed * 100_003 + self.current_epoch)
             for group in self.optimizer.param_groups:
-                group["lr"] = self.schedule.learning_rates[self.current_epoch]
+                group["lr"] = self.learning_rates[self.current_epoch]
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """The loss of one batch."""
         images, labels = batch
         logits = self(images)
         loss = functional.cross_entropy(
-            logits, labels, label_smoothing=self.schedule.label_smoothing
+            logits, labels, label_smoothing=self.settings.label_smoothing
         )
         self.train_loss.update(loss.detach(), len(labels))
         self.train_metrics.update(logits.detach(), labels)
@@ -139,7 +127,7 @@ class ClassifierModule(L.LightningModule):
             row |= {k: round(float(v), 6) for k, v in collection.compute().items()}
         for metric in (self.train_loss, self.val_loss, self.train_metrics, self.val_metrics):
             metric.reset()
-        row["learning_rate"] = self.schedule.learning_rates[self.current_epoch]
+        row["learning_rate"] = self.learning_rates[self.current_epoch]
         if not math.isfinite(row["train_loss"] + row["val_loss"]):
             raise TrainingDivergedError(
                 f"training diverged in epoch {self.current_epoch}: the loss on train is "
@@ -175,3 +163,20 @@ class ClassifierModule(L.LightningModule):
         # Lightning's log() would round to float32 and count steps in place of epochs.
         logger.log_metrics(record.model_dump(exclude={"epoch"}), step=record.epoch)
         logger.save()
+
+
+def checkpoint_metadata(settings: TrainingParameters, classes: Sequence[str]) -> dict[str, Any]:
+    """What a checkpoint tells of its network, so that `predict` can rebuild it."""
+    return {
+        "network": settings.network,
+        "image_size": settings.image_size,
+        "classes": list(classes),
+    }
+
+
+def _build_optimizer(network: nn.Module, settings: TrainingParameters) -> torch.optim.Optimizer:
+    rate, decay = settings.learning_rate, settings.weight_decay
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(network.parameters(), rate, momentum=0.9, weight_decay=decay)
+    kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
+    return kind(network.parameters(), rate, weight_decay=decay)

@@ -8,20 +8,14 @@ import difflib
 from typing import Any
 
 import timm
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.training.pretrained import (
-    Pretraining,
-    find_published,
-    load_weights_file,
-    published_settings,
-)
+from models.training.pretrained import find_published, load_weights_file, published_settings
+from models.training.settings import TrainingParameters
 
 SMALL_CNN = "small_cnn"
-# timm's preprocessing where a network names none: channel means and deviations of ImageNet, 0..1.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class _ResidualBlock(nn.Module):
@@ -68,24 +62,25 @@ class SmallResNet(nn.Module):
         return logits
 
 
-def build_network(name: str, classes: int, image_size: int, start: Pretraining) -> nn.Module:
+def build_network(
+    name: str, classes: int, image_size: int, start: TrainingParameters | None = None
+) -> nn.Module:
     """Build a network with a new head for ``classes``, and load the weights that ``start`` names.
 
-    Random weights come from torch's global generator: seed it for a repeatable network.
+    Without ``start`` all weights are random, and come from torch's global generator.
 
     Args:
         name: ``small_cnn`` or any timm name, with or without the tag of its checkpoint.
-        classes: number of classes.
         image_size: side in pixels of the square images, for networks built for one size.
-        start: the source of the first weights.
 
     Raises:
         WeightsMissingError: published weights are asked for and cannot be fetched.
         ValueError: timm has no such network, or the weights file is of another network.
     """
     check_network(name)
-    published = start.published and start.file is None
-    file = find_published(name, start.revision) if published else None
+    file = None
+    if start is not None and start.pretrained and start.weights_file is None:
+        file = find_published(name, start.revision)
     if name == SMALL_CNN:
         network: nn.Module = SmallResNet(classes)
     else:
@@ -96,8 +91,8 @@ def build_network(name: str, classes: int, image_size: int, start: Pretraining) 
             overlay = {"file": str(file), "custom_load": False}
             settings |= {"pretrained": True, "pretrained_cfg_overlay": overlay}
         network = timm.create_model(name, **settings)
-    if start.file is not None:
-        load_weights_file(network, start.file)
+    if start is not None and start.weights_file is not None:
+        load_weights_file(network, start.weights_file)
     return network
 
 
@@ -127,8 +122,8 @@ def check_network(name: str) -> None:
 def normalisation(network: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Channel means and deviations, in 0..1, that normalise the network's input."""
     settings = getattr(network, "pretrained_cfg", {})
-    mean, deviation = settings.get("mean", IMAGENET_MEAN), settings.get("std", IMAGENET_STD)
-    return tuple(mean), tuple(deviation)
+    mean = settings.get("mean", IMAGENET_DEFAULT_MEAN)
+    return tuple(mean), tuple(settings.get("std", IMAGENET_DEFAULT_STD))
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -15,26 +15,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from models.data.files import write_atomic
-from models.training.callbacks import BEST, LAST, BestAndLastCheckpoint
 from models.training.classification.data import LetterboxedDataset, digest_images
-from models.training.classification.module import ClassifierModule, Schedule
-from models.training.classification.networks import (
-    build_network,
-    check_network,
-    count_parameters,
-)
+from models.training.classification.module import ClassifierModule, checkpoint_metadata
+from models.training.classification.networks import build_network, check_network, count_parameters
 from models.training.history import TrainedModel, best_epoch
 from models.training.lightning_trainer import (
+    BEST,
+    LAST,
+    BestAndLastCheckpoint,
     build_trainer,
     check_loggers,
     close_loggers,
     load_batches,
     seeded_torch,
 )
-from models.training.pretrained import Pretraining, find_published
+from models.training.pretrained import find_published
 from models.training.sampler import FixedStepsSampler
 from models.training.settings import NON_KEY_FIELDS, TrainingParameters
 from models.training.task import LabelledImages
@@ -77,10 +74,7 @@ def train_once(
     returned as it is.
 
     Args:
-        train: photos with their class index.
         val: photos that choose the epoch; a class may be missing.
-        classes: class names in the order of the indices.
-        parameters: how to train.
         seed: seed of the first weights, the image order, the augmentation and dropout.
         folder: where checkpoints and logs are written; no other training may use it.
         progress: called with each epoch's number, from 0, once the epoch is on disk.
@@ -99,7 +93,6 @@ def train_once(
         return finished
     if not (folder / LAST).exists():
         check_ready(parameters)
-    folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / SETTINGS_FILE, json.dumps(settings, indent=1).encode())
     with seeded_torch(parameters, seed):
         module = _start_or_resume(folder, parameters, classes)
@@ -135,7 +128,7 @@ def predict(
         ValueError: the checkpoint is of another network or other classes, or a photo is unreadable.
     """
     saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    metadata = _metadata(parameters, classes)
+    metadata = checkpoint_metadata(parameters, classes)
     unlike = [name for name, value in metadata.items() if saved["classifier"].get(name) != value]
     if unlike:
         raise ValueError(
@@ -146,7 +139,7 @@ def predict(
         return np.empty((0, len(classes)), np.float32)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with seeded_torch(parameters, 0), torch.inference_mode():
-        module = _build_module(parameters, classes, Pretraining())
+        module = _build_module(parameters, classes, None)
         module.load_state_dict(saved["state_dict"])
         module.to(device).eval()
         # Each photo is read once, so none is kept in memory.
@@ -159,12 +152,17 @@ def _start_or_resume(
     folder: Path, parameters: TrainingParameters, classes: Sequence[str]
 ) -> ClassifierModule:
     saved = _read_checkpoint(folder / LAST)
-    if saved is None:
-        start = Pretraining(parameters.pretrained, parameters.weights_file, parameters.revision)
-        return _build_module(parameters, classes, start)
-    module = _build_module(parameters, classes, Pretraining())
-    module.on_load_checkpoint(saved)
+    module = _build_module(parameters, classes, None if saved else parameters)
+    if saved is not None:
+        module.on_load_checkpoint(saved)
     return module
+
+
+def _build_module(
+    parameters: TrainingParameters, classes: Sequence[str], start: TrainingParameters | None
+) -> ClassifierModule:
+    network = build_network(parameters.network, len(classes), parameters.image_size, start)
+    return ClassifierModule(network, classes, parameters)
 
 
 def _fit(
@@ -206,35 +204,6 @@ def _fit(
 
 def _steps(parameters: TrainingParameters, train: LabelledImages) -> int:
     return parameters.steps_per_epoch or -(-len(train) // parameters.batch_size)
-
-
-def _build_module(
-    parameters: TrainingParameters, classes: Sequence[str], start: Pretraining
-) -> ClassifierModule:
-    network = build_network(parameters.network, len(classes), parameters.image_size, start)
-    schedule = Schedule(
-        parameters.learning_rates(), parameters.label_smoothing, parameters.early_stopping_patience
-    )
-    optimizer = _optimizer(network, parameters)
-    metadata = _metadata(parameters, classes)
-    return ClassifierModule(network, len(classes), optimizer, schedule, metadata)
-
-
-def _metadata(parameters: TrainingParameters, classes: Sequence[str]) -> dict[str, Any]:
-    return {
-        "network": parameters.network,
-        "image_size": parameters.image_size,
-        "classes": list(classes),
-    }
-
-
-def _optimizer(network: nn.Module, parameters: TrainingParameters) -> torch.optim.Optimizer:
-    rate, decay = parameters.learning_rate, parameters.weight_decay
-    if parameters.optimizer == "adam":
-        return torch.optim.Adam(network.parameters(), rate, weight_decay=decay)
-    if parameters.optimizer == "adamw":
-        return torch.optim.AdamW(network.parameters(), rate, weight_decay=decay)
-    return torch.optim.SGD(network.parameters(), rate, momentum=0.9, weight_decay=decay)
 
 
 def _check_sets(train: LabelledImages, val: LabelledImages, classes: Sequence[str]) -> None:

@@ -278,7 +278,7 @@ def test_an_empty_folder_is_filled(out: Path, tmp_path: Path) -> None:
 def test_many_images_become_several_shards(
     out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.export.webdataset.IMAGES_PER_SHARD", 2)
+    monkeypatch.setattr("tasks.export.formats.IMAGES_PER_SHARD", 2)
     export_dataset(out, "mixed", tmp_path / "to", "webdataset")
     names = sorted(p.name for p in (tmp_path / "to").iterdir())
     assert names == [f"{split}-{n:06d}.tar" for split in sorted(SPLITS) for n in range(2)]

@@ -6,7 +6,6 @@ from models.training.classification.networks import (
     check_network,
     count_parameters,
 )
-from models.training.pretrained import Pretraining
 
 
 @pytest.mark.parametrize(("name", "size"), [("small_cnn", 96), ("test_vit", 96), ("resnet10t", 64)])
@@ -14,7 +13,7 @@ def test_networks_take_any_size_and_repeat_for_a_seed(name: str, size: int) -> N
     networks = []
     for _ in range(2):
         torch.manual_seed(3)
-        networks.append(build_network(name, 4, size, Pretraining()).eval())
+        networks.append(build_network(name, 4, size).eval())
     images = torch.rand(2, 3, size, size)
     with torch.inference_mode():
         first, second = (network(images) for network in networks)
@@ -23,7 +22,7 @@ def test_networks_take_any_size_and_repeat_for_a_seed(name: str, size: int) -> N
 
 
 def test_small_network_is_small() -> None:
-    assert count_parameters(build_network("small_cnn", 5, 96, Pretraining())) == 559_693
+    assert count_parameters(build_network("small_cnn", 5, 96)) == 559_693
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from models.training.classification.module import TrainingDivergedError
 from models.training.classification.networks import build_network
 from models.training.classification.train import check_ready, predict, train_once
 from models.training.history import TrainedModel
-from models.training.pretrained import Pretraining, WeightsMissingError
+from models.training.pretrained import WeightsMissingError
 from models.training.settings import TrainingParameters, equal_steps
 
 CLASSES = ("red", "green", "blue")
@@ -330,7 +330,7 @@ def test_a_weights_file_gives_the_body_and_a_new_head(
     }
     save_file(body, tmp_path / "body.safetensors")
     for file in (trained.checkpoint, tmp_path / "body.safetensors"):
-        network = build_network("small_cnn", 5, 32, Pretraining(file=file))
+        network = build_network("small_cnn", 5, 32, TrainingParameters(weights_file=file))
         state = network.state_dict()
         assert torch.equal(state["stem.0.weight"], body["stem.0.weight"])
         assert state["head.weight"].shape == (5, 160)
