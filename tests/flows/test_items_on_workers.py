@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from flows import generate
+from flows.execution import run_items as generate
 from flows.execution.deployment import ChildRunResult, ChildRunSpec
 from flows.execution.run_items import Execution
 from models.data.records import Annotation, Artifact, SourceImage

@@ -106,7 +106,7 @@ def test_a_plan_counts_what_a_run_makes_and_writes_nothing(
         (["--store", "gs://bucket"], "use a folder or s3://bucket/prefix"),
         (["--store", "photos"], "holds other files and is no store"),
         (["--out", "photos/out"], "lies in the photo folder"),
-        (["--profile", "quantum"], "profile: Input should be 'classical'"),
+        (["--profile", "quantum"], "profile: input should be 'classical'"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )

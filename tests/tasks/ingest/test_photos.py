@@ -112,7 +112,7 @@ def test_backgrounds_come_in_the_order_of_their_names(run: RunContext, tmp_path:
     for name in ("b.png", "a.png", "notes.txt"):
         write(tmp_path / "scenes", name, draw(len(name) + ord(name[0])))
     found = ingest_backgrounds(run, tmp_path / "scenes", Ingest())
-    assert [artifact.name for artifact in found] == ["plates/a.png", "plates/b.png"]
+    assert [artifact.name for artifact in found] == ["backgrounds/a.png", "backgrounds/b.png"]
 
 
 def test_references_are_drawn_per_class_and_a_limit_takes_some_of_each_class(
