@@ -26,7 +26,8 @@ from benchmarks.diffusion_setting import REFERENCE, Loaded, Loader, Setting, tim
 from benchmarks.diffusion_stages import STAGES, StageOf
 from benchmarks.diffusion_work import seconds
 from flows.config.recipe import load_recipe
-from flows.planning import volumes
+from flows.generators.catalog import find_generator
+from flows.planning import plan_generator
 from models.runtime.compile import is_compiled
 from models.runtime.hardware import DTYPES, Machine, describe_gpu
 
@@ -71,11 +72,14 @@ def measure(
 
 def counts_of_a_reference() -> dict[str, int]:
     """Results per stage for one photo of the recipe ``multiview`` with one copy and one scene."""
-    counts: dict[str, int] = {}
-    for stage, count, _ in volumes(load_recipe("multiview", list(REFERENCE))):
-        counts[f"{stage}_views" if stage in counts else stage] = count
+    recipe, generator = load_recipe("multiview", list(REFERENCE)), find_generator("multiview")
+    settings = recipe.generators[generator.name]
+    planned, _ = plan_generator(generator, settings, 1, 1, recipe.resize)
+    counts = {stage: found.artifacts for stage, found in planned.stages.items()}
+    # The plan counts the photo and its views together.
+    counts["upscale_views"] = counts["upscale"] - 1
     # A sheet is one result, whatever the number of its views.
-    return {**counts, "multiview": 1}
+    return {**counts, "upscale": 1, "multiview": 1}
 
 
 def _speed(

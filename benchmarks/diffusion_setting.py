@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from benchmarks.random_weights import write
-from flows.config.recipe import Recipe, load_recipe
+from flows.config.recipe import load_recipe
 from models.runtime.hardware import Machine
 
 PROMPT = "a photo of a mug on a wooden table by a window"
@@ -70,9 +70,10 @@ class Setting:
         return TINY if self.tiny else FULL
 
     @property
-    def recipe(self) -> Recipe:
+    def settings(self) -> Any:
         """What is made of a photo: the recipe ``multiview`` with one copy and one scene."""
-        return load_recipe("multiview", list(TINY_REFERENCE if self.tiny else REFERENCE))
+        recipe = load_recipe("multiview", list(TINY_REFERENCE if self.tiny else REFERENCE))
+        return recipe.generators["multiview"]
 
     def folder(self, name: str) -> Path:
         """A checkpoint's folder."""

@@ -35,7 +35,7 @@ Work = Callable[[RunContext, Setting, int], Call]
 SHIFTS = 4
 
 
-class SafeImage(Record):
+class DrawnInput(Record):
     """An input: RGB, RGB + matte, or 16-bit depth of the disc."""
 
     kind: Literal["rgb", "rgba", "depth"]
@@ -48,7 +48,7 @@ def _numbered(_parameters: Record, count: int) -> list[Job]:
 
 
 @stage("drawn", version=1, plan=_numbered)
-def drawn(inputs: Sequence[StageInput], parameters: SafeImage) -> Iterator[StageOutput]:
+def drawn(inputs: Sequence[StageInput], parameters: DrawnInput) -> Iterator[StageOutput]:
     """No two alike, so that no stage finds its work done."""
     size = parameters.height, parameters.width
     inside = disc(*size)
@@ -64,67 +64,67 @@ def drawn(inputs: Sequence[StageInput], parameters: SafeImage) -> Iterator[Stage
 
 
 def _images(run: RunContext, kind: Any, size: tuple[int, int], count: int) -> list[Artifact]:
-    return drawn(run, SafeImage(kind=kind, height=size[0], width=size[1]), count)
+    return drawn(run, DrawnInput(kind=kind, height=size[0], width=size[1]), count)
 
 
 def upscale_photos(run: RunContext, setting: Setting, count: int) -> Call:
     """Photos."""
     side = setting.sizes.small
     photos = _images(run, "rgb", (side, side), count)
-    return partial(upscale, run, setting.recipe.upscale, photos)
+    return partial(upscale, run, setting.settings.upscale, photos)
 
 
 def upscale_views(run: RunContext, setting: Setting, count: int) -> Call:
     """Views with their mattes."""
     side = setting.sizes.small
     views = _images(run, "rgba", (side, side), count)
-    return partial(upscale, run, setting.recipe.upscale_views, views)
+    return partial(upscale, run, setting.settings.upscale_views, views)
 
 
 def turn(run: RunContext, setting: Setting, count: int) -> Call:
     """Photos of twice the size, to seven views each."""
     side = 2 * setting.sizes.small
     photos = _images(run, "rgb", (side, side), count)
-    return partial(multiview, run, setting.recipe.multiview, photos)
+    return partial(multiview, run, setting.settings.multiview, photos)
 
 
 def put_into_words(run: RunContext, setting: Setting, count: int) -> Call:
     """Original views, on which a caption is wanted."""
     side = setting.sizes.small
     views = _images(run, "rgba", (side, side), count)
-    return partial(caption, run, setting.recipe.caption, views, "mug", None)
+    return partial(caption, run, setting.settings.caption, views, "mug", None)
 
 
 def cut_out(run: RunContext, setting: Setting, count: int) -> Call:
     """Copies of large views, which carry a matte."""
     side = setting.sizes.large
     copies = _images(run, "rgba", (side, side), count)
-    return partial(segment, run, setting.recipe.segment, copies)
+    return partial(segment, run, setting.settings.segment, copies)
 
 
 def measure_depth(run: RunContext, setting: Setting, count: int) -> Call:
     """Copies of large views."""
     side = setting.sizes.large
     copies = _images(run, "rgba", (side, side), count)
-    return partial(depth, run, setting.recipe.depth, copies)
+    return partial(depth, run, setting.settings.depth, copies)
 
 
 def draw_scenes(run: RunContext, setting: Setting, count: int) -> Call:
     """Cut-outs with their depth, one scene each."""
     size = setting.sizes.large, setting.sizes.large
     cut_outs, depths = (_images(run, kind, size, count) for kind in ("rgba", "depth"))
-    recipe = setting.recipe
+    settings = setting.settings
     # A photo with a sentence of its own asks no network.
-    words = caption(run, recipe.caption, cut_outs[:1], "mug", PROMPT)
-    return partial(background, run, recipe.background, cut_outs, depths, words, [])
+    words = caption(run, settings.caption, cut_outs[:1], "mug", PROMPT)
+    return partial(background, run, settings.background, cut_outs, depths, words, [])
 
 
 def move_scenes(run: RunContext, setting: Setting, count: int) -> Call:
     """Scenes, moved by all shifts of the grid each: ``count`` results, a multiple of `SHIFTS`."""
-    recipe = setting.recipe
-    size = recipe.background.height, recipe.background.width
+    settings = setting.settings
+    size = settings.background.height, settings.background.width
     scenes = _images(run, "rgba", size, count // SHIFTS)
-    return partial(outpaint, run, recipe.outpaint, scenes)
+    return partial(outpaint, run, settings.outpaint, scenes, "mug")
 
 
 def seconds(work: Work, loaded: Loaded, setting: Setting, count: int) -> float:

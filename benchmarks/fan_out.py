@@ -146,7 +146,7 @@ def deploy(api: str) -> None:
         return answer.json()
 
     infer("/work_pools/", name="simulated", type="process", base_job_template={})
-    flow = infer("/flows/", name="expand_reference")
+    flow = infer("/flows/", name="generate_item")
     infer("/deployments/", name="simulated", flow_id=flow["id"], work_pool_name="simulated")
 
 

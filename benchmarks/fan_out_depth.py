@@ -22,7 +22,7 @@ DEPTHS = (1_000, 10_000)
 # SQLite takes a second for a child run, and more where the machine is shared.
 LOTS = {"PostgreSQL": 1_000, "SQLite": 250}
 # Steps of the parent that it takes for each child of the lot; the others are for all references.
-BY_CHILD = ("start children", "poll", "collect outcomes")
+BY_CHILD = ("start children", "poll", "collect outcomes", "read results")
 WHOLE = "fan out, all of it"
 
 

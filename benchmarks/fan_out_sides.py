@@ -22,31 +22,56 @@ from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Completed, Pending, Running
-from tasks.engine.results import Expansion, samples_of, save_expansion
 
-import flows.generate
+import flows.execution.run_items
+import flows.items
 from benchmarks.machine import high_water_mb, tree_cpu_s
-from flows.build_datasets import Assembled
+from flows.build_datasets import Datasets
 from flows.config.recipe import Recipe
 from flows.execution.deployment import ChildRunPool
-from flows.execution.results import Tally
-from flows.generate import Outcomes, fan_out, raise_damage, require
-from flows.generators.multiview import key_of
-from flows.pipeline import keep, told_reference, told_stages
+from flows.execution.run_items import Execution
+from flows.finish import Finish
+from flows.generate import Generation, generate
+from flows.generators.catalog import find_generator
+from flows.items import make_items
+from flows.pipeline import pin_results
+from flows.summary import summarize
 from flows.train_models import Trained
 from models.data.near_duplicates import HASH_BITS, HashedPhoto
-from models.data.records import Artifact, IngestedPhotos, Media, Reference, Sample
+from models.data.records import (
+    Annotation,
+    Artifact,
+    Lineage,
+    Media,
+    Sample,
+    SourceImage,
+    Sources,
+    Split,
+)
 from models.data.splitting import SplitParameters, split
-from tasks.assemble.dataset import Assemble, Dataset, choose, dataset
+from models.screening.heldout import HeldOutHashes
+from tasks.assemble.choose import Assemble, choose
+from tasks.assemble.dataset import Dataset, dataset
 from tasks.assemble.manifest import write_manifest
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.run_documents import load_part, save_part
-from tasks.engine.work_items import Expanded, SharedInputs, Told, load_order, tell
-from tasks.screen.screen import HeldOutHashes, Screen, judge
+from tasks.engine.work_items import (
+    GenerationRecord,
+    ItemConfig,
+    Result,
+    SharedInputs,
+    WorkItem,
+    load_item,
+    load_samples,
+    result_of,
+    save_result,
+)
+from tasks.screen.screen import Screen, judge
 from tasks.store.store import Store, open_store
 
 POOL = "simulated"
-DEPLOYMENT = f"expand_reference/{POOL}"
+DEPLOYMENT = f"generate_item/{POOL}"
+GENERATOR = "multiview"
 AT_ONCE = 32
 CLASSES = 3
 SAMPLES = 4
@@ -64,8 +89,13 @@ def artifact_of(stage: str, name: str, media: Media, text: str = "") -> Artifact
     key = hashlib.sha256(f"{stage} {name} {text}".encode()).hexdigest()
     digest = hashlib.sha256(BLOB).hexdigest()
     return Artifact(
-        **{"key": key, "stage": stage, "version": 1, "name": name, "media": media},
-        **{"digest": digest, "size": len(BLOB)},
+        key=key,
+        stage=stage,
+        version=1,
+        name=name,
+        media=media,
+        digest=digest,
+        size=len(BLOB),
     )
 
 
@@ -115,29 +145,48 @@ def parent(folder: Path, references: int, watched: dict[str, int], done: int = 0
     @flow(name="fan_out_benchmark", validate_parameters=False)
     def run() -> None:
         found.peak_mb["start"] = _peak_mb()
+        context = RunContext(store, "benchmark")
         tenth = _tenths(references - done, watched, found)
         with clocked(found.steps), _after_each(tenth), timed(found.steps, "fan out, all of it"):
-            outcomes = fan_out(store, recipe, photos, BESIDE, AT_ONCE, DEPLOYMENT)
+            results = _fan_out(context, recipe, photos)
         found.peak_mb["fan_out"] = _peak_mb()
-        failed = [one.failure for one in outcomes if one.failure]
-        if failed:
-            raise RuntimeError(f"{len(failed)} children failed: {failed[0]}")
-        _go_on(store, folder, photos, outcomes, found.steps)
+        _go_on(context, folder, recipe, photos, results, found.steps)
         found.peak_mb["end"] = _peak_mb()
         with clocked(found.again), timed(found.again, "fan out, all of it"):
-            again = fan_out(store, recipe, photos, BESIDE, AT_ONCE, DEPLOYMENT)
-        if not all(one.cached for one in again):
+            again = _fan_out(RunContext(store, "benchmark"), recipe, photos)
+        if not all(result.cached for result in again):
             raise RuntimeError("a reference that was done was expanded again")
 
     run()
     (folder / "found.json").write_text(json.dumps(found, default=vars))
 
 
+def _fan_out(context: RunContext, recipe: Recipe, photos: Sequence[SourceImage]) -> list[Result]:
+    execution = Execution(max_parallel=AT_ONCE, generate_on=DEPLOYMENT)
+    settings = recipe.generators[GENERATOR]
+    return generate(context, GENERATOR, settings, photos, BESIDE, _finish(recipe), execution)
+
+
+def _finish(recipe: Recipe) -> Finish:
+    return Finish(screen=recipe.screen, resize=recipe.resize)
+
+
+def _items(recipe: Recipe, photos: Sequence[SourceImage]) -> list[WorkItem]:
+    """The work items that `generate` makes of photos."""
+    generator, settings = find_generator(GENERATOR), recipe.generators[GENERATOR]
+    config = ItemConfig(
+        settings=settings.model_dump(mode="json"),
+        finish=_finish(recipe).model_dump(mode="json"),
+        shared=BESIDE,
+    )
+    return make_items(generator, generator.phases[0], settings, photos, {}, config)
+
+
 def finish(folder: Path, first: int, end: int) -> None:
     """Leave in the store what the worker would for the references from ``first`` to ``end``."""
     recipe, store = Recipe(), open_store(folder / "store")
-    for reference in draw_references(end)[first:]:
-        _expand(store, key_of(recipe, reference, BESIDE), reference, run="simulated")
+    for item in _items(recipe, draw_references(end)[first:]):
+        _expand(store, item, run="simulated")
 
 
 def worker(folder: Path) -> None:
@@ -163,7 +212,7 @@ def worker(folder: Path) -> None:
             time.sleep(POLL_S)
 
 
-def draw_references(count: int) -> list[Reference]:
+def draw_references(count: int) -> list[SourceImage]:
     """References of photos that are nowhere, in `CLASSES` classes."""
     return [_reference(at, "train") for at in range(count)]
 
@@ -186,15 +235,16 @@ def clocked(steps: dict[str, Spent]) -> Iterator[None]:
     """Time the steps of the product's fan-out."""
     with ExitStack() as stack:
         for owner, name, step in (
-            (flows.generate, "key_of", "keys"),
-            (flows.generate, "place_orders", "place orders"),
+            (flows.items, "item_key", "keys"),
+            (flows.execution.run_items, "save_items", "place orders"),
             (ChildRunPool, "start", "start children"),
             (ChildRunPool, "_read_runs", "poll"),
             (ChildRunPool, "_result", "collect outcomes"),
+            (flows.execution.run_items, "load_result", "read results"),
         ):
             stack.enter_context(_replaced(owner, name, _timing(steps, step)))
         looks = _timing_each(steps, "look what is done")
-        stack.enter_context(_replaced(flows.generate, "load_expansions", looks))
+        stack.enter_context(_replaced(flows.execution.run_items, "load_records", looks))
         yield
 
 
@@ -276,56 +326,53 @@ def _tenths(references: int, watched: dict[str, int], found: Found) -> Callable[
 
 
 def _go_on(
-    store: Store,
+    context: RunContext,
     folder: Path,
-    photos: Sequence[Reference],
-    given: Sequence[Any],
+    recipe: Recipe,
+    photos: Sequence[SourceImage],
+    results: Sequence[Result],
     steps: dict[str, Spent],
 ) -> None:
-    """What `regenerate` and `assemble` do with outcomes, step by step, without pixels."""
-    context, run = RunContext(store, "benchmark"), "benchmark"
-    tally = Tally()
-    tally.begin(context.counts)
+    """What the pipeline does with results, step by step, without pixels."""
+    store, run, started = context.store, "benchmark", time.monotonic()
     with timed(steps, "outcomes to the store and back"):
-        outcomes = tally.add_outcomes(list(given))
-        raise_damage(outcomes)
-        save_part(store, run, Outcomes(outcomes=tuple(outcomes)))
-        require(outcomes, None)
-        outcomes = list(load_part(store, run, Outcomes).outcomes)
+        save_part(store, run, Generation(results={GENERATOR: tuple(results)}))
+        generation = load_part(store, run, Generation)
     _screen(photos, steps)
     with timed(steps, "samples"):
         synthetic = [
-            sample
-            for one in outcomes
-            if one.expanded
-            for sample in samples_of(store, one.expanded.key)
+            sample for result in generation.all for sample in load_samples(store, result.key)
         ]
     held_out = [_reference(at, "val") for at in range(len(photos) // 10)]
-    real = [_photo_sample(one) for one in (*photos, *held_out)]
-    names = [one.reference.name for one in outcomes]
+    sources = Sources(images=(*photos, *held_out))
+    real = [_photo_sample(photo) for photo in sources.images]
+    train, names = real[: len(photos)], [photo.name for photo in photos]
     with timed(steps, "choose"):
-        arms = choose(real[: len(photos)], synthetic, names, Assemble(few_shot=True))
+        chosen = choose(recipe.dataset_specs, train, {GENERATOR: synthetic}, names, Assemble())
     with timed(steps, "manifest"):
-        write_manifest(folder / "manifest.parquet", [*real, *synthetic], [], arms)
+        write_manifest(folder / "manifest.parquet", [*real, *synthetic], [], chosen)
     with timed(steps, "dataset documents"):
         documents = {
-            arm: dataset(context, Dataset(), arm, [one.image for one in chosen], [])[0]
-            for arm, chosen in arms.items()
+            name: dataset(context, Dataset(), name, samples, [])[0]
+            for name, samples in chosen.items()
         }
+    datasets = Datasets(
+        documents=documents,
+        test=documents["real"],
+        volumes={name: {"train": {}, "val": {}} for name in chosen},
+        test_volume={},
+        rejects={},
+        written=0,
+        counts={},
+    )
+    trained = Trained(checkpoints=(), scores=(), counts={})
     with timed(steps, "what the report is told"):
-        for one in outcomes:
-            told_reference(one)
-        told_stages(tally.counts, outcomes)
+        summarize(recipe, sources, generation, datasets, trained, context, [], started)
     with timed(steps, "keep"):
-        assembled = Assembled(
-            **{"arms": documents, "test": documents["real"], "volumes": {}, "test_volume": {}},
-            **{"rejects": {}, "written": 0, "counts": {}},
-        )
-        taken = IngestedPhotos(photos=(*photos, *held_out), refused=(), notes=())
-        keep(store, run, taken, outcomes, assembled, Trained(checkpoints=(), scores=(), counts={}))
+        pin_results(context, run, sources, generation, datasets, trained)
 
 
-def _screen(photos: Sequence[Reference], steps: dict[str, Spent]) -> None:
+def _screen(photos: Sequence[SourceImage], steps: dict[str, Spent]) -> None:
     """What is done with hashes: photos are split, and images compared with those held out.
 
     As many photos are held out as a split holds out. Workers screen, a reference at a time; of ten
@@ -350,8 +397,8 @@ def _screen(photos: Sequence[Reference], steps: dict[str, Spent]) -> None:
             judge(rows, index, Screen())
 
 
-def _hashed(photo: Reference) -> HashedPhoto:
-    code, key = int(photo.photo.digest, 16), photo.photo.key
+def _hashed(photo: SourceImage) -> HashedPhoto:
+    code, key = int(photo.image.digest, 16), photo.image.key
     mirrored = code ^ (2**HASH_BITS - 1)
     return HashedPhoto(photo.file, "all", None, key, code, mirrored)
 
@@ -360,59 +407,72 @@ def _carry_out(client: SyncPrefectClient, store: Store, run: FlowRun) -> None:
     begin: tuple[State[Any], ...] = (Pending(), Running())
     for state in begin:
         client.set_flow_run_state(run.id, state, force=True)
-    key = str(run.parameters["order"])
-    order, _ = load_order(store, key)
-    _expand(store, key, order.reference, str(run.id))
+    item, _ = load_item(store, str(run.parameters["key"]))
+    _expand(store, item, str(run.id))
     client.set_flow_run_state(run.id, Completed(), force=True)
 
 
-def _expand(store: Store, key: str, reference: Reference, run: str) -> None:
-    samples = tuple(_sample(reference, at) for at in range(SAMPLES))
-    artifacts = [one for sample in samples for one in (sample.image, sample.mask) if one]
-    for one in artifacts:
-        store.put(one, BLOB)
-    expansion = Expansion(reference=reference.name, samples=samples, artifacts=tuple(artifacts))
-    save_expansion(store, key, expansion)
-    expanded = Expanded(
-        reference=reference.name,
-        key=key,
-        images=SAMPLES,
-        accepted=SAMPLES,
-        counts={f"stage_{at}": StageCount(computed=SAMPLES) for at in range(STAGES)},
-        cpu_s={f"stage_{at}": 0.1 for at in range(STAGES)},
-    )
-    tell(store, key, Told(run=run, expanded=expanded))
+def _expand(store: Store, item: WorkItem, run: str) -> None:
+    (source,) = item.sources
+    samples = tuple(_sample(source, at) for at in range(SAMPLES))
+    artifacts = [
+        artifact
+        for sample in samples
+        for artifact in (sample.image, sample.annotations[0].mask)
+        if artifact
+    ]
+    for artifact in artifacts:
+        store.put(artifact, BLOB)
+    record = GenerationRecord(samples=samples, artifacts=tuple(artifacts))
+    account = {
+        "counts": {f"stage_{at}": StageCount(computed=SAMPLES) for at in range(STAGES)},
+        "cpu_s": {f"stage_{at}": 0.1 for at in range(STAGES)},
+        "run": run,
+    }
+    save_result(store, result_of(item, record).model_copy(update=account), record)
 
 
 def _peak_mb() -> float:
     return high_water_mb(os.getpid()) or 0.0
 
 
-def _reference(at: int, split: Any) -> Reference:
+def _reference(at: int, split: Split) -> SourceImage:
     label = f"class_{at % CLASSES}"
     name = f"{label}/{split}_{at:05d}"
-    photo = artifact_of("ingest", name, "png")
-    photo = photo.model_copy(update={"digest": photo.key})
-    return Reference(name=name, file=f"{name}.jpg", label=label, split=split, photo=photo)
-
-
-def _photo_sample(photo: Reference) -> Sample:
-    return Sample(
-        **{"name": photo.name, "label": photo.label, "split": photo.split, "origin": "real"},
-        **{"source": photo.name, "image": photo.photo, "chain": ("ingest", "resize")},
+    image = artifact_of("ingest", name, "png")
+    return SourceImage(
+        name=name,
+        file=f"{name}.jpg",
+        split=split,
+        image=image.model_copy(update={"digest": image.key}),
+        annotations=(Annotation(label=label),),
     )
 
 
-def _sample(reference: Reference, at: int) -> Sample:
-    name = f"{reference.name}_view0_copy{at}"
-    image = artifact_of("resize", name, "jpg")
+def _photo_sample(photo: SourceImage) -> Sample:
     return Sample(
-        **{"name": name, "label": reference.label, "split": "train", "origin": "synthetic"},
-        **{"source": reference.name, "mask": artifact_of("label", name, "png"), "seed": at},
-        image=image,
-        chain=("ingest", "upscale", "multiview", "augment", "outpaint", "resize"),
+        name=photo.name,
+        split=photo.split,
+        image=photo.image,
+        annotations=photo.annotations,
+        sources=(photo.name,),
+        lineage=Lineage(stages=("ingest", "resize")),
+    )
+
+
+def _sample(source: SourceImage, at: int) -> Sample:
+    name = f"{source.name}_view0_copy{at}"
+    mask = artifact_of("annotate", name, "png")
+    stages = ("ingest", "upscale", "multiview", "augment", "outpaint", "resize")
+    return Sample(
+        name=name,
+        split="train",
+        image=artifact_of("resize", name, "jpg"),
+        annotations=(Annotation(label=source.label, box=(10, 10, 80, 80), mask=mask),),
+        generator=GENERATOR,
+        sources=(source.name,),
+        lineage=Lineage(stages=stages, seed=at),
         scores={"contrast": 0.5, "sharpness": 20.0, "object_fraction": 0.3, "cut_fraction": 0.0},
-        boxes=((10, 10, 90, 90),),
     )
 
 

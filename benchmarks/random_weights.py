@@ -49,7 +49,7 @@ def write(name: str, folder: Path, device: torch.device | None, dtype: torch.dty
     made.mkdir(parents=True)
     TINY[name](made)
     if device is not None:
-        gpus = [device.variant or 0] if device.type == "cuda" else []
+        gpus = [device.index or 0] if device.type == "cuda" else []
         with torch.random.fork_rng(devices=gpus), device:
             torch.manual_seed(0)
             _enlarge(name, made, dtype)

@@ -84,7 +84,7 @@ def postgres(log: Path) -> Iterator[tuple[int, str]]:
         RuntimeError: it did not start.
     """
     with tempfile.TemporaryDirectory(prefix="synthset-postgres-") as state:
-        database = stack_database.database_of(Path(state))
+        database = stack_database.load_or_make_database(Path(state))
         if isinstance(database, str):
             raise RuntimeError(f"no PostgreSQL: {database}")
         try:
@@ -125,7 +125,7 @@ def query(url: str, statement: str, given: Path | None = None) -> str:
         CalledProcessError: it refuses.
     """
     command = [
-        str(stack_database.programs() / "psql"),
+        str(stack_database.find_programs() / "psql"),
         "-qtA",
         "-v",
         "ON_ERROR_STOP=1",
@@ -139,7 +139,7 @@ def query(url: str, statement: str, given: Path | None = None) -> str:
 def has_postgres() -> bool:
     """Whether PostgreSQL's programs are installed."""
     try:
-        stack_database.programs()
+        stack_database.find_programs()
     except StackError:
         return False
     return True

@@ -188,7 +188,8 @@ def _planned_megapixels(
     size = {"megapixels": width * height / ONE_MEGAPIXEL}
     run.made[source.image.id] = source.image.model_copy(update={"metadata": size})
     settings = recipe.generators[generator.name]
-    plan_item(run, generator, generator.phases[0], settings, make_item(source), shared)
+    phase, item = generator.phases[0], make_item(source)
+    plan_item(run, generator, phase, settings, item, shared, recipe.resize)
     megapixels: dict[str, float] = {}
     for placeholder in run.made.values():
         planned = megapixels.get(placeholder.stage, 0.0) + placeholder.metadata["megapixels"]

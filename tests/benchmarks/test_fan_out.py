@@ -20,7 +20,7 @@ def test_a_small_fan_out_has_its_account(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     found = fan_out.measure(tmp_path, "SQLite", FEW)
     calls = {step: spent["calls"] for step, spent in found.steps.items()}
-    assert {calls[step] for step in ("start children", "collect outcomes")} == {FEW}
+    assert {calls[step] for step in ("start children", "collect outcomes", "read results")} == {FEW}
     assert calls["place orders"] == 1
     again = {step: spent["calls"] for step, spent in found.again.items()}
     assert again["look what is done"] == FEW
@@ -30,7 +30,7 @@ def test_a_small_fan_out_has_its_account(tmp_path: Path, monkeypatch: pytest.Mon
     assert found.wall_s > 0
     assert found.disk_mb > 0
     store = tmp_path / "store"
-    assert len(list(store.glob("documents/orders/*/*.told.json"))) == FEW
+    assert len(list(store.glob("documents/items/*/*.result.json"))) == FEW
     assert len(list(store.glob("resize/*/*.record"))) == FEW * SAMPLES
     assert "| server, CPU ms" in fan_out.told("SQLite", [found, found_of(2 * FEW, found)])
 
@@ -73,7 +73,7 @@ def test_children_are_measured_at_two_depths(
     assert [one.run.steps["start children"]["calls"] for one in lots] == [6, 6]
     assert lots[1].run.steps["keys"]["calls"] == 18
     # Twelve were run, and six copied.
-    assert len(list((tmp_path / "store").glob("documents/orders/*/*.told.json"))) == 18
+    assert len(list((tmp_path / "store").glob("documents/items/*/*.result.json"))) == 18
     assert "| server, CPU ms a child" in fan_out_depth.told("SQLite", lots)
 
 
