@@ -126,7 +126,7 @@ def generate_one(recipe: Recipe, photos: Path, store: Path, name: str) -> tuple[
 def check_contact_sheet(run: RunContext, item: Item, recipe: Recipe) -> None:
     """Each column of the contact sheet shows one view, with a gap from where it was rejected."""
     planned, _ = plan_generator(
-        find_generator("multiview"), recipe.generators["multiview"], references=1, classes=1
+        find_generator("multiview"), recipe.generators["multiview"], 1, 1, recipe.resize
     )
     shown_as = {name: found.shown_as for name, found in planned.stages.items() if found.shown_as}
     shown_as["ingest"] = "the photo"

@@ -49,7 +49,9 @@ def result_of(
 
     monkeypatch.setattr(generate, "run_children", one_ended)
     execution = Execution(generate_on="generate_item/gpu")
-    (result,) = generate._map_items(RunContext(store, "run"), [make_item()], execution)
+    (result,) = generate._map_items(
+        RunContext(store, "run"), [make_item()], execution, lambda *_: pytest.fail("ran here")
+    )
     return result
 
 
