@@ -73,7 +73,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture(scope="session")
 def cli(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Cli:
-    """The command line beside the session's Prefect server: starting one takes seconds."""
+    """The command line with the Prefect server of the session: starting one takes seconds."""
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:

@@ -160,7 +160,7 @@ def test_sams_own_doubt_rejects(run: RunContext, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(("fill_holes", "keep_parts"), [(0.05, 0.2), (0.0, 0.0)])
-def test_holes_and_crumbs_of_a_mask_are_mended_if_wanted(
+def test_fills_holes_and_drops_small_parts_of_a_mask_on_request(
     run: RunContext, monkeypatch: pytest.MonkeyPatch, fill_holes: float, keep_parts: float
 ) -> None:
     photos = photo.run(run, Nothing(), ["plain"])
@@ -171,9 +171,9 @@ def test_holes_and_crumbs_of_a_mask_are_mended_if_wanted(
     parameters = SegmentIsNet(fill_holes=fill_holes, keep_parts=keep_parts, **ANY)
     (made,) = segment.run(run, parameters, photos)
     matte = run.load(made)[..., 3]
-    mended = fill_holes > 0
-    assert (matte[48, 64] == 255) == mended
-    assert (matte[8, 8] == 0) == mended
+    is_filled = fill_holes > 0
+    assert (matte[48, 64] == 255) == is_filled
+    assert (matte[8, 8] == 0) == is_filled
 
 
 def test_a_frayed_mask_fails_the_same_screens_as_a_classical_one(
