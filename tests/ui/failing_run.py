@@ -30,7 +30,7 @@ pipeline(*(kind.model_validate(part) for kind, part in zip(kinds, json.load(sys.
 # Larger than the images of other tests: they are shown in the docs.
 LARGER = {
     "multiview": {"size": 128, "views": 2},
-    "background": {"copies": 1, "width": 160, "height": 120},
+    "background": {"n_backgrounds": 1, "width": 160, "height": 120},
 }
 
 
