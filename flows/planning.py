@@ -78,7 +78,7 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
             for stage, found in planned.stages.items()
         ]
     absent = absent_checkpoints(recipe)
-    trainings = len(recipe.dataset_specs) * len(recipe.train.seeds) if recipe.train else 0
+    trainings = len(recipe.training_specs) * len(recipe.train.seeds) if recipe.train else 0
     return Plan(
         recipe=recipe.name,
         photos=per_class,
