@@ -129,7 +129,9 @@ def default_trainings(
 def distinct_trainings(
     specs: Sequence[TrainingSpec], parameters: TrainingParameters, repeated: Mapping[str, str]
 ) -> tuple[tuple[TrainingSpec, ...], tuple[str, ...]]:
-    """The trainings that differ from all earlier ones, and a note for each of the others.
+    """The trainings that differ from all earlier ones, and notes on the others.
+
+    A training with the name of a repeated dataset needs no note of its own.
 
     Args:
         parameters: the section ``train``.
@@ -150,6 +152,6 @@ def distinct_trainings(
         )
         if same is None:
             kept.append(moved)
-        else:
+        elif spec.name not in repeated:
             notes.append(f"{spec.name}: not trained, because it would repeat {same}")
     return tuple(kept), tuple(notes)

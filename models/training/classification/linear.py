@@ -3,7 +3,8 @@
 Multinomial logistic regression on standardised features, as in the linear evaluation of Kornblith
 et al. 2019 (https://arxiv.org/abs/1805.08974, section 3). It learns from the train images and from
 a fixed number of augmented ones. Of a few strengths of regularisation, val chooses the one to keep:
-the best macro F1, then the lowest loss, then the strongest regularisation.
+the best macro F1, then the lowest loss, then the strongest regularisation. The val photos are the
+same for all trainings of a run.
 """
 
 import io

@@ -1,9 +1,10 @@
 """Training of one classifier on one set of photos, and its predictions.
 
-All datasets of a run use the same network, number of steps and seeds; the epoch that is best on
-val is kept. On one machine with one thread count, the same photos, settings and seed give the same
-weights, also after an interruption. Other machines, core counts and GPUs round differently, so
-their figures agree only within the spread over seeds.
+All trainings of a run take the same number of steps with the same seeds; the epoch that is best on
+val is kept. The val photos are the same for all trainings, so that a training with few photos uses
+more photos to choose its epoch than to learn. On one machine with one thread count, the same
+photos, settings and seed give the same weights, also after an interruption. Other machines, core
+counts and GPUs round differently, so their figures agree only within the spread over seeds.
 """
 
 import json
