@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from models.data.records import Record
-from models.evaluation.classification import Metric, as_probabilities
+from models.evaluation.classification import LEAST_PROBABILITY, Metric, as_probabilities
 from models.evaluation.comparison import Difference, Interval, compare, dataset_interval
 from models.evaluation.predictions import DatasetPredictions
 
@@ -30,10 +30,17 @@ class Point(Record):
     augment: str
 
     @property
+    def photos_name(self) -> str:
+        """``5 photos per class``."""
+        noun = "photo" if self.photos_per_class == "1" else "photos"
+        return f"{self.photos_per_class} {noun} per class"
+
+    @property
     def images_name(self) -> str:
-        """What names its images: photos per class, generator and share."""
-        photos = f"{self.photos_per_class} photos per class"
-        return f"{photos} + {self.share:g} {self.generator}" if self.share else photos
+        """What names its images: photos per class, share and generator."""
+        if not self.share:
+            return self.photos_name
+        return f"{self.photos_name} + {self.share:g} {self.generator}"
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,7 @@ class PointScores(Record):
 
     point: Point
     replicates: int
+    val_photos: int
     test_photos: int
     val: float
     test: Interval
@@ -75,7 +83,7 @@ class PointScores(Record):
 class Choice(Record):
     """The best point of a number of photos, and the best one without generated images.
 
-    Both have the highest mean over replicates on val; of equal ones, the one with fewest images.
+    Val chooses both: see `choose_best`.
     """
 
     generator: str
@@ -131,7 +139,9 @@ def evaluate_study(
 
 
 def choose_best(candidates: Sequence[ScoredPoint], metric: Metric) -> ScoredPoint:
-    """The point with the highest mean on val; of equal ones, the first with fewest images.
+    """The point with the highest mean on val; of equal ones, that with the lowest log loss on val.
+
+    Of points that are equal in both, the first with fewest images is chosen.
 
     Raises:
         ValueError: there is no candidate.
@@ -140,7 +150,11 @@ def choose_best(candidates: Sequence[ScoredPoint], metric: Metric) -> ScoredPoin
         raise ValueError("study: a number of photos has no points to choose from; add share 0")
     return max(
         candidates,
-        key=lambda found: (round(_val_mean(found, metric), 9), -found.point.synthetic),
+        key=lambda found: (
+            round(_val_mean(found, metric), 9),
+            round(-_log_loss(found.val), 9),
+            -found.point.synthetic,
+        ),
     )
 
 
@@ -166,10 +180,17 @@ def _val_mean(found: ScoredPoint, metric: Metric) -> float:
     return float(found.val.values(metric).mean())
 
 
+def _log_loss(predictions: DatasetPredictions) -> float:
+    """The mean over replicates and photos, in nats."""
+    own = predictions.probabilities[:, np.arange(len(predictions.y_true)), predictions.y_true]
+    return float(-np.log(np.maximum(own.astype(np.float64), LEAST_PROBABILITY)).mean())
+
+
 def _score(found: ScoredPoint, rival: ScoredPoint, metric: Metric) -> PointScores:
     return PointScores(
         point=found.point,
         replicates=len(found.test.probabilities),
+        val_photos=len(found.val.y_true),
         test_photos=len(found.test.y_true),
         val=_val_mean(found, metric),
         test=dataset_interval(found.test, metric),

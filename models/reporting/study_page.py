@@ -45,11 +45,11 @@ def say_choice(choice: Choice) -> str:
     gain, test, rival = choice.best.gain, choice.best.test, choice.rival
     if gain is None:
         return (
-            f"{choice.photos_per_class} photos per class: val chooses {line_name(rival)}, "
+            f"{rival.point.photos_name}: val chooses {line_name(rival)}, "
             f"{percent(test.value)} on test"
         )
     return (
-        f"{choice.photos_per_class} photos per class: val chooses {line_name(choice.best)}, "
+        f"{rival.point.photos_name}: val chooses {line_name(choice.best)}, "
         f"{percent(test.value)} on test against {percent(rival.test.value)} of {line_name(rival)}: "
         f"{points(gain.difference)} points ({points(gain.low)} to {points(gain.high)})"
     )
@@ -105,8 +105,7 @@ def _draw_charts(scores: StudyScores) -> Iterator[Figure]:
             f"scores-{generator}",
             f"{generator}: test score by number of photos",
             "; ".join(
-                f"{found.point.photos_per_class} photos per class, {line_name(found)}: "
-                f"{percent(found.test.value)}"
+                f"{found.point.photos_name}, {line_name(found)}: {percent(found.test.value)}"
                 for found in scores.of(generator)
             ),
             draw_scores(scores, generator),
@@ -115,7 +114,7 @@ def _draw_charts(scores: StudyScores) -> Iterator[Figure]:
             f"gains-{generator}",
             f"{generator}: gain over photos alone by share of generated images",
             "; ".join(
-                f"{found.point.photos_per_class} photos per class, {line_name(found)}: "
+                f"{found.point.photos_name}, {line_name(found)}: "
                 f"{points(found.gain.difference)} points"
                 for found in scores.of(generator)
                 if found.gain is not None and found.point.share

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from models.evaluation.comparison import compare, dataset_interval
@@ -21,9 +22,19 @@ def choices_of(scores: StudyScores) -> list[tuple[str, float, str, str]]:
     ]
 
 
-def test_the_share_and_the_rival_have_the_best_val_score_and_fewest_images() -> None:
+def test_the_share_and_the_rival_have_the_best_val_score_and_of_equal_ones_fewest_images() -> None:
     scores = evaluate_study(make_points(), ["cut"])
     assert choices_of(scores) == [("5", 1.0, "flip", "randaugment"), ("all", 0.0, "flip", "flip")]
+
+
+def test_of_equal_val_scores_the_lowest_loss_decides() -> None:
+    scored = make_points()
+    last = scored[-1]
+    # Every photo's own class gets a little more, which changes no prediction.
+    own = np.eye(3, dtype=np.float32)[last.val.y_true]
+    surer = replace(last.val, probabilities=0.9 * last.val.probabilities + 0.1 * own)
+    scores = evaluate_study([*scored[:-1], replace(last, val=surer)], ["cut"])
+    assert choices_of(scores)[1] == ("all", 2.0, "flip", "flip")
 
 
 def test_test_photos_choose_nothing() -> None:
