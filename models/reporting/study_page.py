@@ -71,10 +71,10 @@ def _say_generator(scores: StudyScores, generator: str, is_named: bool) -> str:
 
 # What is said of the numbers of photos with each outcome.
 _OUTCOMES = {
-    "gain": "{who} help with {photos} photos per class",
-    "loss": "{who} lower the test score with {photos} photos per class",
-    "open": "this test cannot tell whether {who} help with {photos} photos per class",
-    "alone": "with {photos} photos per class, val prefers the photos alone",
+    "gain": "{who} help with {photos} per class",
+    "loss": "{who} lower the test score with {photos} per class",
+    "open": "this test cannot tell whether {who} help with {photos} per class",
+    "alone": "with {photos} per class, val prefers the photos alone",
 }
 
 
@@ -95,8 +95,10 @@ def _outcome(best: PointScores) -> str:
 
 
 def _join(names: Sequence[str]) -> str:
+    """``5, 8 and all photos``."""
     *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last
+    joined = f"{', '.join(first)} and {last}" if first else last
+    return f"{joined} photo{'s' if first or last.partition(' ')[0] != '1' else ''}"
 
 
 def _draw_charts(scores: StudyScores) -> Iterator[Figure]:

@@ -1,16 +1,17 @@
 """The charts of a study as SVG or PNG bytes. The same scores give the same bytes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
 
 from models.evaluation.study import PointScores, StudyScores
 from models.reporting.figure_style import (
     SVG,
+    Dashes,
     Style,
     add_legend,
-    dataset_handles,
     dataset_look,
     escape_math,
     new_figure,
@@ -21,6 +22,9 @@ from models.reporting.figure_style import (
 # stay apart.
 _STEP = 0.055
 _SIZE = (8.4, 4.0)
+# Photos alone are grey, so that the colours are left for shares.
+_GREY_DASHES: tuple[Dashes, ...] = ("-", "--", ":", "-.", (0, (1, 3)))
+Look = tuple[str, Dashes]
 
 
 def draw_scores(scores: StudyScores, generator: str, style: Style = SVG) -> bytes:
@@ -29,9 +33,8 @@ def draw_scores(scores: StudyScores, generator: str, style: Style = SVG) -> byte
     Whiskers are the intervals of `models.evaluation.comparison.dataset_interval`.
     """
     figure = new_figure(style, _SIZE)
-    lines = _lines_of(scores, generator)
     _plot_scores(figure.add_subplot(), scores, generator)
-    add_legend(figure, dataset_handles(list(lines)), style)
+    add_legend(figure, _handles(_lines_of(scores, generator)), style)
     return write_figure(figure, style)
 
 
@@ -39,7 +42,7 @@ def draw_gains(scores: StudyScores, generator: str, style: Style = SVG) -> bytes
     """Gains over the best training without generated images, by share: a line per number."""
     figure = new_figure(style, _SIZE)
     _plot_gains(figure.add_subplot(), scores, generator)
-    add_legend(figure, dataset_handles(list(_numbers_of(scores, generator))), style)
+    add_legend(figure, _handles(_numbers_of(scores, generator)), style)
     return write_figure(figure, style)
 
 
@@ -52,13 +55,13 @@ def draw_study(scores: StudyScores, style: Style = SVG) -> bytes:
         right = figure.add_subplot(rows, 2, 2 * row + 2)
         _plot_scores(left, scores, generator)
         _plot_gains(right, scores, generator)
-        for panel, names in (
+        for panel, lines in (
             (left, _lines_of(scores, generator)),
             (right, _numbers_of(scores, generator)),
         ):
             panel.set_title(escape_math(generator))
             panel.legend(
-                handles=dataset_handles(list(names)),
+                handles=_handles(lines),
                 frameon=False,
                 labelcolor=style.ink,
                 fontsize=8,
@@ -70,7 +73,27 @@ def line_name(found: PointScores) -> str:
     """What a point has in common with those of other numbers of photos."""
     if found.point.share:
         return f"{found.point.share:g} per photo"
-    return f"photos alone, {found.point.augment}"
+    augment = found.point.augment
+    return "photos alone" if augment == "none" else f"photos alone, {augment}"
+
+
+def _looks_of(lines: Mapping[str, Sequence[PointScores]]) -> list[Look]:
+    """Colour and line style of each line."""
+    alone = [name for name, line in lines.items() if not line[0].point.share]
+    shares = [name for name in lines if name not in alone]
+    return [
+        (SVG.ink, _GREY_DASHES[alone.index(name) % len(_GREY_DASHES)])
+        if name in alone
+        else dataset_look(shares.index(name))
+        for name in lines
+    ]
+
+
+def _handles(lines: Mapping[str, Sequence[PointScores]]) -> list[Line2D]:
+    return [
+        Line2D([], [], color=colour, linestyle=dashes, lw=2.2, label=escape_math(name))
+        for name, (colour, dashes) in zip(lines, _looks_of(lines), strict=True)
+    ]
 
 
 def _lines_of(scores: StudyScores, generator: str) -> dict[str, list[PointScores]]:
@@ -85,16 +108,17 @@ def _numbers_of(scores: StudyScores, generator: str) -> dict[str, list[PointScor
     numbers: dict[str, list[PointScores]] = {}
     for found in scores.of(generator):
         if found.point.share:
-            numbers.setdefault(f"{found.point.photos_per_class} photos", []).append(found)
+            numbers.setdefault(found.point.photos_name, []).append(found)
     return numbers
 
 
 def _plot_scores(panel: Axes, scores: StudyScores, generator: str) -> None:
     numbers = list(dict.fromkeys(found.point.photos_per_class for found in scores.points))
-    for position, line in enumerate(_lines_of(scores, generator).values()):
+    lines = _lines_of(scores, generator)
+    for position, (line, look) in enumerate(zip(lines.values(), _looks_of(lines), strict=True)):
         places = [numbers.index(found.point.photos_per_class) for found in line]
         intervals = [(found.test.value, found.test.low, found.test.high) for found in line]
-        _plot_line(panel, position, places, intervals)
+        _plot_line(panel, look, position, places, intervals)
     panel.yaxis.set_major_formatter(PercentFormatter(1.0))
     panel.set_ylabel("macro F1 on test photos")
     panel.set_xlabel("real photos per class")
@@ -105,11 +129,12 @@ def _plot_gains(panel: Axes, scores: StudyScores, generator: str) -> None:
     numbers = _numbers_of(scores, generator)
     shares = sorted({found.point.share for line in numbers.values() for found in line})
     panel.axhline(0, color=SVG.ink, lw=1)
-    for position, line in enumerate(numbers.values()):
+    looks = _looks_of(numbers)
+    for position, (line, look) in enumerate(zip(numbers.values(), looks, strict=True)):
         gains = [(found.point.share, found.gain) for found in line if found.gain is not None]
         places = [shares.index(share) for share, _ in gains]
         intervals = [(gain.difference, gain.low, gain.high) for _, gain in gains]
-        _plot_line(panel, position, places, intervals)
+        _plot_line(panel, look, position, places, intervals)
     panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:+.0f}"))
     panel.set_ylabel("gain in points over photos alone")
     panel.set_xlabel("generated images per real photo")
@@ -118,11 +143,12 @@ def _plot_gains(panel: Axes, scores: StudyScores, generator: str) -> None:
 
 def _plot_line(
     panel: Axes,
+    look: Look,
     position: int,
     places: Sequence[int],
     intervals: Sequence[tuple[float, float, float]],
 ) -> None:
-    colour, dashes = dataset_look(position)
+    colour, dashes = look
     moved = [place + _STEP * (position - 3.5) for place in places]
     values = [value for value, _, _ in intervals]
     panel.plot(moved, values, color=colour, linestyle=dashes, lw=1.8, marker="o", ms=3.5)

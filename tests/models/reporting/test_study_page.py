@@ -58,6 +58,6 @@ def test_the_page_has_every_point_and_escapes_names() -> None:
 def test_the_chart_is_the_same_for_the_same_scores() -> None:
     svg = draw_study(make_scores(), SVG)
     assert svg == draw_study(make_scores(), SVG)
-    for text in (b"photos alone, randaugment", b"2 per photo", b"5 photos", b"macro F1"):
+    for text in (b"photos alone, randaugment", b"2 per photo", b"5 photos per class", b"macro F1"):
         assert text in svg
     assert draw_study(make_scores(), PNG).startswith(b"\x89PNG")
