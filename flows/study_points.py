@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from flows.execution.progress import show_progress
 from models.data.records import Artifact, Sample
-from models.embedding.cache import remember_features
 from models.evaluation.study import Point, ScoreContent, ScoredPoint, join_replicates
 from models.training.settings import TrainingParameters, equal_steps
 from tasks.assemble.dataset import Dataset, dataset
@@ -65,6 +64,8 @@ def _document(trainer: Trainer, subset: Subset) -> Artifact:
 
 def _embed_once(trainer: Trainer, subsets: Sequence[Subset]) -> None:
     """Compute the features of every image that the store lacks, and keep all of them at hand."""
+    from models.embedding.cache import remember_features
+
     samples = (trainer.val, trainer.test, *(subset.train for subset in subsets))
     images = {sample.image.id: sample.image for found in samples for sample in found}
     embedded = embed_images(trainer.run, Embed(), list(images.values()))

@@ -92,6 +92,7 @@ def test_deploying_twice_changes_nothing(known: str) -> None:
         "deployment pipeline/nightly",
         "deployment generate_item/gpu",
         "deployment build_datasets/cpu",
+        "deployment study/cpu",
         "deployment train_models/gpu",
     ]
     assert {f"limit gpu:{slot}: created, 1 slot" for slot in ("ada:0", "ada:1", "bob:0")} <= set(

@@ -184,7 +184,7 @@ def test_kubernetes_jobs_get_gpu_shared_memory_and_secrets_by_reference() -> Non
         }
 
 
-def test_prefect_yaml_has_the_four_deployments() -> None:
+def test_prefect_yaml_has_the_five_deployments() -> None:
     content = yaml.safe_load((DEPLOYMENTS / "prefect.yaml").read_text())
     # Null would make Prefect write this machine's folder into every deployment.
     assert content["pull"] == []
@@ -193,6 +193,7 @@ def test_prefect_yaml_has_the_four_deployments() -> None:
         "flows.pipeline.pipeline": "nightly",
         "flows.generate.generate_item": "gpu",
         "flows.build_datasets.build_datasets": "cpu",
+        "flows.study.study": "cpu",
         "flows.train_models.train_networks": "gpu",
     }
     for entry in deployments.values():
