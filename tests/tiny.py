@@ -4,6 +4,7 @@ The fixtures that give them to tests, `cli` and `undisturbed`, are in tests/conf
 """
 
 import contextlib
+import faulthandler
 import hashlib
 import json
 import multiprocessing
@@ -209,7 +210,9 @@ def _enter(arguments: list[str], environment: Mapping[str, str], log: Path) -> N
     os.setsid()
     restore_sigint()
     for number, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(log / name, os.O_WRONLY | os.O_CREAT), number)
+        os.dup2(os.open(log / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    # A command that hangs says where, so that the failed test shows it.
+    faulthandler.dump_traceback_later(PATIENCE_S - 15, file=2)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = ["synthset", *arguments]
