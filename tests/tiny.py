@@ -74,7 +74,9 @@ ALL = {
     **{"dataset": 4, "train": 3, "score": 3},
 }
 OTHERS = ("PREFECT_", "HF_", "WANDB_", "MLFLOW_", "SYNTHSET_", "CUDA_", "OMP_")
-PATIENCE_S = 240.0
+PATIENCE_S = 540.0
+# When a command that still works prints the stacks of its threads.
+STACKS_S = 180.0
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
@@ -212,7 +214,7 @@ def _enter(arguments: list[str], environment: Mapping[str, str], log: Path) -> N
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(log / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     # A command that hangs says where, so that the failed test shows it.
-    faulthandler.dump_traceback_later(PATIENCE_S - 15, file=2)
+    faulthandler.dump_traceback_later(STACKS_S, file=2)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = ["synthset", *arguments]
