@@ -75,8 +75,6 @@ GENERATOR = "multiview"
 AT_ONCE = 32
 CLASSES = 3
 SAMPLES = 4
-# Of so many references one is screened, with the images that the study makes of each.
-SCREENED, IMAGES = 10, 112
 HANDS = 4
 POLL_S = 1.0
 STAGES = 14
@@ -375,8 +373,8 @@ def _go_on(
 def _screen(photos: Sequence[SourceImage], steps: dict[str, Spent]) -> None:
     """What is done with hashes: photos are split, and images compared with those held out.
 
-    As many photos are held out as a split holds out. Workers screen, a reference at a time; of ten
-    references one is screened here, with as many images as the study makes of each.
+    As many photos are held out as a split holds out. In a real run the workers screen the images,
+    each those of its own reference; here one process screens a tenth of the study's images.
     """
     hashed = [_hashed(photo) for photo in photos]
     with timed(steps, "split photos"):
