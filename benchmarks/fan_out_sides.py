@@ -374,7 +374,7 @@ def _screen(photos: Sequence[SourceImage], steps: dict[str, Spent]) -> None:
     """What is done with hashes: photos are split, and images compared with those held out.
 
     As many photos are held out as a split holds out. In a real run the workers screen the images,
-    each those of its own reference; here one process screens a tenth of the study's images.
+    each those of its own reference; here one process screens `SAMPLES` images of each reference.
     """
     hashed = [_hashed(photo) for photo in photos]
     with timed(steps, "split photos"):
@@ -385,7 +385,7 @@ def _screen(photos: Sequence[SourceImage], steps: dict[str, Spent]) -> None:
         if result.assigned[one.file] != "train"
     ]
     scores = {"contrast": 0.5, "sharpness": 20.0, "object_fraction": 0.3, "cut_fraction": 0.0}
-    with timed(steps, "screen a tenth (in workers)"):
+    with timed(steps, "screen (in workers)"):
         index = HeldOutHashes(held_out, Screen().heldout_bits)
         for photo in photos:
             codes = [
