@@ -7,13 +7,17 @@ is rejected with a reason that the user can act on. The content decides the type
 its suffix.
 """
 
+import contextlib
 import functools
 import importlib
 import importlib.util
 import io
 import math
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -52,6 +56,7 @@ _PIL_PER_ORIENTATION = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = (5, 6, 7, 8)
 _EXIF_ORIENTATION = 0x0112
 
 
@@ -84,32 +89,51 @@ def read_photo(
     """
     if not blob:
         raise PhotoRejectedError("the file is empty (0 bytes)")
+    with _reasons(), _open(io.BytesIO(blob)) as image:
+        _check_size(image.size, max_pixels, min_side)
+        return _convert(image, max_side)
+
+
+def read_size(file: Path) -> tuple[int, int]:
+    """The width and height of an upright photo in px, from the header of its file.
+
+    Raises:
+        PhotoRejectedError: the file has no header of a photo.
+    """
+    with _reasons(), file.open("rb") as stream, _open(stream) as image:
+        return image.size[::-1] if _orientation(image) in _SIDEWAYS else image.size
+
+
+@contextlib.contextmanager
+def _reasons() -> Iterator[None]:
+    """Turn every error into the reason of a rejection."""
     try:
+        # Pillow warns of odd EXIF and of sizes that are checked elsewhere. A run that turns
+        # warnings into errors must reject the same photos as any other run.
         with warnings.catch_warnings():
-            # Pillow warns of odd EXIF and of sizes that are checked below. A run that turns
-            # warnings into errors must reject the same photos as any other run.
             warnings.simplefilter("ignore")
-            with _open(blob) as image:
-                _check_size(image.size, max_pixels, min_side)
-                return _convert(image, max_side)
+            yield
     except PhotoRejectedError:
         raise
     except Exception as error:  # the readers raise a dozen types, from struct.error to SyntaxError
-        raise PhotoRejectedError(
-            f"the file is corrupt or cut short ({_one_line(error)})"
-        ) from error
+        text = " ".join(str(error).split())
+        # Some messages name a Python object with its address, which differs from run to run.
+        reason = text[:120] if text and " at 0x" not in text else type(error).__name__
+        raise PhotoRejectedError(f"the file is corrupt or cut short ({reason})") from error
 
 
-def _open(blob: bytes) -> Image.Image:
+def _open(stream: BinaryIO) -> Image.Image:
     try:
-        return Image.open(io.BytesIO(blob), formats=readable_formats())
+        return Image.open(stream, formats=readable_formats())
     except Image.DecompressionBombError:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise PhotoRejectedError(f"the header announces more than {limit:,} pixels") from None
     except UnidentifiedImageError:
-        if blob[4:12] in _HEIF_BRANDS and not _READS_HEIF:
+        stream.seek(0)
+        start = stream.read(512)
+        if start[4:12] in _HEIF_BRANDS and not _READS_HEIF:
             reason = "a HEIC photo; export it as JPEG or install pillow-heif"
-        elif b"\0" not in blob[:512] and blob[:512].isascii():
+        elif b"\0" not in start and start.isascii():
             reason = "the content is text, not an image"
         else:
             reason = "the content is no image of a known type (JPEG, PNG, ...) or is corrupt"
@@ -175,9 +199,3 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # with damaged EXIF the pixels are shown as stored, as image viewers do
         return 1
     return int(orientation) if orientation in _PIL_PER_ORIENTATION else 1
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    # Some messages name a Python object with its address, which differs from run to run.
-    return text[:120] if text and " at 0x" not in text else type(error).__name__
