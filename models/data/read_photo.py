@@ -1,10 +1,8 @@
 """Read one photo file safely: upright sRGB pixels, or one reason for its rejection.
 
-Photos come from phones, cameras, scanners and the web, so a folder of them holds rotated JPEGs,
-CMYK prints, 16-bit scans, cut-outs with transparency, animations, and files that are no image at
-all. A file that can be converted without guessing is converted, with a note. Any other file
-is rejected with a reason that the user can act on. The content decides the type of a file, never
-its suffix.
+A folder of photos holds rotated JPEGs, CMYK prints, 16-bit scans, animations, and files that are
+no image at all. A file that can be converted without guessing is converted, with a note. Any other
+file is rejected with a reason. The content decides the type of a file, never its suffix.
 """
 
 import contextlib
