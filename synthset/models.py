@@ -31,15 +31,8 @@ from models.checkpoints.verify import CheckedCheckpoint, ProgressCallback, check
 MB = 1_000_000
 TABLE_WIDTH = 172
 COLUMNS = (
-    "checkpoint",
-    "stage",
-    "licence",
-    "commercial",
-    "GB",
-    "VRAM GB",
-    "revision",
-    "checksums",
-    "here",
+    *("checkpoint", "stage", "licence", "commercial"),
+    *("GB", "VRAM GB", "revision", "checksums", "here"),
 )
 
 
@@ -53,10 +46,7 @@ def list_checkpoints(as_json: bool) -> None:
     table = Table(*COLUMNS)
     for row in rows:
         table.add_row(
-            row["id"],
-            row["stage"],
-            row["licence"],
-            row["commercial"],
+            *(row[name] for name in ("id", "stage", "licence", "commercial")),
             f"{row['size'] / 1e9:.2f}",
             f"{row['vram'] / 1e9:.1f}" if row["vram"] else "?",
             _short_revision(row),
@@ -168,17 +158,11 @@ def _print_checked(row: CheckedCheckpoint) -> None:
 
 def _catalog_row(known: CatalogEntry) -> dict[str, Any]:
     revision = revisions().get(known.id) or known.revision
+    fields = {"id", "title", "stage", "licence", "commercial", "note", "size", "vram"}
     return {
-        "id": known.id,
-        "title": known.title,
-        "stage": known.stage,
-        "licence": known.licence,
-        "commercial": known.commercial,
-        "note": known.note,
-        "size": known.size,
-        "vram": known.vram,
+        **known.model_dump(include=fields),
         "revision": revision,
-        "pinned_by": _pinned_by(known, revision),
+        "pinned_by": revision and ("catalog" if revision == known.revision else "models folder"),
         "has_checksums": known.has_checksums and revision == known.revision,
         "here": revision is not None and first_absent(folder_of(known.id, revision)) is None,
     }
@@ -186,26 +170,14 @@ def _catalog_row(known: CatalogEntry) -> dict[str, Any]:
 
 def _other_row(manifest: Manifest) -> dict[str, Any]:
     """A row for a checkpoint of the models folder that is not in the catalog."""
+    terms = {"licence": "none stated", "commercial": "unstated", "note": "not in the catalog"}
     return {
-        "id": manifest.id,
-        "title": "",
-        "stage": "",
-        "licence": "none stated",
-        "commercial": "unstated",
-        "note": "not in the catalog",
-        "size": manifest.size,
-        "vram": None,
-        "revision": manifest.revision,
-        "pinned_by": "models folder",
-        "has_checksums": False,
+        **manifest.model_dump(include={"id", "revision"}),
+        **terms,
+        **{"title": "", "stage": "", "size": manifest.size, "vram": None},
+        **{"pinned_by": "models folder", "has_checksums": False},
         "here": first_absent(folder_of(manifest.id, manifest.revision)) is None,
     }
-
-
-def _pinned_by(known: CatalogEntry, revision: str | None) -> str | None:
-    if revision is None:
-        return None
-    return "catalog" if revision == known.revision else "models folder"
 
 
 def _short_revision(row: dict[str, Any]) -> str:

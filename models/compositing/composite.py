@@ -172,10 +172,7 @@ def _transform(
         # The corners that come into view are black with alpha 0.
         layers = [
             cv2.warpAffine(
-                layer,
-                matrix,
-                large,
-                flags=cv2.INTER_CUBIC if layer.ndim == 3 else cv2.INTER_LINEAR,
+                layer, matrix, large, flags=cv2.INTER_CUBIC if layer.ndim == 3 else cv2.INTER_LINEAR
             )
             for layer in layers
         ]

@@ -210,6 +210,12 @@ def _stage_file(
     _write(staged, store.read(artifact))
 
 
+def finish_exchange(out: Path) -> None:
+    """Put the files of a run that was killed while it replaced them in their place."""
+    if (out / _STAGING / _COMPLETE).exists():
+        _recover(out)
+
+
 def _recover(out: Path) -> None:
     """Put complete staged files in their place, or remove incomplete ones.
 

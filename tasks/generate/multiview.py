@@ -14,7 +14,8 @@ from pydantic import Field
 from models.data import pixels
 from models.data.pixels import Pixels
 from models.data.records import Artifact, Checkpoint, Record
-from models.segmentation.grabcut import estimate_foreground, segment_object
+from models.segmentation.grabcut import segment_object
+from models.segmentation.masks import estimate_foreground
 from models.segmentation.saliency import NoObjectError
 from models.views.cameras import ZERO123_VIEWS
 from models.views.relief import crop_square, render_views

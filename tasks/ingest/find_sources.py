@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -108,7 +108,7 @@ def _from_dataset(folder: Path, dataset: AnnotatedDataset) -> FoundSources:
     for split, listed in dataset.splits.items():
         for image in listed:
             file = Path(os.path.relpath(image.file, folder)).as_posix()
-            problem = find_problem(image.file, file)
+            problem = image.problem or find_problem(image.file, file)
             if problem is None:
                 photos.append(_from_image(image, file, SPLIT_NAMES.get(split), labels))
             else:
@@ -125,7 +125,7 @@ def _from_dataset(folder: Path, dataset: AnnotatedDataset) -> FoundSources:
 def _from_image(
     image: AnnotatedImage, file: str, split: Split | None, labels: dict[str, str]
 ) -> FoundPhoto:
-    objects = tuple(replace(item, label=labels[item.label]) for item in image.objects)
+    objects = tuple(item.replaced(labels[item.label], item.box) for item in image.objects)
     return FoundPhoto(image.file, file, split, objects, (image.width, image.height))
 
 

@@ -9,7 +9,8 @@ from typing import ClassVar
 from pydantic import Field
 
 from models.data.find_photos import Refused
-from models.data.read_photo import PhotoRejectedError, read_photo
+from models.data.photo_colours import PhotoRejectedError
+from models.data.read_photo import read_photo
 from models.data.records import Artifact, Record, Sources
 from models.data.splitting import SplitParameters, split
 from models.screening.quality import dhash, dhash_mirrored

@@ -160,14 +160,14 @@ def make_source_images(
     used = [candidate for candidate in candidates if candidate.file in assigned]
     inputs = {
         (candidate.file, number): mask_as_artifact(
-            item.mask,
+            item.runs,
             candidate.photo_size,
             candidate.box,
             candidate.name,
         )
         for candidate in used
         for number, item in enumerate(candidate.objects)
-        if item.mask is not None
+        if item.runs is not None
     }
     masks = object_mask(run, ObjectMask(), list(inputs.values())) if inputs else []
     mask_of = {mask.parents[0]: mask for mask in masks}
@@ -223,7 +223,7 @@ def _scale_object(item: ObjectAnnotation, photo: FoundPhoto, image: Artifact) ->
         return item
     width, height = _size(image)
     box = scale_box(item.box, width / photo.size[0], height / photo.size[1])
-    return ObjectAnnotation(item.label, box, item.mask)
+    return item.replaced(item.label, box)
 
 
 def _shift_box(box: Box, frame: PixelBox) -> Box:

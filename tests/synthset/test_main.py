@@ -433,7 +433,9 @@ def test_refuses_a_format_that_can_not_hold_photos_without_boxes(
         "export", undisturbed.out, "--dataset", "mixed", "--to", to, "--format", file_format
     )
     assert ended.code == 2
-    assert f"but no box, which {file_format} can't hold; export as imagefolder" in ended.complaint
+    assert (
+        f"but no box or mask, which {file_format} needs; export as imagefolder" in ended.complaint
+    )
     assert not to.exists()
 
 

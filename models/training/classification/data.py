@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2 as transforms
 
+from models.data.photo_colours import PhotoRejectedError
 from models.data.pixels import Pixels, resize
-from models.data.read_photo import PhotoRejectedError, read_photo
+from models.data.read_photo import read_photo
 from models.training.settings import Augmentation
 from models.training.task import LabelledImages
 
