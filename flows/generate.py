@@ -13,6 +13,7 @@ from flows.finish import Finish, finish_samples
 from flows.generators.catalog import find_generator
 from flows.items import make_items, require_annotations
 from models.data.records import Artifact, Record, Sample, SourceImage
+from tasks.engine.item_documents import load_item, save_result
 from tasks.engine.run_context import RunContext
 from tasks.engine.work_items import (
     SOURCE_STAGES,
@@ -21,9 +22,7 @@ from tasks.engine.work_items import (
     Result,
     SharedInputs,
     WorkItem,
-    load_item,
     result_of,
-    save_result,
 )
 from tasks.store.store import STAGES_WAIT_S, open_store
 

@@ -30,8 +30,9 @@ from prefect.states import Cancelling, Pending, Scheduled
 from prefect.tasks import Task
 
 from flows.execution.progress import this_run
+from tasks.engine.item_documents import load_result, save_result
 from tasks.engine.server_retry import one_line, retry_while_unreachable
-from tasks.engine.work_items import Result, load_result, save_result
+from tasks.engine.work_items import Result
 from tasks.store.errors import StoreError, UnreadableArtifactError
 from tasks.store.store import Store
 

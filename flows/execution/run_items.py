@@ -9,18 +9,9 @@ from flows.execution.deployment import ChildRunSpec, failure_of, run_children
 from flows.execution.local import map_in_threads
 from flows.execution.progress import show_progress
 from models.data.records import Record
+from tasks.engine.item_documents import load_record, load_records, load_result, save_items
 from tasks.engine.run_context import RunContext
-from tasks.engine.work_items import (
-    ItemConfig,
-    Result,
-    WorkItem,
-    failed_result,
-    load_record,
-    load_records,
-    load_result,
-    result_of,
-    save_items,
-)
+from tasks.engine.work_items import ItemConfig, Result, WorkItem, failed_result, result_of
 from tasks.store.errors import UnreadableArtifactError
 from tasks.store.store import Store
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from models.data.records import Record
-from tasks.engine.work_items import artifact_ids
+from tasks.engine.item_documents import artifact_ids
 from tasks.store.errors import MissingArtifactError
 from tasks.store.store import Store
 

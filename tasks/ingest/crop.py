@@ -9,7 +9,8 @@ import numpy as np
 from models.data.formats.annotated import Box
 from models.data.records import Artifact, Record
 from models.screening.quality import dhash, dhash_mirrored
-from tasks.engine.stage import Job, StageInput, StageOutput, stage
+from tasks.engine.jobs import Job, StageInput, StageOutput
+from tasks.engine.stage import stage
 
 PixelBox = tuple[int, int, int, int]
 

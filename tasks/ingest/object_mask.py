@@ -10,7 +10,8 @@ from models.data.formats.polygons import decode_runs, encode_mask
 from models.data.objects import resize_mask
 from models.data.pixels import Bools
 from models.data.records import Artifact, Record
-from tasks.engine.stage import StageInput, StageOutput, stage
+from tasks.engine.jobs import StageInput, StageOutput
+from tasks.engine.stage import stage
 from tasks.ingest.crop import PixelBox
 
 

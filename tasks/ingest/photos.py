@@ -13,8 +13,9 @@ from models.data.read_photo import PhotoRejectedError, read_photo
 from models.data.records import Artifact, Record, Sources
 from models.data.splitting import SplitParameters, split
 from models.screening.quality import dhash, dhash_mirrored
+from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.run_context import RunContext
-from tasks.engine.stage import Job, StageInput, StageOutput, stage
+from tasks.engine.stage import stage
 from tasks.ingest.find_sources import Layout, ObjectUse, find_sources
 from tasks.ingest.source_images import make_crops, make_source_images, make_whole_images
 

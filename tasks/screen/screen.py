@@ -8,8 +8,9 @@ from pydantic import Field
 from models.data.records import Artifact, Record
 from models.screening.heldout import FAR, NEAR, HeldOutHashes
 from models.screening.quality import hamming
+from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.run_context import RunContext
-from tasks.engine.stage import Job, StageInput, StageOutput, stage
+from tasks.engine.stage import stage
 
 
 class Screen(Record):

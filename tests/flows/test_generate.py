@@ -24,10 +24,12 @@ from models.data.objects import encode_mask
 from models.data.records import Artifact, DatasetSpec, Record, Sources
 from models.reporting.metrics import Factor
 from tasks.assemble.choose import Assemble
+from tasks.engine.item_documents import load_samples
+from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.run_context import RunContext
 from tasks.engine.run_documents import make_run_id, save_part
-from tasks.engine.stage import Job, StageInput, StageOutput, stage
-from tasks.engine.work_items import ItemConfig, Result, SharedInputs, load_samples
+from tasks.engine.stage import stage
+from tasks.engine.work_items import ItemConfig, Result, SharedInputs
 from tasks.ingest.photos import ingest_photos
 from tasks.screen.heldout_index import HeldOut, index_heldout
 from tasks.screen.screen import Screen

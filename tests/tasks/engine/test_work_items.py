@@ -6,6 +6,16 @@ from typing import Any
 import pytest
 
 from models.data.records import Annotation, Artifact, Sample, SourceImage
+from tasks.engine.item_documents import (
+    artifact_ids,
+    load_item,
+    load_record,
+    load_records,
+    load_result,
+    load_samples,
+    save_items,
+    save_result,
+)
 from tasks.engine.run_context import StageCount
 from tasks.engine.run_documents import pin_artifacts, pinned_artifacts
 from tasks.engine.work_items import (
@@ -14,15 +24,7 @@ from tasks.engine.work_items import (
     Result,
     SharedInputs,
     WorkItem,
-    artifact_ids,
     item_key,
-    load_item,
-    load_record,
-    load_records,
-    load_result,
-    load_samples,
-    save_items,
-    save_result,
 )
 from tasks.store.errors import MissingArtifactError
 from tasks.store.store import Store, digest_of, open_store

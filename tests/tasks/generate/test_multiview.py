@@ -13,9 +13,11 @@ from models.data.records import Artifact, Record
 from models.runtime.batching import InvalidOutput
 from models.runtime.hardware import Machine
 from models.views.zero123plus.network import Zero123Plus, Zero123PlusRequest
+from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.run_context import RunContext
-from tasks.engine.stage import Job, StageInput, StageOutput, stage
-from tasks.generate.multiview import MultiviewRelief, MultiviewZero123Plus, multiview
+from tasks.engine.stage import stage
+from tasks.generate.multiview import multiview
+from tasks.settings.multiview import MultiviewRelief, MultiviewZero123Plus
 from tasks.store.store import open_store
 from tests.checkpoints.zero123plus import build
 
