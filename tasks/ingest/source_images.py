@@ -39,15 +39,8 @@ class Candidate:
 
     def hashed(self) -> HashedPhoto:
         """What the split needs to know of it."""
-        return HashedPhoto(
-            file=self.file,
-            label=self.label,
-            given_split=self.photo.split,
-            digest=self.digest,
-            dhash=int(self.image.metadata["dhash"], 16),
-            dhash_mirrored=int(self.image.metadata["dhash_mirrored"], 16),
-            group=self.group,
-        )
+        split = self.photo.split
+        return _hashed(self.file, self.label, split, self.digest, self.image, self.group)
 
 
 def make_whole_images(
@@ -226,6 +219,18 @@ def _scale_object(item: ObjectAnnotation, photo: FoundPhoto, image: Artifact) ->
     return ObjectAnnotation(item.label, box, item.mask)
 
 
+def _hashed(
+    file: str,
+    label: str,
+    split: Split | None,
+    digest: str,
+    image: Artifact,
+    group: str | None = None,
+) -> HashedPhoto:
+    dhash, mirrored = image.metadata["dhash"], image.metadata["dhash_mirrored"]
+    return HashedPhoto(file, label, split, digest, int(dhash, 16), int(mirrored, 16), group)
+
+
 def _shift_box(box: Box, frame: PixelBox) -> Box:
     return (box[0] - frame[0], box[1] - frame[1], box[2], box[3])
 
@@ -235,15 +240,9 @@ def _scenes(
 ) -> dict[str, str]:
     """The first file of each photo's scene: photos of one scene are near-duplicates."""
     hashed = [
-        HashedPhoto(
-            file=photo.file,
-            label="",
-            given_split=photo.split,
-            digest=images[photo.file].digest,
-            dhash=int(images[photo.file].metadata["dhash"], 16),
-            dhash_mirrored=int(images[photo.file].metadata["dhash_mirrored"], 16),
-        )
+        _hashed(photo.file, "", photo.split, image.digest, image)
         for photo in photos
+        if (image := images[photo.file])
     ]
     return {
         hashed[index].file: hashed[group[0]].file
