@@ -80,10 +80,8 @@ def deploy(
     an inactive schedule. Values that an operator has set in the work pools stay too.
 
     Args:
-        scheduled: the scheduled run.
         infrastructure: what the workers of both pools start.
         gpus: ``host:number`` of each machine with GPUs; by default this machine.
-        reset_pools: reset the work pools to their templates, whatever an operator has set.
 
     Returns:
         A line for everything that was created, changed, kept though it differs, or needs a fix.

@@ -42,12 +42,8 @@ def apply_pool(
     """Create a pool, or change it to its template, except for values that an operator has set.
 
     Args:
-        client: a client of the server.
-        name: one of `POOLS`.
-        infrastructure: what its workers start.
         gpus: the number of GPUs of all machines. It limits the active runs of pools whose runs hold
             no GPU limit.
-        reset: replace the operator's values too.
 
     Returns:
         A line for what was done, and one for what was kept.
@@ -92,10 +88,6 @@ def merge_template(
     """Merge the defaults that an operator has set on the server into a new job template.
 
     A dictionary, such as ``env``, is merged key by key.
-
-    Args:
-        current: the template on the server.
-        wanted: the template of this version.
 
     Returns:
         The merged template, and the names of the variables with a value of the operator.

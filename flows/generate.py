@@ -55,11 +55,6 @@ def generate(
 
     Args:
         run: the parent's context, which receives the counts of the child runs.
-        name, settings: the generator.
-        references: the images it uses.
-        shared: inputs that all items share.
-        finish: what happens to finished images.
-        execution: where the items run.
         min_results: items that must succeed; None: all.
         is_last_attempt: accept items that failed on corrupt inputs, like other failed items.
 
@@ -112,8 +107,6 @@ def generate_item(name: str, phase: str, store: str, key: str) -> Result:
 
     Args:
         name, phase: for people; the item in the store says what is done.
-        store: the artifact store.
-        key: key of the work item.
 
     Raises:
         UnreadableArtifactError: an input that the parent run made is corrupt or gone.

@@ -64,10 +64,7 @@ def pull_checkpoints(
     """Bring checkpoints into the models folder and print a line for each.
 
     Args:
-        references: ids, or ids with a revision.
         origin: a folder, a published file, or a mirror's URL; None: the hub, or $HF_ENDPOINT.
-        revision: the revision, if there is one reference.
-        as_json: print JSON instead.
 
     Raises:
         PullRefusedError: no checkpoint is named, or the source does not have it.
@@ -101,7 +98,6 @@ def check_checkpoints(references: Sequence[str], as_json: bool) -> bool:
 
     Args:
         references: ids, or ids with a revision; all checkpoints that are here if empty.
-        as_json: print JSON instead.
     """
     with progress_bar("checking, MB") as move:
         checked = check(references, _in_megabytes(move))

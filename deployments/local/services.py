@@ -35,13 +35,7 @@ class Service:
 
 
 def list_services(state: Path, settings: Settings, rclone_path: str) -> list[Service]:
-    """The services in the order in which they are started; the last two are the workers.
-
-    Args:
-        state: the stack's folder.
-        settings: addresses and passwords.
-        rclone_path: the program of the S3 server.
-    """
+    """The services in the order in which they are started; the last two are the workers."""
     objects = state / "s3"
     (objects / BUCKET).mkdir(parents=True, exist_ok=True)
     inherited = {name: value for name, value in os.environ.items() if _is_inherited(name)}

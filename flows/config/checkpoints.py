@@ -42,7 +42,6 @@ def require_checkpoints(recipe: Recipe, source: str) -> None:
     """Check that every checkpoint of a recipe is on this machine.
 
     Args:
-        recipe: the recipe to run.
         source: its name or file, for the command in the error line.
 
     Raises:

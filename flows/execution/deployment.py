@@ -200,9 +200,7 @@ def run_children(
 
     Args:
         deployment: ``flow/deployment`` whose workers run them.
-        specs: the child runs, started in this order.
         max_parallel: child runs that wait or run at a time. It bounds the load of the server.
-        is_done: whether the store holds the result of a spec.
         failure_of: what a run, given by its id, wrote into the store about its failure. States
             alone don't say it: a server that answers late gives them without their values.
 

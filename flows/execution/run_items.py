@@ -41,9 +41,6 @@ def run_items(
     """The results of work items, in their order; an item that is done starts nothing.
 
     Args:
-        run: the parent's context, which receives the counts.
-        items, config: what is done.
-        execution: where, and how many at a time.
         work_here: the flow of a child run, for items that run in this process.
     """
     results: dict[str, Result] = {}

@@ -21,9 +21,6 @@ def make_samples(
     """A sample per finished image, and one per image that a stage rejected on the way.
 
     Args:
-        run: the item's run, which knows the lineage.
-        item: the work item.
-        images: finished images.
         verdicts: what screening said of each image, by its id.
         jpegs, masks: the dataset files of the accepted images.
     """
@@ -84,8 +81,6 @@ def real_sample(source: SourceImage, jpeg: Artifact, masks: Mapping[str, Artifac
     """The sample of a real photo.
 
     Args:
-        source: the photo.
-        jpeg: its dataset file.
         masks: dataset masks by the id of the mask they were made of.
     """
     notes = []

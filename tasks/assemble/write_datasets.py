@@ -53,10 +53,7 @@ def write_datasets(
     """Write all datasets of a run; how many image and mask files were new or changed.
 
     Args:
-        store: holds the JPEGs and masks.
-        out: folder of the run.
         datasets: per dataset, the samples of ``train`` and ``val``.
-        test: samples of the test split.
         classes: all class names, in the order of their indices.
 
     Raises:

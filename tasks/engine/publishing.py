@@ -17,9 +17,7 @@ def publish(run: RunContext, record: dict[str, Any], output: StageOutput) -> Art
     """Write the output of a job to the store, and return its record.
 
     Args:
-        run: the run that made it.
         record: the fields of the record that don't depend on the output.
-        output: what the stage made.
     """
     cpu, content = time.thread_time(), output.content
     blob = _encode(record["media"], content) if output.reject_reason is None else b""

@@ -45,7 +45,6 @@ class RunContext:
     """What the stages of one flow run share. Safe to use from several threads.
 
     Args:
-        store: where artifacts are kept.
         title: what the run works on, for logs and the names of task runs.
         scratch: folder for data that must be a file, such as the checkpoints of a training.
         is_cancelled: asked between batches, so that a cancelled run stops within one batch.

@@ -57,7 +57,6 @@ def stage(
     Args:
         name: names the stage in keys, in the store and in the Prefect UI.
         version: raise it when the same input gives other bytes; all that depends on it is redone.
-        media: format of the artifacts.
         plan: ``(settings, *inputs) -> jobs``.
         batch_size: jobs that the decorated function gets at a time.
         key_params: which settings belong into a key.

@@ -102,10 +102,6 @@ def item_key(
     """The digest of everything that a work item depends on.
 
     Args:
-        generator, phase: what is done.
-        sources: the images, under their names, annotations and prompts.
-        inputs: what earlier phases made.
-        config: settings and shared inputs.
         versions: the version of each stage that the phase calls.
     """
     work = {

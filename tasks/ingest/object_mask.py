@@ -44,7 +44,6 @@ def mask_as_artifact(
         mask: bool HxW of the photo as its annotation describes it.
         photo_size: width and height of the normalised photo in px.
         box: what of the normalised photo the source image shows, in px.
-        name: the name of the source image.
     """
     metadata = {
         "counts": encode_mask(mask),

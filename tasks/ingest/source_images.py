@@ -49,7 +49,6 @@ def make_whole_images(
     """A candidate per photo with all its objects; refused photos; notes.
 
     Args:
-        photos: those that could be read.
         images: the normalised photo by file.
         digests: the digest of the file's bytes by file.
     """
@@ -93,7 +92,6 @@ def make_crops(
     """A candidate per annotated object, cut out with a margin; refused objects; notes.
 
     Args:
-        photos: those that could be read.
         images: the normalised photo by file.
         margin: share of the object's width and height that is added on each side.
         min_side: least width and height of an object in px of the normalised photo.
@@ -186,11 +184,7 @@ def make_source_images(
 
 
 def name_images(entries: Sequence[tuple[str, Split | None, str]]) -> dict[str, str]:
-    """A unique name per file: the wanted one, or with the split's name or a number where taken.
-
-    Args:
-        entries: file, given split and wanted name.
-    """
+    """A unique name per file: the wanted one, or with the split's name or a number where taken."""
     names: dict[str, str] = {}
     taken: set[str] = set()
     for file, split, wanted in sorted(entries, key=lambda entry: (entry[1] != "train", entry[0])):

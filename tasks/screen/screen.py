@@ -63,8 +63,6 @@ def judge(
 
     Args:
         rows: measures as `tasks.screen.measure` writes them, all of one reference.
-        heldout: the val and test photos.
-        limits: the limits to keep.
     """
     codes = [int(row["dhash"], 16) for row in rows]
     kept: list[int] = []

@@ -46,7 +46,6 @@ def open_store(url: str | Path, *, create: bool = True, wait_s: float | None = N
     Keys and endpoint of S3 come from the environment, as boto3 reads it.
 
     Args:
-        url: folder, or ``s3://bucket/prefix``.
         create: whether an empty or missing place becomes a new store.
         wait_s: seconds that an unreachable endpoint is retried, during opening too, for runs in
             progress (`STAGES_WAIT_S`, `RUNS_WAIT_S`). None: opening fails within seconds.
