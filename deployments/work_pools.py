@@ -49,7 +49,7 @@ def apply_pool(
         A line for what was done, and one for what was kept.
 
     Raises:
-        DeployError: the pool has another type, or its template is unreadable.
+        DeployError: the pool has another type.
     """
     kind, template = POOLS[name][infrastructure]
     wanted = read_template(template)
@@ -110,16 +110,9 @@ def merge_template(
 
 
 def read_template(name: str) -> dict[str, Any]:
-    """A job template of ``deployments/work-pools``.
-
-    Raises:
-        DeployError: the file is missing or not JSON.
-    """
+    """A job template of ``deployments/work-pools``."""
     path = DEPLOYMENTS / "work-pools" / f"{name}.json"
-    try:
-        template: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DeployError(f"{path}: unreadable job template: {error}") from error
+    template: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return template
 
 

@@ -34,7 +34,7 @@ def refuse_foreign(out: Path) -> None:
         ForeignFileError: one was not; the line names it.
     """
     _recover(out)
-    owned = _owned(out)
+    owned = set((_read(out / OWNED) or b"").decode().splitlines())
     for folder in FOLDERS:
         for path in (out / folder).rglob("*"):
             if path.is_file() and path.relative_to(out).as_posix() not in owned:
@@ -74,7 +74,7 @@ def write_datasets(
     texts[CLASSES] = "".join(f"{name}\n" for name in classes)
     texts[OWNED] = "".join(f"{name}\n" for name in sorted({*files, *texts}))
     changed = [name for name, artifact in files.items() if not _is_file_of(out / name, artifact)]
-    if not changed and all(_has_text(out / name, text) for name, text in texts.items()):
+    if not changed and all(_read(out / name) == text.encode() for name, text in texts.items()):
         return 0
     staging = out / _STAGING
     staging.mkdir(parents=True)
@@ -134,19 +134,13 @@ def _recover(out: Path) -> None:
             (out / folder).rmdir()
 
 
-def _owned(out: Path) -> set[str]:
-    path = out / OWNED
-    return set(path.read_text("utf-8").splitlines()) if path.is_file() else set()
-
-
 def _is_file_of(path: Path, artifact: Artifact) -> bool:
-    if not path.is_file() or path.stat().st_size != artifact.size:
-        return False
-    return hashlib.sha256(path.read_bytes()).hexdigest() == artifact.digest
+    blob = _read(path)
+    return blob is not None and hashlib.sha256(blob).hexdigest() == artifact.digest
 
 
-def _has_text(path: Path, text: str) -> bool:
-    return path.is_file() and path.read_bytes() == text.encode()
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
 
 
 def _write(path: Path, blob: bytes) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -78,17 +79,11 @@ class GenerationRecord(Record):
     @property
     def counts(self) -> dict[str, StageCount]:
         """The artifacts per stage, as cached ones. Photos count in the parent run."""
-        counts: dict[str, StageCount] = {}
+        by_stage: dict[str, list[Artifact]] = defaultdict(list)
         for artifact in self.artifacts:
-            if artifact.stage in SOURCE_STAGES:
-                continue
-            count = StageCount(
-                cached=1,
-                rejected=int(artifact.reject_reason is not None),
-                safety_retries=int(artifact.metadata.get("retries", 0)),
-            )
-            counts[artifact.stage] = counts.get(artifact.stage, StageCount()).plus(count)
-        return counts
+            if artifact.stage not in SOURCE_STAGES:
+                by_stage[artifact.stage].append(artifact)
+        return {stage: StageCount.of(artifacts) for stage, artifacts in by_stage.items()}
 
 
 def item_key(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from models.data.find_photos import Refused
-from models.data.formats.annotated import Box, ObjectAnnotation
+from models.data.formats.annotated import ObjectAnnotation
 from models.data.near_duplicates import HashedPhoto, group_near_duplicates
 from models.data.objects import scale_box
 from models.data.records import Annotation, Artifact, SourceImage, Split
@@ -168,7 +168,9 @@ def make_source_images(
         for number, item in enumerate(candidate.objects):
             source = inputs.get((candidate.file, number))
             mask = mask_of.get(source.id) if source is not None else None
-            box = None if item.box is None else _shift_box(item.box, candidate.box)
+            box = item.box
+            if box is not None:
+                box = (box[0] - candidate.box[0], box[1] - candidate.box[1], box[2], box[3])
             annotations.append(Annotation(label=item.label, box=box, mask=mask))
         sources.append(
             SourceImage(
@@ -223,10 +225,6 @@ def _hashed(
 ) -> HashedPhoto:
     dhash, mirrored = image.metadata["dhash"], image.metadata["dhash_mirrored"]
     return HashedPhoto(file, label, split, digest, int(dhash, 16), int(mirrored, 16), group)
-
-
-def _shift_box(box: Box, frame: PixelBox) -> Box:
-    return (box[0] - frame[0], box[1] - frame[1], box[2], box[3])
 
 
 def _scenes(
