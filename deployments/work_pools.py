@@ -87,10 +87,8 @@ def merge_template(
 ) -> tuple[dict[str, Any], list[str]]:
     """Merge the defaults that an operator has set on the server into a new job template.
 
-    A dictionary, such as ``env``, is merged key by key.
-
-    Returns:
-        The merged template, and the names of the variables with a value of the operator.
+    A dictionary, such as ``env``, is merged key by key. Returns the merged template, and the names
+    of the variables with a value of the operator.
     """
     template = copy.deepcopy(wanted)
     deployed = current.get("variables", {}).get(_DEPLOYED, {})

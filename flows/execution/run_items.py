@@ -104,17 +104,8 @@ def _map_items(
 
 
 def _child_run(store: Store, item: WorkItem) -> ChildRunSpec:
-    return ChildRunSpec(
-        key=item.key,
-        name=f"{item.name} · {item.phase}",
-        parameters={
-            "name": item.name,
-            "phase": item.phase,
-            "store": store.url,
-            "key": item.key,
-        },
-        tags=_tags(item),
-    )
+    work = {"name": item.name, "phase": item.phase, "store": store.url, "key": item.key}
+    return ChildRunSpec(item.key, f"{item.name} · {item.phase}", work, _tags(item))
 
 
 def _tags(item: WorkItem) -> tuple[str, ...]:

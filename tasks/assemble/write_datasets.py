@@ -58,7 +58,7 @@ def write_datasets(
 
     Raises:
         ForeignFileError: a folder holds a file that no run made.
-        Corrupt, Missing: an image is corrupt or gone; another attempt recomputes it.
+        UnreadableArtifactError: an image is corrupt or gone; another attempt recomputes it.
     """
     refuse_foreign(out)
     splits = [
