@@ -19,7 +19,8 @@ from tasks.engine.run_context import RunContext
 from tasks.engine.work_items import GenerationRecord, ItemConfig, Result, SharedInputs, WorkItem
 from tasks.ingest.photos import Ingest, ingest_photos
 from tasks.screen.heldout_index import HeldOut, index_heldout
-from tasks.store.store import Store, digest_of, open_store
+from tasks.store.layout import digest_of
+from tasks.store.store import Store, open_store
 from tests.demo_scenes.render import render
 
 pytestmark = pytest.mark.usefixtures("prefect_server")

@@ -27,7 +27,8 @@ from tasks.engine.work_items import (
     item_key,
 )
 from tasks.store.errors import MissingArtifactError
-from tasks.store.store import Store, digest_of, open_store
+from tasks.store.layout import digest_of
+from tasks.store.store import Store, open_store
 
 
 @pytest.fixture

@@ -133,7 +133,7 @@ def test_elevations_are_the_checkpoints(
     elevation: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tasks.engine.stage.licence_of", lambda _: "unknown")
+    monkeypatch.setattr("tasks.engine.publishing.licence_of", lambda _: "unknown")
     parameters = MultiviewZero123Plus.model_validate({**SMALL.model_dump(), **settings, "views": 1})
     made = multiview.run(run, parameters, photos[:1])
     assert made[1].metadata["elevation"] == elevation
