@@ -112,7 +112,7 @@ def place(inputs: Sequence[StageInput], _settings: Settings) -> Iterator[StageOu
     """Images with two objects: one with a mask, one with a box alone."""
     for item in inputs:
         image = item.rng().integers(0, 255, (48, 64, 3), dtype=np.uint8)
-        label = item.job.label("place")[0].partition("/")[0]
+        label = item.job.names("place")["name"].partition("/")[0]
         objects = [
             {"label": label, "box": [4, 5, 20, 15], "mask": encode_mask(MASKS[0])},
             {"label": label, "box": [30, 25, 30, 20], "mask": None},
