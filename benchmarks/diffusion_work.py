@@ -18,8 +18,9 @@ from benchmarks.diffusion_setting import PROMPT, Loaded, Setting, disc, picture,
 from models.data import pixels
 from models.data.records import Artifact, Record
 from models.runtime import network_pool
+from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.run_context import RunContext
-from tasks.engine.stage import Job, StageInput, StageOutput, stage
+from tasks.engine.stage import stage
 from tasks.generate.background import background
 from tasks.generate.caption import caption
 from tasks.generate.depth import depth

@@ -53,6 +53,7 @@ from models.screening.heldout import HeldOutHashes
 from tasks.assemble.choose import Assemble, choose
 from tasks.assemble.dataset import Dataset, dataset
 from tasks.assemble.manifest import write_manifest
+from tasks.engine.item_documents import load_item, load_samples, save_result
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.run_documents import load_part, save_part
 from tasks.engine.work_items import (
@@ -61,10 +62,7 @@ from tasks.engine.work_items import (
     Result,
     SharedInputs,
     WorkItem,
-    load_item,
-    load_samples,
     result_of,
-    save_result,
 )
 from tasks.screen.screen import Screen, judge
 from tasks.store.store import Store, open_store

@@ -17,9 +17,9 @@ from tasks.assemble.manifest import write_manifest
 from tasks.assemble.resize import resize
 from tasks.assemble.samples import real_sample
 from tasks.assemble.write_datasets import write_datasets
+from tasks.engine.item_documents import load_samples
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.run_documents import load_part, save_part
-from tasks.engine.work_items import load_samples
 from tasks.store.store import RUNS_WAIT_S, open_store
 
 

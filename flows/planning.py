@@ -18,6 +18,8 @@ from tasks.engine.planning_run import PlanningRun
 from tasks.engine.work_items import SharedInputs, WorkItem
 from tasks.ingest.find_sources import list_labels
 
+COSTS = ("megabytes", "cpu_seconds", "gpu_seconds")
+
 
 class StagePlan(Record):
     """How many artifacts a stage would make, and their cost if the store has none of them."""
@@ -71,9 +73,7 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
                 generator=name,
                 stage=stage,
                 artifacts=found.artifacts,
-                megabytes=round(found.megabytes, 1),
-                cpu_seconds=round(found.cpu_seconds, 1),
-                gpu_seconds=round(found.gpu_seconds, 1),
+                **{cost: round(getattr(found, cost), 1) for cost in COSTS},
             )
             for stage, found in planned.stages.items()
         ]
@@ -87,9 +87,7 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
         images=references * sum(per_photo.values()),
         stages=tuple(stages),
         trainings=trainings,
-        megabytes=round(sum(stage.megabytes for stage in stages), 1),
-        cpu_seconds=round(sum(stage.cpu_seconds for stage in stages), 1),
-        gpu_seconds=round(sum(stage.gpu_seconds for stage in stages), 1),
+        **{cost: round(sum(getattr(stage, cost) for stage in stages), 1) for cost in COSTS},
         warnings=(
             *checkpoint_warnings(recipe),
             *([f"not on this machine: {absent}"] if absent else []),
@@ -153,8 +151,7 @@ def show_plan(plan: Plan) -> None:
 
 
 def _figures(artifacts: int, cost: StagePlan | Plan) -> list[str]:
-    figures = [cost.megabytes, cost.cpu_seconds, cost.gpu_seconds]
-    return [f"{artifacts}", *(f"{figure:.0f}" for figure in figures)]
+    return [f"{artifacts}", *(f"{getattr(cost, figure):.0f}" for figure in COSTS)]
 
 
 def _train_per_class(recipe: Recipe, labels: Sequence[tuple[Split | None, str]]) -> dict[str, int]:

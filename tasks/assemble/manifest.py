@@ -42,10 +42,7 @@ def write_manifest(
     """Write the table, whole or not at all, in the order of the samples' names.
 
     Args:
-        path: ``manifest.parquet``.
-        samples: every sample of the run.
         refused: photos that could not be used, with the reasons.
-        datasets: the train images of each dataset.
     """
     names: dict[str, list[str]] = {}
     for dataset, chosen in datasets.items():

@@ -10,7 +10,8 @@ import numpy as np
 from models.data.formats.polygons import decode_runs
 from models.data.objects import resize_mask
 from models.data.records import Artifact, Record
-from tasks.engine.stage import StageInput, StageOutput, stage
+from tasks.engine.jobs import StageInput, StageOutput
+from tasks.engine.stage import stage
 from tasks.ingest.crop import PixelBox
 
 
@@ -43,7 +44,6 @@ def mask_as_artifact(
         runs: its COCO run lengths at the size of the photo as its annotation describes it.
         photo_size: width and height of the normalised photo in px.
         box: what of the normalised photo the source image shows, in px.
-        name: the name of the source image.
     """
     metadata = {
         **runs,

@@ -13,9 +13,10 @@ from models.data.photo_colours import PhotoRejectedError
 from models.data.read_photo import read_photo
 from models.data.records import Artifact, Record, Sources
 from models.data.splitting import SplitParameters, split
-from models.screening.quality import dhash, dhash_mirrored
+from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.run_context import RunContext
-from tasks.engine.stage import Job, StageInput, StageOutput, stage
+from tasks.engine.stage import stage
+from tasks.ingest.crop import describe_pixels
 from tasks.ingest.find_sources import Layout, ObjectUse, find_sources
 from tasks.ingest.source_images import make_crops, make_source_images, make_whole_images
 
@@ -65,14 +66,7 @@ def ingest(inputs: Sequence[StageInput], parameters: Ingest) -> Iterator[StageOu
         except PhotoRejectedError as reason:
             yield StageOutput(reject_reason=str(reason))
             continue
-        metadata = {
-            "dhash": f"{dhash(photo.pixels):064x}",
-            "dhash_mirrored": f"{dhash_mirrored(photo.pixels):064x}",
-            "width": photo.pixels.shape[1],
-            "height": photo.pixels.shape[0],
-            "notes": list(photo.notes),
-        }
-        yield StageOutput(photo.pixels, metadata=metadata)
+        yield StageOutput(photo.pixels, metadata=describe_pixels(photo.pixels, photo.notes))
 
 
 @dataclass(frozen=True)

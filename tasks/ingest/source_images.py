@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from models.data.find_photos import Refused
-from models.data.formats.annotated import Box, ObjectAnnotation
+from models.data.formats.annotated import ObjectAnnotation
 from models.data.near_duplicates import HashedPhoto, group_near_duplicates
 from models.data.objects import scale_box
 from models.data.records import Annotation, Artifact, SourceImage, Split
@@ -39,15 +39,8 @@ class Candidate:
 
     def hashed(self) -> HashedPhoto:
         """What the split needs to know of it."""
-        return HashedPhoto(
-            file=self.file,
-            label=self.label,
-            given_split=self.photo.split,
-            digest=self.digest,
-            dhash=int(self.image.metadata["dhash"], 16),
-            dhash_mirrored=int(self.image.metadata["dhash_mirrored"], 16),
-            group=self.group,
-        )
+        split = self.photo.split
+        return _hashed(self.file, self.label, split, self.digest, self.image, self.group)
 
 
 def make_whole_images(
@@ -56,7 +49,6 @@ def make_whole_images(
     """A candidate per photo with all its objects; refused photos; notes.
 
     Args:
-        photos: those that could be read.
         images: the normalised photo by file.
         digests: the digest of the file's bytes by file.
     """
@@ -100,7 +92,6 @@ def make_crops(
     """A candidate per annotated object, cut out with a margin; refused objects; notes.
 
     Args:
-        photos: those that could be read.
         images: the normalised photo by file.
         margin: share of the object's width and height that is added on each side.
         min_side: least width and height of an object in px of the normalised photo.
@@ -177,7 +168,9 @@ def make_source_images(
         for number, item in enumerate(candidate.objects):
             source = inputs.get((candidate.file, number))
             mask = mask_of.get(source.id) if source is not None else None
-            box = None if item.box is None else _shift_box(item.box, candidate.box)
+            box = item.box
+            if box is not None:
+                box = (box[0] - candidate.box[0], box[1] - candidate.box[1], box[2], box[3])
             annotations.append(Annotation(label=item.label, box=box, mask=mask))
         sources.append(
             SourceImage(
@@ -193,11 +186,7 @@ def make_source_images(
 
 
 def name_images(entries: Sequence[tuple[str, Split | None, str]]) -> dict[str, str]:
-    """A unique name per file: the wanted one, or with the split's name or a number where taken.
-
-    Args:
-        entries: file, given split and wanted name.
-    """
+    """A unique name per file: the wanted one, or with the split's name or a number where taken."""
     names: dict[str, str] = {}
     taken: set[str] = set()
     for file, split, wanted in sorted(entries, key=lambda entry: (entry[1] != "train", entry[0])):
@@ -226,8 +215,16 @@ def _scale_object(item: ObjectAnnotation, photo: FoundPhoto, image: Artifact) ->
     return item.replaced(item.label, box)
 
 
-def _shift_box(box: Box, frame: PixelBox) -> Box:
-    return (box[0] - frame[0], box[1] - frame[1], box[2], box[3])
+def _hashed(
+    file: str,
+    label: str,
+    split: Split | None,
+    digest: str,
+    image: Artifact,
+    group: str | None = None,
+) -> HashedPhoto:
+    dhash, mirrored = image.metadata["dhash"], image.metadata["dhash_mirrored"]
+    return HashedPhoto(file, label, split, digest, int(dhash, 16), int(mirrored, 16), group)
 
 
 def _scenes(
@@ -235,15 +232,9 @@ def _scenes(
 ) -> dict[str, str]:
     """The first file of each photo's scene: photos of one scene are near-duplicates."""
     hashed = [
-        HashedPhoto(
-            file=photo.file,
-            label="",
-            given_split=photo.split,
-            digest=images[photo.file].digest,
-            dhash=int(images[photo.file].metadata["dhash"], 16),
-            dhash_mirrored=int(images[photo.file].metadata["dhash_mirrored"], 16),
-        )
+        _hashed(photo.file, "", photo.split, image.digest, image)
         for photo in photos
+        if (image := images[photo.file])
     ]
     return {
         hashed[index].file: hashed[group[0]].file

@@ -8,8 +8,9 @@ import numpy as np
 from models.data.records import Artifact, Sample
 from models.reporting.input import RejectGroup, Sheet, Thumb
 from tasks.engine.fetch_images import find_artifacts
+from tasks.engine.item_documents import load_record
 from tasks.engine.run_context import RunContext
-from tasks.engine.work_items import GenerationRecord, load_record
+from tasks.engine.work_items import GenerationRecord
 from tasks.report.contact_sheets import draw_sheet
 from tasks.report.data import ReferenceSummary, RunSummary
 

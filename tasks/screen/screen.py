@@ -8,8 +8,9 @@ from pydantic import Field
 from models.data.records import Artifact, Record
 from models.screening.heldout import FAR, NEAR, HeldOutHashes
 from models.screening.quality import hamming
+from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.run_context import RunContext
-from tasks.engine.stage import Job, StageInput, StageOutput, stage
+from tasks.engine.stage import stage
 
 # The stage of the document of held-out photos; a run without any gives none.
 HELDOUT = "heldout"
@@ -65,8 +66,6 @@ def judge(
 
     Args:
         rows: measures as `tasks.screen.measure` writes them, all of one reference.
-        heldout: the val and test photos.
-        limits: the limits to keep.
     """
     codes = [int(row["dhash"], 16) for row in rows]
     kept: list[int] = []
