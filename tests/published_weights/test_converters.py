@@ -149,7 +149,7 @@ def test_why_a_package_is_missing_is_one_line(package: Package, tmp_path: Path) 
     with pytest.raises(PackageError, match="no program no-such-program; install it"):
         fetch(replace(package, command=("no-such-program",)), tmp_path / "none")
     failing = (sys.executable, "-c", "import sys; sys.exit('note\\nERROR: no answer')")
-    with pytest.raises(PackageError, match="can't be fetched: ERROR: no answer"):
+    with pytest.raises(PackageError, match=r"can't be fetched \(ERROR: no answer\); check"):
         fetch(replace(package, command=failing), tmp_path / "none")
     silent = (sys.executable, "-c", "")
     with pytest.raises(PackageError, match=r"wrote no a\.whl"):
