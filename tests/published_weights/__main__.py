@@ -117,7 +117,8 @@ def show(rows: Sequence[Row]) -> str:
 
 def _in_levels(difference: "Difference") -> str:
     values = f"{difference.n_values / 1e6:.1f} million values"
-    return f"{difference.largest:.0f} grey level at most, on {difference.share:.4%} of {values}"
+    share = f"{100 * difference.share:.4f} %"
+    return f"{difference.largest:.0f} grey level at most, on {share} of {values}"
 
 
 def _sides(size: tuple[int, int]) -> str:
@@ -141,7 +142,7 @@ def _compare_real_esrgan(files: Path, say: Callable[[str], None]) -> list[Row]:
             "Real-ESRGAN: wrapper against ncnn",
             f"{len(chosen)} parts of {_sides(compare.SIZE)}",
             _in_levels(whole),
-            f"{MAX_LEVEL} level, {MAX_SHARE:.2%}",
+            f"{MAX_LEVEL} level, {100 * MAX_SHARE:.2f} %",
             whole.largest <= MAX_LEVEL and whole.share <= MAX_SHARE,
         ),
         Row(
