@@ -12,6 +12,7 @@ from flows.config.recipe import Recipe
 from flows.generators.base import Generator
 from flows.generators.catalog import find_generator
 from flows.items import plan_item
+from flows.measure_quality import plan_quality
 from models.data.records import Annotation, Artifact, Record, SourceImage, Split
 from tasks.assemble.resize import Resize
 from tasks.engine.planning_run import PlanningRun
@@ -68,15 +69,11 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
             generator, settings, references, len(per_class), recipe.resize
         )
         per_photo[name] = images // max(references, 1)
-        stages += [
-            StagePlan(
-                generator=name,
-                stage=stage,
-                artifacts=found.artifacts,
-                **{cost: round(getattr(found, cost), 1) for cost in COSTS},
-            )
-            for stage, found in planned.stages.items()
-        ]
+        stages += _stage_plans(name, planned)
+    if recipe.quality is not None:
+        photos = Counter(label for _, label in labels)
+        made = {name: references * each for name, each in per_photo.items()}
+        stages += _stage_plans("quality", plan_quality(recipe.quality, photos, made))
     absent = absent_checkpoints(recipe)
     trainings = len(recipe.dataset_specs) * len(recipe.train.seeds) if recipe.train else 0
     return Plan(
@@ -93,6 +90,20 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
             *([f"not on this machine: {absent}"] if absent else []),
         ),
     )
+
+
+def _stage_plans(name: str, planned: PlanningRun) -> list[StagePlan]:
+    return [
+        StagePlan(
+            generator=name,
+            stage=stage,
+            artifacts=found.artifacts,
+            megabytes=round(found.megabytes, 1),
+            cpu_seconds=round(found.cpu_seconds, 1),
+            gpu_seconds=round(found.gpu_seconds, 1),
+        )
+        for stage, found in planned.stages.items()
+    ]
 
 
 def plan_generator(

@@ -36,6 +36,7 @@ def examine(store: str | None) -> list[Finding]:
     findings = [
         Finding(subject="Python", found=platform.python_version()),
         *_packages(),
+        _backbone(),
         Finding(subject="CPU cores", found=str(os.cpu_count())),
         _enough("memory", memory, ENOUGH_MEMORY_GB, few_gb),
         _enough("free disk here", disk, ENOUGH_DISK_GB, "use --store on another disk"),
@@ -68,6 +69,12 @@ def _enough(subject: str, size: float, needed_gb: int, fix: str) -> Finding:
     is_fit = size / 1e9 >= needed_gb
     found = f"{size / 1e9:.0f} GB"
     return Finding(subject=subject, found=found, is_fit=is_fit, fix="" if is_fit else fix)
+
+
+def _backbone() -> Finding:
+    from models.embedding.weights import NETWORK, embedded_tensors
+
+    return _attempt("embedded backbone", embedded_tensors, f"{NETWORK}, verified", "")
 
 
 def _gpu() -> Finding:

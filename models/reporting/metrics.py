@@ -11,6 +11,7 @@ from models.data.records import Record
 from models.evaluation.classification import DatasetScores, TrainingScores
 from models.evaluation.comparison import Difference, Interval
 from models.evaluation.conclusion import Conclusion
+from models.quality.records import QualityMetrics
 
 
 class RefusedFile(Record):
@@ -123,5 +124,6 @@ class Metrics(Record):
         (), description="Differences between datasets, with intervals over seeds and test photos."
     )
     verdict: Conclusion | None = Field(None, description="Null with fewer than two datasets.")
+    quality: QualityMetrics | None = Field(None, description="What the images are like.")
     models: tuple[ModelUse, ...] = ()
     seconds: float = 0.0

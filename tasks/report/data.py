@@ -41,4 +41,5 @@ class RunSummary(Record):
     test: Artifact = Field(description="Document that lists the test photos.")
     checkpoints: tuple[Artifact, ...] = ()
     scores: tuple[Artifact, ...] = Field((), description="Predictions of each checkpoint.")
+    quality: Artifact | None = Field(None, description="Document of the quality figures.")
     seconds: float = 0.0

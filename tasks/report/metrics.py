@@ -18,6 +18,7 @@ from models.evaluation.predictions import (
     group_by_dataset,
     tabulate,
 )
+from models.quality.records import QualityMetrics
 from models.reporting.metrics import (
     DatasetMetrics,
     Metrics,
@@ -75,6 +76,9 @@ def gather_metrics(run: RunContext, summary: RunSummary) -> Metrics:
         ),
         comparisons=tuple(_comparisons(trained, answer)) if answer else (),
         verdict=answer,
+        quality=QualityMetrics.model_validate(run.load(summary.quality))
+        if summary.quality
+        else None,
         models=summary.models,
         seconds=round(summary.seconds, 1),
     )

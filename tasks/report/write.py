@@ -21,6 +21,7 @@ from tasks.report.metrics import gather_metrics, load_scored_models
 from tasks.report.pictures import (
     draw_datasets,
     draw_mistakes,
+    draw_pairs,
     draw_rejects,
     draw_sheets,
     draw_test,
@@ -70,6 +71,7 @@ def _write(run: RunContext, summary: RunSummary, out: Path) -> WrittenReport:
             dataset_samples=draw_datasets(run, summary),
             test_samples=draw_test(run, summary),
             misclassified=draw_mistakes(run, summary),
+            near_pairs=draw_pairs(run, metrics.quality),
         )
     )
     models = load_scored_models(run, summary)
