@@ -11,7 +11,7 @@ from flows.execution.run_names import recipe_name
 from flows.generate import Generation
 from models.data.records import Artifact, Record, Sample, Sources
 from tasks.assemble.annotate import Annotate, annotate
-from tasks.assemble.choose import choose
+from tasks.assemble.choose import choose, find_repeated
 from tasks.assemble.dataset import Dataset, dataset
 from tasks.assemble.manifest import write_manifest
 from tasks.assemble.resize import resize
@@ -24,7 +24,10 @@ from tasks.store.store import RUNS_WAIT_S, open_store
 
 
 class Datasets(Record):
-    """The datasets of a run: their documents in the store, volumes, and rejections by reason."""
+    """The datasets of a run: their documents in the store, volumes, and rejections by reason.
+
+    ``repeated`` names default datasets that are left out: each would hold the images of another.
+    """
 
     documents: dict[str, Artifact]
     test: Artifact
@@ -33,6 +36,7 @@ class Datasets(Record):
     rejects: dict[str, int]
     written: int
     counts: dict[str, StageCount]
+    repeated: dict[str, str] = {}
 
 
 @flow(name="build_datasets", flow_run_name=lambda: f"{recipe_name()} · datasets")
@@ -62,6 +66,9 @@ def build_datasets(recipe: Recipe, run_id: str, out: Path, store: str) -> Datase
     )
     references = {name for result in generation.all for name in result.sources}
     chosen = choose(recipe.dataset_specs, train, synthetic, sorted(references), recipe.assemble)
+    # Who lists the same images twice wants both.
+    repeated = {} if recipe.datasets else find_repeated(chosen)
+    chosen = {name: samples for name, samples in chosen.items() if name not in repeated}
     written = write_datasets(
         run.store,
         out,
@@ -84,6 +91,7 @@ def build_datasets(recipe: Recipe, run_id: str, out: Path, store: str) -> Datase
         rejects=_per_reason(made),
         written=written,
         counts=run.counts,
+        repeated=repeated,
     )
     save_part(run.store, run_id, datasets)
     return datasets

@@ -75,7 +75,7 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
         made = {name: references * each for name, each in per_photo.items()}
         stages += _stage_plans("quality", plan_quality(recipe.quality, photos, made))
     absent = absent_checkpoints(recipe)
-    trainings = len(recipe.dataset_specs) * len(recipe.train.seeds) if recipe.train else 0
+    trainings = len(recipe.training_specs) * len(recipe.train.seeds) if recipe.train else 0
     return Plan(
         recipe=recipe.name,
         photos=per_class,

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Literal, Self
 
 from flows.build_datasets import Datasets
+from flows.config.comparison import default_trainings
 from flows.config.recipe import Recipe
 from flows.generate import Generation
 from flows.generators.catalog import find_generator
 from flows.planning import plan_generator
-from flows.train_models import Trained
-from models.data.records import Record, Sources
+from flows.train_models import Trained, trainings_of
+from models.data.records import Record, Sources, TrainingSpec
 from models.evaluation.conclusion import Conclusion
 from models.reporting.metrics import Arithmetic, StageMetrics
 from tasks.engine.run_context import RunContext, StageCount
@@ -96,6 +97,11 @@ def summarize(
     started: float,
 ) -> RunSummary:
     """Everything that the report of a run is made of."""
+    specs, repeats = _trainings(recipe, datasets)
+    left_out = [
+        f"{name}: left out, because it would hold the images of {same}"
+        for name, same in datasets.repeated.items()
+    ]
     descriptions = {spec.name: spec.description for spec in recipe.dataset_specs}
     return RunSummary(
         name=recipe.name,
@@ -107,21 +113,31 @@ def summarize(
         references=tuple(_reference(result) for result in generation.all),
         stages=_stages(run.counts, generation.all),
         rejects=datasets.rejects,
-        warnings=(*warnings, *_safety_retries(run.counts)),
+        warnings=(*warnings, *_safety_retries(run.counts), *left_out, *repeats),
         datasets={
-            name: DatasetSummary(
-                description=descriptions[name],
-                train=volume["train"],
-                val=volume["val"],
-                document=datasets.documents[name],
+            spec.name: DatasetSummary(
+                description=spec.description or descriptions[spec.dataset],
+                train=datasets.volumes[spec.dataset]["train"],
+                val=datasets.volumes[spec.dataset]["val"],
+                document=datasets.documents[spec.dataset],
             )
-            for name, volume in datasets.volumes.items()
+            for spec in specs
         },
         test=datasets.test,
         checkpoints=trained.checkpoints,
         scores=trained.scores,
         seconds=time.monotonic() - started,
     )
+
+
+def _trainings(
+    recipe: Recipe, datasets: Datasets
+) -> tuple[tuple[TrainingSpec, ...], tuple[str, ...]]:
+    """The trainings of a run; each dataset by its own name where nothing is trained."""
+    if recipe.train is not None:
+        return trainings_of(recipe, datasets)
+    specs = default_trainings(recipe.dataset_specs, baselines=False)
+    return tuple(spec for spec in specs if spec.dataset in datasets.documents), ()
 
 
 def _explanations(recipe: Recipe) -> dict[str, str]:

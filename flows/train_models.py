@@ -1,4 +1,4 @@
-"""Train the same network on each dataset with each seed, and score it on held-out real photos."""
+"""Train each training of a recipe with each seed, and score it on held-out real photos."""
 
 import hashlib
 import json
@@ -7,13 +7,14 @@ from pathlib import Path
 from prefect import flow
 
 from flows.build_datasets import Datasets
+from flows.config.comparison import distinct_trainings
 from flows.config.recipe import Recipe
 from flows.execution.deployment import ChildRunSpec, failure_of, record_failure, run_children
 from flows.execution.progress import log_progress, show_progress, this_run
 from flows.execution.run_items import Execution
 from flows.execution.run_names import recipe_name
-from models.data.records import Artifact, Record
-from models.training.settings import equal_steps
+from models.data.records import Artifact, Record, TrainingSpec
+from models.training.settings import TrainingParameters, equal_steps, settings_of
 from models.training.task import task_of
 from tasks.engine.item_documents import save_result
 from tasks.engine.run_context import RunContext, StageCount
@@ -54,17 +55,27 @@ def require_trainable_models(
     """
     if recipe.train is None or _has_same_settings(recipe, store, run_id):
         return
-    task_of(recipe.train).check(recipe.train, execution.train_on is None)
+    for settings in _all_settings(recipe):
+        task_of(settings).check(settings, execution.train_on is None)
+
+
+def _all_settings(recipe: Recipe) -> list[TrainingParameters]:
+    assert recipe.train is not None
+    settings = [settings_of(spec, recipe.train) for spec in recipe.training_specs]
+    return [found for place, found in enumerate(settings) if found not in settings[:place]]
 
 
 def _has_same_settings(recipe: Recipe, store: Store, run_id: str) -> bool:
-    assert recipe.train is not None
     try:
         before = load_part(store, run_id, Trained).checkpoints
-        wanted = _without_steps(training_key_params(recipe.train))
+        wanted = [
+            _without_steps(training_key_params(settings)) for settings in _all_settings(recipe)
+        ]
     except (MissingArtifactError, OSError):
         return False
-    return bool(before) and all(_without_steps(found.parameters) == wanted for found in before)
+    trained = [_without_steps(found.parameters) for found in before]
+    # A training that would repeat another one is not among them, so no setting must be new.
+    return bool(before) and all(settings in wanted for settings in trained)
 
 
 def _without_steps(settings: dict[str, object]) -> dict[str, object]:
@@ -121,7 +132,7 @@ def train_models(
 
 @flow(name="train_models", flow_run_name=lambda: f"{recipe_name()} · training")
 def train_networks(recipe: Recipe, run_id: str, out: Path, store: str) -> Trained:
-    """Train every dataset with every seed, and score the networks on the test photos.
+    """Train every training with every seed, and score the classifiers on the test photos.
 
     ``out`` keeps the state of trainings: one that was killed continues if the next worker sees the
     same folder, and starts from the beginning otherwise.
@@ -151,22 +162,48 @@ def training_key(recipe: Recipe, datasets: Datasets) -> str:
     assert recipe.train is not None
     content = {
         "train": recipe.train.model_dump(mode="json"),
+        "trainings": [spec.model_dump(mode="json") for spec in trainings_of(recipe, datasets)[0]],
         "datasets": {name: document.id for name, document in datasets.documents.items()},
         "test": datasets.test.id,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def trainings_of(
+    recipe: Recipe, datasets: Datasets
+) -> tuple[tuple[TrainingSpec, ...], tuple[str, ...]]:
+    """The trainings of a run, and a note for each default one that would repeat another one."""
+    assert recipe.train is not None
+    specs = recipe.training_specs
+    if recipe.trainings:
+        moved = datasets.repeated
+        return tuple(
+            spec.model_copy(update={"dataset": moved.get(spec.dataset, spec.dataset)})
+            for spec in specs
+        ), ()
+    return distinct_trainings(specs, recipe.train, datasets.repeated)
+
+
 def _train(recipe: Recipe, datasets: Datasets, store: Store, scratch: Path) -> Trained:
     assert recipe.train is not None
-    documents = list(datasets.documents.values())
-    sizes = [int(document.metadata["train"]) for document in documents]
-    parameters = equal_steps(recipe.train, sizes)
-    epochs = len(documents) * len(parameters.seeds) * parameters.epochs
+    specs, _ = trainings_of(recipe, datasets)
+    settings = [settings_of(spec, recipe.train) for spec in specs]
+    documents = [datasets.documents[spec.dataset] for spec in specs]
+    sizes = [
+        int(document.metadata["train"])
+        for document, own in zip(documents, settings, strict=True)
+        if not own.balanced
+    ]
+    settings = [equal_steps(own, sizes or [own.batch_size]) for own in settings]
+    epochs = sum(len(own.seeds) * own.planned_epochs for own in settings)
+    checkpoints: list[Artifact] = []
+    scores: list[Artifact] = []
     with show_progress("training epochs", epochs) as advance:
         run = RunContext(store, "training", scratch=scratch, on_step=advance)
-        checkpoints = train(run, parameters, documents)
-        scores = score(run, parameters, checkpoints, documents, [datasets.test])
+        for spec, own, document in zip(specs, settings, documents, strict=True):
+            made = train(run, own, spec.name, [document])
+            checkpoints += made
+            scores += score(run, own, made, [document], [datasets.test])
     return Trained(
         checkpoints=tuple(checkpoints),
         scores=tuple(scores),

@@ -8,11 +8,12 @@ from typing import Any, Self
 import yaml
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
+from flows.config.comparison import default_datasets, default_trainings
 from flows.config.profiles import MODELS, Profile, with_models, without_other_models
 from flows.config.renamed import find_renamed
 from flows.config.sections import first_error
 from flows.generators.catalog import GENERATORS, find_generator
-from models.data.records import DatasetSpec, Record
+from models.data.records import DatasetSpec, Record, TrainingSpec
 from models.data.splitting import SplitParameters
 from models.training.settings import TrainingParameters
 from tasks.assemble.choose import Assemble
@@ -59,8 +60,13 @@ class Recipe(Record):
     resize: Resize = Resize()
     datasets: tuple[DatasetSpec, ...] = Field(
         (),
-        description="The training sets to compare; none listed: real, synthetic, mixed and "
-        "few_shot of the first generator.",
+        description="The training sets to compare; none listed: real, synthetic, mixed, few_shot, "
+        "extra_real, real_all, added and few_shot_added of the first generator.",
+    )
+    trainings: tuple[TrainingSpec, ...] = Field(
+        (),
+        description="The trainings to compare; none listed: one per dataset, and baselines if "
+        "datasets is not listed either.",
     )
     assemble: Assemble = Assemble()
     train: TrainingParameters | None = Field(
@@ -106,24 +112,29 @@ class Recipe(Record):
     @property
     def dataset_specs(self) -> tuple[DatasetSpec, ...]:
         """The training sets to compare."""
-        if self.datasets:
-            return self.datasets
-        first = next(iter(self.generators))
-        return (
-            DatasetSpec(name="real", real=1.0, description="real photos"),
-            DatasetSpec(
-                name="synthetic", synthetic={first: 1.0}, description="synthetic images alone"
-            ),
-            DatasetSpec(
-                name="mixed",
-                real=0.5,
-                synthetic={first: 0.5},
-                description="half real photos, half synthetic images",
-            ),
-            DatasetSpec(
-                name="few_shot", real="references", description="the reference photos alone"
-            ),
-        )
+        return self.datasets or default_datasets(next(iter(self.generators)))
+
+    @property
+    def training_specs(self) -> tuple[TrainingSpec, ...]:
+        """The trainings to compare; none without the section ``train``."""
+        if self.train is None:
+            return ()
+        return self.trainings or default_trainings(self.dataset_specs, baselines=not self.datasets)
+
+    @model_validator(mode="after")
+    def _check_trainings(self) -> Self:
+        names = [spec.name for spec in self.trainings]
+        doubled = next((name for name in names if names.count(name) > 1), None)
+        if doubled is not None:
+            raise ValueError(f"trainings: the name {doubled} is taken; choose another")
+        known = [spec.name for spec in self.dataset_specs]
+        for spec in self.trainings:
+            if spec.dataset not in known:
+                raise ValueError(
+                    f"trainings.{spec.name}: there is no dataset {spec.dataset} in this recipe; "
+                    f"use one of: {', '.join(known)}"
+                )
+        return self
 
 
 def _read_settings(name: str, section: Any, profile: Profile) -> Record:

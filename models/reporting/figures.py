@@ -58,15 +58,19 @@ def draw_figures(metrics: Metrics) -> Iterator[Figure]:
     if not scores:
         return
     histories = {
-        name: [run.history for run in metrics.runs if run.dataset == name] for name in scores
+        name: [run.history for run in metrics.runs if run.dataset == name]
+        for name in scores
+        # A linear classifier has no epochs.
+        if not any(run.network.startswith("linear") for run in metrics.runs if run.dataset == name)
     }
-    yield Figure(
-        "learning-curves",
-        "Learning curves",
-        _describe_learning(metrics),
-        draw_learning_curves(histories),
-        on_page=True,
-    )
+    if histories:
+        yield Figure(
+            "learning-curves",
+            "Learning curves",
+            _describe_learning(metrics),
+            draw_learning_curves(histories),
+            on_page=True,
+        )
     if metrics.verdict:
         description = "Macro F1 on the test photos of each dataset, with its interval."
         yield Figure("comparison", "Comparison", description, draw_scoreboard(metrics, SVG))

@@ -10,7 +10,8 @@ class EpochRecord(Record):
     """Figures of one epoch: losses in nats, all others in 0..1, epochs counted from 0.
 
     The train figures are those of augmented images, measured while the weights changed. F1 is
-    averaged over the classes: ``macro`` counts each class once, ``weighted`` by its images.
+    averaged over the classes: ``macro`` counts each class once, ``weighted`` by its images. A
+    linear classifier has one record; ``learning_rate`` is its inverse strength of regularisation.
     """
 
     epoch: int

@@ -93,7 +93,7 @@ def load_weights_file(network: nn.Module, path: Path) -> None:
     for wrapper in WRAPPERS:
         if not any(key.startswith(wrapper) for key in own):
             weights = {key.removeprefix(wrapper): weights[key] for key in weights}
-    heads = _head_names(network)
+    heads = head_names(network)
     body = [key for key in own if not key.startswith(heads)]
     unlike = [key for key in body if key not in weights or weights[key].shape != own[key].shape]
     if unlike:
@@ -105,7 +105,8 @@ def load_weights_file(network: nn.Module, path: Path) -> None:
     network.load_state_dict(loadable, strict=False)
 
 
-def _head_names(network: nn.Module) -> tuple[str, ...]:
+def head_names(network: nn.Module) -> tuple[str, ...]:
+    """Prefixes of the names of a network's weights that are its head, such as ``classifier.``."""
     names = getattr(network, "pretrained_cfg", {}).get("classifier") or "head"
     return tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
 

@@ -6,9 +6,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from models.data.records import Record
+from models.data.records import Augmentation, Classifier, Record, TrainingSpec
 
-Augmentation = Literal["none", "flip", "crop", "randaugment", "autoaugment", "trivial"]
 LoggerName = Literal["csv", "tensorboard", "wandb", "mlflow"]
 # These fields change neither weights nor history, so they are part of no key.
 NON_KEY_FIELDS = frozenset({"loggers", "memory_mb", "seeds", "workers"})
@@ -17,6 +16,11 @@ NON_KEY_FIELDS = frozenset({"loggers", "memory_mb", "seeds", "workers"})
 class TrainingParameters(Record):
     """How a classifier is trained; the defaults are those of the published study."""
 
+    classifier: Classifier = Field(
+        "network",
+        description="network: all weights are trained. linear: logistic regression on the features "
+        "of the embedded backbone, tf_efficientnet_lite0; it ignores the settings of a network.",
+    )
     network: str = Field("efficientnet_b3.ra2_in1k", description="timm name, or small_cnn.")
     pretrained: bool = Field(True, description="Start from published weights, or weights_file.")
     weights_file: Path | None = Field(None, description="Local .safetensors or .pth file.")
@@ -37,9 +41,32 @@ class TrainingParameters(Record):
     image_size: int = Field(324, ge=32, le=2048, description="Side of the square input, pixels.")
     epochs: int = Field(20, ge=1, le=10_000, description="Largest number of epochs.")
     steps_per_epoch: int | None = Field(
-        None, ge=1, description="Steps per epoch; None: one pass over the largest train set."
+        None,
+        ge=1,
+        description="Steps per epoch; None: one pass over the largest train set that is not drawn "
+        "1:1.",
     )
-    seeds: tuple[int, ...] = Field((42,), min_length=1, description="One training per seed.")
+    frozen_steps: int = Field(
+        0,
+        ge=0,
+        description="First steps in which the head alone is trained and the statistics of batch "
+        "normalisation are fixed.",
+    )
+    body_rate: float = Field(
+        1.0, gt=0, le=1, description="Factor on the learning rate of all layers but the head."
+    )
+    balanced: bool = Field(
+        False, description="Draw real and synthetic images 1:1, whatever their numbers."
+    )
+    linear_copies: int = Field(
+        256,
+        ge=0,
+        le=100_000,
+        description="Augmented images that a linear classifier learns from besides its train set.",
+    )
+    seeds: tuple[int, ...] = Field(
+        (0, 1, 2, 3, 4), min_length=1, description="One training per seed."
+    )
     early_stopping_patience: int | None = Field(
         None, ge=1, description="Epochs without a better val F1 before stopping; None: never."
     )
@@ -68,12 +95,27 @@ class TrainingParameters(Record):
             raise ValueError(f"milestones: {self.milestones} are not all 1 or more; correct them")
         return self
 
+    @property
+    def planned_epochs(self) -> int:
+        """The largest number of epochs; a linear classifier counts as one."""
+        return 1 if self.classifier == "linear" else self.epochs
+
     def learning_rates(self) -> tuple[float, ...]:
         """The learning rate of each epoch."""
         drops = [
             sum(milestone <= epoch for milestone in self.milestones) for epoch in range(self.epochs)
         ]
         return tuple(self.learning_rate * self.gamma**count for count in drops)
+
+
+def settings_of(spec: TrainingSpec, parameters: TrainingParameters) -> TrainingParameters:
+    """The settings of a training: those of the recipe with the training's own."""
+    own = {
+        name: value
+        for name in ("augment", "classifier", "balanced")
+        if (value := getattr(spec, name)) is not None
+    }
+    return parameters.model_copy(update=own)
 
 
 def equal_steps(parameters: TrainingParameters, train_sizes: Iterable[int]) -> TrainingParameters:

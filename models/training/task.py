@@ -28,6 +28,7 @@ class Train(Protocol):
         seed: int,
         folder: Path,
         *,
+        groups: Sequence[int] | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> TrainedModel: ...
 

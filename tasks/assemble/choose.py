@@ -52,15 +52,13 @@ def choose(
     used = set(references)
     datasets: dict[str, list[Sample]] = {}
     for spec in specs:
-        chosen: list[Sample] = []
-        share = 0 if spec.real == "references" else spec.real
-        count, numbers = _numbers(spec, share, spec.per_class or volume)
-        if spec.real == "references":
-            chosen += [sample for sample in real if used & set(sample.sources)]
+        count, numbers = _numbers(spec, spec.per_class or volume)
+        chosen = _take_by_word(spec.real, drawn_real, used)
         for label in classes:
             chosen += _take(spec.name, "real", label, drawn_real, count)
             for generator, number in numbers.items():
-                chosen += _take(spec.name, generator, label, drawn[generator], number)
+                wanted = len(drawn[generator][label]) if number is None else number
+                chosen += _take(spec.name, generator, label, drawn[generator], wanted)
         _require_every_class(spec.name, classes, chosen)
         datasets[spec.name] = chosen
     return datasets
@@ -76,19 +74,48 @@ def _require_every_class(dataset: str, classes: Sequence[str], chosen: Sequence[
             )
 
 
-def _numbers(spec: DatasetSpec, real: float, volume: int) -> tuple[int, dict[str, int]]:
-    """Images per class: real ones, and those of each generator. A share is rounded down for
-    generators, and real photos fill the total up."""
-    made = {
-        generator: count if isinstance(count, int) else int(count * volume + 1e-9)
-        for generator, count in spec.synthetic.items()
-    }
+def find_repeated(chosen: Mapping[str, Sequence[Sample]]) -> dict[str, str]:
+    """The datasets that hold the images of an earlier one, each with the name of that one."""
+    first: dict[frozenset[str], str] = {}
+    repeated = {}
+    for name, samples in chosen.items():
+        same = first.setdefault(frozenset(sample.image.id for sample in samples), name)
+        if same != name:
+            repeated[name] = same
+    return repeated
+
+
+def _take_by_word(word: str | float, drawn: _Drawn, references: set[str]) -> list[Sample]:
+    """The real images that a word of a dataset spec names, of all classes."""
+    if not isinstance(word, str):
+        return []
+    chosen = []
+    for samples in drawn.values():
+        own = [sample for sample in samples if references & set(sample.sources)]
+        others = [sample for sample in samples if sample not in own]
+        wanted = {"references": 0, "extra": len(own), "all": len(others)}[word]
+        chosen += own + others[:wanted]
+    return chosen
+
+
+def _numbers(spec: DatasetSpec, volume: int) -> tuple[int, dict[str, int | None]]:
+    """Images per class: real ones, and those of each generator; None: all of them.
+
+    A share is rounded down for generators, and real photos fill the total up.
+    """
+    real = 0 if isinstance(spec.real, str) else spec.real
+    made: dict[str, int | None] = {}
+    shares, shared = 0.0, 0
+    for generator, count in spec.synthetic.items():
+        if isinstance(count, str):
+            made[generator] = None
+        elif isinstance(count, int):
+            made[generator] = count
+        else:
+            made[generator] = number = int(count * volume + 1e-9)
+            shares, shared = shares + count, shared + number
     if isinstance(real, int):
         return real, made
-    shares = sum(share for share in spec.synthetic.values() if not isinstance(share, int))
-    shared = sum(
-        made[generator] for generator, share in spec.synthetic.items() if not isinstance(share, int)
-    )
     total = int((real + shares) * volume + 0.5 + 1e-9)
     return (max(0, total - shared) if real > 0 else 0), made
 

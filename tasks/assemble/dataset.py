@@ -16,23 +16,29 @@ class Dataset(Record):
 def one_document(
     _parameters: Dataset, name: str, train: Sequence[Sample], val: Sequence[Sample]
 ) -> list[Job]:
-    """One document. The classes are part of its key, since folders may be renamed."""
+    """One document. Classes and generators are part of its key, since folders may be renamed."""
     samples = [*train, *val]
-    labels = "\n".join(sample.label for sample in samples)
+    labels = "\n".join(f"{sample.label}\t{sample.generator}" for sample in samples)
     variant: dict[str, int | str] = {
         "dataset": name,
         "train": len(train),
         "labels": hashlib.sha256(labels.encode()).hexdigest(),
     }
     images = tuple(
-        sample.image.model_copy(update={"metadata": {"label": sample.label}}) for sample in samples
+        sample.image.model_copy(
+            update={"metadata": {"label": sample.label, "generator": sample.generator}}
+        )
+        for sample in samples
     )
     return [Job(images, variant, name=f"dataset {name}")]
 
 
-@stage("dataset", version=1, media="json", plan=one_document)
+@stage("dataset", version=2, media="json", plan=one_document)
 def dataset(inputs: Sequence[StageInput], parameters: Dataset) -> Iterator[StageOutput]:
-    """``{"dataset", "classes", "train", "val"}``; rows of artifact id and class."""
+    """``{"dataset", "classes", "train", "val", "generators"}``; rows of artifact id and class.
+
+    ``generators`` has the generator of each train image; that of a real image is empty.
+    """
     for item in inputs:
         split = int(item.job.variant["train"])
         rows = [[image.id, image.metadata["label"]] for image in item.job.inputs]
@@ -41,5 +47,6 @@ def dataset(inputs: Sequence[StageInput], parameters: Dataset) -> Iterator[Stage
             "classes": sorted({label for _, label in rows}),
             "train": rows[:split],
             "val": rows[split:],
+            "generators": [image.metadata["generator"] for image in item.job.inputs[:split]],
         }
         yield StageOutput(content, metadata={"train": split, "val": len(rows) - split})

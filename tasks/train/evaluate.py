@@ -26,12 +26,14 @@ def one_job_per_checkpoint(
 
 def prediction_key_params(parameters: TrainingParameters) -> dict[str, object]:
     """The settings that a prediction depends on; the checkpoint's bytes hold the others."""
+    if parameters.classifier == "linear":
+        return {"classifier": "linear"}
     return {"network": parameters.network, "image_size": parameters.image_size}
 
 
 @stage(
     "score",
-    version=1,
+    version=2,
     media="json",
     plan=one_job_per_checkpoint,
     batch_size=1,

@@ -1,7 +1,7 @@
-"""The stage ``train``: the same network on each dataset, once per seed."""
+"""The stage ``train``: a classifier on a dataset, once per seed."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,15 @@ def training_key_params(parameters: TrainingParameters) -> dict[str, Any]:
     return settings
 
 
-def once_per_seed(parameters: TrainingParameters, datasets: Sequence[Artifact]) -> list[Job]:
-    """One job per dataset and seed."""
+def once_per_seed(
+    parameters: TrainingParameters, training: str, datasets: Sequence[Artifact]
+) -> list[Job]:
+    """One job per dataset and seed; results and files carry the name of the training."""
     return [
         Job(
             (dataset,),
-            {"dataset": dataset.variant["dataset"], "seed": seed},
-            name=f"{dataset.variant['dataset']} · seed {seed}",
+            {"dataset": training, "seed": seed},
+            name=f"{training} · seed {seed}",
         )
         for dataset in datasets
         for seed in parameters.seeds
@@ -39,7 +41,7 @@ def once_per_seed(parameters: TrainingParameters, datasets: Sequence[Artifact]) 
 # The GPU lock is held for a whole training: its memory stays allocated between epochs.
 @stage(
     "train",
-    version=1,
+    version=2,
     media="ckpt",
     plan=once_per_seed,
     batch_size=1,
@@ -56,7 +58,7 @@ def train(inputs: Sequence[StageInput], parameters: TrainingParameters) -> Itera
     task = task_of(parameters)
     clear_device()
     for item in inputs:
-        dataset, seed = str(item.job.variant["dataset"]), int(item.job.variant["seed"])
+        training, seed = str(item.job.variant["dataset"]), int(item.job.variant["seed"])
         content = item.load()
         classes = content["classes"]
         trained = task.train(
@@ -65,11 +67,17 @@ def train(inputs: Sequence[StageInput], parameters: TrainingParameters) -> Itera
             classes,
             parameters,
             seed,
-            item.run.scratch / "training" / dataset / f"seed-{seed}-{item.key[:8]}",
+            item.run.scratch / "training" / training / f"seed-{seed}-{item.key[:8]}",
+            groups=_real_and_synthetic(content) if parameters.balanced else None,
             progress=_report_epochs(item),
         )
         metadata = trained.model_dump(mode="json", exclude={"checkpoint"})
         yield StageOutput(trained.checkpoint.read_bytes(), metadata=metadata)
+
+
+def _real_and_synthetic(content: Mapping[str, Any]) -> list[int]:
+    """The group of each train image: 0 real, 1 synthetic."""
+    return [int(generator != "") for generator in content["generators"]]
 
 
 def _report_epochs(item: StageInput) -> Callable[[int], None]:

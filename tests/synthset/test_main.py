@@ -441,16 +441,28 @@ def test_refuses_a_format_that_can_not_hold_photos_without_boxes(
 
 
 @pytest.mark.slow
-def test_a_recipe_without_datasets_compares_real_synthetic_mixed_and_few_shot(
+def test_a_recipe_without_datasets_compares_strong_baselines(
     cli: Cli, again: Run, tmp_path: Path
 ) -> None:
     content = again.recipe.read_text()
     recipe = tmp_path / "default.yaml"
     start, end = content.index("datasets:"), content.index("train:")
-    recipe.write_text(content[:start] + content[end:])
+    recipe.write_text(f"{content[:start]}references_per_class: 1\n{content[end:]}")
     summary = cli.run(*replace(again, recipe=recipe).arguments).found
-    assert list(summary["datasets"]) == ["real", "synthetic", "mixed", "few_shot"]
-    assert summary["datasets"]["few_shot"]["train"] == dict.fromkeys(CLASSES, PER_CLASS["train"])
+    volumes = {name: found["train"][CLASSES[0]] for name, found in summary["datasets"].items()}
+    added = {name: volumes.pop(name) for name in ("added", "few_shot_added", "added_linear")}
+    assert volumes == {
+        **{"real": 3, "synthetic": 3, "mixed": 3, "few_shot": 1, "extra_real": 2},
+        **dict.fromkeys(("few_shot_none", "few_shot_crop", "few_shot_randaugment"), 1),
+        **{"few_shot_linear": 1, "real_all_randaugment": 3, "real_all_linear": 3},
+        "synthetic_linear": 3,
+    }
+    made = added["few_shot_added"] - 1
+    assert made > 3
+    assert added["added"] == added["added_linear"] == made + 3
+    metrics = json.loads((again.out / "metrics.json").read_text())
+    assert "real_all: left out, because it would hold the images of real" in metrics["notes"]
+    assert {run["dataset"] for run in metrics["runs"]} == set(summary["datasets"])
     images = json.loads((again.out / "annotations/few_shot/train.json").read_text())["images"]
     assert sorted(image["sample"] for image in images) == sorted(summary["references"])
 

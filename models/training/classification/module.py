@@ -20,6 +20,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from models.training.classification.networks import normalisation
 from models.training.history import EpochRecord, best_epoch
+from models.training.pretrained import head_names
 from models.training.settings import TrainingParameters
 
 
@@ -95,7 +96,16 @@ class ClassifierModule(L.LightningModule):
         if batch_idx == 0:
             torch.manual_seed(self.seed * 100_003 + self.current_epoch)
             for group in self.optimizer.param_groups:
-                group["lr"] = self.learning_rates[self.current_epoch]
+                group["lr"] = self.learning_rates[self.current_epoch] * group["factor"]
+        if self.settings.frozen_steps:
+            self._freeze_body(self.global_step < self.settings.frozen_steps)
+
+    def _freeze_body(self, is_frozen: bool) -> None:
+        """Train the head alone, and fix the statistics of batch normalisation, or train all."""
+        self.network.train(not is_frozen)
+        heads = head_names(self.network)
+        for name, weights in self.network.named_parameters():
+            weights.requires_grad_(not is_frozen or name.startswith(heads))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """The loss of one batch."""
@@ -176,7 +186,16 @@ def checkpoint_metadata(settings: TrainingParameters, classes: Sequence[str]) ->
 
 def _build_optimizer(network: nn.Module, settings: TrainingParameters) -> torch.optim.Optimizer:
     rate, decay = settings.learning_rate, settings.weight_decay
+    heads = head_names(network)
+    named = list(network.named_parameters())
+    groups: list[dict[str, Any]] = [
+        {"params": [weights for name, weights in named if name.startswith(heads)], "factor": 1.0},
+        {
+            "params": [weights for name, weights in named if not name.startswith(heads)],
+            "factor": settings.body_rate,
+        },
+    ]
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(network.parameters(), rate, momentum=0.9, weight_decay=decay)
+        return torch.optim.SGD(groups, rate, momentum=0.9, weight_decay=decay)
     kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
-    return kind(network.parameters(), rate, weight_decay=decay)
+    return kind(groups, rate, weight_decay=decay)

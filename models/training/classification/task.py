@@ -1,20 +1,41 @@
 """Classification as a vision task; importing it imports torch and scikit-learn."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from models.embedding.weights import embedded_tensors
 from models.evaluation.classification import DatasetScores, as_probabilities, score
+from models.training.classification.linear import predict_linear, train_linear
 from models.training.classification.networks import check_network
 from models.training.classification.train import check_ready, predict, train_once
+from models.training.history import TrainedModel
 from models.training.settings import TrainingParameters
-from models.training.task import Predictions, VisionTask
+from models.training.task import LabelledImages, Predictions, VisionTask
 
 
 def _check(settings: TrainingParameters, on_this_machine: bool) -> None:
-    if on_this_machine:
+    if settings.classifier == "linear":
+        if on_this_machine:
+            embedded_tensors()
+    elif on_this_machine:
         check_ready(settings)
     else:
         check_network(settings.network)
+
+
+def _train(
+    train: LabelledImages,
+    val: LabelledImages,
+    classes: Sequence[str],
+    parameters: TrainingParameters,
+    seed: int,
+    folder: Path,
+    *,
+    groups: Sequence[int] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> TrainedModel:
+    kind = train_linear if parameters.classifier == "linear" else train_once
+    return kind(train, val, classes, parameters, seed, folder, groups=groups, progress=progress)
 
 
 def _predict(
@@ -23,9 +44,15 @@ def _predict(
     settings: TrainingParameters,
     classes: Sequence[str],
 ) -> Predictions:
-    """``{"probabilities"}``: per image one figure per class, rounded to six digits."""
-    rows = predict(checkpoint, images, settings, classes)
-    return {"probabilities": [[round(float(figure), 6) for figure in row] for row in rows]}
+    """``{"probabilities"}``: per image one figure per class, with seven significant digits.
+
+    Rounded to a number of decimals, an improbable class would get 0 and an infinite loss.
+    """
+    if settings.classifier == "linear":
+        rows = predict_linear(checkpoint, images, classes)
+    else:
+        rows = predict(checkpoint, images, settings, classes)
+    return {"probabilities": [[float(f"{figure:.7g}") for figure in row] for row in rows]}
 
 
 def _score(truth: Sequence[int], predictions: Predictions, classes: Sequence[str]) -> DatasetScores:
@@ -36,7 +63,7 @@ CLASSIFICATION = VisionTask(
     name="classification",
     settings=TrainingParameters,
     check=_check,
-    train=train_once,
+    train=_train,
     predict=_predict,
     score=_score,
     headline="f1_macro",

@@ -1,9 +1,10 @@
 """Training of one classifier on one set of photos, and its predictions.
 
-All datasets of a run use the same network, number of steps and seeds; the epoch that is best on
-val is kept. On one machine with one thread count, the same photos, settings and seed give the same
-weights, also after an interruption. Other machines, core counts and GPUs round differently, so
-their figures agree only within the spread over seeds.
+All trainings of a run take the same number of steps with the same seeds; the epoch that is best on
+val is kept. The val photos are the same for all trainings, so that a training with few photos uses
+more photos to choose its epoch than to learn. On one machine with one thread count, the same
+photos, settings and seed give the same weights, also after an interruption. Other machines, core
+counts and GPUs round differently, so their figures agree only within the spread over seeds.
 """
 
 import json
@@ -66,6 +67,7 @@ def train_once(
     seed: int,
     folder: Path,
     *,
+    groups: Sequence[int] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> TrainedModel:
     """Train a classifier on ``train`` and keep the epoch that is best on ``val``.
@@ -77,6 +79,7 @@ def train_once(
         val: photos that choose the epoch; a class may be missing.
         seed: seed of the first weights, the image order, the augmentation and dropout.
         folder: where checkpoints and logs are written; no other training may use it.
+        groups: the group of each train image; each group gives as many draws. None: one group.
         progress: called with each epoch's number, from 0, once the epoch is on disk.
 
     Raises:
@@ -85,9 +88,10 @@ def train_once(
         ValueError: a set is empty or has an unreadable photo, a logger is not installed, or the
             folder holds another training.
     """
-    _check_sets(train, val, classes)
+    check_sets(train, val, classes)
+    groups = groups or [0] * len(train)
     settings = _describe(train, val, classes, parameters, seed)
-    _check_folder(folder, settings)
+    check_folder(folder, settings)
     finished = _read_result(folder)
     if finished is not None:
         return finished
@@ -98,7 +102,7 @@ def train_once(
         module = _start_or_resume(folder, parameters, classes)
         module.seed = seed
         if not module.is_finished():
-            _fit(module, train, val, parameters, folder, progress)
+            _fit(module, train, groups, val, parameters, folder, progress)
     trained = TrainedModel(
         network=parameters.network,
         parameters_count=count_parameters(module.network),
@@ -168,6 +172,7 @@ def _build_module(
 def _fit(
     module: ClassifierModule,
     train: LabelledImages,
+    groups: Sequence[int],
     val: LabelledImages,
     parameters: TrainingParameters,
     folder: Path,
@@ -183,7 +188,7 @@ def _fit(
     train_set.augmentation, train_set.seed = parameters.augment, module.seed
     steps, first = _steps(parameters, train), len(module.history)
     # Loader processes draw for their first epoch before Lightning calls `set_epoch`.
-    sampler = FixedStepsSampler(len(train), steps * parameters.batch_size, module.seed, first)
+    sampler = FixedStepsSampler(groups, steps * parameters.batch_size, module.seed, first)
     checkpoints = BestAndLastCheckpoint(
         folder,
         is_best=lambda epoch: best_epoch(module.history) == epoch,
@@ -206,7 +211,12 @@ def _steps(parameters: TrainingParameters, train: LabelledImages) -> int:
     return parameters.steps_per_epoch or -(-len(train) // parameters.batch_size)
 
 
-def _check_sets(train: LabelledImages, val: LabelledImages, classes: Sequence[str]) -> None:
+def check_sets(train: LabelledImages, val: LabelledImages, classes: Sequence[str]) -> None:
+    """Check that there are classes, and images of each.
+
+    Raises:
+        ValueError: there are too few; the line names the set.
+    """
     if len(classes) < 2:
         raise ValueError(f"classes: {list(classes)} are too few; give at least two")
     for name, images in (("train", train), ("val", val)):
@@ -237,7 +247,7 @@ def _describe(
     return settings | {"seed": seed, "classes": list(classes)} | sets
 
 
-def _check_folder(folder: Path, settings: dict[str, Any]) -> None:
+def check_folder(folder: Path, settings: dict[str, Any]) -> None:
     """Raise ValueError if the folder holds a training with other settings or photos."""
     path = folder / SETTINGS_FILE
     if not path.exists():

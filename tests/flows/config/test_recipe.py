@@ -34,7 +34,8 @@ def test_the_recipe_multiview_has_the_numbers_of_the_study() -> None:
     assert train.network == "efficientnet_b3.ra2_in1k"
     assert (train.optimizer, train.learning_rate) == ("adam", 0.01)
     assert (train.milestones, train.gamma) == ((5, 10, 15, 40), 0.1)
-    assert (train.batch_size, train.image_size, train.epochs, train.seeds) == (16, 324, 20, (42,))
+    assert (train.batch_size, train.image_size, train.epochs) == (16, 324, 20)
+    assert train.seeds == (0, 1, 2, 3, 4)
     assert train.pretrained
     assert (settings.upscale.factor, settings.upscale_views.factor) == (2, 4)
     assert isinstance(settings.background, BackgroundSdxl)

@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-from models.training.settings import TrainingParameters, equal_steps
+from models.data.records import TrainingSpec
+from models.training.settings import TrainingParameters, equal_steps, settings_of
 
 
 @pytest.mark.parametrize(
@@ -33,3 +34,12 @@ def test_steps_are_one_pass_over_the_largest_set_unless_set() -> None:
     assert equal_steps(settings, [3, 28]).steps_per_epoch == 4
     fixed = TrainingParameters(batch_size=8, steps_per_epoch=2)
     assert equal_steps(fixed, [3, 28]) == fixed
+
+
+def test_a_training_has_its_own_settings_and_those_of_the_recipe() -> None:
+    shared = TrainingParameters(augment="flip", epochs=3, balanced=True)
+    own = settings_of(TrainingSpec(name="a", dataset="real", augment="crop"), shared)
+    assert own == shared.model_copy(update={"augment": "crop"})
+    changed = TrainingSpec(name="b", dataset="real", classifier="linear", balanced=False)
+    assert settings_of(changed, shared).classifier == "linear"
+    assert not settings_of(changed, shared).balanced

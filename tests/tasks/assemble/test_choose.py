@@ -4,7 +4,7 @@ import pytest
 
 from flows.config.recipe import Recipe
 from models.data.records import DatasetSpec, Sample
-from tasks.assemble.choose import Assemble, DatasetTooSmallError, choose
+from tasks.assemble.choose import Assemble, DatasetTooSmallError, choose, find_repeated
 from tests.tasks.assemble.cases import samples
 
 # The datasets of a recipe that lists none.
@@ -32,7 +32,7 @@ def test_each_default_dataset_has_the_same_volume_per_class() -> None:
         samples("multiview", {"cup": 40, "pan": 20}),
         references=("cup/real0", "pan/real0"),
     )
-    assert list(datasets) == ["real", "synthetic", "mixed", "few_shot"]
+    assert list(datasets)[:4] == ["real", "synthetic", "mixed", "few_shot"]
     assert counts(datasets["real"]) == {("cup", ""): 7, ("pan", ""): 7}
     assert counts(datasets["synthetic"]) == {("cup", "multiview"): 7, ("pan", "multiview"): 7}
     assert counts(datasets["mixed"]) == {
@@ -119,14 +119,43 @@ def test_few_shot_holds_the_references_alone() -> None:
     assert sorted(sample.name for sample in datasets["few_shot"]) == list(references)
 
 
+def test_baselines_and_additions_hold_all_there_is() -> None:
+    datasets = draw(
+        samples("", {"a": 6, "b": 3}),
+        samples("multiview", {"a": 9, "b": 4}),
+        ("a/real1", "a/real3", "b/real0", "b/real2"),
+    )
+    assert counts(datasets["real_all"]) == {("a", ""): 6, ("b", ""): 3}
+    made = {("a", "multiview"): 9, ("b", "multiview"): 4}
+    assert counts(datasets["added"]) == {("a", ""): 6, ("b", ""): 3, **made}
+    assert counts(datasets["few_shot_added"]) == {("a", ""): 2, ("b", ""): 2, **made}
+    # As many other photos as references, where the class has them.
+    assert counts(datasets["extra_real"]) == {("a", ""): 4, ("b", ""): 3}
+    names = {sample.name for sample in datasets["extra_real"]}
+    assert {"a/real1", "a/real3", "b/real0", "b/real2"} < names
+    assert len(names) == 7
+
+
+def test_a_dataset_with_the_images_of_an_earlier_one_is_found() -> None:
+    datasets = draw(
+        samples("", {"a": 4, "b": 4}),
+        samples("multiview", {"a": 9, "b": 9}),
+        tuple(f"{label}/real{number}" for label in "ab" for number in range(4)),
+    )
+    assert find_repeated(datasets) == {
+        "few_shot": "real",
+        "extra_real": "real",
+        "real_all": "real",
+        "few_shot_added": "added",
+    }
+
+
 def test_the_draw_depends_on_the_seed_and_not_on_the_order() -> None:
     real, synthetic = samples("", {"a": 30, "b": 30}), samples("multiview", {"a": 60, "b": 60})
     first = draw(real, synthetic, parameters=Assemble(per_class=8))
     reversed_order = draw(real[::-1], synthetic[::-1], parameters=Assemble(per_class=8))
     other = draw(real, synthetic, parameters=Assemble(per_class=8, seed=1))
-    few_shot = first.pop("few_shot"), reversed_order.pop("few_shot")
     assert first == reversed_order
-    assert sorted(few_shot[0], key=repr) == sorted(few_shot[1], key=repr)
     assert first["real"] != other["real"]
 
 

@@ -21,7 +21,12 @@ def test_lists_the_artifacts_and_classes_of_train_and_val(tmp_path: Path) -> Non
         "classes": ["cup", "pan"],
         "train": [["resize/cup--0", "cup"], ["resize/cup--1", "cup"]],
         "val": [["resize/pan--0", "pan"]],
+        "generators": ["", ""],
     }
+    made = samples("multiview", {"cup": 1})
+    _, content = document(tmp_path, [drawn[0], *made], [])
+    assert isinstance(content, dict)
+    assert content["generators"] == ["", "multiview"]
 
 
 def test_the_same_images_are_the_same_document(tmp_path: Path) -> None:

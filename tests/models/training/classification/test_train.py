@@ -314,7 +314,7 @@ def test_missing_weights_fail_before_the_training_starts(
     message = str(caught.value)
     assert "timm/efficientnet_b3.ra2_in1k@abc123" in message
     assert "weights_file" in message
-    assert "pretrained: false" in message
+    assert "--set train.network=tf_efficientnet_lite0" in message
     assert "\n" not in message
     assert not (tmp_path / "run").exists()
     with pytest.raises(WeightsMissingError, match="small_cnn has no published weights"):
@@ -378,3 +378,34 @@ def test_rejects_sets_that_cannot_be_trained(photos: Photos, tmp_path: Path) -> 
         train([(tmp_path / "broken.png", 0), *photos], photos)
     with pytest.raises(ValueError, match=r"gone\.png"):
         train([(tmp_path / "gone.png", 0), *photos], photos)
+
+
+def body_and_head(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """The statistics of the first batch normalisation and the head's weights."""
+    saved = weights(folder)
+    return saved["network.stem.1.running_mean"], saved["network.head.weight"]
+
+
+def test_the_body_is_frozen_for_some_steps(photos: Photos, tmp_path: Path) -> None:
+    frozen = {}
+    for steps in (0, 4, 8):
+        settings = parameters(epochs=2, frozen_steps=steps, augment="none")
+        train_once(photos[:28], photos[28:], CLASSES, settings, 7, tmp_path / str(steps))
+        frozen[steps] = body_and_head(tmp_path / str(steps))
+    # 2 epochs of 4 steps: with 8 frozen ones the body keeps its first statistics, which are 0.
+    assert torch.count_nonzero(frozen[8][0]) == 0
+    assert torch.count_nonzero(frozen[4][0]) > 0
+    assert not torch.equal(frozen[4][1], frozen[8][1])
+    assert not torch.equal(frozen[0][0], frozen[4][0])
+
+
+def test_groups_are_drawn_equally_often(photos: Photos, tmp_path: Path) -> None:
+    """Three photos with right labels are one group, those with wrong labels the other."""
+    wrong = [(path, (label + 1) % 3) for path, label in photos[3:28]]
+    train = [*photos[:3], *wrong]
+    settings = parameters(epochs=1, augment="none", steps_per_epoch=4)
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder, groups in zip(folders, (None, [0] * 3 + [1] * 25), strict=True):
+        train_once(train, photos[28:], CLASSES, settings, 7, folder, groups=groups)
+    first, second = (weights(folder)["network.head.weight"] for folder in folders)
+    assert not torch.equal(first, second)
