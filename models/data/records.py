@@ -86,7 +86,8 @@ class SourceImage(Record):
 
     ``name`` is ``<class>/<stem>`` and unique in a run; ``file`` is the path below the photo folder.
     An image of a class folder has one annotation without a box. A *reference* is a source image
-    that a generator uses.
+    that a generator uses. ``family`` names the photos that show the same scene: it is the first
+    file among them, or the file itself, and one family is never in two splits.
     """
 
     name: str
@@ -95,6 +96,7 @@ class SourceImage(Record):
     image: Artifact
     annotations: tuple[Annotation, ...]
     prompt: str | None = None
+    family: str = ""
 
     @property
     def label(self) -> str:
@@ -134,7 +136,8 @@ class Sample(Record):
 
     ``image`` is the JPEG that a dataset holds, or the last image that was made where the sample was
     rejected; boxes and masks of ``annotations`` are in px of it. ``generator`` is empty for a real
-    image. ``sources`` are the names of all source images it was made from.
+    image. ``sources`` are the names of all source images it was made from. ``family`` is that of
+    the source image; generated images have none of their own.
     """
 
     name: str
@@ -143,6 +146,7 @@ class Sample(Record):
     annotations: tuple[Annotation, ...]
     generator: str = ""
     sources: tuple[str, ...]
+    family: str = ""
     lineage: Lineage = Lineage()
     scores: dict[str, float] = {}
     reject_reason: str | None = None

@@ -51,9 +51,13 @@ class SplitParameters(Record):
 
 @dataclass(frozen=True)
 class SplitResult:
-    """The split of each used photo, the refused photos with reasons, and notes for the user."""
+    """The split of each used photo, the refused photos with reasons, and notes for the user.
+
+    ``families`` names the family of each used photo by its first file.
+    """
 
     assigned: dict[str, Split]
+    families: dict[str, str]
     refused: tuple[Refused, ...]
     notes: tuple[str, ...]
 
@@ -94,7 +98,12 @@ def split(photos: Sequence[HashedPhoto], parameters: SplitParameters) -> SplitRe
     families = sorted(_join_groups(families), key=lambda family: family[0].file)
     notes += _notes_on_test(families)
     assigned, more_notes = _assign(families, sorted({p.label for p in ordered}), parameters)
-    return SplitResult(dict(sorted(assigned.items())), tuple(refused), (*notes, *more_notes))
+    return SplitResult(
+        assigned=dict(sorted(assigned.items())),
+        families={photo.file: family[0].file for family in families for photo in family},
+        refused=tuple(refused),
+        notes=(*notes, *more_notes),
+    )
 
 
 def _check(photos: Sequence[HashedPhoto]) -> None:

@@ -147,7 +147,7 @@ def ingest_photos(
         if photo.metadata["notes"]
     ]
     return Sources(
-        images=tuple(make_source_images(run, candidates, result.assigned)),
+        images=tuple(make_source_images(run, candidates, result)),
         refused=tuple(sorted((entry.file, entry.reason) for entry in refused)),
         notes=(*found.notes, *notes, *result.notes, *converted),
     )

@@ -10,6 +10,7 @@ from models.data.formats.annotated import Box, ObjectAnnotation
 from models.data.near_duplicates import HashedPhoto, group_near_duplicates
 from models.data.objects import scale_box
 from models.data.records import Annotation, Artifact, SourceImage, Split
+from models.data.splitting import SplitResult
 from tasks.engine.run_context import RunContext
 from tasks.ingest.crop import Crop, CropRequest, PixelBox, add_margin, crop
 from tasks.ingest.find_sources import NO_OBJECT, FoundPhoto, problem_of_labels
@@ -154,9 +155,10 @@ def make_crops(
 
 
 def make_source_images(
-    run: RunContext, candidates: Sequence[Candidate], assigned: Mapping[str, Split]
+    run: RunContext, candidates: Sequence[Candidate], result: SplitResult
 ) -> list[SourceImage]:
     """The source images of the candidates that got a split, sorted by name."""
+    assigned = result.assigned
     used = [candidate for candidate in candidates if candidate.file in assigned]
     inputs = {
         (candidate.file, number): mask_as_artifact(
@@ -187,6 +189,7 @@ def make_source_images(
                 image=candidate.image,
                 annotations=tuple(annotations),
                 prompt=candidate.photo.prompt,
+                family=result.families[candidate.file],
             )
         )
     return sorted(sources, key=lambda source: source.name)
