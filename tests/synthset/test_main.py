@@ -291,6 +291,7 @@ def test_the_doctor_finds_a_store_that_can_not_be_used(cli: Cli, tmp_path: Path)
     assert not fit["store"]
     assert fit["Prefect"]
     assert fit["Python"]
+    assert fit["embedded backbone"]
 
 
 def test_the_page_of_recipe_fields_is_what_the_command_prints(cli: Cli) -> None:

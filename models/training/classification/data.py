@@ -17,12 +17,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2 as transforms
 
-from models.data.pixels import Pixels, resize
-from models.data.read_photo import PhotoRejectedError, read_photo
+from models.data.pixels import Pixels
+from models.data.square import GREY, read_bytes, read_square
 from models.training.settings import Augmentation
 from models.training.task import LabelledImages
 
-GREY = 128
 # Decoding releases the interpreter lock; more threads than this wait for the disk.
 DECODERS = 4
 _POLICIES: dict[str, Callable[..., transforms.Transform]] = {
@@ -30,32 +29,6 @@ _POLICIES: dict[str, Callable[..., transforms.Transform]] = {
     "autoaugment": transforms.AutoAugment,
     "trivial": transforms.TrivialAugmentWide,
 }
-
-
-def letterbox(pixels: Pixels, size: int) -> Pixels:
-    """Fit an RGB image into a square of ``size`` px, centred on grey, proportions kept."""
-    height, width = pixels.shape[:2]
-    scale = size / max(height, width)
-    fitted = (max(1, round(width * scale)), max(1, round(height * scale)))
-    # Area averaging keeps fine patterns from aliasing when shrinking; it is blocky when enlarging.
-    inner = resize(pixels, *fitted, scale=scale)
-    square = np.full((size, size, 3), GREY, np.uint8)
-    top, left = (size - fitted[1]) // 2, (size - fitted[0]) // 2
-    square[top : top + fitted[1], left : left + fitted[0]] = inner
-    return square
-
-
-def read_square(path: Path, size: int) -> Pixels:
-    """Read a photo as an RGB uint8 square of ``size`` px.
-
-    Raises:
-        ValueError: the file is missing or not a photo; the message names it.
-    """
-    try:
-        photo = read_photo(_read_bytes(path), max_side=2 * size, min_side=1)
-    except PhotoRejectedError as reason:
-        raise ValueError(f"{path}: {reason}") from None
-    return letterbox(photo.pixels, size)
 
 
 def digest_images(images: LabelledImages) -> str:
@@ -66,7 +39,7 @@ def digest_images(images: LabelledImages) -> str:
     """
     total = hashlib.blake2b(digest_size=16)
     for path, label in images:
-        content = hashlib.blake2b(_read_bytes(path), digest_size=16).digest()
+        content = hashlib.blake2b(read_bytes(path), digest_size=16).digest()
         total.update(content + label.to_bytes(4, "little"))
     return total.hexdigest()
 
@@ -146,12 +119,3 @@ def _zoom_and_light(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     contrast, brightness = rng.uniform(0.75, 1.25), rng.uniform(-32.0, 32.0)
     levels = (np.arange(256, dtype=np.float64) - GREY) * contrast + GREY + brightness
     return np.asarray(cv2.LUT(moved, np.clip(np.rint(levels), 0, 255).astype(np.uint8)), np.uint8)
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ValueError(
-            f"{path}: the file cannot be read ({error.strerror}); restore it"
-        ) from None

@@ -12,7 +12,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.training.pretrained import find_published, load_weights_file, published_settings
+from models.training.pretrained import load_weights_file, published_settings, published_weights
 from models.training.settings import TrainingParameters
 
 SMALL_CNN = "small_cnn"
@@ -78,17 +78,17 @@ def build_network(
         ValueError: timm has no such network, or the weights file is of another network.
     """
     check_network(name)
-    file = None
+    published: dict[str, Any] = {}
     if start is not None and start.pretrained and start.weights_file is None:
-        file = find_published(name, start.revision)
+        published = published_weights(name, start.revision)
     if name == SMALL_CNN:
         network: nn.Module = SmallResNet(classes)
     else:
         settings: dict[str, Any] = {"num_classes": classes}
         if published_settings(name).fixed_input_size:
             settings["img_size"] = image_size
-        if file is not None:
-            overlay = {"file": str(file), "custom_load": False}
+        if published:
+            overlay = {**published, "custom_load": False}
             settings |= {"pretrained": True, "pretrained_cfg_overlay": overlay}
         network = timm.create_model(name, **settings)
     if start is not None and start.weights_file is not None:

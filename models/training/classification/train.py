@@ -31,7 +31,7 @@ from models.training.lightning_trainer import (
     load_batches,
     seeded_torch,
 )
-from models.training.pretrained import find_published
+from models.training.pretrained import published_weights
 from models.training.sampler import FixedStepsSampler
 from models.training.settings import NON_KEY_FIELDS, TrainingParameters
 from models.training.task import LabelledImages
@@ -55,7 +55,7 @@ def check_ready(parameters: TrainingParameters) -> None:
     if parameters.weights_file is not None and not parameters.weights_file.is_file():
         raise ValueError(f"weights_file: {parameters.weights_file} does not exist; correct it")
     if parameters.pretrained and parameters.weights_file is None:
-        find_published(parameters.network, parameters.revision)
+        published_weights(parameters.network, parameters.revision)
 
 
 def train_once(
