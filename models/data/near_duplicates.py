@@ -141,7 +141,8 @@ def _limits(plain: Words, mirrored: Words, bits: int) -> npt.NDArray[np.int16]:
     """
     structure = np.bitwise_count(np.hstack([plain, mirrored])).sum(axis=1, dtype=np.int64)
     share = (structure - _LEAST_STRUCTURE) / (HASH_BITS - _LEAST_STRUCTURE)
-    return np.floor(bits * np.minimum(share, 1.0)).astype(np.int16)
+    limits: npt.NDArray[np.int16] = np.floor(bits * np.minimum(share, 1.0)).astype(np.int16)
+    return limits
 
 
 def _count_bits(queries: Words, hashes: Words) -> Distances:

@@ -1,5 +1,6 @@
 """The records that travel between stages: small, frozen, JSON-able; pixels never travel along."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
@@ -110,6 +111,10 @@ class Sources(Record):
     images: tuple[SourceImage, ...]
     refused: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+
+    def with_refused(self, more: Sequence[tuple[str, str]]) -> "Sources":
+        """The same images, and more refused files with their reasons; all sorted by file."""
+        return self.model_copy(update={"refused": tuple(sorted({*self.refused, *more}))})
 
     def of(self, *splits: str) -> list[SourceImage]:
         """The images of some splits, in the order of their names."""

@@ -4,11 +4,13 @@ Small collections often hold one scene or one file twice; splitting single image
 """
 
 import itertools
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from models.data.families import (
     Families,
@@ -35,7 +37,34 @@ class SplitParameters(Record):
         description="bits of 256 in which the hashes of two photos of the same scene may differ;"
         " fewer where large parts of a photo are blank; 0 takes equal hashes only",
     )
+    compare_pictures: bool = Field(
+        True,
+        description="also find photos that were cropped, turned, mirrored or framed, by comparing"
+        " their local features; false compares hashes alone",
+    )
+    group_file: Path | None = Field(
+        None,
+        description="CSV with the columns file and group: photos of one group stay in one split",
+    )
+    group_pattern: str | None = Field(
+        None,
+        description="regular expression on a photo's path below the photo folder: photos with the"
+        " same captured text stay in one split",
+    )
     seed: int = Field(0, ge=0, description="another seed gives another split of the same sizes")
+
+    @field_validator("group_pattern")
+    @classmethod
+    def _check_pattern(cls, pattern: str | None) -> str | None:
+        try:
+            groups = 1 if pattern is None else re.compile(pattern).groups
+        except re.error as error:
+            raise ValueError(
+                f"{pattern!r} is no regular expression ({error}); correct it"
+            ) from None
+        if not groups:
+            raise ValueError(f"{pattern!r} captures nothing; put the group's name in parentheses")
+        return pattern
 
     @model_validator(mode="after")
     def _leave_some_for_train(self) -> "SplitParameters":

@@ -8,7 +8,7 @@ import numpy as np
 
 from models.data.formats.annotated import Box
 from models.data.records import Artifact, Record
-from models.screening.quality import dhash, dhash_mirrored
+from models.screening.quality import describe_hashes
 from tasks.engine.stage import Job, StageInput, StageOutput, stage
 
 PixelBox = tuple[int, int, int, int]
@@ -36,7 +36,7 @@ def crop_per_request(_parameters: Crop, requests: Sequence[CropRequest]) -> list
     ]
 
 
-@stage("crop", version=1, plan=crop_per_request)
+@stage("crop", version=2, plan=crop_per_request)
 def crop(inputs: Sequence[StageInput], _parameters: Crop) -> Iterator[StageOutput]:
     """The pixels of the box; ``metadata`` holds what that of a photo holds."""
     for item in inputs:
@@ -45,8 +45,7 @@ def crop(inputs: Sequence[StageInput], _parameters: Crop) -> Iterator[StageOutpu
         )
         pixels = np.ascontiguousarray(item.load()[y : y + height, x : x + width])
         metadata = {
-            "dhash": f"{dhash(pixels):064x}",
-            "dhash_mirrored": f"{dhash_mirrored(pixels):064x}",
+            **describe_hashes(pixels),
             "width": width,
             "height": height,
             "notes": [],

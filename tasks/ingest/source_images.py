@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import TypedDict
 
 from models.data.find_photos import Refused
 from models.data.formats.annotated import Box, ObjectAnnotation
@@ -45,14 +46,32 @@ class Candidate:
             label=self.label,
             given_split=self.photo.split,
             digest=self.digest,
-            dhash=int(self.image.metadata["dhash"], 16),
-            dhash_mirrored=int(self.image.metadata["dhash_mirrored"], 16),
+            **hashes_of(self.image),
             group=self.group,
         )
 
 
+class _Hashes(TypedDict):
+    dhash: int
+    dhash_mirrored: int
+    turned: tuple[int, ...]
+
+
+def hashes_of(image: Artifact) -> _Hashes:
+    """The hashes in the record of a photo, as `HashedPhoto` takes them."""
+    known = image.metadata
+    return {
+        "dhash": int(known["dhash"], 16),
+        "dhash_mirrored": int(known["dhash_mirrored"], 16),
+        "turned": tuple(int(code, 16) for code in known["dhashes_turned"]),
+    }
+
+
 def make_whole_images(
-    photos: Sequence[FoundPhoto], images: Mapping[str, Artifact], digests: Mapping[str, str]
+    photos: Sequence[FoundPhoto],
+    images: Mapping[str, Artifact],
+    digests: Mapping[str, str],
+    group_of: Mapping[str, str],
 ) -> tuple[list[Candidate], list[Refused], list[str]]:
     """A candidate per photo with all its objects; refused photos; notes.
 
@@ -60,6 +79,7 @@ def make_whole_images(
         photos: those that could be read.
         images: the normalised photo by file.
         digests: the digest of the file's bytes by file.
+        group_of: the group that the user gave, by file.
     """
     used, refused, notes = [], [], []
     for photo in photos:
@@ -85,6 +105,7 @@ def make_whole_images(
                 box=(0, 0, *_size(image)),
                 objects=tuple(_scale_object(item, photo, image) for item in photo.objects),
                 digest=digests[photo.file],
+                group=group_of.get(photo.file),
             )
         )
     return candidates, refused, notes
@@ -97,6 +118,7 @@ def make_crops(
     margin: float,
     min_side: int,
     near_duplicate_bits: int,
+    links: Sequence[tuple[str, str]] = (),
 ) -> tuple[list[Candidate], list[Refused], list[str]]:
     """A candidate per annotated object, cut out with a margin; refused objects; notes.
 
@@ -106,6 +128,7 @@ def make_crops(
         margin: share of the object's width and height that is added on each side.
         min_side: least width and height of an object in px of the normalised photo.
         near_duplicate_bits: photos whose hashes differ in at most so many bits show one scene.
+        links: more pairs of files that show one scene.
     """
     found: list[tuple[str, FoundPhoto, int, ObjectAnnotation]] = []
     refused = []
@@ -133,7 +156,7 @@ def make_crops(
         box = add_margin(item.box, margin, *_size(image))
         requests.append(CropRequest(image, box, names[file]))
     crops = crop(run, Crop(), requests)
-    scenes = _scenes(photos, images, near_duplicate_bits)
+    scenes = _scenes(photos, images, near_duplicate_bits, links)
     candidates = [
         Candidate(
             file=file,
@@ -234,7 +257,10 @@ def _shift_box(box: Box, frame: PixelBox) -> Box:
 
 
 def _scenes(
-    photos: Sequence[FoundPhoto], images: Mapping[str, Artifact], bits: int
+    photos: Sequence[FoundPhoto],
+    images: Mapping[str, Artifact],
+    bits: int,
+    links: Sequence[tuple[str, str]],
 ) -> dict[str, str]:
     """The first file of each photo's scene: photos of one scene are near-duplicates."""
     hashed = [
@@ -243,13 +269,14 @@ def _scenes(
             label="",
             given_split=photo.split,
             digest=images[photo.file].digest,
-            dhash=int(images[photo.file].metadata["dhash"], 16),
-            dhash_mirrored=int(images[photo.file].metadata["dhash_mirrored"], 16),
+            **hashes_of(images[photo.file]),
         )
         for photo in photos
     ]
+    number = {photo.file: index for index, photo in enumerate(photos)}
+    pairs = [(number[first], number[second]) for first, second in links]
     return {
         hashed[index].file: hashed[group[0]].file
-        for group in group_near_duplicates(hashed, bits)
+        for group in group_near_duplicates(hashed, bits, pairs)
         for index in group
     }
