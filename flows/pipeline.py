@@ -85,15 +85,17 @@ def run_once(
     """Run all steps once; each step reads what the step before it left in the store."""
     run_id = make_run_id(paths.out)
     sources = ingest_photos(run, paths.photos, recipe.ingest, recipe.split)
+    heldout = sources.of("val", "test")
+    backgrounds, refused = ingest_backgrounds(
+        run, recipe.backgrounds, recipe.ingest, heldout, recipe.split
+    )
+    sources = sources.with_refused([(entry.file, entry.reason) for entry in refused])
     save_part(run.store, run_id, sources)
     references = choose_references(
         sources.of("train"), recipe.references_per_class, execution.limit, recipe.split.seed
     )
-    heldout = [source.image for source in sources.of("val", "test")]
-    shared = SharedInputs(
-        heldout=tuple(index_heldout(run, HeldOut(), heldout)),
-        backgrounds=tuple(ingest_backgrounds(run, recipe.backgrounds, recipe.ingest)),
-    )
+    index = index_heldout(run, HeldOut(), [source.image for source in heldout])
+    shared = SharedInputs(heldout=tuple(index), backgrounds=tuple(backgrounds))
     finish = Finish(screen=recipe.screen, resize=recipe.resize)
     with verify_inputs_on_error(run.store, run.made.values()):
         results = {

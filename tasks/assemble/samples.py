@@ -95,6 +95,7 @@ def real_sample(source: SourceImage, jpeg: Artifact, masks: Mapping[str, Artifac
         image=jpeg,
         annotations=tuple(notes),
         sources=(source.name,),
+        family=source.family,
         lineage=Lineage(
             stages=_once(("ingest", source.image.stage, "resize")), prompt=source.prompt
         ),

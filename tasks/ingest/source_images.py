@@ -4,12 +4,14 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import TypedDict
 
 from models.data.find_photos import Refused
 from models.data.formats.annotated import ObjectAnnotation
 from models.data.near_duplicates import HashedPhoto, group_near_duplicates
 from models.data.objects import scale_box
 from models.data.records import Annotation, Artifact, SourceImage, Split
+from models.data.splitting import SplitResult
 from tasks.engine.run_context import RunContext
 from tasks.ingest.crop import Crop, CropRequest, PixelBox, add_margin, crop
 from tasks.ingest.find_sources import NO_OBJECT, FoundPhoto, problem_of_labels
@@ -39,18 +41,44 @@ class Candidate:
 
     def hashed(self) -> HashedPhoto:
         """What the split needs to know of it."""
-        split = self.photo.split
-        return _hashed(self.file, self.label, split, self.digest, self.image, self.group)
+        return HashedPhoto(
+            file=self.file,
+            label=self.label,
+            given_split=self.photo.split,
+            digest=self.digest,
+            **hashes_of(self.image),
+            group=self.group,
+        )
+
+
+class _Hashes(TypedDict):
+    dhash: int
+    dhash_mirrored: int
+    turned: tuple[int, ...]
+
+
+def hashes_of(image: Artifact) -> _Hashes:
+    """The hashes in the record of a photo, as `HashedPhoto` takes them."""
+    known = image.metadata
+    return {
+        "dhash": int(known["dhash"], 16),
+        "dhash_mirrored": int(known["dhash_mirrored"], 16),
+        "turned": tuple(int(code, 16) for code in known["dhashes_turned"]),
+    }
 
 
 def make_whole_images(
-    photos: Sequence[FoundPhoto], images: Mapping[str, Artifact], digests: Mapping[str, str]
+    photos: Sequence[FoundPhoto],
+    images: Mapping[str, Artifact],
+    digests: Mapping[str, str],
+    group_of: Mapping[str, str],
 ) -> tuple[list[Candidate], list[Refused], list[str]]:
     """A candidate per photo with all its objects; refused photos; notes.
 
     Args:
         images: the normalised photo by file.
         digests: the digest of the file's bytes by file.
+        group_of: the group that the user gave, by file.
     """
     used, refused, notes = [], [], []
     for photo in photos:
@@ -76,6 +104,7 @@ def make_whole_images(
                 box=(0, 0, *_size(image)),
                 objects=tuple(_scale_object(item, photo, image) for item in photo.objects),
                 digest=digests[photo.file],
+                group=group_of.get(photo.file),
             )
         )
     return candidates, refused, notes
@@ -88,6 +117,7 @@ def make_crops(
     margin: float,
     min_side: int,
     near_duplicate_bits: int,
+    links: Sequence[tuple[str, str]] = (),
 ) -> tuple[list[Candidate], list[Refused], list[str]]:
     """A candidate per annotated object, cut out with a margin; refused objects; notes.
 
@@ -96,6 +126,7 @@ def make_crops(
         margin: share of the object's width and height that is added on each side.
         min_side: least width and height of an object in px of the normalised photo.
         near_duplicate_bits: photos whose hashes differ in at most so many bits show one scene.
+        links: more pairs of files that show one scene.
     """
     found: list[tuple[str, FoundPhoto, int, ObjectAnnotation]] = []
     refused = []
@@ -123,7 +154,7 @@ def make_crops(
         box = add_margin(item.box, margin, *_size(image))
         requests.append(CropRequest(image, box, names[file]))
     crops = crop(run, Crop(), requests)
-    scenes = _scenes(photos, images, near_duplicate_bits)
+    scenes = _scenes(photos, images, near_duplicate_bits, links)
     candidates = [
         Candidate(
             file=file,
@@ -145,9 +176,10 @@ def make_crops(
 
 
 def make_source_images(
-    run: RunContext, candidates: Sequence[Candidate], assigned: Mapping[str, Split]
+    run: RunContext, candidates: Sequence[Candidate], result: SplitResult
 ) -> list[SourceImage]:
     """The source images of the candidates that got a split, sorted by name."""
+    assigned = result.assigned
     used = [candidate for candidate in candidates if candidate.file in assigned]
     inputs = {
         (candidate.file, number): mask_as_artifact(
@@ -180,6 +212,7 @@ def make_source_images(
                 image=candidate.image,
                 annotations=tuple(annotations),
                 prompt=candidate.photo.prompt,
+                family=result.families[candidate.file],
             )
         )
     return sorted(sources, key=lambda source: source.name)
@@ -215,29 +248,27 @@ def _scale_object(item: ObjectAnnotation, photo: FoundPhoto, image: Artifact) ->
     return item.replaced(item.label, box)
 
 
-def _hashed(
-    file: str,
-    label: str,
-    split: Split | None,
-    digest: str,
-    image: Artifact,
-    group: str | None = None,
-) -> HashedPhoto:
-    dhash, mirrored = image.metadata["dhash"], image.metadata["dhash_mirrored"]
-    return HashedPhoto(file, label, split, digest, int(dhash, 16), int(mirrored, 16), group)
-
-
 def _scenes(
-    photos: Sequence[FoundPhoto], images: Mapping[str, Artifact], bits: int
+    photos: Sequence[FoundPhoto],
+    images: Mapping[str, Artifact],
+    bits: int,
+    links: Sequence[tuple[str, str]],
 ) -> dict[str, str]:
     """The first file of each photo's scene: photos of one scene are near-duplicates."""
     hashed = [
-        _hashed(photo.file, "", photo.split, image.digest, image)
+        HashedPhoto(
+            file=photo.file,
+            label="",
+            given_split=photo.split,
+            digest=images[photo.file].digest,
+            **hashes_of(images[photo.file]),
+        )
         for photo in photos
-        if (image := images[photo.file])
     ]
+    number = {photo.file: index for index, photo in enumerate(photos)}
+    pairs = [(number[first], number[second]) for first, second in links]
     return {
         hashed[index].file: hashed[group[0]].file
-        for group in group_near_duplicates(hashed, bits)
+        for group in group_near_duplicates(hashed, bits, pairs)
         for index in group
     }

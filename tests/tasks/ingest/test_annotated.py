@@ -172,7 +172,7 @@ def test_continues_without_computing_anything_again(run: RunContext, tmp_path: P
     first = ingest_photos(run, tmp_path / "photos", Ingest(), SplitParameters())
     rerun = RunContext(run.store, "rerun")
     assert ingest_photos(rerun, tmp_path / "photos", Ingest(), SplitParameters()) == first
-    assert set(rerun.counts) == {"ingest", "crop", "object_mask"}
+    assert {"ingest", "crop", "object_mask"} <= set(rerun.counts)
     assert {count.computed for count in rerun.counts.values()} == {0}
     assert rerun.counts["crop"] == StageCount(cached=24)
 
