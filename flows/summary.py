@@ -114,10 +114,12 @@ def summarize(
                 train=volume["train"],
                 val=volume["val"],
                 document=datasets.documents[name],
+                origin=datasets.origins[name],
             )
             for name, volume in datasets.volumes.items()
         },
         test=datasets.test,
+        families=datasets.families,
         checkpoints=trained.checkpoints,
         scores=trained.scores,
         seconds=time.monotonic() - started,

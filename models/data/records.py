@@ -86,7 +86,8 @@ class SourceImage(Record):
 
     ``name`` is ``<class>/<stem>`` and unique in a run; ``file`` is the path below the photo folder.
     An image of a class folder has one annotation without a box. A *reference* is a source image
-    that a generator uses.
+    that a generator uses. ``family`` names the photos that show the same scene: it is the first
+    file among them, or the file itself, and one family is never in two splits.
     """
 
     name: str
@@ -95,6 +96,7 @@ class SourceImage(Record):
     image: Artifact
     annotations: tuple[Annotation, ...]
     prompt: str | None = None
+    family: str = ""
 
     @property
     def label(self) -> str:
@@ -161,6 +163,19 @@ class Sample(Record):
     def is_accepted(self) -> bool:
         """Whether a dataset may hold it."""
         return self.reject_reason is None
+
+
+class Origin(Record):
+    """What stands behind a dataset: generated images or not, and which real photos.
+
+    A generated image counts with the photos that it was made from.
+    """
+
+    synthetic: bool = Field(False, description="Whether it holds generated images.")
+    photos: Literal["references", "some", "all"] = Field(
+        "all", description="References alone, some, or all of the train photos."
+    )
+    photos_per_class: int = Field(0, description="These photos in the smallest class.")
 
 
 class DatasetSpec(Record):

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from models.data.files import write_atomic
+from models.data.records import Origin
 from models.evaluation.classification import (
     Labels,
     Metric,
@@ -30,12 +31,17 @@ SPLITS = ("val", "test")
 COLUMNS = {
     "dataset": pa.string(),
     "seed": pa.int64(),
+    "synthetic": pa.bool_(),
+    "photos": pa.string(),
+    "photos_per_class": pa.int64(),
     "split": pa.string(),
     "image": pa.string(),
+    "family": pa.string(),
     "truth": pa.string(),
     "prediction": pa.string(),
 }
 SCORE = "score_"
+UNKNOWN = Origin()
 
 
 @dataclass(frozen=True)
@@ -43,12 +49,16 @@ class ScoredModel:
     """One trained model and the content of its ``score`` artifact.
 
     ``content`` has ``classes``, and for ``val`` and ``test`` the columns ``images`` (ids),
-    ``truth`` (class indices) and ``probabilities`` (one row per image).
+    ``truth`` (class indices) and ``probabilities`` (one row per image). ``origin`` says what stands
+    behind the training. ``families`` has the near-duplicate family of images by their id; an image
+    without an entry is a family of its own.
     """
 
     dataset: str
     seed: int
     content: Mapping[str, Any]
+    origin: Origin = UNKNOWN
+    families: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,15 +66,20 @@ class DatasetPredictions:
     """Predictions for the test photos by the models that were trained on one dataset.
 
     ``probabilities`` is float (seeds, photos, classes), in the same order of seeds and photos for
-    every dataset that is compared.
+    every dataset that is compared. ``families`` are codes (photos,) of near-duplicate families:
+    photos with the same code count as one observation. Without codes, each photo is a family.
     """
 
     name: str
     y_true: Labels
     probabilities: Probabilities
     classes: tuple[str, ...]
+    origin: Origin = UNKNOWN
+    families: Labels | None = None
 
     def __post_init__(self) -> None:
+        if self.families is None:
+            object.__setattr__(self, "families", np.arange(len(self.y_true)))
         if self.probabilities.ndim != 3 or len(self.probabilities) == 0:
             raise ValueError(
                 f"dataset {self.name}: probabilities have shape {self.probabilities.shape}; "
@@ -152,6 +167,8 @@ def group_by_dataset(table: pa.Table) -> list[DatasetPredictions]:
         rows.setdefault(dataset, {}).setdefault(seed, []).append(row)
     scores = np.stack([test[f"{SCORE}{name}"].to_numpy() for name in classes], axis=1)
     images = np.array(test["image"].to_pylist())
+    families = np.array(test["family"].to_pylist())
+    origins = test.select(["synthetic", "photos", "photos_per_class"])
     class_indices = {name: index for index, name in enumerate(classes)}
     truth = np.array([class_indices[name] for name in test["truth"].to_pylist()], np.int64)
     datasets = []
@@ -160,7 +177,16 @@ def group_by_dataset(table: pa.Table) -> list[DatasetPredictions]:
         if any(not np.array_equal(images[first], images[other]) for other in others):
             raise ValueError(f"dataset {name}: its seeds have different test photos; use one set")
         probabilities = np.stack([scores[seed_rows] for seed_rows in seeds.values()])
-        datasets.append(DatasetPredictions(name, truth[first], probabilities, tuple(classes)))
+        datasets.append(
+            DatasetPredictions(
+                name,
+                truth[first],
+                probabilities,
+                tuple(classes),
+                Origin.model_validate(origins.slice(first[0], 1).to_pylist()[0]),
+                np.unique(families[first], return_inverse=True)[1],
+            )
+        )
     return datasets
 
 
@@ -176,8 +202,12 @@ def _split_columns(model: ScoredModel, split: str, classes: list[str]) -> dict[s
     columns = {
         "dataset": [model.dataset] * count,
         "seed": [model.seed] * count,
+        "synthetic": [model.origin.synthetic] * count,
+        "photos": [model.origin.photos] * count,
+        "photos_per_class": [model.origin.photos_per_class] * count,
         "split": [split] * count,
         "image": list(content["images"]),
+        "family": [model.families.get(image, image) for image in content["images"]],
         "truth": [classes[label] for label in content["truth"]],
         "prediction": [classes[label] for label in probabilities.argmax(axis=1)],
     }

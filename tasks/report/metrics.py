@@ -82,11 +82,14 @@ def gather_metrics(run: RunContext, summary: RunSummary) -> Metrics:
 
 def load_scored_models(run: RunContext, summary: RunSummary) -> list[ScoredModel]:
     """Every training with its predictions, in the order of the checkpoints."""
+    origins = {dataset.document.id: dataset.origin for dataset in summary.datasets.values()}
     return [
         ScoredModel(
             str(checkpoint.variant["dataset"]),
             int(checkpoint.variant["seed"]),
             run.load(predictions),
+            origins[checkpoint.parents[0]],
+            summary.families,
         )
         for checkpoint, predictions in zip(summary.checkpoints, summary.scores, strict=True)
     ]

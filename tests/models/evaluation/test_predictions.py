@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from models.data.records import Origin
 from models.evaluation.conclusion import conclude, conclude_from
 from models.evaluation.predictions import (
     DatasetPredictions,
@@ -39,8 +41,10 @@ def test_the_file_holds_every_prediction(tmp_path: Path) -> None:
     write_predictions(tmp_path / "out" / "predictions.parquet", models)
     table = pq.read_table(tmp_path / "out" / "predictions.parquet")
     assert table.num_rows == 2 * 2 * (20 + 60)
-    assert table.column_names[:6] == ["dataset", "seed", "split", "image", "truth", "prediction"]
-    assert table.column_names[6:] == ["score_apple", "score_kiwi", "score_plum"]
+    columns = ["dataset", "seed", "synthetic", "photos", "photos_per_class"]
+    assert table.column_names[:5] == columns
+    assert table.column_names[5:10] == ["split", "image", "family", "truth", "prediction"]
+    assert table.column_names[10:] == ["score_apple", "score_kiwi", "score_plum"]
     row = table.slice(20 + 7, 1).to_pylist()[0]
     content: Any = models[0].content["test"]
     assert (row["dataset"], row["seed"], row["split"]) == ("real", 40, "test")
@@ -49,6 +53,17 @@ def test_the_file_holds_every_prediction(tmp_path: Path) -> None:
     probabilities = np.float32(content["probabilities"][7])
     assert row["prediction"] == CLASSES[int(probabilities.argmax())]
     assert [row[f"score_{name}"] for name in CLASSES] == probabilities.tolist()
+
+
+def test_the_file_holds_what_stands_behind_a_training_and_the_families() -> None:
+    (model,) = make_models("synthetic", seeds=1)
+    origin = Origin(synthetic=True, photos="references", photos_per_class=5)
+    families = {"resize/000": "apple/a.jpg", "resize/002": "apple/a.jpg"}
+    (dataset,) = group_by_dataset(tabulate([replace(model, origin=origin, families=families)]))
+    assert dataset.origin == origin
+    assert dataset.families is not None
+    assert dataset.families[0] == dataset.families[2] != dataset.families[1]
+    assert len(np.unique(dataset.families)) == 59
 
 
 def test_the_same_predictions_give_the_same_bytes(tmp_path: Path) -> None:

@@ -57,7 +57,10 @@ def summarise(
         for seed in range(SEEDS):
             key = f"{name}-{seed}"
             variant: dict[str, int | str] = {"dataset": name, "seed": seed}
-            checkpoints.append(artifact("train", key, variant=variant, metadata=metadata))
+            document = (artifact("dataset", name).id,)
+            checkpoints.append(
+                artifact("train", key, variant=variant, metadata=metadata, parents=document)
+            )
             scores.append(artifact("score", key))
             contents[scores[-1].id] = predictions(0.5 + position, seed)
     splits: tuple[Split, ...] = ("train", "test")
