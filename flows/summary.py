@@ -11,7 +11,7 @@ from flows.generators.catalog import find_generator
 from flows.planning import plan_generator
 from flows.train_models import Trained
 from models.data.records import Record, Sources
-from models.evaluation.conclusion import Conclusion
+from models.evaluation.answers import Conclusion
 from models.reporting.metrics import Arithmetic, StageMetrics
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.work_items import Result
@@ -122,6 +122,7 @@ def summarize(
         families=datasets.families,
         checkpoints=trained.checkpoints,
         scores=trained.scores,
+        verdict=recipe.verdict,
         seconds=time.monotonic() - started,
     )
 

@@ -14,6 +14,7 @@ from flows.config.sections import first_error
 from flows.generators.catalog import GENERATORS, find_generator
 from models.data.records import DatasetSpec, Record
 from models.data.splitting import SplitParameters
+from models.evaluation.settings import VerdictSettings
 from models.training.settings import TrainingParameters
 from tasks.assemble.choose import Assemble
 from tasks.assemble.resize import Resize
@@ -66,6 +67,7 @@ class Recipe(Record):
         default_factory=TrainingParameters,
         description="How each dataset is tried; none: not at all.",
     )
+    verdict: VerdictSettings = VerdictSettings()
 
     @model_validator(mode="before")
     @classmethod

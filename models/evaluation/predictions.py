@@ -3,7 +3,7 @@
 ``predictions.parquet`` has one row per prediction. The verdict is computed from it alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ from models.evaluation.classification import (
     Values,
     as_probabilities,
     check_predictions,
-    measure_weighted,
+    metric_of_counts,
 )
+from models.evaluation.settings import VerdictSettings
 
 FILE_NAME = "predictions.parquet"
 SPLITS = ("val", "test")
@@ -41,6 +42,7 @@ COLUMNS = {
     "prediction": pa.string(),
 }
 SCORE = "score_"
+_SETTINGS = b"verdict"
 UNKNOWN = Origin()
 
 
@@ -75,10 +77,10 @@ class DatasetPredictions:
     probabilities: Probabilities
     classes: tuple[str, ...]
     origin: Origin = UNKNOWN
-    families: Labels | None = None
+    families: Labels = field(default_factory=lambda: np.empty(0, np.int64))
 
     def __post_init__(self) -> None:
-        if self.families is None:
+        if len(self.families) == 0:
             object.__setattr__(self, "families", np.arange(len(self.y_true)))
         if self.probabilities.ndim != 3 or len(self.probabilities) == 0:
             raise ValueError(
@@ -93,19 +95,28 @@ class DatasetPredictions:
         """The number of trainings."""
         return len(self.probabilities)
 
+    @property
+    def family_count(self) -> int:
+        """The number of families of test photos."""
+        return len(np.unique(self.families))
+
     def values(self, metric: Metric) -> Values:
         """The metric of each seed, 0..1."""
-        return np.asarray(self.measure(metric, np.ones((1, len(self.y_true))))[0])
+        totals = np.stack([counts.sum(axis=1) for counts in self.family_counts()], axis=1)
+        return metric_of_counts(metric, totals[0], totals[1], totals[2])
 
-    def measure(self, metric: Metric, weights: Values) -> Values:
-        """The metric (rounds, seeds), 0..1, of photos that are weighted by (rounds, photos)."""
-        return np.stack(
-            [
-                measure_weighted(metric, self.y_true, predicted, len(self.classes), weights)
-                for predicted in self.probabilities.argmax(axis=2)
-            ],
-            axis=1,
-        )
+    def family_counts(self) -> Iterator[Values]:
+        """Per seed, counts (3, families, classes): photos of a class, hits, photos predicted."""
+        rows = np.unique(self.families, return_inverse=True)[1]
+        shape = (self.family_count, len(self.classes))
+
+        def count(labels: Labels, weights: Values | None = None) -> Values:
+            cells = rows * shape[1] + labels
+            return np.bincount(cells, weights, shape[0] * shape[1]).reshape(shape)
+
+        for predicted in self.probabilities.argmax(axis=2):
+            hits = count(self.y_true, (predicted == self.y_true).astype(np.float64))
+            yield np.stack([count(self.y_true), hits, count(predicted)]).astype(np.float64)
 
 
 def tabulate(models: Sequence[ScoredModel]) -> pa.Table:
@@ -127,15 +138,20 @@ def tabulate(models: Sequence[ScoredModel]) -> pa.Table:
     return pa.concat_tables(parts)
 
 
-def write_predictions(path: Path, models: Sequence[ScoredModel]) -> None:
-    """Write `tabulate`'s table; the same predictions give the same bytes."""
+def write_predictions(path: Path, models: Sequence[ScoredModel], settings: VerdictSettings) -> None:
+    """Write `tabulate`'s table, with the settings of the verdict among the file's metadata.
+
+    The same predictions give the same bytes.
+    """
     buffer = pa.BufferOutputStream()
-    pq.write_table(tabulate(models).combine_chunks(), buffer)
+    table = tabulate(models).combine_chunks()
+    content = {_SETTINGS: settings.model_dump_json().encode()}
+    pq.write_table(table.replace_schema_metadata(content), buffer)
     write_atomic(path, buffer.getvalue().to_pybytes())
 
 
-def read_predictions(path: Path) -> list[DatasetPredictions]:
-    """The test predictions of each dataset in a file that `write_predictions` wrote.
+def read_predictions(path: Path) -> tuple[list[DatasetPredictions], VerdictSettings]:
+    """The test predictions of each dataset, and the settings of the verdict, from a run's file.
 
     Raises:
         ValueError: the file is missing, or is not such a file.
@@ -149,7 +165,8 @@ def read_predictions(path: Path) -> list[DatasetPredictions]:
     missing = [name for name in COLUMNS if name not in table.column_names]
     if missing:
         raise ValueError(f"{path}: has no column {missing[0]!r}; give a {FILE_NAME} of a run")
-    return group_by_dataset(table)
+    settings = (table.schema.metadata or {}).get(_SETTINGS, b"{}")
+    return group_by_dataset(table), VerdictSettings.model_validate_json(settings)
 
 
 def group_by_dataset(table: pa.Table) -> list[DatasetPredictions]:

@@ -3,6 +3,7 @@
 from pydantic import Field, JsonValue
 
 from models.data.records import Artifact, Origin, Record, Sources
+from models.evaluation.settings import VerdictSettings
 from models.reporting.metrics import Arithmetic, ModelUse, ReferenceMetrics, StageMetrics
 
 
@@ -45,4 +46,5 @@ class RunSummary(Record):
     )
     checkpoints: tuple[Artifact, ...] = ()
     scores: tuple[Artifact, ...] = Field((), description="Predictions of each checkpoint.")
+    verdict: VerdictSettings = VerdictSettings()
     seconds: float = 0.0
