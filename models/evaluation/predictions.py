@@ -112,11 +112,12 @@ class DatasetPredictions:
 
         def count(labels: Labels, weights: Values | None = None) -> Values:
             cells = rows * shape[1] + labels
-            return np.bincount(cells, weights, shape[0] * shape[1]).reshape(shape)
+            found = np.bincount(cells, weights, shape[0] * shape[1])
+            return found.reshape(shape).astype(np.float64)
 
         for predicted in self.probabilities.argmax(axis=2):
             hits = count(self.y_true, (predicted == self.y_true).astype(np.float64))
-            yield np.stack([count(self.y_true), hits, count(predicted)]).astype(np.float64)
+            yield np.stack([count(self.y_true), hits, count(predicted)])
 
 
 def tabulate(models: Sequence[ScoredModel]) -> pa.Table:
