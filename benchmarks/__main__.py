@@ -23,8 +23,8 @@ NAMES = (
     "rerun",
     "memory",
 )
-# What needs a GPU, or hours, runs only when it is named.
-NAMED = ("diffusion_gpu", "fan_out", "fan_out_depth", "planted_leaks")
+# What needs a GPU, or many minutes, runs only when it is named.
+NAMED = ("calibration", "diffusion_gpu", "fan_out", "fan_out_depth", "planted_leaks")
 # These need a folder of photos.
 ON_PHOTOS = ("planted_leaks",)
 # One core, so that CPU seconds are not spent on waiting for one another.
@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES + NAMED))
     parser.add_argument("--work", type=Path, help="Folder for runs, kept (else a temporary one).")
     parser.add_argument("--photos", type=Path, help=f"Folder of photos for {', '.join(ON_PHOTOS)}.")
+    parser.add_argument("--rounds", type=int, help="Rounds per row of calibration.")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     unknown = sorted(set(chosen.names) - {*NAMES, *NAMED})
@@ -44,8 +45,11 @@ def main() -> None:
         parser.error(f"no benchmark {', '.join(unknown)}; choose from {', '.join(NAMES + NAMED)}")
     if chosen.photos is None and set(chosen.names) & set(ON_PHOTOS):
         parser.error(f"{', '.join(ON_PHOTOS)}: give a folder of photos with --photos")
+    if chosen.rounds and chosen.names != ["calibration"]:
+        parser.error("--rounds is for calibration alone; name it")
+    options = {"photos": chosen.photos, "rounds": chosen.rounds}
     if chosen.here:
-        _measure(chosen.names[0], chosen.work, chosen.photos)
+        _measure(chosen.names[0], chosen.work, options)
         return
     with tempfile.TemporaryDirectory(prefix="synthset-benchmarks-") as temporary:
         work = (chosen.work or Path(temporary)).resolve()
@@ -53,6 +57,7 @@ def main() -> None:
         for name in chosen.names or NAMES:
             command = [sys.executable, "-m", "benchmarks", "--here", "--work", str(work), name]
             command += ["--photos", str(chosen.photos.resolve())] if chosen.photos else []
+            command += ["--rounds", str(chosen.rounds)] if chosen.rounds else []
             if subprocess.run(command, env=_environment(work)).returncode:
                 sys.exit(f"benchmarks: {name} failed")
 
@@ -63,7 +68,7 @@ def _environment(work: Path) -> dict[str, str]:
     return {**PREFECT_DEFAULTS, **SINGLE, **os.environ, **home}
 
 
-def _measure(name: str, work: Path, photos: Path | None) -> None:
+def _measure(name: str, work: Path, options: dict[str, Path | int | None]) -> None:
     import cv2
 
     from benchmarks.machine import machine, require_proc
@@ -74,7 +79,7 @@ def _measure(name: str, work: Path, photos: Path | None) -> None:
     print(f"## {name}: {(benchmark.__doc__ or '').splitlines()[0]}\n\n{machine()}\n", flush=True)
     folder = work / ("many" if name in ("rerun", "memory") else name)
     folder.mkdir(parents=True, exist_ok=True)
-    benchmark.main(folder, photos) if name in ON_PHOTOS else benchmark.main(folder)
+    benchmark.main(folder, **{name: value for name, value in options.items() if value is not None})
     print(flush=True)
 
 

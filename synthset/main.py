@@ -35,6 +35,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     run.run,
     run.plan,
     run.export,
+    run.verdict,
     run.doctor,
     deploy.deploy,
     deploy.up,

@@ -1,4 +1,4 @@
-"""The commands demo, run, plan, export and doctor."""
+"""The commands demo, run, plan, export, verdict and doctor."""
 
 import json
 import os
@@ -100,6 +100,18 @@ def export(
     finish_exchange(out)
     counts = export_dataset(out, dataset, to, file_format)
     say({"to": str(to), "images": counts}, as_json, f"{sum(counts.values())} images in {to}")
+
+
+def verdict(
+    out: Annotated[Path, typer.Argument(help="The --out folder of a run.")],
+    as_json: Json = False,
+) -> None:
+    """Compute the verdict of a finished run again, from its predictions alone."""
+    from models.evaluation.conclusion import conclude_from
+    from models.evaluation.predictions import FILE_NAME
+
+    conclusion = conclude_from(out / FILE_NAME)
+    say(conclusion.model_dump(mode="json"), as_json, conclusion.text)
 
 
 def doctor(store: Store = None, as_json: Json = False) -> None:

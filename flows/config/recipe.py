@@ -15,6 +15,7 @@ from flows.config.sections import first_error
 from flows.generators.catalog import GENERATORS, find_generator
 from models.data.records import DatasetSpec, Record, TrainingSpec
 from models.data.splitting import SplitParameters
+from models.evaluation.settings import VerdictSettings
 from models.training.settings import TrainingParameters
 from tasks.assemble.choose import Assemble
 from tasks.assemble.resize import Resize
@@ -76,6 +77,7 @@ class Recipe(Record):
     quality: Quality | None = Field(
         Quality(), description="Figures about the images of each generator; none: no figures."
     )
+    verdict: VerdictSettings = VerdictSettings()
 
     @model_validator(mode="before")
     @classmethod

@@ -174,6 +174,19 @@ class Sample(Record):
         return self.reject_reason is None
 
 
+class Origin(Record):
+    """What stands behind a dataset: generated images or not, and which real photos.
+
+    A generated image counts with the photos that it was made from.
+    """
+
+    synthetic: bool = Field(False, description="Whether it holds generated images.")
+    photos: Literal["references", "some", "all"] = Field(
+        "all", description="References alone, some, or all of the train photos."
+    )
+    photos_per_class: int = Field(0, description="These photos in the smallest class.")
+
+
 class DatasetSpec(Record):
     """A training set to compare. All numbers are images per class.
 

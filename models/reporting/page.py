@@ -97,7 +97,7 @@ def _tables(metrics: Metrics) -> dict[str, Any]:
     return {
         "datasets": datasets,
         "headline": headline_of(metrics, datasets),
-        "score_rows": tables.score_rows(datasets),
+        "score_rows": tables.score_rows(datasets, metrics.verdict),
         "class_rows": tables.class_rows(datasets, metrics.classes),
         "has_seeds": any(dataset.has_seeds for dataset in datasets),
         "details": [

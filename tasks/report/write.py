@@ -8,7 +8,7 @@ from prefect.cache_policies import NO_CACHE
 
 from models.data.files import write_atomic
 from models.data.records import Record
-from models.evaluation.conclusion import Conclusion
+from models.evaluation.answers import Conclusion
 from models.evaluation.predictions import FILE_NAME as PREDICTIONS
 from models.evaluation.predictions import write_predictions
 from models.reporting.dataset_card import render_card
@@ -76,7 +76,7 @@ def _write(run: RunContext, summary: RunSummary, out: Path) -> WrittenReport:
     )
     models = load_scored_models(run, summary)
     if models:
-        write_predictions(out / PREDICTIONS, models)
+        write_predictions(out / PREDICTIONS, models, summary.verdict)
     else:
         (out / PREDICTIONS).unlink(missing_ok=True)
     plots = {out / "plots" / f"{figure.name}.svg": figure.svg for figure in figures}

@@ -176,6 +176,8 @@ def datasets(store: Store) -> Datasets:
         documents={name: put(store, "dataset", name, "json") for name in DATASETS},
         test=put(store, "dataset", "test", "json"),
         volumes={},
+        origins={},
+        families={},
         test_volume={},
         rejects={},
         written=0,
