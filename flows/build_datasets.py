@@ -55,7 +55,7 @@ def build_datasets(recipe: Recipe, run_id: str, out: Path, store: str) -> Datase
     run = RunContext(open_store(store, wait_s=RUNS_WAIT_S), "datasets")
     sources = load_part(run.store, run_id, Sources)
     generation = load_part(run.store, run_id, Generation)
-    real = _real_samples(run, recipe, sources)
+    real = real_samples(run, recipe, sources)
     synthetic = {
         generator: [
             sample
@@ -106,7 +106,8 @@ def build_datasets(recipe: Recipe, run_id: str, out: Path, store: str) -> Datase
     return datasets
 
 
-def _real_samples(run: RunContext, recipe: Recipe, sources: Sources) -> list[Sample]:
+def real_samples(run: RunContext, recipe: Recipe, sources: Sources) -> list[Sample]:
+    """The sample of each real photo, at the size that datasets hold, in the order of sources."""
     jpegs = resize(run, recipe.resize, [source.image for source in sources.images])
     masks = [
         note.mask

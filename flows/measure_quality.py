@@ -8,11 +8,11 @@ from flows.config.recipe import Recipe
 from flows.generate import Generation
 from models.data.records import Annotation, Artifact, Record, Sample, Sources
 from tasks.assemble.resize import resize
+from tasks.embed.embed import Embed, embed
 from tasks.engine.item_documents import load_samples
 from tasks.engine.planning_run import PlanningRun
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.report.data import RunSummary
-from tasks.report.embed import Embed, embed
 from tasks.report.quality import Quality, draw_samples, quality
 
 _SPLITS = 3

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import typer
 
-from synthset import deploy, models_app, recipe, run, store
+from synthset import deploy, models_app, recipe, run, store, study
 from synthset.output import Command, renamed_command
 
 # No telemetry. A busy laptop may take long to start the embedded server. The terminal shows our own
@@ -33,6 +33,7 @@ app = typer.Typer(
 _COMMANDS: tuple[Callable[..., None], ...] = (
     run.demo,
     run.run,
+    study.study,
     run.plan,
     run.export,
     run.verdict,

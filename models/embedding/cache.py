@@ -36,3 +36,14 @@ def embed_files(paths: Sequence[Path]) -> Floats:
         _features.update(computed)
     found |= computed
     return np.stack([found[digest] for digest in digests])
+
+
+def remember_features(digest: str, features: Floats) -> None:
+    """Keep the features of a file, so that `embed_files` doesn't compute them.
+
+    Args:
+        digest: SHA-256 of the file's bytes, in hex.
+        features: float32 (1280,), a row of `embed_files`.
+    """
+    with _lock:
+        _features[bytes.fromhex(digest)] = features

@@ -160,10 +160,10 @@ def _draw(samples: Sequence[Sample], classes: Sequence[str], seed: int) -> dict[
     for sample in samples:
         if sample.is_accepted and sample.label in by_label:
             by_label[sample.label].append(sample)
-    return {label: _spread(found, seed) for label, found in by_label.items()}
+    return {label: take_turns(found, seed) for label, found in by_label.items()}
 
 
-def _spread(samples: Sequence[Sample], seed: int) -> list[Sample]:
+def take_turns(samples: Sequence[Sample], seed: int) -> list[Sample]:
     """Samples in turn over their source photos, in an order drawn from the bytes and the seed."""
 
     def draw(text: str) -> str:

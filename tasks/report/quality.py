@@ -9,10 +9,10 @@ from pydantic import Field
 
 from models.data.records import Artifact, Record, Sample
 from models.quality.measure import EmbeddedImage, measure_quality
+from tasks.embed.embed import load_features
 from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.planning_run import Cost
 from tasks.engine.stage import stage
-from tasks.report.embed import load_features
 
 
 class Quality(Record):

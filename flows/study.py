@@ -1,0 +1,198 @@
+"""Study: how many photos, and how many generated images per photo, a classifier needs."""
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+
+from prefect import flow
+
+from flows.build_datasets import real_samples
+from flows.config.checkpoints import pin_checkpoints
+from flows.config.recipe import Recipe
+from flows.execution.crash_limit import fail_after_too_many_crashes
+from flows.execution.progress import log_progress, this_run
+from flows.execution.results import run_with_repair
+from flows.execution.run_items import Execution
+from flows.execution.run_names import pipeline_name
+from flows.finish import Finish
+from flows.generate import Generation, generate
+from flows.pipeline import RunPaths, cancel_child_runs
+from flows.study_points import Trainer, score_points
+from models.data.records import Record, Sample, SourceImage, Sources
+from models.evaluation.study import Choice, evaluate_study
+from models.reporting.study_page import say_answer
+from models.training.settings import TrainingParameters
+from models.training.task import task_of
+from tasks.engine.integrity import verify_inputs_on_error
+from tasks.engine.item_documents import load_samples
+from tasks.engine.run_context import RunContext, StageCount
+from tasks.engine.run_documents import make_run_id, pin_artifacts
+from tasks.engine.work_items import SharedInputs
+from tasks.ingest.backgrounds import ingest_backgrounds
+from tasks.ingest.photos import ingest_photos
+from tasks.report.study import write_study
+from tasks.screen.heldout_index import HeldOut, index_heldout
+from tasks.store.store import RUNS_WAIT_S, open_store
+from tasks.study.subsets import Grid, draw_subsets, leave_out_numbers, photos_of
+
+# Augmentations of real photos alone, besides that of the recipe; the last one is the strongest.
+BASELINES = ("none", "crop", "randaugment")
+
+
+class StudyResult(Record):
+    """What a study found, what it left out and why, and the files it wrote."""
+
+    recipe: str
+    answer: str
+    choices: tuple[Choice, ...]
+    left_out: tuple[str, ...]
+    trainings: int
+    seconds: float
+    stages: dict[str, StageCount]
+    files: dict[str, str]
+
+    def text(self) -> str:
+        """The answer, what is left out, and the page, for a person."""
+        return "\n".join([self.answer, *self.left_out, self.files["page"]])
+
+
+@flow(name="study", flow_run_name=pipeline_name, on_cancellation=[cancel_child_runs])
+def study(
+    recipe: Recipe, paths: RunPaths, grid: Grid = Grid(), execution: Execution = Execution()
+) -> StudyResult:
+    """Train with several numbers of photos and of generated images, and say what helps.
+
+    It computes only what the store lacks, so that a rerun continues. Trainings run in this process.
+
+    Raises:
+        ValueError: photos, recipe or folders can't be used; one line says which and why.
+        TooManyCrashesError: the run was resumed too often after crashes of its worker.
+        ItemsFailedError: more references failed than the recipe allows.
+        StoreError: the store refused or could not be reached.
+    """
+    log_progress()
+    fail_after_too_many_crashes(this_run())
+    recipe = pin_checkpoints(recipe)
+    for settings in _all_settings(recipe):
+        task_of(settings).check(settings, True)
+    run = RunContext(
+        open_store(paths.store, wait_s=RUNS_WAIT_S), recipe.name, scratch=paths.out / "trainings"
+    )
+    started = time.monotonic()
+    return run_with_repair(
+        lambda is_last: _run_once(run, recipe, paths, grid, execution, started, is_last)
+    )
+
+
+def _run_once(
+    run: RunContext,
+    recipe: Recipe,
+    paths: RunPaths,
+    grid: Grid,
+    execution: Execution,
+    started: float,
+    is_last: bool,
+) -> StudyResult:
+    sources = ingest_photos(run, paths.photos, recipe.ingest, recipe.split)
+    for split in ("val", "test"):
+        if not sources.of(split):
+            raise ValueError(f"{paths.photos}: no {split} photos are left; add photos")
+    photos = sources.of("train")
+    grid, left_out = leave_out_numbers(photos, grid)
+    used = photos_of(photos, grid)
+    with verify_inputs_on_error(run.store, run.made.values()):
+        generation = _generate(run, recipe, sources, used, execution, is_last)
+        synthetic = {name: _samples(run, generation, name) for name in generation.results}
+        real = real_samples(run, recipe, sources)
+        by_name = {sample.name: sample for sample in real}
+        augment, baselines = _augmentations(recipe)
+        subsets, more = draw_subsets(grid, used, by_name, synthetic, augment, baselines)
+        trainer = Trainer(run, _settings(recipe), val=_of(real, "val"), test=_of(real, "test"))
+        scored = score_points(trainer, subsets)
+    scores = evaluate_study(scored, list(synthetic))
+    left_out = [*left_out, *more]
+    files = write_study(paths.out, recipe.name, scores, scored, left_out)
+    _pin(run, make_run_id(paths.out), sources, generation)
+    shutil.rmtree(run.scratch, ignore_errors=True)
+    return StudyResult(
+        recipe=recipe.name,
+        answer=say_answer(scores),
+        choices=scores.choices,
+        left_out=tuple(left_out),
+        trainings=len(subsets),
+        seconds=time.monotonic() - started,
+        stages=run.counts,
+        files={name: str(path) for name, path in files.items()},
+    )
+
+
+def _generate(
+    run: RunContext,
+    recipe: Recipe,
+    sources: Sources,
+    photos: Sequence[SourceImage],
+    execution: Execution,
+    is_last: bool,
+) -> Generation:
+    """The images of every photo: the same work items as those of a run of the same recipe."""
+    heldout = sources.of("val", "test")
+    backgrounds, _ = ingest_backgrounds(
+        run, recipe.backgrounds, recipe.ingest, heldout, recipe.split
+    )
+    shared = SharedInputs(
+        heldout=tuple(index_heldout(run, HeldOut(), [source.image for source in heldout])),
+        backgrounds=tuple(backgrounds),
+    )
+    finish = Finish(screen=recipe.screen, resize=recipe.resize)
+    at_least = recipe.min_references
+    return Generation(
+        results={
+            name: tuple(
+                generate(run, name, settings, photos, shared, finish, execution, at_least, is_last)
+            )
+            for name, settings in recipe.generators.items()
+        }
+    )
+
+
+def _samples(run: RunContext, generation: Generation, generator: str) -> list[Sample]:
+    return [
+        sample
+        for result in generation.results[generator]
+        if result.failure is None
+        for sample in load_samples(run.store, result.key)
+    ]
+
+
+def _of(samples: Sequence[Sample], split: str) -> list[Sample]:
+    return [sample for sample in samples if sample.split == split]
+
+
+def _settings(recipe: Recipe) -> TrainingParameters:
+    if recipe.train is None:
+        raise ValueError(f"recipe {recipe.name}: a study needs the section train; add it")
+    return recipe.train
+
+
+def _augmentations(recipe: Recipe) -> tuple[str, tuple[str, ...]]:
+    """The augmentation of points with generated images, and those of points without any.
+
+    A linear classifier learns from generated images as they are: each image is embedded once.
+    """
+    settings = _settings(recipe)
+    augment = "none" if settings.classifier == "linear" else settings.augment
+    return augment, tuple(dict.fromkeys((augment, settings.augment, *BASELINES)))
+
+
+def _all_settings(recipe: Recipe) -> Iterator[TrainingParameters]:
+    for augment in _augmentations(recipe)[1]:
+        yield _settings(recipe).model_copy(update={"augment": augment})
+
+
+def _pin(run: RunContext, run_id: str, sources: Sources, generation: Generation) -> None:
+    """Pin what a rerun needs, so that `store gc` keeps it."""
+    keys = [result.key for result in generation.all if result.failure is None]
+    masks = [note.mask for source in sources.images for note in source.annotations]
+    ids = [source.image.id for source in sources.images]
+    ids += [mask.id for mask in masks if mask is not None]
+    pin_artifacts(run.store, run_id, [*ids, *run.made], keys)

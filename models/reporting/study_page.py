@@ -1,0 +1,123 @@
+"""The page of a study: the answer, the charts, and all points as a table."""
+
+from collections.abc import Iterator, Sequence
+
+from models.evaluation.study import Choice, PointScores, StudyScores
+from models.reporting.figures import Figure, inline_svg
+from models.reporting.page import template_environment
+from models.reporting.study_plots import draw_gains, draw_scores, line_name
+from models.reporting.tables import percent, points
+
+_METRICS = {"accuracy": "accuracy", "f1_macro": "macro F1", "f1_weighted": "weighted F1"}
+
+
+def render_study(title: str, scores: StudyScores, left_out: Sequence[str]) -> str:
+    """The study as one self-contained HTML page in the look of the report.
+
+    Args:
+        title: the name of the recipe.
+        scores: all points and choices.
+        left_out: a line per number of photos or point that is left out.
+    """
+    template = template_environment().get_template("study.html.j2")
+    return template.render(
+        title=title,
+        metric=_METRICS[scores.metric],
+        answer=say_answer(scores),
+        scores=scores,
+        charts=[(figure, inline_svg(figure)) for figure in _draw_charts(scores)],
+        left_out=left_out,
+        line_name=line_name,
+        say_choice=say_choice,
+    )
+
+
+def say_answer(scores: StudyScores) -> str:
+    """What the choices of val gained on test, in one sentence per generator."""
+    return " ".join(
+        _say_generator(scores, generator, len(scores.generators) > 1)
+        for generator in scores.generators
+    )
+
+
+def say_choice(choice: Choice) -> str:
+    """What val chose for a number of photos, with its test score and its gain."""
+    gain, test, rival = choice.best.gain, choice.best.test, choice.rival
+    if gain is None:
+        return (
+            f"{rival.point.photos_name}: val chooses {line_name(rival)}, "
+            f"{percent(test.value)} on test"
+        )
+    return (
+        f"{rival.point.photos_name}: val chooses {line_name(choice.best)}, "
+        f"{percent(test.value)} on test against {percent(rival.test.value)} of {line_name(rival)}: "
+        f"{points(gain.difference)} points ({points(gain.low)} to {points(gain.high)})"
+    )
+
+
+def _say_generator(scores: StudyScores, generator: str, is_named: bool) -> str:
+    outcomes: dict[str, list[str]] = {}
+    for choice in scores.choices:
+        if choice.generator == generator:
+            outcomes.setdefault(_outcome(choice.best), []).append(_say_photos(choice))
+    who = f"images of {generator}" if is_named else "generated images"
+    parts: list[str] = []
+    for outcome, text in _OUTCOMES.items():
+        if outcome in outcomes:
+            parts.append(text.format(who="they" if parts else who, photos=_join(outcomes[outcome])))
+    sentence = "; ".join(parts)
+    return f"{sentence[:1].upper()}{sentence[1:]}."
+
+
+# What is said of the numbers of photos with each outcome.
+_OUTCOMES = {
+    "gain": "{who} help with {photos} photos per class",
+    "loss": "{who} lower the test score with {photos} photos per class",
+    "open": "this test cannot tell whether {who} help with {photos} photos per class",
+    "alone": "with {photos} photos per class, val prefers the photos alone",
+}
+
+
+def _say_photos(choice: Choice) -> str:
+    """The number of photos, with both test scores where the test tells them apart."""
+    if _outcome(choice.best) not in ("gain", "loss"):
+        return choice.photos_per_class
+    ahead, behind = choice.best.test.value, choice.rival.test.value
+    return f"{choice.photos_per_class} ({percent(ahead)} instead of {percent(behind)})"
+
+
+def _outcome(best: PointScores) -> str:
+    if best.gain is None:
+        return "alone"
+    if best.gain.low > 0:
+        return "gain"
+    return "loss" if best.gain.high < 0 else "open"
+
+
+def _join(names: Sequence[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _draw_charts(scores: StudyScores) -> Iterator[Figure]:
+    for generator in scores.generators:
+        yield Figure(
+            f"scores-{generator}",
+            f"{generator}: test score by number of photos",
+            "; ".join(
+                f"{found.point.photos_name}, {line_name(found)}: {percent(found.test.value)}"
+                for found in scores.of(generator)
+            ),
+            draw_scores(scores, generator),
+        )
+        yield Figure(
+            f"gains-{generator}",
+            f"{generator}: gain over photos alone by share of generated images",
+            "; ".join(
+                f"{found.point.photos_name}, {line_name(found)}: "
+                f"{points(found.gain.difference)} points"
+                for found in scores.of(generator)
+                if found.gain is not None and found.point.share
+            ),
+            draw_gains(scores, generator),
+        )

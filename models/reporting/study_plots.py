@@ -1,0 +1,136 @@
+"""The charts of a study as SVG or PNG bytes. The same scores give the same bytes."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
+
+from models.evaluation.study import PointScores, StudyScores
+from models.reporting.figure_style import (
+    SVG,
+    Style,
+    add_legend,
+    dataset_handles,
+    dataset_look,
+    escape_math,
+    new_figure,
+    write_figure,
+)
+
+# Lines are moved sideways by this part of the distance between two ticks, so that intervals
+# stay apart.
+_STEP = 0.055
+_SIZE = (8.4, 4.0)
+
+
+def draw_scores(scores: StudyScores, generator: str, style: Style = SVG) -> bytes:
+    """Test scores by photos per class: a line per share, and one per augmentation without images.
+
+    Whiskers are the intervals of `models.evaluation.comparison.dataset_interval`.
+    """
+    figure = new_figure(style, _SIZE)
+    lines = _lines_of(scores, generator)
+    _plot_scores(figure.add_subplot(), scores, generator)
+    add_legend(figure, dataset_handles(list(lines)), style)
+    return write_figure(figure, style)
+
+
+def draw_gains(scores: StudyScores, generator: str, style: Style = SVG) -> bytes:
+    """Gains over the best training without generated images, by share: a line per number."""
+    figure = new_figure(style, _SIZE)
+    _plot_gains(figure.add_subplot(), scores, generator)
+    add_legend(figure, dataset_handles(list(_numbers_of(scores, generator))), style)
+    return write_figure(figure, style)
+
+
+def draw_study(scores: StudyScores, style: Style = SVG) -> bytes:
+    """Both charts of every generator in one figure: scores at the left, gains at the right."""
+    rows = len(scores.generators)
+    figure = new_figure(style, (2 * _SIZE[0], _SIZE[1] * rows))
+    for row, generator in enumerate(scores.generators):
+        left = figure.add_subplot(rows, 2, 2 * row + 1)
+        right = figure.add_subplot(rows, 2, 2 * row + 2)
+        _plot_scores(left, scores, generator)
+        _plot_gains(right, scores, generator)
+        for panel, names in (
+            (left, _lines_of(scores, generator)),
+            (right, _numbers_of(scores, generator)),
+        ):
+            panel.set_title(escape_math(generator))
+            panel.legend(
+                handles=dataset_handles(list(names)),
+                frameon=False,
+                labelcolor=style.ink,
+                fontsize=8,
+            )
+    return write_figure(figure, style)
+
+
+def line_name(found: PointScores) -> str:
+    """What a point has in common with those of other numbers of photos."""
+    if found.point.share:
+        return f"{found.point.share:g} per photo"
+    return f"photos alone, {found.point.augment}"
+
+
+def _lines_of(scores: StudyScores, generator: str) -> dict[str, list[PointScores]]:
+    lines: dict[str, list[PointScores]] = {}
+    for found in scores.of(generator):
+        lines.setdefault(line_name(found), []).append(found)
+    return lines
+
+
+def _numbers_of(scores: StudyScores, generator: str) -> dict[str, list[PointScores]]:
+    """The points with generated images by photos per class."""
+    numbers: dict[str, list[PointScores]] = {}
+    for found in scores.of(generator):
+        if found.point.share:
+            numbers.setdefault(f"{found.point.photos_per_class} photos", []).append(found)
+    return numbers
+
+
+def _plot_scores(panel: Axes, scores: StudyScores, generator: str) -> None:
+    numbers = list(dict.fromkeys(found.point.photos_per_class for found in scores.points))
+    for position, line in enumerate(_lines_of(scores, generator).values()):
+        places = [numbers.index(found.point.photos_per_class) for found in line]
+        intervals = [(found.test.value, found.test.low, found.test.high) for found in line]
+        _plot_line(panel, position, places, intervals)
+    panel.yaxis.set_major_formatter(PercentFormatter(1.0))
+    panel.set_ylabel("macro F1 on test photos")
+    panel.set_xlabel("real photos per class")
+    _name_ticks(panel, numbers)
+
+
+def _plot_gains(panel: Axes, scores: StudyScores, generator: str) -> None:
+    numbers = _numbers_of(scores, generator)
+    shares = sorted({found.point.share for line in numbers.values() for found in line})
+    panel.axhline(0, color=SVG.ink, lw=1)
+    for position, line in enumerate(numbers.values()):
+        gains = [(found.point.share, found.gain) for found in line if found.gain is not None]
+        places = [shares.index(share) for share, _ in gains]
+        intervals = [(gain.difference, gain.low, gain.high) for _, gain in gains]
+        _plot_line(panel, position, places, intervals)
+    panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:+.0f}"))
+    panel.set_ylabel("gain in points over photos alone")
+    panel.set_xlabel("generated images per real photo")
+    _name_ticks(panel, [f"{share:g}" for share in shares])
+
+
+def _plot_line(
+    panel: Axes,
+    position: int,
+    places: Sequence[int],
+    intervals: Sequence[tuple[float, float, float]],
+) -> None:
+    colour, dashes = dataset_look(position)
+    moved = [place + _STEP * (position - 3.5) for place in places]
+    values = [value for value, _, _ in intervals]
+    panel.plot(moved, values, color=colour, linestyle=dashes, lw=1.8, marker="o", ms=3.5)
+    lows, highs = ([interval[end] for interval in intervals] for end in (1, 2))
+    panel.vlines(moved, lows, highs, color=colour, lw=1.1, alpha=0.75)
+
+
+def _name_ticks(panel: Axes, names: Sequence[str]) -> None:
+    panel.set_xticks(range(len(names)), names)
+    panel.xaxis.set_minor_locator(NullLocator())
+    panel.set_xlim(-0.5, len(names) - 0.5)

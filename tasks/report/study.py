@@ -1,0 +1,42 @@
+"""The files of a study: a table, a page, and the charts as SVG and PNG."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from models.data.files import write_atomic
+from models.evaluation.classification import Metric
+from models.evaluation.study import ScoredPoint, StudyScores, figure_rows
+from models.reporting.figure_style import PNG, SVG
+from models.reporting.study_page import render_study
+from models.reporting.study_plots import draw_study
+
+
+def write_study(
+    out: Path,
+    title: str,
+    scores: StudyScores,
+    scored: Sequence[ScoredPoint],
+    left_out: Sequence[str],
+) -> dict[str, Path]:
+    """Write ``study.parquet``, ``study.html``, ``study.svg`` and ``study.png``.
+
+    The same study gives the same bytes.
+
+    Returns:
+        The files under the names table, page, svg and png.
+    """
+    table = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(list(figure_rows(scored, get_args(Metric)))), table)
+    contents = {
+        "table": ("study.parquet", table.getvalue().to_pybytes()),
+        "page": ("study.html", render_study(title, scores, left_out).encode()),
+        "svg": ("study.svg", draw_study(scores, SVG)),
+        "png": ("study.png", draw_study(scores, PNG)),
+    }
+    for name, content in contents.values():
+        write_atomic(out / name, content)
+    return {kind: out / name for kind, (name, _) in contents.items()}

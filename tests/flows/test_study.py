@@ -1,0 +1,87 @@
+"""A study uses the images of an earlier run, continues where it stopped, and repeats nothing."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from flows import study_points
+from flows.config.recipe import Recipe, load_recipe
+from flows.pipeline import RunPaths
+from flows.study import BASELINES, StudyResult, study
+from tasks.study.subsets import Grid
+from tests.tiny import Undisturbed, files_of
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+LINEAR = ["train.classifier=linear", "train.linear_copies=2", "train.augment=none"]
+FILES = ("study.html", "study.parquet", "study.png", "study.svg")
+
+
+@pytest.fixture
+def paths(undisturbed: Undisturbed, tmp_path: Path) -> RunPaths:
+    """The folders of a study with a copy of the store of a finished run."""
+    undisturbed.beside(tmp_path)
+    return RunPaths(
+        photos=undisturbed.photos, out=tmp_path / "study", store=str(tmp_path / "store")
+    )
+
+
+def computed(result: StudyResult) -> dict[str, int]:
+    return {stage: count.computed for stage, count in result.stages.items() if count.computed}
+
+
+def read_recipe(undisturbed: Undisturbed, *changes: str) -> Recipe:
+    return load_recipe(str(undisturbed.recipe), list(changes))
+
+
+@pytest.mark.slow
+def test_a_study_computes_only_what_an_earlier_run_and_study_lack(
+    undisturbed: Undisturbed, paths: RunPaths
+) -> None:
+    recipe = read_recipe(undisturbed, *LINEAR)
+    grid = Grid(photos_per_class=(2, 9), shares=(1, 50), seeds=1)
+    first = study(recipe, paths, grid)
+    assert first.trainings == len(BASELINES) + 1
+    assert [line.partition(":")[0] for line in first.left_out] == [
+        "9 photos per class",
+        "2 photos per class + 50 multiview images per photo",
+    ]
+    made = computed(first)
+    # 4 train photos, 4 images of them, 2 val and 4 test photos.
+    assert made.pop("embed") == 14
+    # The test document of the earlier run has the same photos.
+    assert made == {"dataset": 2, "train": first.trainings, "score": first.trainings}
+    rows = pq.read_table(paths.out / "study.parquet").to_pylist()
+    assert len(rows) == first.trainings * 2 * 3
+
+    before = files_of(paths.out)
+    assert sorted(before) == sorted(FILES)
+    again = study(recipe, paths, grid)
+    assert computed(again) == {}
+    assert files_of(paths.out) == before
+
+
+@pytest.mark.slow
+def test_a_study_of_a_network_that_was_killed_continues(
+    undisturbed: Undisturbed, paths: RunPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = read_recipe(undisturbed, "train.epochs=1", "train.milestones=[]", "train.augment=none")
+    grid = Grid(photos_per_class=(2,), shares=(1,), seeds=2)
+    monkeypatch.setattr("flows.study.BASELINES", ("none",))
+    score, calls = study_points.score, []
+
+    def stop(*arguments: object) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return score(*arguments)
+
+    monkeypatch.setattr(study_points, "score", stop)
+    with pytest.raises(KeyboardInterrupt):
+        study(recipe, paths, grid)
+    monkeypatch.setattr(study_points, "score", score)
+    result = study(recipe, paths, grid)
+    # The first replicate was scored, and the second one was trained.
+    assert result.trainings == 4
+    assert computed(result) == {"score": 2}
+    assert result.answer.endswith(".")

@@ -1,0 +1,63 @@
+"""The page of a study: the answer first, the charts, every point, and what is left out."""
+
+import re
+
+from models.evaluation.study import PointScores, StudyScores, evaluate_study
+from models.reporting.figure_style import PNG, SVG
+from models.reporting.study_page import render_study, say_answer, say_choice
+from models.reporting.study_plots import draw_study
+from tests.models.evaluation.study_case import make_points
+
+
+def make_scores() -> StudyScores:
+    return evaluate_study(make_points(), ["cut"])
+
+
+def with_gain(scores: StudyScores, low: float, high: float) -> StudyScores:
+    """The scores with another interval of the first choice's gain."""
+    choice, other = scores.choices
+    assert choice.best.gain is not None
+    gain = choice.best.gain.model_copy(update={"low": low, "high": high})
+    best: PointScores = choice.best.model_copy(update={"gain": gain})
+    return scores.model_copy(update={"choices": (choice.model_copy(update={"best": best}), other)})
+
+
+def test_the_answer_follows_from_the_intervals_of_the_choices() -> None:
+    scores = make_scores()
+    for low, high, pattern in (
+        (0.01, 0.3, r"Generated images help with 5 \([\d.]+% instead of [\d.]+%\) photos"),
+        (-0.3, -0.01, r"Generated images lower the test score with 5 \(.+ instead of .+\) photos"),
+        (-0.1, 0.1, r"This test cannot tell whether generated images help with 5 photos"),
+    ):
+        rest = r" per class; with all photos per class, val prefers the photos alone\."
+        assert re.fullmatch(pattern + rest, say_answer(with_gain(scores, low, high)))
+
+
+def test_a_choice_names_share_scores_and_gain() -> None:
+    first, second = make_scores().choices
+    pattern = (
+        r"5 photos per class: val chooses 1 per photo, [\d.]+% on test against [\d.]+% of photos "
+        r"alone, randaugment: \+[\d.]+ points \(.+ to .+\)"
+    )
+    assert re.fullmatch(pattern, say_choice(first))
+    assert "val chooses photos alone, flip" in say_choice(second)
+
+
+def test_the_page_has_every_point_and_escapes_names() -> None:
+    scores = make_scores()
+    page = render_study("<b>garments", scores, ["9 photos per class: left out"])
+    assert "<b>garments" not in page
+    assert "&lt;b&gt;garments" in page
+    assert page.index(say_answer(scores)) < page.index("<svg")
+    assert page.count("<svg") == 2
+    assert page.count("<tr>") == 1 + len(scores.points)
+    assert "9 photos per class: left out" in page
+    assert page == render_study("<b>garments", make_scores(), ["9 photos per class: left out"])
+
+
+def test_the_chart_is_the_same_for_the_same_scores() -> None:
+    svg = draw_study(make_scores(), SVG)
+    assert svg == draw_study(make_scores(), SVG)
+    for text in (b"photos alone, randaugment", b"2 per photo", b"5 photos", b"macro F1"):
+        assert text in svg
+    assert draw_study(make_scores(), PNG).startswith(b"\x89PNG")
