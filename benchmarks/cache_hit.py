@@ -15,7 +15,8 @@ from pathlib import Path
 from benchmarks.artifacts import BLOB, artifact_of
 from benchmarks.machine import high_water_mb, table, tree_cpu_s
 from benchmarks.servers import s3_server
-from tasks.engine.work_items import GenerationRecord, Result, load_records, save_result
+from tasks.engine.item_documents import load_records, save_result
+from tasks.engine.work_items import GenerationRecord, Result
 from tasks.store.backend import Backend, Entry
 from tasks.store.s3 import S3Backend
 from tasks.store.store import Store, open_store

@@ -17,9 +17,10 @@ import numpy as np
 from benchmarks.diffusion_setting import PROMPT, Loaded, Setting, disc, picture, timed
 from models.data import pixels
 from models.data.records import Artifact, Record
-from models.runtime import network_pool as residency
+from models.runtime import network_pool
+from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.run_context import RunContext
-from tasks.engine.stage import Job, StageInput, StageOutput, stage
+from tasks.engine.stage import stage
 from tasks.generate.background import background
 from tasks.generate.caption import caption
 from tasks.generate.depth import depth
@@ -152,9 +153,9 @@ def seconds(work: Work, loaded: Loaded, setting: Setting, count: int) -> float:
 @contextmanager
 def _answered(infer: Callable[..., list[Any]]) -> Iterator[None]:
     """Stages ask ``ask`` in place of the networks that this process would load."""
-    usual = residency.infer
-    residency.infer = infer
+    usual = network_pool.infer
+    network_pool.infer = infer
     try:
         yield
     finally:
-        residency.infer = usual
+        network_pool.infer = usual

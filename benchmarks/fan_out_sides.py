@@ -43,6 +43,7 @@ from models.data.records import (
     Artifact,
     Lineage,
     Media,
+    Origin,
     Sample,
     SourceImage,
     Sources,
@@ -53,6 +54,7 @@ from models.screening.heldout import HeldOutHashes
 from tasks.assemble.choose import Assemble, choose
 from tasks.assemble.dataset import Dataset, dataset
 from tasks.assemble.manifest import write_manifest
+from tasks.engine.item_documents import load_item, load_samples, save_result
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.run_documents import load_part, save_part
 from tasks.engine.work_items import (
@@ -61,10 +63,7 @@ from tasks.engine.work_items import (
     Result,
     SharedInputs,
     WorkItem,
-    load_item,
-    load_samples,
     result_of,
-    save_result,
 )
 from tasks.screen.screen import Screen, judge
 from tasks.store.store import Store, open_store
@@ -75,8 +74,6 @@ GENERATOR = "multiview"
 AT_ONCE = 32
 CLASSES = 3
 SAMPLES = 4
-# Of so many references one is screened, with the images that the study makes of each.
-SCREENED, IMAGES = 10, 112
 HANDS = 4
 POLL_S = 1.0
 STAGES = 14
@@ -360,6 +357,8 @@ def _go_on(
         documents=documents,
         test=documents["real"],
         volumes={name: {"train": {}, "val": {}} for name in chosen},
+        origins={name: Origin() for name in chosen},
+        families={},
         test_volume={},
         rejects={},
         written=0,
@@ -375,8 +374,8 @@ def _go_on(
 def _screen(photos: Sequence[SourceImage], steps: dict[str, Spent]) -> None:
     """What is done with hashes: photos are split, and images compared with those held out.
 
-    As many photos are held out as a split holds out. Workers screen, a reference at a time; of ten
-    references one is screened here, with as many images as the study makes of each.
+    As many photos are held out as a split holds out. In a real run the workers screen the images,
+    each those of its own reference; here one process screens `SAMPLES` images of each reference.
     """
     hashed = [_hashed(photo) for photo in photos]
     with timed(steps, "split photos"):
@@ -387,7 +386,7 @@ def _screen(photos: Sequence[SourceImage], steps: dict[str, Spent]) -> None:
         if result.assigned[one.file] != "train"
     ]
     scores = {"contrast": 0.5, "sharpness": 20.0, "object_fraction": 0.3, "cut_fraction": 0.0}
-    with timed(steps, "screen a tenth (in workers)"):
+    with timed(steps, "screen (in workers)"):
         index = HeldOutHashes(held_out, Screen().heldout_bits)
         for photo in photos:
             codes = [

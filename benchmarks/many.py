@@ -31,6 +31,7 @@ generators:
 resize: {longest_side: 128}
 screen: {heldout_bits: 0}
 train: null
+quality: null
 """
 
 

@@ -23,8 +23,9 @@ from flows.generate import generate_item
 from flows.generators.catalog import find_generator
 from flows.items import make_items
 from models.data.records import Artifact, SourceImage
+from tasks.engine.item_documents import save_items
 from tasks.engine.run_context import RunContext
-from tasks.engine.work_items import ItemConfig, SharedInputs, save_items
+from tasks.engine.work_items import ItemConfig, SharedInputs
 from tasks.store.store import Store, open_store
 
 GOAL = 0.10

@@ -15,8 +15,9 @@ from flows.generators import multiview
 from models.data.records import Artifact, Record
 from tasks.assemble.annotate import annotate
 from tasks.assemble.resize import resize
+from tasks.engine.jobs import Job, StageInput
 from tasks.engine.run_context import RunContext
-from tasks.engine.stage import Job, Stage, StageInput
+from tasks.engine.stage import Stage
 from tasks.screen.measure import measure
 from tasks.screen.screen import screen
 

@@ -80,10 +80,8 @@ def deploy(
     an inactive schedule. Values that an operator has set in the work pools stay too.
 
     Args:
-        scheduled: the scheduled run.
         infrastructure: what the workers of both pools start.
         gpus: ``host:number`` of each machine with GPUs; by default this machine.
-        reset_pools: reset the work pools to their templates, whatever an operator has set.
 
     Returns:
         A line for everything that was created, changed, kept though it differs, or needs a fix.
@@ -291,37 +289,24 @@ def _apply_deployment(
     return f"deployment {name}: {'changed ' + ', '.join(changed) if current else 'created'}"
 
 
-_COMPARED_AS_THEY_ARE = (
-    "entrypoint",
-    "description",
-    "work_pool_name",
-    "work_queue_name",
-    "parameters",
-    "parameter_openapi_schema",
-    "enforce_parameter_schema",
-)
-
-
 def _differing_fields(current: DeploymentResponse, wanted: dict[str, Any]) -> Iterator[str]:
-    limit, options = current.global_concurrency_limit, current.concurrency_options
-    wanted_options = wanted["concurrency_options"]
-    pairs: dict[str, tuple[Any, Any]] = {
-        "tags": (sorted(current.tags), sorted(wanted["tags"])),
-        "pull_steps": (current.pull_steps or [], wanted["pull_steps"]),
-        "schedules": (_comparable(current.schedules), _comparable(wanted["schedules"])),
-        "concurrency_limit": (limit and limit.limit, wanted["concurrency_limit"]),
-        "concurrency_options": (
-            options and options.collision_strategy,
-            wanted_options and wanted_options.collision_strategy,
-        ),
+    limit = current.global_concurrency_limit
+    on_server = {field: getattr(current, field) for field in wanted} | {
+        "pull_steps": current.pull_steps or [],
+        "concurrency_limit": limit and limit.limit,
     }
-    for field in _COMPARED_AS_THEY_ARE:
-        pairs[field] = (getattr(current, field), wanted[field])
-    return (field for field, (has, value) in pairs.items() if has != value)
+    on_server, wanted = _comparable(on_server), _comparable(wanted)
+    return (field for field in wanted if on_server[field] != wanted[field])
 
 
-def _comparable(schedules: Sequence[Any]) -> list[tuple[str, bool, str]]:
-    return sorted(
+def _comparable(fields: dict[str, Any]) -> dict[str, Any]:
+    options = fields["concurrency_options"]
+    schedules = (
         (schedule.slug or "", schedule.active, schedule.schedule.model_dump_json())
-        for schedule in schedules
+        for schedule in fields["schedules"]
     )
+    return fields | {
+        "tags": sorted(fields["tags"]),
+        "schedules": sorted(schedules),
+        "concurrency_options": options and options.collision_strategy,
+    }

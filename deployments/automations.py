@@ -39,10 +39,7 @@ _HEARTBEAT = "prefect.flow-run.heartbeat"
 def apply_crash_rule(client: SyncPrefectClient) -> str | None:
     """Create or change the automation that marks runs without a heartbeat as crashed.
 
-    An automation that an operator switched off stays off.
-
-    Returns:
-        What was done; None if nothing had to be.
+    An automation that an operator switched off stays off. Returns what was done, or None.
     """
     rule = _after_silence(
         CRASH_RULE,
@@ -62,10 +59,7 @@ def apply_resume_rule(client: SyncPrefectClient) -> str | None:
     """Create or change the automation that schedules a crashed `pipeline` run again.
 
     The run keeps its id and with it its child runs. It waits `RESUMED_AFTER`, so that a run that
-    can't start is not started in a tight loop.
-
-    Returns:
-        What was done; None if nothing had to be.
+    can't start is not started in a tight loop. Returns what was done, or None.
     """
     rule = _after_silence(
         RESUME_RULE,

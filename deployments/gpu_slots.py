@@ -28,10 +28,7 @@ ENDED_BEFORE = timedelta(seconds=2 * LEASE_S)
 def apply_limit(client: SyncPrefectClient, name: str, pool: str) -> str | None:
     """Create a GPU's limit, or free its slot if no run of the work pool can hold it.
 
-    A limit that an operator changed or switched off stays as it is.
-
-    Returns:
-        What was done; None if nothing had to be.
+    A limit that an operator changed or switched off stays as it is. Returns what was done, or None.
     """
     try:
         limit = client.read_global_concurrency_limit_by_name(name)

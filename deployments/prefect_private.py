@@ -60,11 +60,8 @@ class WorkerBase(BaseWorker[Configuration, Variables, RunResult]):
 def start_ephemeral_server(start: Callable[[int], subprocess.Popen[bytes]]) -> int | None:
     """Start the server that Prefect's clients in this process look for.
 
-    Args:
-        start: starts a server on a port, in place of Prefect's own command.
-
-    Returns:
-        The id of the server's process; None if a server was running already.
+    ``start`` starts a server on a port, in place of Prefect's own command. Returns the id of the
+    server's process; None if a server was running already.
     """
     # Importing the server takes 2 seconds.
     from prefect.server.api.server import SubprocessASGIServer

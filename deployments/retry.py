@@ -18,11 +18,7 @@ class RetryError(ValueError):
 def retry_run(wanted: str) -> list[str]:
     """Schedule a child run or a parent run again. A parent run also starts its failed children.
 
-    Args:
-        wanted: id or name of a flow run; of several with one name, the latest.
-
-    Returns:
-        The name of the scheduled run.
+    ``wanted`` is its id or name; of several with one name, the latest. Returns the name.
 
     Raises:
         RetryError: the run does not exist, has completed, has not ended, or has no deployment whose

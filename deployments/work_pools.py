@@ -42,18 +42,14 @@ def apply_pool(
     """Create a pool, or change it to its template, except for values that an operator has set.
 
     Args:
-        client: a client of the server.
-        name: one of `POOLS`.
-        infrastructure: what its workers start.
         gpus: the number of GPUs of all machines. It limits the active runs of pools whose runs hold
             no GPU limit.
-        reset: replace the operator's values too.
 
     Returns:
         A line for what was done, and one for what was kept.
 
     Raises:
-        DeployError: the pool has another type, or its template is unreadable.
+        DeployError: the pool has another type.
     """
     kind, template = POOLS[name][infrastructure]
     wanted = read_template(template)
@@ -91,14 +87,8 @@ def merge_template(
 ) -> tuple[dict[str, Any], list[str]]:
     """Merge the defaults that an operator has set on the server into a new job template.
 
-    A dictionary, such as ``env``, is merged key by key.
-
-    Args:
-        current: the template on the server.
-        wanted: the template of this version.
-
-    Returns:
-        The merged template, and the names of the variables with a value of the operator.
+    A dictionary, such as ``env``, is merged key by key. Returns the merged template, and the names
+    of the variables with a value of the operator.
     """
     template = copy.deepcopy(wanted)
     deployed = current.get("variables", {}).get(_DEPLOYED, {})
@@ -118,16 +108,9 @@ def merge_template(
 
 
 def read_template(name: str) -> dict[str, Any]:
-    """A job template of ``deployments/work-pools``.
-
-    Raises:
-        DeployError: the file is missing or not JSON.
-    """
+    """A job template of ``deployments/work-pools``."""
     path = DEPLOYMENTS / "work-pools" / f"{name}.json"
-    try:
-        template: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DeployError(f"{path}: unreadable job template: {error}") from error
+    template: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return template
 
 

@@ -9,17 +9,18 @@ from flows.config.recipe import Recipe
 from flows.execution.progress import log_progress
 from flows.execution.run_names import recipe_name
 from flows.generate import Generation
-from models.data.records import Artifact, Record, Sample, Sources
+from models.data.records import Artifact, Origin, Record, Sample, Sources
 from tasks.assemble.annotate import Annotate, annotate
 from tasks.assemble.choose import choose, find_repeated
 from tasks.assemble.dataset import Dataset, dataset
 from tasks.assemble.manifest import write_manifest
+from tasks.assemble.origin import find_origin
 from tasks.assemble.resize import resize
 from tasks.assemble.samples import real_sample
 from tasks.assemble.write_datasets import write_datasets
+from tasks.engine.item_documents import load_samples
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.run_documents import load_part, save_part
-from tasks.engine.work_items import load_samples
 from tasks.store.store import RUNS_WAIT_S, open_store
 
 
@@ -27,11 +28,14 @@ class Datasets(Record):
     """The datasets of a run: their documents in the store, volumes, and rejections by reason.
 
     ``repeated`` names default datasets that are left out: each would hold the images of another.
+    ``families`` has the near-duplicate family of each val and test photo, by its artifact's id.
     """
 
     documents: dict[str, Artifact]
     test: Artifact
     volumes: dict[str, dict[str, dict[str, int]]]
+    origins: dict[str, Origin]
+    families: dict[str, str]
     test_volume: dict[str, int]
     rejects: dict[str, int]
     written: int
@@ -87,6 +91,11 @@ def build_datasets(recipe: Recipe, run_id: str, out: Path, store: str) -> Datase
             name: {"train": _per_class(samples), "val": _per_class(val)}
             for name, samples in chosen.items()
         },
+        origins={
+            name: find_origin(samples, train, sorted(references))
+            for name, samples in chosen.items()
+        },
+        families=_families(sources, [*val, *test]),
         test_volume=_per_class(test),
         rejects=_per_reason(made),
         written=written,
@@ -112,6 +121,11 @@ def real_samples(run: RunContext, recipe: Recipe, sources: Sources) -> list[Samp
         real_sample(source, jpeg, by_mask)
         for source, jpeg in zip(sources.images, jpegs, strict=True)
     ]
+
+
+def _families(sources: Sources, samples: list[Sample]) -> dict[str, str]:
+    families = {source.name: source.family or source.name for source in sources.images}
+    return {sample.image.id: families[sample.name] for sample in samples}
 
 
 def _per_class(samples: list[Sample]) -> dict[str, int]:

@@ -13,6 +13,7 @@ from flows.finish import Finish, finish_samples
 from flows.generators.catalog import find_generator
 from flows.items import make_items, require_annotations
 from models.data.records import Artifact, Record, Sample, SourceImage
+from tasks.engine.item_documents import load_item, save_result
 from tasks.engine.run_context import RunContext
 from tasks.engine.work_items import (
     SOURCE_STAGES,
@@ -21,9 +22,7 @@ from tasks.engine.work_items import (
     Result,
     SharedInputs,
     WorkItem,
-    load_item,
     result_of,
-    save_result,
 )
 from tasks.store.store import STAGES_WAIT_S, open_store
 
@@ -56,11 +55,6 @@ def generate(
 
     Args:
         run: the parent's context, which receives the counts of the child runs.
-        name, settings: the generator.
-        references: the images it uses.
-        shared: inputs that all items share.
-        finish: what happens to finished images.
-        execution: where the items run.
         min_results: items that must succeed; None: all.
         is_last_attempt: accept items that failed on corrupt inputs, like other failed items.
 
@@ -113,8 +107,6 @@ def generate_item(name: str, phase: str, store: str, key: str) -> Result:
 
     Args:
         name, phase: for people; the item in the store says what is done.
-        store: the artifact store.
-        key: key of the work item.
 
     Raises:
         UnreadableArtifactError: an input that the parent run made is corrupt or gone.

@@ -18,11 +18,7 @@ def make_items(
     inputs: dict[str, tuple[Artifact, ...]],
     config: ItemConfig,
 ) -> list[WorkItem]:
-    """The work items of a phase: one per image, per class or per shard.
-
-    Args:
-        inputs: per class, what the phase before made.
-    """
+    """The work items of a phase: one per image, per class or per shard."""
     groups = list(_groups(phase, references))
     if not groups:
         return []

@@ -19,6 +19,7 @@ from flows.execution.run_items import Execution
 from flows.execution.run_names import pipeline_name
 from flows.finish import Finish
 from flows.generate import Generation, generate
+from flows.measure_quality import MeasuredQuality, measure_quality
 from flows.summary import RunResult, summarize
 from flows.train_models import Trained, require_trainable_models, train_models
 from models.data.records import Record, Sources
@@ -84,15 +85,17 @@ def run_once(
     """Run all steps once; each step reads what the step before it left in the store."""
     run_id = make_run_id(paths.out)
     sources = ingest_photos(run, paths.photos, recipe.ingest, recipe.split)
+    heldout = sources.of("val", "test")
+    backgrounds, refused = ingest_backgrounds(
+        run, recipe.backgrounds, recipe.ingest, heldout, recipe.split
+    )
+    sources = sources.with_refused([(entry.file, entry.reason) for entry in refused])
     save_part(run.store, run_id, sources)
     references = choose_references(
         sources.of("train"), recipe.references_per_class, execution.limit, recipe.split.seed
     )
-    heldout = [source.image for source in sources.of("val", "test")]
-    shared = SharedInputs(
-        heldout=tuple(index_heldout(run, HeldOut(), heldout)),
-        backgrounds=tuple(ingest_backgrounds(run, recipe.backgrounds, recipe.ingest)),
-    )
+    index = index_heldout(run, HeldOut(), [source.image for source in heldout])
+    shared = SharedInputs(heldout=tuple(index), backgrounds=tuple(backgrounds))
     finish = Finish(screen=recipe.screen, resize=recipe.resize)
     with verify_inputs_on_error(run.store, run.made.values()):
         results = {
@@ -114,13 +117,16 @@ def run_once(
     generation = Generation(results=results)
     save_part(run.store, run_id, generation)
     datasets = build_datasets(recipe, run_id, paths.out, run.store.url)
+    quality = measure_quality(run, recipe, sources, generation)
     trained = train_models(run, recipe, run_id, paths.out, execution)
-    pin_results(run, run_id, sources, generation, datasets, trained)
+    pin_results(run, run_id, sources, generation, datasets, quality, trained)
     run.add_counts("datasets", datasets.counts)
+    run.add_counts("quality", quality.counts)
     run.add_counts("training", trained.counts)
 
     warnings = checkpoint_warnings(recipe)
     summary = summarize(recipe, sources, generation, datasets, trained, run, warnings, started)
+    summary = quality.add_to(summary)
     summary = summary.model_copy(update={"models": tuple(used_models(recipe))})
     with verify_inputs_on_error(run.store, run.made.values()):
         report = write_report(run, summary, paths.out)
@@ -133,6 +139,7 @@ def pin_results(
     sources: Sources,
     generation: Generation,
     datasets: Datasets,
+    quality: MeasuredQuality,
     trained: Trained,
 ) -> None:
     """Pin the artifacts that the results of this run need, so that `store gc` keeps them."""
@@ -143,6 +150,7 @@ def pin_results(
         for note in source.annotations
         if note.mask is not None
     ]
+    ids += quality.artifact_ids
     ids += [document.id for document in (*datasets.documents.values(), datasets.test)]
     ids += [artifact.id for artifact in (*trained.checkpoints, *trained.scores)]
     keys = [result.key for result in generation.all if result.failure is None]

@@ -12,11 +12,14 @@ from flows.config.recipe import Recipe
 from flows.generators.base import Generator
 from flows.generators.catalog import find_generator
 from flows.items import plan_item
+from flows.measure_quality import plan_quality
 from models.data.records import Annotation, Artifact, Record, SourceImage, Split
 from tasks.assemble.resize import Resize
 from tasks.engine.planning_run import PlanningRun
 from tasks.engine.work_items import SharedInputs, WorkItem
 from tasks.ingest.find_sources import list_labels
+
+COSTS = ("megabytes", "cpu_seconds", "gpu_seconds")
 
 
 class StagePlan(Record):
@@ -66,17 +69,11 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
             generator, settings, references, len(per_class), recipe.resize
         )
         per_photo[name] = images // max(references, 1)
-        stages += [
-            StagePlan(
-                generator=name,
-                stage=stage,
-                artifacts=found.artifacts,
-                megabytes=round(found.megabytes, 1),
-                cpu_seconds=round(found.cpu_seconds, 1),
-                gpu_seconds=round(found.gpu_seconds, 1),
-            )
-            for stage, found in planned.stages.items()
-        ]
+        stages += _stage_plans(name, planned)
+    if recipe.quality is not None:
+        photos = Counter(label for _, label in labels)
+        made = {name: references * each for name, each in per_photo.items()}
+        stages += _stage_plans("quality", plan_quality(recipe.quality, photos, made))
     absent = absent_checkpoints(recipe)
     trainings = len(recipe.training_specs) * len(recipe.train.seeds) if recipe.train else 0
     return Plan(
@@ -87,14 +84,26 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
         images=references * sum(per_photo.values()),
         stages=tuple(stages),
         trainings=trainings,
-        megabytes=round(sum(stage.megabytes for stage in stages), 1),
-        cpu_seconds=round(sum(stage.cpu_seconds for stage in stages), 1),
-        gpu_seconds=round(sum(stage.gpu_seconds for stage in stages), 1),
+        **{cost: round(sum(getattr(stage, cost) for stage in stages), 1) for cost in COSTS},
         warnings=(
             *checkpoint_warnings(recipe),
             *([f"not on this machine: {absent}"] if absent else []),
         ),
     )
+
+
+def _stage_plans(name: str, planned: PlanningRun) -> list[StagePlan]:
+    return [
+        StagePlan(
+            generator=name,
+            stage=stage,
+            artifacts=found.artifacts,
+            megabytes=round(found.megabytes, 1),
+            cpu_seconds=round(found.cpu_seconds, 1),
+            gpu_seconds=round(found.gpu_seconds, 1),
+        )
+        for stage, found in planned.stages.items()
+    ]
 
 
 def plan_generator(
@@ -153,8 +162,7 @@ def show_plan(plan: Plan) -> None:
 
 
 def _figures(artifacts: int, cost: StagePlan | Plan) -> list[str]:
-    figures = [cost.megabytes, cost.cpu_seconds, cost.gpu_seconds]
-    return [f"{artifacts}", *(f"{figure:.0f}" for figure in figures)]
+    return [f"{artifacts}", *(f"{getattr(cost, figure):.0f}" for figure in COSTS)]
 
 
 def _train_per_class(recipe: Recipe, labels: Sequence[tuple[Split | None, str]]) -> dict[str, int]:

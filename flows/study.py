@@ -24,9 +24,10 @@ from models.reporting.study_page import say_answer
 from models.training.settings import TrainingParameters
 from models.training.task import task_of
 from tasks.engine.integrity import verify_inputs_on_error
+from tasks.engine.item_documents import load_samples
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.run_documents import make_run_id, pin_artifacts
-from tasks.engine.work_items import SharedInputs, load_samples
+from tasks.engine.work_items import SharedInputs
 from tasks.ingest.backgrounds import ingest_backgrounds
 from tasks.ingest.photos import ingest_photos
 from tasks.report.study import write_study
@@ -134,10 +135,13 @@ def _generate(
     is_last: bool,
 ) -> Generation:
     """The images of every photo: the same work items as those of a run of the same recipe."""
-    heldout = [source.image for source in sources.of("val", "test")]
+    heldout = sources.of("val", "test")
+    backgrounds, _ = ingest_backgrounds(
+        run, recipe.backgrounds, recipe.ingest, heldout, recipe.split
+    )
     shared = SharedInputs(
-        heldout=tuple(index_heldout(run, HeldOut(), heldout)),
-        backgrounds=tuple(ingest_backgrounds(run, recipe.backgrounds, recipe.ingest)),
+        heldout=tuple(index_heldout(run, HeldOut(), [source.image for source in heldout])),
+        backgrounds=tuple(backgrounds),
     )
     finish = Finish(screen=recipe.screen, resize=recipe.resize)
     at_least = recipe.min_references

@@ -9,8 +9,8 @@ from models.data.records import Artifact, Sample
 from models.evaluation.study import Point, ScoreContent, ScoredPoint, join_replicates
 from models.training.settings import TrainingParameters, equal_steps
 from tasks.assemble.dataset import Dataset, dataset
+from tasks.embed.embed import Embed, embed, load_features
 from tasks.engine.run_context import RunContext
-from tasks.study.embed import Embed, embed_images, load_features
 from tasks.study.subsets import Subset
 from tasks.train.evaluate import score
 from tasks.train.train import train
@@ -68,6 +68,6 @@ def _embed_once(trainer: Trainer, subsets: Sequence[Subset]) -> None:
 
     samples = (trainer.val, trainer.test, *(subset.train for subset in subsets))
     images = {sample.image.id: sample.image for found in samples for sample in found}
-    embedded = embed_images(trainer.run, Embed(), list(images.values()))
+    embedded = embed(trainer.run, Embed(), list(images.values()))
     for image, features in zip(images.values(), embedded, strict=True):
         remember_features(image.digest, load_features(trainer.run, features))

@@ -12,7 +12,7 @@ from flows.generators.catalog import find_generator
 from flows.planning import plan_generator
 from flows.train_models import Trained, trainings_of
 from models.data.records import Record, Sources, TrainingSpec
-from models.evaluation.conclusion import Conclusion
+from models.evaluation.answers import Conclusion
 from models.reporting.metrics import Arithmetic, StageMetrics
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.work_items import Result
@@ -120,12 +120,15 @@ def summarize(
                 train=datasets.volumes[spec.dataset]["train"],
                 val=datasets.volumes[spec.dataset]["val"],
                 document=datasets.documents[spec.dataset],
+                origin=datasets.origins[spec.dataset],
             )
             for spec in specs
         },
         test=datasets.test,
+        families=datasets.families,
         checkpoints=trained.checkpoints,
         scores=trained.scores,
+        verdict=recipe.verdict,
         seconds=time.monotonic() - started,
     )
 

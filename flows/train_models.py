@@ -16,9 +16,10 @@ from flows.execution.run_names import recipe_name
 from models.data.records import Artifact, Record, TrainingSpec
 from models.training.settings import TrainingParameters, equal_steps, settings_of
 from models.training.task import task_of
+from tasks.engine.item_documents import save_result
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.run_documents import load_part, save_part
-from tasks.engine.work_items import Result, save_result
+from tasks.engine.work_items import Result
 from tasks.store.errors import MissingArtifactError
 from tasks.store.store import RUNS_WAIT_S, Store, open_store
 from tasks.train.evaluate import score

@@ -3,8 +3,8 @@
 import importlib.metadata
 import importlib.util
 import os
+import platform
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,8 +31,19 @@ class Finding(Record):
 
 def examine(store: str | None) -> list[Finding]:
     """Run all checks; return their results in order."""
-    findings = [_python(), *_packages(), _backbone(), _cores(), _memory(), _disk(), _gpu()]
-    findings += [_diffusion(), _prefect()]
+    memory, disk = psutil.virtual_memory().total, shutil.disk_usage(Path.cwd()).free
+    few_gb = f"{ENOUGH_MEMORY_GB} GB suffice with --max-parallel 1"
+    findings = [
+        Finding(subject="Python", found=platform.python_version()),
+        *_packages(),
+        _backbone(),
+        Finding(subject="CPU cores", found=str(os.cpu_count())),
+        _enough("memory", memory, ENOUGH_MEMORY_GB, few_gb),
+        _enough("free disk here", disk, ENOUGH_DISK_GB, "use --store on another disk"),
+        _gpu(),
+        _diffusion(),
+        _prefect(),
+    ]
     return [*findings, _store(store)] if store else findings
 
 
@@ -45,13 +56,6 @@ def show_findings(findings: list[Finding]) -> None:
     Console().print(table)
 
 
-def _python() -> Finding:
-    version = ".".join(str(part) for part in sys.version_info[:3])
-    is_fit = sys.version_info >= (3, 11)
-    fix = "" if is_fit else "use Python 3.11 or later"
-    return Finding(subject="Python", found=version, is_fit=is_fit, fix=fix)
-
-
 def _packages() -> Iterator[Finding]:
     for name in NEEDED:
         try:
@@ -60,28 +64,17 @@ def _packages() -> Iterator[Finding]:
             yield Finding(subject=name, found="missing", is_fit=False, fix="run: make setup")
 
 
+def _enough(subject: str, size: float, needed_gb: int, fix: str) -> Finding:
+    """Compare a size in bytes with the gigabytes that are needed."""
+    is_fit = size / 1e9 >= needed_gb
+    found = f"{size / 1e9:.0f} GB"
+    return Finding(subject=subject, found=found, is_fit=is_fit, fix="" if is_fit else fix)
+
+
 def _backbone() -> Finding:
     from models.embedding.weights import NETWORK, embedded_tensors
 
     return _attempt("embedded backbone", embedded_tensors, f"{NETWORK}, verified", "")
-
-
-def _cores() -> Finding:
-    return Finding(subject="CPU cores", found=str(os.cpu_count()))
-
-
-def _memory() -> Finding:
-    gigabytes = psutil.virtual_memory().total / 1e9
-    is_fit = gigabytes >= ENOUGH_MEMORY_GB
-    fix = "" if is_fit else f"{ENOUGH_MEMORY_GB} GB suffice with --max-parallel 1"
-    return Finding(subject="memory", found=f"{gigabytes:.0f} GB", is_fit=is_fit, fix=fix)
-
-
-def _disk() -> Finding:
-    gigabytes = shutil.disk_usage(Path.cwd()).free / 1e9
-    is_fit = gigabytes >= ENOUGH_DISK_GB
-    fix = "" if is_fit else "free some space, or use --store on another disk"
-    return Finding(subject="free disk here", found=f"{gigabytes:.0f} GB", is_fit=is_fit, fix=fix)
 
 
 def _gpu() -> Finding:

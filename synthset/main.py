@@ -36,6 +36,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     study.study,
     run.plan,
     run.export,
+    run.verdict,
     run.doctor,
     deploy.deploy,
     deploy.up,

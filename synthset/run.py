@@ -1,4 +1,4 @@
-"""The commands demo, run, plan, export and doctor."""
+"""The commands demo, run, plan, export, verdict and doctor."""
 
 import json
 import os
@@ -53,10 +53,10 @@ def run(
     _at_once: OldAtOnce = None,
 ) -> None:
     """Run the whole job on your photos. Run it again to continue where it stopped."""
-    changes = [*(changes or []), *([f"profile={profile}"] if profile else [])]
     if dry_run:
-        _plan(recipe, photos, changes, limit, as_json)
+        plan(recipe, photos, profile, changes, limit, as_json)
         return
+    changes = [*(changes or []), *([f"profile={profile}"] if profile else [])]
     _run_pipeline(recipe, photos, out, store, changes, limit, max_parallel, as_json)
 
 
@@ -70,7 +70,14 @@ def plan(
 ) -> None:
     """Print stages, counts, disk and time of a run; computes nothing."""
     changes = [*(changes or []), *([f"profile={profile}"] if profile else [])]
-    _plan(recipe, photos, changes, limit, as_json)
+    from flows.config.recipe import load_recipe
+    from flows.planning import make_plan, show_plan
+
+    planned = make_plan(load_recipe(recipe, changes), photos, limit)
+    if as_json:
+        print(planned.model_dump_json(indent=1))
+    else:
+        show_plan(planned)
 
 
 def export(
@@ -87,10 +94,24 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a dataset in a layout that other tools read."""
+    from tasks.assemble.write_datasets import finish_exchange
     from tasks.export.formats import export_dataset
 
+    finish_exchange(out)
     counts = export_dataset(out, dataset, to, file_format)
     say({"to": str(to), "images": counts}, as_json, f"{sum(counts.values())} images in {to}")
+
+
+def verdict(
+    out: Annotated[Path, typer.Argument(help="The --out folder of a run.")],
+    as_json: Json = False,
+) -> None:
+    """Compute the verdict of a finished run again, from its predictions alone."""
+    from models.evaluation.conclusion import conclude_from
+    from models.evaluation.predictions import FILE_NAME
+
+    conclusion = conclude_from(out / FILE_NAME)
+    say(conclusion.model_dump(mode="json"), as_json, conclusion.text)
 
 
 def doctor(store: Store = None, as_json: Json = False) -> None:
@@ -106,19 +127,6 @@ def doctor(store: Store = None, as_json: Json = False) -> None:
         show_findings(findings)
     if not fit:
         raise typer.Exit(1)
-
-
-def _plan(
-    recipe: str, photos: Path, changes: list[str] | None, limit: int | None, as_json: bool
-) -> None:
-    from flows.config.recipe import load_recipe
-    from flows.planning import make_plan, show_plan
-
-    planned = make_plan(load_recipe(recipe, changes), photos, limit)
-    if as_json:
-        print(planned.model_dump_json(indent=1))
-    else:
-        show_plan(planned)
 
 
 def _run_pipeline(

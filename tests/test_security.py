@@ -17,7 +17,8 @@ from PIL import Image
 
 from flows.config.recipe import RecipeError, load_recipe
 from models.data.find_photos import check_label, find_photos
-from models.data.read_photo import PhotoRejectedError, read_photo
+from models.data.photo_colours import PhotoRejectedError
+from models.data.read_photo import read_photo
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = sorted(

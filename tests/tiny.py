@@ -4,6 +4,7 @@ The fixtures that give them to tests, `cli` and `undisturbed`, are in tests/conf
 """
 
 import contextlib
+import faulthandler
 import hashlib
 import json
 import multiprocessing
@@ -59,6 +60,7 @@ train:
   epochs: 2
   seeds: [0]
   loggers: [csv]
+quality: null
 """
 # Artifacts of one reference, stage by stage: 3 views, 1 copy, 1 background, 2 x 2 shifts.
 ONE_REFERENCE = {
@@ -73,7 +75,9 @@ ALL = {
     **{"dataset": 4, "train": 3, "score": 3},
 }
 OTHERS = ("PREFECT_", "HF_", "WANDB_", "MLFLOW_", "SYNTHSET_", "CUDA_", "OMP_")
-PATIENCE_S = 240.0
+PATIENCE_S = 540.0
+# When a command that still works prints the stacks of its threads.
+STACKS_S = 180.0
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
@@ -209,7 +213,9 @@ def _enter(arguments: list[str], environment: Mapping[str, str], log: Path) -> N
     os.setsid()
     restore_sigint()
     for number, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(log / name, os.O_WRONLY | os.O_CREAT), number)
+        os.dup2(os.open(log / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    # A command that hangs says where, so that the failed test shows it.
+    faulthandler.dump_traceback_later(STACKS_S, file=2)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = ["synthset", *arguments]

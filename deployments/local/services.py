@@ -5,11 +5,10 @@ import re
 import shutil
 import socket
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -36,13 +35,7 @@ class Service:
 
 
 def list_services(state: Path, settings: Settings, rclone_path: str) -> list[Service]:
-    """The services in the order in which they are started; the last two are the workers.
-
-    Args:
-        state: the stack's folder.
-        settings: addresses and passwords.
-        rclone_path: the program of the S3 server.
-    """
+    """The services in the order in which they are started; the last two are the workers."""
     objects = state / "s3"
     (objects / BUCKET).mkdir(parents=True, exist_ok=True)
     inherited = {name: value for name, value in os.environ.items() if _is_inherited(name)}
@@ -64,64 +57,29 @@ def list_services(state: Path, settings: Settings, rclone_path: str) -> list[Ser
 
 
 def _server_service(settings: Settings, environment: dict[str, str]) -> Service:
-    command = (
-        sys.executable,
-        "-m",
-        "deployments.server.main",
-        "--host",
-        settings.host,
-        "--port",
-        str(settings.port),
-    )
+    address = (f"--host={settings.host}", f"--port={settings.port}")
+    command = (sys.executable, "-m", "deployments.server.main", *address)
     return Service("server", command, environment, lambda _: _server_answers(settings))
 
 
 def _s3_service(
     settings: Settings, environment: dict[str, str], rclone_path: str, objects: Path
 ) -> Service:
-    command = (
-        rclone_path,
-        "serve",
-        "s3",
-        "--config",
-        os.devnull,
-        "--addr",
-        f"{settings.host}:{settings.s3_port}",
-        str(objects),
-    )
+    address = f"--addr={settings.host}:{settings.s3_port}"
+    command = (rclone_path, "serve", "s3", f"--config={os.devnull}", address, str(objects))
     # Every user of the machine sees keys on a command line.
     keys = {"RCLONE_AUTH_KEY": f'"{settings.s3_key},{settings.s3_secret}"'}
     return Service(
-        "s3",
-        command,
-        environment | keys,
-        lambda _: is_listening(settings.host, settings.s3_port),
+        "s3", command, environment | keys, lambda _: is_listening(settings.host, settings.s3_port)
     )
 
 
-def _worker_service(pool: str, worker_type: str, environment: dict[str, str]) -> Service:
-    name = f"{socket.gethostname()}-{pool}"
-    command = (
-        sys.executable,
-        "-m",
-        "prefect",
-        "worker",
-        "start",
-        "--pool",
-        f"synthset-{pool}",
-        "--type",
-        worker_type,
-        "--name",
-        name,
-        "--install-policy",
-        "never",
-    )
-    return Service(
-        f"{pool}-worker",
-        command,
-        environment,
-        lambda since: _is_online(f"synthset-{pool}", name, since),
-    )
+def _worker_service(kind: str, worker_type: str, environment: dict[str, str]) -> Service:
+    name, pool = f"{socket.gethostname()}-{kind}", f"synthset-{kind}"
+    options = (f"--pool={pool}", f"--type={worker_type}", f"--name={name}")
+    start = (sys.executable, "-m", "prefect", "worker", "start", "--install-policy=never")
+    is_healthy = partial(_is_online, pool, name)
+    return Service(f"{kind}-worker", (*start, *options), environment, is_healthy)
 
 
 def _gpu_slots() -> dict[str, str]:
@@ -151,12 +109,10 @@ def _is_inherited(name: str) -> bool:
 
 
 def _server_answers(settings: Settings) -> bool:
+    """A server with a password answers 401 to a request without one."""
     try:
-        with urllib.request.urlopen(f"{settings.api_url}/health", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except urllib.error.HTTPError as error:
-        return error.code == 401
-    except OSError:
+        return httpx.get(f"{settings.api_url}/health", timeout=5).status_code in (200, 401)
+    except httpx.HTTPError:
         return False
 
 

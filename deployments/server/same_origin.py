@@ -18,7 +18,6 @@ class SameOriginMiddleware:
     """Refuses requests from pages of other origins with 403.
 
     Args:
-        application: answers all other requests.
         allowed: further origins that may send requests, such as ``https://example.com``.
     """
 

@@ -8,7 +8,7 @@ from models.checkpoints.catalog import few_step_unet
 from models.checkpoints.errors import CheckpointMissingError
 from models.checkpoints.local import is_commercial, licence_of, locate, pinned
 from models.data.records import Record
-from tasks.engine.stage import checkpoints_of
+from tasks.engine.jobs import checkpoints_of
 
 UsedModel = dict[str, Any]
 
@@ -42,7 +42,6 @@ def require_checkpoints(recipe: Recipe, source: str) -> None:
     """Check that every checkpoint of a recipe is on this machine.
 
     Args:
-        recipe: the recipe to run.
         source: its name or file, for the command in the error line.
 
     Raises:

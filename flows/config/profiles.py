@@ -40,11 +40,6 @@ def with_models(
     """The content of a generator's section in which every stage names its model.
 
     An optional stage is off unless the recipe has a section for it.
-
-    Args:
-        content: as the recipe has it.
-        settings: the settings class of the generator.
-        profile: the models of stages whose section names none.
     """
     named = dict(content)
     for name, field in settings.model_fields.items():

@@ -15,10 +15,12 @@ from flows.config.sections import first_error
 from flows.generators.catalog import GENERATORS, find_generator
 from models.data.records import DatasetSpec, Record, TrainingSpec
 from models.data.splitting import SplitParameters
+from models.evaluation.settings import VerdictSettings
 from models.training.settings import TrainingParameters
 from tasks.assemble.choose import Assemble
 from tasks.assemble.resize import Resize
 from tasks.ingest.photos import Ingest
+from tasks.report.quality import Quality
 from tasks.screen.screen import Screen
 
 RECIPES = Path(str(files("recipes")))
@@ -72,6 +74,10 @@ class Recipe(Record):
         default_factory=TrainingParameters,
         description="How each dataset is tried; none: not at all.",
     )
+    quality: Quality | None = Field(
+        Quality(), description="Figures about the images of each generator; none: no figures."
+    )
+    verdict: VerdictSettings = VerdictSettings()
 
     @model_validator(mode="before")
     @classmethod

@@ -25,12 +25,7 @@ def model_of(settings: type[Record]) -> str | None:
 
 
 def first_error(error: ValidationError, root: type[Record]) -> str:
-    """The first error of a validation as one line: the field, what is wrong, and the value.
-
-    Args:
-        error: from the validation.
-        root: the class that was validated.
-    """
+    """The first error of a validation as one line: the field, what is wrong, and the value."""
     fault = error.errors()[0]
     names, models, members = _locate(fault["loc"], root)
     field = ".".join(names)

@@ -17,21 +17,16 @@ from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterId,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-    FlowRunFilterTags,
-)
+from prefect.client.schemas import filters
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling, Pending, Scheduled
 from prefect.tasks import Task
 
 from flows.execution.progress import this_run
+from tasks.engine.item_documents import load_result, save_result
 from tasks.engine.server_retry import one_line, retry_while_unreachable
-from tasks.engine.work_items import Result, load_result, save_result
+from tasks.engine.work_items import Result
 from tasks.store.errors import StoreError, UnreadableArtifactError
 from tasks.store.store import Store
 
@@ -56,14 +51,6 @@ class ChildRunSpec:
     name: str
     parameters: dict[str, Any]
     tags: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class ChildFailure:
-    """What a child run wrote into the store when it failed."""
-
-    message: str
-    corrupt_input: bool
 
 
 @dataclass(frozen=True)
@@ -94,7 +81,7 @@ class ChildRunPool:
     deployment: str
     parent_id: str | None
     is_done: Callable[[ChildRunSpec], bool]
-    failure_of: Callable[[ChildRunSpec, str], ChildFailure | None]
+    failure_of: Callable[[ChildRunSpec, str], Result | None]
     children: dict[UUID, _Child] = field(default_factory=dict)
 
     def start(self, spec: ChildRunSpec) -> None:
@@ -162,7 +149,9 @@ class ChildRunPool:
         ids = list(self.children)
         runs: list[FlowRun] = []
         for first in range(0, len(ids), PAGE_SIZE):
-            page = FlowRunFilter(id=FlowRunFilterId(any_=ids[first : first + PAGE_SIZE]))
+            page = filters.FlowRunFilter(
+                id=filters.FlowRunFilterId(any_=ids[first : first + PAGE_SIZE])
+            )
             runs += retry_while_unreachable(_read_page, self.client, page)
         return runs
 
@@ -183,13 +172,13 @@ class ChildRunPool:
         )
         # The next poll reports a run that was deleted in the meantime.
         with suppress(ObjectNotFound):
-            retry_while_unreachable(_set_state, self.client, run.id, scheduled)
+            retry_while_unreachable(self.client.set_flow_run_state, run.id, scheduled, force=True)
 
     def _result(self, run: FlowRun, spec: ChildRunSpec) -> ChildRunResult:
         if run.state_type is StateType.COMPLETED:
             return ChildRunResult(spec, run.id, failure=None)
         failure = self.failure_of(spec, str(run.id))
-        message = failure.message if failure else _state_message(run)
+        message = (failure and failure.failure) or _state_message(run)
         log.error("%s %s: %s", run.name, _state_name(run), message)
         return ChildRunResult(
             spec,
@@ -205,15 +194,13 @@ def run_children(
     max_parallel: int,
     *,
     is_done: Callable[[ChildRunSpec], bool],
-    failure_of: Callable[[ChildRunSpec, str], ChildFailure | None],
+    failure_of: Callable[[ChildRunSpec, str], Result | None],
 ) -> Iterator[ChildRunResult]:
     """Run work items as child runs of the current flow run; yield results as the runs end.
 
     Args:
         deployment: ``flow/deployment`` whose workers run them.
-        specs: the child runs, started in this order.
         max_parallel: child runs that wait or run at a time. It bounds the load of the server.
-        is_done: whether the store holds the result of a spec.
         failure_of: what a run, given by its id, wrote into the store about its failure. States
             alone don't say it: a server that answers late gives them without their values.
 
@@ -240,9 +227,9 @@ def run_children(
 def cancel_children(parent_id: str) -> int:
     """Cancel the child runs of a parent run that have not ended; return how many these were."""
     active = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED]
-    page = FlowRunFilter(
-        tags=FlowRunFilterTags(all_=[parent_tag(parent_id)]),
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=active)),
+    page = filters.FlowRunFilter(
+        tags=filters.FlowRunFilterTags(all_=[parent_tag(parent_id)]),
+        state=filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=active)),
     )
     cancelled = 0
     with get_client(sync_client=True) as client:
@@ -270,12 +257,10 @@ def record_failure(store: Store, key: str) -> Iterator[None]:
         raise
 
 
-def failure_of(store: Store, key: str, run_id: str) -> ChildFailure | None:
+def failure_of(store: Store, key: str, run_id: str) -> Result | None:
     """What `record_failure` wrote for a key, if the run with this id wrote it last."""
     result = load_result(store, key)
-    if result is None or result.run != run_id or not result.failure:
-        return None
-    return ChildFailure(result.failure, result.corrupt_input)
+    return result if result and result.run == run_id and result.failure else None
 
 
 def parent_tag(parent_id: str) -> str:
@@ -287,12 +272,8 @@ def _runs_elsewhere() -> None:
     """The function of the task run that links a child run to its parent; nobody calls it."""
 
 
-def _read_page(client: SyncPrefectClient, page: FlowRunFilter) -> list[FlowRun]:
+def _read_page(client: SyncPrefectClient, page: filters.FlowRunFilter) -> list[FlowRun]:
     return client.read_flow_runs(flow_run_filter=page, limit=PAGE_SIZE)
-
-
-def _set_state(client: SyncPrefectClient, run_id: UUID, state: State[Any]) -> None:
-    client.set_flow_run_state(run_id, state, force=True)
 
 
 def _has_lost_its_worker(run: FlowRun, child: _Child) -> bool:

@@ -61,7 +61,6 @@ def require_enough_results(results: Sequence[Result], at_least: int | None) -> N
     """Return if enough items succeeded.
 
     Args:
-        results: of all items of a phase.
         at_least: how many must have succeeded; None: all.
 
     Raises:

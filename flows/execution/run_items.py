@@ -9,18 +9,9 @@ from flows.execution.deployment import ChildRunSpec, failure_of, run_children
 from flows.execution.local import map_in_threads
 from flows.execution.progress import show_progress
 from models.data.records import Record
+from tasks.engine.item_documents import load_record, load_records, load_result, save_items
 from tasks.engine.run_context import RunContext
-from tasks.engine.work_items import (
-    ItemConfig,
-    Result,
-    WorkItem,
-    failed_result,
-    load_record,
-    load_records,
-    load_result,
-    result_of,
-    save_items,
-)
+from tasks.engine.work_items import ItemConfig, Result, WorkItem, failed_result, result_of
 from tasks.store.errors import UnreadableArtifactError
 from tasks.store.store import Store
 
@@ -50,9 +41,6 @@ def run_items(
     """The results of work items, in their order; an item that is done starts nothing.
 
     Args:
-        run: the parent's context, which receives the counts.
-        items, config: what is done.
-        execution: where, and how many at a time.
         work_here: the flow of a child run, for items that run in this process.
     """
     results: dict[str, Result] = {}
@@ -116,17 +104,8 @@ def _map_items(
 
 
 def _child_run(store: Store, item: WorkItem) -> ChildRunSpec:
-    return ChildRunSpec(
-        key=item.key,
-        name=f"{item.name} · {item.phase}",
-        parameters={
-            "name": item.name,
-            "phase": item.phase,
-            "store": store.url,
-            "key": item.key,
-        },
-        tags=_tags(item),
-    )
+    work = {"name": item.name, "phase": item.phase, "store": store.url, "key": item.key}
+    return ChildRunSpec(item.key, f"{item.name} · {item.phase}", work, _tags(item))
 
 
 def _tags(item: WorkItem) -> tuple[str, ...]:

@@ -12,8 +12,9 @@ from tasks.engine.run_context import RunContext
 from tasks.engine.work_items import SharedInputs, WorkItem
 from tasks.generate.caption import Caption, CaptionTemplate, caption
 from tasks.generate.image_to_image import ImageToImage, image_to_image
-from tasks.generate.segment import Segment, segment
+from tasks.generate.segment import segment
 from tasks.generate.upscale import Upscale, UpscaleLanczos, upscale
+from tasks.settings.segment import Segment
 
 
 class Settings(Record):

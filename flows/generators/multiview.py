@@ -13,14 +13,18 @@ from tasks.engine.planning_run import PlanningRun
 from tasks.engine.run_context import RunContext
 from tasks.engine.work_items import SharedInputs, WorkItem
 from tasks.generate.augment import Augment, augment
-from tasks.generate.background import Background, BackgroundComposite, background
+from tasks.generate.background import background
 from tasks.generate.caption import Caption, CaptionTemplate, caption
 from tasks.generate.depth import Depth, DepthRelief, depth
 from tasks.generate.masked_depth import MaskedDepth, masked_depth
-from tasks.generate.multiview import Multiview, MultiviewRelief, multiview
-from tasks.generate.outpaint import Outpaint, OutpaintExtend, outpaint
-from tasks.generate.segment import Segment, SegmentGrabCut, segment
+from tasks.generate.multiview import multiview
+from tasks.generate.outpaint import outpaint
+from tasks.generate.segment import segment
 from tasks.generate.upscale import Upscale, UpscaleLanczos, upscale
+from tasks.settings.background import Background, BackgroundComposite
+from tasks.settings.multiview import Multiview, MultiviewRelief
+from tasks.settings.outpaint import Outpaint, OutpaintExtend
+from tasks.settings.segment import Segment, SegmentGrabCut
 
 
 class Settings(Record):

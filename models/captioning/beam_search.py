@@ -1,14 +1,16 @@
 """Beam search that gives an image the same words alone and in a batch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from models.data.pixels import Pixels, require_image
+from models.runtime.batching import InvalidOutput, device_of
 
 
 @dataclass(frozen=True)
@@ -26,17 +28,6 @@ class Decoding:
     num_beams: int
     repetition_penalty: float
 
-    def __post_init__(self) -> None:
-        if self.max_new_tokens < 1 or self.num_beams < 1:
-            raise ValueError(
-                f"max_new_tokens and num_beams must be 1 or more, not {self.max_new_tokens} and "
-                f"{self.num_beams}"
-            )
-        if not 0 < self.repetition_penalty < float("inf"):
-            raise ValueError(
-                f"repetition_penalty must be above 0, not {self.repetition_penalty}; give 1 to 2"
-            )
-
 
 @dataclass(frozen=True, eq=False)
 class CaptionRequest:
@@ -53,7 +44,6 @@ class CaptionRequest:
 
     def __post_init__(self) -> None:
         require_image(self.image, f"{type(self).__name__}.image")
-        _ = self.decoding
 
     @property
     def decoding(self) -> Decoding:
@@ -88,6 +78,27 @@ def search(
     rows = ids.float()
     rows[monitor.overflowed] = torch.nan
     return list(rows)
+
+
+class CaptionNetwork:
+    """A network of transformers that writes captions, with its image processor and tokenizer."""
+
+    def __init__(self, network: Any, processor: Any, tokenizer: Any, batch: int) -> None:
+        self.modules: tuple[nn.Module, ...] = (network,)
+        self._network, self._processor, self._tokenizer = network, processor, tokenizer
+        self._batch = batch
+
+    def _tensors(self, images: Sequence[Pixels]) -> list[Tensor]:
+        """The images on the network's device, uint8 [3, H, W]; copies, as they may be read-only."""
+        device = device_of(self._network)
+        return [torch.from_numpy(np.array(image)).to(device).permute(2, 0, 1) for image in images]
+
+    def _words(self, row: Tensor | InvalidOutput) -> str | InvalidOutput:
+        """The words of token ids without special tokens."""
+        if isinstance(row, InvalidOutput):
+            return row
+        ids = row.long().tolist()
+        return str(self._tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
 
 class _OverflowMonitor(LogitsProcessor):  # type: ignore[misc]  # transformers is not typed here

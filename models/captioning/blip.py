@@ -4,13 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from models.captioning.beam_search import CaptionRequest, Decoding, search
+from models.captioning.beam_search import CaptionNetwork, CaptionRequest, Decoding, search
 from models.data.pixels import Pixels, rgb
 from models.runtime.batching import (
     InvalidOutput,
@@ -37,25 +35,12 @@ class BlipRequest(CaptionRequest):
     repetition_penalty: float = 1.1
 
 
-class Blip:
+class Blip(CaptionNetwork):
     """``Salesforce/blip-image-captioning-large`` or ``-base``."""
-
-    modules: tuple[nn.Module, ...]
-
-    def __init__(self, network: Any, processor: Any, tokenizer: Any, batch: int) -> None:
-        self.modules = (network,)
-        self._network = network
-        self._processor = processor
-        self._tokenizer = tokenizer
-        self._batch = batch
 
     @classmethod
     def load(cls, *folders: Path, machine: Machine) -> "Blip":
-        """Load the network from one folder.
-
-        Raises:
-            WrongCheckpointError: weights are missing or belong to another network.
-        """
+        """Load the network from one folder."""
         from transformers import BertTokenizer, BlipForConditionalGeneration, BlipImageProcessor
 
         (folder,) = folders
@@ -77,7 +62,8 @@ class Blip:
             items = [(rgb(requests[index].image), prefixes[index]) for index in indices]
             run = partial(self._run, decoding=key[0])
             rows = run_batched(run, items, at_most=self._batch, modules=self.modules)
-            return map(self._decode, rows)
+            # BLIP's rows begin with the start token, which is no special token of its tokenizer.
+            return (self._words(r if isinstance(r, InvalidOutput) else r[1:]) for r in rows)
 
         pairs = zip(requests, prefixes, strict=True)
         keys = [(request.decoding, len(prefix)) for request, prefix in pairs]
@@ -92,9 +78,7 @@ class Blip:
     @torch.inference_mode()
     def _run(self, batch: Sequence[tuple[Pixels, list[int]]], decoding: Decoding) -> list[Tensor]:
         device, dtype = device_of(self._network), dtype_of(self._network)
-        images = [
-            torch.from_numpy(np.array(image)).to(device).permute(2, 0, 1) for image, _ in batch
-        ]
+        images = self._tensors([image for image, _ in batch])
         inputs = self._processor(images=images, return_tensors="pt")
         ids = torch.tensor([tokens for _, tokens in batch], device=device)
         return search(
@@ -105,9 +89,3 @@ class Blip:
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
         )
-
-    def _decode(self, row: Tensor | InvalidOutput) -> str | InvalidOutput:
-        if isinstance(row, InvalidOutput):
-            return row
-        ids = row.long().tolist()[1:]
-        return str(self._tokenizer.decode(ids, skip_special_tokens=True)).strip()

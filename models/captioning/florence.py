@@ -4,13 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from models.captioning.beam_search import CaptionRequest, Decoding, search
+from models.captioning.beam_search import CaptionNetwork, CaptionRequest, Decoding, search
 from models.data.pixels import Pixels, rgb
 from models.runtime.batching import (
     InvalidOutput,
@@ -37,40 +36,23 @@ class FlorenceRequest(CaptionRequest):
     _: KW_ONLY
     max_new_tokens: int = 60
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.task not in get_args(Task):
-            raise ValueError(f"task: {self.task!r} is unknown; give {' or '.join(get_args(Task))}")
 
-
-class Florence:
+class Florence(CaptionNetwork):
     """``florence-community/Florence-2-base``, in the layout of transformers' own class.
 
     The files of ``microsoft/Florence-2-*`` are refused: they need remote code and name their
     weights differently.
     """
 
-    modules: tuple[nn.Module, ...]
-
-    def __init__(self, network: Any, processor: Any, batch: int) -> None:
-        self.modules = (network,)
-        self._network = network
-        self._processor = processor
-        self._batch = batch
-
     @classmethod
     def load(cls, *folders: Path, machine: Machine) -> "Florence":
-        """Load the network from one folder.
-
-        Raises:
-            WrongCheckpointError: weights are missing or belong to another network.
-        """
+        """Load the network from one folder."""
         from transformers import Florence2ForConditionalGeneration, Florence2Processor
 
         (folder,) = folders
         network = load_strictly(Florence2ForConditionalGeneration, folder, machine)
         processor = Florence2Processor.from_pretrained(folder, local_files_only=True)
-        return cls(network, processor, machine.batch)
+        return cls(network, processor, processor.tokenizer, machine.batch)
 
     def compute(self, requests: Sequence[FlorenceRequest]) -> Iterator[str | InvalidOutput]:
         """Yield the network's captions in the order of the requests."""
@@ -81,7 +63,7 @@ class Florence:
             images = [rgb(requests[index].image) for index in indices]
             run = partial(self._run, task=key[0], decoding=key[1])
             rows = run_batched(run, images, at_most=self._batch, modules=self.modules)
-            return map(self._decode, rows)
+            return map(self._words, rows)
 
         keys = [(request.task, request.decoding) for request in requests]
         yield from compute_in_groups(keys, compute)
@@ -89,10 +71,8 @@ class Florence:
     @torch.inference_mode()
     def _run(self, images: Sequence[Pixels], task: Task, decoding: Decoding) -> list[Tensor]:
         device, dtype = device_of(self._network), dtype_of(self._network)
-        tensors = [
-            torch.from_numpy(np.array(image)).to(device).permute(2, 0, 1) for image in images
-        ]
-        inputs = self._processor(images=tensors, text=[task] * len(tensors), return_tensors="pt")
+        prompts, tensors = [task] * len(images), self._tensors(images)
+        inputs = self._processor(images=tensors, text=prompts, return_tensors="pt")
         return search(
             self._network.generate,
             decoding,
@@ -101,9 +81,3 @@ class Florence:
             input_ids=inputs["input_ids"].to(device),
             attention_mask=inputs["attention_mask"].to(device),
         )
-
-    def _decode(self, row: Tensor | InvalidOutput) -> str | InvalidOutput:
-        if isinstance(row, InvalidOutput):
-            return row
-        ids = row.long().tolist()
-        return str(self._processor.tokenizer.decode(ids, skip_special_tokens=True)).strip()

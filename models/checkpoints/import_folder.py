@@ -10,12 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from models.checkpoints.catalog import CatalogEntry, entry
-from models.checkpoints.choose_files import (
-    SourceFile,
-    WantedFile,
-    choose_files,
-    require_safe_names,
-)
+from models.checkpoints.choose_files import SourceFile, WantedFile, choose_files, require_safe_names
 from models.checkpoints.errors import PullRefusedError
 from models.checkpoints.local import MANIFEST, models_folder, read_manifest, revisions, split
 from models.checkpoints.publish import (

@@ -7,7 +7,6 @@ compared by re-blurring (Zhuo & Sim, "Defocus map estimation from a single image
 Recognition 2011). `models.compositing.shadow` casts the shadow.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -17,27 +16,15 @@ import numpy.typing as npt
 from models.compositing.backgrounds.scene import Background, Size
 from models.compositing.placement import (
     Placement,
-    PlacementRange,
     draw_placement,
     object_box,
     rotated_size,
 )
+from models.compositing.settings import CompositeSettings
 from models.compositing.shadow import Pose, cast_shadow, shade_by_relief
 from models.data.pixels import Alpha, Bools, Floats, Pixels, resize, round_to_uint8
 
 Corner = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class CompositeSettings(PlacementRange):
-    """Where the object may be, and how far it is adapted to the scene.
-
-    ``colour_matching``: 0..1, how far colours move to the background's. ``shadow``: 0..1, darkness
-    of the shadow; 0 casts none.
-    """
-
-    colour_matching: float = 0.5
-    shadow: float = 0.7
 
 
 def composite(
@@ -172,10 +159,7 @@ def _transform(
         # The corners that come into view are black with alpha 0.
         layers = [
             cv2.warpAffine(
-                layer,
-                matrix,
-                large,
-                flags=cv2.INTER_CUBIC if layer.ndim == 3 else cv2.INTER_LINEAR,
+                layer, matrix, large, flags=cv2.INTER_CUBIC if layer.ndim == 3 else cv2.INTER_LINEAR
             )
             for layer in layers
         ]

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.compositing.backgrounds.scene import Size
+from models.compositing.settings import CompositeSettings
 from models.data.pixels import Floats, Pixels, resize, with_matte
 
 Depth = npt.NDArray[np.uint16]
@@ -20,21 +21,6 @@ _OBJECT_ALPHA = 12
 # `place_object` knows no horizon. At a third down, objects stand on the ground and do not float.
 _ASSUMED_HORIZON = 0.3
 _FEATHER_PX = 1.0
-
-
-@dataclass(frozen=True)
-class PlacementRange:
-    """Limits between which a placement is drawn.
-
-    ``smallest`` and ``largest``: the object's longer side as a share of the frame's shorter side.
-    ``margin``: share of each side that stays free at each border. ``max_rotation``: degrees either
-    way, for objects that lie on a surface seen from above.
-    """
-
-    smallest: float = 0.5
-    largest: float = 0.9
-    margin: float = 0.06
-    max_rotation: float = 12.0
 
 
 @dataclass(frozen=True)
@@ -63,7 +49,7 @@ def draw_placement(
     horizon: float,
     size: Size,
     rng: np.random.Generator,
-    limits: PlacementRange,
+    limits: CompositeSettings,
 ) -> Placement:
     """Draw a placement for a box of (width, height) px, wholly inside the margins of the frame.
 
@@ -110,7 +96,7 @@ def object_box(rgba: Pixels) -> tuple[slice, slice]:
 
 
 def place_object(
-    rgba: Pixels, depth: Depth, size: Size, rng: np.random.Generator, limits: PlacementRange
+    rgba: Pixels, depth: Depth, size: Size, rng: np.random.Generator, limits: CompositeSettings
 ) -> PlacedObject:
     """Place an object at a drawn scale and centre on an empty canvas, inside its margins.
 

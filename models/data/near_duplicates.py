@@ -1,7 +1,7 @@
 """Photos of the same scene, found by comparing the difference hashes of all pairs.
 
-Two photos are near-duplicates when their hashes, or the hash of the first and the mirrored hash of
-the second, differ in few bits. 10,000 photos take 0.7 s on one core.
+Two photos are near-duplicates when the hash of the first and a hash of the second, turned by a
+quarter or mirrored, differ in few bits. 10,000 photos take 2.3 s on one core.
 """
 
 from collections import defaultdict
@@ -30,8 +30,9 @@ class HashedPhoto:
     """What the split needs to know of one photo.
 
     ``digest`` is that of the file's bytes; ``dhash`` and ``dhash_mirrored`` are the 256-bit
-    difference hashes of the pixels and of their mirror image. Photos with the same ``group``, such
-    as the objects cut out of one photo, go to one split.
+    difference hashes of the pixels and of their mirror image. ``turned`` holds these two hashes of
+    the photo turned by 90, 180 and 270 degrees, in this order, or is empty. Photos with the same
+    ``group``, such as the objects cut out of one photo, go to one split.
     """
 
     file: str
@@ -41,6 +42,13 @@ class HashedPhoto:
     dhash: int
     dhash_mirrored: int
     group: str | None = None
+    turned: tuple[int, ...] = ()
+
+    @property
+    def views(self) -> tuple[int, ...]:
+        """Eight hashes: plain and mirrored, of the photo and of its quarter turns."""
+        upright = (self.dhash, self.dhash_mirrored)
+        return (*upright, *(self.turned or 3 * upright))
 
 
 class NearHashes(NamedTuple):
@@ -72,8 +80,10 @@ def find_near_hashes(queries: Words, hashes: Words, max_bits: int) -> NearHashes
     return NearHashes(query, match, bits)
 
 
-def group_near_duplicates(photos: Sequence[HashedPhoto], bits: int) -> list[list[int]]:
-    """The groups of photos that are linked by near-duplicates, as sorted indices.
+def group_near_duplicates(
+    photos: Sequence[HashedPhoto], bits: int, links: Sequence[tuple[int, int]] = ()
+) -> list[list[int]]:
+    """The groups of photos that are linked by near-duplicates or by ``links``, as sorted indices.
 
     Every index is in exactly one group; most groups hold one photo. ``bits`` bounds the distance of
     photos with structure everywhere, and shrinks with the share of blank cells: product shots on
@@ -83,18 +93,12 @@ def group_near_duplicates(photos: Sequence[HashedPhoto], bits: int) -> list[list
     group = np.arange(len(photos))
     for first, second in _near_pairs(photos, bits):
         _join(group, first, second)
+    if links:
+        _join(group, *np.array(links, np.intp).T)
     members: dict[int, list[int]] = defaultdict(list)
     for index, number in enumerate(group):
         members[int(number)].append(index)
     return list(members.values())
-
-
-def with_near_duplicates(photos: Sequence[HashedPhoto], bits: int) -> list[HashedPhoto]:
-    """The photos that have a near-duplicate among the others, in their order."""
-    has_any = np.zeros(len(photos), np.bool_)
-    for first, second in _near_pairs(photos, bits):
-        has_any[first] = has_any[second] = True
-    return [photos[index] for index in np.flatnonzero(has_any).tolist()]
 
 
 def later_near_duplicates(
@@ -109,22 +113,36 @@ def later_near_duplicates(
 
 def _near_pairs(photos: Sequence[HashedPhoto], bits: int) -> Iterator[tuple[Indices, Indices]]:
     """Each pair of near-duplicates once, the earlier photo first, in order, some at a time."""
-    plain = pack_hashes([photo.dhash for photo in photos])
-    mirrored = pack_hashes([photo.dhash_mirrored for photo in photos])
-    # A cell without gradient is 0 in both hashes, one with a gradient is 1 in exactly one of them.
-    # A photo with fewer than _LEAST_STRUCTURE gradients has a negative limit and no near-duplicate.
-    structure = np.bitwise_count(np.hstack([plain, mirrored])).sum(axis=1, dtype=np.int64)
-    share = (structure - _LEAST_STRUCTURE) / (HASH_BITS - _LEAST_STRUCTURE)
-    limits = np.floor(bits * np.minimum(share, 1.0)).astype(np.int16)
+    views = [pack_hashes(hashes) for hashes in zip(*(photo.views for photo in photos), strict=True)]
+    if not views:
+        return
+    upright, sideways = _limits(views[0], views[1], bits), _limits(views[2], views[3], bits)
     for start in range(0, len(photos), _ROWS):
         rows = slice(start, start + _ROWS)
-        distances = _count_bits(plain[rows], plain[start:])
-        np.minimum(distances, _count_bits(plain[rows], mirrored[start:]), out=distances)
-        np.minimum(distances, _count_bits(mirrored[rows], plain[start:]), out=distances)
-        is_near = distances <= np.minimum(limits[rows, None], limits[start:])
+        plain = views[0][rows]
+        distances = _count_bits(views[1][rows], views[0][start:])
+        for view in (0, 1, 4, 5):
+            np.minimum(distances, _count_bits(plain, views[view][start:]), out=distances)
+        is_near = distances <= np.minimum(upright[rows, None], upright[start:])
+        distances = _count_bits(plain, views[2][start:])
+        for view in (3, 6, 7):
+            np.minimum(distances, _count_bits(plain, views[view][start:]), out=distances)
+        is_near |= distances <= np.minimum(upright[rows, None], sideways[start:])
         first, second = np.nonzero(np.triu(is_near, 1))
         if len(first):
             yield first + start, second + start
+
+
+def _limits(plain: Words, mirrored: Words, bits: int) -> npt.NDArray[np.int16]:
+    """The bits in which the hashes of each photo may differ from those of another one.
+
+    A cell without gradient is 0 in both hashes, one with a gradient is 1 in exactly one of them. A
+    photo with fewer than _LEAST_STRUCTURE gradients has a negative limit and no near-duplicate.
+    """
+    structure = np.bitwise_count(np.hstack([plain, mirrored])).sum(axis=1, dtype=np.int64)
+    share = (structure - _LEAST_STRUCTURE) / (HASH_BITS - _LEAST_STRUCTURE)
+    limits: npt.NDArray[np.int16] = np.floor(bits * np.minimum(share, 1.0)).astype(np.int16)
+    return limits
 
 
 def _count_bits(queries: Words, hashes: Words) -> Distances:

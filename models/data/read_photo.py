@@ -1,24 +1,26 @@
 """Read one photo file safely: upright sRGB pixels, or one reason for its rejection.
 
-Photos come from phones, cameras, scanners and the web, so a folder of them holds rotated JPEGs,
-CMYK prints, 16-bit scans, cut-outs with transparency, animations, and files that are no image at
-all. A file that can be converted without guessing is converted, with a note. Any other file
-is rejected with a reason that the user can act on. The content decides the type of a file, never
-its suffix.
+A folder of photos holds rotated JPEGs, CMYK prints, 16-bit scans, animations, and files that are
+no image at all. A file that can be converted without guessing is converted, with a note. Any other
+file is rejected with a reason. The content decides the type of a file, never its suffix.
 """
 
+import contextlib
 import functools
 import importlib
 import importlib.util
 import io
 import math
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from models.data.photo_colours import PhotoRejectedError, flatten, to_eight_bits, to_srgb
 from models.data.pixels import Pixels
 
 _READS_HEIF = importlib.util.find_spec("pillow_heif") is not None
@@ -43,7 +45,6 @@ _SUFFIXES_PER_FORMAT = {
 SUFFIXES = frozenset(suffix for listed in _SUFFIXES_PER_FORMAT.values() for suffix in listed)
 _HEIF_BRANDS = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypheim", b"ftypmif1", b"ftypmsf1")
 _MAX_ASPECT = 20.0
-_GREY = 127
 _PIL_PER_ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -53,12 +54,8 @@ _PIL_PER_ORIENTATION = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = (5, 6, 7, 8)
 _EXIF_ORIENTATION = 0x0112
-_TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_PLANAR = 258, 262, 284
-
-
-class PhotoRejectedError(ValueError):
-    """A file can't be used as a photo; the message is the reason in one line."""
 
 
 @dataclass(frozen=True)
@@ -90,32 +87,51 @@ def read_photo(
     """
     if not blob:
         raise PhotoRejectedError("the file is empty (0 bytes)")
+    with _reasons(), _open(io.BytesIO(blob)) as image:
+        _check_size(image.size, max_pixels, min_side)
+        return _convert(image, max_side)
+
+
+def read_size(file: Path) -> tuple[int, int]:
+    """The width and height of an upright photo in px, from the header of its file.
+
+    Raises:
+        PhotoRejectedError: the file has no header of a photo.
+    """
+    with _reasons(), file.open("rb") as stream, _open(stream) as image:
+        return image.size[::-1] if _orientation(image) in _SIDEWAYS else image.size
+
+
+@contextlib.contextmanager
+def _reasons() -> Iterator[None]:
+    """Turn every error into the reason of a rejection."""
     try:
+        # Pillow warns of odd EXIF and of sizes that are checked elsewhere. A run that turns
+        # warnings into errors must reject the same photos as any other run.
         with warnings.catch_warnings():
-            # Pillow warns of odd EXIF and of sizes that are checked below. A run that turns
-            # warnings into errors must reject the same photos as any other run.
             warnings.simplefilter("ignore")
-            with _open(blob) as image:
-                _check_size(image.size, max_pixels, min_side)
-                return _convert(image, max_side)
+            yield
     except PhotoRejectedError:
         raise
     except Exception as error:  # the readers raise a dozen types, from struct.error to SyntaxError
-        raise PhotoRejectedError(
-            f"the file is corrupt or cut short ({_one_line(error)})"
-        ) from error
+        text = " ".join(str(error).split())
+        # Some messages name a Python object with its address, which differs from run to run.
+        reason = text[:120] if text and " at 0x" not in text else type(error).__name__
+        raise PhotoRejectedError(f"the file is corrupt or cut short ({reason})") from error
 
 
-def _open(blob: bytes) -> Image.Image:
+def _open(stream: BinaryIO) -> Image.Image:
     try:
-        return Image.open(io.BytesIO(blob), formats=readable_formats())
+        return Image.open(stream, formats=readable_formats())
     except Image.DecompressionBombError:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise PhotoRejectedError(f"the header announces more than {limit:,} pixels") from None
     except UnidentifiedImageError:
-        if blob[4:12] in _HEIF_BRANDS and not _READS_HEIF:
+        stream.seek(0)
+        start = stream.read(512)
+        if start[4:12] in _HEIF_BRANDS and not _READS_HEIF:
             reason = "a HEIC photo; export it as JPEG or install pillow-heif"
-        elif b"\0" not in blob[:512] and blob[:512].isascii():
+        elif b"\0" not in start and start.isascii():
             reason = "the content is text, not an image"
         else:
             reason = "the content is no image of a known type (JPEG, PNG, ...) or is corrupt"
@@ -156,13 +172,13 @@ def _convert(image: Image.Image, max_side: int) -> Photo:
     image.draft(None, (2 * fitted[0], 2 * fitted[1]))
     is_deep = ";16" in str(getattr(image, "tile", ""))
     image.load()
-    upright = _to_eight_bits(image, is_deep, notes)
+    upright = to_eight_bits(image, is_deep, notes)
     if max(upright.size) > max_side:
         notes.append(f"scaled down from {size[0]}x{size[1]}")
         upright = upright.resize(
             _fitted(upright.size, max_side), Image.Resampling.LANCZOS, reducing_gap=2.0
         )
-    upright = _flatten(_to_srgb(upright, profile, notes), notes)
+    upright = flatten(to_srgb(upright, profile, notes), notes)
     if orientation != 1:
         notes.append(f"EXIF orientation {orientation} applied")
         if image.format != "TIFF":  # Pillow turns TIFFs itself while it loads them
@@ -181,105 +197,3 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # with damaged EXIF the pixels are shown as stored, as image viewers do
         return 1
     return int(orientation) if orientation in _PIL_PER_ORIENTATION else 1
-
-
-def _to_eight_bits(image: Image.Image, is_deep: bool, notes: list[str]) -> Image.Image:
-    """The image in one of the modes L, RGB, RGBA, CMYK."""
-    mode = image.mode
-    tags: Any = getattr(image, "tag_v2", {})
-    if max(tags.get(_TIFF_BITS, (8,))) > 8 and tags.get(_TIFF_PLANAR) == 2:
-        raise PhotoRejectedError(
-            "a planar 16-bit TIFF; save it with interleaved channels or 8 bits"
-        )
-    if mode == "F" or mode.startswith("I"):
-        values = np.asarray(image)
-        if tags.get(_TIFF_PHOTOMETRIC) == 0 and mode.startswith("I;16"):
-            values = 65535 - values
-        image, note = _scale_values(values)
-        notes.append(note)
-    elif is_deep:
-        notes.append("16-bit scaled")  # Pillow keeps the high byte of 16-bit colour
-    if image.has_transparency_data:
-        return image.convert("RGBA")
-    if image.mode in ("1", "L"):
-        return image.convert("L")
-    if image.mode in ("P", "RGB", "RGBX", "YCbCr"):
-        return image.convert("RGB")
-    if image.mode == "CMYK":
-        return image
-    raise PhotoRejectedError(f"colour mode {mode} is not supported; save it as RGB")
-
-
-def _scale_values(values: np.ndarray[Any, Any]) -> tuple[Image.Image, str]:
-    """Integers of 16 bits or floats in 0..1 as an 8-bit grey image, never clipped."""
-    low, high = float(values.min()), float(values.max())
-    if not math.isfinite(low + high):
-        raise PhotoRejectedError("the pixels hold NaN or infinity; save it with 8 or 16 bits")
-    if values.dtype.kind == "f" and low >= 0.0 and high <= 1.0:
-        return Image.fromarray(np.rint(values * 255.0).astype(np.uint8)), "float values scaled"
-    if values.dtype.kind == "f" or low < 0 or high > 65535:
-        raise PhotoRejectedError(
-            f"pixel values from {low:g} to {high:g} have no known range; save it with 8 or 16 bits"
-        )
-    # Scanners and cameras put 8 or 12 bits into the low end of 16; scaled by 65535 such a photo
-    # would be black, and no usable photo keeps below a sixteenth of its range.
-    bits = 8 if high <= 255 else 12 if high <= 4095 else 16
-    scaled = np.rint(values.astype(np.float32) * (255.0 / (2**bits - 1)))
-    return Image.fromarray(scaled.astype(np.uint8)), f"{bits}-bit scaled"
-
-
-def _to_srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
-    """RGB or RGBA, through the embedded ICC profile if it fits."""
-    plain = "RGBA" if image.mode == "RGBA" else "RGB"
-    if image.mode == "CMYK":
-        notes.append("CMYK converted")
-    elif image.mode == "L":
-        notes.append("greyscale copied to three channels")
-    if not profile:
-        return image.convert(plain)
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        space = source.profile.xcolor_space.strip()
-        if image.mode == "L" and space == "RGB":
-            image = image.convert("RGB")
-        to_srgb = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), image.mode, plain)
-        if image.mode == plain and _changes_nothing(to_srgb, plain):
-            return image
-        converted = ImageCms.applyTransform(image, to_srgb)
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError, AttributeError):
-        notes.append("ICC profile ignored, it does not fit the pixels")
-        return image.convert(plain)
-    notes.append("ICC profile converted to sRGB")
-    return converted if converted is not None else image
-
-
-def _changes_nothing(to_srgb: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Whether the profile is sRGB under any name: no probe colour moves by more than 2."""
-    levels = np.array([0, 32, 64, 128, 192, 255], np.uint8)
-    colours = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
-    probe = Image.fromarray(colours).convert(mode)
-    moved = ImageCms.applyTransform(probe, to_srgb)
-    difference = np.asarray(moved, np.int16)[..., :3] - colours.astype(np.int16)
-    return bool(np.abs(difference).max() <= 2)
-
-
-def _flatten(image: Image.Image, notes: list[str]) -> Image.Image:
-    """RGB: transparency blended over mid grey, because the colour under it is often arbitrary."""
-    if image.mode == "RGB":
-        return image
-    alpha = image.getchannel("A")
-    least, most = alpha.getextrema()
-    if most == 0:
-        raise PhotoRejectedError("every pixel is transparent")
-    if least == 255:
-        return image.convert("RGB")
-    flat = Image.new("RGB", image.size, (_GREY, _GREY, _GREY))
-    flat.paste(image.convert("RGB"), mask=alpha)
-    notes.append(f"alpha flattened on grey {_GREY}")
-    return flat
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    # Some messages name a Python object with its address, which differs from run to run.
-    return text[:120] if text and " at 0x" not in text else type(error).__name__

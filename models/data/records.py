@@ -1,5 +1,6 @@
 """The records that travel between stages: small, frozen, JSON-able; pixels never travel along."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
@@ -88,7 +89,8 @@ class SourceImage(Record):
 
     ``name`` is ``<class>/<stem>`` and unique in a run; ``file`` is the path below the photo folder.
     An image of a class folder has one annotation without a box. A *reference* is a source image
-    that a generator uses.
+    that a generator uses. ``family`` names the photos that show the same scene: it is the first
+    file among them, or the file itself, and one family is never in two splits.
     """
 
     name: str
@@ -97,6 +99,7 @@ class SourceImage(Record):
     image: Artifact
     annotations: tuple[Annotation, ...]
     prompt: str | None = None
+    family: str = ""
 
     @property
     def label(self) -> str:
@@ -110,6 +113,10 @@ class Sources(Record):
     images: tuple[SourceImage, ...]
     refused: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+
+    def with_refused(self, more: Sequence[tuple[str, str]]) -> "Sources":
+        """The same images, and more refused files with their reasons; all sorted by file."""
+        return self.model_copy(update={"refused": tuple(sorted({*self.refused, *more}))})
 
     def of(self, *splits: str) -> list[SourceImage]:
         """The images of some splits, in the order of their names."""
@@ -136,7 +143,8 @@ class Sample(Record):
 
     ``image`` is the JPEG that a dataset holds, or the last image that was made where the sample was
     rejected; boxes and masks of ``annotations`` are in px of it. ``generator`` is empty for a real
-    image. ``sources`` are the names of all source images it was made from.
+    image. ``sources`` are the names of all source images it was made from. ``family`` is that of
+    the source image; generated images have none of their own.
     """
 
     name: str
@@ -145,6 +153,7 @@ class Sample(Record):
     annotations: tuple[Annotation, ...]
     generator: str = ""
     sources: tuple[str, ...]
+    family: str = ""
     lineage: Lineage = Lineage()
     scores: dict[str, float] = {}
     reject_reason: str | None = None
@@ -163,6 +172,19 @@ class Sample(Record):
     def is_accepted(self) -> bool:
         """Whether a dataset may hold it."""
         return self.reject_reason is None
+
+
+class Origin(Record):
+    """What stands behind a dataset: generated images or not, and which real photos.
+
+    A generated image counts with the photos that it was made from.
+    """
+
+    synthetic: bool = Field(False, description="Whether it holds generated images.")
+    photos: Literal["references", "some", "all"] = Field(
+        "all", description="References alone, some, or all of the train photos."
+    )
+    photos_per_class: int = Field(0, description="These photos in the smallest class.")
 
 
 class DatasetSpec(Record):

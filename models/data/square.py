@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from models.data.photo_colours import PhotoRejectedError
 from models.data.pixels import Pixels, resize
-from models.data.read_photo import PhotoRejectedError, read_photo
+from models.data.read_photo import read_photo
 
 GREY = 128
 

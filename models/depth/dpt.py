@@ -97,12 +97,7 @@ class _DepthNetwork:
         processor = self._processor
         resized = processor.resize(images.contiguous(), **self._resizing)
         normalised: Tensor = processor.rescale_and_normalize(
-            resized,
-            True,
-            processor.rescale_factor,
-            True,
-            processor.image_mean,
-            processor.image_std,
+            resized, True, processor.rescale_factor, True, processor.image_mean, processor.image_std
         )
         return normalised
 
@@ -116,11 +111,7 @@ class Dpt(_DepthNetwork):
 
     @classmethod
     def load(cls, *folders: Path, machine: Machine) -> "Dpt":
-        """Load the network from one folder.
-
-        Raises:
-            WrongCheckpointError: weights are missing or belong to another network.
-        """
+        """Load the network from one folder."""
         from transformers import DPTForDepthEstimation, DPTImageProcessor
         from transformers.image_utils import SizeDict
 
@@ -140,11 +131,7 @@ class DepthAnything(_DepthNetwork):
 
     @classmethod
     def load(cls, *folders: Path, machine: Machine) -> "DepthAnything":
-        """Load the network from one folder.
-
-        Raises:
-            WrongCheckpointError: weights are missing or belong to another network.
-        """
+        """Load the network from one folder."""
         from transformers import DepthAnythingForDepthEstimation, DPTImageProcessor
 
         (folder,) = folders

@@ -113,9 +113,7 @@ class SafetyChecker:
         Raises:
             WrongCheckpointError: the folder holds no such network.
         """
-        from diffusers.pipelines.stable_diffusion.safety_checker import (
-            StableDiffusionSafetyChecker,
-        )
+        from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
         from transformers import CLIPImageProcessor
 
         inner = folder / "safety_checker"

@@ -21,6 +21,7 @@ Values = npt.NDArray[np.float64]
 Metric = Literal["accuracy", "f1_macro", "f1_weighted"]
 
 CURVE_POINTS = 100
+CALIBRATION_BINS = 15
 # The smallest probability that a float32 softmax gives reliably; it keeps the log loss finite.
 LEAST_PROBABILITY = 1e-7
 
@@ -54,15 +55,19 @@ class TrainingScores(Record):
     f1_weighted: float
     roc_auc: float | None = Field(description="One class against the rest, macro average.")
     loss: float = Field(description="Cross entropy in nats.")
+    calibration_error: float = Field(
+        description="Expected calibration error, 0..1, over 15 bins of the highest probability."
+    )
+    brier: float = Field(description="Brier score, 0..2: squared errors of all probabilities.")
     per_class: dict[str, ClassScores]
-    confusion: tuple[tuple[int, ...], ...] = Field(
-        description="Photos of class i (row) predicted as class j (column)."
+    confusion: tuple[tuple[float, ...], ...] = Field(
+        description="Photos of class i (row) predicted as class j (column); means over seeds."
     )
     prediction_share: dict[str, float] = Field(description="How often each class was predicted.")
 
 
 class DatasetScores(TrainingScores):
-    """Scores on a set of photos. Over several trainings: means; classes and curves pooled."""
+    """Scores on a set of photos. Over several seeds, all are means; see `mean_over_seeds`."""
 
     classes: tuple[str, ...]
     images: int
@@ -100,6 +105,8 @@ def score(
         f1_weighted=_mean_f1(truth, predicted, present, "weighted"),
         roc_auc=float(np.mean(areas)) if areas else None,
         loss=float(-np.log(own.astype(np.float64)).mean()),
+        calibration_error=_calibration_error(truth, probabilities),
+        brier=float(((probabilities - np.eye(len(classes))[truth]) ** 2).sum(axis=1).mean()),
         absent=tuple(name for index, name in enumerate(classes) if index not in present),
         per_class=per_class,
         confusion=confusion.tolist(),
@@ -168,14 +175,14 @@ def _trace_curves(
     precision, recall, threshold = metrics.precision_recall_curve(is_class, probability)
     # Recall falls along the array, and within equal recall precision rises: the last is the best.
     best = np.flatnonzero(np.append(recall[1:] != recall[:-1], True))
-    by_recall = best[_thin(recall[best])]
-    by_threshold = _thin(threshold)
+    by_recall = best[thin(recall[best])]
+    by_threshold = thin(threshold)
     return ClassCurves(
-        pr_recall=_rounded(recall[by_recall]),
-        pr_precision=_rounded(precision[by_recall]),
-        threshold=_rounded(threshold[by_threshold]),
-        precision=_rounded(precision[by_threshold]),
-        recall=_rounded(recall[by_threshold]),
+        pr_recall=round_curve(recall[by_recall]),
+        pr_precision=round_curve(precision[by_recall]),
+        threshold=round_curve(threshold[by_threshold]),
+        precision=round_curve(precision[by_threshold]),
+        recall=round_curve(recall[by_threshold]),
     )
 
 
@@ -199,21 +206,38 @@ def _score_class(
     )
 
 
-def measure_weighted(
-    metric: Metric, truth: Labels, predicted: Labels, classes: int, weights: Values
-) -> Values:
-    """A metric of weighted photos, in 0..1, once per row of weights; for resampling.
+def metric_of_counts(metric: Metric, support: Values, hits: Values, predicted: Values) -> Values:
+    """A metric in 0..1 from counts per class, all (..., classes); counts may be fractions.
 
-    ``weights`` (rows, photos) says how often each photo counts.
+    Args:
+        metric: which one.
+        support: photos of each class.
+        hits: those of them that were predicted rightly.
+        predicted: photos that were predicted as each class.
     """
+    # Sums of weights leave rounding errors where a class has no photo.
+    present = support > 1e-9
     if metric == "accuracy":
-        return np.asarray(weights @ (predicted == truth) / weights.sum(axis=1))
-    present = np.flatnonzero(np.bincount(truth, minlength=classes))
-    is_class, predicted_as = truth[:, None] == present, predicted[:, None] == present
-    support = weights @ is_class
-    f1 = 2 * (weights @ (is_class & predicted_as)) / (support + weights @ predicted_as)
-    shares = support if metric == "f1_weighted" else np.ones_like(support)
-    return np.asarray((f1 * shares).sum(axis=1) / shares.sum(axis=1))
+        return np.asarray(hits.sum(axis=-1) / np.maximum(support.sum(axis=-1), 1e-9))
+    f1 = 2 * hits / np.maximum(support + predicted, 1e-9)
+    shares = np.where(present, support if metric == "f1_weighted" else 1.0, 0.0)
+    return np.asarray((f1 * shares).sum(axis=-1) / np.maximum(shares.sum(axis=-1), 1e-9))
+
+
+def best_constant(metric: Metric, truth: Labels) -> float:
+    """The metric, 0..1, of the best answer that is the same class for every photo."""
+    support = np.bincount(truth).astype(np.float64)
+    hits = np.diag(support)
+    predicted = np.eye(len(support)) * support.sum()
+    return float(metric_of_counts(metric, support, hits, predicted).max())
+
+
+def _calibration_error(truth: Labels, probabilities: Probabilities) -> float:
+    """Expected calibration error, 0..1 (Guo et al. 2017, https://arxiv.org/abs/1706.04599)."""
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    surplus = confidence - (probabilities.argmax(axis=1) == truth)
+    bins = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(int) - 1, 0, CALIBRATION_BINS - 1)
+    return float(np.abs(np.bincount(bins, surplus)).sum() / len(truth))
 
 
 def _mean_f1(truth: Labels, predicted: Labels, present: Labels, average: str) -> float:
@@ -222,7 +246,7 @@ def _mean_f1(truth: Labels, predicted: Labels, present: Labels, average: str) ->
     )
 
 
-def _thin(along: npt.NDArray[np.floating]) -> npt.NDArray[np.intp]:
+def thin(along: npt.NDArray[np.floating]) -> npt.NDArray[np.intp]:
     """Indices of at most `CURVE_POINTS` points, spread evenly along the axis, with both ends."""
     if len(along) <= CURVE_POINTS:
         return np.arange(len(along))
@@ -232,5 +256,6 @@ def _thin(along: npt.NDArray[np.floating]) -> npt.NDArray[np.intp]:
     return np.unique(np.concatenate([order[nearest][1:-1], [0, len(along) - 1]]))
 
 
-def _rounded(values: npt.NDArray[np.floating]) -> tuple[float, ...]:
+def round_curve(values: npt.NDArray[np.floating]) -> tuple[float, ...]:
+    """The values with four decimals."""
     return tuple(round(float(value), 4) for value in values)

@@ -1,41 +1,38 @@
-"""Differences between models trained on two datasets, with confidence intervals.
+"""Differences between trainings, with confidence intervals over test photos and seeds.
 
-Two sources of variance count: which photos are in the test set, and how each training went (its
-seed). Both are resampled together. All datasets are resampled alike, so that errors that their
-models have in common cancel in the difference.
+The method is multi-reader multi-case analysis (Obuchowski & Rockette 1995,
+https://doi.org/10.1080/03610919508813243). Models of several seeds are the readers, and each reader
+belongs to one training. Test photos are the cases, and near-duplicates count as one case. The
+covariances come from a jackknife over families, stratified by class. Degrees of freedom follow
+Hillis (2007, https://doi.org/10.1002/sim.2532), with one variance per training (Satterthwaite).
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from dataclasses import dataclass
 
 import numpy as np
+from pydantic import Field
 from scipy import stats
 
 from models.data.records import Record
-from models.evaluation.classification import Labels, Metric, Values
+from models.evaluation.classification import Labels, Metric, Values, metric_of_counts
 from models.evaluation.predictions import DatasetPredictions
 
-ROUNDS = 2000
 LEVEL = 0.95
-# Rounds per block; the weights of 100 rounds and 10,000 photos take 8 MB.
-_BLOCK = 100
 
 
 class Interval(Record):
-    """A figure, 0..1, with its confidence interval at ``level``, over seeds or test photos."""
+    """A figure, 0..1, with its confidence interval at ``level``, over test photos and seeds."""
 
     value: float
     low: float
     high: float
-    over: Literal["seeds", "photos"]
     level: float = LEVEL
+    seeds: int = Field(description="Trainings; with one, the interval is over photos alone.")
+    photos: int
 
 
 class Difference(Record):
-    """``dataset_a`` minus ``dataset_b``, -1..1, with its interval over seeds and photos together.
-
-    ``seed_variance_share``, 0..1, is the part of the variance that the training seeds cause.
-    """
+    """``dataset_a`` minus ``dataset_b``, -1..1, with its interval over test photos and seeds."""
 
     dataset_a: str
     dataset_b: str
@@ -44,42 +41,43 @@ class Difference(Record):
     low: float
     high: float
     level: float
-    seeds: int
+    standard_error: float
+    degrees_of_freedom: float
+    seeds: int = Field(description="The smaller number of the two; with one, photos alone count.")
     photos: int
-    seed_variance_share: float
+    families: int
+    photo_variance: float = Field(description="Part of the squared standard error: photos.")
+    seed_variance: float = Field(description="Part of the squared standard error: seeds.")
+
+    def at(self, level: float) -> "Difference":
+        """The same difference with its interval at another level."""
+        half_width = _quantile(level, self.degrees_of_freedom) * self.standard_error
+        low, high = self.difference - half_width, self.difference + half_width
+        ends = {"low": max(-1.0, low), "high": min(1.0, high)}
+        return self.model_copy(update={**ends, "level": level})
 
 
-def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
-    """The mean over seeds with Student's t interval, cut to 0..1.
+@dataclass(frozen=True)
+class _Jackknife:
+    """How the figure of each seed changes when a family of test photos is left out.
 
-    Raises:
-        ValueError: there are fewer than two values.
+    ``values`` (seeds,) are the figures. ``deviations`` (families, seeds) are scaled so that
+    products, summed over families, are covariances of the figures.
     """
-    figures = np.asarray(values, np.float64)
-    if len(figures) < 2:
-        raise ValueError(
-            f"mean_interval: got {len(figures)} value; give those of two seeds or more"
-        )
-    standard_error = float(figures.std(ddof=1)) / np.sqrt(len(figures))
-    half_width = float(stats.t.ppf((1 + level) / 2, len(figures) - 1)) * standard_error
-    mean = float(figures.mean())
-    low, high = max(0.0, mean - half_width), min(1.0, mean + half_width)
-    return Interval(value=mean, low=low, high=high, over="seeds", level=level)
 
+    values: Values
+    deviations: Values
+    degrees_of_freedom: int
 
-def dataset_interval(dataset: DatasetPredictions, metric: Metric = "f1_macro") -> Interval:
-    """A dataset's mean figure with its interval over seeds.
+    @property
+    def interaction(self) -> float:
+        """Variance of a figure by photos that the seeds do not share."""
+        return float(self.deviations.var(axis=1, ddof=1).sum()) if len(self.values) > 1 else 0.0
 
-    With one seed, the interval is over test photos: percentiles of a bootstrap that is stratified
-    by class.
-    """
-    values = dataset.values(metric)
-    if len(values) >= 2:
-        return mean_interval(values.tolist())
-    weights = _weights(dataset.y_true, np.random.default_rng(0))
-    rounds = np.concatenate([dataset.measure(metric, block)[:, 0] for block in weights])
-    low, high = np.quantile(rounds, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(value=float(values[0]), low=float(low), high=float(high), over="photos")
+    @property
+    def between_seeds(self) -> float:
+        """Variance of the figure over the seeds, the interaction included."""
+        return float(self.values.var(ddof=1)) if len(self.values) > 1 else 0.0
 
 
 def compare(
@@ -88,102 +86,166 @@ def compare(
     metric: Metric = "f1_macro",
     level: float = LEVEL,
 ) -> Difference:
-    """How far ``dataset_a`` is ahead of ``dataset_b``, with a paired bootstrap interval.
+    """How far ``dataset_a`` is ahead of ``dataset_b`` on the same photos.
 
-    Each of 2000 rounds draws test photos within their class, the same ones for both datasets, and
-    seeds of each dataset. The percentiles give the interval's shape. Its width is rescaled: photos
-    and seeds each contribute a Student's t half-width, added in quadrature, because percentiles of
-    a few seeds are too narrow. The same predictions always give the same interval.
+    With one seed, the variance of training is unknown and left out. Where each class has a single
+    family, the variance over classes stands for the variance within them.
 
     Raises:
-        ValueError: the datasets were tested on other photos, or have unequal numbers of seeds.
+        ValueError: the datasets were tested on other photos.
     """
     _check_pair(dataset_a, dataset_b)
-    rng = np.random.default_rng(0)
-    blocks = [
-        [dataset.measure(metric, weights) for dataset in (dataset_a, dataset_b)]
-        for weights in _weights(dataset_a.y_true, rng)
-    ]
-    rounds_a, rounds_b = (np.concatenate(rounds) for rounds in zip(*blocks, strict=True))
-    resampled = _draw_seeds(rounds_a, rng) - _draw_seeds(rounds_b, rng)
-    values_a, values_b = dataset_a.values(metric), dataset_b.values(metric)
-    observed = float(values_a.mean() - values_b.mean())
-    from_photos = float((rounds_a.mean(axis=1) - rounds_b.mean(axis=1)).var(ddof=1))
-    from_seeds = _seed_variance(rounds_a, values_a) + _seed_variance(rounds_b, values_b)
-    half_width = np.hypot(
-        _student(from_photos, len(dataset_a.y_true) - 1, level),
-        # The seeds' variance is pooled over both datasets, which doubles its degrees of freedom.
-        _student(from_seeds, 2 * (dataset_a.seeds - 1), level),
-    )
-    normal_half_width = float(stats.norm.ppf((1 + level) / 2)) * float(resampled.std())
-    scale = half_width / normal_half_width if normal_half_width > 0 else 1.0
-    ends = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
-    low, high = observed + (ends - observed) * scale
-    total = from_photos + from_seeds
-    return Difference(
+    parts = [_leave_families_out(dataset, metric) for dataset in (dataset_a, dataset_b)]
+    deviations = parts[0].deviations.mean(axis=1) - parts[1].deviations.mean(axis=1)
+    error = _add_variances(deviations, parts, _smallest_variance(dataset_a, metric))
+    exact = Difference(
         dataset_a=dataset_a.name,
         dataset_b=dataset_b.name,
         metric=metric,
-        difference=observed,
-        low=float(low),
-        high=float(high),
+        difference=float(parts[0].values.mean() - parts[1].values.mean()),
+        low=0,
+        high=0,
         level=level,
-        seeds=dataset_a.seeds,
+        standard_error=error.variance**0.5,
+        degrees_of_freedom=error.degrees_of_freedom,
+        seeds=min(dataset_a.seeds, dataset_b.seeds),
         photos=len(dataset_a.y_true),
-        seed_variance_share=from_seeds / total if total else 0.0,
+        families=dataset_a.family_count,
+        photo_variance=error.photos,
+        seed_variance=error.seeds,
+    )
+    return exact.at(level)
+
+
+def dataset_interval(
+    dataset: DatasetPredictions, metric: Metric = "f1_macro", level: float = LEVEL
+) -> Interval:
+    """A training's mean figure with Wilson's interval for as many photos as give its variance.
+
+    The variance is over photos and seeds. Wilson's interval (1927) stays within 0..1, and its width
+    is not zero where all photos are right.
+    """
+    part = _leave_families_out(dataset, metric)
+    value = float(part.values.mean())
+    error = _add_variances(part.deviations.mean(axis=1), [part], 0.0)
+    # No more than the whole range where nothing is known of the variance.
+    quantile = min(_quantile(level, error.degrees_of_freedom), 1e6)
+    photos: float = dataset.family_count
+    if error.variance > 0 and 0 < value < 1:
+        photos = value * (1 - value) / error.variance
+    spread = quantile**2 / photos
+    centre = (value + spread / 2) / (1 + spread)
+    half_width = (spread * value * (1 - value) + spread**2 / 4) ** 0.5 / (1 + spread)
+    return Interval(
+        value=value,
+        low=max(0.0, centre - half_width),
+        high=min(1.0, centre + half_width),
+        level=level,
+        seeds=dataset.seeds,
+        photos=len(dataset.y_true),
     )
 
 
-def _weights(y_true: Labels, rng: np.random.Generator) -> Iterator[Values]:
-    """Blocks (rounds, photos): how often each photo is drawn; class sizes stay the same."""
-    groups = [np.flatnonzero(y_true == label) for label in np.unique(y_true)]
-    for _ in range(ROUNDS // _BLOCK):
-        weights = np.zeros((_BLOCK, len(y_true)))
-        for group in groups:
-            weights[:, group] = rng.multinomial(
-                len(group), np.full(len(group), 1 / len(group)), _BLOCK
-            )
-        yield weights
+@dataclass(frozen=True)
+class _Error:
+    """A squared standard error and its parts. ``photos`` falls with photos, ``seeds`` with seeds.
 
-
-def _draw_seeds(rounds: Values, rng: np.random.Generator) -> Values:
-    """Per round, the mean over as many seeds as there are, drawn with replacement."""
-    drawn = rng.integers(0, rounds.shape[1], rounds.shape)
-    return np.asarray(np.take_along_axis(rounds, drawn, axis=1).mean(axis=1))
-
-
-def _seed_variance(rounds: Values, values: Values) -> float:
-    """The part of the variance of a dataset's mean that its training seeds cause.
-
-    The variance between the seeds' figures also contains how each seed reacts to single photos
-    (the interaction), which the resampled photos measure already. Half of it is subtracted:
-    subtracting all gave intervals that were too narrow in simulations with three seeds.
-    ``rounds`` (rounds, seeds) are figures on resampled photos, ``values`` (seeds,) on the photos.
+    The interaction of photos and seeds, which falls with both, is in ``photos``.
     """
-    seeds = len(values)
-    if seeds == 1:
-        return 0.0
-    within = rounds - rounds.mean(axis=1, keepdims=True)
-    interaction = float(within.var(axis=0, ddof=1).mean()) * seeds / (seeds - 1)
-    between = float(values.var(ddof=1))
-    return (between - 0.5 * min(between, interaction)) / seeds
+
+    variance: float
+    degrees_of_freedom: float
+    photos: float
+    seeds: float
 
 
-def _student(variance: float, degrees_of_freedom: int, level: float) -> float:
-    """Half the width of Student's t interval of a mean that has this variance."""
-    if variance == 0:
-        return 0.0
-    return float(stats.t.ppf((1 + level) / 2, max(1, degrees_of_freedom)) * np.sqrt(variance))
+def _add_variances(deviations: Values, parts: list[_Jackknife], least: float) -> _Error:
+    """The variance of a mean over seeds, or of a difference of two.
+
+    Args:
+        deviations: (families,) those of the mean or difference.
+        parts: one or two trainings.
+        least: smallest variance that the number of photos allows.
+    """
+    shared = sum(part.interaction / len(part.values) for part in parts)
+    cases = max(0.0, float(deviations @ deviations) - shared)
+    readers = [part.between_seeds / len(part.values) for part in parts]
+    variance = max(cases + sum(readers), least)
+    uncertainty = cases**2 / max(parts[0].degrees_of_freedom, 1e-9) + sum(
+        reader**2 / max(len(part.values) - 1, 1)
+        for reader, part in zip(readers, parts, strict=True)
+    )
+    training = sum(
+        max(0.0, part.between_seeds - part.interaction) / len(part.values) for part in parts
+    )
+    degrees = variance**2 / uncertainty if uncertainty else parts[0].degrees_of_freedom
+    return _Error(variance, float(degrees), max(variance - training, 0.0), training)
+
+
+def _leave_families_out(dataset: DatasetPredictions, metric: Metric) -> _Jackknife:
+    """Jackknife each seed's figure: leave one family out, and give its weight to its stratum."""
+    strata, sizes = _strata(dataset)
+    values, deviations = [], []
+    for counts in dataset.family_counts():
+        totals = counts.sum(axis=1, keepdims=True)
+        by_stratum = np.stack(
+            [counts[:, strata == index].sum(axis=1) for index in range(len(sizes))], axis=1
+        )
+        others = np.maximum(sizes[strata] - 1, 1)[None, :, None]
+        left = totals + (by_stratum[:, strata] - (others + 1) * counts) / others
+        whole = metric_of_counts(metric, totals[0], totals[1], totals[2])
+        scale = np.sqrt(others / (others + 1))[0, :, 0]
+        values.append(whole[0])
+        without = metric_of_counts(metric, left[0], left[1], left[2])
+        deviations.append(scale * (without - whole))
+    return _Jackknife(
+        np.asarray(values), np.stack(deviations, axis=1), int(sizes.sum() - len(sizes))
+    )
+
+
+def _strata(dataset: DatasetPredictions) -> tuple[Labels, Labels]:
+    """The stratum of each family, and the number of families of each stratum.
+
+    A stratum is a class. Classes with a single family share one stratum, because one family shows
+    no variance. Where only one class has a single family, the smallest other class joins it.
+    """
+    first = np.unique(dataset.families, return_index=True)[1]
+    labels = dataset.y_true[first]
+    counts = np.bincount(labels, minlength=len(dataset.classes))
+    single = counts[labels] == 1
+    if single.sum() == 1 and len(labels) > 1:
+        smallest = np.where(counts > 1, counts, counts.max() + 1).argmin()
+        single |= labels == smallest
+    strata = np.unique(np.where(single, -1, labels), return_inverse=True)[1]
+    return strata, np.bincount(strata)
+
+
+def _smallest_variance(dataset: DatasetPredictions, metric: Metric) -> float:
+    """The square of what one photo of the smallest class can change.
+
+    A test in which two trainings never disagree does not prove that they are equal.
+    """
+    counts = np.bincount(dataset.y_true)
+    counts = counts[counts > 0]
+    photos = len(dataset.y_true) if metric != "f1_macro" else len(counts) * counts.min()
+    return float(1 / photos**2)
+
+
+def _quantile(level: float, degrees_of_freedom: float) -> float:
+    """Student's quantile. Below one degree of freedom nothing is known, so it is infinite."""
+    if degrees_of_freedom < 1:
+        return float("inf")
+    return float(stats.t.ppf((1 + level) / 2, degrees_of_freedom))
 
 
 def _check_pair(dataset_a: DatasetPredictions, dataset_b: DatasetPredictions) -> None:
-    names = f"datasets {dataset_a.name} and {dataset_b.name}"
-    if dataset_a.classes != dataset_b.classes or not np.array_equal(
-        dataset_a.y_true, dataset_b.y_true
-    ):
-        raise ValueError(f"{names} were tested on other photos; use one test set")
-    if dataset_a.seeds != dataset_b.seeds:
+    is_same = (
+        dataset_a.classes == dataset_b.classes
+        and np.array_equal(dataset_a.y_true, dataset_b.y_true)
+        and np.array_equal(dataset_a.families, dataset_b.families)
+    )
+    if not is_same:
         raise ValueError(
-            f"{names} have {dataset_a.seeds} and {dataset_b.seeds} seeds; "
-            "train both with the same seeds"
+            f"datasets {dataset_a.name} and {dataset_b.name} were tested on other photos; "
+            "use one test set"
         )

@@ -1,207 +1,158 @@
-"""The verdict: which dataset to train on, in words, and whether synthetic images help."""
+"""The verdict: whether synthetic images help, one answer per question.
 
-from collections.abc import Mapping, Sequence
+*Few photos*: images made of the reference photos, against these photos alone. *Adding*: all train
+photos with synthetic images, against all train photos alone. In both questions the best training
+without synthetic images is the rival, so that a synthetic one helps only if it beats each of them.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from models.data.records import Record
-from models.evaluation.classification import Metric
-from models.evaluation.comparison import LEVEL, Difference, Interval, compare, dataset_interval
+from models.evaluation.answers import (
+    LEAST_SEEDS,
+    Answer,
+    Conclusion,
+    Outcome,
+    Question,
+    Trainings,
+)
+from models.evaluation.classification import Metric, best_constant
+from models.evaluation.comparison import LEVEL, compare, dataset_interval
 from models.evaluation.predictions import DatasetPredictions, read_predictions
+from models.evaluation.settings import VerdictSettings
+from models.evaluation.wording import say_verdict
 
+# A score that is closer than this to the best constant answer shows no skill.
+_LEAST_SKILL = 0.01
+_PHOTOS: dict[Question, str] = {"few_photos": "references", "adding": "all"}
 REAL = "real"
-# A gain below one percentage point is not worth generating images for.
-WORTHWHILE = 0.01
-# Below this number of test photos, one class has a large influence on a macro average.
-FEW_PHOTOS = 10
-_METRICS: dict[Metric, str] = {
-    "accuracy": "accuracy",
-    "f1_macro": "macro F1",
-    "f1_weighted": "weighted F1",
-}
-_DATASETS = {
-    REAL: "real photos alone",
-    "synthetic": "synthetic images alone",
-    "mixed": "the mixed set",
-}
+DEFAULTS = VerdictSettings()
 
 
-class Conclusion(Record):
-    """The verdict. ``helps``: whether a dataset with synthetic images beats real photos alone.
-
-    ``winner`` is the dataset to use; both are None where the test cannot decide. ``differences``
-    compare each other dataset with ``real``, at a level that holds for all of them together.
-    """
-
-    winner: str | None
-    helps: bool | None
-    text: str
-    metric: Metric
-    intervals: dict[str, Interval]
-    differences: dict[str, Difference]
-
-
-def conclude_from(path: Path, metric: Metric = "f1_macro") -> Conclusion:
+def conclude_from(path: Path) -> Conclusion:
     """The verdict that follows from a run's ``predictions.parquet`` alone.
 
     Raises:
         ValueError: the file is missing or is no such file, or see `conclude`.
     """
-    return conclude(read_predictions(path), metric)
+    datasets, settings = read_predictions(path)
+    return conclude(datasets, settings)
 
 
-def conclude(datasets: Sequence[DatasetPredictions], metric: Metric = "f1_macro") -> Conclusion:
-    """Decide which dataset to use, by how much, and whether synthetic images help.
+def conclude(
+    datasets: Sequence[DatasetPredictions], settings: VerdictSettings = DEFAULTS
+) -> Conclusion:
+    """Answer the questions that the trainings allow.
 
-    They help if a dataset with them beats ``real`` with the whole interval above zero. They do not
-    help if no interval reaches a gain of one percentage point. Otherwise the test cannot decide.
-    Several comparisons share the 95 percent: each interval is wider by Bonferroni's correction.
-
-    All datasets were tested on the same photos, with the same seeds.
+    Synthetic images help if the whole interval of the gain is above zero. They do not help if it is
+    below the margin. Otherwise the test cannot decide.
 
     Raises:
-        ValueError: ``real`` or the other dataset is missing, or two datasets share a name.
+        ValueError: there is no training, or two share a name.
     """
     by_name = {dataset.name: dataset for dataset in datasets}
-    if len(by_name) != len(datasets) or REAL not in by_name or len(datasets) < 2:
+    if not datasets or len(by_name) != len(datasets):
         raise ValueError(
-            f"verdict: got datasets {[dataset.name for dataset in datasets]}; "
-            f"give {REAL!r} and others, each once"
+            f"verdict: got trainings {[dataset.name for dataset in datasets]}; give each once"
         )
-    others = [dataset for dataset in datasets if dataset.name != REAL]
-    level = 1 - (1 - LEVEL) / len(others)
-    differences = {other.name: compare(other, by_name[REAL], metric, level) for other in others}
-    intervals = {dataset.name: dataset_interval(dataset, metric) for dataset in datasets}
-    helpful = [name for name, difference in differences.items() if difference.low > 0]
-    winner: str | None = None
-    helps: bool | None = None
-    if all(_is_guessing(dataset) for dataset in datasets):
-        answer = "No dataset beats the majority-class baseline; correct the training first."
-    elif helpful:
-        winner, helps = max(helpful, key=lambda name: differences[name].difference), True
-        answer = _say_helps(winner, intervals, differences)
-    elif all(difference.high < WORTHWHILE for difference in differences.values()):
-        winner, helps = REAL, False
-        answer = _say_no_help(intervals, differences)
-    else:
-        answer = _say_undecided(intervals, differences)
-    text = " ".join([answer, *_caveats(by_name[REAL], len(others))])
-    return Conclusion(
-        winner=winner,
-        helps=helps,
-        text=text,
+    metric = settings.metric
+    intervals = {name: dataset_interval(dataset, metric) for name, dataset in by_name.items()}
+    trainings = Trainings(by_name, intervals)
+    answers = tuple(
+        answer
+        for question in _PHOTOS
+        if (answer := _answer(question, trainings, settings)) is not None
+    )
+    replacing = tuple(
+        compare(by_name[mixed], by_name[real], metric)
+        for mixed in trainings.named(True, "some")
+        for real in _photos_to_replace(trainings)
+    )
+    conclusion = Conclusion(
+        text="",
         metric=metric,
+        margin=settings.margin,
+        answers=answers,
+        replacing=replacing,
+        best=_best(trainings, metric),
         intervals=intervals,
-        differences=differences,
     )
+    return conclusion.model_copy(update={"text": say_verdict(conclusion, trainings)})
 
 
-def _is_guessing(dataset: DatasetPredictions) -> bool:
-    majority = np.bincount(dataset.y_true).max() / len(dataset.y_true)
-    return bool(dataset.values("accuracy").mean() <= majority + WORTHWHILE)
+def _answer(question: Question, trainings: Trainings, settings: VerdictSettings) -> Answer | None:
+    """The answer, or None where the trainings do not allow one.
 
-
-def _say_helps(
-    winner: str, intervals: Mapping[str, Interval], differences: Mapping[str, Difference]
-) -> str:
-    first = f"Use {_subject(winner)}: synthetic images help here."
-    figures = _say_figures(winner, intervals, differences[winner])
-    return " ".join([first, figures, *_say_others(winner, intervals, differences)])
-
-
-def _say_no_help(intervals: Mapping[str, Interval], differences: Mapping[str, Difference]) -> str:
-    metric = _METRICS[next(iter(differences.values())).metric]
-    first = (
-        f"Use {_subject(REAL)}, with {_percent(intervals[REAL].value)} {metric}: "
-        "synthetic images do not help here."
-    )
-    return " ".join([first, *_say_others(REAL, intervals, differences)])
-
-
-def _say_undecided(intervals: Mapping[str, Interval], differences: Mapping[str, Difference]) -> str:
-    best = max(differences, key=lambda name: differences[name].difference)
-    difference = differences[best]
-    sentences = [
-        "This test cannot decide whether synthetic images help.",
-        _say_figures(best, intervals, difference),
-        *_say_others(best, intervals, differences),
-    ]
-    if difference.seed_variance_share >= 0.5:
-        sentences.append(
-            "Most of the uncertainty is training variance: five or more seeds reduce it."
+    A candidate must beat every rival, which needs no correction (Berger 1982); several candidates
+    share the error by Bonferroni's correction. For the upper end it is the other way round.
+    """
+    candidates = trainings.named(True, _PHOTOS[question])
+    rivals = trainings.named(False, _PHOTOS[question])
+    if not candidates or not rivals:
+        return None
+    level = 1 - (1 - LEVEL) / len(candidates)
+    pairs = {
+        (candidate, rival): compare(
+            trainings.datasets[candidate], trainings.datasets[rival], settings.metric, level
         )
-    elif difference.difference > WORTHWHILE / 2:
-        # The width of an interval falls with the square root of the number of photos.
-        factor = ((difference.difference - difference.low) / difference.difference) ** 2
-        needed = float(f"{difference.photos * factor:.1g}")
-        sentences.append(
-            f"About {needed:,.0f} such test photos would decide a difference of this size."
-        )
-    return " ".join([*sentences, f"Until then {_subject(REAL)} are the safe choice."])
-
-
-def _say_figures(name: str, intervals: Mapping[str, Interval], difference: Difference) -> str:
-    return (
-        f"{_capitalized(name)} reached {_percent(intervals[name].value)} "
-        f"{_METRICS[difference.metric]}, {_subject(REAL)} {_percent(intervals[REAL].value)} "
-        f"({_interval(difference)})."
+        for candidate in candidates
+        for rival in rivals
+    }
+    upper_level = 1 - (1 - LEVEL) / len(rivals)
+    low = {name: min(pairs[name, rival].low for rival in rivals) for name in candidates}
+    high = {
+        name: min(pairs[name, rival].at(upper_level).high for rival in rivals)
+        for name in candidates
+    }
+    winners = [name for name in candidates if low[name] > 0]
+    winner: str | None = None
+    outcome: Outcome = "undecided"
+    names = [*candidates, *rivals]
+    seeds = min(trainings.datasets[name].seeds for name in names)
+    if seeds < LEAST_SEEDS or not _has_skill(names, trainings, settings):
+        outcome = "no_verdict"
+    elif winners:
+        outcome, winner = "helps", winners[0]
+    elif all(end < settings.margin for end in high.values()):
+        outcome, winner = "no_help", rivals[0]
+    candidate = winner if outcome == "helps" and winner else candidates[0]
+    return Answer(
+        question=question,
+        outcome=outcome,
+        winner=winner,
+        candidate=candidate,
+        rival=rivals[0],
+        gain=pairs[candidate, rivals[0]].difference,
+        low=low[candidate],
+        high=high[candidate],
+        level=LEVEL,
+        seeds=seeds,
+        photos_per_class=trainings.datasets[rivals[0]].origin.photos_per_class,
+        differences=tuple(pairs.values()),
     )
 
 
-def _say_others(
-    named: str, intervals: Mapping[str, Interval], differences: Mapping[str, Difference]
-) -> list[str]:
-    """One sentence per dataset that the text has not ``named``: how it compares with real."""
-    return [
-        f"{_capitalized(name)} reached {_percent(intervals[name].value)}, "
-        f"{_relation(difference)} {_subject(REAL)} ({_interval(difference)})."
-        for name, difference in differences.items()
-        if name != named
-    ]
+def _photos_to_replace(trainings: Trainings) -> list[str]:
+    """The rival of trainings with some photos: ``real``, which has as many images as they have."""
+    real = trainings.datasets.get(REAL)
+    if real is not None and not real.origin.synthetic:
+        return [REAL]
+    return trainings.named(False, "all")
 
 
-def _relation(difference: Difference) -> str:
-    if difference.low > 0:
-        return "also better than"
-    if difference.high < 0:
-        return "worse than"
-    if max(-difference.low, difference.high) < WORTHWHILE:
-        return "as good as"
-    return "not significantly different from"
+def _has_skill(names: Sequence[str], trainings: Trainings, settings: VerdictSettings) -> bool:
+    constant = best_constant(settings.metric, trainings.datasets[names[0]].y_true)
+    best = max(trainings.intervals[name].value for name in names)
+    return best > constant + _LEAST_SKILL
 
 
-def _caveats(real: DatasetPredictions, comparisons: int) -> list[str]:
-    photos, seeds = len(real.y_true), real.seeds
-    together = " together" if comparisons > 1 else ""
-    over_seeds = f" and {seeds} seeds" if seeds > 1 else ""
-    sentences = [
-        f"Intervals hold{together} at 95 percent, over {photos:,} test photos{over_seeds}."
-    ]
-    if seeds == 1:
-        sentences.append("One seed does not show the training variance: train with three or more.")
-    counts = np.bincount(real.y_true, minlength=len(real.classes))
-    few = [name for name, n in zip(real.classes, counts, strict=True) if 0 < n < FEW_PHOTOS]
-    if few:
-        sentences.append(f"Fewer than {FEW_PHOTOS} test photos: {', '.join(few)}.")
-    absent = [name for name, n in zip(real.classes, counts, strict=True) if n == 0]
-    if absent:
-        sentences.append(f"No test photo, so left out of the figures: {', '.join(absent)}.")
-    return sentences
-
-
-def _percent(figure: float) -> str:
-    return f"{100 * figure:.1f}"
-
-
-def _subject(name: str) -> str:
-    return _DATASETS.get(name, f"the {name} set")
-
-
-def _capitalized(name: str) -> str:
-    return _subject(name)[0].upper() + _subject(name)[1:]
-
-
-def _interval(difference: Difference) -> str:
-    ends = f"interval {100 * difference.low:+.1f} to {100 * difference.high:+.1f}"
-    return f"{100 * difference.difference:+.1f} percentage points, {ends}"
+def _best(trainings: Trainings, metric: Metric) -> str | None:
+    """The training whose interval against each other one is above zero."""
+    names = sorted(trainings.intervals, key=lambda name: -trainings.intervals[name].value)
+    first, others = names[0], names[1:]
+    level = 1 - (1 - LEVEL) / len(names)
+    is_ahead = trainings.seeds >= LEAST_SEEDS and all(
+        compare(trainings.datasets[first], trainings.datasets[other], metric, level).low > 0
+        for other in others
+    )
+    return first if others and is_ahead else None

@@ -3,8 +3,8 @@
 ``predictions.parquet`` has one row per prediction. The verdict is computed from it alone.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from models.data.files import write_atomic
+from models.data.records import Origin
 from models.evaluation.classification import (
     Labels,
     Metric,
@@ -21,8 +22,9 @@ from models.evaluation.classification import (
     Values,
     as_probabilities,
     check_predictions,
-    measure_weighted,
+    metric_of_counts,
 )
+from models.evaluation.settings import VerdictSettings
 
 FILE_NAME = "predictions.parquet"
 SPLITS = ("val", "test")
@@ -30,12 +32,18 @@ SPLITS = ("val", "test")
 COLUMNS = {
     "dataset": pa.string(),
     "seed": pa.int64(),
+    "synthetic": pa.bool_(),
+    "photos": pa.string(),
+    "photos_per_class": pa.int64(),
     "split": pa.string(),
     "image": pa.string(),
+    "family": pa.string(),
     "truth": pa.string(),
     "prediction": pa.string(),
 }
 SCORE = "score_"
+_SETTINGS = b"verdict"
+UNKNOWN = Origin()
 
 
 @dataclass(frozen=True)
@@ -43,12 +51,16 @@ class ScoredModel:
     """One trained model and the content of its ``score`` artifact.
 
     ``content`` has ``classes``, and for ``val`` and ``test`` the columns ``images`` (ids),
-    ``truth`` (class indices) and ``probabilities`` (one row per image).
+    ``truth`` (class indices) and ``probabilities`` (one row per image). ``origin`` says what stands
+    behind the training. ``families`` has the near-duplicate family of images by their id; an image
+    without an entry is a family of its own.
     """
 
     dataset: str
     seed: int
     content: Mapping[str, Any]
+    origin: Origin = UNKNOWN
+    families: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,15 +68,20 @@ class DatasetPredictions:
     """Predictions for the test photos by the models that were trained on one dataset.
 
     ``probabilities`` is float (seeds, photos, classes), in the same order of seeds and photos for
-    every dataset that is compared.
+    every dataset that is compared. ``families`` are codes (photos,) of near-duplicate families:
+    photos with the same code count as one observation. Without codes, each photo is a family.
     """
 
     name: str
     y_true: Labels
     probabilities: Probabilities
     classes: tuple[str, ...]
+    origin: Origin = UNKNOWN
+    families: Labels = field(default_factory=lambda: np.empty(0, np.int64))
 
     def __post_init__(self) -> None:
+        if len(self.families) == 0:
+            object.__setattr__(self, "families", np.arange(len(self.y_true)))
         if self.probabilities.ndim != 3 or len(self.probabilities) == 0:
             raise ValueError(
                 f"dataset {self.name}: probabilities have shape {self.probabilities.shape}; "
@@ -78,19 +95,29 @@ class DatasetPredictions:
         """The number of trainings."""
         return len(self.probabilities)
 
+    @property
+    def family_count(self) -> int:
+        """The number of families of test photos."""
+        return len(np.unique(self.families))
+
     def values(self, metric: Metric) -> Values:
         """The metric of each seed, 0..1."""
-        return np.asarray(self.measure(metric, np.ones((1, len(self.y_true))))[0])
+        totals = np.stack([counts.sum(axis=1) for counts in self.family_counts()], axis=1)
+        return metric_of_counts(metric, totals[0], totals[1], totals[2])
 
-    def measure(self, metric: Metric, weights: Values) -> Values:
-        """The metric (rounds, seeds), 0..1, of photos that are weighted by (rounds, photos)."""
-        return np.stack(
-            [
-                measure_weighted(metric, self.y_true, predicted, len(self.classes), weights)
-                for predicted in self.probabilities.argmax(axis=2)
-            ],
-            axis=1,
-        )
+    def family_counts(self) -> Iterator[Values]:
+        """Per seed, counts (3, families, classes): photos of a class, hits, photos predicted."""
+        rows = np.unique(self.families, return_inverse=True)[1]
+        shape = (self.family_count, len(self.classes))
+
+        def count(labels: Labels, weights: Values | None = None) -> Values:
+            cells = rows * shape[1] + labels
+            found = np.bincount(cells, weights, shape[0] * shape[1])
+            return found.reshape(shape).astype(np.float64)
+
+        for predicted in self.probabilities.argmax(axis=2):
+            hits = count(self.y_true, (predicted == self.y_true).astype(np.float64))
+            yield np.stack([count(self.y_true), hits, count(predicted)])
 
 
 def tabulate(models: Sequence[ScoredModel]) -> pa.Table:
@@ -112,15 +139,20 @@ def tabulate(models: Sequence[ScoredModel]) -> pa.Table:
     return pa.concat_tables(parts)
 
 
-def write_predictions(path: Path, models: Sequence[ScoredModel]) -> None:
-    """Write `tabulate`'s table; the same predictions give the same bytes."""
+def write_predictions(path: Path, models: Sequence[ScoredModel], settings: VerdictSettings) -> None:
+    """Write `tabulate`'s table, with the settings of the verdict among the file's metadata.
+
+    The same predictions give the same bytes.
+    """
     buffer = pa.BufferOutputStream()
-    pq.write_table(tabulate(models).combine_chunks(), buffer)
+    table = tabulate(models).combine_chunks()
+    content = {_SETTINGS: settings.model_dump_json().encode()}
+    pq.write_table(table.replace_schema_metadata(content), buffer)
     write_atomic(path, buffer.getvalue().to_pybytes())
 
 
-def read_predictions(path: Path) -> list[DatasetPredictions]:
-    """The test predictions of each dataset in a file that `write_predictions` wrote.
+def read_predictions(path: Path) -> tuple[list[DatasetPredictions], VerdictSettings]:
+    """The test predictions of each dataset, and the settings of the verdict, from a run's file.
 
     Raises:
         ValueError: the file is missing, or is not such a file.
@@ -134,7 +166,8 @@ def read_predictions(path: Path) -> list[DatasetPredictions]:
     missing = [name for name in COLUMNS if name not in table.column_names]
     if missing:
         raise ValueError(f"{path}: has no column {missing[0]!r}; give a {FILE_NAME} of a run")
-    return group_by_dataset(table)
+    settings = (table.schema.metadata or {}).get(_SETTINGS, b"{}")
+    return group_by_dataset(table), VerdictSettings.model_validate_json(settings)
 
 
 def group_by_dataset(table: pa.Table) -> list[DatasetPredictions]:
@@ -152,6 +185,8 @@ def group_by_dataset(table: pa.Table) -> list[DatasetPredictions]:
         rows.setdefault(dataset, {}).setdefault(seed, []).append(row)
     scores = np.stack([test[f"{SCORE}{name}"].to_numpy() for name in classes], axis=1)
     images = np.array(test["image"].to_pylist())
+    families = np.array(test["family"].to_pylist())
+    origins = test.select(["synthetic", "photos", "photos_per_class"])
     class_indices = {name: index for index, name in enumerate(classes)}
     truth = np.array([class_indices[name] for name in test["truth"].to_pylist()], np.int64)
     datasets = []
@@ -160,7 +195,16 @@ def group_by_dataset(table: pa.Table) -> list[DatasetPredictions]:
         if any(not np.array_equal(images[first], images[other]) for other in others):
             raise ValueError(f"dataset {name}: its seeds have different test photos; use one set")
         probabilities = np.stack([scores[seed_rows] for seed_rows in seeds.values()])
-        datasets.append(DatasetPredictions(name, truth[first], probabilities, tuple(classes)))
+        datasets.append(
+            DatasetPredictions(
+                name,
+                truth[first],
+                probabilities,
+                tuple(classes),
+                Origin.model_validate(origins.slice(first[0], 1).to_pylist()[0]),
+                np.unique(families[first], return_inverse=True)[1],
+            )
+        )
     return datasets
 
 
@@ -176,8 +220,12 @@ def _split_columns(model: ScoredModel, split: str, classes: list[str]) -> dict[s
     columns = {
         "dataset": [model.dataset] * count,
         "seed": [model.seed] * count,
+        "synthetic": [model.origin.synthetic] * count,
+        "photos": [model.origin.photos] * count,
+        "photos_per_class": [model.origin.photos_per_class] * count,
         "split": [split] * count,
         "image": list(content["images"]),
+        "family": [model.families.get(image, image) for image in content["images"]],
         "truth": [classes[label] for label in content["truth"]],
         "prediction": [classes[label] for label in probabilities.argmax(axis=1)],
     }

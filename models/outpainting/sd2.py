@@ -56,7 +56,7 @@ class OutpaintRequest:
         nsfw_retries: how often a flagged image is generated again with another seed.
 
     Raises:
-        ValueError: a value is outside of its range.
+        ValueError: the scene or its offset can't be used.
     """
 
     scene: Pixels
@@ -76,10 +76,6 @@ class OutpaintRequest:
                 f"a scene of shape {scene.shape} can't be outpainted; "
                 "give HxWx3 or HxWx4, 64 px or more"
             )
-        if self.steps < 2:
-            raise ValueError(f"steps is {self.steps}; give 2 or more")
-        if self.feather < 0:
-            raise ValueError(f"feather is {self.feather}; give 0 px or more")
         _ = self.shift
 
     @cached_property
@@ -149,10 +145,6 @@ class SD2Outpaint:
 
         The others are an asymmetric VAE, in place of the checkpoint's own decoder, and a safety
         checker. Their files show which is which.
-
-        Raises:
-            WrongCheckpointError: a folder holds no 9-channel SD 1 or 2 inpainting network, a VAE of
-                other latents, or not all weights.
         """
         root, *others = folders
         checkers = [folder for folder in others if _is_safety_checker(folder)]

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from models.evaluation.classification import DatasetScores
 from models.reporting.figure_style import DATASET_LOOKS, SVG, Style
 from models.reporting.metrics import Metrics
+from models.reporting.plot_quality import describe_nearest, draw_nearest
 from models.reporting.plots import (
     draw_comparison,
     draw_confusion_matrix,
@@ -18,8 +19,11 @@ from models.reporting.plots import (
     draw_prediction_share,
     draw_threshold_curves,
 )
-from models.reporting.tables import decimal, percent
+from models.reporting.tables import SCORES, decimal, percent
 
+# The figure that the section on quality shows.
+NEAREST_PHOTOS = "nearest-photos"
+TITLES = {metric: title for metric, title, _ in SCORES}
 _NAMESPACE = re.compile(r"\{[^}]*\}")
 # What the page uses instead of the fixed colours, so that a figure follows its light or dark theme.
 _PAGE_COLOURS = {
@@ -43,7 +47,14 @@ class Figure:
 
 
 def draw_figures(metrics: Metrics) -> Iterator[Figure]:
-    """Learning curves, comparison and precision-recall curves, then three figures per dataset."""
+    """Nearest photos, learning curves, comparison, precision-recall; then three per dataset."""
+    if metrics.quality is not None and metrics.quality.nearest:
+        yield Figure(
+            NEAREST_PHOTOS,
+            "How near the nearest photo is",
+            describe_nearest(metrics.quality),
+            draw_nearest(metrics.quality),
+        )
     scores = {name: data.test for name, data in metrics.datasets.items() if data.test is not None}
     if not scores:
         return
@@ -62,7 +73,8 @@ def draw_figures(metrics: Metrics) -> Iterator[Figure]:
             on_page=True,
         )
     if metrics.verdict:
-        description = "Macro F1 on the test photos of each dataset, with its interval."
+        title = TITLES[metrics.verdict.metric]
+        description = f"{title} on the test photos of each dataset, with its 95 % interval."
         yield Figure("comparison", "Comparison", description, draw_scoreboard(metrics, SVG))
     yield Figure(
         "precision-recall",
@@ -92,7 +104,8 @@ def draw_scoreboard(metrics: Metrics, style: Style) -> bytes:
     """
     if metrics.verdict is None:
         raise ValueError("metrics: verdict is missing; train on at least two datasets")
-    return draw_comparison({"macro F1 on test photos": metrics.verdict.intervals}, style)
+    label = f"{TITLES[metrics.verdict.metric]} on test photos, 95 % interval"
+    return draw_comparison({label: metrics.verdict.intervals}, style)
 
 
 def inline_svg(figure: Figure) -> Markup:

@@ -55,6 +55,9 @@ def headline_of(metrics: Metrics, datasets: Sequence[Dataset]) -> Headline:
     metric = metrics.verdict.metric if metrics.verdict else "accuracy"
     bars = tuple(_bars(metrics, datasets, metric))
     text = metrics.verdict.text if metrics.verdict else _plain_sentence(datasets, bars)
+    if metrics.test_looks:
+        plural = "" if metrics.test_looks == 1 else "s"
+        text += f" This test set has now judged {metrics.test_looks} recipe{plural}."
     first, stop, details = text.partition(". ")
     gaps = tuple(_read_gap(difference, datasets) for difference in metrics.comparisons)
     ends = [abs(end) for gap in gaps for end in (gap.difference, gap.low, gap.high)]
@@ -94,11 +97,12 @@ def _read_gap(difference: Difference, datasets: Sequence[Dataset]) -> Gap:
     a, b = difference.dataset_a, difference.dataset_b
     colours = {dataset.name: dataset.colour for dataset in datasets}
     better, worse = (a, b) if difference.difference > 0 else (b, a)
+    interval = f"{100 * difference.level:.4g} % interval"
     if difference.low > 0 or difference.high < 0:
         size = f"{abs(difference.difference) * 100:.1f} percentage points"
-        text = f"{better} is {size} above {worse}, and the interval excludes zero"
+        text = f"{better} is {size} above {worse}; the {interval} excludes zero"
     else:
-        text = f"{a} and {b}: no significant difference (interval includes zero)"
+        text = f"{a} and {b}: no significant difference ({interval} includes zero)"
     return Gap(
         a,
         b,

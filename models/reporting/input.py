@@ -82,7 +82,8 @@ class ReportInput:
     """Everything on the page.
 
     ``dataset_samples`` holds train images per dataset. ``misclassified`` are test photos that the
-    networks predicted wrongly, as their captions say.
+    networks predicted wrongly, as their captions say. ``near_pairs`` hold a generated image and the
+    photo nearest to it.
     """
 
     title: str
@@ -93,3 +94,4 @@ class ReportInput:
     dataset_samples: Mapping[str, tuple[Thumb, ...]] = field(default_factory=dict)
     test_samples: tuple[Thumb, ...] = ()
     misclassified: tuple[Thumb, ...] = ()
+    near_pairs: tuple[tuple[Thumb, Thumb], ...] = ()

@@ -8,9 +8,10 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from models.data.records import Record
+from models.evaluation.answers import Conclusion
 from models.evaluation.classification import DatasetScores, TrainingScores
 from models.evaluation.comparison import Difference, Interval
-from models.evaluation.conclusion import Conclusion
+from models.quality.records import QualityMetrics
 
 
 class RefusedFile(Record):
@@ -80,7 +81,9 @@ class DatasetMetrics(Record):
     seeds: int = Field(0, description="Trainings, one per seed.")
     val_scores: DatasetScores | None = None
     test: DatasetScores | None = None
-    accuracy: Interval | None = Field(None, description="Test accuracy with its interval.")
+    accuracy: Interval | None = Field(
+        None, description="Test accuracy with its interval, over test photos and seeds."
+    )
 
 
 class TrainingMetrics(Record):
@@ -100,6 +103,22 @@ class TrainingMetrics(Record):
     )
     val: TrainingScores
     test: TrainingScores
+
+
+class Cost(Record):
+    """Seconds behind one training: CPU time of generation, duration of the training of one seed."""
+
+    generation_s: float = Field(description="CPU seconds of all generated images; 0 without them.")
+    training_s: float = Field(description="Mean over the seeds.")
+    rival: str | None = Field(None, description="The best training without synthetic images.")
+    seconds_per_point: float | None = Field(
+        None, description="Seconds more than the rival's, per percentage point gained."
+    )
+
+    @property
+    def total_s(self) -> float:
+        """Seconds of generation and training together."""
+        return self.generation_s + self.training_s
 
 
 class Metrics(Record):
@@ -123,5 +142,10 @@ class Metrics(Record):
         (), description="Differences between datasets, with intervals over seeds and test photos."
     )
     verdict: Conclusion | None = Field(None, description="Null with fewer than two datasets.")
+    quality: QualityMetrics | None = Field(None, description="What the images are like.")
+    costs: dict[str, Cost] = {}
+    test_looks: int = Field(
+        0, description="Different recipes or versions that this test set has judged, this included."
+    )
     models: tuple[ModelUse, ...] = ()
     seconds: float = 0.0

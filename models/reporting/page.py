@@ -16,10 +16,11 @@ from pydantic import JsonValue
 
 from models.evaluation.classification import DatasetScores
 from models.reporting import tables
-from models.reporting.figures import inline_svg
+from models.reporting.figures import NEAREST_PHOTOS, inline_svg
 from models.reporting.headline import headline_of
 from models.reporting.input import Gap, ReportInput, SheetRow, Thumb
 from models.reporting.metrics import Metrics
+from models.reporting.quality import describe_quality, quality_labels, quality_tables
 from models.reporting.thumbnails import Shown, show_thumbs
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -59,6 +60,7 @@ def render_report(report: ReportInput) -> str:
         m=report.metrics,
         figures=[(figure, inline_svg(figure)) for figure in report.figures if figure.on_page],
         **_tables(report.metrics),
+        **_quality(report),
         **_pictures(report),
     )
 
@@ -95,7 +97,7 @@ def _tables(metrics: Metrics) -> dict[str, Any]:
     return {
         "datasets": datasets,
         "headline": headline_of(metrics, datasets),
-        "score_rows": tables.score_rows(datasets),
+        "score_rows": tables.score_rows(datasets, metrics.verdict),
         "class_rows": tables.class_rows(datasets, metrics.classes),
         "has_seeds": any(dataset.has_seeds for dataset in datasets),
         "details": [
@@ -107,6 +109,24 @@ def _tables(metrics: Metrics) -> dict[str, Any]:
         "generated": tables.count_generated(metrics),
         "photo_rows": tables.photo_rows(metrics),
         "recipe_yaml": recipe_as_yaml(metrics.recipe),
+    }
+
+
+def _quality(report: ReportInput) -> dict[str, Any]:
+    quality = report.metrics.quality
+    if quality is None:
+        return {"quality_sentence": ""}
+    return {
+        "quality_sentence": describe_quality(quality),
+        "quality_tables": quality_tables(quality),
+        "quality_classes": [
+            (label, quality_tables(quality, label)) for label in quality_labels(quality)
+        ],
+        "quality_figures": [
+            (figure, inline_svg(figure))
+            for figure in report.figures
+            if figure.name == NEAREST_PHOTOS
+        ],
     }
 
 
@@ -146,6 +166,7 @@ def _pictures(report: ReportInput) -> dict[str, Any]:
         ],
         "test_samples": take(report.test_samples),
         "misclassified": take(report.misclassified),
+        "near_pairs": [take(pair) for pair in report.near_pairs],
         "open_sheets": OPEN_SHEETS,
     }
 
@@ -161,3 +182,5 @@ def _every_thumb(report: ReportInput) -> Iterator[Thumb]:
         yield from samples
     yield from report.test_samples
     yield from report.misclassified
+    for pair in report.near_pairs:
+        yield from pair

@@ -28,6 +28,7 @@ from models.reporting.figure_style import (
     panel_grid,
     write_figure,
 )
+from models.reporting.tables import mean_count
 
 # Neighbours in the pie differ in hue and lightness; more classes than colours are pooled.
 WEDGES = (
@@ -187,8 +188,11 @@ def draw_prediction_share(scores: DatasetScores, style: Style = SVG) -> bytes:
 
 
 def draw_confusion_matrix(scores: DatasetScores, style: Style = SVG) -> bytes:
-    """Photos of each class (rows) by predicted class (columns), shaded by share of the row."""
-    counts = np.asarray(scores.confusion, np.int64)
+    """Photos of each class (rows) by predicted class (columns), shaded by share of the row.
+
+    Over several seeds, the counts are means.
+    """
+    counts = np.asarray(scores.confusion, np.float64)
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     edge = len(scores.classes)
     side = min(9.0, max(3.6, 1.6 + 0.55 * edge))
@@ -206,7 +210,9 @@ def draw_confusion_matrix(scores: DatasetScores, style: Style = SVG) -> bytes:
             ink = "#ffffff" if shares[row, column] > 0.45 else style.ink
             look: dict[str, Any] = {"ha": "center", "va": "center", "color": ink}
             size = 9 if edge <= 12 else 7
-            panel.text(column + 0.5, row + 0.5, str(counts[row, column]), fontsize=size, **look)
+            panel.text(
+                column + 0.5, row + 0.5, mean_count(counts[row, column]), fontsize=size, **look
+            )
     panel.set_xlabel("predicted as")
     panel.set_ylabel("true class")
     return write_figure(figure, style)

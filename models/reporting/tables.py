@@ -5,11 +5,12 @@ run with one class no ROC-AUC.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
 from models.data.records import Record
+from models.evaluation.answers import Conclusion
 from models.evaluation.classification import DatasetScores
 from models.reporting.metrics import DatasetMetrics, Metrics, TrainingMetrics
 
@@ -23,7 +24,10 @@ SCORES = (
     ("f1_macro", "Macro F1", "every class counts the same"),
     ("f1_weighted", "Weighted F1", "every photo counts the same"),
     ("roc_auc", "ROC-AUC", "one class against the rest, macro average"),
+    ("calibration_error", "Calibration error", "how far confidence is from accuracy"),
+    ("brier", "Brier score", "0 is best, 2 is worst"),
 )
+_DECIMALS = ("roc_auc", "brier")
 _MISTAKES = 5
 
 
@@ -138,6 +142,11 @@ def count(amount: int | None) -> str:
     return DASH if amount is None else f"{amount:,}"
 
 
+def mean_count(amount: float) -> str:
+    """A mean of counts, with a decimal where it is no whole number: ``24`` or ``23.7``."""
+    return f"{amount:,.{0 if abs(amount - round(amount)) < 0.05 else 1}f}"
+
+
 def duration(seconds: float | None) -> str:
     """Seconds in the two largest units that fit: ``3 min 12 s``."""
     if not _is_number(seconds):
@@ -163,19 +172,27 @@ def list_datasets(metrics: Metrics) -> tuple[Dataset, ...]:
     )
 
 
-def score_rows(datasets: Sequence[Dataset]) -> tuple[TableRow, ...]:
-    """One row per score and one cell per dataset, the best of each row marked."""
+def score_rows(datasets: Sequence[Dataset], verdict: Conclusion | None) -> tuple[TableRow, ...]:
+    """One row per score and one cell per dataset.
+
+    The score that decides marks the dataset that is ahead of all others beyond doubt, if any.
+    """
     rows = []
     for metric, title, note in SCORES:
         values = [dataset.score(metric) for dataset in datasets]
         if any(value is not None for value in values):
-            write = decimal if metric == "roc_auc" else percent
-            rows.append(TableRow(title, _mark_best(values, map(write, values)), note))
+            write = decimal if metric in _DECIMALS else percent
+            best = verdict.best if verdict and verdict.metric == metric else None
+            cells = [
+                Cell(write(value), is_best=dataset.name == best)
+                for dataset, value in zip(datasets, values, strict=True)
+            ]
+            rows.append(TableRow(title, tuple(cells), note))
     return tuple(rows)
 
 
 def class_rows(datasets: Sequence[Dataset], classes: Sequence[str]) -> tuple[TableRow, ...]:
-    """F1 on the test photos: one row per class, one cell per dataset, the best of each row marked.
+    """F1 on the test photos, means over the seeds: one row per class, one cell per dataset.
 
     Without any test scores there are no rows.
     """
@@ -187,7 +204,7 @@ def class_rows(datasets: Sequence[Dataset], classes: Sequence[str]) -> tuple[Tab
     for label in classes:
         values = [test.per_class[label].f1 if test else None for test in tests]
         note = f"{count(scored[0].per_class[label].support)} photos"
-        rows.append(TableRow(label, _mark_best(values, map(decimal, values)), note))
+        rows.append(TableRow(label, tuple(Cell(decimal(value)) for value in values), note))
     return tuple(rows)
 
 
@@ -217,14 +234,17 @@ def share_rows(scores: DatasetScores) -> tuple[Share, ...]:
 
 
 def confusion_of(scores: DatasetScores) -> Confusion:
-    """The confusion matrix, each cell with its share of its row, and the most frequent mistakes."""
+    """The confusion matrix, each cell with its share of its row, and the most frequent mistakes.
+
+    Counts are means over the seeds.
+    """
     rows, mistakes = [], []
     for label, counts in zip(scores.classes, scores.confusion, strict=True):
         total = sum(counts) or 1
-        cells = tuple(Cell(count(amount), amount / total) for amount in counts)
+        cells = tuple(Cell(mean_count(amount), amount / total) for amount in counts)
         rows.append(TableRow(label, cells))
         mistakes += [
-            (amount, f"{label} predicted as {other}: {amount} of {total}")
+            (amount, f"{label} predicted as {other}: {mean_count(amount)} of {total:.0f}")
             for other, amount in zip(scores.classes, counts, strict=True)
             if other != label and amount
         ]
@@ -251,15 +271,6 @@ def photo_rows(metrics: Metrics) -> tuple[tuple[str, tuple[int, ...]], ...]:
     ]
     totals = tuple(sum(row[1][index] for row in rows) for index in range(len(SPLITS)))
     return (*rows, ("all classes", totals)) if rows else ()
-
-
-def _mark_best(values: Sequence[float | None], texts: Iterable[str]) -> tuple[Cell, ...]:
-    known = [value for value in values if value is not None]
-    best = max(known) if len(known) > 1 and max(known) > min(known) else None
-    return tuple(
-        Cell(text, is_best=value is not None and value == best)
-        for value, text in zip(values, texts, strict=True)
-    )
 
 
 def _is_number(value: float | None) -> TypeGuard[float]:

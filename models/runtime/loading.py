@@ -1,6 +1,7 @@
 """Load networks from local folders and check every weight by name and shape."""
 
 import contextlib
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -88,6 +89,21 @@ def load_shared(kind: Any, folder: Path, machine: Machine) -> Any:
     if part is None:
         part = machine.parts[key] = load_strictly(kind, folder, machine)
     return part
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The content of a checkpoint's JSON file.
+
+    Raises:
+        WrongCheckpointError: the file is missing or holds no JSON object.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WrongCheckpointError(f"{file}: can't be read ({error}); fetch it again") from error
+    if not isinstance(content, dict):
+        raise WrongCheckpointError(f"{file}: holds no JSON object; fetch it again")
+    return content
 
 
 def read_tensors(folder: Path, *names: str) -> dict[str, Tensor]:

@@ -45,10 +45,18 @@ class Network(Protocol):
 
     @classmethod
     def load(cls, *folders: Path, machine: Machine) -> "Network":
-        """The network, on the machine's device, from one folder per checkpoint."""
+        """The network, on the machine's device, from one folder per checkpoint.
+
+        Raises:
+            WrongCheckpointError: weights are missing or belong to another network.
+        """
 
     def compute(self, requests: Sequence[Any]) -> Iterator[Any]:
-        """A result, or `models.runtime.batching.InvalidOutput`, per request, in their order."""
+        """A result, or `models.runtime.batching.InvalidOutput`, per request, in their order.
+
+        Raises:
+            OutOfMemoryError: one request does not fit.
+        """
 
 
 NetworkKey = tuple[type[Network], tuple[Weights, ...]]

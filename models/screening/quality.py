@@ -76,6 +76,26 @@ def dhash_mirrored(pixels: Pixels, side: int = HASH_SIDE) -> int:
     return dhash(np.ascontiguousarray(pixels[:, ::-1]), side)
 
 
+def dhash_turned(pixels: Pixels) -> tuple[int, ...]:
+    """The hashes of the image turned by 90, 180 and 270 degrees, each before its mirror image's."""
+    grey = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)
+    turns = [np.rot90(grey, quarters) for quarters in (1, 2, 3)]
+    return tuple(
+        _dhash_of_grey(np.ascontiguousarray(side), HASH_SIDE)
+        for turn in turns
+        for side in (turn, turn[:, ::-1])
+    )
+
+
+def describe_hashes(pixels: Pixels) -> dict[str, str | list[str]]:
+    """All hashes of a photo as hexadecimal digits, by the names that records use."""
+    return {
+        "dhash": f"{dhash(pixels):064x}",
+        "dhash_mirrored": f"{dhash_mirrored(pixels):064x}",
+        "dhashes_turned": [f"{code:064x}" for code in dhash_turned(pixels)],
+    }
+
+
 def hamming(first: int, second: int) -> int:
     """In how many bits two hashes differ."""
     return (first ^ second).bit_count()

@@ -24,7 +24,7 @@ def clean_mask(alpha: Alpha, *, fill_holes: float, keep_parts: float) -> Alpha:
     cleaned = alpha.copy()
     radius = max(5, round(0.02 * float(np.sqrt(inside.sum()))))
     if keep_parts > 0:
-        kept = _large_parts(inside, keep_parts)
+        kept = large_parts(inside, keep_parts)
         cleaned[~_dilate(kept, radius) | (_dilate(inside & ~kept, radius) & ~kept)] = 0
         inside = kept
     if fill_holes > 0:
@@ -34,7 +34,8 @@ def clean_mask(alpha: Alpha, *, fill_holes: float, keep_parts: float) -> Alpha:
     return cleaned
 
 
-def _large_parts(inside: Bools, share: float) -> Bools:
+def large_parts(inside: Bools, share: float) -> Bools:
+    """Return the 8-connected parts with at least this share of the largest part's area."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(inside.astype(np.uint8))
     areas = stats[:, cv2.CC_STAT_AREA].astype(float)
     areas[0] = 0

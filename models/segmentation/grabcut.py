@@ -67,26 +67,6 @@ def segment_object(
     return _upsample_guided(pixels, small, cut)
 
 
-def estimate_foreground(pixels: Pixels, alpha: Alpha, *, radius: int = 6) -> Pixels:
-    """Return RGB uint8 HxWx3 in which the object's colours extend into its soft edge and beyond.
-
-    This removes the background's colour from edge pixels, so that the object can be pasted on
-    another background without a fringe. One pass of blur fusion (Forte, "Approximate Fast
-    Foreground Colour Estimation", ICIP 2021). Opaque pixels keep their value; ``radius`` is in
-    pixels.
-    """
-    check_image(pixels, alpha)
-    window = (2 * radius + 1, 2 * radius + 1)
-    image = pixels.astype(np.float32)
-    core = np.clip((alpha - 0.9) / 0.1, 0, 1)[..., None]
-    weight = np.asarray(cv2.blur(core, window))[..., None]
-    inner = cv2.blur(image * core, window) / (weight + 1e-4)
-    opacity = np.clip(alpha, 0, 1)[..., None]
-    nearby = np.where(weight > 1e-3, inner, image)
-    mixed = core * image + (1 - core) * nearby
-    return np.asarray(np.clip(np.where(opacity >= 0.999, image, mixed) + 0.5, 0, 255), np.uint8)
-
-
 def _find_seeds(pixels: Pixels, size: tuple[int, int]) -> tuple[Bools, Floats]:
     """Return the salient object's mask and the saliency, both at working size."""
     graph = build_region_graph(pixels)

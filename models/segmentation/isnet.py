@@ -56,9 +56,6 @@ class Isnet:
 
         A ``config.json`` in the folder may give ``width_divisor`` and ``side`` (px) of a smaller
         network.
-
-        Raises:
-            WrongCheckpointError: the file is missing or belongs to another network.
         """
         (folder,) = folders
         divisor, side = _read_config(folder / "config.json")
@@ -70,9 +67,6 @@ class Isnet:
         """Yield alphas, float32 HxW in 0..1 in steps of 1/255, in the order of the requests.
 
         A map without contrast, or whose maximum is below ``min_peak``, is `InvalidOutput`.
-
-        Raises:
-            OutOfMemoryError: one image does not fit.
         """
         results = run_batched(
             self._run, requests, at_most=self._machine.batch, modules=self.modules

@@ -32,6 +32,26 @@ def check_image(pixels: Pixels, alpha: Alpha | None = None) -> None:
         )
 
 
+def estimate_foreground(pixels: Pixels, alpha: Alpha, *, radius: int = 6) -> Pixels:
+    """Return RGB uint8 HxWx3 in which the object's colours extend into its soft edge and beyond.
+
+    This removes the background's colour from edge pixels, so that the object can be pasted on
+    another background without a fringe. One pass of blur fusion (Forte, "Approximate Fast
+    Foreground Colour Estimation", ICIP 2021). Opaque pixels keep their value; ``radius`` is in
+    pixels.
+    """
+    check_image(pixels, alpha)
+    window = (2 * radius + 1, 2 * radius + 1)
+    image = pixels.astype(np.float32)
+    core = np.clip((alpha - 0.9) / 0.1, 0, 1)[..., None]
+    weight = np.asarray(cv2.blur(core, window))[..., None]
+    inner = cv2.blur(image * core, window) / (weight + 1e-4)
+    opacity = np.clip(alpha, 0, 1)[..., None]
+    nearby = np.where(weight > 1e-3, inner, image)
+    mixed = core * image + (1 - core) * nearby
+    return np.asarray(np.clip(np.where(opacity >= 0.999, image, mixed) + 0.5, 0, 255), np.uint8)
+
+
 def border_pixels(image: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
     """Return the pixels on the image border, each once: [N] or [N, channels]."""
     return np.concatenate([image[0], image[-1], image[1:-1, 0], image[1:-1, -1]])

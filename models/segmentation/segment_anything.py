@@ -4,7 +4,6 @@ Kirillov et al., "Segment Anything" (ICCV 2023) and Ravi et al., "SAM 2: Segment
 and Videos" (2024), through transformers' ``SamModel`` and ``Sam2Model``.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from models.data.pixels import Alpha, Pixels
 from models.runtime.batching import InvalidOutput, device_of, dtype_of, run_batched
 from models.runtime.hardware import Machine
-from models.runtime.loading import WrongCheckpointError, load_strictly
+from models.runtime.loading import load_strictly, read_json
 from models.segmentation.saliency import NoObjectError, build_region_graph, find_object
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels of the photo
@@ -71,11 +70,7 @@ class SegmentAnything:
 
     @classmethod
     def load(cls, *folders: Path, machine: Machine) -> "SegmentAnything":
-        """Load a folder in the layout of ``facebook/sam-vit-base`` or ``sam2.1-hiera-small``.
-
-        Raises:
-            WrongCheckpointError: the weights are missing or belong to another network.
-        """
+        """Load a folder in the layout of ``facebook/sam-vit-base`` or ``sam2.1-hiera-small``."""
         from transformers import (
             Sam2ImageProcessor,
             Sam2Model,
@@ -86,7 +81,7 @@ class SegmentAnything:
         )
 
         (folder,) = folders
-        if _model_type(folder).startswith("sam2"):
+        if str(read_json(folder / "config.json").get("model_type")).startswith("sam2"):
             network = load_strictly(Sam2Model, folder, machine)
             images = Sam2ImageProcessor.from_pretrained(folder, local_files_only=True)
             return cls(network, Sam2Processor(images), machine)
@@ -96,11 +91,7 @@ class SegmentAnything:
         return cls(network, SamProcessor(images), machine)
 
     def compute(self, requests: Sequence[SamRequest]) -> Iterator[SamMask | InvalidOutput]:
-        """Yield one mask per request, in order; photos of any size share batches.
-
-        Raises:
-            OutOfMemoryError: one photo does not fit.
-        """
+        """Yield one mask per request, in order; photos of any size share batches."""
         results = run_batched(
             self._run, requests, at_most=self._machine.batch, modules=self.modules
         )
@@ -156,26 +147,16 @@ class SegmentAnything:
         return F.interpolate(photo, tuple(size), mode="bilinear", align_corners=False)[0]
 
 
-def _model_type(folder: Path) -> str:
-    try:
-        return str(json.loads((folder / "config.json").read_text())["model_type"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WrongCheckpointError(
-            f"{folder}: no config.json of a network; download it again"
-        ) from error
-
-
 def box_around(alpha: Alpha) -> Box:
     """Return the box of the pixels whose alpha exceeds 0.5.
 
     Raises:
         NoObjectError: there are none.
     """
-    rows = np.flatnonzero((alpha > 0.5).any(1))
-    columns = np.flatnonzero((alpha > 0.5).any(0))
-    if not len(rows):
+    x, y, width, height = cv2.boundingRect((alpha > 0.5).astype(np.uint8))
+    if width == 0:
         raise NoObjectError("no object found: the mask is empty")
-    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+    return float(x), float(y), float(x + width), float(y + height)
 
 
 def salient_mask(pixels: Pixels) -> Alpha:

@@ -57,11 +57,7 @@ class VitMatte:
 
     @classmethod
     def load(cls, *folders: Path, machine: Machine) -> "VitMatte":
-        """Load the network from a folder in the layout of ``hustvl/vitmatte-small-composition-1k``.
-
-        Raises:
-            WrongCheckpointError: the weights are missing or belong to another network.
-        """
+        """Load from a folder in the layout of ``hustvl/vitmatte-small-composition-1k``."""
         from transformers import VitMatteForImageMatting, VitMatteImageProcessor
 
         (folder,) = folders
@@ -72,9 +68,6 @@ class VitMatte:
         """Yield alphas, float32 HxW in 0..1, in the order of the requests.
 
         Outside the band the result is 0 or 1. Photos of equal size share batches.
-
-        Raises:
-            OutOfMemoryError: one photo does not fit.
         """
         trimaps = [trimap_around(request.alpha > 0.5, request.band) for request in requests]
 

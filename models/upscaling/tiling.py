@@ -56,9 +56,7 @@ class Tile:
         if columns.rise or columns.fall:
             kept = kept * columns.weights(scale).to(canvas)
         canvas[
-            :,
-            rows.first * scale : rows.last * scale,
-            columns.first * scale : columns.last * scale,
+            :, rows.first * scale : rows.last * scale, columns.first * scale : columns.last * scale
         ] += kept
 
 

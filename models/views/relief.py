@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from models.data.pixels import Alpha, Floats, Matrix, Pixels, resize
-from models.segmentation.grabcut import estimate_foreground
+from models.segmentation.masks import estimate_foreground
 from models.segmentation.saliency import NoObjectError
 from models.views.cameras import Camera, view_rotation
 from models.views.inflation import (

@@ -10,8 +10,9 @@ from models.data import pixels
 from models.data.formats.annotated import box_of_mask
 from models.data.formats.polygons import decode_runs, encode_mask
 from models.data.records import Artifact, Record
+from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.planning_run import Cost
-from tasks.engine.stage import Job, StageInput, StageOutput, stage
+from tasks.engine.stage import stage
 
 
 class Annotate(Record):

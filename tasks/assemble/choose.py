@@ -39,11 +39,7 @@ def choose(
     """The train images of each dataset.
 
     Args:
-        specs: the datasets.
-        real: train photos.
         synthetic: per generator, its images.
-        references: names of the photos that the generators used.
-        parameters: volume and seed.
 
     Raises:
         DatasetTooSmallError: a class has fewer images than a dataset needs, or none; the line

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from models.data.records import Record, Sample
-from tasks.engine.stage import Job, StageInput, StageOutput, stage
+from tasks.engine.jobs import Job, StageInput, StageOutput
+from tasks.engine.stage import stage
 
 
 class Dataset(Record):

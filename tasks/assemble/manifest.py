@@ -17,6 +17,7 @@ SCHEMA = pa.schema(
         ("file", pa.string()),
         ("class", pa.string()),
         ("split", pa.string()),
+        ("family", pa.string()),
         ("generator", pa.string()),
         ("sources", pa.list_(pa.string())),
         ("datasets", pa.list_(pa.string())),
@@ -42,17 +43,15 @@ def write_manifest(
     """Write the table, whole or not at all, in the order of the samples' names.
 
     Args:
-        path: ``manifest.parquet``.
-        samples: every sample of the run.
         refused: photos that could not be used, with the reasons.
-        datasets: the train images of each dataset.
     """
     names: dict[str, list[str]] = {}
     for dataset, chosen in datasets.items():
         for sample in chosen:
             names.setdefault(sample.name, []).append(dataset)
+    families = {sample.name: sample.family for sample in samples if not sample.generator}
     rows = [
-        _row(sample, names.get(sample.name, []))
+        _row(sample, families.get(sample.sources[0], ""), names.get(sample.name, []))
         for sample in sorted(samples, key=lambda sample: (sample.name, sample.image.id))
     ]
     rows += [
@@ -64,7 +63,7 @@ def write_manifest(
     write_atomic(path, content.getvalue().to_pybytes())
 
 
-def _row(sample: Sample, datasets: list[str]) -> dict[str, Any]:
+def _row(sample: Sample, family: str, datasets: list[str]) -> dict[str, Any]:
     annotations = [
         {"label": note.label, "box": list(note.box) if note.box else None, "mask": bool(note.mask)}
         for note in sample.annotations
@@ -74,6 +73,7 @@ def _row(sample: Sample, datasets: list[str]) -> dict[str, Any]:
         "file": f"{sample.name}.jpg" if sample.is_accepted else None,
         "class": sample.label,
         "split": sample.split,
+        "family": family,
         "generator": sample.generator,
         "sources": list(sample.sources),
         "datasets": datasets,

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from models.data.objects import scale_box
-from models.data.records import Annotation, Artifact, Lineage, Sample, SourceImage
+from models.data.records import Annotation, Artifact, Box, Lineage, Sample, SourceImage
 from tasks.engine.run_context import RunContext
 from tasks.engine.work_items import WorkItem
 
@@ -21,9 +21,6 @@ def make_samples(
     """A sample per finished image, and one per image that a stage rejected on the way.
 
     Args:
-        run: the item's run, which knows the lineage.
-        item: the work item.
-        images: finished images.
         verdicts: what screening said of each image, by its id.
         jpegs, masks: the dataset files of the accepted images.
     """
@@ -66,8 +63,6 @@ def annotations_at(
         ) or (Annotation(label=label),)
     mask_of = {int(mask.variant["object"]): mask for mask in masks}
     assert image.shape is not None
-    factor_x = float(jpeg.metadata["width"]) / image.shape[1]
-    factor_y = float(jpeg.metadata["height"]) / image.shape[0]
     notes = []
     for number, entry in enumerate(objects):
         mask = mask_of.get(number)
@@ -75,7 +70,7 @@ def annotations_at(
         if box is None:
             continue
         if mask is None:
-            box = scale_box(box, factor_x, factor_y)
+            box = _in_px_of(jpeg, box, image.shape[1], image.shape[0])
         notes.append(Annotation(label=entry["label"], box=tuple(box), mask=mask))
     return tuple(notes) or (Annotation(label=label),)
 
@@ -84,17 +79,14 @@ def real_sample(source: SourceImage, jpeg: Artifact, masks: Mapping[str, Artifac
     """The sample of a real photo.
 
     Args:
-        source: the photo.
-        jpeg: its dataset file.
         masks: dataset masks by the id of the mask they were made of.
     """
     notes = []
     for note in source.annotations:
         box = note.box
         if box is not None:
-            factor_x = float(jpeg.metadata["width"]) / float(source.image.metadata["width"])
-            factor_y = float(jpeg.metadata["height"]) / float(source.image.metadata["height"])
-            box = scale_box(box, factor_x, factor_y)
+            photo = source.image.metadata
+            box = _in_px_of(jpeg, box, float(photo["width"]), float(photo["height"]))
         mask = None if note.mask is None else masks[note.mask.id]
         notes.append(Annotation(label=note.label, box=box, mask=mask))
     return Sample(
@@ -103,6 +95,7 @@ def real_sample(source: SourceImage, jpeg: Artifact, masks: Mapping[str, Artifac
         image=jpeg,
         annotations=tuple(notes),
         sources=(source.name,),
+        family=source.family,
         lineage=Lineage(
             stages=_once(("ingest", source.image.stage, "resize")), prompt=source.prompt
         ),
@@ -145,6 +138,12 @@ def _sample(
         scores=dict(scores),
         reject_reason=reject_reason,
     )
+
+
+def _in_px_of(jpeg: Artifact, box: Box, width: float, height: float) -> Box:
+    """The box in px of the JPEG that was made of an image with these sides."""
+    factor_x = float(jpeg.metadata["width"]) / width
+    return scale_box(box, factor_x, float(jpeg.metadata["height"]) / height)
 
 
 def _box(mask: Artifact) -> tuple[float, float, float, float] | None:

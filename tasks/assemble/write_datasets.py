@@ -6,16 +6,14 @@ ones.
 """
 
 import hashlib
-import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
 from models.data.records import Artifact, Sample
+from tasks.assemble.dataset_files import ForeignFileError, Split, describe_coco, list_files
 from tasks.engine.integrity import verify_inputs_on_error
 from tasks.store.store import Store
 
@@ -29,29 +27,6 @@ _REPLACED = ".synthset-replaced"
 _COMPLETE = "complete"
 
 
-class ForeignFileError(ValueError):
-    """A folder that is to be written holds a file that no run of synthset made."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """The samples of one split of one dataset."""
-
-    dataset: str
-    name: str
-    samples: tuple[Sample, ...]
-
-    @property
-    def folder(self) -> str:
-        """Its image folder, relative to ``--out``. The test split is the same for all datasets."""
-        return "datasets/test" if self.name == "test" else f"datasets/{self.dataset}/{self.name}"
-
-    @property
-    def masks(self) -> str:
-        """Its folder of masks, relative to ``--out``."""
-        return "masks/test" if self.name == "test" else f"masks/{self.dataset}/{self.name}"
-
-
 def refuse_foreign(out: Path) -> None:
     """Return if every file in the folders that a run owns below ``out`` was made by a run.
 
@@ -59,7 +34,7 @@ def refuse_foreign(out: Path) -> None:
         ForeignFileError: one was not; the line names it.
     """
     _recover(out)
-    owned = _owned(out)
+    owned = set((_read(out / OWNED) or b"").decode().splitlines())
     for folder in FOLDERS:
         for path in (out / folder).rglob("*"):
             if path.is_file() and path.relative_to(out).as_posix() not in owned:
@@ -78,15 +53,12 @@ def write_datasets(
     """Write all datasets of a run; how many image and mask files were new or changed.
 
     Args:
-        store: holds the JPEGs and masks.
-        out: folder of the run.
         datasets: per dataset, the samples of ``train`` and ``val``.
-        test: samples of the test split.
         classes: all class names, in the order of their indices.
 
     Raises:
         ForeignFileError: a folder holds a file that no run made.
-        Corrupt, Missing: an image is corrupt or gone; another attempt recomputes it.
+        UnreadableArtifactError: an image is corrupt or gone; another attempt recomputes it.
     """
     refuse_foreign(out)
     splits = [
@@ -94,15 +66,15 @@ def write_datasets(
         for name, parts in datasets.items()
         for split, samples in {**parts, "test": test}.items()
     ]
-    files = _files(splits)
+    files = list_files(splits)
     texts = {
-        f"annotations/{split.dataset}/{split.name}.json": _annotations(split, classes)
+        f"annotations/{split.dataset}/{split.name}.json": describe_coco(split, classes)
         for split in splits
     }
     texts[CLASSES] = "".join(f"{name}\n" for name in classes)
     texts[OWNED] = "".join(f"{name}\n" for name in sorted({*files, *texts}))
     changed = [name for name, artifact in files.items() if not _is_file_of(out / name, artifact)]
-    if not changed and all(_has_text(out / name, text) for name, text in texts.items()):
+    if not changed and all(_read(out / name) == text.encode() for name, text in texts.items()):
         return 0
     staging = out / _STAGING
     staging.mkdir(parents=True)
@@ -120,83 +92,6 @@ def write_datasets(
     return len(changed)
 
 
-def _files(splits: Sequence[Split]) -> dict[str, Artifact]:
-    """The artifact of each image and mask file, by its path relative to ``--out``."""
-    files: dict[str, Artifact] = {}
-    for split in splits:
-        for sample in split.samples:
-            name = _inside(split.folder, f"{sample.name}.jpg", sample)
-            files[name] = sample.image
-            files.update(_mask_files(split, sample))
-    return files
-
-
-def _mask_files(split: Split, sample: Sample) -> Iterator[tuple[str, Artifact]]:
-    masks = [note.mask for note in sample.annotations if note.mask is not None]
-    for number, mask in enumerate(masks):
-        suffix = "" if len(masks) == 1 else f"_{number}"
-        yield _inside(split.masks, f"{sample.name}{suffix}.png", sample), mask
-
-
-def _inside(folder: str, name: str, sample: Sample) -> str:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or path.parts[0] != sample.label:
-        raise ForeignFileError(
-            f"the store has a sample called {sample.name!r} of class {sample.label!r}, which would "
-            f"be written outside of {folder}; use another --store"
-        )
-    return f"{folder}/{name}"
-
-
-def _annotations(split: Split, classes: Sequence[str]) -> str:
-    """The split as a COCO file; file names are relative to ``--out``."""
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for number, sample in enumerate(split.samples, start=1):
-        size = sample.image.metadata
-        images.append(
-            {
-                "id": number,
-                "file_name": f"{split.folder}/{sample.name}.jpg",
-                "width": size["width"],
-                "height": size["height"],
-                "label": sample.label,
-                "sample": sample.name,
-                "generator": sample.generator,
-                "sources": list(sample.sources),
-                "scores": sample.scores,
-                "sha256": sample.image.digest,
-                "artifact": sample.image.id,
-                "masks": [name for name, _ in _mask_files(split, sample)],
-            }
-        )
-        for note in sample.annotations:
-            if note.box is None and note.mask is None:
-                continue
-            entry: dict[str, Any] = {
-                "id": len(annotations) + 1,
-                "image_id": number,
-                "category_id": classes.index(note.label) + 1,
-                "iscrowd": 0,
-            }
-            if note.box is not None:
-                entry["bbox"] = list(note.box)
-                entry["area"] = note.box[2] * note.box[3]
-            if note.mask is not None:
-                entry["segmentation"] = {
-                    "size": [size["height"], size["width"]],
-                    "counts": note.mask.metadata["rle"],
-                }
-                entry["area"] = note.mask.metadata["area"]
-            annotations.append(entry)
-    content = {
-        "images": images,
-        "annotations": annotations,
-        "categories": [{"id": at, "name": name} for at, name in enumerate(classes, start=1)],
-    }
-    return json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":")) + "\n"
-
-
 def _stage_file(
     store: Store, artifact: Artifact, current: Path, staged: Path, is_changed: bool
 ) -> None:
@@ -208,6 +103,12 @@ def _stage_file(
             shutil.copyfile(current, staged)
         return
     _write(staged, store.read(artifact))
+
+
+def finish_exchange(out: Path) -> None:
+    """Put the files of a run that was killed while it replaced them in their place."""
+    if (out / _STAGING / _COMPLETE).exists():
+        _recover(out)
 
 
 def _recover(out: Path) -> None:
@@ -239,19 +140,13 @@ def _recover(out: Path) -> None:
             (out / folder).rmdir()
 
 
-def _owned(out: Path) -> set[str]:
-    path = out / OWNED
-    return set(path.read_text("utf-8").splitlines()) if path.is_file() else set()
-
-
 def _is_file_of(path: Path, artifact: Artifact) -> bool:
-    if not path.is_file() or path.stat().st_size != artifact.size:
-        return False
-    return hashlib.sha256(path.read_bytes()).hexdigest() == artifact.digest
+    blob = _read(path)
+    return blob is not None and hashlib.sha256(blob).hexdigest() == artifact.digest
 
 
-def _has_text(path: Path, text: str) -> bool:
-    return path.is_file() and path.read_bytes() == text.encode()
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
 
 
 def _write(path: Path, blob: bytes) -> None:

@@ -20,10 +20,6 @@ class StageCall:
 
     It is a plain class on purpose: Prefect visits every element of lists and dataclasses among the
     parameters of a task, and a stage may get thousands of artifacts.
-
-    Args:
-        title: name of the task run.
-        work: runs the stage; gives the accepted artifacts, how many were computed, and a message.
     """
 
     def __init__(self, title: str, work: Callable[[], tuple[list[Artifact], int, str]]) -> None:

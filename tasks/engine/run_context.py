@@ -4,9 +4,9 @@ import json
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from models.data import pixels
 from models.data.records import Artifact, Record
@@ -28,14 +28,20 @@ class StageCount(Record):
     rejected: int = 0
     safety_retries: int = 0
 
+    @classmethod
+    def of(cls, artifacts: Collection[Artifact], computed: int = 0) -> Self:
+        """The count of a stage's artifacts; those that were not computed are cached."""
+        return cls(
+            computed=computed,
+            cached=len(artifacts) - computed,
+            rejected=sum(artifact.reject_reason is not None for artifact in artifacts),
+            safety_retries=sum(int(artifact.metadata.get("retries", 0)) for artifact in artifacts),
+        )
+
     def plus(self, other: "StageCount") -> "StageCount":
         """The sum of two counts."""
-        return StageCount(
-            computed=self.computed + other.computed,
-            cached=self.cached + other.cached,
-            rejected=self.rejected + other.rejected,
-            safety_retries=self.safety_retries + other.safety_retries,
-        )
+        mine, others = self.model_dump(), other.model_dump()
+        return StageCount(**{name: mine[name] + others[name] for name in mine})
 
 
 Counts = Mapping[str, StageCount]
@@ -45,7 +51,6 @@ class RunContext:
     """What the stages of one flow run share. Safe to use from several threads.
 
     Args:
-        store: where artifacts are kept.
         title: what the run works on, for logs and the names of task runs.
         scratch: folder for data that must be a file, such as the checkpoints of a training.
         is_cancelled: asked between batches, so that a cancelled run stops within one batch.
@@ -119,14 +124,7 @@ class RunContext:
                 self.made[artifact.id] = artifact
                 known[artifact.id] = artifact
             computed = sum(artifact_id in self.fresh for artifact_id in known)
-            self._counts[stage] = StageCount(
-                computed=computed,
-                cached=len(known) - computed,
-                rejected=sum(artifact.reject_reason is not None for artifact in known.values()),
-                safety_retries=sum(
-                    int(artifact.metadata.get("retries", 0)) for artifact in known.values()
-                ),
-            )
+            self._counts[stage] = StageCount.of(known.values(), computed)
 
     def add_counts(self, child: str, counts: Counts) -> None:
         """Note the counts of a child run. If a child is reported twice, as after a repair, the

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from models.data.records import Record
-from tasks.engine.work_items import artifact_ids
+from tasks.engine.item_documents import artifact_ids
 from tasks.store.errors import MissingArtifactError
 from tasks.store.store import Store
 
@@ -46,7 +46,6 @@ def pin_artifacts(store: Store, run: str, ids: Iterable[str], keys: Iterable[str
     """Note which artifacts and work items the results of a run need: garbage collection keeps them.
 
     Args:
-        ids: ids of artifacts.
         keys: keys of work items, which stand for all artifacts that their records name.
     """
     content = {"artifacts": sorted(set(ids)), "items": sorted(set(keys))}

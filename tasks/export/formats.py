@@ -136,10 +136,8 @@ def export_dataset(out: Path, dataset: str, to: Path, form: str) -> dict[str, in
     """Write a dataset of a finished run to a new folder; returns the number of images per split.
 
     Args:
-        out: the folder of the run.
         dataset: the name of the dataset, such as "synthetic".
         to: a folder that does not exist yet or is empty. It is written whole or not at all.
-        form: a key of `FORMATS`.
 
     Raises:
         ValueError: an argument is wrong, or the format can't hold the dataset.

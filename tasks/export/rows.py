@@ -9,7 +9,6 @@ from typing import Any
 
 from models.data.formats.annotated import AnnotatedImage, flat_names
 from models.data.formats.coco import read_coco
-from models.data.formats.polygons import encode_runs
 from models.data.records import Split
 
 CLASSES = "classes.txt"
@@ -77,19 +76,16 @@ def require_objects(rows: Rows, form: str) -> None:
         for row in listed:
             if not row.annotated.objects:
                 raise ValueError(
-                    f"{split} image {row.name}: has the class {row.label!r} but no box, which"
-                    f" {form} can't hold; export as imagefolder, coco, huggingface or webdataset"
+                    f"{split} image {row.name}: has the class {row.label!r} but no box or mask,"
+                    f" which {form} needs; export as imagefolder, huggingface or webdataset. Boxes"
+                    " and masks of real images come from COCO, VOC or YOLO annotations of photos"
                 )
 
 
 def describe_objects(row: ExportRow) -> list[dict[str, Any]]:
     """The objects as JSON: ``label``, ``bbox`` in px and ``segmentation`` as COCO run lengths."""
     return [
-        {
-            "label": item.label,
-            "bbox": item.box,
-            "segmentation": None if item.mask is None else encode_runs(item.mask),
-        }
+        {"label": item.label, "bbox": item.box, "segmentation": item.runs}
         for item in row.annotated.objects
     ]
 
@@ -101,5 +97,7 @@ def _read_split(file: Path, out: Path) -> list[ExportRow]:
         name, label = entry.get("sample"), entry.get("label")
         if not isinstance(name, str) or not isinstance(label, str):
             raise ValueError(f"{file}: image {entry['id']}: needs the texts 'sample' and 'label'")
+        if image.problem is not None:
+            raise ValueError(f"{image.file}: {image.problem}; delete it, and run it again")
         rows.append(ExportRow(image.file, name, label, image))
     return rows

@@ -7,8 +7,9 @@ from pydantic import Field
 
 from models.augmentation.settings import AugmentRanges
 from models.data.records import Artifact, Record
+from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.planning_run import Cost
-from tasks.engine.stage import Job, StageInput, StageOutput, stage
+from tasks.engine.stage import stage
 
 
 class Augment(Record):

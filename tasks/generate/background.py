@@ -7,161 +7,24 @@ SDXL generates object and scene from the caption and the object's depth.
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
 
 from models.captioning.template import with_class
 from models.compositing.backgrounds.photo import background_from_photo
 from models.compositing.backgrounds.scene import procedural_background, scene_from_prompt
-from models.compositing.composite import CompositeSettings, composite
+from models.compositing.composite import composite
 from models.compositing.placement import PlacedObject, keep_original_pixels, place_object
 from models.data.pixels import Pixels, rgb
-from models.data.records import Artifact, Checkpoint, Record
+from models.data.records import Artifact
 from models.diffusion.prompts import Part, escape, to_compel, weighted_prompt, without_weights
+from tasks.engine.jobs import Job, StageInput, StageOutput, pairing_key
 from tasks.engine.planning_run import Cost
-from tasks.engine.stage import Job, StageInput, StageOutput, pairing_key, stage
+from tasks.engine.stage import stage
+from tasks.settings.background import Background, BackgroundComposite, BackgroundSdxl
 
 GRID = 64
-
-
-class CompositeRanges(Record):
-    """How large the object is, where it may be, and how far it is adapted to its scene."""
-
-    smallest: float = Field(
-        0.5, gt=0, le=2, description="Object's longer side at least, share of the shorter side."
-    )
-    largest: float = Field(
-        0.9, gt=0, le=2, description="Object's longer side at most, share of the shorter side."
-    )
-    margin: float = Field(
-        0.06, ge=0, le=0.4, description="Space kept free at each border, share of the side."
-    )
-    max_rotation: float = Field(
-        12.0, ge=0, le=180, description="Rotation at most where it lies flat, degrees either way."
-    )
-    colour_matching: float = Field(
-        0.5, ge=0, le=1, description="How far colours move to the scene's; 0 leaves them."
-    )
-    shadow: float = Field(0.7, ge=0, le=1, description="Darkness of the shadow; 0 casts none.")
-
-    def settings(self) -> CompositeSettings:
-        """The same values as `models.compositing` takes them."""
-        return CompositeSettings(**self.model_dump())
-
-
-class _Background(Record):
-    """What both models share."""
-
-    NON_KEY_FIELDS: ClassVar = frozenset({"n_backgrounds"})
-
-    n_backgrounds: int = Field(2, ge=1, le=64, description="Scenes per augmented view (c).")
-    width: int = Field(768, ge=64, le=4096, description="Width of a scene, px.")
-    height: int = Field(1024, ge=64, le=4096, description="Height of a scene, px.")
-    scenes: tuple[str, ...] = Field(
-        (), description="Endings of the prompt to choose from, such as 'on grass'."
-    )
-    ranges: CompositeRanges = Field(default_factory=CompositeRanges, description="Size and light.")
-
-
-class BackgroundComposite(_Background):
-    """Compositing, without a network."""
-
-    model: Literal["composite"] = Field(
-        "composite", description="the cut-out object on a background image."
-    )
-    top_view_probability: float | None = Field(
-        None,
-        ge=0,
-        le=1,
-        description="Probability of a flat ground seen from above; none: as the scene suggests.",
-    )
-
-
-class FewStep(Record):
-    """A distilled network in place of steps, scheduler and guidance_scale."""
-
-    steps: Literal[4, 8] = Field(4, description="Denoising steps.")
-    checkpoint: Checkpoint = Field(
-        "ByteDance/SDXL-Lightning", description="Weights of the distilled network."
-    )
-
-
-class BackgroundSdxl(_Background):
-    """SDXL with a depth ControlNet, the study's networks."""
-
-    model: Literal["sdxl-controlnet-depth"] = Field(
-        "sdxl-controlnet-depth",
-        description="object and scene generated from the caption and the object's depth.",
-    )
-    checkpoint: Checkpoint = Field(
-        "stabilityai/stable-diffusion-xl-base-1.0", description="Weights of SDXL."
-    )
-    controlnet: Checkpoint = Field(
-        "diffusers/controlnet-depth-sdxl-1.0-small",
-        description="Weights of the network that makes SDXL follow the depth.",
-    )
-    vae: Checkpoint = Field("madebyollin/sdxl-vae-fp16-fix", description="Weights of the decoder.")
-    safety_checker: Checkpoint | None = Field(
-        None,
-        description="Weights that find images not safe for work, such as "
-        "CompVis/stable-diffusion-safety-checker; none: SDXL has none of its own.",
-    )
-    nsfw_retries: int = Field(
-        3, ge=0, le=20, description="How often a flagged image is generated again."
-    )
-    scheduler: Literal["unipc", "dpm++", "euler", "ddim"] = Field("unipc", description="Sampler.")
-    steps: int = Field(30, ge=1, le=200, description="Denoising steps.")
-    guidance_scale: float = Field(
-        5.0, ge=0, le=30, description="How strictly the prompt is followed; 1 or less: loosely."
-    )
-    control_scale: float = Field(
-        1.0,
-        ge=0,
-        le=2,
-        description="How strictly the depth is followed; low: the mask may no longer fit.",
-    )
-    control_end: float = Field(
-        1.0, ge=0, le=1, description="Share of the steps in which the depth is followed."
-    )
-    few_step: FewStep | None = Field(
-        None,
-        description="A distilled network: several times as fast, less varied; none: SDXL itself.",
-    )
-    caption_weight: float = Field(
-        1.0, ge=0, le=2, description="How much the caption counts in the prompt."
-    )
-    prompt: str = Field(
-        "",
-        description="Part of every prompt, after the caption. Knows {label} and {a}, its article; "
-        "may hold weights, as (sharp:1.3) or (sharp)1.3.",
-    )
-    prompt_weight: float = Field(1.0, ge=0, le=2, description="How much that part counts.")
-    suffix: str = Field(
-        "highly detailed photo", description="What the prompt ends with, after the scene."
-    )
-    suffix_weight: float = Field(
-        1.0, ge=0, le=2, description="How much scene and suffix count in the prompt."
-    )
-    negative_weight: float = Field(
-        1.0, ge=0, le=2, description="How much the caption stage's negative prompt counts."
-    )
-    keep_original_pixels: bool = Field(
-        False,
-        description="Paste the photo's own object over the generated one: keeps logos and writing.",
-    )
-
-    @property
-    def checkpoints(self) -> tuple[str, ...]:
-        """The checkpoints in use."""
-        few_step = (self.few_step.checkpoint,) if self.few_step else ()
-        checker = (self.safety_checker,) if self.safety_checker else ()
-        return self.checkpoint, self.controlnet, self.vae, *few_step, *checker
-
-
-Background = Annotated[BackgroundComposite | BackgroundSdxl, Field(discriminator="model")]
 
 
 def scenes_of_each(
@@ -224,7 +87,7 @@ def _composite(
                 top_view_probability=parameters.top_view_probability,
             )
         depth = item.load(1).astype(np.float32) / 65535.0
-        settings = parameters.ranges.settings()
+        settings = parameters.ranges
         image = composite(item.load(0), empty, size, rng, depth=depth, settings=settings)
         prompt = sentence if scene in sentence else f"{sentence} {scene}"
         yield StageOutput(image, prompt=prompt, metadata={"scene": scene})
@@ -241,7 +104,7 @@ def _run_sdxl(inputs: Sequence[StageInput], parameters: BackgroundSdxl) -> Itera
         rng, words = item.rng(), item.load(2)
         scenes.append(_choose_scene(parameters, words["caption"], rng))
         size = (parameters.width, parameters.height)
-        limits = parameters.ranges.settings()
+        limits = parameters.ranges
         placed_objects.append(place_object(item.load(0), item.load(1), size, rng, limits))
         prompt, negative = _prompts(parameters, words, scenes[-1])
         depth = _pad_to_grid(placed_objects[-1])

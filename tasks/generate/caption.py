@@ -9,8 +9,9 @@ from models.captioning.cleanup import clean_caption
 from models.captioning.template import class_words, with_class, write_caption
 from models.data.records import Artifact, Checkpoint, Record
 from models.diffusion.prompts import escape, to_compel, without_weights
+from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.planning_run import Cost
-from tasks.engine.stage import Job, StageInput, StageOutput, stage
+from tasks.engine.stage import stage
 
 
 class _Caption(Record):
@@ -123,9 +124,8 @@ def _fill_template(
     inputs: Sequence[StageInput], parameters: CaptionTemplate
 ) -> Iterator[StageOutput]:
     for item in inputs:
-        sentence = _own_prompt(item) or write_caption(
-            _label(item), item.load(), parameters.template
-        )
+        own, label = _own_prompt(item), _label(item)
+        sentence = own or write_caption(label, item.load(), parameters.template)
         yield _document(item, sentence, parameters)
 
 
@@ -136,11 +136,7 @@ def _run_network(
     from models.runtime.batching import InvalidOutput
 
     described = [item for item in inputs if not _own_prompt(item)]
-    results = iter(
-        _run_blip(described, parameters)
-        if isinstance(parameters, CaptionBlip)
-        else _run_florence(described, parameters)
-    )
+    results = iter(_describe(described, parameters))
     for item in inputs:
         if _own_prompt(item):
             yield _document(item, _own_prompt(item), parameters)
@@ -153,38 +149,26 @@ def _run_network(
         yield _document(item, sentence, parameters, {"network_caption": result})
 
 
-def _run_blip(inputs: Sequence[StageInput], parameters: CaptionBlip) -> list[Any]:
+def _describe(inputs: Sequence[StageInput], parameters: CaptionBlip | CaptionFlorence) -> list[Any]:
+    """The networks' own words for each photo, or `InvalidOutput`."""
     from models.captioning.blip import Blip, BlipRequest
-    from models.runtime.network_pool import infer
-
-    requests = [
-        BlipRequest(
-            item.load(),
-            with_class(parameters.prefix, class_words(_label(item))) or None,
-            max_new_tokens=parameters.max_new_tokens,
-            num_beams=parameters.num_beams,
-            repetition_penalty=parameters.repetition_penalty,
-        )
-        for item in inputs
-    ]
-    return infer(Blip, parameters.checkpoints, requests)
-
-
-def _run_florence(inputs: Sequence[StageInput], parameters: CaptionFlorence) -> list[Any]:
     from models.captioning.florence import Florence, FlorenceRequest
     from models.runtime.network_pool import infer
 
+    search: dict[str, Any] = {
+        "max_new_tokens": parameters.max_new_tokens,
+        "num_beams": parameters.num_beams,
+        "repetition_penalty": parameters.repetition_penalty,
+    }
+    if isinstance(parameters, CaptionFlorence):
+        detail: Any = "<DETAILED_CAPTION>" if parameters.detailed else "<CAPTION>"
+        photos = [FlorenceRequest(item.load(), detail, **search) for item in inputs]
+        return infer(Florence, parameters.checkpoints, photos)
+    begun = [with_class(parameters.prefix, class_words(_label(item))) or None for item in inputs]
     requests = [
-        FlorenceRequest(
-            item.load(),
-            "<DETAILED_CAPTION>" if parameters.detailed else "<CAPTION>",
-            max_new_tokens=parameters.max_new_tokens,
-            num_beams=parameters.num_beams,
-            repetition_penalty=parameters.repetition_penalty,
-        )
-        for item in inputs
+        BlipRequest(item.load(), words, **search) for item, words in zip(inputs, begun, strict=True)
     ]
-    return infer(Florence, parameters.checkpoints, requests)
+    return infer(Blip, parameters.checkpoints, requests)
 
 
 def _label(item: StageInput) -> str:

@@ -12,8 +12,9 @@ from models.data.records import Checkpoint, Record
 from models.segmentation.grabcut import segment_object
 from models.segmentation.saliency import NoObjectError
 from models.views.relief import relief_depth
+from tasks.engine.jobs import StageInput, StageOutput
 from tasks.engine.planning_run import Cost
-from tasks.engine.stage import StageInput, StageOutput, stage
+from tasks.engine.stage import stage
 
 
 class DepthRelief(Record):

@@ -12,8 +12,9 @@ from pydantic import Field
 from models.data.pixels import Pixels, resize, rgb
 from models.data.records import Artifact, Checkpoint, Record
 from models.diffusion.prompts import Part, to_compel, weighted_prompt
+from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.planning_run import Cost
-from tasks.engine.stage import Job, StageInput, StageOutput, stage
+from tasks.engine.stage import stage
 
 GRID = 64
 

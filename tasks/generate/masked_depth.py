@@ -7,8 +7,9 @@ from pydantic import Field
 
 from models.data import pixels
 from models.data.records import Record
+from tasks.engine.jobs import StageInput, StageOutput
 from tasks.engine.planning_run import Cost
-from tasks.engine.stage import StageInput, StageOutput, stage
+from tasks.engine.stage import stage
 
 
 class MaskedDepth(Record):

@@ -7,84 +7,26 @@ the object, with its own background.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
-
-from pydantic import Field
+from typing import Any, Literal
 
 from models.data import pixels
 from models.data.pixels import Pixels
-from models.data.records import Artifact, Checkpoint, Record
-from models.segmentation.grabcut import estimate_foreground, segment_object
+from models.data.records import Artifact
+from models.segmentation.grabcut import segment_object
+from models.segmentation.masks import estimate_foreground
 from models.segmentation.saliency import NoObjectError
 from models.views.cameras import ZERO123_VIEWS
 from models.views.relief import crop_square, render_views
+from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.planning_run import Cost
-from tasks.engine.stage import Job, StageInput, StageOutput, stage
+from tasks.engine.stage import stage
+from tasks.settings.multiview import Multiview, MultiviewRelief, MultiviewZero123Plus
 
 # A multiple of 2, 3, 4, 6 and 7 views, so that a batch rarely splits the views of a photo: for a
 # split photo the network would paint its sheet twice.
 BATCH = 84
 
 
-class _Multiview(Record):
-    """What both models share."""
-
-    NON_KEY_FIELDS: ClassVar = frozenset({"views"})
-
-    size: int = Field(320, ge=64, le=2048, description="Side of a square view, px.")
-    views: int = Field(6, ge=0, le=6, description="New views; the original comes on top.")
-
-
-class MultiviewRelief(_Multiview):
-    """A turned relief, without a network."""
-
-    model: Literal["relief"] = Field("relief", description="the mask, inflated and turned.")
-
-
-class MultiviewZero123Plus(_Multiview):
-    """Zero123++, the study's network."""
-
-    model: Literal["zero123plus"] = Field(
-        "zero123plus", description="the diffusion network Zero123++."
-    )
-    checkpoint: Checkpoint = Field(
-        "sudo-ai/zero123plus-v1.2", description="Weights; v1.1 has other elevations than v1.2."
-    )
-    version: Literal["auto", "v1.1", "v1.2"] = Field(
-        "auto",
-        description="Whose elevations the views have; auto: as the checkpoint's id says, or v1.2.",
-    )
-    steps: int = Field(
-        28, ge=1, le=1000, description="Denoising steps; 75 for faces and fine detail."
-    )
-    guidance_scale: float = Field(
-        4.0, ge=1, le=20, description="Weight of the photo against no photo; 1: no guidance."
-    )
-    spacing: Literal["trailing", "linspace"] = Field(
-        "trailing",
-        description="How steps lie in the training's 1000. The published file says linspace, its "
-        "authors use trailing.",
-    )
-    remove_background: bool = Field(
-        True,
-        description="Give the network the object on grey; else the photo's own square crop, with "
-        "its background.",
-    )
-    paint_size: int = Field(
-        320,
-        ge=64,
-        le=640,
-        multiple_of=8,
-        description="Side of a view as the network paints it, px; it was trained at 320.",
-    )
-
-    @property
-    def checkpoints(self) -> tuple[str, ...]:
-        """The checkpoint in use."""
-        return (self.checkpoint,)
-
-
-Multiview = Annotated[MultiviewRelief | MultiviewZero123Plus, Field(discriminator="model")]
 # Per photo, by its digest: the photo with the object's alpha, or why there is no object.
 CutOuts = dict[str, Pixels | str]
 
@@ -117,8 +59,18 @@ def multiview(inputs: Sequence[StageInput], parameters: Multiview) -> Iterator[S
         if _photo(item) not in cut_outs:
             cut_outs[_photo(item)] = _cut_out(item.load())
     if isinstance(parameters, MultiviewRelief):
-        return _turn_relief(inputs, cut_outs, parameters)
-    return _run_zero123plus(inputs, cut_outs, parameters)
+        new_views = _turn_relief(inputs, cut_outs, parameters)
+    else:
+        new_views = _run_zero123plus(inputs, cut_outs, parameters)
+    for item in inputs:
+        cut_out = cut_outs[_photo(item)]
+        if isinstance(cut_out, str):
+            yield StageOutput(reject_reason=cut_out)
+        elif _view(item) == 0:
+            angles = {"azimuth": 0.0, "elevation": 0.0}
+            yield StageOutput(crop_square(cut_out, size=parameters.size), metadata=angles)
+        else:
+            yield next(new_views)
 
 
 def _turn_relief(
@@ -126,11 +78,7 @@ def _turn_relief(
 ) -> Iterator[StageOutput]:
     for item in inputs:
         cut_out = cut_outs[_photo(item)]
-        if isinstance(cut_out, str):
-            yield StageOutput(reject_reason=cut_out)
-        elif _view(item) == 0:
-            yield _original(cut_out, parameters.size)
-        else:
+        if _view(item) > 0 and not isinstance(cut_out, str):
             camera = ZERO123_VIEWS[_view(item) - 1]
             turned = render_views(cut_out, [camera], size=parameters.size)[0]
             angles = {"azimuth": camera.azimuth, "elevation": camera.elevation}
@@ -150,12 +98,7 @@ def _run_zero123plus(
         parameters,
     )
     for item in inputs:
-        cut_out = cut_outs[_photo(item)]
-        if isinstance(cut_out, str):
-            yield StageOutput(reject_reason=cut_out)
-        elif _view(item) == 0:
-            yield _original(cut_out, parameters.size)
-        else:
+        if _view(item) > 0 and _photo(item) in sheets:
             yield _take_from_sheet(sheets[_photo(item)], item, parameters)
 
 
@@ -241,8 +184,3 @@ def _cut_out(image: Pixels) -> Pixels | str:
     except NoObjectError as error:
         return str(error)
     return cut_out if (cut_out[..., 3] >= 128).any() else "no object found: its mask is empty"
-
-
-def _original(cut_out: Pixels, size: int) -> StageOutput:
-    angles = {"azimuth": 0.0, "elevation": 0.0}
-    return StageOutput(crop_square(cut_out, size=size), metadata=angles)

@@ -8,8 +8,9 @@ from pydantic import Field, model_validator
 from models.data.pixels import Pixels
 from models.data.records import Checkpoint, Record
 from models.upscaling.lanczos import upscale_lanczos
+from tasks.engine.jobs import StageInput, StageOutput
 from tasks.engine.planning_run import Cost
-from tasks.engine.stage import StageInput, StageOutput, stage
+from tasks.engine.stage import stage
 
 
 class _Upscale(Record):

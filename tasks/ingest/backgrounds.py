@@ -1,26 +1,78 @@
 """Background photos: the empty scenes that objects are put into."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from models.data.find_photos import Refused
+from models.data.near_duplicates import HashedPhoto, later_near_duplicates
 from models.data.read_photo import SUFFIXES
-from models.data.records import Artifact
+from models.data.records import Artifact, SourceImage
+from models.data.splitting import SplitParameters
 from tasks.engine.run_context import RunContext
 from tasks.ingest.photos import Ingest, ingest_files
+from tasks.ingest.same_pictures import match_photos
+from tasks.ingest.source_images import hashes_of
 
 
-def ingest_backgrounds(run: RunContext, folder: Path | None, parameters: Ingest) -> list[Artifact]:
-    """The photos of a flat folder, in the order of their names; none without a folder.
+def ingest_backgrounds(
+    run: RunContext,
+    folder: Path | None,
+    parameters: Ingest,
+    heldout: Sequence[SourceImage],
+    splits: SplitParameters,
+) -> tuple[list[Artifact], list[Refused]]:
+    """The photos of a flat folder in the order of their names, and refused ones; none without it.
+
+    A photo that can't be read is refused, and so is one that shows a held-out photo: by its hash,
+    or by its local features where ``splits.compare_pictures`` is set.
+
+    Args:
+        heldout: the val and test photos.
 
     Raises:
-        ValueError: the folder is missing or holds no readable photo.
+        ValueError: the folder is missing or holds no photo that can be used.
     """
     if folder is None:
-        return []
+        return [], []
     if not folder.is_dir():
         raise ValueError(f"backgrounds: {folder} is no folder; name one that holds photos")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    names = {f"backgrounds/{path.name}": path for path in paths}
-    photos = ingest_files(run, parameters, names).photos
-    if not photos:
+    read = ingest_files(run, parameters, {f"backgrounds/{path.name}": path for path in paths})
+    if not read.photos:
         raise ValueError(f"backgrounds: {folder} holds no photo that can be read; add some")
-    return list(photos.values())
+    shown = _find_heldout(run, read.photos, heldout, splits)
+    refused = [
+        Refused(name, f"shows the {p.split} photo {p.file}") for name, p in sorted(shown.items())
+    ]
+    photos = [photo for name, photo in read.photos.items() if name not in shown]
+    if not photos:
+        raise ValueError(
+            f"backgrounds: every photo of {folder} shows a val or test photo; use other photos"
+        )
+    return photos, [*read.refused, *refused]
+
+
+def _find_heldout(
+    run: RunContext,
+    backgrounds: Mapping[str, Artifact],
+    heldout: Sequence[SourceImage],
+    splits: SplitParameters,
+) -> dict[str, SourceImage]:
+    """The first held-out photo that each background shows; others are left out."""
+    names, count = list(backgrounds), len(backgrounds)
+    images = [*backgrounds.values(), *(photo.image for photo in heldout)]
+    hashed = [
+        HashedPhoto(str(number), "", None, image.digest, **hashes_of(image))
+        for number, image in enumerate(images)
+    ]
+    shown: dict[str, SourceImage] = {}
+    for index, later in later_near_duplicates(hashed, splits.near_duplicate_bits):
+        held = later[later >= count]
+        if index < count and len(held):
+            shown[names[index]] = heldout[held[0] - count]
+    if splits.compare_pictures:
+        pairs = [(i, j) for i in range(count) for j in range(count, len(images))]
+        for first, second, match in match_photos(run, images, pairs):
+            if match.is_same_picture:
+                shown.setdefault(names[first], heldout[second - count])
+    return shown

@@ -3,13 +3,16 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from models.data.formats.annotated import Box
+from models.data.pixels import Pixels
 from models.data.records import Artifact, Record
-from models.screening.quality import dhash, dhash_mirrored
-from tasks.engine.stage import Job, StageInput, StageOutput, stage
+from models.screening.quality import describe_hashes
+from tasks.engine.jobs import Job, StageInput, StageOutput
+from tasks.engine.stage import stage
 
 PixelBox = tuple[int, int, int, int]
 
@@ -36,7 +39,7 @@ def crop_per_request(_parameters: Crop, requests: Sequence[CropRequest]) -> list
     ]
 
 
-@stage("crop", version=1, plan=crop_per_request)
+@stage("crop", version=2, plan=crop_per_request)
 def crop(inputs: Sequence[StageInput], _parameters: Crop) -> Iterator[StageOutput]:
     """The pixels of the box; ``metadata`` holds what that of a photo holds."""
     for item in inputs:
@@ -44,14 +47,17 @@ def crop(inputs: Sequence[StageInput], _parameters: Crop) -> Iterator[StageOutpu
             int(item.job.variant[side]) for side in ("x", "y", "width", "height")
         )
         pixels = np.ascontiguousarray(item.load()[y : y + height, x : x + width])
-        metadata = {
-            "dhash": f"{dhash(pixels):064x}",
-            "dhash_mirrored": f"{dhash_mirrored(pixels):064x}",
-            "width": width,
-            "height": height,
-            "notes": [],
-        }
-        yield StageOutput(pixels, metadata=metadata)
+        yield StageOutput(pixels, metadata=describe_pixels(pixels))
+
+
+def describe_pixels(pixels: Pixels, notes: Sequence[str] = ()) -> dict[str, Any]:
+    """The metadata of a source image: its hashes, its sides in px, and notes about its file."""
+    return {
+        **describe_hashes(pixels),
+        "width": pixels.shape[1],
+        "height": pixels.shape[0],
+        "notes": list(notes),
+    }
 
 
 def add_margin(box: Box, margin: float, width: int, height: int) -> PixelBox:

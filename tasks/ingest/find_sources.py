@@ -2,19 +2,18 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from models.data.find_photos import (
     SPLIT_NAMES,
-    PhotoFile,
     Refused,
     check_label,
     find_photos,
     find_problem,
 )
-from models.data.formats.annotated import AnnotatedDataset, AnnotatedImage, ObjectAnnotation
+from models.data.formats.annotated import AnnotatedDataset, ObjectAnnotation
 from models.data.formats.detect import READERS, detect_format
 from models.data.records import Split
 
@@ -64,7 +63,13 @@ def find_sources(folder: Path, layout: Layout, *, labels_only: bool = False) -> 
     if found in READERS:
         return _from_dataset(folder, READERS[found](folder, labels_only=labels_only))
     files, refused = find_photos(folder)
-    return FoundSources(tuple(map(_from_class_folder, files)), tuple(refused))
+    photos = (
+        FoundPhoto(
+            file.path, file.file, file.split, (ObjectAnnotation(file.label),), prompt=file.prompt
+        )
+        for file in files
+    )
+    return FoundSources(tuple(photos), tuple(refused))
 
 
 def list_labels(folder: Path, layout: Layout, objects: ObjectUse) -> list[tuple[Split | None, str]]:
@@ -95,11 +100,6 @@ def problem_of_labels(objects: Sequence[ObjectAnnotation]) -> str | None:
     return None if labels else NO_OBJECT
 
 
-def _from_class_folder(file: PhotoFile) -> FoundPhoto:
-    objects = (ObjectAnnotation(file.label),)
-    return FoundPhoto(file.path, file.file, file.split, objects, prompt=file.prompt)
-
-
 def _from_dataset(folder: Path, dataset: AnnotatedDataset) -> FoundSources:
     images = [image for listed in dataset.splits.values() for image in listed]
     labels = _check_labels(folder, {item.label for image in images for item in image.objects})
@@ -108,9 +108,14 @@ def _from_dataset(folder: Path, dataset: AnnotatedDataset) -> FoundSources:
     for split, listed in dataset.splits.items():
         for image in listed:
             file = Path(os.path.relpath(image.file, folder)).as_posix()
-            problem = find_problem(image.file, file)
+            problem = image.problem or find_problem(image.file, file)
             if problem is None:
-                photos.append(_from_image(image, file, SPLIT_NAMES.get(split), labels))
+                objects = tuple(
+                    item.replaced(labels[item.label], item.box) for item in image.objects
+                )
+                size = (image.width, image.height)
+                given = SPLIT_NAMES.get(split)
+                photos.append(FoundPhoto(image.file, file, given, objects, size))
             else:
                 refused.append(Refused(file, problem))
     notes = list(dataset.notes)
@@ -120,13 +125,6 @@ def _from_dataset(folder: Path, dataset: AnnotatedDataset) -> FoundSources:
         )
     photos.sort(key=lambda photo: photo.file)
     return FoundSources(tuple(photos), tuple(refused), tuple(notes))
-
-
-def _from_image(
-    image: AnnotatedImage, file: str, split: Split | None, labels: dict[str, str]
-) -> FoundPhoto:
-    objects = tuple(replace(item, label=labels[item.label]) for item in image.objects)
-    return FoundPhoto(image.file, file, split, objects, (image.width, image.height))
 
 
 def _check_labels(folder: Path, names: set[str]) -> dict[str, str]:

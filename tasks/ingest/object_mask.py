@@ -3,14 +3,15 @@
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from models.data.formats.polygons import decode_runs, encode_mask
+from models.data.formats.polygons import decode_runs
 from models.data.objects import resize_mask
-from models.data.pixels import Bools
 from models.data.records import Artifact, Record
-from tasks.engine.stage import StageInput, StageOutput, stage
+from tasks.engine.jobs import StageInput, StageOutput
+from tasks.engine.stage import stage
 from tasks.ingest.crop import PixelBox
 
 
@@ -35,19 +36,17 @@ def object_mask(inputs: Sequence[StageInput], _parameters: ObjectMask) -> Iterat
 
 
 def mask_as_artifact(
-    mask: Bools, photo_size: tuple[int, int], box: PixelBox, name: str
+    runs: dict[str, Any], photo_size: tuple[int, int], box: PixelBox, name: str
 ) -> Artifact:
     """The mask of an object as an input of the stage: the user's annotation file keeps it.
 
     Args:
-        mask: bool HxW of the photo as its annotation describes it.
+        runs: its COCO run lengths at the size of the photo as its annotation describes it.
         photo_size: width and height of the normalised photo in px.
         box: what of the normalised photo the source image shows, in px.
-        name: the name of the source image.
     """
     metadata = {
-        "counts": encode_mask(mask),
-        "size": list(mask.shape),
+        **runs,
         "photo_size": list(photo_size),
         "box": list(box),
     }

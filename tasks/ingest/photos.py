@@ -9,13 +9,17 @@ from typing import ClassVar
 from pydantic import Field
 
 from models.data.find_photos import Refused
-from models.data.read_photo import PhotoRejectedError, read_photo
+from models.data.photo_colours import PhotoRejectedError
+from models.data.read_photo import read_photo
 from models.data.records import Artifact, Record, Sources
 from models.data.splitting import SplitParameters, split
-from models.screening.quality import dhash, dhash_mirrored
+from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.run_context import RunContext
-from tasks.engine.stage import Job, StageInput, StageOutput, stage
+from tasks.engine.stage import stage
+from tasks.ingest.crop import describe_pixels
 from tasks.ingest.find_sources import Layout, ObjectUse, find_sources
+from tasks.ingest.groups import link_groups, read_groups
+from tasks.ingest.same_pictures import find_same_pictures
 from tasks.ingest.source_images import make_crops, make_source_images, make_whole_images
 
 # Files that are in memory at a time, between being hashed and being decoded.
@@ -50,7 +54,7 @@ class Ingest(Record):
     )
 
 
-@stage("ingest", version=1)
+@stage("ingest", version=2)
 def ingest(inputs: Sequence[StageInput], parameters: Ingest) -> Iterator[StageOutput]:
     """Normalised photos; ``metadata`` holds their hashes, sizes and conversions."""
     for item in inputs:
@@ -64,14 +68,7 @@ def ingest(inputs: Sequence[StageInput], parameters: Ingest) -> Iterator[StageOu
         except PhotoRejectedError as reason:
             yield StageOutput(reject_reason=str(reason))
             continue
-        metadata = {
-            "dhash": f"{dhash(photo.pixels):064x}",
-            "dhash_mirrored": f"{dhash_mirrored(photo.pixels):064x}",
-            "width": photo.pixels.shape[1],
-            "height": photo.pixels.shape[0],
-            "notes": list(photo.notes),
-        }
-        yield StageOutput(photo.pixels, metadata=metadata)
+        yield StageOutput(photo.pixels, metadata=describe_pixels(photo.pixels, photo.notes))
 
 
 @dataclass(frozen=True)
@@ -122,6 +119,8 @@ def ingest_photos(
     found = find_sources(folder, parameters.format)
     files = ingest_files(run, parameters, {photo.file: photo.path for photo in found.photos})
     readable = [photo for photo in found.photos if photo.file in files.photos]
+    same = find_same_pictures(run, readable, files.photos, splits.compare_pictures)
+    group_of = read_groups([photo.file for photo in readable], splits)
     is_annotated = any(photo.size is not None for photo in readable)
     if is_annotated and parameters.objects == "crop":
         candidates, unused, notes = make_crops(
@@ -131,15 +130,18 @@ def ingest_photos(
             parameters.crop_margin,
             parameters.min_side,
             splits.near_duplicate_bits,
+            [*same.links, *link_groups(group_of)],
         )
     else:
-        candidates, unused, notes = make_whole_images(readable, files.photos, files.digests)
+        candidates, unused, notes = make_whole_images(
+            readable, files.photos, files.digests, group_of
+        )
     labels = {item.label for photo in found.photos for item in photo.objects}
     notes += [
         f"the class {label!r} has no image that can be used; it is left out"
         for label in sorted(labels - {candidate.label for candidate in candidates})
     ]
-    result = split([candidate.hashed() for candidate in candidates], splits)
+    result = split([candidate.hashed() for candidate in candidates], splits, same.links)
     refused = [*found.refused, *files.refused, *unused, *result.refused]
     converted = [
         f"{name}: {', '.join(photo.metadata['notes'])}"
@@ -147,9 +149,9 @@ def ingest_photos(
         if photo.metadata["notes"]
     ]
     return Sources(
-        images=tuple(make_source_images(run, candidates, result.assigned)),
+        images=tuple(make_source_images(run, candidates, result)),
         refused=tuple(sorted((entry.file, entry.reason) for entry in refused)),
-        notes=(*found.notes, *notes, *result.notes, *converted),
+        notes=(*found.notes, *notes, *same.notes, *result.notes, *converted),
     )
 
 

@@ -4,12 +4,14 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import TypedDict
 
 from models.data.find_photos import Refused
-from models.data.formats.annotated import Box, ObjectAnnotation
+from models.data.formats.annotated import ObjectAnnotation
 from models.data.near_duplicates import HashedPhoto, group_near_duplicates
 from models.data.objects import scale_box
 from models.data.records import Annotation, Artifact, SourceImage, Split
+from models.data.splitting import SplitResult
 from tasks.engine.run_context import RunContext
 from tasks.ingest.crop import Crop, CropRequest, PixelBox, add_margin, crop
 from tasks.ingest.find_sources import NO_OBJECT, FoundPhoto, problem_of_labels
@@ -44,21 +46,39 @@ class Candidate:
             label=self.label,
             given_split=self.photo.split,
             digest=self.digest,
-            dhash=int(self.image.metadata["dhash"], 16),
-            dhash_mirrored=int(self.image.metadata["dhash_mirrored"], 16),
+            **hashes_of(self.image),
             group=self.group,
         )
 
 
+class _Hashes(TypedDict):
+    dhash: int
+    dhash_mirrored: int
+    turned: tuple[int, ...]
+
+
+def hashes_of(image: Artifact) -> _Hashes:
+    """The hashes in the record of a photo, as `HashedPhoto` takes them."""
+    known = image.metadata
+    return {
+        "dhash": int(known["dhash"], 16),
+        "dhash_mirrored": int(known["dhash_mirrored"], 16),
+        "turned": tuple(int(code, 16) for code in known["dhashes_turned"]),
+    }
+
+
 def make_whole_images(
-    photos: Sequence[FoundPhoto], images: Mapping[str, Artifact], digests: Mapping[str, str]
+    photos: Sequence[FoundPhoto],
+    images: Mapping[str, Artifact],
+    digests: Mapping[str, str],
+    group_of: Mapping[str, str],
 ) -> tuple[list[Candidate], list[Refused], list[str]]:
     """A candidate per photo with all its objects; refused photos; notes.
 
     Args:
-        photos: those that could be read.
         images: the normalised photo by file.
         digests: the digest of the file's bytes by file.
+        group_of: the group that the user gave, by file.
     """
     used, refused, notes = [], [], []
     for photo in photos:
@@ -84,6 +104,7 @@ def make_whole_images(
                 box=(0, 0, *_size(image)),
                 objects=tuple(_scale_object(item, photo, image) for item in photo.objects),
                 digest=digests[photo.file],
+                group=group_of.get(photo.file),
             )
         )
     return candidates, refused, notes
@@ -96,15 +117,16 @@ def make_crops(
     margin: float,
     min_side: int,
     near_duplicate_bits: int,
+    links: Sequence[tuple[str, str]] = (),
 ) -> tuple[list[Candidate], list[Refused], list[str]]:
     """A candidate per annotated object, cut out with a margin; refused objects; notes.
 
     Args:
-        photos: those that could be read.
         images: the normalised photo by file.
         margin: share of the object's width and height that is added on each side.
         min_side: least width and height of an object in px of the normalised photo.
         near_duplicate_bits: photos whose hashes differ in at most so many bits show one scene.
+        links: more pairs of files that show one scene.
     """
     found: list[tuple[str, FoundPhoto, int, ObjectAnnotation]] = []
     refused = []
@@ -132,7 +154,7 @@ def make_crops(
         box = add_margin(item.box, margin, *_size(image))
         requests.append(CropRequest(image, box, names[file]))
     crops = crop(run, Crop(), requests)
-    scenes = _scenes(photos, images, near_duplicate_bits)
+    scenes = _scenes(photos, images, near_duplicate_bits, links)
     candidates = [
         Candidate(
             file=file,
@@ -154,20 +176,21 @@ def make_crops(
 
 
 def make_source_images(
-    run: RunContext, candidates: Sequence[Candidate], assigned: Mapping[str, Split]
+    run: RunContext, candidates: Sequence[Candidate], result: SplitResult
 ) -> list[SourceImage]:
     """The source images of the candidates that got a split, sorted by name."""
+    assigned = result.assigned
     used = [candidate for candidate in candidates if candidate.file in assigned]
     inputs = {
         (candidate.file, number): mask_as_artifact(
-            item.mask,
+            item.runs,
             candidate.photo_size,
             candidate.box,
             candidate.name,
         )
         for candidate in used
         for number, item in enumerate(candidate.objects)
-        if item.mask is not None
+        if item.runs is not None
     }
     masks = object_mask(run, ObjectMask(), list(inputs.values())) if inputs else []
     mask_of = {mask.parents[0]: mask for mask in masks}
@@ -177,7 +200,9 @@ def make_source_images(
         for number, item in enumerate(candidate.objects):
             source = inputs.get((candidate.file, number))
             mask = mask_of.get(source.id) if source is not None else None
-            box = None if item.box is None else _shift_box(item.box, candidate.box)
+            box = item.box
+            if box is not None:
+                box = (box[0] - candidate.box[0], box[1] - candidate.box[1], box[2], box[3])
             annotations.append(Annotation(label=item.label, box=box, mask=mask))
         sources.append(
             SourceImage(
@@ -187,17 +212,14 @@ def make_source_images(
                 image=candidate.image,
                 annotations=tuple(annotations),
                 prompt=candidate.photo.prompt,
+                family=result.families[candidate.file],
             )
         )
     return sorted(sources, key=lambda source: source.name)
 
 
 def name_images(entries: Sequence[tuple[str, Split | None, str]]) -> dict[str, str]:
-    """A unique name per file: the wanted one, or with the split's name or a number where taken.
-
-    Args:
-        entries: file, given split and wanted name.
-    """
+    """A unique name per file: the wanted one, or with the split's name or a number where taken."""
     names: dict[str, str] = {}
     taken: set[str] = set()
     for file, split, wanted in sorted(entries, key=lambda entry: (entry[1] != "train", entry[0])):
@@ -223,15 +245,14 @@ def _scale_object(item: ObjectAnnotation, photo: FoundPhoto, image: Artifact) ->
         return item
     width, height = _size(image)
     box = scale_box(item.box, width / photo.size[0], height / photo.size[1])
-    return ObjectAnnotation(item.label, box, item.mask)
-
-
-def _shift_box(box: Box, frame: PixelBox) -> Box:
-    return (box[0] - frame[0], box[1] - frame[1], box[2], box[3])
+    return item.replaced(item.label, box)
 
 
 def _scenes(
-    photos: Sequence[FoundPhoto], images: Mapping[str, Artifact], bits: int
+    photos: Sequence[FoundPhoto],
+    images: Mapping[str, Artifact],
+    bits: int,
+    links: Sequence[tuple[str, str]],
 ) -> dict[str, str]:
     """The first file of each photo's scene: photos of one scene are near-duplicates."""
     hashed = [
@@ -240,13 +261,14 @@ def _scenes(
             label="",
             given_split=photo.split,
             digest=images[photo.file].digest,
-            dhash=int(images[photo.file].metadata["dhash"], 16),
-            dhash_mirrored=int(images[photo.file].metadata["dhash_mirrored"], 16),
+            **hashes_of(images[photo.file]),
         )
         for photo in photos
     ]
+    number = {photo.file: index for index, photo in enumerate(photos)}
+    pairs = [(number[first], number[second]) for first, second in links]
     return {
         hashed[index].file: hashed[group[0]].file
-        for group in group_near_duplicates(hashed, bits)
+        for group in group_near_duplicates(hashed, bits, pairs)
         for index in group
     }

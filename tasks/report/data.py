@@ -2,7 +2,8 @@
 
 from pydantic import Field, JsonValue
 
-from models.data.records import Artifact, Record, Sources
+from models.data.records import Artifact, Origin, Record, Sources
+from models.evaluation.settings import VerdictSettings
 from models.reporting.metrics import Arithmetic, ModelUse, ReferenceMetrics, StageMetrics
 
 
@@ -19,6 +20,7 @@ class DatasetSummary(Record):
     train: dict[str, int]
     val: dict[str, int]
     document: Artifact
+    origin: Origin = Origin()
 
 
 class RunSummary(Record):
@@ -39,6 +41,11 @@ class RunSummary(Record):
     warnings: tuple[str, ...] = ()
     datasets: dict[str, DatasetSummary]
     test: Artifact = Field(description="Document that lists the test photos.")
+    families: dict[str, str] = Field(
+        {}, description="Near-duplicate family of each val and test photo, by its artifact's id."
+    )
     checkpoints: tuple[Artifact, ...] = ()
     scores: tuple[Artifact, ...] = Field((), description="Predictions of each checkpoint.")
+    quality: Artifact | None = Field(None, description="Document of the quality figures.")
+    verdict: VerdictSettings = VerdictSettings()
     seconds: float = 0.0

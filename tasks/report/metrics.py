@@ -1,23 +1,27 @@
 """``metrics.json`` from the summary of a run and the predictions of its networks."""
 
 import importlib.metadata
-import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from models.data.records import Artifact
-from models.evaluation.classification import DatasetScores, TrainingScores, score
-from models.evaluation.comparison import Difference, compare, dataset_interval
-from models.evaluation.conclusion import Conclusion, conclude
+from models.evaluation.averages import mean_over_seeds
+from models.evaluation.classification import (
+    DatasetScores,
+    TrainingScores,
+    as_probabilities,
+    score,
+)
+from models.evaluation.comparison import dataset_interval
+from models.evaluation.conclusion import conclude
 from models.evaluation.predictions import (
     DatasetPredictions,
     ScoredModel,
     group_by_dataset,
     tabulate,
 )
+from models.quality.records import QualityMetrics
 from models.reporting.metrics import (
     DatasetMetrics,
     Metrics,
@@ -26,11 +30,9 @@ from models.reporting.metrics import (
     TrainingMetrics,
 )
 from tasks.engine.run_context import RunContext
+from tasks.report.costs import measure_costs
 from tasks.report.data import DatasetSummary, RunSummary
-
-AVERAGED = ("accuracy", "f1_macro", "f1_weighted", "roc_auc", "loss")
-# With more datasets than these, each is compared with the real photos only.
-PAIRED_DATASETS = 5
+from tasks.report.looks import count_looks
 
 # Per split: truth, probabilities and image ids of one training.
 Predictions = Mapping[str, Any]
@@ -47,7 +49,11 @@ def gather_metrics(run: RunContext, summary: RunSummary) -> Metrics:
         if models
         else {}
     )
-    answer = conclude(list(trained.values())) if len(trained) > 1 else None
+    answer = conclude(list(trained.values()), summary.verdict) if len(trained) > 1 else None
+    trainings = tuple(
+        _training(checkpoint, model)
+        for checkpoint, model in zip(summary.checkpoints, models, strict=True)
+    )
     photos = summary.photos
     return Metrics(
         name=summary.name,
@@ -69,12 +75,14 @@ def gather_metrics(run: RunContext, summary: RunSummary) -> Metrics:
             name: _dataset(dataset, trained.get(name), by_dataset[name])
             for name, dataset in summary.datasets.items()
         },
-        runs=tuple(
-            _training(checkpoint, model)
-            for checkpoint, model in zip(summary.checkpoints, models, strict=True)
-        ),
-        comparisons=tuple(_comparisons(trained, answer)) if answer else (),
+        runs=trainings,
+        costs=measure_costs(summary, trainings, answer),
+        test_looks=count_looks(run.store, summary.photos, summary.scores) if models else 0,
+        comparisons=answer.differences if answer else (),
         verdict=answer,
+        quality=QualityMetrics.model_validate(run.load(summary.quality))
+        if summary.quality
+        else None,
         models=summary.models,
         seconds=round(summary.seconds, 1),
     )
@@ -82,11 +90,14 @@ def gather_metrics(run: RunContext, summary: RunSummary) -> Metrics:
 
 def load_scored_models(run: RunContext, summary: RunSummary) -> list[ScoredModel]:
     """Every training with its predictions, in the order of the checkpoints."""
+    origins = {dataset.document.id: dataset.origin for dataset in summary.datasets.values()}
     return [
         ScoredModel(
             str(checkpoint.variant["dataset"]),
             int(checkpoint.variant["seed"]),
             run.load(predictions),
+            origins[checkpoint.parents[0]],
+            summary.families,
         )
         for checkpoint, predictions in zip(summary.checkpoints, summary.scores, strict=True)
     ]
@@ -129,7 +140,7 @@ def _training_scores(predicted: Predictions, split: str) -> TrainingScores:
 def _dataset(
     dataset: DatasetSummary, trained: DatasetPredictions | None, seeds: Sequence[Predictions]
 ) -> DatasetMetrics:
-    """Means over the seeds; classes, confusion and curves from all seeds pooled."""
+    """The volume of a training set, and means of its scores over the seeds."""
     metrics = DatasetMetrics(
         description=dataset.description, train=dataset.train, val=dataset.val, seeds=len(seeds)
     )
@@ -145,34 +156,10 @@ def _dataset(
 
 
 def _score(seeds: Sequence[Predictions], split: str) -> DatasetScores:
-    """The scores of one split over all seeds.
-
-    Figures of `AVERAGED` are means over the seeds. The rest comes from the predictions of all
-    seeds together, with photos counted once.
-    """
-    classes = seeds[0]["classes"]
-    truth = [seed[split]["truth"] for seed in seeds]
-    rows = [np.asarray(seed[split]["probabilities"], np.float32) for seed in seeds]
-    pooled = score(np.concatenate(truth).tolist(), np.concatenate(rows), classes)
-    if len(seeds) == 1:
-        return pooled
-    each = [score(labels, own, classes) for labels, own in zip(truth, rows, strict=True)]
-    changes: dict[str, Any] = {"images": len(truth[0])}
-    for name in AVERAGED:
-        values = [value for scores in each if (value := getattr(scores, name)) is not None]
-        changes[name] = float(np.mean(np.asarray(values, float))) if values else None
-    changes["per_class"] = {
-        name: row.model_copy(update={"support": row.support // len(seeds)})
-        for name, row in pooled.per_class.items()
-    }
-    return pooled.model_copy(update=changes)
-
-
-def _comparisons(trained: Mapping[str, DatasetPredictions], answer: Conclusion) -> list[Difference]:
-    """Every dataset against the real photos; of a few datasets, also every other pair."""
-    others = [trained[name] for name in answer.differences]
-    pairs = itertools.combinations(others, 2) if len(trained) <= PAIRED_DATASETS else ()
-    return [
-        *answer.differences.values(),
-        *(compare(later, earlier, answer.metric) for earlier, later in pairs),
-    ]
+    """The scores of one split: means over the seeds."""
+    return mean_over_seeds(
+        [
+            score(seed[split]["truth"], as_probabilities(seed[split]), seed["classes"])
+            for seed in seeds
+        ]
+    )

@@ -1,15 +1,17 @@
 """The pictures of a report: contact sheets, rejected images, samples, wrong predictions."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from models.data.records import Artifact, Sample
+from models.quality.records import NearPair, QualityMetrics
 from models.reporting.input import RejectGroup, Sheet, Thumb
 from tasks.engine.fetch_images import find_artifacts
+from tasks.engine.item_documents import load_record
 from tasks.engine.run_context import RunContext
-from tasks.engine.work_items import GenerationRecord, load_record
+from tasks.engine.work_items import GenerationRecord
 from tasks.report.contact_sheets import draw_sheet
 from tasks.report.data import ReferenceSummary, RunSummary
 
@@ -17,6 +19,7 @@ SHEETS = 6
 PER_REJECT = 6
 PER_CLASS = 4
 MISTAKES = 12
+PAIRS = 3
 
 
 def draw_sheets(run: RunContext, summary: RunSummary) -> tuple[Sheet, ...]:
@@ -85,6 +88,29 @@ def draw_mistakes(run: RunContext, summary: RunSummary) -> tuple[Thumb, ...]:
         caption = f"{artifacts[image].name}: wrong in {len(wrong)} of {len(summary.scores)}"
         thumbs.append(Thumb(run.load(artifacts[image]), f"{caption} trainings", title))
     return tuple(thumbs)
+
+
+def draw_pairs(run: RunContext, quality: QualityMetrics | None) -> tuple[tuple[Thumb, Thumb], ...]:
+    """The nearest pairs of each generator and split: the image, and the photo next to it."""
+    shown: list[NearPair] = []
+    counts: Counter[tuple[str, str]] = Counter()
+    for pair in quality.pairs if quality else ():
+        group = pair.generator, pair.photos
+        counts[group] += 1
+        if counts[group] <= PAIRS:
+            shown.append(pair)
+    artifacts = find_artifacts(run, [name for pair in shown for name in (pair.image, pair.photo)])
+    return tuple(
+        (
+            Thumb(run.load(artifacts[pair.image]), pair.image_name, pair.generator),
+            Thumb(
+                run.load(artifacts[pair.photo]),
+                f"distance {pair.distance:.3f}: {pair.photo_name}",
+                f"nearest {pair.photos}",
+            ),
+        )
+        for pair in shown
+    )
 
 
 def _rejected(run: RunContext, summary: RunSummary) -> Iterator[tuple[Sample, Artifact]]:

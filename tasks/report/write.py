@@ -8,7 +8,7 @@ from prefect.cache_policies import NO_CACHE
 
 from models.data.files import write_atomic
 from models.data.records import Record
-from models.evaluation.conclusion import Conclusion
+from models.evaluation.answers import Conclusion
 from models.evaluation.predictions import FILE_NAME as PREDICTIONS
 from models.evaluation.predictions import write_predictions
 from models.reporting.dataset_card import render_card
@@ -21,6 +21,7 @@ from tasks.report.metrics import gather_metrics, load_scored_models
 from tasks.report.pictures import (
     draw_datasets,
     draw_mistakes,
+    draw_pairs,
     draw_rejects,
     draw_sheets,
     draw_test,
@@ -70,11 +71,12 @@ def _write(run: RunContext, summary: RunSummary, out: Path) -> WrittenReport:
             dataset_samples=draw_datasets(run, summary),
             test_samples=draw_test(run, summary),
             misclassified=draw_mistakes(run, summary),
+            near_pairs=draw_pairs(run, metrics.quality),
         )
     )
     models = load_scored_models(run, summary)
     if models:
-        write_predictions(out / PREDICTIONS, models)
+        write_predictions(out / PREDICTIONS, models, summary.verdict)
     else:
         (out / PREDICTIONS).unlink(missing_ok=True)
     plots = {out / "plots" / f"{figure.name}.svg": figure.svg for figure in figures}

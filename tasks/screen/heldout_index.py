@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from models.data.records import Artifact, Record
-from tasks.engine.stage import Job, StageInput, StageOutput, stage
+from tasks.engine.jobs import Job, StageInput, StageOutput
+from tasks.engine.stage import stage
 
 
 class HeldOut(Record):

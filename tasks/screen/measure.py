@@ -7,8 +7,9 @@ from typing import Any
 
 from models.data.records import Artifact, Record
 from models.screening.quality import measure as measure_image
+from tasks.engine.jobs import Job, StageInput, StageOutput, pairing_key
 from tasks.engine.planning_run import Cost
-from tasks.engine.stage import Job, StageInput, StageOutput, pairing_key, stage
+from tasks.engine.stage import stage
 
 
 class Measure(Record):

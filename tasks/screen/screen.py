@@ -8,8 +8,12 @@ from pydantic import Field
 from models.data.records import Artifact, Record
 from models.screening.heldout import FAR, NEAR, HeldOutHashes
 from models.screening.quality import hamming
+from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.run_context import RunContext
-from tasks.engine.stage import Job, StageInput, StageOutput, stage
+from tasks.engine.stage import stage
+
+# The stage of the document of held-out photos; a run without any gives none.
+HELDOUT = "heldout"
 
 
 class Screen(Record):
@@ -35,8 +39,8 @@ def one_per_reference(
 def screen(inputs: Sequence[StageInput], parameters: Screen) -> Iterator[StageOutput]:
     """``{"images": [{"digest", "accepted", "reason", "scores"}]}``, in the order of the images."""
     for item in inputs:
-        last = len(item.job.inputs) - 1
-        rows = [row for position in range(last) for row in item.load(position)["images"]]
+        measures = [at for at, one in enumerate(item.job.inputs) if one.stage != HELDOUT]
+        rows = [row for position in measures for row in item.load(position)["images"]]
         verdicts = judge(rows, _held_out(item, parameters), parameters)
         rejected = sum(not verdict["accepted"] for verdict in verdicts)
         yield StageOutput(
@@ -62,8 +66,6 @@ def judge(
 
     Args:
         rows: measures as `tasks.screen.measure` writes them, all of one reference.
-        heldout: the val and test photos.
-        limits: the limits to keep.
     """
     codes = [int(row["dhash"], 16) for row in rows]
     kept: list[int] = []
@@ -78,18 +80,9 @@ def judge(
             reason = f"too near to a held-out photo: {owner}"
         if reason is None:
             kept.append(code)
-        verdicts.append(
-            {
-                "digest": row["digest"],
-                "accepted": reason is None,
-                "reason": reason,
-                "scores": {
-                    name: round(float(value), 5)
-                    for name, value in scores.items()
-                    if value is not None
-                },
-            }
-        )
+        figures = {name: round(float(x), 5) for name, x in scores.items() if x is not None}
+        verdict = {"digest": row["digest"], "accepted": reason is None, "reason": reason}
+        verdicts.append({**verdict, "scores": figures})
     return verdicts
 
 
@@ -98,12 +91,14 @@ _index: dict[tuple[str, int], HeldOutHashes] = {}
 
 
 def _held_out(item: StageInput, limits: Screen) -> HeldOutHashes:
-    last = len(item.job.inputs) - 1
     max_bits = max(limits.heldout_bits, NEAR)
-    key = item.job.inputs[last].digest, max_bits
+    positions = [at for at, one in enumerate(item.job.inputs) if one.stage == HELDOUT]
+    if not positions:
+        return HeldOutHashes([], max_bits)
+    key = item.job.inputs[positions[0]].digest, max_bits
     index = _index.get(key)
     if index is None:
-        index = HeldOutHashes(item.load(last)["photos"], max_bits)
+        index = HeldOutHashes(item.load(positions[0])["photos"], max_bits)
         _index.clear()
         _index[key] = index
     return index

@@ -46,13 +46,10 @@ class FolderBackend:
 
     def get(self, name: str) -> bytes | None:
         """Return the bytes of a file; None if there is no such file."""
-        try:
-            with open(f"{self._root}/{name}", "rb", buffering=0) as stream:
-                return stream.readall()
-        except _ABSENT:
-            return None
-        except OSError as error:
-            raise self._failure("reading", name, error) from error
+        path = f"{self._root}/{name}"
+        with self._absent_is_none("reading", name), open(path, "rb", buffering=0) as stream:
+            return stream.readall()
+        return None
 
     def put(self, name: str, blob: bytes) -> None:
         """Write a file, whole or not at all."""
@@ -83,12 +80,9 @@ class FolderBackend:
 
     def size(self, name: str) -> int | None:
         """Return the size of a file in bytes; None if there is no such file."""
-        try:
+        with self._absent_is_none("looking for", name):
             return os.stat(f"{self._root}/{name}").st_size
-        except _ABSENT:
-            return None
-        except OSError as error:
-            raise self._failure("looking for", name, error) from error
+        return None
 
     def entries(self, prefix: str) -> Iterator[Entry]:
         """Yield the files whose names start with ``prefix``, sorted within each folder.
@@ -103,21 +97,14 @@ class FolderBackend:
 
     def delete(self, name: str) -> None:
         """Delete a file; do nothing if there is no such file."""
-        try:
+        with self._absent_is_none("deleting", name):
             os.unlink(f"{self._root}/{name}")
-        except _ABSENT:
-            return
-        except OSError as error:
-            raise self._failure("deleting", name, error) from error
 
     def _scan(self, folder: str, prefix: str) -> Iterator[Entry]:
-        try:
-            with os.scandir(f"{self._root}/{folder}") as scan:
-                found = sorted(scan, key=lambda item: item.name)
-        except _ABSENT:
-            return
-        except OSError as error:
-            raise self._failure("listing", folder or ".", error) from error
+        found: list[os.DirEntry[str]] = []
+        path = f"{self._root}/{folder}"
+        with self._absent_is_none("listing", folder or "."), os.scandir(path) as scan:
+            found = sorted(scan, key=lambda item: item.name)
         for item in found:
             if item.is_dir() and (item.name.startswith(".") or item.name == "lost+found"):
                 continue
@@ -129,6 +116,15 @@ class FolderBackend:
                 with contextlib.suppress(FileNotFoundError):
                     status = item.stat()
                     yield Entry(name, status.st_size, status.st_mtime)
+
+    @contextlib.contextmanager
+    def _absent_is_none(self, action: str, name: str) -> Iterator[None]:
+        try:
+            yield
+        except _ABSENT:
+            return
+        except OSError as error:
+            raise self._failure(action, name, error) from error
 
     def _failure(self, action: str, name: str, error: OSError) -> StoreError:
         message = f"store {self.url}: {action} {name} failed: {error.strerror}"

@@ -10,20 +10,9 @@ from itertools import groupby
 from typing import NamedTuple
 
 from models.data.records import Artifact
+from tasks.store import layout
 from tasks.store.backend import Backend, Entry, in_parallel, read_record
 from tasks.store.errors import StoreError
-from tasks.store.layout import (
-    LAYOUT_FILE,
-    LEASES,
-    LOST,
-    RECORD,
-    blob_name,
-    digest_of,
-    is_part,
-    lost_name,
-    parse_id,
-    parse_name,
-)
 from tasks.store.store import Store
 
 # Whatever the grace, younger temporary files and leases may be in use.
@@ -120,14 +109,14 @@ def verify(
     artifacts = size = 0
     findings = in_parallel(lambda group: _inspect(backend, group), _groups(backend), threads)
     for count, finding in enumerate(findings, start=1):
-        artifacts += RECORD in finding.group.files
+        artifacts += layout.RECORD in finding.group.files
         size += finding.size
         if finding.fault is not None:
             faults[finding.fault].append(finding.group.id)
             if remove_corrupt:
                 # A file that can't be read may refuse to be deleted too; the report names it.
                 with contextlib.suppress(StoreError):
-                    backend.put(lost_name(finding.group.id), b"")
+                    backend.put(layout.lost_name(finding.group.id), b"")
                     _delete(backend, _record_first(finding.group))
         if finding.orphans:
             orphans.append((finding.group, finding.orphans))
@@ -160,7 +149,7 @@ def collect_garbage(
     now = time.time()
     horizon = now - grace_s
     young, strays = _young_and_strays(backend, horizon, min(horizon, now - _IN_USE_S))
-    wanted = {"/".join(parse_id(root)) for root in roots}
+    wanted = {"/".join(layout.parse_id(root)) for root in roots}
     live, unrecorded = _with_ancestors(backend, wanted | young)
     unknown = wanted & unrecorded
     if delete and wanted and unknown == wanted:
@@ -194,15 +183,17 @@ def sizes(store: Store) -> list[StageSize]:
     artifacts: Counter[str] = Counter()
     size: Counter[str] = Counter()
     for entry in store.backend.entries(""):
-        if name := parse_name(entry.name):
-            artifacts[name.stage] += name.suffix == RECORD
+        if name := layout.parse_name(entry.name):
+            artifacts[name.stage] += name.suffix == layout.RECORD
             size[name.stage] += entry.size
     return [StageSize(stage, artifacts[stage], size[stage]) for stage in sorted(artifacts)]
 
 
 def _groups(backend: Backend) -> Iterator[_Group]:
     """Yield the artifacts of a store, one shard after the other, so that memory stays flat."""
-    named = ((name, entry) for entry in backend.entries("") if (name := parse_name(entry.name)))
+    named = (
+        (name, entry) for entry in backend.entries("") if (name := layout.parse_name(entry.name))
+    )
     for (stage, _), shard in groupby(named, key=lambda pair: (pair[0].stage, pair[0].key[:2])):
         files: dict[str, dict[str, Entry]] = {}
         for name, entry in shard:
@@ -215,13 +206,13 @@ def _inspect(backend: Backend, group: _Group) -> _Finding:
         return _inspect_files(backend, group)
     except StoreError:
         # Raises again if the whole store fails, and not this file alone.
-        backend.get(LAYOUT_FILE)
+        backend.get(layout.LAYOUT_FILE)
         return _Finding(group, "unreadable")
 
 
 def _inspect_files(backend: Backend, group: _Group) -> _Finding:
-    names = {suffix: entry.name for suffix, entry in group.files.items() if suffix != RECORD}
-    if RECORD not in group.files:
+    names = {suffix: entry.name for suffix, entry in group.files.items() if suffix != layout.RECORD}
+    if layout.RECORD not in group.files:
         return _Finding(group, None, orphans=tuple(sorted(names.values())))
     record = read_record(backend, group.stage, group.key)
     if record is None:
@@ -229,16 +220,16 @@ def _inspect_files(backend: Backend, group: _Group) -> _Finding:
     orphans = tuple(sorted(name for suffix, name in names.items() if suffix != record.media))
     if record.reject_reason is not None:
         return _Finding(group, None, orphans=orphans)
-    blob = backend.get(blob_name(record))
+    blob = backend.get(layout.blob_name(record))
     if blob is None:
         return _Finding(group, "missing", orphans=orphans)
-    is_good = len(blob) == record.size and digest_of(blob) == record.digest
+    is_good = len(blob) == record.size and layout.digest_of(blob) == record.digest
     return _Finding(group, None if is_good else "corrupt", len(blob), orphans)
 
 
 def _still(backend: Backend, group: _Group, names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the names that are still orphans: a blob in writing gets its record a moment later."""
-    arrived = RECORD not in group.files and read_record(backend, group.stage, group.key)
+    arrived = layout.RECORD not in group.files and read_record(backend, group.stage, group.key)
     return () if arrived else names
 
 
@@ -253,11 +244,11 @@ def _young_and_strays(
     young: set[str] = set()
     strays: list[Entry] = []
     for entry in backend.entries(""):
-        if name := parse_name(entry.name):
+        if name := layout.parse_name(entry.name):
             if entry.modified > horizon:
                 young.add(f"{name.stage}/{name.key}")
         elif entry.modified <= unused_since and (
-            is_part(entry.name) or entry.name.startswith((LEASES, LOST))
+            layout.is_part(entry.name) or entry.name.startswith((layout.LEASES, layout.LOST))
         ):
             strays.append(entry)
     return young, strays
@@ -280,7 +271,7 @@ def _with_ancestors(backend: Backend, roots: set[str]) -> tuple[set[str], set[st
 def _record(backend: Backend, artifact_id: str) -> Artifact | None:
     """Return the record of a parent; None for a user's file, which may have any id."""
     try:
-        stage, key = parse_id(artifact_id)
+        stage, key = layout.parse_id(artifact_id)
     except ValueError:
         return None
     return read_record(backend, stage, key)
@@ -288,7 +279,7 @@ def _record(backend: Backend, artifact_id: str) -> Artifact | None:
 
 def _record_first(group: _Group) -> tuple[Entry, ...]:
     """Return an artifact's files in the order of deletion: no record outlives its blob."""
-    suffixes = sorted(group.files, key=lambda suffix: suffix != RECORD)
+    suffixes = sorted(group.files, key=lambda suffix: suffix != layout.RECORD)
     return tuple(group.files[suffix] for suffix in suffixes)
 
 

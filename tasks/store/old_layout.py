@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-from tasks.store.backend import Backend, Entry, in_parallel
+from tasks.store.backend import Backend, in_parallel
 from tasks.store.errors import StoreError
 from tasks.store.layout import DOCUMENTS, LAYOUT_FILE, LEASES
 
@@ -33,14 +33,14 @@ def clear_old_layout(backend: Backend, *, delete: bool) -> OldLayoutReport:
     """
     if backend.get(LAYOUT_FILE) is not None:
         raise StoreError(f"store {backend.url} has no old layout; use gc without --old-layout")
-    files = [entry for entry in backend.entries("") if _is_old(entry)]
+    files = [
+        entry
+        for entry in backend.entries("")
+        if entry.name.startswith((DOCUMENTS, LEASES)) or is_of_old_layout(entry.name)
+    ]
     if delete:
         for _ in in_parallel(lambda entry: backend.delete(entry.name), files, backend.parallel):
             pass
         # Last: a store that is half cleared is still recognised.
         backend.delete(OLD_MARKER)
     return OldLayoutReport(len(files), sum(entry.size for entry in files), delete)
-
-
-def _is_old(entry: Entry) -> bool:
-    return entry.name.startswith((DOCUMENTS, LEASES)) or is_of_old_layout(entry.name)

@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from models.data.records import Artifact, Record
+from tasks.store import layout
 from tasks.store.backend import Backend, in_parallel, read_record
 from tasks.store.errors import (
     CorruptArtifactError,
@@ -25,19 +26,6 @@ from tasks.store.errors import (
     StoreUnavailableError,
 )
 from tasks.store.folder import FolderBackend
-from tasks.store.layout import (
-    DOCUMENTS,
-    LAYOUT,
-    LAYOUT_FILE,
-    LOST,
-    PART,
-    blob_name,
-    digest_of,
-    document_name,
-    is_hidden,
-    lost_name,
-    record_name,
-)
 from tasks.store.leases import lease
 from tasks.store.old_layout import OLD_MARKER, is_of_old_layout
 
@@ -58,7 +46,6 @@ def open_store(url: str | Path, *, create: bool = True, wait_s: float | None = N
     Keys and endpoint of S3 come from the environment, as boto3 reads it.
 
     Args:
-        url: folder, or ``s3://bucket/prefix``.
         create: whether an empty or missing place becomes a new store.
         wait_s: seconds that an unreachable endpoint is retried, during opening too, for runs in
             progress (`STAGES_WAIT_S`, `RUNS_WAIT_S`). None: opening fails within seconds.
@@ -138,9 +125,9 @@ class Store:
                 f"artifact {artifact.id}: its record gives {artifact.size} bytes but its blob has"
                 f" {len(blob)}; a rejected artifact must have none"
             )
-        record = record_name(artifact.stage, artifact.key)
+        record = layout.record_name(artifact.stage, artifact.key)
         if artifact.reject_reason is None:
-            self.backend.put(blob_name(artifact), blob)
+            self.backend.put(layout.blob_name(artifact), blob)
         self.backend.put(record, artifact.model_dump_json(exclude_defaults=True).encode())
 
     def read(self, artifact: Artifact) -> bytes:
@@ -159,19 +146,19 @@ class Store:
                 f"artifact {artifact.id} in store {self.url} was rejected "
                 f"({artifact.reject_reason}) and has no bytes"
             )
-        name = blob_name(artifact)
+        name = layout.blob_name(artifact)
         for _ in range(2):
             blob = self.backend.get(name)
             if blob is not None and _fits(artifact, blob):
                 return blob
         self.mark_lost([artifact.id])
         if blob is None:
-            self.backend.delete(record_name(artifact.stage, artifact.key))
+            self.backend.delete(layout.record_name(artifact.stage, artifact.key))
             message = f"store {self.url}: {name} is missing; run again to recompute it"
             raise MissingArtifactError(message, artifact)
         record = read_record(self.backend, artifact.stage, artifact.key)
         if record is None or not _fits(record, blob):
-            self.backend.delete(record_name(artifact.stage, artifact.key))
+            self.backend.delete(layout.record_name(artifact.stage, artifact.key))
             self.backend.delete(name)
         raise CorruptArtifactError(
             f"store {self.url}: {name} is corrupt ({len(blob)} of {artifact.size} bytes, or other"
@@ -187,14 +174,14 @@ class Store:
         Raises:
             MissingArtifactError, CorruptArtifactError: as `read`.
         """
-        own = self.backend.path(blob_name(artifact))
+        own = self.backend.path(layout.blob_name(artifact))
         if own is not None:
             self.read(artifact)
             return own
         copy = folder / f"{artifact.digest}.{artifact.media}"
         if not copy.is_file() or not _fits(artifact, copy.read_bytes()):
             folder.mkdir(parents=True, exist_ok=True)
-            part = copy.with_name(f"{copy.name}.{os.getpid()}{PART}")
+            part = copy.with_name(f"{copy.name}.{os.getpid()}{layout.PART}")
             part.write_bytes(self.read(artifact))
             part.replace(copy)
         return copy
@@ -202,7 +189,7 @@ class Store:
     def mark_lost(self, artifact_ids: Iterable[str]) -> None:
         """Record that artifacts are missing or corrupt, so that `lost` finds them."""
         for artifact_id in artifact_ids:
-            self.backend.put(lost_name(artifact_id), b"")
+            self.backend.put(layout.lost_name(artifact_id), b"")
 
     def lost(self, artifacts: Sequence[Artifact]) -> list[Artifact]:
         """Return those of the artifacts that a reader found missing or corrupt, in their order.
@@ -210,16 +197,16 @@ class Store:
         Artifacts that were recomputed since, with the same bytes, are not lost. One listing answers
         for any number of artifacts: bytes that nobody has read since they were lost count as good.
         """
-        marked = {entry.name for entry in self.backend.entries(LOST)}
+        marked = {entry.name for entry in self.backend.entries(layout.LOST)}
         lost = []
         for artifact in artifacts:
-            if not marked or lost_name(artifact.id) not in marked:
+            if not marked or layout.lost_name(artifact.id) not in marked:
                 continue
             record = read_record(self.backend, artifact.stage, artifact.key)
             if record is None or record.digest != artifact.digest or not self._has_blob(record):
                 lost.append(artifact)
             else:
-                self.backend.delete(lost_name(artifact.id))
+                self.backend.delete(layout.lost_name(artifact.id))
         return lost
 
     def lease(self, unit: str, ttl_s: float = 60) -> AbstractContextManager[bool]:
@@ -237,11 +224,11 @@ class Store:
 
     def put_document(self, name: str, blob: bytes) -> None:
         """Write a small named file, such as ``runs/<id>.json``, and replace any that exists."""
-        self.backend.put(document_name(name), blob)
+        self.backend.put(layout.document_name(name), blob)
 
     def get_document(self, name: str) -> bytes | None:
         """Return the bytes of a document; None if there is none of that name."""
-        return self.backend.get(document_name(name))
+        return self.backend.get(layout.document_name(name))
 
     def get_documents(self, names: Sequence[str]) -> list[bytes | None]:
         """Return the bytes of several documents, in their order, read in parallel."""
@@ -249,61 +236,56 @@ class Store:
 
     def documents(self, prefix: str = "") -> list[str]:
         """Return the names of the documents that start with ``prefix``, sorted."""
-        start = document_name(prefix.removesuffix("/")) if prefix else DOCUMENTS
+        start = layout.document_name(prefix.removesuffix("/")) if prefix else layout.DOCUMENTS
         entries = self.backend.entries(f"{start}/" if prefix.endswith("/") else start)
-        names = (entry.name.removeprefix(DOCUMENTS) for entry in entries)
-        return sorted(name for name in names if not name.endswith(PART))
-
-    def delete_document(self, name: str) -> None:
-        """Delete a document; do nothing if there is none of that name."""
-        self.backend.delete(document_name(name))
+        names = (entry.name.removeprefix(layout.DOCUMENTS) for entry in entries)
+        return sorted(name for name in names if not name.endswith(layout.PART))
 
     def _has_blob(self, artifact: Artifact) -> bool:
         if artifact.reject_reason is not None:
             return True
-        return self.backend.size(blob_name(artifact)) == artifact.size
+        return self.backend.size(layout.blob_name(artifact)) == artifact.size
 
 
 def _fits(artifact: Artifact, blob: bytes) -> bool:
-    return len(blob) == artifact.size and digest_of(blob) == artifact.digest
+    return len(blob) == artifact.size and layout.digest_of(blob) == artifact.digest
 
 
 def _check_layout(backend: Backend, create: bool) -> None:
     """Accept a store of this layout, make an empty place one, and refuse everything else."""
-    blob = backend.get(LAYOUT_FILE)
+    blob = backend.get(layout.LAYOUT_FILE)
     if blob is None:
         names = [entry.name for entry in islice(backend.entries(""), 1000)]
-        is_old = backend.get(OLD_MARKER) is not None or any(map(is_of_old_layout, names))
-        if is_old:
-            blob = backend.get(LAYOUT_FILE) or b'{"layout": 1}'
-        elif all(is_hidden(name) for name in names):
+        if backend.get(OLD_MARKER) is not None or any(map(is_of_old_layout, names)):
+            blob = b'{"layout": 1}'
+        elif all(layout.is_hidden(name) for name in names):
             if not create:
                 raise StoreAccessError(f"store {backend.url} is empty: no run has used it yet")
-            backend.put(LAYOUT_FILE, _layout_json())
+            backend.put(layout.LAYOUT_FILE, _layout_json())
             return
-        else:
-            blob = backend.get(LAYOUT_FILE)
+        # Another process may have made it a store meanwhile.
+        blob = backend.get(layout.LAYOUT_FILE) or blob
     if blob is None:
         raise StoreAccessError(
             f"store {backend.url} holds other files and is no store; name an empty folder or"
             " prefix, or an existing store"
         )
-    layout = _parse_layout(backend, blob)
-    if layout < LAYOUT:
+    number = _parse_layout(backend, blob)
+    if number < layout.LAYOUT:
         raise StoreLayoutError(
-            f"store {backend.url} has layout {layout} of an older synthset; this version writes"
-            f" layout {LAYOUT}: use another --store, or clear it with"
+            f"store {backend.url} has layout {number} of an older synthset; this version writes"
+            f" layout {layout.LAYOUT}: use another --store, or clear it with"
             f" `synthset store gc {backend.url} --old-layout --delete`"
         )
-    if layout > LAYOUT:
+    if number > layout.LAYOUT:
         raise StoreLayoutError(
-            f"store {backend.url} has layout {layout} of a newer synthset; this version reads"
-            f" layout {LAYOUT}: update synthset, or use another --store"
+            f"store {backend.url} has layout {number} of a newer synthset; this version reads"
+            f" layout {layout.LAYOUT}: update synthset, or use another --store"
         )
 
 
 def _layout_json() -> bytes:
-    return LayoutDocument(layout=LAYOUT).model_dump_json().encode()
+    return LayoutDocument(layout=layout.LAYOUT).model_dump_json().encode()
 
 
 def _parse_layout(backend: Backend, blob: bytes) -> int:
@@ -311,6 +293,6 @@ def _parse_layout(backend: Backend, blob: bytes) -> int:
         return LayoutDocument.model_validate_json(blob).layout
     except ValidationError:
         raise StoreLayoutError(
-            f"store {backend.url} has an unreadable {LAYOUT_FILE} ({blob[:40]!r}); write"
+            f"store {backend.url} has an unreadable {layout.LAYOUT_FILE} ({blob[:40]!r}); write"
             f" {_layout_json().decode()} into it if it is a store of this version"
         ) from None

@@ -6,7 +6,8 @@ from models.data.records import Artifact
 from models.training.settings import TrainingParameters
 from models.training.task import task_of
 from tasks.engine.fetch_images import fetch_images
-from tasks.engine.stage import Job, StageInput, StageOutput, stage
+from tasks.engine.jobs import Job, StageInput, StageOutput
+from tasks.engine.stage import stage
 
 
 def one_job_per_checkpoint(

@@ -9,8 +9,9 @@ from models.data.records import Artifact
 from models.training.settings import NON_KEY_FIELDS, TrainingParameters
 from models.training.task import LabelledImages, task_of
 from tasks.engine.fetch_images import fetch_images
+from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.run_context import RunContext
-from tasks.engine.stage import Job, StageInput, StageOutput, stage
+from tasks.engine.stage import stage
 
 
 def training_key_params(parameters: TrainingParameters) -> dict[str, Any]:

@@ -40,6 +40,7 @@ train:
   epochs: 1
   seeds: [0]
   loggers: [csv]
+quality: null
 """
 
 

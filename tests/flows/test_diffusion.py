@@ -25,16 +25,10 @@ from flows.planning import plan_generator
 from models.checkpoints.errors import CheckpointMissingError
 from models.data.records import Annotation, Artifact, SourceImage, Sources
 from models.reporting.input import Gap
+from tasks.engine.item_documents import load_record, load_samples
 from tasks.engine.planning_run import PlanningRun
 from tasks.engine.run_context import RunContext
-from tasks.engine.work_items import (
-    GenerationRecord,
-    Result,
-    SharedInputs,
-    WorkItem,
-    load_record,
-    load_samples,
-)
+from tasks.engine.work_items import GenerationRecord, Result, SharedInputs, WorkItem
 from tasks.generate.depth import depth
 from tasks.ingest.photos import ingest_photos
 from tasks.report.contact_sheets import draw_sheet

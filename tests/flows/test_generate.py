@@ -24,10 +24,12 @@ from models.data.objects import encode_mask
 from models.data.records import Artifact, DatasetSpec, Record, Sources
 from models.reporting.metrics import Factor
 from tasks.assemble.choose import Assemble
+from tasks.engine.item_documents import load_samples
+from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.run_context import RunContext
 from tasks.engine.run_documents import make_run_id, save_part
-from tasks.engine.stage import Job, StageInput, StageOutput, stage
-from tasks.engine.work_items import ItemConfig, Result, SharedInputs, load_samples
+from tasks.engine.stage import stage
+from tasks.engine.work_items import ItemConfig, Result, SharedInputs
 from tasks.ingest.photos import ingest_photos
 from tasks.screen.heldout_index import HeldOut, index_heldout
 from tasks.screen.screen import Screen
@@ -110,7 +112,7 @@ def place(inputs: Sequence[StageInput], _settings: Settings) -> Iterator[StageOu
     """Images with two objects: one with a mask, one with a box alone."""
     for item in inputs:
         image = item.rng().integers(0, 255, (48, 64, 3), dtype=np.uint8)
-        label = item.job.label("place")[0].partition("/")[0]
+        label = item.job.names("place")["name"].partition("/")[0]
         objects = [
             {"label": label, "box": [4, 5, 20, 15], "mask": encode_mask(MASKS[0])},
             {"label": label, "box": [30, 25, 30, 20], "mask": None},

@@ -11,8 +11,9 @@ from flows.execution import run_items as generate
 from flows.execution.deployment import ChildRunResult, ChildRunSpec
 from flows.execution.run_items import Execution
 from models.data.records import Annotation, Artifact, SourceImage
+from tasks.engine.item_documents import save_result
 from tasks.engine.run_context import RunContext
-from tasks.engine.work_items import Result, WorkItem, save_result
+from tasks.engine.work_items import Result, WorkItem
 from tasks.store.store import Store, open_store
 
 KEY = "0" * 64

@@ -45,6 +45,7 @@ def test_help_names_every_command_and_imports_nothing_heavy(cli: Cli) -> None:
         "run",
         "plan",
         "export",
+        "verdict",
         "doctor",
         "deploy",
         "recipe",
@@ -203,6 +204,18 @@ def test_a_dataset_is_exported_as_an_image_folder(
     unknown = cli.run(*mixed, tmp_path / "new", "--format", "coconut")
     assert unknown.code == 2
     assert "--format coconut" in unknown.complaint
+
+
+def test_the_verdict_follows_from_the_predictions_alone(
+    cli: Cli, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    written = json.loads((undisturbed.out / "metrics.json").read_text())["verdict"]
+    shutil.copy(undisturbed.out / "predictions.parquet", tmp_path)
+    assert cli.run("verdict", tmp_path, "--json").found == written
+    assert cli.run("verdict", tmp_path).out.strip() == written["text"]
+    ended = cli.run("verdict", tmp_path / "empty")
+    assert ended.code == 2
+    assert "predictions.parquet: cannot be read as a table" in ended.complaint
 
 
 def test_store_commands_list_artifacts_and_remove_corrupt_ones(cli: Cli, again: Run) -> None:
@@ -434,7 +447,9 @@ def test_refuses_a_format_that_can_not_hold_photos_without_boxes(
         "export", undisturbed.out, "--dataset", "mixed", "--to", to, "--format", file_format
     )
     assert ended.code == 2
-    assert f"but no box, which {file_format} can't hold; export as imagefolder" in ended.complaint
+    assert (
+        f"but no box or mask, which {file_format} needs; export as imagefolder" in ended.complaint
+    )
     assert not to.exists()
 
 

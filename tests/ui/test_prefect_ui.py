@@ -83,7 +83,7 @@ def test_a_stage_shows_what_it_did(watched: Watched, page: Page, picture: Pictur
 
 def test_the_artifacts_open(watched: Watched, page: Page, picture: Picture) -> None:
     open_run(watched, page, watched.parent, "Artifacts")
-    for name in ("references", "stages", "verdict", "scoreboard"):
+    for name in ("multiview · images", "stages", "verdict", "scoreboard"):
         page.wait_for(name)
     page.wait_for("every stage")
     page.size(1280, 1300)

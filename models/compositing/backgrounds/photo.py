@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from models.compositing.backgrounds.scene import Background, Size, check_size
+from models.compositing.backgrounds.scene import Background, Size
 from models.data.pixels import Pixels, resize
 
 
@@ -17,9 +17,9 @@ def background_from_photo(pixels: Pixels, size: Size, rng: np.random.Generator) 
     side.
 
     Raises:
-        ValueError: the photo is no RGB image, or a side is under 16 px.
+        ValueError: the photo is no RGB image of 16 x 16 px or more.
     """
-    width, height = check_size(size)
+    width, height = size
     if pixels.ndim != 3 or pixels.shape[2] != 3 or min(pixels.shape[:2]) < 16:
         raise ValueError(
             f"a background of shape {pixels.shape} is no RGB photo of 16 x 16 px or more"

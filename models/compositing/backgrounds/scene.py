@@ -130,11 +130,7 @@ def scene_from_prompt(prompt: str, rng: np.random.Generator) -> str:
 
 
 def procedural_background(
-    scene: str,
-    size: Size,
-    rng: np.random.Generator,
-    *,
-    top_view_probability: float | None = None,
+    scene: str, size: Size, rng: np.random.Generator, *, top_view_probability: float | None = None
 ) -> Background:
     """Render a background of the named scene.
 
@@ -146,12 +142,12 @@ def procedural_background(
             the scene's own.
 
     Raises:
-        ValueError: the scene is none of `SCENES`, or a side is under 16 px.
+        ValueError: the scene is none of `SCENES`.
     """
     kind = _SCENES.get(scene)
     if kind is None:
         raise ValueError(f"scene {scene!r} is unknown; choose one of: {', '.join(SCENES)}")
-    width, height = check_size(size)
+    width, height = size
     if top_view_probability is None:
         top_view_probability = kind.top_view_probability
     view = _draw_view(kind, height / width, top_view_probability, rng)
@@ -169,19 +165,6 @@ def procedural_background(
         pixels = _defocus(np.vstack([wall, ground]), top, name != "brick", rng)
     lit = _illuminate(pixels, view, light, rng)
     return Background(_expose(lit, rng), top / height, light)
-
-
-def check_size(size: Size) -> Size:
-    """The size, if both sides are 16 px or more.
-
-    Raises:
-        ValueError: a side is smaller.
-    """
-    if min(size) < 16:
-        raise ValueError(
-            f"a background of {size[0]} x {size[1]} px is too small; give 16 px or more"
-        )
-    return size
 
 
 def _draw_view(

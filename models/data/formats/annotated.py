@@ -8,32 +8,40 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
+from pycocotools import mask as coco_mask
 
+from models.data import read_photo
+from models.data.formats.polygons import encode_runs
 from models.data.pixels import Bools
-from models.data.read_photo import readable_formats
 
 Box = tuple[float, float, float, float]
-
-_EXIF_ORIENTATION = 0x0112
-_SIDEWAYS = (5, 6, 7, 8)
 
 
 class AnnotationError(ValueError):
     """An annotation can't be read or written; the message names file, element and reason."""
 
 
-@dataclass(frozen=True, eq=False)
 class ObjectAnnotation:
     """One object of an image.
 
-    ``box`` is x, y, width, height in px from the top left corner of the image; ``mask`` is bool
-    HxW of the whole image. Readers fill the box from the mask where the file has a mask alone.
+    ``box`` is x, y, width, height in px from the top left corner of the image. ``runs`` are the
+    COCO run lengths of its mask; ``mask`` is that mask, bool HxW of the whole image, made when it
+    is read. Readers fill the box from the mask where the file has a mask alone.
     """
 
-    label: str
-    box: Box | None = None
-    mask: Bools | None = None
+    def __init__(self, label: str, box: Box | None = None, mask: Bools | None = None) -> None:
+        self.label, self.box = label, box
+        self.runs = None if mask is None else encode_runs(mask)
+
+    @property
+    def mask(self) -> Bools | None:
+        return None if self.runs is None else np.asarray(coco_mask.decode(self.runs), np.bool_)
+
+    def replaced(self, label: str, box: Box | None) -> "ObjectAnnotation":
+        """The object with another label and box and the same mask."""
+        changed = ObjectAnnotation(label, box)
+        changed.runs = self.runs
+        return changed
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,13 +49,14 @@ class AnnotatedImage:
     """An image file with its objects; ``width`` and ``height`` are those of the upright image.
 
     A reader that is called with ``labels_only`` opens no image: it gives objects without box and
-    mask, and a width and height of 0.
+    mask, and a width and height of 0. So does an image that can't be read; ``problem`` says why.
     """
 
     file: Path
     width: int
     height: int
     objects: tuple[ObjectAnnotation, ...] = ()
+    problem: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,18 +125,13 @@ def read_size(file: Path, stated: tuple[int, int] | None, where: str) -> tuple[i
         where: the annotation file and its element, for the message.
 
     Raises:
-        AnnotationError: the image can't be opened or has another size than ``stated``.
+        AnnotationError: the image is missing or has another size than ``stated``.
+        PhotoRejectedError: the file can't be read as an image.
     """
     require_file(file, where)
-    try:
-        with Image.open(file, formats=readable_formats()) as image:
-            stored = image.size
-            orientation = image.getexif().get(_EXIF_ORIENTATION)
-    except Exception as error:  # Pillow's readers raise a dozen types
-        raise AnnotationError(f"{where}: the image {file} can't be read ({error})") from error
-    size = (stored[1], stored[0]) if orientation in _SIDEWAYS else stored
+    size = read_photo.read_size(file)
     if stated is not None and stated != size:
-        fix = "; save the image upright, without EXIF orientation" if stated == stored else ""
+        fix = "; save the image upright, without EXIF orientation" if stated == size[::-1] else ""
         raise AnnotationError(
             f"{where}: the size {stated[0]}x{stated[1]} px is not that of {file.name},"
             f" {size[0]}x{size[1]} px{fix}"

@@ -21,7 +21,8 @@ from models.data.formats.annotated import (
     read_size,
     require_file,
 )
-from models.data.formats.polygons import encode_runs, is_number, read_segmentation
+from models.data.formats.polygons import is_number, read_segmentation
+from models.data.photo_colours import PhotoRejectedError
 
 _IMAGE_FOLDERS = ("", "images", "JPEGImages")
 
@@ -113,11 +114,8 @@ def write_coco(
 
 def _geometry(image: AnnotatedImage, item: ObjectAnnotation) -> dict[str, Any]:
     box = read_object(item.label, item.box, item.mask, (image.width, image.height), "").box
-    if item.mask is None:
-        area = item.box[2] * item.box[3] if item.box else 0.0
-        return {"bbox": box, "area": area, "iscrowd": 0, "segmentation": []}
-    area = int(item.mask.sum())
-    return {"bbox": box, "area": area, "iscrowd": 0, "segmentation": encode_runs(item.mask)}
+    area = int(item.mask.sum()) if item.mask is not None else box[2] * box[3] if box else 0.0
+    return {"bbox": box, "area": area, "iscrowd": 0, "segmentation": item.runs or []}
 
 
 def _is_coco(file: Path) -> bool:
@@ -159,29 +157,39 @@ class _Content:
 
     def read(self) -> list[AnnotatedImage]:
         """All images with their objects, in the order of the file."""
-        sizes, files = {}, {}
+        sizes: dict[Any, tuple[int, int]] = {}
+        files: dict[Any, Path] = {}
+        problems: dict[Any, str] = {}
         for entry in self._entries:
             where = f"{self.file}: image {entry['id']}"
             stated = entry.get("width"), entry.get("height")
             if not all(isinstance(side, int) and side > 0 for side in stated):
                 raise AnnotationError(f"{where}: width and height must be whole numbers above 0")
             files[entry["id"]] = self._root / self._file_name(entry)
+            sizes[entry["id"]] = (0, 0)
             if self._labels_only:
                 require_file(files[entry["id"]], where)
-                sizes[entry["id"]] = (0, 0)
                 continue
-            size = cast(tuple[int, int], stated)
-            sizes[entry["id"]] = read_size(files[entry["id"]], size, where)
+            try:
+                size = cast(tuple[int, int], stated)
+                sizes[entry["id"]] = read_size(files[entry["id"]], size, where)
+            except PhotoRejectedError as error:
+                problems[entry["id"]] = str(error)
         objects: dict[Any, list[ObjectAnnotation]] = {key: [] for key in sizes}
         for number, annotation in enumerate(self._annotations):
             where = f"{self.file}: annotation {annotation.get('id', f'number {number + 1}')}"
             image = annotation.get("image_id")
             if not isinstance(image, int | str) or image not in sizes:
                 raise AnnotationError(f"{where}: image_id {image!r} is unknown")
+            if image in problems:
+                continue
             item = self._object(annotation, sizes[image], where)
             if item is not None:
                 objects[image].append(item)
-        return [AnnotatedImage(files[k], *sizes[k], tuple(objects[k])) for k in sizes]
+        return [
+            AnnotatedImage(files[key], *size, tuple(objects[key]), problems.get(key))
+            for key, size in sizes.items()
+        ]
 
     def _object(
         self, annotation: dict[str, Any], size: tuple[int, int], where: str

@@ -17,11 +17,7 @@ class Reader(Protocol):
     def __call__(self, folder: Path, /, *, labels_only: bool = False) -> AnnotatedDataset: ...
 
 
-READERS: dict[str, Reader] = {
-    "coco": read_coco,
-    "voc": read_voc,
-    "yolo": read_yolo,
-}
+READERS: dict[str, Reader] = {"coco": read_coco, "voc": read_voc, "yolo": read_yolo}
 
 
 def detect_format(folder: Path) -> Layout:

@@ -1,10 +1,9 @@
 """Pascal VOC (Everingham et al. 2010): one XML file per image, corners from 1, both inclusive."""
 
-import decimal
+import math
 import shutil
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from pathlib import Path
 
 from models.data.files import write_atomic
@@ -22,11 +21,11 @@ from models.data.formats.annotated import (
     read_size,
 )
 from models.data.formats.voc_masks import masks_to_pixels, read_masks
+from models.data.photo_colours import PhotoRejectedError
 from models.data.pixels import encode_png
 from models.data.read_photo import SUFFIXES
 
 CLASSES = "classes.txt"
-_EXACT = decimal.Context(prec=2000)
 
 
 def find_voc_folders(folder: Path) -> dict[str, Path]:
@@ -168,7 +167,10 @@ def _read_image(images: Mapping[str, Path], file: Path, labels_only: bool) -> An
     if labels_only:
         labels = [_read_label(e, f"{file}: object {n}") for n, e in enumerate(elements, 1)]
         return AnnotatedImage(image, 0, 0, tuple(map(ObjectAnnotation, labels)))
-    size = read_size(image, stated, str(file))
+    try:
+        size = read_size(image, stated, str(file))
+    except PhotoRejectedError as error:
+        return AnnotatedImage(image, 0, 0, problem=str(error))
     masks = read_masks(
         file.parent.parent / "SegmentationObject" / f"{file.stem}.png", len(elements), size
     )
@@ -190,22 +192,22 @@ def _read_label(element: ElementTree.Element, where: str) -> str:
 def _read_box(element: ElementTree.Element, where: str) -> Box | None:
     if element.find("bndbox") is None:
         return None
-    with decimal.localcontext(_EXACT):
-        names = ("xmin", "ymin", "xmax", "ymax")
-        xmin, ymin, xmax, ymax = (_number(element, f"bndbox/{name}", where) for name in names)
-        # Many tools count from 0; such a corner on the border is read as 1.
-        xmin, ymin = xmin or Decimal(1), ymin or Decimal(1)
-        corner = float(xmin - 1), float(ymin - 1)
-        return *corner, float(xmax - xmin + 1), float(ymax - ymin + 1)
+    names = ("xmin", "ymin", "xmax", "ymax")
+    xmin, ymin, xmax, ymax = (_number(element, f"bndbox/{name}", where) for name in names)
+    # Many tools count from 0; such a corner on the border is read as 1.
+    xmin, ymin = xmin or 1.0, ymin or 1.0
+    sides = (xmin - 1, ymin - 1, xmax - xmin + 1, ymax - ymin + 1)
+    left, top, width, height = (round(side, 6) for side in sides)
+    return left, top, width, height
 
 
-def _number(element: ElementTree.Element, path: str, where: str) -> Decimal:
+def _number(element: ElementTree.Element, path: str, where: str) -> float:
     text = (element.findtext(path) or "").strip()
     try:
-        number = Decimal(text)
-    except decimal.InvalidOperation:
-        number = Decimal("nan")
-    if not number.is_finite() or abs(number) > 10**9:
+        number = float(text)
+    except ValueError:
+        number = math.inf
+    if not abs(number) <= 10**9:
         raise AnnotationError(f"{where}: {path} must be a number, not {text[:40]!r}")
     return number
 
@@ -236,13 +238,6 @@ def _add(parent: ElementTree.Element, **texts: str) -> None:
 def _corners(image: AnnotatedImage, item: ObjectAnnotation) -> dict[str, str]:
     box = read_object(item.label, item.box, item.mask, (image.width, image.height), "").box
     assert box is not None
-    with decimal.localcontext(_EXACT):
-        # The shortest decimals of the floats are added exactly, so that reading gives the floats.
-        x, y, width, height = (Decimal(repr(float(side))) for side in box)
-        corners = {"xmin": x + 1, "ymin": y + 1, "xmax": x + width, "ymax": y + height}
-        return {name: _plain(value) for name, value in corners.items()}
-
-
-def _plain(value: Decimal) -> str:
-    text = f"{value:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    x, y, width, height = box
+    corners = {"xmin": x + 1, "ymin": y + 1, "xmax": x + width, "ymax": y + height}
+    return {name: f"{side:.9f}".rstrip("0").rstrip(".") for name, side in corners.items()}

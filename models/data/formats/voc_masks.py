@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from models.data.formats.annotated import AnnotatedImage, AnnotationError, read_size
+from models.data.photo_colours import PhotoRejectedError
 from models.data.pixels import Bools, Pixels
 
 _BORDER = 255  # pixels that belong to no object
@@ -20,7 +21,10 @@ def read_masks(file: Path, count: int, size: tuple[int, int]) -> dict[int, Bools
     """
     if not file.is_file():
         return {}
-    read_size(file, size, str(file))
+    try:
+        read_size(file, size, str(file))
+    except PhotoRejectedError as error:
+        raise AnnotationError(f"{file}: {error}") from error
     with Image.open(file) as image:
         if image.mode not in ("P", "L", "1"):
             raise AnnotationError(f"{file}: the colour mode {image.mode} has no object numbers")
@@ -42,12 +46,12 @@ def masks_to_pixels(image: AnnotatedImage, classes: Sequence[str]) -> dict[str, 
     if max(len(image.objects), len(classes)) >= _BORDER:
         raise AnnotationError(f"{image.file.name}: VOC masks hold at most 254 objects and classes")
     for number, item in enumerate(image.objects, 1):
-        if item.mask is not None:
-            if numbers[item.mask].any():
+        if (mask := item.mask) is not None:
+            if numbers[mask].any():
                 raise AnnotationError(
                     f"{image.file.name}: object {number}: its mask overlaps another, which VOC"
                     " can't hold; write boxes only, or COCO"
                 )
-            numbers[item.mask] = number
-            kinds[item.mask] = classes.index(item.label) + 1
+            numbers[mask] = number
+            kinds[mask] = classes.index(item.label) + 1
     return {"SegmentationObject": numbers, "SegmentationClass": kinds}

@@ -24,6 +24,7 @@ from models.data.formats.annotated import (
     require_file,
 )
 from models.data.formats.yolo_rows import read_label, read_row, write_row
+from models.data.photo_colours import PhotoRejectedError
 from models.data.read_photo import SUFFIXES
 
 CONFIG = "data.yaml"
@@ -167,6 +168,9 @@ def _read_image(file: Path, classes: Sequence[str], labels_only: bool) -> Annota
         require_file(file, str(labels))
         found = [read_label(row, classes, f"{labels}: line {n}") for n, row in rows if row]
         return AnnotatedImage(file, 0, 0, tuple(map(ObjectAnnotation, found)))
-    size = read_size(file, None, str(labels))
+    try:
+        size = read_size(file, None, str(labels))
+    except PhotoRejectedError as error:
+        return AnnotatedImage(file, 0, 0, problem=str(error))
     objects = [read_row(row, size, classes, f"{labels}: line {n}") for n, row in rows if row]
     return AnnotatedImage(file, *size, tuple(objects))

@@ -1,7 +1,7 @@
 """Rows of YOLO label files: one object each, in shares of the image's width and height."""
 
+import math
 from collections.abc import Sequence
-from fractions import Fraction
 
 from models.data.formats.annotated import (
     AnnotatedImage,
@@ -9,13 +9,9 @@ from models.data.formats.annotated import (
     Box,
     ObjectAnnotation,
     box_of_mask,
-    fit_box,
     read_object,
 )
 from models.data.formats.polygons import check_points, mask_to_polygon, polygons_to_mask
-
-# Numbers of decimals to try until the written row reads back as the same floats.
-_DECIMALS = (6, 9, 12, 18, 24, 40, 100, 400)
 
 
 def read_row(
@@ -32,15 +28,15 @@ def read_row(
             " points"
         )
     try:
-        numbers = [Fraction(text) for text in row if "/" not in text and len(text) < 1000]
+        numbers = [float(text) for text in row]
     except ValueError:
-        numbers = []
-    if len(numbers) < len(row) or max(map(abs, numbers)) > 10**6:
+        numbers = [math.inf]
+    if not all(abs(number) <= 10**6 for number in numbers):
         raise AnnotationError(f"{where}: a column is no number")
     label = read_label(row, classes, where)
     if len(row) == 5:
         return read_object(label, _to_box(numbers[1:], size), None, size, where)
-    points = [float(share * size[n % 2]) for n, share in enumerate(numbers[1:])]
+    points = [share * size[n % 2] for n, share in enumerate(numbers[1:])]
     try:
         check_points(points, *size)
     except ValueError as error:
@@ -65,16 +61,22 @@ def read_label(row: Sequence[str], classes: Sequence[str], where: str) -> str:
     return classes[int(index)]
 
 
-def _to_box(shares: Sequence[Fraction], size: tuple[int, int]) -> Box:
+def _to_box(shares: Sequence[float], size: tuple[int, int]) -> Box:
     cx, cy, width, height = shares
-    left, top = (cx - width / 2) * size[0], (cy - height / 2) * size[1]
-    return float(left), float(top), float(width * size[0]), float(height * size[1])
+    box = (
+        (cx - width / 2) * size[0],
+        (cy - height / 2) * size[1],
+        width * size[0],
+        height * size[1],
+    )
+    left, top, wide, tall = (round(side, 6) for side in box)
+    return left, top, wide, tall
 
 
 def write_row(
     image: AnnotatedImage, item: ObjectAnnotation, classes: Sequence[str], boxes_only: bool
 ) -> str:
-    """The row of an object that reads back as the same floats and pixels.
+    """The row of an object; its box reads back to a millionth of a px, its mask exactly.
 
     Raises:
         AnnotationError: a polygon can't hold the mask, or the box is not that of the mask.
@@ -85,7 +87,9 @@ def write_row(
     box = read_object(item.label, item.box, item.mask, size, where).box
     assert box is not None
     if item.mask is None or boxes_only:
-        return f"{index} {_box_row(box, size, where)}"
+        x, y, width, height = box
+        shares = [(x + width / 2) / size[0], (y + height / 2) / size[1]]
+        return " ".join([index, *map(_decimal, [*shares, width / size[0], height / size[1]])])
     tight = box_of_mask(item.mask)
     assert tight is not None
     if any(abs(a - b) > 1 for a, b in zip(_edges(box), _edges(tight), strict=True)):
@@ -97,7 +101,7 @@ def write_row(
     except ValueError as error:
         raise AnnotationError(f"{where}: {error}; write boxes only") from error
     flat = [value for point in polygon for value in point]
-    return " ".join([index, *(_share(value, size[n % 2]) for n, value in enumerate(flat))])
+    return " ".join([index, *(_decimal(value / size[n % 2]) for n, value in enumerate(flat))])
 
 
 def _edges(box: Box) -> Box:
@@ -105,26 +109,5 @@ def _edges(box: Box) -> Box:
     return x, y, x + width, y + height
 
 
-def _box_row(box: Box, size: tuple[int, int], where: str) -> str:
-    x, y, width, height = map(Fraction, box)
-    shares = ((x + width / 2) / size[0], (y + height / 2) / size[1])
-    exact = (*shares, width / size[0], height / size[1])
-    for decimals in _DECIMALS:
-        texts = [_decimal(value, decimals) for value in exact]
-        read = _to_box([Fraction(text) for text in texts], size)
-        if fit_box(read, *size, where) == box:
-            return " ".join(texts)
-    raise AnnotationError(f"{where}: the box {box} has more digits than YOLO rows can hold")
-
-
-def _share(value: int, side: int) -> str:
-    for decimals in _DECIMALS:
-        text = _decimal(Fraction(value, side), decimals)
-        if float(Fraction(text) * side) == value:
-            return text
-    raise AssertionError(value)
-
-
-def _decimal(value: Fraction, decimals: int) -> str:
-    digits = f"{round(value * 10**decimals):0{decimals + 1}d}"
-    return f"{digits[:-decimals]}.{digits[-decimals:]}".rstrip("0").rstrip(".")
+def _decimal(value: float) -> str:
+    return f"{value:.12f}".rstrip("0").rstrip(".")

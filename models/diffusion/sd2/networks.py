@@ -7,7 +7,6 @@ VAE (Zhu et al., "Designing a Better Asymmetric VQGAN for StableDiffusion", 2023
 known pixels when it decodes; its latents are those of Stable Diffusion 1 and 2.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from models.diffusion.schedulers import new_scheduler
 from models.diffusion.sd2.latents import CELL, LATENT_SCALE
 from models.runtime.batching import as_tensor, device_of, dtype_of, generator, noise_like
 from models.runtime.hardware import Machine
-from models.runtime.loading import WrongCheckpointError, load_strictly
+from models.runtime.loading import WrongCheckpointError, load_strictly, read_json
 
 
 class SD2Inpainting:
@@ -63,7 +62,7 @@ class SD2Inpainting:
             else load_strictly(AutoencoderKL, root / "vae", machine)
         )
         tokenizer = CLIPTokenizer.from_pretrained(root / "tokenizer", local_files_only=True)
-        schedule = _read(root / "scheduler" / "scheduler_config.json")
+        schedule = read_json(root / "scheduler" / "scheduler_config.json")
         return cls(tokenizer, text_encoder, unet, decoder, schedule)
 
     @property
@@ -165,7 +164,7 @@ class SD2Inpainting:
 
 
 def _check(root: Path, vae_folder: Path) -> None:
-    unet, vae = _read(root / "unet" / "config.json"), _read(vae_folder / "config.json")
+    unet, vae = read_json(root / "unet" / "config.json"), read_json(vae_folder / "config.json")
     if (root / "text_encoder_2").is_dir() or unet.get("addition_embed_type") == "text_time":
         raise WrongCheckpointError(
             f"{root}: an SDXL checkpoint; outpainting needs latents of Stable Diffusion 1 or 2, "
@@ -183,13 +182,3 @@ def _check(root: Path, vae_folder: Path) -> None:
             f"{vae_folder}: latents scaled by {scale}, {2 ** (len(blocks) - 1)} px each; "
             f"give a VAE of Stable Diffusion 1 or 2 ({LATENT_SCALE}, {CELL} px)"
         )
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WrongCheckpointError(
-            f"{file}: can't be read ({error}); fetch the checkpoint"
-        ) from error
-    return content

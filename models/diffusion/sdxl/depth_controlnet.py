@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from safetensors.torch import load_file
+from torch import Tensor
 
 from models.diffusion.safety import SafetyChecker
 from models.diffusion.sdxl.generator import SdxlGenerator, SdxlRequest, check_size
 from models.diffusion.sdxl.parts import SdxlParts, decode, load_sdxl, sdxl_scheduler
 from models.runtime.batching import device_of, dtype_of, generator, noise_like
 from models.runtime.hardware import Machine
-from models.runtime.loading import WrongCheckpointError, load_strictly
+from models.runtime.loading import WrongCheckpointError, fill, load_strictly
 
 _FEW_STEPS = re.compile(r"sdxl_lightning_(\d+)step_unet\.safetensors")
 
@@ -56,8 +57,6 @@ class SdxlBackgroundRequest(SdxlRequest):
                 f"depth of {self.depth.dtype} and shape {self.depth.shape}: give uint16 of "
                 f"{(self.height, self.width)}"
             )
-        if self.steps < 1:
-            raise ValueError(f"steps {self.steps}: give 1 or more")
 
     @property
     def is_guided(self) -> bool:
@@ -157,7 +156,8 @@ class SdxlBackground(SdxlGenerator):
                 f"{self._few_step or 'no few-step checkpoint'}: no U-Net for {request.steps} "
                 f"steps; there is one for {available}"
             )
-        _load_weights(self._parts.unet, files[request.steps])
+        file = files[request.steps]
+        fill(self._parts.unet, load_file(file), file)
         self._unet_steps = request.steps
 
 
@@ -171,15 +171,3 @@ def _few_steps_in(folder: Path) -> dict[int, Path]:
     """The weight files of few-step U-Nets in a folder, by number of steps."""
     matches = ((_FEW_STEPS.fullmatch(path.name), path) for path in folder.glob("*.safetensors"))
     return {int(match[1]): path for match, path in matches if match}
-
-
-def _load_weights(unet: nn.Module, file: Path) -> None:
-    from safetensors.torch import load_file
-
-    try:
-        unet.load_state_dict(load_file(file))
-    except (RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise WrongCheckpointError(
-            f"{file}: its weights do not fit SDXL's U-Net ({reason}); fetch the checkpoint again"
-        ) from error

@@ -1,5 +1,6 @@
 """Generate images with SDXL: batches of equal settings, safety checks and retries."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -62,7 +63,7 @@ class SdxlRequest:
         return self.steps, self.guidance_scale if self.is_guided else None, self.scheduler
 
 
-class SdxlGenerator:
+class SdxlGenerator(ABC):
     """A pipeline of diffusers around SDXL's parts, optionally with a safety checker.
 
     Args:
@@ -127,12 +128,12 @@ class SdxlGenerator:
         keys = [(request.batch_key, self._count_blocks(request)) for request in requests]
         return compute_in_groups(keys, compute)
 
-    def _prepare(self, request: Any) -> None:
+    def _prepare(self, request: Any) -> None:  # noqa: B027  # few need it
         """Called with one request of each group before its batches."""
 
+    @abstractmethod
     def _run(self, batch: Sequence[Any]) -> list[Tensor]:
         """Images [3, H, W] in 0..1 of requests of one group."""
-        raise NotImplementedError
 
     def _count_blocks(self, request: SdxlRequest) -> int:
         """The number of blocks of 77 tokens that the prompts of a request need."""

@@ -21,15 +21,9 @@ from models.diffusion.sdxl.parts import (
     decode,
     load_sdxl,
     sdxl_scheduler,
+    without_overflow,
 )
-from models.runtime.batching import (
-    as_tensor,
-    device_of,
-    dtype_of,
-    generator,
-    in_float32,
-    noise_like,
-)
+from models.runtime.batching import as_tensor, device_of, dtype_of, generator, noise_like
 from models.runtime.hardware import Machine
 
 
@@ -92,10 +86,7 @@ class SdxlImg2Img(SdxlGenerator):
         noisy = sampler.add_noise(clean, noise, timestep)
         self._pipeline.scheduler = sdxl_scheduler(first.scheduler, self._parts.schedule)
         latents = self._pipeline(
-            **self._text_arguments(batch),
-            image=clean,
-            latents=noisy,
-            strength=first.strength,
+            **self._text_arguments(batch), image=clean, latents=noisy, strength=first.strength
         ).images
         return decode(self._parts.vae, latents)
 
@@ -105,11 +96,8 @@ class SdxlImg2Img(SdxlGenerator):
         """Latents [B, 4, h, w] of the photos, sampled from the VAE's distribution."""
         vae, unet = self._parts.vae, self._parts.unet
         images = as_tensor([request.image for request in batch], vae) * 2 - 1
-        parts = torch.split(images, DECODED_AT_ONCE)
-        if dtype_of(vae) is torch.float16 and vae.config.force_upcast:
-            with in_float32([vae]):
-                encoded = [vae.encode(part.float()) for part in parts]
-        else:
+        with without_overflow(vae):
+            parts = torch.split(images.to(dtype_of(vae)), DECODED_AT_ONCE)
             encoded = [vae.encode(part) for part in parts]
         mean = torch.cat([output.latent_dist.mean for output in encoded])
         deviation = torch.cat([output.latent_dist.std for output in encoded])

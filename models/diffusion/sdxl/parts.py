@@ -4,6 +4,8 @@ Parts are loaded from local folders in the published layout. Source: Podell et a
 Latent Diffusion Models for High-Resolution Image Synthesis", ICLR 2024.
 """
 
+import contextlib
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -116,16 +118,15 @@ def sdxl_scheduler(name: Scheduler, schedule: dict[str, Any], *, trailing: bool 
 
 
 def decode(vae: Any, latents: Tensor) -> list[Tensor]:
-    """Images [3, H, W] in 0..1 (not clipped) of latents [B, 4, H / 8, W / 8], a few at a time.
-
-    SDXL's own VAE overflows in float16; where its settings say so, it decodes in float32.
-    """
-    overflows = dtype_of(vae) is torch.float16 and vae.config.force_upcast
+    """Images [3, H, W] in 0..1 (not clipped) of latents [B, 4, H / 8, W / 8], a few at a time."""
     images: list[Tensor] = []
-    for part in torch.split(latents, DECODED_AT_ONCE):
-        if overflows:
-            with in_float32([vae]):
-                images += vae.decode(part.float() / vae.config.scaling_factor).sample
-        else:
+    with without_overflow(vae):
+        for part in torch.split(latents, DECODED_AT_ONCE):
             images += vae.decode(part.to(dtype_of(vae)) / vae.config.scaling_factor).sample
     return [image / 2 + 0.5 for image in images]
+
+
+def without_overflow(vae: Any) -> AbstractContextManager[None]:
+    """A context with the VAE in float32 if its settings say that it overflows in float16."""
+    overflows = dtype_of(vae) is torch.float16 and vae.config.force_upcast
+    return in_float32([vae]) if overflows else contextlib.nullcontext()

@@ -55,11 +55,7 @@ class SdxlText:
     """
 
     def __init__(
-        self,
-        tokenizer: Any,
-        tokenizer_2: Any,
-        text_encoder: nn.Module,
-        text_encoder_2: nn.Module,
+        self, tokenizer: Any, tokenizer_2: Any, text_encoder: nn.Module, text_encoder_2: nn.Module
     ) -> None:
         from compel import CompelForSDXL
         from compel.prompt_parser import PromptParser

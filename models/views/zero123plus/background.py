@@ -5,6 +5,7 @@ import numpy as np
 from PIL import Image
 
 from models.data.pixels import Alpha, Bools, Floats, Pixels, matte, resize, rgb, with_matte
+from models.segmentation.cleanup import large_parts
 from models.segmentation.grabcut import segment_object
 from models.segmentation.masks import border_pixels
 from models.segmentation.saliency import NoObjectError
@@ -94,7 +95,9 @@ def _coarse_mask(view: Pixels) -> Floats | None:
     outside = _background_parts(is_grey, step, noise)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
     inside = cv2.morphologyEx((~outside).astype(np.uint8), cv2.MORPH_OPEN, kernel)
-    return _drop_small_parts(np.asarray(inside, np.uint8))
+    if not inside.any():
+        raise NoObjectError("no object found: the view is all grey background")
+    return large_parts(np.asarray(inside > 0), _MIN_PART).astype(np.float32)
 
 
 def _background_parts(is_grey: Bools, step: Floats, noise: float) -> Bools:
@@ -112,15 +115,6 @@ def _background_parts(is_grey: Bools, step: Floats, noise: float) -> Bools:
         is_background[part] = within.size > 0 and np.median(within) <= noise + _HOLE_STEP
     is_background[0] = False
     return np.asarray(is_background[parts])
-
-
-def _drop_small_parts(inside: Pixels) -> Floats:
-    count, parts, stats, _ = cv2.connectedComponentsWithStats(inside, connectivity=8)
-    if count < 2:
-        raise NoObjectError("no object found: the view is all grey background")
-    areas = stats[:, cv2.CC_STAT_AREA].astype(np.float64)
-    areas[0] = 0
-    return np.isin(parts, np.flatnonzero(areas >= _MIN_PART * areas.max())).astype(np.float32)
 
 
 def resize_view(rgba: Pixels, size: int) -> Pixels:

@@ -1,6 +1,5 @@
 """Load a published Zero123++ repository part by part, without its pipeline class or code."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +7,7 @@ import torch
 from torch import Tensor
 
 from models.runtime.hardware import Machine
-from models.runtime.loading import load_strictly
-
-
-class Zero123PlusError(ValueError):
-    """An image or a checkpoint that cannot be used; the message names it and the fix."""
+from models.runtime.loading import WrongCheckpointError, load_strictly, read_json
 
 
 def load_parts(folder: Path, machine: Machine) -> dict[str, Any]:
@@ -21,8 +16,8 @@ def load_parts(folder: Path, machine: Machine) -> dict[str, Any]:
     Networks are in the machine's dtype on its device, for inference only.
 
     Raises:
-        Zero123PlusError: the folder is not a Zero123++ repository.
-        WrongCheckpointError: weights are missing or belong to other networks.
+        WrongCheckpointError: the folder is not a Zero123++ repository, or weights are missing or
+            belong to other networks.
     """
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPVisionModelWithProjection
@@ -51,9 +46,9 @@ def load_parts(folder: Path, machine: Machine) -> dict[str, Any]:
 
 
 def _schedule(file: Path) -> dict[str, Any]:
-    schedule: dict[str, Any] = _read(file)
+    schedule: dict[str, Any] = read_json(file)
     if schedule.get("prediction_type") != "v_prediction":
-        raise Zero123PlusError(
+        raise WrongCheckpointError(
             f"{file}: prediction_type is {schedule.get('prediction_type')}, not v_prediction: "
             "give a Zero123++ checkpoint"
         )
@@ -61,15 +56,15 @@ def _schedule(file: Path) -> dict[str, Any]:
 
 
 def _ramp(file: Path) -> Tensor:
-    ramp = _read(file).get("ramping_coefficients")
+    ramp = read_json(file).get("ramping_coefficients")
     if not ramp:
-        raise Zero123PlusError(f"{file}: no ramping_coefficients: give a Zero123++ checkpoint")
+        raise WrongCheckpointError(f"{file}: no ramping_coefficients: give a Zero123++ checkpoint")
     return torch.tensor(ramp, dtype=torch.float32)
 
 
 def _processor_settings(folder: Path) -> dict[str, Any]:
     """Return an image processor's settings without the name of its original class."""
-    settings = _read(folder / "preprocessor_config.json")
+    settings = read_json(folder / "preprocessor_config.json")
     return {name: value for name, value in settings.items() if not name.endswith("_type")}
 
 
@@ -81,18 +76,10 @@ def _empty_prompt(folder: Path, length: int) -> Tensor:
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise Zero123PlusError(f"{folder} can't be read ({reason}); download it again") from error
+        raise WrongCheckpointError(
+            f"{folder} can't be read ({reason}); download it again"
+        ) from error
     ids: Tensor = tokenizer(
         "", padding="max_length", max_length=length, truncation=True, return_tensors="pt"
     ).input_ids
     return ids
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise Zero123PlusError(
-            f"{file} can't be read ({error}); download the checkpoint"
-        ) from error
-    return content

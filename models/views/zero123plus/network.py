@@ -31,7 +31,7 @@ from models.runtime.hardware import Machine
 from models.views.cameras import ZERO123_VIEWS, Camera
 from models.views.zero123plus.attention import ReferenceAttention
 from models.views.zero123plus.background import paste_on_grey
-from models.views.zero123plus.files import Zero123PlusError, load_parts
+from models.views.zero123plus.files import load_parts
 from models.views.zero123plus.sampler import (
     Noise,
     SamplerStep,
@@ -41,6 +41,11 @@ from models.views.zero123plus.sampler import (
     sampler_steps,
     scale_latents,
 )
+
+
+class Zero123PlusError(ValueError):
+    """An image or a setting that cannot be used; the message names it and the fix."""
+
 
 ROWS, COLUMNS = 3, 2
 # Per version, in the order of the sheet: azimuth relative to the reference, elevation absolute.
@@ -98,8 +103,6 @@ class Zero123PlusRequest:
                 f"a sheet of {self.width}x{self.height} can't be made: give {COLUMNS} and {ROWS} "
                 "times the same multiple of 8 (640x960 is what the network was trained on)"
             )
-        if self.steps < 1:
-            raise Zero123PlusError(f"steps: {self.steps} is below 1; give 1 or more")
 
     @property
     def settings(self) -> tuple[Any, ...]:
@@ -166,7 +169,7 @@ class Zero123Plus:
         """Load one folder in the published layout, safetensors only.
 
         Raises:
-            Zero123PlusError: the folder is not a Zero123++ repository.
+            WrongCheckpointError: the folder is not a Zero123++ repository.
             WrongCheckpointError: weights are missing or belong to other networks.
         """
         (folder,) = folders

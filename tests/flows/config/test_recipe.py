@@ -9,9 +9,9 @@ import pytest
 from flows.config.recipe import RECIPES, Recipe, RecipeError, load_recipe
 from flows.generators.catalog import find_generator
 from flows.generators.multiview import Settings as MultiviewSettings
-from tasks.generate.background import BackgroundComposite, BackgroundSdxl
-from tasks.generate.outpaint import OutpaintSd2
-from tasks.generate.segment import SegmentIsNet
+from tasks.settings.background import BackgroundComposite, BackgroundSdxl
+from tasks.settings.outpaint import OutpaintSd2
+from tasks.settings.segment import SegmentIsNet
 
 
 def multiview_of(recipe: Recipe) -> MultiviewSettings:

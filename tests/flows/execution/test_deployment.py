@@ -20,7 +20,6 @@ from deployments.retry import RetryError, retry_run
 from flows.execution import deployment as child_runs
 from flows.execution.deployment import (
     MAX_ATTEMPTS,
-    ChildFailure,
     ChildRunPool,
     ChildRunResult,
     ChildRunSpec,
@@ -30,6 +29,7 @@ from flows.execution.deployment import (
     record_failure,
     run_children,
 )
+from tasks.engine.work_items import Result
 from tasks.store.errors import MissingArtifactError, StoreUnavailableError
 from tasks.store.store import open_store
 
@@ -74,7 +74,7 @@ class Parent:
         self.results: list[ChildRunResult] = []
         self.error: BaseException | None = None
         self.done: set[str] = set()
-        self.failures: dict[tuple[str, str], ChildFailure] = {}
+        self.failures: dict[tuple[str, str], Result] = {}
         self._thread: threading.Thread | None = None
 
     def begin(self, specs: list[ChildRunSpec], max_parallel: int = 4) -> None:
@@ -108,7 +108,7 @@ class Parent:
     def is_done(self, spec: ChildRunSpec) -> bool:
         return spec.key in self.done
 
-    def failure_of(self, spec: ChildRunSpec, run_id: str) -> ChildFailure | None:
+    def failure_of(self, spec: ChildRunSpec, run_id: str) -> Result | None:
         return self.failures.get((spec.key, run_id))
 
     def start_only(self, spec: ChildRunSpec) -> FlowRun:
@@ -137,7 +137,7 @@ class Parent:
 
     def fail(self, run: FlowRun, message: str, *, corrupt_input: bool = False) -> None:
         """Fail a child run, with the reason in the store."""
-        failure = ChildFailure(message, corrupt_input)
+        failure = Result(key=run.parameters["key"], failure=message, corrupt_input=corrupt_input)
         self.failures[run.parameters["key"], str(run.id)] = failure
         self.set(run, Failed(message="1 task failed"))
 
@@ -385,7 +385,9 @@ def test_a_failure_is_recorded_for_the_parent(
     with pytest.raises(type(error)), record_failure(store, "0" * 64):
         raise error
     message = " ".join(str(error).split())
-    assert failure_of(store, "0" * 64, parent.id) == ChildFailure(message, corrupt_input)
+    failure = failure_of(store, "0" * 64, parent.id)
+    assert failure is not None
+    assert (failure.failure, failure.corrupt_input) == (message, corrupt_input)
     assert failure_of(store, "0" * 64, str(uuid.uuid4())) is None
     assert failure_of(store, "1" * 64, parent.id) is None
 

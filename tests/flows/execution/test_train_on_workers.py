@@ -39,9 +39,10 @@ from flows.train_models import (
 )
 from models.data.records import Artifact, Media
 from models.training.settings import TrainingParameters
+from tasks.engine.item_documents import save_result
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.run_documents import make_run_id, save_part
-from tasks.engine.work_items import Result, save_result
+from tasks.engine.work_items import Result
 from tasks.store.errors import MissingArtifactError
 from tasks.store.store import Store, open_store
 from tests.tiny import Undisturbed, files_of
@@ -175,6 +176,8 @@ def datasets(store: Store) -> Datasets:
         documents={name: put(store, "dataset", name, "json") for name in DATASETS},
         test=put(store, "dataset", "test", "json"),
         volumes={},
+        origins={},
+        families={},
         test_volume={},
         rejects={},
         written=0,

@@ -14,19 +14,13 @@ from flows.items import make_items
 from models.data.pixels import decode, encode_png
 from models.data.records import SourceImage
 from models.data.splitting import SplitParameters
+from tasks.engine.item_documents import load_record, save_items
 from tasks.engine.run_context import RunContext
-from tasks.engine.work_items import (
-    GenerationRecord,
-    ItemConfig,
-    Result,
-    SharedInputs,
-    WorkItem,
-    load_record,
-    save_items,
-)
+from tasks.engine.work_items import GenerationRecord, ItemConfig, Result, SharedInputs, WorkItem
 from tasks.ingest.photos import Ingest, ingest_photos
 from tasks.screen.heldout_index import HeldOut, index_heldout
-from tasks.store.store import Store, digest_of, open_store
+from tasks.store.layout import digest_of
+from tasks.store.store import Store, open_store
 from tests.demo_scenes.render import render
 
 pytestmark = pytest.mark.usefixtures("prefect_server")

@@ -19,7 +19,7 @@ from models.checkpoints.catalog import (
     successor,
 )
 from synthset.models import list_checkpoints
-from tasks.generate.background import FewStep
+from tasks.settings.background import FewStep
 
 
 def test_has_every_checkpoint_of_the_profile_once() -> None:

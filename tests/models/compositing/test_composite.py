@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from models.compositing.backgrounds.scene import Background
-from models.compositing.composite import CompositeSettings, composite
+from models.compositing.composite import composite
+from models.compositing.settings import CompositeSettings
 
 SIZE = (180, 240)
 RED = (200, 40, 30)

@@ -5,16 +5,16 @@ import pytest
 
 from models.compositing.placement import (
     PlacedObject,
-    PlacementRange,
     draw_placement,
     keep_original_pixels,
     place_object,
 )
+from models.compositing.settings import CompositeSettings
 
 
 @pytest.mark.parametrize("box", [(10, 200), (200, 10), (90, 90)])
 def test_boxes_of_any_shape_stay_inside_the_margins(box: tuple[int, int]) -> None:
-    limits = PlacementRange(smallest=0.9, largest=1.0, margin=0.1, max_rotation=45)
+    limits = CompositeSettings(smallest=0.9, largest=1.0, margin=0.1, max_rotation=45)
     for seed in range(10):
         placement = draw_placement(box, 0.0, (180, 240), np.random.default_rng(seed), limits)
         cos, sin = (abs(function(np.radians(placement.rotation))) for function in (np.cos, np.sin))
@@ -30,7 +30,7 @@ def test_a_placed_object_lies_within_the_margins(size: tuple[int, int]) -> None:
     rng = np.random.default_rng(3)
     image, depth = np.zeros((90, 40, 4), np.uint8), np.zeros((90, 40), np.uint16)
     image[5:80, 8:30], depth[5:80, 8:30] = (10, 200, 30, 255), 50000
-    limits = PlacementRange(smallest=0.4, largest=0.8)
+    limits = CompositeSettings(smallest=0.4, largest=0.8)
     for _ in range(20):
         placed = place_object(image, depth, size, rng, limits)
         rows, columns = np.nonzero(placed.rgba[..., 3])
@@ -46,7 +46,7 @@ def test_a_placed_object_lies_within_the_margins(size: tuple[int, int]) -> None:
 
 def test_rejects_an_object_without_alpha_and_a_depth_of_another_size() -> None:
     image, depth = np.zeros((9, 9, 4), np.uint8), np.zeros((9, 9), np.uint16)
-    rng, limits = np.random.default_rng(0), PlacementRange()
+    rng, limits = np.random.default_rng(0), CompositeSettings()
     with pytest.raises(ValueError, match="alpha is empty"):
         place_object(image, depth, (64, 64), rng, limits)
     with pytest.raises(ValueError, match="doesn't fit the object's"):

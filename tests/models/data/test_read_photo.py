@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from models.data.read_photo import SUFFIXES, Photo, PhotoRejectedError, read_photo
+from models.data.photo_colours import PhotoRejectedError
+from models.data.read_photo import SUFFIXES, Photo, read_photo
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 

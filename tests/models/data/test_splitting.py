@@ -429,3 +429,64 @@ def test_no_two_real_photos_of_different_clothes_are_relatives() -> None:
     assert len(photos) > 100
     bits = SplitParameters().near_duplicate_bits
     assert len(group_near_duplicates(photos, bits)) == len(photos)
+
+
+def turned(pixels: Pixels) -> HashedPhoto:
+    """The photo of some pixels with the hashes of its quarter turns."""
+    turns = [np.ascontiguousarray(np.rot90(pixels, number)) for number in (1, 2, 3)]
+    hashes = tuple(code for turn in turns for code in (dhash(turn), dhash_mirrored(turn)))
+    return replace(hashed("", pixels), turned=hashes)
+
+
+@pytest.mark.parametrize("is_mirrored", [False, True])
+@pytest.mark.parametrize("quarters", [0, 1, 2, 3])
+def test_each_quarter_turn_and_its_mirror_image_is_a_near_duplicate(
+    quarters: int, is_mirrored: bool
+) -> None:
+    coarse = np.random.default_rng(1).integers(0, 256, (9, 12, 3), np.uint8)
+    plain = np.asarray(cv2.resize(coarse, (240, 180), interpolation=cv2.INTER_CUBIC), np.uint8)
+    copy = np.ascontiguousarray(np.rot90(plain[:, ::-1] if is_mirrored else plain, quarters))
+    other = np.ascontiguousarray(plain[::-1] ^ 255)
+    photos = [turned(pixels) for pixels in (plain, copy, other)]
+    assert group_near_duplicates(photos, 32) == [[0, 1], [2]]
+    assert group_near_duplicates(photos[1::-1], 32) == [[0, 1]]
+
+
+def film(label: str, frames: int) -> list[HashedPhoto]:
+    """Frames of a pan: each is a near-duplicate of the frames next to it alone."""
+    photos = [photo(label, 0)]
+    for number in range(1, frames):
+        value = photos[-1].dhash ^ (0xFFFFF << (20 * number))
+        photos.append(replace(photo(label, number), dhash=value, dhash_mirrored=value ^ ALL_BITS))
+    return photos
+
+
+def test_the_whole_family_of_a_test_photo_stays_out_of_train_and_val() -> None:
+    frames = film("cat", 5)
+    others = given_in("train", collection_from(100, 6)) + given_in("test", [photo("dog", 300)])
+    photos = [*given_in("test", frames[:1]), *given_in("train", frames[1:4]), *others]
+    photos += given_in("val", [frames[4], photo("cat", 400), photo("dog", 401)])
+    result = split(photos, SplitParameters(near_duplicate_bits=20))
+    assert reasons(result) == {
+        "train/cat/0001.jpg": "a near-duplicate of the test photo test/cat/0000.jpg",
+        "train/cat/0002.jpg": "linked through near-duplicates to the test photo test/cat/0000.jpg",
+        "train/cat/0003.jpg": "linked through near-duplicates to the test photo test/cat/0000.jpg",
+        "val/cat/0004.jpg": "linked through near-duplicates to the test photo test/cat/0000.jpg",
+    }
+
+
+def test_photos_that_show_the_same_picture_are_one_family() -> None:
+    photos = collection(10)
+    links = [("cat/0003.jpg", "dog/0007.jpg"), ("cat/0003.jpg", "cat/0008.jpg")]
+    result = split(photos, SplitParameters(), links)
+    files = ("cat/0003.jpg", "cat/0008.jpg", "dog/0007.jpg")
+    assert {result.families[file] for file in files} == {"cat/0003.jpg"}
+    assert len({result.assigned[file] for file in files}) == 1
+    assert result.families["cat/0001.jpg"] == "cat/0001.jpg"
+    given = [*given_in("train", photos), *given_in("test", collection_from(50, 2))]
+    refused = reasons(
+        split(given, SplitParameters(), [("test/dog/0050.jpg", "train/cat/0004.jpg")])
+    )
+    assert refused == {
+        "train/cat/0004.jpg": "shows the same picture as the test photo test/dog/0050.jpg"
+    }

@@ -3,33 +3,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.evaluation.classification import score
-from models.evaluation.comparison import compare, dataset_interval, mean_interval
+from models.evaluation.classification import metric_of_counts, score
+from models.evaluation.comparison import compare, dataset_interval
 from models.evaluation.predictions import DatasetPredictions
-from tests.models.evaluation.prediction_case import CLASSES, make_dataset
+from tests.models.evaluation.prediction_case import CLASSES, make_dataset, predict
 
-
-def test_the_interval_over_seeds_is_students() -> None:
-    interval = mean_interval([0.7, 0.8, 0.9])
-    # t(0.975, 2) = 4.3027, standard error 0.1 / sqrt(3)
-    assert interval.value == pytest.approx(0.8)
-    assert interval.low == pytest.approx(0.8 - 4.3027 * 0.1 / np.sqrt(3), abs=1e-4)
-    assert interval.high == 1.0
-    assert interval.over == "seeds"
-    assert mean_interval([0.5, 0.5]).low == 0.5
-    with pytest.raises(ValueError, match="two seeds or more"):
-        mean_interval([0.5])
-
-
-def test_with_one_seed_the_interval_is_over_photos() -> None:
-    dataset = make_dataset("real", 0.8, seeds=1, each=100)
-    interval = dataset_interval(dataset, "accuracy")
-    accuracy = float(dataset.values("accuracy")[0])
-    half = 1.96 * np.sqrt(accuracy * (1 - accuracy) / 300)
-    assert interval.over == "photos"
-    assert interval.value == accuracy
-    assert interval.low == pytest.approx(accuracy - half, abs=0.012)
-    assert interval.high == pytest.approx(accuracy + half, abs=0.012)
+TRUTH = np.repeat(np.arange(3), 40)
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "f1_macro", "f1_weighted"])
@@ -40,31 +19,50 @@ def test_values_are_those_of_the_scores(metric: Any) -> None:
         assert value == pytest.approx(getattr(scores, metric))
 
 
-def test_a_difference_is_paired_antisymmetric_and_repeatable() -> None:
+def test_a_difference_is_paired_and_antisymmetric() -> None:
     real, mixed = make_dataset("real", 0.7), make_dataset("mixed", 0.8)
-    gap = compare(mixed, real)
-    assert gap == compare(mixed, real)
+    gap, back = compare(mixed, real), compare(real, mixed)
     assert gap.low < gap.difference < gap.high
     assert gap.difference == pytest.approx(
         (mixed.values("f1_macro") - real.values("f1_macro")).mean()
     )
-    back = compare(real, mixed)
-    assert (back.low, back.high) == pytest.approx((-gap.high, -gap.low), abs=0.01)
+    assert (back.low, back.high) == pytest.approx((-gap.high, -gap.low))
     # Both fail on the same hard photos, so an unpaired interval would be much wider.
-    single_real, single_mixed = (
-        make_dataset("real", 0.7, seeds=1),
-        make_dataset("mixed", 0.8, seeds=1),
-    )
-    widths = [
-        gap.high - gap.low
-        for gap in (dataset_interval(single_real), dataset_interval(single_mixed))
+    widths = [found.high - found.low for found in map(dataset_interval, (real, mixed))]
+    assert gap.high - gap.low < 0.8 * np.hypot(widths[0], widths[1])
+
+
+def test_the_standard_error_is_that_of_a_paired_bootstrap_over_families() -> None:
+    rng = np.random.default_rng(3)
+    families = np.repeat(np.arange(30), 4)
+    truth = np.repeat(np.arange(30) % 3, 4)
+    shared = rng.normal(0, 1.5, 30)[families]
+    datasets = [
+        predict(name, truth, rng.normal(mean, 1, (1, 120)) > shared, families=families)
+        for name, mean in (("synthetic", 1.2), ("few_shot", 0.8))
     ]
-    unpaired = np.hypot(widths[0], widths[1])
-    paired = compare(single_mixed, single_real)
-    assert paired.high - paired.low < 0.8 * unpaired
-    same = compare(real, real)
-    assert same.low <= 0 <= same.high
-    assert same.difference == 0
+    groups = [np.flatnonzero(np.arange(30) % 3 == label) for label in range(3)]
+    counts = [next(dataset.family_counts()) for dataset in datasets]
+    rounds = []
+    for _ in range(800):
+        drawn = np.concatenate([rng.choice(group, len(group)) for group in groups])
+        totals = [count[:, drawn].sum(axis=1) for count in counts]
+        ahead, behind = (metric_of_counts("f1_macro", *total) for total in totals)
+        rounds.append(ahead - behind)
+    expected = np.std(rounds) * np.sqrt(10 / 9)
+    assert compare(datasets[0], datasets[1]).standard_error == pytest.approx(expected, rel=0.12)
+
+
+def test_near_duplicates_count_as_one_photo() -> None:
+    rng = np.random.default_rng(0)
+    datasets, families = [], np.repeat(np.arange(30), 4)
+    for name in ("synthetic", "few_shot"):
+        right = (rng.random((1, 30)) < 0.8)[:, families]
+        datasets.append((name, right))
+    single = compare(*(predict(name, TRUTH, right) for name, right in datasets))
+    joined = compare(*(predict(name, TRUTH, right, families=families) for name, right in datasets))
+    assert (single.families, joined.families) == (120, 30)
+    assert joined.standard_error > 1.5 * single.standard_error
 
 
 def test_training_variance_widens_the_interval() -> None:
@@ -73,7 +71,8 @@ def test_training_variance_widens_the_interval() -> None:
         make_dataset("mixed", 0.8, spread=0.08), make_dataset("real", 0.7, spread=0.08)
     )
     assert unstable.high - unstable.low > 1.5 * (stable.high - stable.low)
-    assert unstable.seed_variance_share > 0.5 > stable.seed_variance_share
+    assert unstable.seed_variance > unstable.photo_variance
+    assert stable.seed_variance < stable.photo_variance
 
 
 def test_more_photos_narrow_the_interval() -> None:
@@ -82,31 +81,76 @@ def test_more_photos_narrow_the_interval() -> None:
     assert many.high - many.low < 0.6 * (few.high - few.low)
 
 
+def test_a_difference_has_an_interval_at_every_level() -> None:
+    gap = compare(make_dataset("mixed", 0.8), make_dataset("real", 0.7))
+    wider = gap.at(0.99)
+    assert wider.low < gap.low < gap.high < wider.high
+    assert (wider.difference, wider.level) == (gap.difference, 0.99)
+    assert gap.at(0.95) == gap
+
+
+@pytest.mark.parametrize("each", [1, 2])
+def test_few_photos_per_class_do_not_give_certainty(each: int) -> None:
+    truth = np.repeat(np.arange(40), each)
+    classes = tuple(f"c{label}" for label in range(40))
+    false = 0
+    for case in range(20):
+        rng = np.random.default_rng(case)
+        datasets = []
+        for name in ("synthetic", "few_shot"):
+            probabilities = rng.random((3, len(truth), 40)).astype(np.float32)
+            for seed in range(3):
+                hits = rng.permutation(len(truth))[: len(truth) // 10]
+                probabilities[seed, hits, truth[hits]] = 2
+            probabilities /= probabilities.sum(axis=2, keepdims=True)
+            datasets.append(DatasetPredictions(name, truth, probabilities, classes))
+        gap = compare(datasets[0], datasets[1])
+        assert gap.high - gap.low > 0.03
+        false += not gap.low <= 0 <= gap.high
+    assert false <= 3
+
+
+def test_a_test_without_any_disagreement_is_no_certainty() -> None:
+    right = np.ones((3, 120), bool)
+    gap = compare(predict("synthetic", TRUTH, right), predict("few_shot", TRUTH, right))
+    assert gap.low < -0.01 < 0.01 < gap.high
+    interval = dataset_interval(predict("real", TRUTH, right), "accuracy")
+    assert interval.high == 1
+    assert interval.low == pytest.approx(1 - 3.92 / (120 + 3.92), abs=0.001)
+
+
+def test_two_photos_say_nothing() -> None:
+    pair = [
+        predict(name, np.array([0, 1]), np.array([[True, right]]))
+        for name, right in (("synthetic", True), ("few_shot", False))
+    ]
+    assert (compare(*pair).low, compare(*pair).high) == (-1, 1)
+    one = predict("real", np.array([0]), np.array([[True]]))
+    assert (dataset_interval(one).low, dataset_interval(one).high) == (
+        pytest.approx(0, abs=1e-9),
+        1,
+    )
+
+
+def test_the_interval_of_a_training_is_over_photos_and_seeds() -> None:
+    rng = np.random.default_rng(0)
+    single = predict("real", np.repeat(np.arange(3), 100), rng.random((1, 300)) < 0.8)
+    interval = dataset_interval(single, "accuracy")
+    half = 1.96 * np.sqrt(interval.value * (1 - interval.value) / 300)
+    assert interval.high - interval.low == pytest.approx(2 * half, rel=0.05)
+    # Seeds that agree do not make the test larger.
+    same = predict(
+        "real", single.y_true, np.repeat(single.probabilities.argmax(2) == single.y_true, 5, 0)
+    )
+    again = dataset_interval(same, "accuracy")
+    assert (again.low, again.high) == pytest.approx((interval.low, interval.high))
+    spread = [dataset_interval(make_dataset("real", 0.7, spread=by)) for by in (0, 0.1)]
+    assert spread[1].high - spread[1].low > 1.3 * (spread[0].high - spread[0].low)
+
+
 def test_rejects_datasets_that_cannot_be_paired() -> None:
     real = make_dataset("real", 0.7)
     with pytest.raises(ValueError, match="tested on other photos"):
         compare(make_dataset("mixed", 0.8, each=50), real)
-    with pytest.raises(ValueError, match="have 2 and 3 seeds"):
-        compare(make_dataset("mixed", 0.8, seeds=2), real)
     with pytest.raises(ValueError, match=r"give \(seeds, photos, classes\)"):
         DatasetPredictions("real", real.y_true, real.probabilities[0], CLASSES)
-
-
-def test_intervals_of_equal_datasets_mostly_include_zero() -> None:
-    misses = 0
-    for case in range(40):
-        rng = np.random.default_rng(case)
-        truth = np.repeat(np.arange(3), 40)
-        hard = rng.normal(0, 1.5, len(truth))
-        datasets = []
-        for name in ("mixed", "real"):
-            right = rng.random((3, len(truth))) < 1 / (
-                1 + np.exp(hard - rng.normal(1, 0.2, (3, 1)))
-            )
-            predicted = np.where(right, truth, (truth + 1) % 3)
-            datasets.append(
-                DatasetPredictions(name, truth, np.eye(3, dtype=np.float32)[predicted], CLASSES)
-            )
-        gap = compare(datasets[0], datasets[1])
-        misses += not gap.low <= 0 <= gap.high
-    assert misses <= 5

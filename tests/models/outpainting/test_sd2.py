@@ -393,8 +393,6 @@ def test_no_requests_give_no_results(plain):
         ({"scene": np.zeros((96, 32, 3), np.uint8)}, "64 px or more"),
         ({"offset": (4, 0)}, "multiple of 8"),
         ({"offset": (0, 72)}, "within half"),
-        ({"steps": 1}, "steps is 1"),
-        ({"feather": -1}, "feather is -1"),
     ],
 )
 def test_rejects_a_request_with_a_wrong_value(changes, message):

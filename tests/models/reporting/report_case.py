@@ -5,14 +5,18 @@ from typing import Any
 import numpy as np
 
 from models.data.pixels import Pixels
+from models.data.records import Origin
+from models.evaluation.answers import Conclusion
+from models.evaluation.averages import mean_over_seeds
 from models.evaluation.classification import DatasetScores, TrainingScores, score
 from models.evaluation.comparison import dataset_interval
-from models.evaluation.conclusion import Conclusion, conclude
+from models.evaluation.conclusion import conclude
 from models.evaluation.predictions import DatasetPredictions
 from models.reporting.figures import draw_figures
 from models.reporting.input import Gap, RejectGroup, ReportInput, Sheet, SheetRow, Thumb
 from models.reporting.metrics import (
     Arithmetic,
+    Cost,
     DatasetMetrics,
     Factor,
     Metrics,
@@ -90,8 +94,13 @@ def make_metrics(
             for position, name in enumerate(datasets)
             for seed in range(seeds)
         ),
-        comparisons=tuple(answer.differences.values()) if answer else (),
+        comparisons=answer.differences if answer else (),
         verdict=answer,
+        costs={
+            name: Cost(generation_s=0.0 if name == "real" else 310.4, training_s=21.5)
+            for name in datasets
+        },
+        test_looks=2 if answer else 0,
         seconds=412.6,
     )
 
@@ -201,19 +210,15 @@ def _references(classes: tuple[str, ...]) -> tuple[ReferenceMetrics, ...]:
 
 
 def _dataset(name: str, position: int, classes: tuple[str, ...], seeds: int) -> DatasetMetrics:
-    """The volume of a dataset; the scores of its first seed, with means over the seeds."""
+    """The volume of a dataset, and means of its scores over the seeds."""
     by_seed = [_scores(position, seed, classes) for seed in range(seeds)]
-    means = {
-        metric: float(np.mean([getattr(scores, metric) for scores in by_seed]))
-        for metric in ("accuracy", "f1_macro", "f1_weighted", "roc_auc")
-    }
     return DatasetMetrics(
         description=f"{name} images",
         train=dict.fromkeys(classes, 40),
         val=dict.fromkeys(classes, 10),
         seeds=seeds,
         val_scores=by_seed[0],
-        test=by_seed[0].model_copy(update=means),
+        test=mean_over_seeds(by_seed),
         accuracy=dataset_interval(_predictions(name, position, seeds, classes), "accuracy"),
     )
 
@@ -222,7 +227,8 @@ def _predictions(
     name: str, position: int, seeds: int, classes: tuple[str, ...]
 ) -> DatasetPredictions:
     probabilities = np.stack([_probabilities(position, seed, classes) for seed in range(seeds)])
-    return DatasetPredictions(name, _truth(classes), probabilities, classes)
+    origin = Origin(synthetic=name != "real", photos="references", photos_per_class=5)
+    return DatasetPredictions(name, _truth(classes), probabilities, classes, origin)
 
 
 def _verdict(datasets: tuple[str, ...], seeds: int, classes: tuple[str, ...]) -> Conclusion | None:

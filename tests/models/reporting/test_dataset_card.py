@@ -61,8 +61,8 @@ def test_the_dataset_of_the_verdict_is_the_default(
     metrics: Metrics, winner: str | None, default: str
 ) -> None:
     assert metrics.verdict is not None
-    answer = metrics.verdict.model_copy(update={"winner": winner})
-    changed = change(metrics, verdict=answer)
+    answer = metrics.verdict.answers[0].model_copy(update={"winner": winner})
+    changed = change(metrics, verdict=metrics.verdict.model_copy(update={"answers": (answer,)}))
     configs = card_head(changed)["configs"]
     assert [config["config_name"] for config in configs if config.get("default")] == [default]
     assert f'load_dataset("path/to/this/folder", "{default}")' in render_card(changed)

@@ -24,12 +24,14 @@ from models.reporting.input import Gap, ReportInput, Sheet, SheetRow, Thumb
 from models.reporting.metrics import Metrics, ModelUse, RefusedFile
 from models.reporting.page import render_report
 from models.reporting.tables import (
+    class_rows,
     confusion_of,
     count_generated,
     duration,
     list_datasets,
     percent,
     points,
+    score_rows,
 )
 from models.reporting.thumbnails import draw_thumb, show_thumbs
 from tests.models.reporting.report_case import (
@@ -451,12 +453,33 @@ def test_headline_shows_scores_and_differences_in_words(metrics: Metrics) -> Non
     ]
     answer = metrics.verdict.model_copy(update={"text": "One. Two."})
     headline = headline_of(change(metrics, verdict=answer, comparisons=comparisons), ())
-    assert (headline.sentence, headline.details) == ("One.", "Two.")
+    judged = "This test set has now judged 2 recipes."
+    assert (headline.sentence, headline.details) == ("One.", f"Two. {judged}")
     better, same, worse = (gap.text for gap in headline.gaps)
     assert better.startswith("mixed is 5.0 percentage points above real")
-    assert same == "synthetic and real: no significant difference (interval includes zero)"
+    assert same == "synthetic and real: no significant difference (95 % interval includes zero)"
     assert worse.startswith("real is 20.0 percentage points above few_shot")
     assert headline.limit == pytest.approx(0.3)
+
+
+def test_only_a_lead_beyond_doubt_is_bold(metrics: Metrics) -> None:
+    assert metrics.verdict is not None
+    datasets = list_datasets(metrics)
+    for best, expected in (("mixed", [False, False, True]), (None, [False] * 3)):
+        rows = score_rows(datasets, metrics.verdict.model_copy(update={"best": best}))
+        marks = {row.name: [cell.is_best for cell in row.cells] for row in rows}
+        assert marks.pop("Macro F1") == expected
+        assert not any(map(any, marks.values()))
+    rows = class_rows(datasets, metrics.classes)
+    assert not any(cell.is_best for row in rows for cell in row.cells)
+
+
+def test_confusion_counts_are_means_over_the_trainings(metrics: Metrics) -> None:
+    test = metrics.datasets["real"].test
+    assert test is not None
+    counts = ((18.0, 1.67, 0.33), (5.0, 15.0, 0.0), (0.0, 1.0, 19.0))
+    confusion = confusion_of(test.model_copy(update={"confusion": counts}))
+    assert [cell.text for cell in confusion.rows[0].cells] == ["18", "1.7", "0.3"]
 
 
 def test_confusion_names_the_most_frequent_mistakes_first(metrics: Metrics) -> None:
@@ -487,9 +510,13 @@ def _difference(name: str, value: float, low: float, high: float) -> Difference:
         low=low,
         high=high,
         level=0.95,
+        standard_error=(high - low) / 4,
+        degrees_of_freedom=20,
         seeds=3,
         photos=60,
-        seed_variance_share=0.3,
+        families=60,
+        photo_variance=0.0002,
+        seed_variance=0.0001,
     )
 
 

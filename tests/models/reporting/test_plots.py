@@ -53,7 +53,7 @@ def make_history(seed: int, epochs: int = 6) -> History:
 
 
 def interval(value: float) -> Interval:
-    return Interval(value=value, low=value - 0.1, high=value + 0.05, over="seeds")
+    return Interval(value=value, low=value - 0.1, high=value + 0.05, seeds=3, photos=60)
 
 
 SCORES = {
@@ -139,7 +139,7 @@ def test_figures_are_labelled() -> None:
     area = SCORES["real"].per_class["kind 3"].average_precision
     assert {"kind 3", f"AP {area:.2f}"} <= set(texts(FIGURES["precision-recall"](SVG)))
     assert {"precision", "recall", "threshold"} <= set(texts(FIGURES["thresholds"](SVG)))
-    counts = {str(amount) for row in SCORES["real"].confusion for amount in row if amount}
+    counts = {f"{amount:.0f}" for row in SCORES["real"].confusion for amount in row if amount}
     labels = {"kind 0", "true class", "predicted as"}
     assert counts | labels <= set(texts(FIGURES["confusion"](SVG)))
     assert {"accuracy", "macro F1", "70.0"} <= set(texts(FIGURES["comparison"](SVG)))

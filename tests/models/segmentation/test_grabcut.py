@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from models.segmentation.grabcut import estimate_foreground, segment_object
+from models.segmentation.grabcut import segment_object
+from models.segmentation.masks import estimate_foreground
 from models.segmentation.saliency import NoObjectError
 from tests.demo_scenes.render import render
 

@@ -13,12 +13,8 @@ from pycocotools.coco import COCO
 
 from models.data.records import Sample
 from tasks.assemble import write_datasets as module
-from tasks.assemble.write_datasets import (
-    REPORT_FILES,
-    ForeignFileError,
-    refuse_foreign,
-    write_datasets,
-)
+from tasks.assemble.dataset_files import ForeignFileError
+from tasks.assemble.write_datasets import REPORT_FILES, refuse_foreign, write_datasets
 from tasks.store.store import Store, open_store
 from tests.tasks.assemble.cases import stored_sample
 

@@ -24,8 +24,9 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from models.data.records import Record
 from tasks.engine import server_retry
 from tasks.engine.gpu import LEASE_S, GpuLimitMissingError, gpu_lock
+from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.run_context import RunContext
-from tasks.engine.stage import Job, StageInput, StageOutput, stage
+from tasks.engine.stage import stage
 from tasks.store.store import open_store
 from tests.tiny import OTHERS
 from tests.ui.server import free_port, until
@@ -289,7 +290,7 @@ def taken_while_computing(
         "draw",
         version=1,
         plan=lambda _: [Job((), {"copy": number}) for number in range(2)],
-        uses_gpu=lambda _: True,
+        uses_gpu=True,
     )
     def draw(inputs: Sequence[StageInput], _settings: Settings) -> Iterator[StageOutput]:
         return container(outputs(inputs))

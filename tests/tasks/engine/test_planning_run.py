@@ -8,9 +8,10 @@ import pytest
 from pydantic import Field
 
 from models.data.records import Artifact, Record
+from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.planning_run import PHOTO_MEGAPIXELS, TFLOP_PER_S, Cost, PlanningRun
 from tasks.engine.run_context import RunContext
-from tasks.engine.stage import Job, StageInput, StageOutput, stage
+from tasks.engine.stage import stage
 from tasks.store.store import open_store
 
 

@@ -8,8 +8,9 @@ import pytest
 from pydantic import Field
 
 from models.data.records import Artifact, Record
+from tasks.engine.jobs import Job, StageInput, StageOutput, one_job_per_input
 from tasks.engine.run_context import RunContext, StageCount
-from tasks.engine.stage import Job, StageInput, StageOutput, one_job_per_input, stage
+from tasks.engine.stage import stage
 from tasks.store.errors import UnreadableArtifactError
 from tasks.store.store import Store, open_store
 

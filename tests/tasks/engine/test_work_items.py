@@ -6,16 +6,8 @@ from typing import Any
 import pytest
 
 from models.data.records import Annotation, Artifact, Sample, SourceImage
-from tasks.engine.run_context import StageCount
-from tasks.engine.run_documents import pin_artifacts, pinned_artifacts
-from tasks.engine.work_items import (
-    GenerationRecord,
-    ItemConfig,
-    Result,
-    SharedInputs,
-    WorkItem,
+from tasks.engine.item_documents import (
     artifact_ids,
-    item_key,
     load_item,
     load_record,
     load_records,
@@ -24,8 +16,19 @@ from tasks.engine.work_items import (
     save_items,
     save_result,
 )
+from tasks.engine.run_context import StageCount
+from tasks.engine.run_documents import pin_artifacts, pinned_artifacts
+from tasks.engine.work_items import (
+    GenerationRecord,
+    ItemConfig,
+    Result,
+    SharedInputs,
+    WorkItem,
+    item_key,
+)
 from tasks.store.errors import MissingArtifactError
-from tasks.store.store import Store, digest_of, open_store
+from tasks.store.layout import digest_of
+from tasks.store.store import Store, open_store
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from models.data.formats.annotated import AnnotatedImage, ObjectAnnotation
 from models.data.formats.coco import write_coco
 from models.data.formats.detect import READERS, detect_format
 from models.data.pixels import encode_jpeg
+from synthset.run import export
 from tasks.export.formats import FORMATS, export_dataset
 from tasks.export.rows import SPLITS, read_dataset
 
@@ -225,13 +226,50 @@ def test_images_without_boxes_are_refused_only_where_their_class_would_be_lost(
 ) -> None:
     out = make_run(tmp_path / "plain", is_annotated=False)
     if form.startswith(("voc", "yolo")):
-        with pytest.raises(ValueError, match="train image bowl/a: has the class 'bowl' but no box"):
+        with pytest.raises(
+            ValueError, match="train image bowl/a: has the class 'bowl' but no box or mask"
+        ):
             export_dataset(out, "mixed", tmp_path / "to", form)
         assert sorted(p.name for p in tmp_path.iterdir()) == ["plain"]
     else:
         export_dataset(out, "mixed", tmp_path / "to", form)
         found = sorted(READER[form][0](tmp_path / "to", "test"), key=lambda row: row.digest)
         assert found == expected_rows(out, "test", True, True)
+
+
+@pytest.mark.parametrize("form", ["voc", "yolo"])
+def test_the_box_of_an_object_with_a_mask_alone_is_that_of_the_mask(
+    out: Path, tmp_path: Path, form: str
+) -> None:
+    boxed = [row.boxes for row in expected_rows(out, "test", True, False)]
+    for file in (out / "annotations" / "mixed").iterdir():
+        document = json.loads(file.read_text())
+        for annotation in document["annotations"]:
+            if annotation["segmentation"]:
+                del annotation["bbox"]
+        file.write_text(json.dumps(document))
+    export_dataset(out, "mixed", tmp_path / "to", form)
+    found = sorted(READER[form][0](tmp_path / "to", "test"), key=lambda row: row.digest)
+    assert [row.boxes for row in found] == boxed
+
+
+def test_names_an_image_of_the_run_that_can_not_be_read(out: Path, tmp_path: Path) -> None:
+    (out / "datasets" / "test" / "mug" / "a.jpg").write_bytes(b"text")
+    with pytest.raises(ValueError, match=r"mug/a\.jpg: the content is text.*run it again"):
+        export_dataset(out, "mixed", tmp_path / "to", "imagefolder")
+
+
+def test_the_command_finishes_an_interrupted_exchange_of_folders_first(
+    out: Path, tmp_path: Path
+) -> None:
+    staging = out / ".synthset-writing"
+    staging.mkdir()
+    for name in ("annotations", "datasets", "classes.txt"):
+        (out / name).rename(staging / name)
+    (staging / "complete").touch()
+    export(out, "mixed", tmp_path / "to")
+    assert not staging.exists()
+    assert len(read_imagefolder(tmp_path / "to", "val")) == 3
 
 
 def test_polygons_refuse_a_hole_by_name_and_write_nothing(tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ from models.data.records import Artifact, Record
 from models.diffusion.safety import UnsafeImage
 from models.diffusion.sdxl.depth_controlnet import SdxlBackground
 from models.runtime.hardware import Machine
+from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.run_context import RunContext
-from tasks.engine.stage import Job, StageInput, StageOutput, stage
-from tasks.generate.background import BackgroundComposite, BackgroundSdxl, FewStep, background
+from tasks.engine.stage import stage
+from tasks.generate.background import background
+from tasks.settings.background import BackgroundComposite, BackgroundSdxl, FewStep
 from tasks.store.store import open_store
 from tests.checkpoints import sdxl
 

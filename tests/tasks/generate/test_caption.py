@@ -13,8 +13,9 @@ from models.captioning.florence import Florence
 from models.data.records import Artifact, Record
 from models.runtime.batching import InvalidOutput
 from models.runtime.hardware import Machine
+from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.run_context import RunContext
-from tasks.engine.stage import Job, StageInput, StageOutput, stage
+from tasks.engine.stage import stage
 from tasks.generate.caption import (
     Caption,
     CaptionBlip,

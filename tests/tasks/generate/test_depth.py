@@ -12,8 +12,9 @@ from models.data.records import Artifact, Record
 from models.depth.dpt import DepthAnything, Dpt
 from models.runtime.batching import InvalidOutput
 from models.runtime.hardware import Machine
+from tasks.engine.jobs import Job, StageInput, StageOutput, checkpoints_of
 from tasks.engine.run_context import RunContext
-from tasks.engine.stage import Job, StageInput, StageOutput, checkpoints_of, stage
+from tasks.engine.stage import stage
 from tasks.generate.depth import Depth, DepthAnythingV2, DepthDpt, DepthRelief, depth
 from tasks.store.store import open_store
 from tests.checkpoints import depth_anything, dpt

@@ -17,16 +17,11 @@ from models.outpainting.extend_scene import ExtendedScene, grid_offsets
 from models.outpainting.latent_canvas import Shift
 from models.outpainting.sd2 import OutpaintRequest, SD2Outpaint
 from models.runtime.hardware import Machine
+from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.run_context import RunContext
-from tasks.engine.stage import Job, StageInput, StageOutput, stage
-from tasks.generate.outpaint import (
-    Outpaint,
-    OutpaintExtend,
-    OutpaintSd2,
-    border_prompts,
-    outpaint,
-    shifts_of_each,
-)
+from tasks.engine.stage import stage
+from tasks.generate.outpaint import border_prompts, outpaint, shifts_of_each
+from tasks.settings.outpaint import Outpaint, OutpaintExtend, OutpaintSd2
 from tasks.store.store import open_store
 from tests.checkpoints import sd2_inpaint
 

@@ -17,16 +17,11 @@ from models.segmentation.grabcut import segment_object
 from models.segmentation.isnet import Isnet
 from models.segmentation.segment_anything import SamMask, SegmentAnything, box_around
 from models.segmentation.vitmatte import VitMatte
+from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.run_context import RunContext
-from tasks.engine.stage import Job, StageInput, StageOutput, stage
-from tasks.generate.segment import (
-    Segment,
-    SegmentGrabCut,
-    SegmentIsNet,
-    SegmentSam,
-    VitMatteRefine,
-    segment,
-)
+from tasks.engine.stage import stage
+from tasks.generate.segment import segment
+from tasks.settings.segment import Segment, SegmentGrabCut, SegmentIsNet, SegmentSam, VitMatteRefine
 from tasks.store.store import open_store
 from tests.checkpoints import isnet, sam, vitmatte
 from tests.models.segmentation.test_grabcut import draw_scene, iou

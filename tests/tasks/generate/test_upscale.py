@@ -14,8 +14,9 @@ from models.runtime.batching import InvalidOutput
 from models.runtime.hardware import Machine
 from models.upscaling.lanczos import upscale_lanczos
 from models.upscaling.real_esrgan import RealEsrgan
+from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.run_context import RunContext
-from tasks.engine.stage import Job, StageInput, StageOutput, stage
+from tasks.engine.stage import stage
 from tasks.generate.upscale import UpscaleLanczos, UpscaleRealEsrgan, upscale
 from tasks.store.store import open_store
 from tests.checkpoints import realesrgan

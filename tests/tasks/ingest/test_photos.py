@@ -101,17 +101,17 @@ def test_photos_of_the_same_name_in_two_splits_get_different_names(
 
 def test_names_a_missing_or_empty_folder_of_backgrounds(run: RunContext, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"backgrounds: .*nowhere is no folder"):
-        ingest_backgrounds(run, tmp_path / "nowhere", Ingest())
+        ingest_backgrounds(run, tmp_path / "nowhere", Ingest(), [], SplitParameters())
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"backgrounds: .*empty holds no photo"):
-        ingest_backgrounds(run, tmp_path / "empty", Ingest())
-    assert ingest_backgrounds(run, None, Ingest()) == []
+        ingest_backgrounds(run, tmp_path / "empty", Ingest(), [], SplitParameters())
+    assert ingest_backgrounds(run, None, Ingest(), [], SplitParameters()) == ([], [])
 
 
 def test_backgrounds_come_in_the_order_of_their_names(run: RunContext, tmp_path: Path) -> None:
     for name in ("b.png", "a.png", "notes.txt"):
         write(tmp_path / "scenes", name, draw(len(name) + ord(name[0])))
-    found = ingest_backgrounds(run, tmp_path / "scenes", Ingest())
+    found, _ = ingest_backgrounds(run, tmp_path / "scenes", Ingest(), [], SplitParameters())
     assert [artifact.name for artifact in found] == ["backgrounds/a.png", "backgrounds/b.png"]
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.data.records import Annotation, Artifact, SourceImage, Sources, Split
+from models.data.records import Annotation, Artifact, Origin, SourceImage, Sources, Split
 from models.evaluation.classification import score
-from models.reporting.metrics import Metrics
+from models.reporting.metrics import Cost, Metrics, StageMetrics
 from tasks.engine.run_context import RunContext
 from tasks.report.data import DatasetSummary, ReferenceSummary, RunSummary
 from tasks.report.metrics import gather_metrics
@@ -17,6 +17,12 @@ from tasks.store.store import open_store
 CLASSES = ["mug", "shoe"]
 TRUTH = [0, 0, 0, 1, 1, 1]
 SEEDS = 2
+ORIGINS = {
+    "few_shot": Origin(photos="references", photos_per_class=5),
+    "few_shot_crop": Origin(photos="references", photos_per_class=5),
+    "synthetic": Origin(synthetic=True, photos="references", photos_per_class=5),
+    "mixed": Origin(synthetic=True, photos="some", photos_per_class=40),
+}
 
 
 def artifact(stage: str, key: str, **fields: Any) -> Artifact:
@@ -57,7 +63,10 @@ def summarise(
         for seed in range(SEEDS):
             key = f"{name}-{seed}"
             variant: dict[str, int | str] = {"dataset": name, "seed": seed}
-            checkpoints.append(artifact("train", key, variant=variant, metadata=metadata))
+            document = (artifact("dataset", name).id,)
+            checkpoints.append(
+                artifact("train", key, variant=variant, metadata=metadata, parents=document)
+            )
             scores.append(artifact("score", key))
             contents[scores[-1].id] = predictions(0.5 + position, seed)
     splits: tuple[Split, ...] = ("train", "test")
@@ -88,7 +97,7 @@ def summarise(
                 rejected=1,
             ),
         ),
-        stages={},
+        stages={"augment": StageMetrics(cpu_s=30), "outpaint": StageMetrics(cpu_s=10)},
         rejects={"blurry": 1},
         warnings=("warning",),
         datasets={
@@ -97,6 +106,7 @@ def summarise(
                 train={"mug": 3, "shoe": 3},
                 val={"mug": 1, "shoe": 1},
                 document=artifact("dataset", name),
+                origin=ORIGINS.get(name, Origin()),
             )
             for name in names
         },
@@ -119,7 +129,7 @@ def gather(
     return gather_metrics(run, summary), contents
 
 
-def test_scores_are_means_over_seeds_and_counts_pool_them(
+def test_scores_and_counts_are_means_over_seeds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = ("real", "half", "hybrid")
@@ -134,7 +144,7 @@ def test_scores_are_means_over_seeds_and_counts_pool_them(
         assert test.f1_macro == pytest.approx(np.mean([scores.f1_macro for scores in by_seed]))
         assert test.images == len(TRUTH)
         assert test.per_class["mug"].support == 3
-        assert np.sum(test.confusion) == SEEDS * len(TRUTH)
+        assert np.sum(test.confusion) == pytest.approx(len(TRUTH))
         runs = [run for run in metrics.runs if run.dataset == name]
         assert [run.test.accuracy for run in runs] == [scores.accuracy for scores in by_seed]
         assert runs[0].history == {"epoch": (0.0, 1.0), "val_loss": (0.5, 0.5)}
@@ -143,19 +153,40 @@ def test_scores_are_means_over_seeds_and_counts_pool_them(
     assert Metrics.model_validate_json(metrics.model_dump_json()) == metrics
 
 
-def test_a_few_datasets_are_compared_in_pairs_and_many_with_real_only(
+def test_synthetic_images_are_compared_with_every_rival(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few, _ = gather(tmp_path, monkeypatch, ("real", "a", "b"), ("real", "a", "b"))
-    assert [(gap.dataset_a, gap.dataset_b) for gap in few.comparisons] == [
-        ("a", "real"),
-        ("b", "real"),
-        ("b", "a"),
+    names = ("few_shot", "few_shot_crop", "synthetic", "real", "mixed")
+    metrics, _ = gather(tmp_path, monkeypatch, names, names)
+    assert [(gap.dataset_a, gap.dataset_b) for gap in metrics.comparisons] == [
+        ("synthetic", "few_shot_crop"),
+        ("synthetic", "few_shot"),
+        ("mixed", "real"),
     ]
-    names = ("real", *"abcde")
-    many, _ = gather(tmp_path, monkeypatch, names, names)
-    assert {gap.dataset_b for gap in many.comparisons} == {"real"}
-    assert len(many.comparisons) == 5
+    assert metrics.verdict is not None
+    assert [answer.photos_per_class for answer in metrics.verdict.answers] == [5]
+
+
+def test_costs_are_those_of_generation_and_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("few_shot", "synthetic")
+    metrics, _ = gather(tmp_path, monkeypatch, names, names)
+    assert metrics.costs["few_shot"] == Cost(generation_s=0.0, training_s=1.5)
+    cost = metrics.costs["synthetic"]
+    assert (cost.generation_s, cost.training_s, cost.rival) == (40.0, 1.5, "few_shot")
+    (gap,) = metrics.comparisons
+    assert cost.seconds_per_point == pytest.approx(40 / (100 * gap.difference), abs=0.01)
+
+
+def test_recipes_that_looked_at_a_test_set_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = [
+        gather(tmp_path, monkeypatch, names, names)[0].test_looks
+        for names in (("real",), ("real",), ("real", "mixed"))
+    ]
+    assert looks == [1, 1, 2]
 
 
 def test_a_run_without_training_has_volumes_and_no_verdict(

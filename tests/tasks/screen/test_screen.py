@@ -1,8 +1,16 @@
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tasks.screen.screen import FAR, NEAR, HeldOutHashes, Screen, judge
+from models.data.pixels import encode_png
+from models.data.records import Artifact
+from tasks.engine.run_context import RunContext
+from tasks.ingest.photos import Ingest, ingest
+from tasks.screen.measure import Measure, measure
+from tasks.screen.screen import FAR, NEAR, HeldOutHashes, Screen, judge, screen
+from tasks.store.store import open_store
 
 LIMITS = Screen()
 NOBODY = HeldOutHashes([], NEAR)
@@ -92,3 +100,24 @@ def test_the_first_of_equally_near_photos_is_named() -> None:
     hashes = [far(0) ^ 0b11, far(0) ^ 0b1, far(0) ^ 0b10]
     heldout = [{"name": f"shoes/{at}", "hashes": [f"{one:064x}"]} for at, one in enumerate(hashes)]
     assert HeldOutHashes(heldout, NEAR).nearest([far(0)]) == [(1, "shoes/1")]
+
+
+def test_a_run_without_held_out_photos_is_screened_too(tmp_path: Path) -> None:
+    run = RunContext(open_store(tmp_path / "store"), "test")
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 255, (40, 40, 3), np.uint8)
+    content = Artifact(
+        key="0" * 64,
+        stage="file",
+        version=1,
+        name="mug/a",
+        media="png",
+        digest="0" * 64,
+        size=0,
+        metadata={"content": encode_png(pixels)},
+    )
+    measures = measure(run, Measure(), ingest(run, Ingest(), [content]))
+    (verdicts,) = screen(run, LIMITS, measures, [])
+    (verdict,) = run.load(verdicts)["images"]
+    assert verdict["accepted"]
+    assert verdict["scores"]["heldout_bits"] == FAR

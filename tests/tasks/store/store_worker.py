@@ -18,7 +18,8 @@ from pathlib import Path
 
 from models.data.records import Artifact
 from tasks.store.errors import StoreError
-from tasks.store.store import digest_of, open_store
+from tasks.store.layout import digest_of
+from tasks.store.store import open_store
 
 
 def sample(number: int, size: int = 1000, stage: str = "upscale") -> tuple[Artifact, bytes]:

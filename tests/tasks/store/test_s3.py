@@ -16,7 +16,8 @@ import boto3
 import botocore.session
 import pytest
 
-from tasks.engine.work_items import GenerationRecord, Result, load_records, save_result
+from tasks.engine.item_documents import load_records, save_result
+from tasks.engine.work_items import GenerationRecord, Result
 from tasks.store import s3 as store_s3
 from tasks.store.backend import Backend
 from tasks.store.errors import (

@@ -10,8 +10,9 @@ from prefect import flow
 from models.data.records import Artifact, Record
 from models.training.classification.train import train_once
 from models.training.settings import TrainingParameters
+from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.run_context import RunContext
-from tasks.engine.stage import Job, StageInput, StageOutput, stage
+from tasks.engine.stage import stage
 from tasks.store.store import open_store
 from tasks.train.evaluate import score
 from tasks.train.train import train, training_key_params

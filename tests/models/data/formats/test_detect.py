@@ -1,5 +1,6 @@
 """The layout of a photo folder is detected, and real sets survive a round trip in every format."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -145,3 +146,30 @@ def test_refuses_an_image_in_two_splits(tmp_path: Path) -> None:
         check_splits({"train": [image], "val": [image]}, "x")
     with pytest.raises(AnnotationError, match="listed 2 times"):
         check_splits({"train": [image, image]}, "x")
+
+
+@pytest.mark.parametrize("form", ["coco", "voc", "yolo"])
+def test_an_image_that_can_not_be_read_does_not_end_the_reading(tmp_path: Path, form: str) -> None:
+    write(tmp_path / "set", form)
+    (image,) = (tmp_path / "set").rglob("*.png")
+    image.write_bytes(b"no image")
+    (read,) = [i for listed in READERS[form](tmp_path / "set").splits.values() for i in listed]
+    assert read.problem == "the content is text, not an image"
+    assert read.objects == ()
+
+
+@pytest.mark.parametrize("form", ["coco", "voc"])
+def test_readers_keep_masks_as_runs_until_they_are_used(tmp_path: Path, form: str) -> None:
+    file = write_image(tmp_path / "set" / "JPEGImages" / "a.png", 640, 480)
+    mask = np.zeros((480, 640), np.bool_)
+    mask[100:200, 50:500] = True
+    images = [AnnotatedImage(file, 640, 480, (ObjectAnnotation("mug", None, mask),))]
+    if form == "coco":
+        write_coco(tmp_path / "set" / "a.json", images, CLASSES, root=file.parent)
+    else:
+        write_voc(tmp_path / "voc", {"": images}, CLASSES, masks=True)
+        (tmp_path / "voc").rename(tmp_path / "set" / "voc")
+    folder = tmp_path / "set" / ("voc" if form == "voc" else "")
+    ((read,),) = (listed for listed in READERS[form](folder).splits.values())
+    assert len(pickle.dumps(read.objects)) < mask.size // 100
+    np.testing.assert_array_equal(read.objects[0].mask, mask)

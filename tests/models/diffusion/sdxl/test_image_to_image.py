@@ -10,6 +10,7 @@ import torch
 
 from models.data.pixels import Pixels
 from models.diffusion.safety import SafeImage, UnsafeImage
+from models.diffusion.sdxl.generator import SdxlGenerator
 from models.diffusion.sdxl.image_to_image import SdxlImg2Img, SdxlImg2ImgRequest
 from models.diffusion.sdxl.parts import load_sdxl
 from models.runtime.hardware import Machine
@@ -153,3 +154,8 @@ def test_a_safety_checker_s_folder_may_follow(folders: tuple[Path, Path], tmp_pa
     (flagged,) = strict.compute([replace(a_request(), nsfw_retries=1)])
     assert flagged == UnsafeImage("flagged as not safe for work 2 times", 1)
     assert len(strict.modules) == len(SdxlImg2Img.load(*folders, machine=CPU).modules) + 1
+
+
+def test_a_generator_must_say_how_it_runs_a_batch() -> None:
+    with pytest.raises(TypeError, match="_run"):
+        SdxlGenerator(None, None, None, None)  # type: ignore[abstract, arg-type]

@@ -7,17 +7,18 @@ from safetensors.numpy import load, save
 
 from models.data.pixels import Floats
 from models.data.records import Artifact, Record
+from tasks.engine.jobs import StageInput, StageOutput
 from tasks.engine.planning_run import Cost
 from tasks.engine.run_context import RunContext
-from tasks.engine.stage import StageInput, StageOutput, stage
+from tasks.engine.stage import stage
 
 
 class Embed(Record):
     """The backbone is fixed, so there are no settings."""
 
 
-@stage("embed", version=1, media="safetensors", batch_size=64, cost=Cost(ms=20.0))
-def embed_images(inputs: Sequence[StageInput], _parameters: Embed) -> Iterator[StageOutput]:
+@stage("embed", version=1, media="safetensors", batch_size=64, cost=Cost(ms=20, mb_per_mp=0.02))
+def embed(inputs: Sequence[StageInput], _parameters: Embed) -> Iterator[StageOutput]:
     """``features``: float32 (1280,)."""
     from models.embedding.cache import embed_files
 

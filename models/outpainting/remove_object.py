@@ -1,0 +1,77 @@
+"""A scene without its object, so that what continues the scene can't repeat the object."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from models.data.pixels import Bools, Floats, Pixels, round_to_uint8
+
+
+def grow_mask(mask: Bools) -> Bools:
+    """The object's mask, grown to where its shadow is most likely."""
+    if not mask.any():
+        return mask
+    _, _, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    side = 2 * int(0.06 * max(width, height)) + 3
+    return np.asarray(cv2.dilate(mask.astype(np.uint8), np.ones((side, side), np.uint8)) > 0)
+
+
+def remove_object(rgba: Pixels, mask: Bools) -> Pixels:
+    """The scene (uint8 RGB) with its object inpainted.
+
+    Colours come from a small inpainting (Telea 2004), texture from the neighbourhood.
+    """
+    pixels = np.ascontiguousarray(rgba[..., :3])
+    if not mask.any():
+        return pixels
+    height, width = mask.shape
+    hole = grow_mask(mask)
+    known = (~hole).astype(np.uint8)
+    scale = max(1.0, max(height, width) / 128)
+    size = (max(8, round(width / scale)), max(8, round(height / scale)))
+    # Means of the known px only; the object's colour must not bleed into the small image.
+    share = cv2.resize(known * 255, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    masked = cv2.bitwise_and(pixels, pixels, mask=known)
+    small = cv2.resize(masked, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    small = np.clip(small / np.maximum(share, 1e-2)[..., None], 0, 255).astype(np.uint8)
+    unknown = (share < 0.5).astype(np.uint8)
+    filled = cv2.inpaint(small, unknown, 3, cv2.INPAINT_TELEA)
+    smooth = cv2.resize(filled, (width, height), interpolation=cv2.INTER_CUBIC)
+    x, y, wide, tall = cv2.boundingRect(hole.astype(np.uint8))
+    box = slice(y, y + tall), slice(x, x + wide)
+    result = smooth[box] + _borrowed_texture(cv2.subtract(pixels, smooth, dtype=cv2.CV_16S), hole)
+    inner = _frame_ramp(width, height)[box]
+    soft = cv2.GaussianBlur(hole[box].astype(np.float32), (0, 0), 2.0) * inner
+    weight = np.where(mask[box], np.float32(1), soft)[..., None]
+    mixed = pixels[box] + (result - pixels[box]) * weight
+    pixels[box] = round_to_uint8(mixed)
+    return pixels
+
+
+def _frame_ramp(width: int, height: int) -> Floats:
+    """0 at the frame, rising to 1 inside: borders must continue the scene's true edge."""
+    ramps = [
+        np.minimum(np.arange(side), np.arange(side)[::-1]) / max(1.0, 0.03 * side)
+        for side in (width, height)
+    ]
+    return np.minimum(1.0, np.minimum(ramps[0][None], ramps[1][:, None])).astype(np.float32)
+
+
+def _borrowed_texture(detail: npt.NDArray[Any], hole: Bools) -> Floats:
+    """Fine detail from next to the hole, copied into the hole's box; 0 where there is none."""
+    height, width = hole.shape
+    x, y, wide, tall = cv2.boundingRect(hole.astype(np.uint8))
+    filled = np.zeros((tall, wide, 3), np.float32)
+    empty = np.ones((tall, wide), np.bool_)
+    for dx, dy in ((wide, 0), (-wide, 0), (0, tall), (0, -tall)):
+        left, right = max(x + dx, 0), min(x + dx + wide, width)
+        top, bottom = max(y + dy, 0), min(y + dy + tall, height)
+        if left >= right or top >= bottom:
+            continue
+        target = slice(top - y - dy, bottom - y - dy), slice(left - x - dx, right - x - dx)
+        new = empty[target] & ~hole[top:bottom, left:right]
+        filled[target][new] = detail[top:bottom, left:right][new]
+        empty[target] &= ~new
+    return filled

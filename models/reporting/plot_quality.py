@@ -1,0 +1,82 @@
+"""The figure of the nearest photos: how near images are to the real photos of each split."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.lines import Line2D
+from matplotlib.ticker import PercentFormatter
+
+from models.quality.records import NearestDistances, QualityMetrics
+from models.reporting.figure_style import (
+    SVG,
+    Dashes,
+    Style,
+    add_legend,
+    dataset_look,
+    escape_math,
+    panel_grid,
+    write_figure,
+)
+from models.reporting.tables import decimal
+
+# Real photos have one colour, and a line style per split.
+_REAL: dict[str, Dashes] = {"real train": "-", "real val": "--", "real test": ":"}
+
+
+def draw_nearest(quality: QualityMetrics, style: Style = SVG) -> bytes:
+    """A panel per split: the share of images whose nearest photo is nearer than a distance.
+
+    Raises:
+        ValueError: the figures hold no distances.
+    """
+    rows = distances_of(quality)
+    if not rows:
+        raise ValueError("nearest: give at least one distribution of distances over all classes")
+    targets = list(dict.fromkeys(row.photos for row in rows))
+    looks = _looks(rows)
+    figure, panels = panel_grid(len(targets), style, size=(2.9, 2.5))
+    farthest = max(row.percentiles[-1] for row in rows)
+    for panel, target in zip(panels, targets, strict=True):
+        for row in rows:
+            if row.photos == target:
+                colour, dashes = looks[row.images]
+                shares = np.linspace(0, 1, len(row.percentiles))
+                panel.plot(row.percentiles, shares, color=colour, linestyle=dashes, lw=1.8)
+        count = next(row.n_photos for row in rows if row.photos == target)
+        panel.set_title(f"to {target} (n = {count})")
+        panel.set_xlim(0, farthest * 1.02 or 1)
+        panel.set_ylim(0, 1.02)
+        panel.yaxis.set_major_formatter(PercentFormatter(1.0))
+        panel.set_xlabel("cosine distance")
+    panels[0].set_ylabel("images at most as far")
+    handles = [
+        Line2D([], [], color=colour, linestyle=dashes, lw=2.2, label=escape_math(name))
+        for name, (colour, dashes) in looks.items()
+    ]
+    add_legend(figure, handles, style)
+    return write_figure(figure, style)
+
+
+def describe_nearest(quality: QualityMetrics) -> str:
+    """The figure in words."""
+    return "; ".join(
+        f"{row.images} to {row.photos}: 1% below {decimal(row.lowest_percent)}, "
+        f"half below {decimal(row.median)}"
+        for row in distances_of(quality)
+    )
+
+
+def distances_of(quality: QualityMetrics, label: str | None = None) -> list[NearestDistances]:
+    """The distances of a class, or of all classes together, sorted by the split they reach to."""
+    rows = [row for row in quality.nearest if row.label == label]
+    order = list(_REAL)
+    return sorted(rows, key=lambda row: (order.index(row.photos), row.images in _REAL))
+
+
+def _looks(rows: Sequence[NearestDistances]) -> dict[str, tuple[str, Dashes]]:
+    names = list(dict.fromkeys(row.images for row in rows))
+    generators = [name for name in names if name not in _REAL]
+    looks = {name: dataset_look(position + 1) for position, name in enumerate(generators)}
+    return looks | {
+        name: (dataset_look(0)[0], dashes) for name, dashes in _REAL.items() if name in names
+    }

@@ -1,0 +1,137 @@
+"""Work items, results and records as documents in the store, which any worker can read.
+
+A child run gets names and keys only. What it computes is a document under the digest of everything
+that decides it, so that the same work is the same document on every machine.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+
+from models.data.records import Sample
+from tasks.engine.work_items import GenerationRecord, ItemConfig, Result, WorkItem
+from tasks.store.errors import MissingArtifactError
+from tasks.store.store import STAGES_WAIT_S, Store, open_store
+
+# A bucket answers several small writes at a time.
+_WRITERS = 8
+# Results whose artifacts are looked up together: each names hundreds of them.
+_LOOKED_UP_TOGETHER = 16
+
+
+def save_items(store: Store, items: Sequence[WorkItem], config: ItemConfig) -> None:
+    """Write what child runs are to do."""
+    if not items:
+        return
+    blob = config.model_dump_json().encode()
+    digest = hashlib.sha256(blob).hexdigest()
+    store.put_document(_name("settings", digest), blob)
+
+    def save(item: WorkItem) -> None:
+        content = {"item": item.model_dump(mode="json"), "config": digest}
+        store.put_document(_name("items", item.key), json.dumps(content).encode())
+
+    with ThreadPoolExecutor(_WRITERS, thread_name_prefix="items") as pool:
+        list(pool.map(save, items))
+
+
+def load_item(store: Store, key: str) -> tuple[WorkItem, ItemConfig]:
+    """A work item and its configuration.
+
+    Raises:
+        MissingArtifactError: the store has no such item; a retried parent run writes it.
+    """
+    blob = store.get_document(_name("items", key))
+    if blob is None:
+        raise MissingArtifactError(
+            f"{store.url}: no work item {key}; run the pipeline again, which writes it"
+        )
+    content = json.loads(blob)
+    return WorkItem.model_validate(content["item"]), _load_config(store.url, content["config"])
+
+
+def save_result(store: Store, result: Result, record: GenerationRecord | None = None) -> None:
+    """Write how an attempt at an item ended; for one that succeeded, its record first."""
+    if record is not None:
+        blob = record.model_dump_json(exclude_defaults=True).encode()
+        store.put_document(_name("records", result.key), blob)
+    store.put_document(_name("items", result.key, ".result"), result.model_dump_json().encode())
+
+
+def load_result(store: Store, key: str) -> Result | None:
+    """How the last attempt at an item ended; None where there was none."""
+    blob = store.get_document(_name("items", key, ".result"))
+    return None if blob is None else Result.model_validate_json(blob)
+
+
+def load_records(store: Store, keys: Sequence[str]) -> Iterator[GenerationRecord | None]:
+    """The records of finished items, in the order of the keys; None where one is absent or names
+    an artifact that the store lacks.
+    """
+    for first in range(0, len(keys), _LOOKED_UP_TOGETHER):
+        names = [_name("records", key) for key in keys[first : first + _LOOKED_UP_TOGETHER]]
+        records = [
+            None if blob is None else GenerationRecord.model_validate_json(blob)
+            for blob in store.get_documents(names)
+        ]
+        artifacts = [
+            artifact for record in records if record is not None for artifact in record.artifacts
+        ]
+        absent = {artifact.id for artifact in store.lost(artifacts)}
+        for record in records:
+            is_whole = record is not None and absent.isdisjoint(
+                artifact.id for artifact in record.artifacts
+            )
+            yield record if is_whole else None
+
+
+def load_record(store: Store, key: str) -> GenerationRecord | None:
+    """The record of one finished item; None where it is absent or not whole."""
+    return next(load_records(store, [key]))
+
+
+def load_samples(store: Store, key: str) -> tuple[Sample, ...]:
+    """The samples of a finished item.
+
+    Raises:
+        MissingArtifactError: somebody removed the record during the run.
+    """
+    return tuple(Sample.model_validate(row) for row in _record_content(store, key)["samples"])
+
+
+def artifact_ids(store: Store, key: str) -> list[str]:
+    """The ids of all artifacts that the record of an item names.
+
+    Raises:
+        MissingArtifactError: somebody removed the record during the run.
+    """
+    return [f"{row['stage']}/{row['key']}" for row in _record_content(store, key)["artifacts"]]
+
+
+# The runs of one worker share their configuration.
+@lru_cache(maxsize=8)
+def _load_config(url: str, digest: str) -> ItemConfig:
+    store = open_store(url, wait_s=STAGES_WAIT_S)
+    blob = store.get_document(_name("settings", digest))
+    if blob is None:
+        raise MissingArtifactError(
+            f"{store.url}: no settings {digest}; run the pipeline again, which writes it"
+        )
+    return ItemConfig.model_validate_json(blob)
+
+
+def _record_content(store: Store, key: str) -> dict[str, Any]:
+    blob = store.get_document(_name("records", key))
+    if blob is None:
+        raise MissingArtifactError(
+            f"{store.url}: the record {key} was removed during the run; run again"
+        )
+    content: dict[str, Any] = json.loads(blob)
+    return content
+
+
+def _name(kind: str, key: str, suffix: str = "") -> str:
+    return f"{kind}/{key[:2]}/{key}{suffix}.json"
