@@ -1,6 +1,7 @@
 """Datasets: the training sets to compare, drawn from real photos and generated images."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from prefect import flow
@@ -95,7 +96,7 @@ def build_datasets(recipe: Recipe, run_id: str, out: Path, store: str) -> Datase
             name: find_origin(samples, train, sorted(references))
             for name, samples in chosen.items()
         },
-        families=_families(sources, [*val, *test]),
+        families=families_of(sources, [*val, *test]),
         test_volume=_per_class(test),
         rejects=_per_reason(made),
         written=written,
@@ -123,7 +124,8 @@ def real_samples(run: RunContext, recipe: Recipe, sources: Sources) -> list[Samp
     ]
 
 
-def _families(sources: Sources, samples: list[Sample]) -> dict[str, str]:
+def families_of(sources: Sources, samples: Sequence[Sample]) -> dict[str, str]:
+    """The near-duplicate family of each real photo, by the id of its dataset file."""
     families = {source.name: source.family or source.name for source in sources.images}
     return {sample.image.id: families[sample.name] for sample in samples}
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from prefect import flow
 
-from flows.build_datasets import real_samples
+from flows.build_datasets import families_of, real_samples
 from flows.config.checkpoints import pin_checkpoints
 from flows.config.recipe import Recipe
 from flows.execution.crash_limit import fail_after_too_many_crashes
@@ -107,9 +107,11 @@ def _run_once(
         by_name = {sample.name: sample for sample in real}
         augment, baselines = _augmentations(recipe)
         subsets, more = draw_subsets(grid, used, by_name, synthetic, augment, baselines)
-        trainer = Trainer(run, _settings(recipe), val=_of(real, "val"), test=_of(real, "test"))
+        val, test = _of(real, "val"), _of(real, "test")
+        families = families_of(sources, [*val, *test])
+        trainer = Trainer(run, _settings(recipe), val, test, families)
         scored = score_points(trainer, subsets)
-    scores = evaluate_study(scored, list(synthetic))
+    scores = evaluate_study(scored, list(synthetic), recipe.verdict.metric)
     left_out = [*left_out, *more]
     files = write_study(paths.out, recipe.name, scores, scored, left_out)
     _pin(run, make_run_id(paths.out), sources, generation)

@@ -1,7 +1,7 @@
 """The trainings of a study: each point and replicate is trained and scored by the usual stages."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from flows.execution.progress import show_progress
@@ -21,12 +21,16 @@ TRAINING = "study"
 
 @dataclass(frozen=True)
 class Trainer:
-    """How the points of a study are trained, and the photos that score them."""
+    """How the points of a study are trained, and the photos that score them.
+
+    ``families`` has the near-duplicate family of val and test photos, by artifact id.
+    """
 
     run: RunContext
     settings: TrainingParameters
     val: Sequence[Sample]
     test: Sequence[Sample]
+    families: Mapping[str, str]
 
 
 def score_points(trainer: Trainer, subsets: Sequence[Subset]) -> list[ScoredPoint]:
@@ -52,7 +56,11 @@ def score_points(trainer: Trainer, subsets: Sequence[Subset]) -> list[ScoredPoin
             for subset, scored in zip(group, scores, strict=True):
                 contents[subset.point].append(run.load(scored))
     return [
-        ScoredPoint(point, join_replicates(found, "val"), join_replicates(found, "test"))
+        ScoredPoint(
+            point,
+            val=join_replicates(found, "val", trainer.families),
+            test=join_replicates(found, "test", trainer.families),
+        )
         for point, found in contents.items()
     ]
 

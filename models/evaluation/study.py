@@ -53,15 +53,21 @@ class ScoredPoint:
 
 
 def join_replicates(
-    contents: Sequence[ScoreContent], split: Literal["val", "test"]
+    contents: Sequence[ScoreContent], split: Literal["val", "test"], families: Mapping[str, str]
 ) -> DatasetPredictions:
-    """The predictions of a point for one split, from the ``score`` content of each replicate."""
+    """The predictions of a point for one split, from the ``score`` content of each replicate.
+
+    ``families`` has the near-duplicate family of images by their id; an image without an entry is a
+    family of its own.
+    """
     first = contents[0]
+    names = [families.get(image, image) for image in first[split]["images"]]
     return DatasetPredictions(
         split,
         np.array(first[split]["truth"], np.int64),
         np.stack([as_probabilities(content[split]) for content in contents]),
         tuple(first["classes"]),
+        families=np.unique(names, return_inverse=True)[1],
     )
 
 

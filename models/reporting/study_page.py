@@ -5,10 +5,8 @@ from collections.abc import Iterator, Sequence
 from models.evaluation.study import Choice, PointScores, StudyScores
 from models.reporting.figures import Figure, inline_svg
 from models.reporting.page import template_environment
-from models.reporting.study_plots import draw_gains, draw_scores, line_name
+from models.reporting.study_plots import METRIC_NAMES, draw_gains, draw_scores, line_name
 from models.reporting.tables import percent, points
-
-_METRICS = {"accuracy": "accuracy", "f1_macro": "macro F1", "f1_weighted": "weighted F1"}
 
 
 def render_study(title: str, scores: StudyScores, left_out: Sequence[str]) -> str:
@@ -22,7 +20,7 @@ def render_study(title: str, scores: StudyScores, left_out: Sequence[str]) -> st
     template = template_environment().get_template("study.html.j2")
     return template.render(
         title=title,
-        metric=_METRICS[scores.metric],
+        metric=METRIC_NAMES[scores.metric],
         answer=say_answer(scores),
         scores=scores,
         charts=[(figure, inline_svg(figure)) for figure in _draw_charts(scores)],

@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
 
+from models.evaluation.classification import Metric
 from models.evaluation.study import PointScores, StudyScores
 from models.reporting.figure_style import (
     SVG,
@@ -24,6 +25,11 @@ _STEP = 0.055
 _SIZE = (8.4, 4.0)
 # Photos alone are grey, so that the colours are left for shares.
 _GREY_DASHES: tuple[Dashes, ...] = ("-", "--", ":", "-.", (0, (1, 3)))
+METRIC_NAMES: dict[Metric, str] = {
+    "accuracy": "accuracy",
+    "f1_macro": "macro F1",
+    "f1_weighted": "weighted F1",
+}
 Look = tuple[str, Dashes]
 
 
@@ -120,7 +126,7 @@ def _plot_scores(panel: Axes, scores: StudyScores, generator: str) -> None:
         intervals = [(found.test.value, found.test.low, found.test.high) for found in line]
         _plot_line(panel, look, position, places, intervals)
     panel.yaxis.set_major_formatter(PercentFormatter(1.0))
-    panel.set_ylabel("macro F1 on test photos")
+    panel.set_ylabel(f"{METRIC_NAMES[scores.metric]} on test photos")
     panel.set_xlabel("real photos per class")
     _name_ticks(panel, numbers)
 

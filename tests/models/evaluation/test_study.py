@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.evaluation.comparison import compare, dataset_interval
-from models.evaluation.study import StudyScores, evaluate_study, figure_rows
+from models.evaluation.study import StudyScores, evaluate_study, figure_rows, join_replicates
 from tests.models.evaluation.study_case import make_points
 
 
@@ -62,6 +62,21 @@ def test_a_choice_has_its_test_score_and_its_gain_over_the_best_photos_alone() -
 def test_a_number_of_photos_without_photos_alone_is_refused() -> None:
     with pytest.raises(ValueError, match="add share 0"):
         evaluate_study(make_points()[2:4], ["cut"])
+
+
+def test_replicates_are_joined_and_near_duplicates_are_one_family() -> None:
+    content = {
+        "classes": ["kiwi", "plum"],
+        "test": {
+            "images": ["a", "b", "c"],
+            "truth": [0, 0, 1],
+            "probabilities": [[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]],
+        },
+    }
+    joined = join_replicates([content, content], "test", {"a": "first", "b": "first"})
+    assert joined.probabilities.shape == (2, 3, 2)
+    assert joined.family_count == 2
+    assert joined.values("accuracy") == pytest.approx([2 / 3, 2 / 3])
 
 
 def test_the_table_has_a_row_per_point_replicate_split_and_figure() -> None:
