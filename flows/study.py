@@ -111,7 +111,7 @@ def _run_once(
         families = families_of(sources, [*val, *test])
         trainer = Trainer(run, _settings(recipe), val, test, families)
         scored = score_points(trainer, subsets)
-    scores = evaluate_study(scored, list(synthetic), recipe.verdict.metric)
+    scores = evaluate_study(scored, list(synthetic), recipe.verdict)
     left_out = [*left_out, *more]
     files = write_study(paths.out, recipe.name, scores, scored, left_out)
     _pin(run, make_run_id(paths.out), sources, generation)

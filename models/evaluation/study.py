@@ -10,6 +10,7 @@ from models.data.records import Record
 from models.evaluation.classification import LEAST_PROBABILITY, Metric, as_probabilities
 from models.evaluation.comparison import Difference, Interval, compare, dataset_interval
 from models.evaluation.predictions import DatasetPredictions
+from models.evaluation.settings import VerdictSettings
 
 # The content of a ``score`` artifact.
 ScoreContent = Mapping[str, Any]
@@ -99,9 +100,13 @@ class Choice(Record):
 
 
 class StudyScores(Record):
-    """All points, and the choice per generator and number of photos."""
+    """All points, and the choice per generator and number of photos.
+
+    Images do not help where their gain is below ``margin``, 0 to 1, with confidence.
+    """
 
     metric: Metric
+    margin: float
     points: tuple[PointScores, ...]
     choices: tuple[Choice, ...]
 
@@ -116,13 +121,16 @@ class StudyScores(Record):
 
 
 def evaluate_study(
-    scored: Sequence[ScoredPoint], generators: Sequence[str], metric: Metric = "f1_macro"
+    scored: Sequence[ScoredPoint],
+    generators: Sequence[str],
+    settings: VerdictSettings = VerdictSettings(),
 ) -> StudyScores:
     """The scores of all points, and what val chooses; test decides nothing.
 
     Raises:
         ValueError: a number of photos has no point without generated images.
     """
+    metric = settings.metric
     points: list[PointScores] = []
     choices: list[Choice] = []
     for photos in dict.fromkeys(found.point.photos_per_class for found in scored):
@@ -141,7 +149,9 @@ def evaluate_study(
                     rival=scores[rival.point],
                 )
             )
-    return StudyScores(metric=metric, points=tuple(points), choices=tuple(choices))
+    return StudyScores(
+        metric=metric, margin=settings.margin, points=tuple(points), choices=tuple(choices)
+    )
 
 
 def choose_best(candidates: Sequence[ScoredPoint], metric: Metric) -> ScoredPoint:

@@ -57,12 +57,20 @@ def _say_generator(scores: StudyScores, generator: str, is_named: bool) -> str:
     outcomes: dict[str, list[str]] = {}
     for choice in scores.choices:
         if choice.generator == generator:
-            outcomes.setdefault(_outcome(choice.best), []).append(_say_photos(choice))
+            outcomes.setdefault(_outcome(choice.best, scores.margin), []).append(
+                _say_photos(choice, scores.margin)
+            )
     who = f"images of {generator}" if is_named else "generated images"
     parts: list[str] = []
     for outcome, text in _OUTCOMES.items():
         if outcome in outcomes:
-            parts.append(text.format(who="they" if parts else who, photos=_join(outcomes[outcome])))
+            parts.append(
+                text.format(
+                    who="they" if parts else who,
+                    photos=_join(outcomes[outcome]),
+                    margin=f"{100 * scores.margin:g}",
+                )
+            )
     sentence = "; ".join(parts)
     return f"{sentence[:1].upper()}{sentence[1:]}."
 
@@ -71,25 +79,28 @@ def _say_generator(scores: StudyScores, generator: str, is_named: bool) -> str:
 _OUTCOMES = {
     "gain": "{who} help with {photos} per class",
     "loss": "{who} lower the test score with {photos} per class",
+    "none": "{who} do not help with {photos} per class: a gain of {margin} points is excluded",
     "open": "this test cannot tell whether {who} help with {photos} per class",
     "alone": "with {photos} per class, val prefers the photos alone",
 }
 
 
-def _say_photos(choice: Choice) -> str:
+def _say_photos(choice: Choice, margin: float) -> str:
     """The number of photos, with both test scores where the test tells them apart."""
-    if _outcome(choice.best) not in ("gain", "loss"):
+    if _outcome(choice.best, margin) not in ("gain", "loss"):
         return choice.photos_per_class
     ahead, behind = choice.best.test.value, choice.rival.test.value
     return f"{choice.photos_per_class} ({percent(ahead)} instead of {percent(behind)})"
 
 
-def _outcome(best: PointScores) -> str:
+def _outcome(best: PointScores, margin: float) -> str:
     if best.gain is None:
         return "alone"
     if best.gain.low > 0:
         return "gain"
-    return "loss" if best.gain.high < 0 else "open"
+    if best.gain.high < 0:
+        return "loss"
+    return "none" if best.gain.high < margin else "open"
 
 
 def _join(names: Sequence[str]) -> str:

@@ -114,7 +114,7 @@ def _numbers_of(scores: StudyScores, generator: str) -> dict[str, list[PointScor
     numbers: dict[str, list[PointScores]] = {}
     for found in scores.of(generator):
         if found.point.share:
-            numbers.setdefault(found.point.photos_name, []).append(found)
+            numbers.setdefault(found.point.photos_name.removesuffix(" per class"), []).append(found)
     return numbers
 
 

@@ -205,13 +205,13 @@ def _add_images(
     for replicate, (base, images) in enumerate(zip(bases, ordered, strict=True)):
         taken: list[Sample] = []
         for label, count in _labels(base).items():
-            wanted = int(point.share * count + 0.5)
-            if not 0 < wanted <= len(images[label]):
+            wanted = point.share * count
+            if not 1 <= wanted <= len(images[label]):
                 return [], [
                     f"{point.images_name} images per photo: left out, because class {label} has "
-                    f"{len(images[label])} images of {wanted} in replicate {replicate}"
+                    f"{len(images[label])} images of {wanted:g} in replicate {replicate}"
                 ]
-            taken += images[label][:wanted]
+            taken += images[label][: int(wanted + 0.5)]
         filled = point.model_copy(update={"synthetic": len(taken)})
         subsets.append(Subset(filled, replicate, (*base, *taken)))
     return subsets, []
