@@ -47,6 +47,7 @@ screen:
   {min_contrast: 0, min_sharpness: 0, min_object: 0, max_object: 1, max_cut: 1,
    sibling_bits: 0, heldout_bits: 0}
 resize: {longest_side: 64}
+split: {compare_pictures: false}
 datasets:
   - {name: real, real: 1.0}
   - {name: synthetic, synthetic: {multiview: 1.0}}

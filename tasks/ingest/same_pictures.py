@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from models.data.records import Artifact, Record
-from models.embedding.backbone import embed
 from models.leakage.local_features import (
     LocalFeatures,
     find_local_features,
@@ -49,6 +48,8 @@ def photo_features(inputs: Sequence[StageInput], _settings: Settings) -> Iterato
 
     The largest feature of the four is 65535: only the ratios of features are compared.
     """
+    from models.embedding.backbone import embed
+
     for item in inputs:
         photo = item.load()
         turns = [np.ascontiguousarray(np.rot90(photo, quarters)) for quarters in range(4)]

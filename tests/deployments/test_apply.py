@@ -145,7 +145,7 @@ def test_prefect_deploy_writes_the_same_as_synthset_deploy(known: str) -> None:
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.count("successfully created") == 4
+    assert ended.stdout.count("successfully created") == 5
     assert deploy() == []
 
 

@@ -12,10 +12,11 @@ from flows.measure_quality import MeasuredQuality, measure_quality, plan_quality
 from models.data.records import Annotation, Record, Sample, SourceImage, Sources, Split
 from models.quality.records import QualityMetrics
 from tasks.assemble.resize import resize
+from tasks.engine.item_documents import save_result
 from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.stage import stage
-from tasks.engine.work_items import GenerationRecord, Result, save_result
+from tasks.engine.work_items import GenerationRecord, Result
 from tasks.report.quality import Quality, draw_samples
 from tasks.store.store import open_store
 

@@ -27,6 +27,7 @@ TEXTS = {
     "vae": "acme/own@1",
     "controlnet": "acme/own@1",
     "safety_checker": "acme/own@1",
+    "group_pattern": "(own) words",
 }
 
 
