@@ -197,6 +197,7 @@ def _train(recipe: Recipe, datasets: Datasets, store: Store, scratch: Path) -> T
     ]
     settings = [equal_steps(own, sizes or [own.batch_size]) for own in settings]
     epochs = sum(len(own.seeds) * own.planned_epochs for own in settings)
+    checkpoints: list[Artifact] = []
     scores: list[Artifact] = []
     # A damaged document is found before hours of training.
     with verify_inputs_on_error(store, documents):
@@ -204,17 +205,12 @@ def _train(recipe: Recipe, datasets: Datasets, store: Store, scratch: Path) -> T
             store.read(document)
     with show_progress("training epochs", epochs) as advance:
         run = RunContext(store, "training", scratch=scratch, on_step=advance)
-        checkpoints = [
-            train(run, own, spec.name, [document])
-            for spec, own, document in zip(specs, settings, documents, strict=True)
-        ]
-        trained = [checkpoint for made in checkpoints for checkpoint in made]
-        # One damaged checkpoint has all of them verified, so that one repair suffices.
-        with verify_inputs_on_error(store, trained):
-            for own, document, made in zip(settings, documents, checkpoints, strict=True):
-                scores += score(run, own, made, [document], [datasets.test])
+        for spec, own, document in zip(specs, settings, documents, strict=True):
+            made = train(run, own, spec.name, [document])
+            checkpoints += made
+            scores += score(run, own, made, [document], [datasets.test])
     return Trained(
-        checkpoints=tuple(trained),
+        checkpoints=tuple(checkpoints),
         scores=tuple(scores),
         fresh=tuple(sorted(run.fresh)),
         counts=run.counts,

@@ -31,6 +31,12 @@ generators:
     background: {n_backgrounds: 1, width: 120, height: 120}
     outpaint: {grid_size: 2}
 resize: {longest_side: 96}
+split: {compare_pictures: false}
+datasets:
+  - {name: real, real: 1.0}
+  - {name: synthetic, synthetic: {multiview: 1.0}}
+  - {name: mixed, real: 0.5, synthetic: {multiview: 0.5}}
+  - {name: few_shot, real: references}
 train:
   network: small_cnn
   pretrained: false

@@ -116,7 +116,11 @@ class TestPull:
 
     def test_ctrl_c_ends_a_slow_download(self, mirror: Mirror) -> None:
         mirror.pause_s = 5.0
-        change = "from huggingface_hub import constants; constants.DOWNLOAD_CHUNK_SIZE = 1000"
+        # A shell's background job ignores SIGINT, and so would its child.
+        change = (
+            "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+            "from huggingface_hub import constants; constants.DOWNLOAD_CHUNK_SIZE = 1000"
+        )
         program = PROGRAM.format(change=change)
         known = catalog_entry("tiny/pinned", PIN).model_dump_json()
         process = subprocess.Popen(
