@@ -16,7 +16,6 @@ from flows.execution.run_names import recipe_name
 from models.data.records import Artifact, Record, TrainingSpec
 from models.training.settings import TrainingParameters, equal_steps, settings_of
 from models.training.task import task_of
-from tasks.engine.integrity import verify_inputs_on_error
 from tasks.engine.item_documents import save_result
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.run_documents import load_part, save_part
@@ -199,10 +198,6 @@ def _train(recipe: Recipe, datasets: Datasets, store: Store, scratch: Path) -> T
     epochs = sum(len(own.seeds) * own.planned_epochs for own in settings)
     checkpoints: list[Artifact] = []
     scores: list[Artifact] = []
-    # A damaged document is found before hours of training.
-    with verify_inputs_on_error(store, documents):
-        for document in documents:
-            store.read(document)
     with show_progress("training epochs", epochs) as advance:
         run = RunContext(store, "training", scratch=scratch, on_step=advance)
         for spec, own, document in zip(specs, settings, documents, strict=True):
