@@ -19,7 +19,6 @@ from tasks.assemble.origin import find_origin
 from tasks.assemble.resize import resize
 from tasks.assemble.samples import real_sample
 from tasks.assemble.write_datasets import write_datasets
-from tasks.engine.item_documents import load_samples
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.run_documents import load_part, save_part
 from tasks.store.store import RUNS_WAIT_S, open_store
@@ -57,15 +56,7 @@ def build_datasets(recipe: Recipe, run_id: str, out: Path, store: str) -> Datase
     sources = load_part(run.store, run_id, Sources)
     generation = load_part(run.store, run_id, Generation)
     real = real_samples(run, recipe, sources)
-    synthetic = {
-        generator: [
-            sample
-            for result in results
-            if result.failure is None
-            for sample in load_samples(run.store, result.key)
-        ]
-        for generator, results in generation.results.items()
-    }
+    synthetic = generation.load_samples(run.store)
     train, val, test = (
         [sample for sample in real if sample.split == split] for split in ("train", "val", "test")
     )

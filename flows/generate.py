@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from prefect import flow
 
+from flows.config.recipe import Recipe
 from flows.execution.deployment import record_failure
 from flows.execution.local import is_stopped
 from flows.execution.progress import log_progress, stage_progress, this_run
@@ -12,8 +13,9 @@ from flows.execution.run_items import Execution, run_items
 from flows.finish import Finish, finish_samples
 from flows.generators.catalog import find_generator
 from flows.items import make_items, require_annotations
-from models.data.records import Artifact, Record, Sample, SourceImage
-from tasks.engine.item_documents import load_item, save_result
+from models.data.records import Artifact, Record, Sample, SourceImage, Sources
+from tasks.engine.integrity import verify_inputs_on_error
+from tasks.engine.item_documents import load_item, load_samples, save_result
 from tasks.engine.run_context import RunContext
 from tasks.engine.work_items import (
     SOURCE_STAGES,
@@ -24,7 +26,8 @@ from tasks.engine.work_items import (
     WorkItem,
     result_of,
 )
-from tasks.store.store import STAGES_WAIT_S, open_store
+from tasks.screen.heldout_index import HeldOut, index_heldout
+from tasks.store.store import STAGES_WAIT_S, Store, open_store
 
 
 class Generation(Record):
@@ -32,10 +35,61 @@ class Generation(Record):
 
     results: dict[str, tuple[Result, ...]]
 
+    def load_samples(self, store: Store) -> dict[str, list[Sample]]:
+        """Per generator, its finished images, rejected ones included."""
+        return {
+            generator: [
+                sample
+                for result in results
+                if result.failure is None
+                for sample in load_samples(store, result.key)
+            ]
+            for generator, results in self.results.items()
+        }
+
     @property
     def all(self) -> list[Result]:
         """The results of all generators."""
         return [result for results in self.results.values() for result in results]
+
+
+def generate_all(
+    run: RunContext,
+    recipe: Recipe,
+    sources: Sources,
+    references: Sequence[SourceImage],
+    backgrounds: Sequence[Artifact],
+    execution: Execution,
+    is_last_attempt: bool,
+) -> Generation:
+    """Run all generators of a recipe on the same references.
+
+    Raises:
+        As `generate`.
+    """
+    heldout = [source.image for source in sources.of("val", "test")]
+    shared = SharedInputs(
+        heldout=tuple(index_heldout(run, HeldOut(), heldout)), backgrounds=tuple(backgrounds)
+    )
+    finish = Finish(screen=recipe.screen, resize=recipe.resize)
+    with verify_inputs_on_error(run.store, run.made.values()):
+        results = {
+            name: tuple(
+                generate(
+                    run,
+                    name,
+                    settings,
+                    references,
+                    shared,
+                    finish,
+                    execution,
+                    recipe.min_references,
+                    is_last_attempt,
+                )
+            )
+            for name, settings in recipe.generators.items()
+        }
+    return Generation(results=results)
 
 
 def generate(

@@ -9,7 +9,6 @@ from flows.generate import Generation
 from models.data.records import Annotation, Artifact, Record, Sample, Sources
 from tasks.assemble.resize import resize
 from tasks.embed.embed import Embed, embed
-from tasks.engine.item_documents import load_samples
 from tasks.engine.planning_run import PlanningRun
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.report.data import RunSummary
@@ -72,9 +71,8 @@ def measure_quality(
         )
         for source, jpeg in zip(sources.images, jpegs, strict=True)
     ]
-    for result in generation.all:
-        if result.failure is None:
-            samples += load_samples(run.store, result.key)
+    for made in generation.load_samples(run.store).values():
+        samples += made
     drawn = draw_samples(samples, recipe.quality)
     embedded = embed(own, Embed(), [sample.image for sample in drawn])
     (document,) = quality(own, recipe.quality, drawn, embedded)

@@ -17,8 +17,7 @@ from flows.execution.progress import log_progress, this_run
 from flows.execution.results import run_with_repair
 from flows.execution.run_items import Execution
 from flows.execution.run_names import pipeline_name
-from flows.finish import Finish
-from flows.generate import Generation, generate
+from flows.generate import Generation, generate_all
 from flows.measure_quality import MeasuredQuality, measure_quality
 from flows.summary import RunResult, summarize
 from flows.train_models import Trained, require_trainable_models, train_models
@@ -26,12 +25,10 @@ from models.data.records import Record, Sources
 from tasks.engine.integrity import verify_inputs_on_error
 from tasks.engine.run_context import RunContext
 from tasks.engine.run_documents import make_run_id, pin_artifacts, save_part
-from tasks.engine.work_items import SharedInputs
 from tasks.ingest.backgrounds import ingest_backgrounds
 from tasks.ingest.photos import ingest_photos
 from tasks.ingest.references import choose_references
 from tasks.report.write import write_report
-from tasks.screen.heldout_index import HeldOut, index_heldout
 from tasks.store.store import RUNS_WAIT_S, open_store
 
 log = logging.getLogger("synthset.pipeline")
@@ -85,36 +82,17 @@ def run_once(
     """Run all steps once; each step reads what the step before it left in the store."""
     run_id = make_run_id(paths.out)
     sources = ingest_photos(run, paths.photos, recipe.ingest, recipe.split)
-    heldout = sources.of("val", "test")
     backgrounds, refused = ingest_backgrounds(
-        run, recipe.backgrounds, recipe.ingest, heldout, recipe.split
+        run, recipe.backgrounds, recipe.ingest, sources.of("val", "test"), recipe.split
     )
     sources = sources.with_refused([(entry.file, entry.reason) for entry in refused])
     save_part(run.store, run_id, sources)
     references = choose_references(
         sources.of("train"), recipe.references_per_class, execution.limit, recipe.split.seed
     )
-    index = index_heldout(run, HeldOut(), [source.image for source in heldout])
-    shared = SharedInputs(heldout=tuple(index), backgrounds=tuple(backgrounds))
-    finish = Finish(screen=recipe.screen, resize=recipe.resize)
-    with verify_inputs_on_error(run.store, run.made.values()):
-        results = {
-            name: tuple(
-                generate(
-                    run,
-                    name,
-                    settings,
-                    references,
-                    shared,
-                    finish,
-                    execution,
-                    recipe.min_references,
-                    is_last_attempt,
-                )
-            )
-            for name, settings in recipe.generators.items()
-        }
-    generation = Generation(results=results)
+    generation = generate_all(
+        run, recipe, sources, references, backgrounds, execution, is_last_attempt
+    )
     save_part(run.store, run_id, generation)
     datasets = build_datasets(recipe, run_id, paths.out, run.store.url)
     quality = measure_quality(run, recipe, sources, generation)

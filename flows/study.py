@@ -14,24 +14,20 @@ from flows.execution.progress import log_progress, this_run
 from flows.execution.results import run_with_repair
 from flows.execution.run_items import Execution
 from flows.execution.run_names import pipeline_name
-from flows.finish import Finish
-from flows.generate import Generation, generate
+from flows.generate import Generation, generate_all
 from flows.pipeline import RunPaths, cancel_child_runs
 from flows.study_points import Trainer, score_points
-from models.data.records import Record, Sample, SourceImage, Sources
+from models.data.records import Record, Sample, Sources
 from models.evaluation.study import Choice, evaluate_study
 from models.reporting.study_page import say_answer
 from models.training.settings import TrainingParameters
 from models.training.task import task_of
 from tasks.engine.integrity import verify_inputs_on_error
-from tasks.engine.item_documents import load_samples
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.run_documents import make_run_id, pin_artifacts
-from tasks.engine.work_items import SharedInputs
 from tasks.ingest.backgrounds import ingest_backgrounds
 from tasks.ingest.photos import ingest_photos
 from tasks.report.study import write_study
-from tasks.screen.heldout_index import HeldOut, index_heldout
 from tasks.store.store import RUNS_WAIT_S, open_store
 from tasks.study.subsets import Grid, draw_subsets, leave_out_numbers, photos_of
 
@@ -100,9 +96,13 @@ def _run_once(
     photos = sources.of("train")
     grid, left_out = leave_out_numbers(photos, grid)
     used = photos_of(photos, grid)
+    backgrounds, refused = ingest_backgrounds(
+        run, recipe.backgrounds, recipe.ingest, sources.of("val", "test"), recipe.split
+    )
+    left_out += [f"{entry.file}: {entry.reason}" for entry in refused]
+    generation = generate_all(run, recipe, sources, used, backgrounds, execution, is_last)
     with verify_inputs_on_error(run.store, run.made.values()):
-        generation = _generate(run, recipe, sources, used, execution, is_last)
-        synthetic = {name: _samples(run, generation, name) for name in generation.results}
+        synthetic = generation.load_samples(run.store)
         real = real_samples(run, recipe, sources)
         by_name = {sample.name: sample for sample in real}
         augment, baselines = _augmentations(recipe)
@@ -126,44 +126,6 @@ def _run_once(
         stages=run.counts,
         files={name: str(path) for name, path in files.items()},
     )
-
-
-def _generate(
-    run: RunContext,
-    recipe: Recipe,
-    sources: Sources,
-    photos: Sequence[SourceImage],
-    execution: Execution,
-    is_last: bool,
-) -> Generation:
-    """The images of every photo: the same work items as those of a run of the same recipe."""
-    heldout = sources.of("val", "test")
-    backgrounds, _ = ingest_backgrounds(
-        run, recipe.backgrounds, recipe.ingest, heldout, recipe.split
-    )
-    shared = SharedInputs(
-        heldout=tuple(index_heldout(run, HeldOut(), [source.image for source in heldout])),
-        backgrounds=tuple(backgrounds),
-    )
-    finish = Finish(screen=recipe.screen, resize=recipe.resize)
-    at_least = recipe.min_references
-    return Generation(
-        results={
-            name: tuple(
-                generate(run, name, settings, photos, shared, finish, execution, at_least, is_last)
-            )
-            for name, settings in recipe.generators.items()
-        }
-    )
-
-
-def _samples(run: RunContext, generation: Generation, generator: str) -> list[Sample]:
-    return [
-        sample
-        for result in generation.results[generator]
-        if result.failure is None
-        for sample in load_samples(run.store, result.key)
-    ]
 
 
 def _of(samples: Sequence[Sample], split: str) -> list[Sample]:
