@@ -38,6 +38,8 @@ from models.training.task import LabelledImages
 # The inverse strengths of regularisation (scikit-learn's C) that val chooses from.
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)
 MAX_ITERATIONS = 1000
+# Augmented images in memory at a time, 150 KB each.
+AT_ONCE = 256
 Labels = npt.NDArray[np.int64]
 # mean and scale (features,), weight (classes, features), bias (classes,).
 Head = dict[str, Floats]
@@ -130,18 +132,21 @@ def _train_features(
     features = embed_files([path for path, _ in train])
     copies = 0 if parameters.augment == "none" else parameters.linear_copies
     draws = list(FixedStepsSampler(groups, copies, seed))
-    squares = [
-        augment(
-            read_square(train[index][0], IMAGE_SIZE),
-            parameters.augment,
-            np.random.default_rng([seed, draw]),
-        )
-        for index, draw in draws
-    ]
     rows = [*range(len(train)), *(index for index, _ in draws)]
     labels = np.array([train[row][1] for row in rows], np.int64)
     group_of = np.array([groups[row] for row in rows], np.int64)
-    return np.concatenate([features, embed(squares)]), labels, group_of
+    parts = [features]
+    for first in range(0, len(draws), AT_ONCE):
+        squares = [
+            augment(
+                read_square(train[index][0], IMAGE_SIZE),
+                parameters.augment,
+                np.random.default_rng([seed, draw]),
+            )
+            for index, draw in draws[first : first + AT_ONCE]
+        ]
+        parts.append(embed(squares))
+    return np.concatenate(parts), labels, group_of
 
 
 def _weights(group_of: Labels) -> npt.NDArray[np.float64]:
