@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from models.evaluation.answers import Conclusion
 from models.reporting.metrics import Cost, TrainingMetrics
+from tasks.embed.embed import embed
 from tasks.report.data import RunSummary
 
 
@@ -11,7 +12,9 @@ def measure_costs(
     summary: RunSummary, trainings: Sequence[TrainingMetrics], verdict: Conclusion | None
 ) -> dict[str, Cost]:
     """The cost of each training set; several trainings that use generated images share theirs."""
-    generation = sum(stage.cpu_s for stage in summary.stages.values())
+    # The stage that looks at finished images makes none.
+    made = (stage for name, stage in summary.stages.items() if name != embed.name)
+    generation = sum(stage.cpu_s for stage in made)
     costs = {}
     for name, dataset in summary.datasets.items():
         seconds = [found.seconds for found in trainings if found.dataset == name]
