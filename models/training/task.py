@@ -42,7 +42,7 @@ class VisionTask:
         settings: the record of the settings that belong to this task.
         check: raises ValueError where these settings cannot be trained. Its second argument says
             whether the training runs on this machine; if not, only the names are checked.
-        train: trains on images with their class index.
+        trainer: what trains with these settings, on images with their class index.
         predict: from (checkpoint, image files, settings, classes) to columns of predictions.
         score: from (truth, predictions, classes) to figures and curves.
         headline: the figure of ``score`` that decides the verdict.
@@ -51,7 +51,7 @@ class VisionTask:
     name: Literal["classification"]
     settings: type[TrainingParameters]
     check: Callable[[TrainingParameters, bool], None]
-    train: Train
+    trainer: Callable[[TrainingParameters], Train]
     predict: Callable[[Path, Sequence[Path], TrainingParameters, Sequence[str]], Predictions]
     score: "Callable[[Sequence[int], Predictions, Sequence[str]], DatasetScores]"
     headline: Literal["f1_macro"]

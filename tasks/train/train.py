@@ -61,7 +61,7 @@ def train(inputs: Sequence[StageInput], parameters: TrainingParameters) -> Itera
         training, seed = str(item.job.variant["dataset"]), int(item.job.variant["seed"])
         content = item.load()
         classes = content["classes"]
-        trained = task.train(
+        trained = task.trainer(parameters)(
             labelled_images(item.run, content["train"], classes),
             labelled_images(item.run, content["val"], classes),
             classes,

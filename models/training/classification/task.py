@@ -1,6 +1,6 @@
 """Classification as a vision task; importing it imports torch and scikit-learn."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from models.embedding.weights import embedded_tensors
@@ -8,9 +8,8 @@ from models.evaluation.classification import DatasetScores, as_probabilities, sc
 from models.training.classification.linear import predict_linear, train_linear
 from models.training.classification.networks import check_network
 from models.training.classification.train import check_ready, predict, train_once
-from models.training.history import TrainedModel
 from models.training.settings import TrainingParameters
-from models.training.task import LabelledImages, Predictions, VisionTask
+from models.training.task import Predictions, Train, VisionTask
 
 
 def _check(settings: TrainingParameters, on_this_machine: bool) -> None:
@@ -23,19 +22,8 @@ def _check(settings: TrainingParameters, on_this_machine: bool) -> None:
         check_network(settings.network)
 
 
-def _train(
-    train: LabelledImages,
-    val: LabelledImages,
-    classes: Sequence[str],
-    parameters: TrainingParameters,
-    seed: int,
-    folder: Path,
-    *,
-    groups: Sequence[int] | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> TrainedModel:
-    kind = train_linear if parameters.classifier == "linear" else train_once
-    return kind(train, val, classes, parameters, seed, folder, groups=groups, progress=progress)
+def _trainer(settings: TrainingParameters) -> Train:
+    return train_linear if settings.classifier == "linear" else train_once
 
 
 def _predict(
@@ -63,7 +51,7 @@ CLASSIFICATION = VisionTask(
     name="classification",
     settings=TrainingParameters,
     check=_check,
-    train=_train,
+    trainer=_trainer,
     predict=_predict,
     score=_score,
     headline="f1_macro",
