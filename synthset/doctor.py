@@ -110,10 +110,9 @@ def _prefect() -> Finding:
 def _call_server() -> None:
     from prefect.client.orchestration import get_client
 
-    from deployments.server.embedded import start_server_if_none_is_set
+    from deployments.server.embedded import temporary_server
 
-    start_server_if_none_is_set()
-    with get_client(sync_client=True) as client:
+    with temporary_server(), get_client(sync_client=True) as client:
         client.hello().raise_for_status()
 
 

@@ -19,7 +19,8 @@ from synthset.options import (
     RecipeName,
     Store,
 )
-from synthset.output import err, say
+from synthset.output import say
+from synthset.start import prepare_flow
 
 
 def demo(
@@ -139,26 +140,10 @@ def _run_pipeline(
     max_parallel: int | None,
     as_json: bool,
 ) -> None:
-    from flows.config.checkpoints import pin_checkpoints, require_checkpoints
-    from flows.config.recipe import load_recipe
-    from flows.config.validate import check_paths
+    with prepare_flow(recipe, photos, out, store, changes) as (loaded, paths):
+        from flows.execution.run_items import Execution
+        from flows.pipeline import pipeline
 
-    loaded = load_recipe(recipe, changes)
-    require_checkpoints(loaded, recipe)
-    loaded = pin_checkpoints(loaded)
-    photos, out = photos.resolve(), out.resolve()
-    store = store or str(out / "store")
-    check_paths(photos, out, store, loaded.ingest)
-    err.print("starting Prefect (a few seconds) ...")
-    from prefect import tags
-
-    from deployments.server.embedded import start_server_if_none_is_set
-    from flows.execution.run_items import Execution
-    from flows.pipeline import RunPaths, pipeline
-
-    start_server_if_none_is_set()
-    paths = RunPaths(photos=photos, out=out, store=store)
-    execution = Execution(limit=limit, max_parallel=max_parallel or os.cpu_count() or 1)
-    with tags(loaded.name, loaded.profile):
+        execution = Execution(limit=limit, max_parallel=max_parallel or os.cpu_count() or 1)
         result = pipeline(loaded, paths, execution)
     say(result.model_dump(mode="json"), as_json, result.text())

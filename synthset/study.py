@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from synthset.options import Changes, Json, MaxParallel, Out, Photos, RecipeName, Store
-from synthset.output import err, say
+from synthset.output import say
+from synthset.start import prepare_flow
 
 
 def study(
@@ -28,29 +29,13 @@ def study(
     as_json: Json = False,
 ) -> None:
     """Find out how many photos, and how many images per photo, are worth it."""
-    from flows.config.checkpoints import pin_checkpoints, require_checkpoints
-    from flows.config.recipe import load_recipe
-    from flows.config.validate import check_paths
     from tasks.study.subsets import read_grid
 
     grid = read_grid(photos_per_class, shares, seeds)
-    loaded = load_recipe(recipe, changes)
-    require_checkpoints(loaded, recipe)
-    loaded = pin_checkpoints(loaded)
-    photos, out = photos.resolve(), out.resolve()
-    store = store or str(out / "store")
-    check_paths(photos, out, store, loaded.ingest)
-    err.print("starting Prefect (a few seconds) ...")
-    from prefect import tags
+    with prepare_flow(recipe, photos, out, store, changes, "study") as (loaded, paths):
+        from flows.execution.run_items import Execution
+        from flows.study import study as run_study
 
-    from deployments.server.embedded import start_server_if_none_is_set
-    from flows.execution.run_items import Execution
-    from flows.pipeline import RunPaths
-    from flows.study import study as run_study
-
-    start_server_if_none_is_set()
-    paths = RunPaths(photos=photos, out=out, store=store)
-    execution = Execution(max_parallel=max_parallel or os.cpu_count() or 1)
-    with tags(loaded.name, loaded.profile, "study"):
+        execution = Execution(max_parallel=max_parallel or os.cpu_count() or 1)
         result = run_study(loaded, paths, grid, execution)
     say(result.model_dump(mode="json"), as_json, result.text())

@@ -9,8 +9,14 @@ import atexit
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from prefect.settings import get_current_settings
+from prefect.settings import (
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    get_current_settings,
+    temporary_settings,
+)
 
 # The kernel closes the command's end of the pipe however the command ends. The shell then reads no
 # word and kills the server.
@@ -22,20 +28,27 @@ _SERVER_SETTINGS = {
 }
 
 
-def start_server_if_none_is_set() -> None:
-    """Start a temporary server for the flows of this process, unless a server is configured.
+@contextmanager
+def temporary_server() -> Iterator[None]:
+    """A server for the flows that are called inside, unless a server is configured.
+
+    It has no service that looks at heartbeats, so flow runs send none: each would wait up to a
+    second at its end for the thread that sends them.
 
     Raises:
         RuntimeError: the server does not start.
     """
     settings = get_current_settings()
     if settings.api.url is not None or not settings.server.ephemeral.enabled:
+        yield
         return
     from deployments.prefect_private import start_ephemeral_server
 
     process_id = start_ephemeral_server(_start_server)
     if process_id is not None:
         _end_server_with_this_process(process_id)
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
 
 
 def _start_server(port: int) -> subprocess.Popen[bytes]:

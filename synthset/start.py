@@ -1,0 +1,43 @@
+"""What commands that run a flow do first: check recipe and paths, and find a Prefect server."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from synthset.output import err
+
+if TYPE_CHECKING:
+    from flows.config.recipe import Recipe
+    from flows.pipeline import RunPaths
+
+
+@contextmanager
+def prepare_flow(
+    recipe: str, photos: Path, out: Path, store: str | None, changes: list[str] | None, *labels: str
+) -> "Iterator[tuple[Recipe, RunPaths]]":
+    """The recipe and the paths of a run, where a flow can be called; ``labels`` are more tags.
+
+    Bad input is found before Prefect is imported, which takes seconds.
+
+    Raises:
+        ValueError: recipe, photos or folders can't be used; one line says which and why.
+    """
+    from flows.config.checkpoints import pin_checkpoints, require_checkpoints
+    from flows.config.recipe import load_recipe
+    from flows.config.validate import check_paths
+
+    loaded = load_recipe(recipe, changes)
+    require_checkpoints(loaded, recipe)
+    loaded = pin_checkpoints(loaded)
+    photos, out = photos.resolve(), out.resolve()
+    store = store or str(out / "store")
+    check_paths(photos, out, store, loaded.ingest)
+    err.print("starting Prefect (a few seconds) ...")
+    from prefect import tags
+
+    from deployments.server.embedded import temporary_server
+    from flows.pipeline import RunPaths
+
+    with temporary_server(), tags(loaded.name, loaded.profile, *labels):
+        yield loaded, RunPaths(photos=photos, out=out, store=store)
