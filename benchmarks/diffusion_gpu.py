@@ -103,7 +103,7 @@ def _speed(
         first_s = _timed(loaded, first, device)
         _tell(f"{stage.name}, {way}: first {len(first)} in {first_s:.1f} s")
         # What is compiled is compiled here for all shapes of a reference; else this only wakes up
-        # what the stage does beside.
+        # what else the stage does.
         seconds(stage.work, loaded, setting, count if compiles else min(stage.least, count))
         per_s = many / _timed(loaded, requests, device)
         _tell(f"{stage.name}, {way}: {per_s:.2f} results/s")

@@ -249,7 +249,7 @@ class Run:
         """The command that does it, with its summary as JSON."""
         return ["run", self.recipe, "--photos", self.photos, "--out", self.out, "--json"]
 
-    def beside(self, out: Path, photos: Path | None = None) -> "Run":
+    def copy_to(self, out: Path, photos: Path | None = None) -> "Run":
         """The same run into a folder that has a copy of the store, perhaps of other photos."""
         shutil.copytree(self.store, out / "store")
         return Run(self.recipe, photos or self.photos, out)

@@ -78,7 +78,7 @@ class NearPair(Record):
 
 
 class QualityMetrics(Record):
-    """What the images of each generator are like, beside real photos."""
+    """What the images of each generator are like, compared with real photos."""
 
     features: str = Field(description="The network whose features everything is computed on.")
     comparisons: tuple[SetComparison, ...] = ()

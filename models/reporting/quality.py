@@ -37,7 +37,7 @@ def quality_labels(quality: QualityMetrics) -> list[str]:
 
 
 def describe_quality(quality: QualityMetrics) -> str:
-    """What the figures say about each generator, beside real train photos."""
+    """What the figures say about each generator, compared with real train photos."""
     compared = {
         row.images: row
         for row in quality.comparisons
@@ -104,7 +104,7 @@ def _comparison_table(quality: QualityMetrics, label: str | None) -> QualityTabl
     left_out = (f"Left out where a dash stands: {'; '.join(reasons)}.",) if reasons else ()
     sizes = " or ".join(map(str, subsets)) or "no"
     return QualityTable(
-        "Two sets of images beside each other",
+        "Two sets of images compared",
         ("Images", "Photos", "n", "KID", "FID", "Density", "Coverage"),
         tuple(
             (

@@ -37,7 +37,7 @@ TWO_DATASETS = {"dataset": 2, "train": 2, "score": 2}
 def again(undisturbed: Undisturbed, tmp_path: Path) -> Run:
     """The undisturbed run once more, with copies of its store and its photos to change."""
     shutil.copytree(undisturbed.photos, tmp_path / "photos")
-    return undisturbed.beside(tmp_path / "out", photos=tmp_path / "photos")
+    return undisturbed.copy_to(tmp_path / "out", photos=tmp_path / "photos")
 
 
 @pytest.fixture

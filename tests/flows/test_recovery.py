@@ -82,7 +82,7 @@ def test_a_run_killed_in_every_stage_continues_and_ends_the_same(
 def test_a_training_killed_between_epochs_continues_with_the_next(
     cli: Cli, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
-    run = undisturbed.beside(tmp_path / "out")
+    run = undisturbed.copy_to(tmp_path / "out")
     for stage in ("train", "score"):
         shutil.rmtree(run.store / stage)
     killed = kill_when(cli, run, new_file(run.out / "training", LAST_EPOCH))
@@ -125,7 +125,7 @@ def test_no_server_outlives_a_killed_command(undisturbed: Undisturbed, tmp_path:
 def test_a_corrupt_blob_in_the_middle_of_the_chain_is_computed_again(
     cli: Cli, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
-    run = undisturbed.beside(tmp_path / "out")
+    run = undisturbed.copy_to(tmp_path / "out")
     flip_bytes(some_blob(run.store, "background"))
     # With another reach every background is read again.
     summary = cli.run(*run.arguments, "--set", "generators.multiview.outpaint.max_shift=0.05").found
@@ -138,7 +138,7 @@ def test_a_corrupt_blob_in_the_middle_of_the_chain_is_computed_again(
 def test_corrupt_photos_and_results_are_computed_again(
     cli: Cli, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
-    run = undisturbed.beside(tmp_path / "out")
+    run = undisturbed.copy_to(tmp_path / "out")
     for stage in ("ingest", "resize", "dataset", "train"):
         for blob in blobs(run.store, stage):
             flip_bytes(blob)
@@ -157,7 +157,7 @@ def test_corrupt_photos_and_results_are_computed_again(
 def test_a_reference_that_fails_fails_alone(
     cli: Cli, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
-    run = undisturbed.beside(tmp_path / "out")
+    run = undisturbed.copy_to(tmp_path / "out")
     # Without its record an item runs again, and can't write the mask that it lacks.
     shutil.rmtree(run.store / "documents" / "records")
     blocked = next(iter(blobs(run.store, "annotate")))

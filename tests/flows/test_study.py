@@ -20,7 +20,7 @@ FILES = ("study.html", "study.parquet", "study.png", "study.svg")
 @pytest.fixture
 def paths(undisturbed: Undisturbed, tmp_path: Path) -> RunPaths:
     """The folders of a study with a copy of the store of a finished run."""
-    undisturbed.beside(tmp_path)
+    undisturbed.copy_to(tmp_path)
     return RunPaths(
         photos=undisturbed.photos, out=tmp_path / "study", store=str(tmp_path / "store")
     )
