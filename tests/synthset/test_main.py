@@ -491,6 +491,27 @@ def test_a_recipe_without_datasets_compares_strong_baselines(
 
 
 @pytest.mark.slow
+def test_a_study_of_the_images_of_a_run(cli: Cli, again: Run) -> None:
+    out = again.out / "study"
+    where = ["--photos", again.photos, "--out", out, "--store", again.store]
+    grid = ["--photos-per-class", "2,9", "--shares", "1", "--seeds", 1]
+    linear = ["--set", "train.classifier=linear", "--set", "train.linear_copies=2"]
+    found = cli.run("study", again.recipe, *where, *grid, *linear, "--json").found
+    assert sorted(path.name for path in out.glob("study.*")) == [
+        "study.html",
+        "study.parquet",
+        "study.png",
+        "study.svg",
+    ]
+    assert found["answer"] in (out / "study.html").read_text()
+    assert found["left_out"][0].startswith("9 photos per class: left out, because class block")
+    assert found["stages"]["outpaint"]["computed"] == 0
+    assert found["trainings"] == found["stages"]["train"]["computed"] > 0
+    refused = cli.run("study", again.recipe, *where, "--shares", "many").complaint
+    assert refused.startswith("synthset: --shares: ")
+
+
+@pytest.mark.slow
 def test_work_in_parallel_gives_the_same_datasets(
     cli: Cli, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
