@@ -1,13 +1,14 @@
 """Killed runs and corrupt stores: finished work stays, the rest is computed."""
 
 import contextlib
+import itertools
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,8 @@ STAGES = (
     "resize",
     "annotate",
 )
-LAST_EPOCH = "*/*/last.ckpt"
+RECORD = ("??/*.record",)
+LAST_EPOCH = ("*/*/last.ckpt",)
 
 
 @pytest.mark.slow
@@ -53,14 +55,16 @@ def test_a_run_killed_in_every_stage_continues_and_ends_the_same(
     cli: Cli, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     run = Run(undisturbed.recipe, undisturbed.photos, tmp_path / "out")
-    moments = [(run.store / stage, "??/*.record") for stage in STAGES]
-    moments += [(run.out, ".synthset-writing/**/*.jpg"), (run.store / "dataset", "??/*.record")]
-    moments += [(run.out / "training", LAST_EPOCH), (run.store / "train", "??/*.record")]
-    moments += [(run.store / "score", "??/*.record")]
+    # A small dataset is written in milliseconds: if its writing is not seen, its files are.
+    written = ".synthset-writing/**/*.jpg", "datasets/**/*.jpg"
+    moments = [(run.store / stage, RECORD) for stage in STAGES]
+    moments += [(run.out, written), (run.store / "dataset", RECORD)]
+    moments += [(run.out / "training", LAST_EPOCH), (run.store / "train", RECORD)]
+    moments += [(run.store / "score", RECORD)]
     done: dict[str, tuple[int, int]] = {}
     left = [sum(ALL.values())]
-    for folder, files in moments:
-        assert kill_when(cli, run, new_file(folder, files)).code == -signal.SIGKILL
+    for folder, patterns in moments:
+        assert kill_at_new_file(cli, run, folder, patterns).code == -signal.SIGKILL
         records = records_of(run.store)
         assert done.items() <= records.items(), (
             f"killed in {folder.name}: finished work was computed again"
@@ -85,7 +89,7 @@ def test_a_training_killed_between_epochs_continues_with_the_next(
     run = undisturbed.copy_to(tmp_path / "out")
     for stage in ("train", "score"):
         shutil.rmtree(run.store / stage)
-    killed = kill_when(cli, run, new_file(run.out / "training", LAST_EPOCH))
+    killed = kill_at_new_file(cli, run, run.out / "training", LAST_EPOCH)
     # On a busy machine a training may be whole before the kill gets through.
     whole = len(list((run.store / "train").glob("??/*.record")))
     again = cli.run(*run.arguments)
@@ -179,19 +183,19 @@ def test_a_reference_that_fails_fails_alone(
     assert files_of(run.out / "datasets") == undisturbed.datasets
 
 
-def kill_when(cli: Cli, run: Run, began: Callable[[], bool]) -> Ended:
-    """Start a run and kill it with all its processes as soon as ``began``."""
+def kill_at_new_file(cli: Cli, run: Run, folder: Path, patterns: tuple[str, ...]) -> Ended:
+    """Start a run and kill it with all its processes as soon as the folder has a new file."""
+
+    def matching() -> Iterator[Path]:
+        return itertools.chain.from_iterable(map(folder.glob, patterns))
+
+    before = set(matching())
     with cli.start(*run.arguments, "--max-parallel", 1) as started:
-        while started.running and not began():
+        while started.running and all(path in before for path in matching()):
             time.sleep(0.001)
-        assert started.running, f"ended before it could be killed: {started.wait().err}"
+        missed = f"the run ended before {folder.name} had a new file {patterns}"
+        assert started.running, f"{missed}: {started.wait().err}"
         return started.kill()
-
-
-def new_file(folder: Path, files: str) -> Callable[[], bool]:
-    """Whether there is a file now that was not there before."""
-    before = set(folder.glob(files))
-    return lambda: any(path not in before for path in folder.glob(files))
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
