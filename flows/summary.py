@@ -118,6 +118,7 @@ def summarize(
             spec.name: DatasetSummary(
                 description=spec.description or descriptions[spec.dataset],
                 train=datasets.volumes[spec.dataset]["train"],
+                synthetic=datasets.volumes[spec.dataset]["synthetic"],
                 val=datasets.volumes[spec.dataset]["val"],
                 document=datasets.documents[spec.dataset],
                 origin=datasets.origins[spec.dataset],

@@ -142,7 +142,11 @@ def _dataset(
 ) -> DatasetMetrics:
     """The volume of a training set, and means of its scores over the seeds."""
     metrics = DatasetMetrics(
-        description=dataset.description, train=dataset.train, val=dataset.val, seeds=len(seeds)
+        description=dataset.description,
+        train=dataset.train,
+        synthetic=dataset.synthetic,
+        val=dataset.val,
+        seeds=len(seeds),
     )
     if trained is None:
         return metrics
