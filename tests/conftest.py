@@ -1,5 +1,6 @@
 """What all tests share: a clean environment, and one Prefect server for those that run flows."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -51,13 +52,12 @@ def prefect_server() -> Iterator[None]:
         assert server.port is not None
         return start_server(server.port)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SubprocessASGIServer, "_run_uvicorn_command", start)
-        with (
-            prefect_test_harness(server_startup_timeout=180),
-            temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
-        ):
-            yield
+    with contextlib.ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(SubprocessASGIServer, "_run_uvicorn_command", start)
+            stack.enter_context(prefect_test_harness(server_startup_timeout=180))
+        stack.enter_context(temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}))
+        yield
 
 
 @pytest.fixture
