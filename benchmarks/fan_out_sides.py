@@ -356,7 +356,7 @@ def _go_on(
     datasets = Datasets(
         documents=documents,
         test=documents["real"],
-        volumes={name: {"train": {}, "val": {}} for name in chosen},
+        volumes={name: {"train": {}, "synthetic": {}, "val": {}} for name in chosen},
         origins={name: Origin() for name in chosen},
         families={},
         test_volume={},
