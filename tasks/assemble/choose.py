@@ -92,7 +92,8 @@ def _take_by_word(word: str | float, drawn: _Drawn, references: set[str]) -> lis
         return []
     chosen = []
     for samples in drawn.values():
-        own, others = [], []
+        own: list[Sample] = []
+        others: list[Sample] = []
         for sample in samples:
             (others if references.isdisjoint(sample.sources) else own).append(sample)
         wanted = {"references": 0, "extra": len(own), "all": len(others)}[word]
