@@ -108,15 +108,38 @@ class SourceImage(Record):
 
 
 class Sources(Record):
-    """All real images of a run with their splits, the refused files, and notes for the user."""
+    """All real images of a run with their splits, the refused files, and notes for the user.
+
+    ``left_out`` says why a class is not used; no image is of such a class. ``warnings`` are the
+    notes that a user should see at once.
+    """
 
     images: tuple[SourceImage, ...]
     refused: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    left_out: dict[str, str] = {}
+    warnings: tuple[str, ...] = ()
 
     def with_refused(self, more: Sequence[tuple[str, str]]) -> "Sources":
         """The same images, and more refused files with their reasons; all sorted by file."""
         return self.model_copy(update={"refused": tuple(sorted({*self.refused, *more}))})
+
+    def without(self, left_out: dict[str, str]) -> "Sources":
+        """The images of the other classes; those of classes that are left out become refused."""
+        refused = [
+            (image.file, f"its class {label!r} {left_out[label]}; it is left out")
+            for image in self.images
+            for label in sorted({note.label for note in image.annotations} & left_out.keys())
+        ]
+        used = (i for i in self.images if not {n.label for n in i.annotations} & left_out.keys())
+        warnings = [f"the class {label!r} {why}; it is left out" for label, why in left_out.items()]
+        return self.with_refused(refused).model_copy(
+            update={
+                "images": tuple(used),
+                "left_out": {**self.left_out, **left_out},
+                "warnings": (*self.warnings, *warnings),
+            }
+        )
 
     def of(self, *splits: str) -> list[SourceImage]:
         """The images of some splits, in the order of their names."""

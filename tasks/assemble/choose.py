@@ -2,15 +2,19 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
 
 from pydantic import Field
 
 from models.data.records import DatasetSpec, Record, Sample
 
+# The least common volume: one real and one synthetic image of a dataset that mixes them.
+LEAST_VOLUME = 2
 
-class DatasetTooSmallError(ValueError):
-    """A dataset can't have the images that were asked for; the line says what is missing."""
+
+class DatasetTooSmallError(RuntimeError):
+    """A dataset can't have the images that the recipe wants; the line says what is missing."""
 
 
 class Assemble(Record):
@@ -29,6 +33,49 @@ class Assemble(Record):
 _Drawn = Mapping[str, Sequence[Sample]]
 
 
+@dataclass(frozen=True)
+class DrawnImages:
+    """All train images by class, in the order in which datasets take them.
+
+    ``synthetic`` has them by generator; ``references`` are names of photos.
+    """
+
+    classes: tuple[str, ...]
+    real: _Drawn
+    synthetic: Mapping[str, _Drawn]
+    references: frozenset[str]
+
+
+def draw_images(
+    real: Sequence[Sample],
+    synthetic: Mapping[str, Sequence[Sample]],
+    references: Sequence[str],
+    parameters: Assemble,
+) -> DrawnImages:
+    """The accepted images of each class of the real ones."""
+    classes = sorted({sample.label for sample in real})
+    return DrawnImages(
+        tuple(classes),
+        _draw(real, classes, parameters.seed),
+        {name: _draw(made, classes, parameters.seed) for name, made in synthetic.items()},
+        frozenset(references),
+    )
+
+
+def count_images(
+    spec: DatasetSpec, volume: int, label: str, drawn: DrawnImages
+) -> dict[str, tuple[int, int]]:
+    """Available and wanted images of a class per generator; real ones under the empty name."""
+    count, numbers = numbers_of(spec, volume)
+    if isinstance(spec.real, str):
+        count = len(_take_by_word(spec.real, {label: drawn.real[label]}, drawn.references))
+    wanted = {"": (len(drawn.real[label]), count)}
+    for generator, number in numbers.items():
+        available = len(drawn.synthetic[generator][label])
+        wanted[generator] = available, available if number is None else number
+    return wanted
+
+
 def choose(
     specs: Sequence[DatasetSpec],
     real: Sequence[Sample],
@@ -45,15 +92,15 @@ def choose(
         DatasetTooSmallError: a class has fewer images than a dataset needs, or none; the line
             names dataset, class and gap.
     """
-    classes = sorted({sample.label for sample in real})
-    drawn_real = _draw(real, classes, parameters.seed)
-    drawn = {name: _draw(made, classes, parameters.seed) for name, made in synthetic.items()}
-    volume = parameters.per_class or max(2, _common_volume(specs, classes, drawn_real, drawn))
-    used = set(references)
+    images = draw_images(real, synthetic, references, parameters)
+    classes, drawn_real, drawn = images.classes, images.real, images.synthetic
+    volume = parameters.per_class or max(
+        LEAST_VOLUME, _common_volume(specs, classes, drawn_real, drawn)
+    )
     datasets: dict[str, list[Sample]] = {}
     for spec in specs:
-        count, numbers = _numbers(spec, spec.per_class or volume)
-        chosen = _take_by_word(spec.real, drawn_real, used)
+        count, numbers = numbers_of(spec, spec.per_class or volume)
+        chosen = _take_by_word(spec.real, drawn_real, images.references)
         for label in classes:
             chosen += _take(spec.name, "real", label, drawn_real, count)
             for generator, number in numbers.items():
@@ -85,7 +132,7 @@ def find_repeated(chosen: Mapping[str, Sequence[Sample]]) -> dict[str, str]:
     return repeated
 
 
-def _take_by_word(word: str | float, drawn: _Drawn, references: set[str]) -> list[Sample]:
+def _take_by_word(word: str | float, drawn: _Drawn, references: Set[str]) -> list[Sample]:
     """The real images that a word of a dataset spec names, of all classes."""
     if not isinstance(word, str):
         return []
@@ -98,7 +145,7 @@ def _take_by_word(word: str | float, drawn: _Drawn, references: set[str]) -> lis
     return chosen
 
 
-def _numbers(spec: DatasetSpec, volume: int) -> tuple[int, dict[str, int | None]]:
+def numbers_of(spec: DatasetSpec, volume: int) -> tuple[int, dict[str, int | None]]:
     """Images per class: real ones, and those of each generator; None: all of them.
 
     A share is rounded down for generators, and real photos fill the total up.
@@ -142,17 +189,26 @@ def _common_volume(
 def _take(dataset: str, source: str, label: str, drawn: _Drawn, count: int) -> Sequence[Sample]:
     available = drawn[label]
     if len(available) < count:
-        fix = (
-            "add photos, or lower assemble.per_class"
-            if source == "real"
-            else "raise the generator's numbers of images, look at the rejected images in the "
-            "report, or lower assemble.per_class"
-        )
-        raise DatasetTooSmallError(
-            f"datasets.{dataset}: class {label} has {len(available)} {source} train images of "
-            f"{count} ({count - len(available)} short); {fix}"
-        )
+        raise DatasetTooSmallError(explain_gap(dataset, source, label, len(available), count))
     return available[:count]
+
+
+def explain_gap(dataset: str, source: str, label: str, available: int, wanted: int) -> str:
+    """The line of a dataset that wants more images of a class than there are.
+
+    Args:
+        source: ``real``, or a generator.
+    """
+    fix = (
+        "add photos, or lower assemble.per_class"
+        if source == "real"
+        else "raise the generator's numbers of images, look at the rejected images in the report, "
+        "or lower assemble.per_class"
+    )
+    return (
+        f"datasets.{dataset}: class {label} has {available} {source} train images of {wanted}"
+        f" ({wanted - available} short); {fix}"
+    )
 
 
 def _draw(samples: Sequence[Sample], classes: Sequence[str], seed: int) -> dict[str, list[Sample]]:

@@ -1,0 +1,98 @@
+"""Classes that get too few photos: why, and what helps in that case."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from models.data.error_lines import count_kinds, group_kinds, join_reasons
+from models.data.find_photos import Refused
+from models.data.hold_out import LEFT_OUT
+from models.data.records import Sources
+from tasks.ingest.find_sources import FoundPhoto
+
+_OTHER_CLASS = re.compile(r"^(?:near-duplicates|copies) of photos of (.+)$")
+_FIXED_CAMERA = "if a fixed camera took them, set split.group_by=none, folder, prefix or a CSV"
+
+
+class TooFewClassesError(RuntimeError):
+    """Too few classes have enough photos; the line gives reasons by class, and what helps."""
+
+
+def explain_left_out(
+    photos: Sequence[FoundPhoto], small: Mapping[str, str], refused: Iterable[Refused]
+) -> dict[str, str]:
+    """Why each class without enough photos is left out, by class: counts, reasons, examples.
+
+    Args:
+        photos: all photos that were found.
+        small: classes with too few photos, each with what it has and needs.
+        refused: all photos and objects that are not used.
+    """
+    labels_of: dict[str, set[str]] = defaultdict(set)
+    for photo in photos:
+        for number, item in enumerate(photo.objects, 1):
+            labels_of[photo.file].add(item.label)
+            labels_of[f"{photo.file}: object {number}"].add(item.label)
+    reasons: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for entry in refused:
+        if entry.kind != LEFT_OUT:
+            for label in labels_of[entry.file]:
+                reasons[label].append((_kind_of(entry), entry.file))
+    explained = {}
+    for label, needs in sorted(small.items()):
+        why = count_kinds(group_kinds(reasons[label]))
+        explained[label] = f"{needs}; not used: {why}" if why else needs
+    return explained
+
+
+def describe_alike(photos: Sequence[FoundPhoto], refused: Iterable[Refused]) -> list[str]:
+    """A note per pair of classes whose photos were refused because they look alike."""
+    label_of = {photo.file: photo.objects[0].label for photo in photos if photo.objects}
+    pairs: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for entry in refused:
+        other = _OTHER_CLASS.match(entry.kind)
+        own = label_of.get(entry.file.partition(": object ")[0])
+        if other and own and entry.kind.startswith("near"):
+            first, second = sorted((repr(own), other[1]))
+            pairs[first, second].append(entry.file)
+    return [
+        f"the classes {first} and {second} look alike: {len(files)} photos are near-duplicates of"
+        f" the other class and are refused, such as {files[0]}; {_FIXED_CAMERA}"
+        for (first, second), files in sorted(pairs.items())
+    ]
+
+
+def require_classes(sources: Sources, may_leave_out: bool) -> None:
+    """Return if a run can go on with the classes that have enough photos.
+
+    Args:
+        may_leave_out: whether it may go on without the others.
+
+    Raises:
+        TooFewClassesError: one class or none is left of several, or one may not be left out.
+    """
+    left_out = sources.left_out
+    count = len(left_out) + len(sources.classes)
+    if not left_out or (may_leave_out and len(sources.classes) >= min(2, count)):
+        return
+    reasons = [f"{label!r} {why}" for label, why in left_out.items()]
+    raise TooFewClassesError(
+        join_reasons(
+            f"{len(left_out)} of {count} classes have too few photos", reasons, _advise(reasons)
+        )
+    )
+
+
+def _kind_of(entry: Refused) -> str:
+    """The reason without figures and hints, so that equal reasons are counted together."""
+    reason = entry.kind or entry.reason.partition("; ")[0].partition(" (")[0]
+    return re.sub(r"^(.+ of )?\d+x\d+ px is ", "", reason)
+
+
+def _advise(reasons: Sequence[str]) -> str:
+    text = "; ".join(reasons)
+    if "near-duplicate" in text or "same picture" in text or "alike" in text:
+        return _FIXED_CAMERA
+    if "too small" in text:
+        return "add larger photos, or lower ingest.min_side"
+    return "replace these photos or add others"
