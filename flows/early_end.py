@@ -58,7 +58,8 @@ def report_early_end(
         return error
     folder = out / FOLDER if steps.datasets is None and (out / OWNED).exists() else out
     line = " ".join(str(error).split()) or type(error).__name__
-    ended = RunEndedError(line) if isinstance(error, ValueError) else error
+    is_input = isinstance(error, ValueError | FileNotFoundError)
+    ended = RunEndedError(line) if is_input else error
     try:
         _write(run, recipe, folder, steps, steps.sources, line)
     except (OSError, StoreError, UnreadableArtifactError) as problem:

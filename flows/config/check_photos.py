@@ -55,7 +55,7 @@ def find_small_classes(labels: Labels) -> dict[str, str]:
     given = {split for split, _ in labels}
     splits = ["train", *(name for name in ("val", "test") if name not in given)]
     counts = _count_train(labels)
-    needs = f"and needs {len(splits)} ({', '.join(splits)})"
+    needs = f"needs {len(splits)} ({', '.join(splits)})"
     return {
         label: f"has {counts[label]} photo{'' if counts[label] == 1 else 's'}, {needs}"
         for label in sorted({label for _, label in labels})

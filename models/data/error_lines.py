@@ -9,8 +9,10 @@ _LEAST_SHOWN = 40
 def join_reasons(start: str, reasons: Sequence[str], advice: str) -> str:
     """``start: reason; reason and 3 more; advice``, with the reasons that fit into 299 characters.
 
-    Of a first reason that is too long, its beginning is shown.
+    Of a first reason that is too long, its beginning is shown. Without reasons: ``start; advice``.
     """
+    if not reasons:
+        return f"{start}; {advice}"
     room = LONGEST - len(start) - len(advice) - len(": ; and 99 more")
     shown: list[str] = []
     for reason in reasons:
@@ -18,7 +20,7 @@ def join_reasons(start: str, reasons: Sequence[str], advice: str) -> str:
             break
         shown.append(reason)
         room -= len(reason) + 2
-    if reasons and not shown:
+    if not shown:
         shown = [shorten(reasons[0], max(room, _LEAST_SHOWN))]
     left = len(reasons) - len(shown)
     more = f" and {left} more" if left else ""

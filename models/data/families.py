@@ -76,7 +76,7 @@ def refuse_contradictions(families: Families, bits: int | None) -> tuple[Familie
                 f"a near-duplicate of {named.file} in the class {named.label!r}, so its class is"
                 " unknown"
             )
-            kind = f"near-duplicates of photos of {named.label!r}"
+            kind = f"near-duplicates of {named.label!r}"
             refused.append(Refused(family[index].file, reason, kind))
         if len(near) < len(family):
             kept.append([photo for index, photo in enumerate(family) if index not in near])
@@ -109,15 +109,16 @@ def _explain(
         if photo.file in by_file:
             continue
         if index in near:
-            how, other = "a near-duplicate of", family[near[index]]
+            how, kind, other = "a near-duplicate of", "near-duplicates of", family[near[index]]
         elif photo.file in pictured:
-            how, other = "shows the same picture as", by_file[pictured[photo.file]]
+            how, kind = "shows the same picture as", "same pictures as"
+            other = by_file[pictured[photo.file]]
         elif photo.group in by_group:
-            how, other = "of the same scene as", by_group[photo.group]
+            how, kind, other = "of the same scene as", "of one group with", by_group[photo.group]
         else:
-            how, other = "linked through near-duplicates to", held[0]
+            how, kind, other = "linked through near-duplicates to", "near-duplicates of", held[0]
         reason = f"{how} the {other.given_split} photo {other.file}"
-        refused.append(Refused(photo.file, reason, f"{how} a {other.given_split} photo"))
+        refused.append(Refused(photo.file, reason, f"{kind} {other.given_split} photos"))
     return refused
 
 

@@ -43,8 +43,7 @@ def find_small_classes(
         if scenes[label] < len(splits):
             usable = count_of(photos[label], "usable photo", "usable photos")
             alike = f", all alike ({scenes[label]} distinct)" * (scenes[label] < photos[label])
-            needs = f"needs {len(splits)} ({', '.join(splits)})"
-            small[label] = f"has {usable}{alike}, and {needs}"
+            small[label] = f"has {usable}{alike}, needs {len(splits)}"
     return small
 
 

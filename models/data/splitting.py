@@ -205,13 +205,13 @@ def _without_copies(photos: Sequence[HashedPhoto]) -> tuple[list[HashedPhoto], l
                 continue
             if tested:
                 reason = f"the same file as the test photo {tested[0].file}"
-                dropped[photo.file] = Refused(photo.file, reason, "copies of a test photo")
+                dropped[photo.file] = Refused(photo.file, reason, "copies of test photos")
             elif other:
                 reason = (
                     f"the same file is in the class {other.label!r} as {other.file}, so its class"
                     " is unknown"
                 )
-                kind = f"copies of photos of {other.label!r}"
+                kind = f"copies of {other.label!r}"
                 dropped[photo.file] = Refused(photo.file, reason, kind)
             elif photo is not first:
                 reason = f"the same file as {first.file}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
+from models.data.error_lines import count_kinds, group_kinds, join_reasons
 from models.data.records import DatasetSpec, Record, Sample
 
 # The least common volume: one real and one synthetic image of a dataset that mixes them.
@@ -105,7 +106,8 @@ def choose(
             chosen += _take(spec.name, "real", label, drawn_real, count)
             for generator, number in numbers.items():
                 wanted = len(drawn[generator][label]) if number is None else number
-                chosen += _take(spec.name, generator, label, drawn[generator], wanted)
+                made = synthetic[generator]
+                chosen += _take(spec.name, generator, label, drawn[generator], wanted, made)
         _require_every_class(spec.name, classes, chosen)
         datasets[spec.name] = chosen
     return datasets
@@ -186,29 +188,43 @@ def _common_volume(
     return int(min(limits, default=2) + 1e-9)
 
 
-def _take(dataset: str, source: str, label: str, drawn: _Drawn, count: int) -> Sequence[Sample]:
+def _take(
+    dataset: str,
+    source: str,
+    label: str,
+    drawn: _Drawn,
+    count: int,
+    made: Sequence[Sample] = (),
+) -> Sequence[Sample]:
     available = drawn[label]
     if len(available) < count:
-        raise DatasetTooSmallError(explain_gap(dataset, source, label, len(available), count))
+        why = explain_rejections([sample for sample in made if sample.label == label])
+        raise DatasetTooSmallError(explain_gap(dataset, source, label, len(available), count, why))
     return available[:count]
 
 
-def explain_gap(dataset: str, source: str, label: str, available: int, wanted: int) -> str:
+def explain_rejections(samples: Sequence[Sample]) -> str:
+    """How many samples are rejected for which reasons, with examples; empty if none is."""
+    return count_kinds(group_kinds((s.reject_kind, s.name) for s in samples if not s.is_accepted))
+
+
+def explain_gap(
+    dataset: str, source: str, label: str, available: int, wanted: int, why: str = ""
+) -> str:
     """The line of a dataset that wants more images of a class than there are.
 
     Args:
         source: ``real``, or a generator.
+        why: how many images were rejected for which reasons.
     """
     fix = (
         "add photos, or lower assemble.per_class"
         if source == "real"
-        else "raise the generator's numbers of images, look at the rejected images in the report, "
-        "or lower assemble.per_class"
+        else "raise the generator's numbers of images, or lower assemble.per_class"
     )
-    return (
-        f"datasets.{dataset}: class {label} has {available} {source} train images of {wanted}"
-        f" ({wanted - available} short); {fix}"
-    )
+    gap = f"{available} {source} train images of {wanted} ({wanted - available} short)"
+    rejected = [f"rejected {why}"] if why else []
+    return join_reasons(f"datasets.{dataset}: class {label} has {gap}", rejected, fix)
 
 
 def _draw(samples: Sequence[Sample], classes: Sequence[str], seed: int) -> dict[str, list[Sample]]:

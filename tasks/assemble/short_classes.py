@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from models.data.error_lines import count_kinds, group_kinds, join_reasons
+from models.data.error_lines import join_reasons
 from models.data.records import DatasetSpec, Sample
 from tasks.assemble.choose import (
     LEAST_VOLUME,
@@ -11,6 +11,7 @@ from tasks.assemble.choose import (
     DrawnImages,
     count_images,
     draw_images,
+    explain_rejections,
 )
 
 # What helps against the commonest reason of rejected images, by the beginning of the reason.
@@ -112,13 +113,13 @@ def _explain(
     label: str, source: str, available: int, made: Sequence[Sample], drawn: DrawnImages
 ) -> str:
     if not source:
-        return f"has {available} {_REAL}, and needs {LEAST_VOLUME}"
+        return f"has {available} {_REAL}, needs {LEAST_VOLUME}"
     if not made:
         own = {name for sample in drawn.real[label] for name in sample.sources}
         return f"{_FAILED if own & drawn.references else _NO_REFERENCE} for {source}"
-    kinds = group_kinds((sample.reject_kind, sample.name) for sample in made if sample.reject_kind)
+    why = explain_rejections(made)
     usable = f"has {available} usable of {len(made)} {_MADE} {source}"
-    return f"{usable}: {count_kinds(kinds)}" if kinds else f"{usable}, and needs {LEAST_VOLUME}"
+    return f"{usable}: {why}" if why else f"{usable}, needs {LEAST_VOLUME}"
 
 
 def _advise(reason: str) -> str:

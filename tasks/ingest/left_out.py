@@ -1,7 +1,7 @@
 """Classes that get too few photos: why, and what helps in that case."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from models.data.error_lines import count_kinds, group_kinds, join_reasons
@@ -10,8 +10,9 @@ from models.data.hold_out import LEFT_OUT
 from models.data.records import Sources
 from tasks.ingest.find_sources import FoundPhoto
 
-_OTHER_CLASS = re.compile(r"^(?:near-duplicates|copies) of photos of (.+)$")
-_FIXED_CAMERA = "if a fixed camera took them, set split.group_by=none, folder, prefix or a CSV"
+_OTHER_CLASS = re.compile(r"near-duplicates of (['\"].+)")
+_HELD_OUT = re.compile(r"(near-duplicates of|same pictures as) (val|test) photos")
+_FIXED_CAMERA = "for a fixed camera, set split.group_by=none, folder, prefix or a CSV"
 
 
 class TooFewClassesError(RuntimeError):
@@ -41,24 +42,43 @@ def explain_left_out(
     explained = {}
     for label, needs in sorted(small.items()):
         why = count_kinds(group_kinds(reasons[label]))
-        explained[label] = f"{needs}; not used: {why}" if why else needs
+        explained[label] = f"{needs}: {why}" if why else needs
     return explained
 
 
 def describe_alike(photos: Sequence[FoundPhoto], refused: Iterable[Refused]) -> list[str]:
-    """A note per pair of classes whose photos were refused because they look alike."""
+    """A note per pair of classes, and per class, of which many photos are refused as look-alikes.
+
+    Many: a tenth of the photos of two classes that look alike; a quarter of the photos of a class
+    that look like val or test photos.
+    """
     label_of = {photo.file: photo.objects[0].label for photo in photos if photo.objects}
+    for photo in photos:
+        for number, item in enumerate(photo.objects, 1):
+            label_of[f"{photo.file}: object {number}"] = item.label
+    count = Counter(repr(item.label) for photo in photos for item in photo.objects)
     pairs: dict[tuple[str, str], list[str]] = defaultdict(list)
+    heldout: dict[str, list[str]] = defaultdict(list)
     for entry in refused:
-        other = _OTHER_CLASS.match(entry.kind)
-        own = label_of.get(entry.file.partition(": object ")[0])
-        if other and own and entry.kind.startswith("near"):
-            first, second = sorted((repr(own), other[1]))
-            pairs[first, second].append(entry.file)
+        own = repr(label_of.get(entry.file))
+        other = _OTHER_CLASS.fullmatch(entry.kind)
+        if other and own in count:
+            pairs[min(own, other[1]), max(own, other[1])].append(entry.file)
+        elif _HELD_OUT.fullmatch(entry.kind) and own in count:
+            heldout[own].append(entry.file)
     return [
-        f"the classes {first} and {second} look alike: {len(files)} photos are near-duplicates of"
-        f" the other class and are refused, such as {files[0]}; {_FIXED_CAMERA}"
-        for (first, second), files in sorted(pairs.items())
+        *(
+            f"the classes {first} and {second} look alike: {len(files)} photos are near-duplicates"
+            f" of the other class and are refused, such as {files[0]}; {_FIXED_CAMERA}"
+            for (first, second), files in sorted(pairs.items())
+            if 10 * len(files) >= count[first] + count[second]
+        ),
+        *(
+            f"{len(files)} of {count[label]} photos of the class {label} look like val or test"
+            f" photos and are refused, such as {files[0]}; {_FIXED_CAMERA}"
+            for label, files in sorted(heldout.items())
+            if 4 * len(files) >= count[label]
+        ),
     ]
 
 

@@ -354,7 +354,7 @@ def test_too_small_a_class_is_left_out(count: int) -> None:
     photos = [*collection(5), *(photo("cow", n) for n in range(count))]
     result = split(photos, SplitParameters())
     plural = "" if count == 1 else "s"
-    needs = f"has {count} usable photo{plural}, and needs 3 (train, test, val)"
+    needs = f"has {count} usable photo{plural}, needs 3"
     assert result.left_out == {"cow": needs}
     assert reasons(result) == {
         f"cow/{n:04d}.jpg": f"its class 'cow' {needs}; it is left out" for n in range(count)
@@ -365,7 +365,7 @@ def test_too_small_a_class_is_left_out(count: int) -> None:
 def test_a_class_of_relatives_only_is_left_out_unless_hashes_are_not_compared() -> None:
     photos = collection(5) + [photo("cow", n, scene=0, flips=5) for n in range(9)]
     result = split(photos, SplitParameters())
-    alike = "has 9 usable photos, all alike (1 distinct), and needs 3 (train, test, val)"
+    alike = "has 9 usable photos, all alike (1 distinct), needs 3"
     assert result.left_out == {"cow": alike}
     camera = split(photos, SplitParameters(group_by="none"))
     assert camera.left_out == {}
@@ -389,7 +389,7 @@ def test_a_class_left_without_train_photos_is_left_out() -> None:
     train = given_in("train", [photo("cat", n) for n in range(5)])
     train.append(like(test[0], "train/dog/a.jpg", given_split="train"))
     result = split([*train, *val, *test], SplitParameters())
-    assert result.left_out == {"dog": "has 0 usable photos, and needs 1 (train)"}
+    assert result.left_out == {"dog": "has 0 usable photos, needs 1"}
     assert set(result.assigned.values()) == {"train"}
     assert "near-duplicate of the test photo" in reasons(result)["train/dog/a.jpg"]
 
