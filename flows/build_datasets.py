@@ -22,6 +22,7 @@ from tasks.assemble.short_classes import find_short_classes, mark_left_out, requ
 from tasks.assemble.write_datasets import write_datasets
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.run_documents import load_part, save_part
+from tasks.ingest.left_out import leave_out
 from tasks.store.store import RUNS_WAIT_S, open_store
 
 
@@ -72,7 +73,7 @@ def build_datasets(recipe: Recipe, run_id: str, out: Path, store: str) -> Datase
         out,
         {name: {"train": samples, "val": val} for name, samples in chosen.items()},
         test,
-        sources.without(short).classes,
+        leave_out(sources, short).classes,
     )
     made = [sample for samples in synthetic.values() for sample in samples]
     listed = mark_left_out([*real, *made], short)
@@ -83,7 +84,11 @@ def build_datasets(recipe: Recipe, run_id: str, out: Path, store: str) -> Datase
         },
         test=dataset(run, Dataset(), "test", [], test)[0],
         volumes={
-            name: {"train": _per_class(samples), "val": _per_class(val)}
+            name: {
+                "train": _per_class(samples),
+                "synthetic": _per_class([sample for sample in samples if sample.generator]),
+                "val": _per_class(val),
+            }
             for name, samples in chosen.items()
         },
         origins={name: find_origin(samples, train, references) for name, samples in chosen.items()},

@@ -29,7 +29,7 @@ from tasks.engine.integrity import verify_inputs_on_error
 from tasks.engine.run_context import RunContext
 from tasks.engine.run_documents import make_run_id, pin_artifacts, save_part
 from tasks.ingest.backgrounds import ingest_backgrounds
-from tasks.ingest.left_out import require_classes
+from tasks.ingest.left_out import leave_out, require_classes
 from tasks.ingest.photos import ingest_photos
 from tasks.ingest.references import choose_references
 from tasks.report.write import write_report
@@ -139,7 +139,7 @@ def run_steps(
     )
     save_part(run.store, run_id, generation)
     steps.datasets = datasets = build_datasets(recipe, run_id, paths.out, run.store.url)
-    steps.sources = used = sources.without(datasets.left_out)
+    steps.sources = used = leave_out(sources, datasets.left_out)
     quality = measure_quality(run, recipe, used, generation)
     trained = train_models(run, recipe, run_id, paths.out, execution)
     pin_results(run, run_id, sources, generation, datasets, quality, trained)

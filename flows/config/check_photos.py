@@ -6,7 +6,8 @@ from pathlib import Path
 
 from flows.config.recipe import Recipe
 from models.data.records import Split
-from tasks.assemble.choose import explain_gap, numbers_of
+from tasks.assemble.choose import numbers_of
+from tasks.assemble.gaps import explain_gap
 from tasks.ingest.backgrounds import list_backgrounds
 from tasks.ingest.find_sources import find_sources, list_labels
 from tasks.ingest.groups import read_groups

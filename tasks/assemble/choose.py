@@ -1,21 +1,18 @@
 """Choose: which train images each dataset holds."""
 
-import hashlib
-from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
 
 from pydantic import Field
 
-from models.data.error_lines import count_kinds, group_kinds, join_reasons
-from models.data.records import DatasetSpec, Record, Sample
-
-# The least common volume: one real and one synthetic image of a dataset that mixes them.
-LEAST_VOLUME = 2
-
-
-class DatasetTooSmallError(RuntimeError):
-    """A dataset can't have the images that the recipe wants; the line says what is missing."""
+from models.data.records import Record, Sample
+from models.data.specs import DatasetSpec
+from tasks.assemble.draw import Drawn, DrawnImages, draw_images
+from tasks.assemble.gaps import (
+    LEAST_VOLUME,
+    DatasetTooSmallError,
+    explain_gap,
+    explain_rejections,
+)
 
 
 class Assemble(Record):
@@ -28,39 +25,6 @@ class Assemble(Record):
         "dataset can have.",
     )
     seed: int = Field(0, ge=0, description="Changes which images are drawn.")
-
-
-# Per class, images in the order in which datasets take them.
-_Drawn = Mapping[str, Sequence[Sample]]
-
-
-@dataclass(frozen=True)
-class DrawnImages:
-    """All train images by class, in the order in which datasets take them.
-
-    ``synthetic`` has them by generator; ``references`` are names of photos.
-    """
-
-    classes: tuple[str, ...]
-    real: _Drawn
-    synthetic: Mapping[str, _Drawn]
-    references: frozenset[str]
-
-
-def draw_images(
-    real: Sequence[Sample],
-    synthetic: Mapping[str, Sequence[Sample]],
-    references: Sequence[str],
-    parameters: Assemble,
-) -> DrawnImages:
-    """The accepted images of each class of the real ones."""
-    classes = sorted({sample.label for sample in real})
-    return DrawnImages(
-        tuple(classes),
-        _draw(real, classes, parameters.seed),
-        {name: _draw(made, classes, parameters.seed) for name, made in synthetic.items()},
-        frozenset(references),
-    )
 
 
 def count_images(
@@ -93,7 +57,7 @@ def choose(
         DatasetTooSmallError: a class has fewer images than a dataset needs, or none; the line
             names dataset, class and gap.
     """
-    images = draw_images(real, synthetic, references, parameters)
+    images = draw_images(real, synthetic, references, parameters.seed)
     classes, drawn_real, drawn = images.classes, images.real, images.synthetic
     volume = parameters.per_class or max(
         LEAST_VOLUME, _common_volume(specs, classes, drawn_real, drawn)
@@ -134,7 +98,7 @@ def find_repeated(chosen: Mapping[str, Sequence[Sample]]) -> dict[str, str]:
     return repeated
 
 
-def _take_by_word(word: str | float, drawn: _Drawn, references: Set[str]) -> list[Sample]:
+def _take_by_word(word: str | float, drawn: Drawn, references: Set[str]) -> list[Sample]:
     """The real images that a word of a dataset spec names, of all classes."""
     if not isinstance(word, str):
         return []
@@ -172,8 +136,8 @@ def numbers_of(spec: DatasetSpec, volume: int) -> tuple[int, dict[str, int | Non
 def _common_volume(
     specs: Sequence[DatasetSpec],
     classes: Sequence[str],
-    real: _Drawn,
-    synthetic: Mapping[str, _Drawn],
+    real: Drawn,
+    synthetic: Mapping[str, Drawn],
 ) -> int:
     """The largest volume for which every dataset can have its shares."""
     limits = []
@@ -192,7 +156,7 @@ def _take(
     dataset: str,
     source: str,
     label: str,
-    drawn: _Drawn,
+    drawn: Drawn,
     count: int,
     made: Sequence[Sample] = (),
 ) -> Sequence[Sample]:
@@ -201,52 +165,3 @@ def _take(
         why = explain_rejections([sample for sample in made if sample.label == label])
         raise DatasetTooSmallError(explain_gap(dataset, source, label, len(available), count, why))
     return available[:count]
-
-
-def explain_rejections(samples: Sequence[Sample]) -> str:
-    """How many samples are rejected for which reasons, with examples; empty if none is."""
-    return count_kinds(group_kinds((s.reject_kind, s.name) for s in samples if not s.is_accepted))
-
-
-def explain_gap(
-    dataset: str, source: str, label: str, available: int, wanted: int, why: str = ""
-) -> str:
-    """The line of a dataset that wants more images of a class than there are.
-
-    Args:
-        source: ``real``, or a generator.
-        why: how many images were rejected for which reasons.
-    """
-    fix = (
-        "add photos, or lower assemble.per_class"
-        if source == "real"
-        else "raise the generator's numbers of images, or lower assemble.per_class"
-    )
-    gap = f"{available} {source} train images of {wanted} ({wanted - available} short)"
-    rejected = [f"rejected {why}"] if why else []
-    return join_reasons(f"datasets.{dataset}: class {label} has {gap}", rejected, fix)
-
-
-def _draw(samples: Sequence[Sample], classes: Sequence[str], seed: int) -> dict[str, list[Sample]]:
-    by_label: dict[str, list[Sample]] = {label: [] for label in classes}
-    for sample in samples:
-        if sample.is_accepted and sample.label in by_label:
-            by_label[sample.label].append(sample)
-    return {label: take_turns(found, seed) for label, found in by_label.items()}
-
-
-def take_turns(samples: Sequence[Sample], seed: int) -> list[Sample]:
-    """Samples in turn over their source photos, in an order drawn from the bytes and the seed."""
-
-    def draw(text: str) -> str:
-        return hashlib.sha256(f"{seed}{text}".encode()).hexdigest()
-
-    by_source: dict[str, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        by_source["+".join(sample.sources)].append(sample)
-    queues = [
-        sorted(by_source[source], key=lambda sample: (draw(sample.image.digest), sample.name))
-        for source in sorted(by_source, key=draw)
-    ]
-    longest = max((len(queue) for queue in queues), default=0)
-    return [queue[turn] for turn in range(longest) for queue in queues if turn < len(queue)]

@@ -3,16 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from models.data.error_lines import join_reasons
-from models.data.records import DatasetSpec, Sample
-from tasks.assemble.choose import (
-    LEAST_VOLUME,
-    Assemble,
-    DatasetTooSmallError,
-    DrawnImages,
-    count_images,
-    draw_images,
-    explain_rejections,
-)
+from models.data.records import Sample
+from models.data.specs import DatasetSpec
+from tasks.assemble.choose import Assemble, count_images
+from tasks.assemble.draw import DrawnImages, draw_images
+from tasks.assemble.gaps import LEAST_VOLUME, DatasetTooSmallError, explain_rejections
 
 # What helps against the commonest reason of rejected images, by the beginning of the reason.
 _ADVICE = (
@@ -47,7 +42,7 @@ def find_short_classes(
     Args:
         specs, real, synthetic, references, parameters: as `choose` takes them.
     """
-    drawn = draw_images(real, synthetic, references, parameters)
+    drawn = draw_images(real, synthetic, references, parameters.seed)
     return {
         label: shortage
         for label in drawn.classes

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from models.data.error_lines import count_kinds, group_kinds, join_reasons
 from models.data.find_photos import Refused
 from models.data.hold_out import LEFT_OUT
-from models.data.records import Sources
+from models.data.records import SourceImage, Sources
 from tasks.ingest.find_sources import FoundPhoto
 
 _OTHER_CLASS = re.compile(r"near-duplicates of (['\"].+)")
@@ -100,6 +100,30 @@ def require_classes(sources: Sources, may_leave_out: bool) -> None:
         join_reasons(
             f"{len(left_out)} of {count} classes have too few photos", reasons, _advise(reasons)
         )
+    )
+
+
+def leave_out(sources: Sources, left_out: Mapping[str, str]) -> Sources:
+    """The images of the other classes; those of classes that are left out become refused.
+
+    Args:
+        left_out: why each class is left out.
+    """
+    refused: list[tuple[str, str]] = []
+    used: list[SourceImage] = []
+    for image in sources.images:
+        label = next((n.label for n in image.annotations if n.label in left_out), None)
+        if label is None:
+            used.append(image)
+        else:
+            refused.append((image.file, f"its class {label!r} {left_out[label]}; it is left out"))
+    warnings = [f"the class {label!r} {why}; it is left out" for label, why in left_out.items()]
+    return sources.with_refused(refused).model_copy(
+        update={
+            "images": tuple(used),
+            "left_out": {**sources.left_out, **left_out},
+            "warnings": (*sources.warnings, *warnings),
+        }
     )
 
 

@@ -3,8 +3,10 @@ from collections import Counter
 import pytest
 
 from flows.config.recipe import Recipe
-from models.data.records import DatasetSpec, Sample
-from tasks.assemble.choose import Assemble, DatasetTooSmallError, choose, find_repeated
+from models.data.records import Sample
+from models.data.specs import DatasetSpec
+from tasks.assemble.choose import Assemble, choose, find_repeated
+from tasks.assemble.gaps import DatasetTooSmallError
 from tests.tasks.assemble.cases import samples
 
 # The datasets of a recipe that lists none.

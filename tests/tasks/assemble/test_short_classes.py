@@ -3,8 +3,10 @@
 import pytest
 
 from flows.config.recipe import Recipe
-from models.data.records import DatasetSpec, Sample
-from tasks.assemble.choose import Assemble, DatasetTooSmallError, choose
+from models.data.records import Sample
+from models.data.specs import DatasetSpec
+from tasks.assemble.choose import Assemble, choose
+from tasks.assemble.gaps import DatasetTooSmallError
 from tasks.assemble.short_classes import find_short_classes, mark_left_out, require_datasets
 from tests.tasks.assemble.cases import samples
 
