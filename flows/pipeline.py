@@ -115,7 +115,7 @@ def run_steps(
     """Run all steps; each step reads what the step before it left in the store."""
     run_id = make_run_id(paths.out)
     steps.sources = sources = ingest_photos(run, paths.photos, recipe.ingest, recipe.split)
-    require_classes(sources, recipe.leave_out_classes)
+    require_classes(sources, recipe.split, recipe.leave_out_classes)
     show_notes(sources.warnings)
     backgrounds, refused = ingest_backgrounds(
         run, recipe.backgrounds, recipe.ingest, sources.of("val", "test"), recipe.split

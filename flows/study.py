@@ -92,7 +92,7 @@ def _run_once(
     is_last: bool,
 ) -> StudyResult:
     sources = ingest_photos(run, paths.photos, recipe.ingest, recipe.split)
-    require_classes(sources, recipe.leave_out_classes)
+    require_classes(sources, recipe.split, recipe.leave_out_classes)
     show_notes(sources.warnings)
     for split in ("val", "test"):
         if not sources.of(split):

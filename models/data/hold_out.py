@@ -32,18 +32,19 @@ def find_small_classes(
         shares: the share of each split that no folder gives.
     """
     splits = ["train", *shares]
-    scenes: Counter[str] = Counter()
+    families_of: Counter[str] = Counter()
     photos: Counter[str] = Counter()
     for family in families:
         if family[0].given_split not in ("val", "test"):
-            scenes.update({photo.label for photo in family})
+            families_of.update({photo.label for photo in family})
             photos.update(photo.label for photo in family)
     small = {}
     for label in labels:
-        if scenes[label] < len(splits):
+        if families_of[label] < len(splits):
             usable = count_of(photos[label], "usable photo", "usable photos")
-            alike = f", all alike ({scenes[label]} distinct)" * (scenes[label] < photos[label])
-            small[label] = f"has {usable}{alike}, needs {len(splits)}"
+            together = count_of(families_of[label], "family", "families")
+            together = f" in {together}" if families_of[label] < photos[label] else ""
+            small[label] = f"has {usable}{together}, needs {len(splits)}"
     return small
 
 

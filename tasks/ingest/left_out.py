@@ -8,10 +8,12 @@ from models.data.error_lines import count_kinds, group_kinds, join_reasons
 from models.data.find_photos import Refused
 from models.data.hold_out import LEFT_OUT
 from models.data.records import SourceImage, Sources
+from models.data.splitting import SplitParameters
 from tasks.ingest.find_sources import FoundPhoto
 
 _OTHER_CLASS = re.compile(r"near-duplicates of (['\"].+)")
 _HELD_OUT = re.compile(r"(near-duplicates of|same pictures as) (val|test) photos")
+_IN_FAMILIES = re.compile(r"in \d+ famil(y|ies), needs")
 _FIXED_CAMERA = "for a fixed camera, set split.group_by=none, folder, prefix or a CSV"
 
 
@@ -82,10 +84,11 @@ def describe_alike(photos: Sequence[FoundPhoto], refused: Iterable[Refused]) -> 
     ]
 
 
-def require_classes(sources: Sources, may_leave_out: bool) -> None:
+def require_classes(sources: Sources, splits: SplitParameters, may_leave_out: bool) -> None:
     """Return if a run can go on with the classes that have enough photos.
 
     Args:
+        splits: how the photos were split.
         may_leave_out: whether it may go on without the others.
 
     Raises:
@@ -96,11 +99,8 @@ def require_classes(sources: Sources, may_leave_out: bool) -> None:
     if not left_out or (may_leave_out and len(sources.classes) >= min(2, count)):
         return
     reasons = [f"{label!r} {why}" for label, why in left_out.items()]
-    raise TooFewClassesError(
-        join_reasons(
-            f"{len(left_out)} of {count} classes have too few photos", reasons, _advise(reasons)
-        )
-    )
+    start = f"{len(left_out)} of {count} classes have too few photos"
+    raise TooFewClassesError(join_reasons(start, reasons, _advise(reasons, splits)))
 
 
 def leave_out(sources: Sources, left_out: Mapping[str, str]) -> Sources:
@@ -133,10 +133,16 @@ def _kind_of(entry: Refused) -> str:
     return re.sub(r"^(.+ of )?\d+x\d+ px is ", "", reason)
 
 
-def _advise(reasons: Sequence[str]) -> str:
+def _advise(reasons: Sequence[str], splits: SplitParameters) -> str:
     text = "; ".join(reasons)
-    if "near-duplicate" in text or "same picture" in text or "alike" in text:
+    if splits.group_by != "pictures" and _IN_FAMILIES.search(text):
+        return f"split.group_by={splits.group_by} gives too few groups; choose another value"
+    if _IN_FAMILIES.search(text) and (splits.group_file or splits.group_pattern):
+        return "give smaller groups (split.group_file, split.group_pattern)"
+    if _IN_FAMILIES.search(text) or "near-duplicates of" in text or "same pictures as" in text:
         return _FIXED_CAMERA
+    if "copies of" in text:
+        return "keep each photo in one class and one split"
     if "too small" in text:
         return "add larger photos, or lower ingest.min_side"
     return "replace these photos or add others"

@@ -365,7 +365,7 @@ def test_too_small_a_class_is_left_out(count: int) -> None:
 def test_a_class_of_relatives_only_is_left_out_unless_hashes_are_not_compared() -> None:
     photos = collection(5) + [photo("cow", n, scene=0, flips=5) for n in range(9)]
     result = split(photos, SplitParameters())
-    alike = "has 9 usable photos, all alike (1 distinct), needs 3"
+    alike = "has 9 usable photos in 1 family, needs 3"
     assert result.left_out == {"cow": alike}
     camera = split(photos, SplitParameters(group_by="none"))
     assert camera.left_out == {}

@@ -7,6 +7,7 @@ import pytest
 from models.data.find_photos import Refused
 from models.data.formats.annotated import ObjectAnnotation
 from models.data.records import Annotation, Artifact, SourceImage, Sources
+from models.data.splitting import SplitParameters
 from tasks.ingest.find_sources import FoundPhoto
 from tasks.ingest.left_out import (
     TooFewClassesError,
@@ -14,6 +15,8 @@ from tasks.ingest.left_out import (
     explain_left_out,
     require_classes,
 )
+
+SPLITS = SplitParameters()
 
 
 def found(*files: str) -> list[FoundPhoto]:
@@ -88,23 +91,39 @@ def test_names_a_class_whose_photos_look_like_test_photos() -> None:
     ("why", "advice"),
     [
         ("has 0 usable photos, needs 3: 9 near-duplicates of 'hen' (cow/1.jpg)", "split.group_by"),
-        ("has 9 usable photos, all alike (1 distinct), needs 3", "split.group_by"),
+        ("has 9 usable photos in 1 family, needs 3", "split.group_by=none, folder, prefix"),
+        ("has 0 usable photos, needs 3: 5 copies of 'hen' (cow/1.jpg)", "keep each photo in one"),
         ("has 1 usable photo, needs 3: 2 too small (cow/1.jpg)", "lower ingest.min_side"),
         ("has 0 usable photos, needs 3: 3 the file is empty (cow/1.jpg)", "add others"),
     ],
 )
 def test_the_advice_fits_the_reason(why: str, advice: str) -> None:
     with pytest.raises(TooFewClassesError) as error:
-        require_classes(sources("hen", left_out={"cow": why}), may_leave_out=True)
+        require_classes(sources("hen", left_out={"cow": why}), SPLITS, may_leave_out=True)
     assert f"'cow' {why}" in str(error.value)
     assert advice in str(error.value).rpartition("; ")[2]
 
 
+@pytest.mark.parametrize(
+    ("splits", "advice"),
+    [
+        (SplitParameters(group_by="prefix"), "split.group_by=prefix gives too few groups"),
+        (SplitParameters(group_pattern="(a)"), "give smaller groups"),
+    ],
+)
+def test_groups_of_the_user_that_are_too_large_are_named(
+    splits: SplitParameters, advice: str
+) -> None:
+    left_out = {"cow": "has 9 usable photos in 2 families, needs 3"}
+    with pytest.raises(TooFewClassesError, match=advice):
+        require_classes(sources("hen", left_out=left_out), splits, may_leave_out=True)
+
+
 def test_other_classes_go_on_unless_the_recipe_stops_them() -> None:
     two_left = sources("hen", "pig", left_out={"cow": "has 1 usable photo, needs 3"})
-    require_classes(two_left, may_leave_out=True)
+    require_classes(two_left, SPLITS, may_leave_out=True)
     with pytest.raises(TooFewClassesError, match="1 of 3 classes have too few photos"):
-        require_classes(two_left, may_leave_out=False)
-    require_classes(sources("hen", left_out={}), may_leave_out=False)
+        require_classes(two_left, SPLITS, may_leave_out=False)
+    require_classes(sources("hen", left_out={}), SPLITS, may_leave_out=False)
     with pytest.raises(TooFewClassesError, match="1 of 1 classes"):
-        require_classes(sources(left_out={"cow": "has 1"}), may_leave_out=True)
+        require_classes(sources(left_out={"cow": "has 1"}), SPLITS, may_leave_out=True)
