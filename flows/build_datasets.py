@@ -68,13 +68,9 @@ def build_datasets(recipe: Recipe, run_id: str, out: Path, store: str) -> Datase
     require_datasets(short, len(sources.classes), recipe.leave_out_classes)
     train, val, test = (_of(real, split, short) for split in ("train", "val", "test"))
     chosen, repeated = _choose(recipe, train, synthetic, references)
-    written = write_datasets(
-        run.store,
-        out,
-        {name: {"train": samples, "val": val} for name, samples in chosen.items()},
-        test,
-        leave_out(sources, short).classes,
-    )
+    splits = {name: {"train": samples, "val": val} for name, samples in chosen.items()}
+    classes = leave_out(sources, short).classes
+    written = write_datasets(run.store, out, splits, test, classes)
     made = [sample for samples in synthetic.values() for sample in samples]
     listed = mark_left_out([*real, *made], short)
     write_manifest(out / "manifest.parquet", listed, sources.refused, chosen)
@@ -83,14 +79,7 @@ def build_datasets(recipe: Recipe, run_id: str, out: Path, store: str) -> Datase
             name: dataset(run, Dataset(), name, samples, val)[0] for name, samples in chosen.items()
         },
         test=dataset(run, Dataset(), "test", [], test)[0],
-        volumes={
-            name: {
-                "train": _per_class(samples),
-                "synthetic": _per_class([sample for sample in samples if sample.generator]),
-                "val": _per_class(val),
-            }
-            for name, samples in chosen.items()
-        },
+        volumes={name: _volumes(samples, val) for name, samples in chosen.items()},
         origins={name: find_origin(samples, train, references) for name, samples in chosen.items()},
         families=families_of(sources, [*val, *test]),
         test_volume=_per_class(test),
@@ -142,6 +131,16 @@ def families_of(sources: Sources, samples: Sequence[Sample]) -> dict[str, str]:
 
 def _of(samples: Sequence[Sample], split: str, left_out: Container[str] = ()) -> list[Sample]:
     return [s for s in samples if s.split == split and s.label not in left_out]
+
+
+def _volumes(train: list[Sample], val: list[Sample]) -> dict[str, dict[str, int]]:
+    """Images per class: of train, of its generated images, and of val."""
+    synthetic = [sample for sample in train if sample.generator]
+    return {
+        "train": _per_class(train),
+        "synthetic": _per_class(synthetic),
+        "val": _per_class(val),
+    }
 
 
 def _per_class(samples: list[Sample]) -> dict[str, int]:

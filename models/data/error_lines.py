@@ -40,7 +40,10 @@ def count_kinds(kinds: Mapping[str, Sequence[str]], most: int = 3) -> str:
         most: kinds that are shown; the others are counted.
     """
     ranked = sorted(kinds, key=lambda kind: (-len(kinds[kind]), kind))
-    shown = [f"{len(kinds[kind])} {kind} ({shorten(kinds[kind][0], 60)})" for kind in ranked[:most]]
+    shown = [
+        f"{len(kinds[kind])} {shorten(kind, 90)} ({shorten(kinds[kind][0], 60)})"
+        for kind in ranked[:most]
+    ]
     rest = sum(len(kinds[kind]) for kind in ranked[most:])
     return ", ".join([*shown, *([f"{rest} for other reasons"] if rest else [])])
 
