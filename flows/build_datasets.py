@@ -1,7 +1,7 @@
 """Datasets: the training sets to compare, drawn from real photos and generated images."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
 from prefect import flow
@@ -18,9 +18,11 @@ from tasks.assemble.manifest import write_manifest
 from tasks.assemble.origin import find_origin
 from tasks.assemble.resize import resize
 from tasks.assemble.samples import real_sample
+from tasks.assemble.short_classes import find_short_classes, mark_left_out, require_datasets
 from tasks.assemble.write_datasets import write_datasets
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.run_documents import load_part, save_part
+from tasks.ingest.left_out import leave_out
 from tasks.store.store import RUNS_WAIT_S, open_store
 
 
@@ -28,6 +30,7 @@ class Datasets(Record):
     """The datasets of a run: their documents in the store, volumes, and rejections by reason.
 
     ``repeated`` names default datasets that are left out: each would hold the images of another.
+    ``left_out`` says of classes with too few images why no dataset holds them.
     ``families`` has the near-duplicate family of each val and test photo, by its artifact's id.
     """
 
@@ -41,6 +44,7 @@ class Datasets(Record):
     written: int
     counts: dict[str, StageCount]
     repeated: dict[str, str] = {}
+    left_out: dict[str, str] = {}
 
 
 @flow(name="build_datasets", flow_run_name=lambda: f"{recipe_name()} · datasets")
@@ -48,7 +52,7 @@ def build_datasets(recipe: Recipe, run_id: str, out: Path, store: str) -> Datase
     """Draw, write and publish the datasets. Files that have not changed are not written again.
 
     Raises:
-        DatasetTooSmallError: a class has too few images for what a dataset asks.
+        DatasetTooSmallError: classes have too few images for what the recipe wants.
         ForeignFileError: a dataset folder holds a file that no run made.
     """
     log_progress()
@@ -57,49 +61,49 @@ def build_datasets(recipe: Recipe, run_id: str, out: Path, store: str) -> Datase
     generation = load_part(run.store, run_id, Generation)
     real = real_samples(run, recipe, sources)
     synthetic = generation.load_samples(run.store)
-    train, val, test = (
-        [sample for sample in real if sample.split == split] for split in ("train", "val", "test")
+    references = sorted({name for result in generation.all for name in result.sources})
+    short = find_short_classes(
+        recipe.dataset_specs, _of(real, "train"), synthetic, references, recipe.assemble
     )
-    references = {name for result in generation.all for name in result.sources}
-    chosen = choose(recipe.dataset_specs, train, synthetic, sorted(references), recipe.assemble)
-    # Who lists the same images twice wants both.
-    repeated = {} if recipe.datasets else find_repeated(chosen)
-    chosen = {name: samples for name, samples in chosen.items() if name not in repeated}
-    written = write_datasets(
-        run.store,
-        out,
-        {name: {"train": samples, "val": val} for name, samples in chosen.items()},
-        test,
-        sources.classes,
-    )
+    require_datasets(short, len(sources.classes), recipe.leave_out_classes)
+    train, val, test = (_of(real, split, short) for split in ("train", "val", "test"))
+    chosen, repeated = _choose(recipe, train, synthetic, references)
+    splits = {name: {"train": samples, "val": val} for name, samples in chosen.items()}
+    classes = leave_out(sources, short).classes
+    written = write_datasets(run.store, out, splits, test, classes)
     made = [sample for samples in synthetic.values() for sample in samples]
-    write_manifest(out / "manifest.parquet", [*real, *made], sources.refused, chosen)
+    listed = mark_left_out([*real, *made], short)
+    write_manifest(out / "manifest.parquet", listed, sources.refused, chosen)
     datasets = Datasets(
         documents={
             name: dataset(run, Dataset(), name, samples, val)[0] for name, samples in chosen.items()
         },
         test=dataset(run, Dataset(), "test", [], test)[0],
-        volumes={
-            name: {
-                "train": _per_class(samples),
-                "synthetic": _per_class([sample for sample in samples if sample.generator]),
-                "val": _per_class(val),
-            }
-            for name, samples in chosen.items()
-        },
-        origins={
-            name: find_origin(samples, train, sorted(references))
-            for name, samples in chosen.items()
-        },
+        volumes={name: _volumes(samples, val) for name, samples in chosen.items()},
+        origins={name: find_origin(samples, train, references) for name, samples in chosen.items()},
         families=families_of(sources, [*val, *test]),
         test_volume=_per_class(test),
-        rejects=_per_reason(made),
+        rejects=count_reasons(made),
         written=written,
         counts=run.counts,
         repeated=repeated,
+        left_out=short,
     )
     save_part(run.store, run_id, datasets)
     return datasets
+
+
+def _choose(
+    recipe: Recipe,
+    train: Sequence[Sample],
+    synthetic: Mapping[str, Sequence[Sample]],
+    references: Sequence[str],
+) -> tuple[dict[str, list[Sample]], dict[str, str]]:
+    """The train images of each dataset, and default datasets that would repeat another one."""
+    chosen = choose(recipe.dataset_specs, train, synthetic, references, recipe.assemble)
+    # Who lists the same images twice wants both.
+    repeated = {} if recipe.datasets else find_repeated(chosen)
+    return {name: samples for name, samples in chosen.items() if name not in repeated}, repeated
 
 
 def real_samples(run: RunContext, recipe: Recipe, sources: Sources) -> list[Sample]:
@@ -125,10 +129,25 @@ def families_of(sources: Sources, samples: Sequence[Sample]) -> dict[str, str]:
     return {sample.image.id: families[sample.name] for sample in samples}
 
 
+def _of(samples: Sequence[Sample], split: str, left_out: Container[str] = ()) -> list[Sample]:
+    return [s for s in samples if s.split == split and s.label not in left_out]
+
+
+def _volumes(train: list[Sample], val: list[Sample]) -> dict[str, dict[str, int]]:
+    """Images per class: of train, of its generated images, and of val."""
+    synthetic = [sample for sample in train if sample.generator]
+    return {
+        "train": _per_class(train),
+        "synthetic": _per_class(synthetic),
+        "val": _per_class(val),
+    }
+
+
 def _per_class(samples: list[Sample]) -> dict[str, int]:
     return dict(sorted(Counter(sample.label for sample in samples).items()))
 
 
-def _per_reason(samples: list[Sample]) -> dict[str, int]:
+def count_reasons(samples: Sequence[Sample]) -> dict[str, int]:
+    """The number of rejected images by reason."""
     reasons = Counter(sample.reject_kind for sample in samples if not sample.is_accepted)
     return dict(sorted(reasons.items()))

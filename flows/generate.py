@@ -1,9 +1,13 @@
 """Generators over their work items: phase after phase, one child run per item."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from flows.config.recipe import Recipe
-from flows.execution.results import raise_corruption, require_enough_results
+from flows.execution.results import (
+    ItemsFailedError,
+    raise_corruption,
+    require_enough_results,
+)
 from flows.execution.run_items import Execution, run_items
 from flows.finish import Finish
 from flows.generate_item import generate_item
@@ -49,8 +53,12 @@ def generate_all(
     backgrounds: Sequence[Artifact],
     execution: Execution,
     is_last_attempt: bool,
+    keep: Callable[[Generation], None] = lambda _: None,
 ) -> Generation:
     """Run all generators of a recipe on the same references.
+
+    Args:
+        keep: gets the results so far after each generator, also of one that failed.
 
     Raises:
         As `generate`.
@@ -60,10 +68,11 @@ def generate_all(
         heldout=tuple(index_heldout(run, HeldOut(), heldout)), backgrounds=tuple(backgrounds)
     )
     finish = Finish(screen=recipe.screen, resize=recipe.resize)
+    results: dict[str, tuple[Result, ...]] = {}
     with verify_inputs_on_error(run.store, run.made.values()):
-        results = {
-            name: tuple(
-                generate(
+        for name, settings in recipe.generators.items():
+            try:
+                made = generate(
                     run,
                     name,
                     settings,
@@ -74,9 +83,11 @@ def generate_all(
                     recipe.min_references,
                     is_last_attempt,
                 )
-            )
-            for name, settings in recipe.generators.items()
-        }
+            except ItemsFailedError as error:
+                keep(Generation(results={**results, name: error.results}))
+                raise
+            results[name] = tuple(made)
+            keep(Generation(results=results))
     return Generation(results=results)
 
 

@@ -72,7 +72,7 @@ def measure_quality(
         for source, jpeg in zip(sources.images, jpegs, strict=True)
     ]
     for made in generation.load_samples(run.store).values():
-        samples += made
+        samples += [sample for sample in made if sample.label in sources.classes]
     drawn = draw_samples(samples, recipe.quality)
     embedded = embed(own, Embed(), [sample.image for sample in drawn])
     (document,) = quality(own, recipe.quality, drawn, embedded)

@@ -1,6 +1,7 @@
 """READ FIRST. Photos in; datasets, trained models and a report out."""
 
 import logging
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ from pydantic import Field
 from flows.build_datasets import Datasets, build_datasets
 from flows.config.checkpoints import checkpoint_warnings, pin_checkpoints, used_models
 from flows.config.recipe import Recipe
+from flows.early_end import FOLDER as EARLY
+from flows.early_end import Steps, report_early_end
 from flows.execution.crash_limit import fail_after_too_many_crashes
 from flows.execution.deployment import cancel_children
-from flows.execution.progress import log_progress, this_run
+from flows.execution.progress import log_progress, show_notes, this_run
 from flows.execution.results import run_with_repair
 from flows.execution.run_items import Execution
 from flows.execution.run_names import pipeline_name
@@ -26,9 +29,11 @@ from tasks.engine.integrity import verify_inputs_on_error
 from tasks.engine.run_context import RunContext
 from tasks.engine.run_documents import make_run_id, pin_artifacts, save_part
 from tasks.ingest.backgrounds import ingest_backgrounds
+from tasks.ingest.left_out import leave_out, require_classes
 from tasks.ingest.photos import ingest_photos
 from tasks.ingest.references import choose_references
 from tasks.report.write import write_report
+from tasks.store.errors import StoreError
 from tasks.store.store import RUNS_WAIT_S, open_store
 
 log = logging.getLogger("synthset.pipeline")
@@ -56,7 +61,10 @@ def pipeline(recipe: Recipe, paths: RunPaths, execution: Execution = Execution()
     Raises:
         ValueError: photos, recipe or folders can't be used; one line says which and why.
         TooManyCrashesError: the run was resumed too often after crashes of its worker.
+        TooFewClassesError: too few classes have enough photos.
         ItemsFailedError: more references failed than the recipe allows.
+        DatasetTooSmallError: too few classes have enough images.
+        RunEndedError: another step failed.
         StoreError: the store refused or could not be reached.
     """
     log_progress()
@@ -67,7 +75,7 @@ def pipeline(recipe: Recipe, paths: RunPaths, execution: Execution = Execution()
     run = RunContext(store, recipe.name)
     started = time.monotonic()
     return run_with_repair(
-        lambda is_last: run_once(run, recipe, paths, execution, started, is_last)
+        lambda is_last: run_once(run, recipe, paths, execution, Steps(started), is_last)
     )
 
 
@@ -76,26 +84,63 @@ def run_once(
     recipe: Recipe,
     paths: RunPaths,
     execution: Execution,
-    started: float,
+    steps: Steps,
     is_last_attempt: bool,
 ) -> RunResult:
-    """Run all steps once; each step reads what the step before it left in the store."""
+    """Run all steps once; if one fails, report what the others made.
+
+    Raises:
+        RunEndedError: the run can't go on; the line says why.
+        UnreadableArtifactError: stored data is corrupt or gone; another attempt recomputes it.
+    """
+    try:
+        return run_steps(run, recipe, paths, execution, steps, is_last_attempt)
+    except StoreError:
+        raise
+    except Exception as error:
+        ended = report_early_end(run, recipe, paths.out, steps, error)
+        if ended is error:
+            raise
+        raise ended from error
+
+
+def run_steps(
+    run: RunContext,
+    recipe: Recipe,
+    paths: RunPaths,
+    execution: Execution,
+    steps: Steps,
+    is_last_attempt: bool,
+) -> RunResult:
+    """Run all steps; each step reads what the step before it left in the store."""
     run_id = make_run_id(paths.out)
-    sources = ingest_photos(run, paths.photos, recipe.ingest, recipe.split)
+    steps.sources = sources = ingest_photos(run, paths.photos, recipe.ingest, recipe.split)
+    require_classes(sources, recipe.split, recipe.leave_out_classes)
+    show_notes(sources.warnings)
     backgrounds, refused = ingest_backgrounds(
         run, recipe.backgrounds, recipe.ingest, sources.of("val", "test"), recipe.split
     )
-    sources = sources.with_refused([(entry.file, entry.reason) for entry in refused])
+    steps.sources = sources = sources.with_refused(
+        [(entry.file, entry.reason) for entry in refused]
+    )
     save_part(run.store, run_id, sources)
     references = choose_references(
         sources.of("train"), recipe.references_per_class, execution.limit, recipe.split.seed
     )
     generation = generate_all(
-        run, recipe, sources, references, backgrounds, execution, is_last_attempt
+        run,
+        recipe,
+        sources,
+        references,
+        backgrounds,
+        execution,
+        is_last_attempt,
+        steps.keep_generation,
     )
     save_part(run.store, run_id, generation)
-    datasets = build_datasets(recipe, run_id, paths.out, run.store.url)
-    quality = measure_quality(run, recipe, sources, generation)
+    steps.datasets = datasets = build_datasets(recipe, run_id, paths.out, run.store.url)
+    steps.sources = used = leave_out(sources, datasets.left_out)
+    quality = measure_quality(run, recipe, used, generation)
     trained = train_models(run, recipe, run_id, paths.out, execution)
     pin_results(run, run_id, sources, generation, datasets, quality, trained)
     run.add_counts("datasets", datasets.counts)
@@ -103,11 +148,12 @@ def run_once(
     run.add_counts("training", trained.counts)
 
     warnings = checkpoint_warnings(recipe)
-    summary = summarize(recipe, sources, generation, datasets, trained, run, warnings, started)
+    summary = summarize(recipe, used, generation, datasets, trained, run, warnings, steps.started)
     summary = quality.add_to(summary)
     summary = summary.model_copy(update={"models": tuple(used_models(recipe))})
     with verify_inputs_on_error(run.store, run.made.values()):
         report = write_report(run, summary, paths.out)
+    shutil.rmtree(paths.out / EARLY, ignore_errors=True)
     return RunResult.of(summary, trained, run.counts, paths.out, report)
 
 

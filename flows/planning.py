@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from flows.config.check_photos import check_photos, find_small_classes
 from flows.config.checkpoints import absent_checkpoints, checkpoint_warnings
 from flows.config.recipe import Recipe
 from flows.generators.base import Generator
@@ -17,7 +18,6 @@ from models.data.records import Annotation, Artifact, Record, SourceImage, Split
 from tasks.assemble.resize import Resize
 from tasks.engine.planning_run import PlanningRun
 from tasks.engine.work_items import SharedInputs, WorkItem
-from tasks.ingest.find_sources import list_labels
 
 COSTS = ("megabytes", "cpu_seconds", "gpu_seconds")
 
@@ -53,9 +53,11 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
     """The plan of a run. It opens no photo and computes nothing.
 
     Raises:
-        ValueError: the folder has neither photos by class nor annotated objects.
+        ValueError: a run can't begin with these photos; see `check_photos`.
     """
-    labels = list_labels(folder, recipe.ingest.format, recipe.ingest.objects)
+    labels = check_photos(recipe, folder, limit)
+    small = find_small_classes(labels)
+    labels = [(split, label) for split, label in labels if label not in small]
     per_class = _train_per_class(recipe, labels)
     references = sum(
         min(count, recipe.references_per_class or count) for count in per_class.values()
@@ -88,6 +90,7 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
         warnings=(
             *checkpoint_warnings(recipe),
             *([f"not on this machine: {absent}"] if absent else []),
+            *(f"the class {label!r} {why}; it is left out" for label, why in small.items()),
         ),
     )
 

@@ -9,8 +9,9 @@ from prefect import flow
 from flows.build_datasets import families_of, real_samples
 from flows.config.checkpoints import pin_checkpoints
 from flows.config.recipe import Recipe
+from flows.early_end import RunEndedError
 from flows.execution.crash_limit import fail_after_too_many_crashes
-from flows.execution.progress import log_progress, this_run
+from flows.execution.progress import log_progress, show_notes, this_run
 from flows.execution.results import run_with_repair
 from flows.execution.run_items import Execution
 from flows.execution.run_names import pipeline_name
@@ -26,6 +27,7 @@ from tasks.engine.integrity import verify_inputs_on_error
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.run_documents import make_run_id, pin_artifacts
 from tasks.ingest.backgrounds import ingest_backgrounds
+from tasks.ingest.left_out import require_classes
 from tasks.ingest.photos import ingest_photos
 from tasks.report.study import write_study
 from tasks.store.store import RUNS_WAIT_S, open_store
@@ -90,9 +92,11 @@ def _run_once(
     is_last: bool,
 ) -> StudyResult:
     sources = ingest_photos(run, paths.photos, recipe.ingest, recipe.split)
+    require_classes(sources, recipe.split, recipe.leave_out_classes)
+    show_notes(sources.warnings)
     for split in ("val", "test"):
         if not sources.of(split):
-            raise ValueError(f"{paths.photos}: no {split} photos are left; add photos")
+            raise RunEndedError(f"{paths.photos}: no {split} photos are left; add photos")
     photos = sources.of("train")
     grid, left_out = leave_out_numbers(photos, grid)
     used = photos_of(photos, grid)
@@ -100,6 +104,7 @@ def _run_once(
         run, recipe.backgrounds, recipe.ingest, sources.of("val", "test"), recipe.split
     )
     left_out += [f"{entry.file}: {entry.reason}" for entry in refused]
+    left_out += sources.warnings
     generation = generate_all(run, recipe, sources, used, backgrounds, execution, is_last)
     with verify_inputs_on_error(run.store, run.made.values()):
         synthetic = generation.load_samples(run.store)

@@ -28,6 +28,7 @@ class RunResult(Record):
     report: Path
     photos: dict[str, int]
     refused: int
+    left_out: dict[str, str]
     references: dict[str, str]
     images: dict[str, int]
     stages: dict[str, StageCount]
@@ -52,6 +53,7 @@ class RunResult(Record):
             report=report.path,
             photos={split: len(summary.photos.of(split)) for split in splits},
             refused=len(summary.photos.refused),
+            left_out=summary.photos.left_out,
             references={
                 reference.name: reference.reason or reference.status
                 for reference in summary.references
@@ -80,6 +82,7 @@ class RunResult(Record):
         lines = [
             f"{self.images['accepted']} of {self.images['made']} synthetic images accepted; "
             f"{computed} artifacts computed, {cached} cached, in {self.seconds:.0f} s",
+            *(f"the class {label!r} {why}; it is left out" for label, why in self.left_out.items()),
             *(f"{name}: trained" for name, state in self.trained.items() if state == "trained"),
             *([self.verdict.text] if self.verdict else []),
             f"report: {self.report}",
@@ -91,20 +94,14 @@ def summarize(
     recipe: Recipe,
     sources: Sources,
     generation: Generation,
-    datasets: Datasets,
+    datasets: Datasets | None,
     trained: Trained,
     run: RunContext,
     warnings: list[str],
     started: float,
 ) -> RunSummary:
-    """Everything that the report of a run is made of."""
-    specs, repeats = _trainings(recipe, datasets)
-    left_out = [
-        f"{name}: left out, because it would hold the images of {same}"
-        for name, same in datasets.repeated.items()
-    ]
-    descriptions = {spec.name: spec.description for spec in recipe.dataset_specs}
-    return RunSummary(
+    """Everything that the report of a run is made of; ``datasets`` is None if none were built."""
+    summary = RunSummary(
         name=recipe.name,
         profile=recipe.profile,
         recipe=recipe.model_dump(mode="json"),
@@ -113,25 +110,42 @@ def summarize(
         photos=sources,
         references=tuple(_reference(result) for result in generation.all),
         stages=_stages(run.counts, generation.all),
-        rejects=datasets.rejects,
-        warnings=(*warnings, *_safety_retries(run.counts), *left_out, *repeats),
-        datasets={
-            spec.name: DatasetSummary(
-                description=spec.description or descriptions[spec.dataset],
-                train=datasets.volumes[spec.dataset]["train"],
-                synthetic=datasets.volumes[spec.dataset]["synthetic"],
-                val=datasets.volumes[spec.dataset]["val"],
-                document=datasets.documents[spec.dataset],
-                origin=datasets.origins[spec.dataset],
-            )
-            for spec in specs
-        },
-        test=datasets.test,
-        families=datasets.families,
+        rejects={} if datasets is None else datasets.rejects,
+        warnings=(*warnings, *_safety_retries(run.counts)),
+        datasets={},
         checkpoints=trained.checkpoints,
         scores=trained.scores,
         verdict=recipe.verdict,
         seconds=time.monotonic() - started,
+    )
+    return summary if datasets is None else _add_datasets(summary, recipe, datasets)
+
+
+def _add_datasets(summary: RunSummary, recipe: Recipe, datasets: Datasets) -> RunSummary:
+    specs, repeats = _trainings(recipe, datasets)
+    left_out = [
+        f"{name}: left out, because it would hold the images of {same}"
+        for name, same in datasets.repeated.items()
+    ]
+    descriptions = {spec.name: spec.description for spec in recipe.dataset_specs}
+    summaries = {
+        spec.name: DatasetSummary(
+            description=spec.description or descriptions[spec.dataset],
+            train=datasets.volumes[spec.dataset]["train"],
+            synthetic=datasets.volumes[spec.dataset]["synthetic"],
+            val=datasets.volumes[spec.dataset]["val"],
+            document=datasets.documents[spec.dataset],
+            origin=datasets.origins[spec.dataset],
+        )
+        for spec in specs
+    }
+    return summary.model_copy(
+        update={
+            "warnings": (*summary.warnings, *left_out, *repeats),
+            "datasets": summaries,
+            "test": datasets.test,
+            "families": datasets.families,
+        }
     )
 
 
@@ -164,7 +178,9 @@ def _arithmetic(recipe: Recipe, generation: Generation) -> dict[str, Arithmetic]
         per_photo = 1
         for factor in factors:
             per_photo *= factor.amount
-        photos = len({source for result in generation.results[name] for source in result.sources})
+        photos = len(
+            {source for result in generation.results.get(name, ()) for source in result.sources}
+        )
         numbers[name] = Arithmetic(
             factors=factors, per_photo=per_photo, photos=photos, total=per_photo * photos
         )

@@ -42,6 +42,8 @@ class Command(TyperCommand):
             if os.environ.get("SYNTHSET_TRACEBACK"):
                 traceback.print_exc(file=sys.stderr)
             _print_error(" ".join(str(error).split()) or type(error).__name__)
+            for note in getattr(error, "__notes__", ()):
+                err.print(note, markup=False, soft_wrap=True)
             raise typer.Exit(_exit_code(error)) from None
 
 

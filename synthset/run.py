@@ -140,7 +140,7 @@ def _run_pipeline(
     max_parallel: int | None,
     as_json: bool,
 ) -> None:
-    with prepare_flow(recipe, photos, out, store, changes) as (loaded, paths):
+    with prepare_flow(recipe, photos, out, store, changes, limit=limit) as (loaded, paths):
         from flows.execution.run_items import Execution
         from flows.pipeline import pipeline
 

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
 @contextmanager
 def prepare_flow(
-    recipe: str, photos: Path, out: Path, store: str | None, changes: list[str] | None, *labels: str
+    recipe: str,
+    photos: Path,
+    out: Path,
+    store: str | None,
+    changes: list[str] | None,
+    *labels: str,
+    limit: int | None = None,
 ) -> "Iterator[tuple[Recipe, RunPaths]]":
     """The recipe and the paths of a run, where a flow can be called; ``labels`` are more tags.
 
@@ -32,7 +38,7 @@ def prepare_flow(
     loaded = pin_checkpoints(loaded)
     photos, out = photos.resolve(), out.resolve()
     store = store or str(out / "store")
-    check_paths(photos, out, store, loaded.ingest)
+    check_paths(photos, out, store, loaded, limit)
     err.print("starting Prefect (a few seconds) ...")
     from prefect import tags
 

@@ -46,6 +46,11 @@ class Recipe(Record):
         ge=1,
         description="Continue with this many references if others fail; none means all.",
     )
+    leave_out_classes: bool = Field(
+        True,
+        description="Go on without a class that gets too few photos or images, and say why; false:"
+        " stop the run.",
+    )
     backgrounds: Path | None = Field(
         None, description="Folder of background photos; none means procedural backgrounds."
     )

@@ -2,21 +2,21 @@
 
 from pathlib import Path
 
+from flows.config.check_photos import check_photos
+from flows.config.recipe import Recipe
 from tasks.assemble.write_datasets import refuse_foreign
-from tasks.ingest.find_sources import list_labels
-from tasks.ingest.photos import Ingest
 from tasks.store.store import open_store
 
 
-def check_paths(photos: Path, out: Path, store: str, ingest: Ingest) -> None:
+def check_paths(photos: Path, out: Path, store: str, recipe: Recipe, limit: int | None) -> None:
     """Return if the photos can be found, the store used, and the datasets written.
 
     Raises:
-        ValueError: the photo folder has neither photos by class nor annotated objects, or ``out``
-            lies in it or holds files that no run made.
+        ValueError: the photos don't fit the recipe, or ``out`` lies in the photo folder or holds
+            files that no run made.
         StoreAccessError: the store can't be reached, read or written.
     """
-    list_labels(photos, ingest.format, ingest.objects)
+    check_photos(recipe, photos, limit)
     if out.is_relative_to(photos):
         raise ValueError(
             f"--out {out} lies in the photo folder, so that the next run would read its images as "

@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -11,6 +11,8 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import FlowRunContext
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+log = logging.getLogger("synthset.progress")
 
 # A shorter stage needs no bar of its own.
 LONG_S = 5.0
@@ -27,6 +29,14 @@ def log_progress() -> None:
     """Let the loggers of synthset through: Prefect 3.8 gives extra loggers a handler, but leaves
     them the level of the root logger, WARNING."""
     logging.getLogger("synthset").setLevel(logging.INFO)
+
+
+def show_notes(notes: Iterable[str]) -> None:
+    """Print notes to the terminal, a line each, and log them for the UI."""
+    console = Console(stderr=True, highlight=False)
+    for note in notes:
+        log.warning("%s", note)
+        console.print(f"note: {note}", markup=False, soft_wrap=True)
 
 
 class Advance(Protocol):

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from models.data.error_lines import count_kinds, group_kinds, join_reasons, shorten
 from tasks.engine.work_items import Result
 from tasks.store.errors import MissingArtifactError, UnreadableArtifactError
 
@@ -11,14 +12,19 @@ log = logging.getLogger("synthset.results")
 
 # How often one run recomputes what turns out missing or corrupt, before it gives up.
 MAX_REPAIRS = 8
-# Failures that an error line names.
-_NAMED = 5
 
 T = TypeVar("T")
 
 
 class ItemsFailedError(RuntimeError):
-    """More work items failed than the recipe allows; the line names some and says what to do."""
+    """More work items failed than the recipe allows; the line names some and says what to do.
+
+    ``results`` are those of all items, so that the report can show what was made.
+    """
+
+    def __init__(self, line: str, results: Sequence[Result] = ()) -> None:
+        super().__init__(line)
+        self.results = tuple(results)
 
 
 def run_with_repair(
@@ -70,9 +76,16 @@ def require_enough_results(results: Sequence[Result], at_least: int | None) -> N
     needed = len(results) if at_least is None else min(at_least, len(results))
     if len(results) - len(failed) >= needed:
         return
-    named = "; ".join(f"{result.item}: {result.failure}" for result in failed[:_NAMED])
-    more = f" and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
-    raise ItemsFailedError(
-        f"{len(failed)} of {len(results)} references failed ({named}{more}); fix the cause and run "
-        "the same command again, which keeps everything that is done; or set min_references lower"
+    by_class: dict[str, list[tuple[str, str]]] = {}
+    for result in failed:
+        by_class.setdefault(result.label, []).append((str(result.failure), result.item))
+    reasons = [
+        f"{label!r}: {count_kinds(group_kinds((shorten(why, 90), item) for why, item in found))}"
+        for label, found in sorted(by_class.items())
+    ]
+    advice = (
+        "fix the cause and run the same command again, which keeps everything that is done; or set"
+        " min_references lower"
     )
+    line = join_reasons(f"{len(failed)} of {len(results)} references failed", reasons, advice)
+    raise ItemsFailedError(line, results)

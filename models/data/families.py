@@ -25,11 +25,12 @@ Links = Sequence[tuple[str, str]]
 Families = list[list[HashedPhoto]]
 
 
-def build_families(photos: Sequence[HashedPhoto], bits: int, links: Links) -> Families:
+def build_families(photos: Sequence[HashedPhoto], bits: int | None, links: Links) -> Families:
     """All families, each in the order of ``photos``.
 
     Args:
-        bits: photos whose hashes differ in at most so many bits are near-duplicates.
+        bits: photos whose hashes differ in at most so many bits are near-duplicates; None: hashes
+            are not compared.
         links: more pairs of files that show one scene.
     """
     number = {photo.file: index for index, photo in enumerate(photos)}
@@ -43,7 +44,7 @@ def build_families(photos: Sequence[HashedPhoto], bits: int, links: Links) -> Fa
 
 
 def refuse_straddling(
-    families: Families, bits: int, links: Links
+    families: Families, bits: int | None, links: Links
 ) -> tuple[Families, list[Refused]]:
     """The families without photos whose family has photos in a stricter given split.
 
@@ -60,7 +61,7 @@ def refuse_straddling(
     return kept, refused
 
 
-def refuse_contradictions(families: Families, bits: int) -> tuple[Families, list[Refused]]:
+def refuse_contradictions(families: Families, bits: int | None) -> tuple[Families, list[Refused]]:
     """The families without near-duplicates of different classes; a given test stays as it is.
 
     Photos of two classes that only their pictures link stay: they may show two things in one place.
@@ -75,13 +76,14 @@ def refuse_contradictions(families: Families, bits: int) -> tuple[Families, list
                 f"a near-duplicate of {named.file} in the class {named.label!r}, so its class is"
                 " unknown"
             )
-            refused.append(Refused(family[index].file, reason))
+            kind = f"near-duplicates of {named.label!r}"
+            refused.append(Refused(family[index].file, reason, kind))
         if len(near) < len(family):
             kept.append([photo for index, photo in enumerate(family) if index not in near])
     return kept, refused
 
 
-def _find_other_class(family: Sequence[HashedPhoto], bits: int) -> dict[int, int]:
+def _find_other_class(family: Sequence[HashedPhoto], bits: int | None) -> dict[int, int]:
     """The first near-duplicate of another class, by index, of each photo that has one."""
     _, labels = np.unique([photo.label for photo in family], return_inverse=True)
     if not labels.any():
@@ -90,7 +92,7 @@ def _find_other_class(family: Sequence[HashedPhoto], bits: int) -> dict[int, int
 
 
 def _explain(
-    family: Sequence[HashedPhoto], held: Sequence[HashedPhoto], bits: int, links: Links
+    family: Sequence[HashedPhoto], held: Sequence[HashedPhoto], bits: int | None, links: Links
 ) -> list[Refused]:
     """Why each photo of the family that is not among ``held`` is refused."""
     by_file = {photo.file: photo for photo in held}
@@ -107,21 +109,23 @@ def _explain(
         if photo.file in by_file:
             continue
         if index in near:
-            how, other = "a near-duplicate of", family[near[index]]
+            how, kind, other = "a near-duplicate of", "near-duplicates of", family[near[index]]
         elif photo.file in pictured:
-            how, other = "shows the same picture as", by_file[pictured[photo.file]]
+            how, kind = "shows the same picture as", "same pictures as"
+            other = by_file[pictured[photo.file]]
         elif photo.group in by_group:
-            how, other = "of the same scene as", by_group[photo.group]
+            how, kind, other = "of the same scene as", "of one group with", by_group[photo.group]
         else:
-            how, other = "linked through near-duplicates to", held[0]
-        refused.append(Refused(photo.file, f"{how} the {other.given_split} photo {other.file}"))
+            how, kind, other = "linked through near-duplicates to", "near-duplicates of", held[0]
+        reason = f"{how} the {other.given_split} photo {other.file}"
+        refused.append(Refused(photo.file, reason, f"{kind} {other.given_split} photos"))
     return refused
 
 
 Refuses = Callable[[Indices, Indices], npt.NDArray[np.bool_]]
 
 
-def _find_near(family: Sequence[HashedPhoto], bits: int, refuses: Refuses) -> dict[int, int]:
+def _find_near(family: Sequence[HashedPhoto], bits: int | None, refuses: Refuses) -> dict[int, int]:
     """Per photo the first near-duplicate that refuses it; a photo without one is left out.
 
     Args:

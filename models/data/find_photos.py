@@ -49,10 +49,14 @@ class PhotoFile:
 
 @dataclass(frozen=True)
 class Refused:
-    """One file or folder that is not used, and the reason in one line."""
+    """One file or folder that is not used, and the reason in one line.
+
+    ``kind`` is the reason without names of files, for counting; empty: the reason itself.
+    """
 
     file: str
     reason: str
+    kind: str = ""
 
 
 def find_photos(root: Path) -> tuple[list[PhotoFile], list[Refused]]:

@@ -10,34 +10,83 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from models.data.find_photos import Refused
 from models.data.near_duplicates import HashedPhoto
 from models.data.records import Split
 
 HeldOutSplit = Literal["val", "test"]
+# The kind of reason of photos whose class is left out.
+LEFT_OUT = "in too small a class"
+
+
+def find_small_classes(
+    families: Sequence[list[HashedPhoto]],
+    labels: Sequence[str],
+    shares: Mapping[HeldOutSplit, float],
+) -> dict[str, str]:
+    """The classes without enough families for every split, each with what it has and needs.
+
+    Args:
+        families: those that may be used.
+        labels: all classes.
+        shares: the share of each split that no folder gives.
+    """
+    splits = ["train", *shares]
+    families_of: Counter[str] = Counter()
+    photos: Counter[str] = Counter()
+    for family in families:
+        if family[0].given_split not in ("val", "test"):
+            families_of.update({photo.label for photo in family})
+            photos.update(photo.label for photo in family)
+    small = {}
+    for label in labels:
+        if families_of[label] < len(splits):
+            usable = count_of(photos[label], "usable photo", "usable photos")
+            together = count_of(families_of[label], "family", "families")
+            together = f" in {together}" if families_of[label] < photos[label] else ""
+            small[label] = f"has {usable}{together}, needs {len(splits)}"
+    return small
+
+
+def without_classes(
+    families: Sequence[list[HashedPhoto]], classes: Mapping[str, str]
+) -> tuple[list[list[HashedPhoto]], list[Refused]]:
+    """The families without the photos of some classes, and these photos as refused.
+
+    Args:
+        classes: the classes to leave out, each with the reason.
+    """
+    kept = [[photo for photo in family if photo.label not in classes] for family in families]
+    refused = [
+        Refused(
+            photo.file,
+            f"its class {photo.label!r} {classes[photo.label]}; it is left out",
+            LEFT_OUT,
+        )
+        for family in families
+        for photo in family
+        if photo.label in classes
+    ]
+    return [family for family in kept if family], refused
 
 
 def assign_splits(
     families: Sequence[list[HashedPhoto]],
     labels: Sequence[str],
-    shares_of_class: Mapping[HeldOutSplit, float],
+    shares: Mapping[HeldOutSplit, float],
     seed: int,
 ) -> tuple[dict[str, Split], list[str]]:
     """The split of each photo, and notes; a split that no folder gives is taken out of train.
 
     Args:
         families: photos that stay together; those of one family have the same given split.
-        labels: all classes, sorted.
-        shares_of_class: the share of each class's photos for test and val where none is given.
+        labels: all classes, sorted; none of those that `find_small_classes` finds.
+        shares: the share of each class's photos for test and val, if no folder gives that split.
         seed: another seed draws other families.
-
-    Raises:
-        ValueError: a class has too few families.
     """
-    given = {photo.given_split for family in families for photo in family}
-    shares = {name: share for name, share in shares_of_class.items() if name not in given}
     assigned: dict[str, Split] = {}
     notes = []
-    if "train" in given and shares:
+    if shares and any(family[0].given_split == "train" for family in families):
         notes.append(f"the folders give no {' and no '.join(shares)}; taken out of train")
     pool: dict[str, list[list[HashedPhoto]]] = {label: [] for label in labels}
     is_mixed = False
@@ -67,7 +116,7 @@ def _hold_out(
     label: str,
     families: list[list[HashedPhoto]],
     assigned: Mapping[str, Split],
-    shares: dict[HeldOutSplit, float],
+    shares: Mapping[HeldOutSplit, float],
     seed: int,
 ) -> tuple[dict[str, Split], list[str]]:
     """The splits of the families of a class that have none yet, and notes on missed quotas.
@@ -76,15 +125,6 @@ def _hold_out(
         families: those with a photo of the class.
         assigned: splits of photos whose family a rarer class has placed.
     """
-    if len(families) <= len(shares):
-        wanted = ", ".join(["train", *shares])
-        raise ValueError(
-            f"the class {label!r} has"
-            f" {count_of(len(families), 'distinct photo', 'distinct photos')}"
-            f" that may be used, and needs"
-            f" {len(shares) + 1} ({wanted}); add photos of it, or lower near_duplicate_bits if"
-            " different photos were taken for near-duplicates"
-        )
     sizes = Counter({id(family): sum(p.label == label for p in family) for family in families})
     quotas = _quotas(sizes.total(), shares)
     held = Counter(dict.fromkeys(("train", *shares), 0))
@@ -118,7 +158,7 @@ def _rank(family: Sequence[HashedPhoto], seed: int) -> str:
     return hashlib.sha256(f"{seed}:{smallest}".encode()).hexdigest()
 
 
-def _quotas(count: int, shares: dict[HeldOutSplit, float]) -> Counter[str]:
+def _quotas(count: int, shares: Mapping[HeldOutSplit, float]) -> Counter[str]:
     """The photos of each split by largest remainder, at least one, of ``count`` in all."""
     exact = {"train": count * (1.0 - sum(shares.values()))}
     exact |= {name: count * share for name, share in shares.items()}

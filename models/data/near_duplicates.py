@@ -81,14 +81,14 @@ def find_near_hashes(queries: Words, hashes: Words, max_bits: int) -> NearHashes
 
 
 def group_near_duplicates(
-    photos: Sequence[HashedPhoto], bits: int, links: Sequence[tuple[int, int]] = ()
+    photos: Sequence[HashedPhoto], bits: int | None, links: Sequence[tuple[int, int]] = ()
 ) -> list[list[int]]:
     """The groups of photos that are linked by near-duplicates or by ``links``, as sorted indices.
 
     Every index is in exactly one group; most groups hold one photo. ``bits`` bounds the distance of
     photos with structure everywhere, and shrinks with the share of blank cells: product shots on
     white agree in all the white. Of 1,200 pairs of different fruits cut out on white, a fixed bound
-    of 32 links 705 pairs and the shrinking bound 10.
+    of 32 links 705 pairs and the shrinking bound 10. Without ``bits`` only ``links`` count.
     """
     group = np.arange(len(photos))
     for first, second in _near_pairs(photos, bits):
@@ -102,17 +102,25 @@ def group_near_duplicates(
 
 
 def later_near_duplicates(
-    photos: Sequence[HashedPhoto], bits: int
+    photos: Sequence[HashedPhoto], bits: int | None
 ) -> Iterator[tuple[int, Indices]]:
-    """Per photo, its near-duplicates that come after it; photos without any are left out."""
+    """Per photo, its near-duplicates that come after it; photos without any are left out.
+
+    Args:
+        bits: as in `group_near_duplicates`; None: no photo has near-duplicates.
+    """
     for first, second in _near_pairs(photos, bits):
         starts = np.flatnonzero(np.diff(first, prepend=-1))
         for index, near in zip(first[starts], np.split(second, starts[1:]), strict=True):
             yield int(index), near
 
 
-def _near_pairs(photos: Sequence[HashedPhoto], bits: int) -> Iterator[tuple[Indices, Indices]]:
+def _near_pairs(
+    photos: Sequence[HashedPhoto], bits: int | None
+) -> Iterator[tuple[Indices, Indices]]:
     """Each pair of near-duplicates once, the earlier photo first, in order, some at a time."""
+    if bits is None:
+        return
     views = [pack_hashes(hashes) for hashes in zip(*(photo.views for photo in photos), strict=True)]
     if not views:
         return

@@ -106,11 +106,17 @@ class SourceImage(Record):
 
 
 class Sources(Record):
-    """All real images of a run with their splits, the refused files, and notes for the user."""
+    """All real images of a run with their splits, the refused files, and notes for the user.
+
+    ``left_out`` says why a class is not used; no image is of such a class. ``warnings`` are the
+    notes that a user should see at once.
+    """
 
     images: tuple[SourceImage, ...]
     refused: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    left_out: dict[str, str] = {}
+    warnings: tuple[str, ...] = ()
 
     def with_refused(self, more: Sequence[tuple[str, str]]) -> "Sources":
         """The same images, and more refused files with their reasons; all sorted by file."""

@@ -6,8 +6,8 @@ Small collections often hold one scene or one file twice; splitting single image
 import itertools
 import re
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import Field, field_validator, model_validator
@@ -20,9 +20,18 @@ from models.data.families import (
     refuse_straddling,
 )
 from models.data.find_photos import Refused
-from models.data.hold_out import HeldOutSplit, assign_splits, count_of
+from models.data.hold_out import (
+    HeldOutSplit,
+    assign_splits,
+    count_of,
+    find_small_classes,
+    without_classes,
+)
 from models.data.near_duplicates import HashedPhoto
 from models.data.records import Record, Split
+
+# What makes photos a family, besides the groups that the user gives.
+FAMILIES = ("pictures", "none", "folder", "prefix")
 
 
 class SplitParameters(Record):
@@ -42,16 +51,35 @@ class SplitParameters(Record):
         description="also find photos that were cropped, turned, mirrored or framed, by comparing"
         " their local features; false compares hashes alone",
     )
+    group_by: str = Field(
+        "pictures",
+        description="which photos are one family and stay in one split. pictures: those that look"
+        " alike. For a fixed camera, whose photos all look alike, one of: none; folder, the folder"
+        " in the class folder; prefix, the file name up to its last _, - or blank; or the path of a"
+        " CSV as in group_file",
+    )
     group_file: Path | None = Field(
         None,
-        description="CSV with the columns file and group: photos of one group stay in one split",
+        description="CSV with the columns file and group: photos of one group stay in one split,"
+        " whatever group_by says",
     )
     group_pattern: str | None = Field(
         None,
         description="regular expression on a photo's path below the photo folder: photos with the"
-        " same captured text stay in one split",
+        " same captured text stay in one split, whatever group_by says",
     )
     seed: int = Field(0, ge=0, description="another seed gives another split of the same sizes")
+
+    @field_validator("group_by", mode="before")
+    @classmethod
+    def _check_families(cls, word: object) -> object:
+        # YAML reads ~ and null as None.
+        word = "none" if word is None else word
+        if word not in FAMILIES and not str(word).lower().endswith(".csv"):
+            raise ValueError(
+                f"{word!r} is none of {', '.join(FAMILIES)}, and no path of a .csv file; choose one"
+            )
+        return word
 
     @field_validator("group_pattern")
     @classmethod
@@ -72,18 +100,37 @@ class SplitParameters(Record):
             raise ValueError("val + test must be below 1, so that photos are left for train")
         return self
 
+    @property
+    def family_bits(self) -> int | None:
+        """Bits in which the hashes of one family may differ; None: hashes are not compared."""
+        return self.near_duplicate_bits if self.group_by == "pictures" else None
+
+    @property
+    def has_local_features(self) -> bool:
+        """Whether local features are compared too."""
+        return self.compare_pictures and self.group_by == "pictures"
+
+    @property
+    def listed_groups(self) -> tuple[tuple[str, Path], ...]:
+        """The CSV files that list groups, each with the name of its field."""
+        named = None if self.group_by in FAMILIES else Path(self.group_by)
+        files = (("split.group_by", named), ("split.group_file", self.group_file))
+        return tuple((field, path) for field, path in files if path is not None)
+
 
 @dataclass(frozen=True)
 class SplitResult:
     """The split of each used photo, the refused photos with reasons, and notes for the user.
 
-    ``families`` names the family of each used photo by its first file.
+    ``families`` names the family of each used photo by its first file. ``left_out`` says of each
+    class that has too few photos how many it has and needs; all its photos are refused.
     """
 
     assigned: dict[str, Split]
     families: dict[str, str]
     refused: tuple[Refused, ...]
     notes: tuple[str, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def split(
@@ -101,33 +148,38 @@ def split(
     Args:
         links: pairs of files that show the same picture, as `models.leakage` finds them.
 
+    A class without enough families for every split is left out.
+
     Raises:
-        ValueError: a class has too few distinct photos, a photo is listed twice, or only some
-            photos have a given split.
+        ValueError: a photo is listed twice, or only some photos have a given split.
     """
     ordered = sorted(photos, key=lambda photo: photo.file)
     _check(ordered)
-    bits = parameters.near_duplicate_bits
+    bits = parameters.family_bits
     kept, refused = _without_copies(ordered)
     notes = [f"{count_of(len(refused), 'exact copy', 'exact copies')} refused"] if refused else []
     families, straddling = refuse_straddling(build_families(kept, bits, links), bits, links)
     families, contradicting = refuse_contradictions(families, bits)
     families.sort(key=lambda family: family[0].file)
     notes += [*_notes_on_families(families), *_notes_on_test(families)]
-    shares: dict[HeldOutSplit, float] = {"test": parameters.test, "val": parameters.val}
+    given = {photo.given_split for family in families for photo in family}
+    wanted: dict[HeldOutSplit, float] = {"test": parameters.test, "val": parameters.val}
+    shares = {name: share for name, share in wanted.items() if name not in given}
     labels = sorted({photo.label for photo in ordered})
+    small = find_small_classes(families, labels, shares)
+    families, left_out = without_classes(families, small)
+    labels = [label for label in labels if label not in small]
     assigned, more_notes = assign_splits(families, labels, shares, parameters.seed)
     return SplitResult(
         assigned=dict(sorted(assigned.items())),
         families={photo.file: family[0].file for family in families for photo in family},
-        refused=(*refused, *straddling, *contradicting),
+        refused=(*refused, *straddling, *contradicting, *left_out),
         notes=(*notes, *more_notes),
+        left_out=small,
     )
 
 
 def _check(photos: Sequence[HashedPhoto]) -> None:
-    if not photos:
-        raise ValueError("there are no photos to split; give a folder with photos")
     for photo, following in itertools.pairwise(photos):
         if photo.file == following.file:
             raise ValueError(f"the photo {photo.file} is listed twice; list it once")
@@ -143,7 +195,7 @@ def _without_copies(photos: Sequence[HashedPhoto]) -> tuple[list[HashedPhoto], l
     same: dict[str, list[HashedPhoto]] = defaultdict(list)
     for photo in photos:
         same[photo.digest].append(photo)
-    dropped: dict[str, str] = {}
+    dropped: dict[str, Refused] = {}
     for copies in same.values():
         tested = [photo for photo in copies if photo.given_split == "test"]
         first = min(copies, key=lambda photo: (photo.given_split != "val", photo.file))
@@ -152,16 +204,20 @@ def _without_copies(photos: Sequence[HashedPhoto]) -> tuple[list[HashedPhoto], l
             if photo in tested:
                 continue
             if tested:
-                dropped[photo.file] = f"the same file as the test photo {tested[0].file}"
+                reason = f"the same file as the test photo {tested[0].file}"
+                dropped[photo.file] = Refused(photo.file, reason, "copies of test photos")
             elif other:
-                dropped[photo.file] = (
+                reason = (
                     f"the same file is in the class {other.label!r} as {other.file}, so its class"
                     " is unknown"
                 )
+                kind = f"copies of {other.label!r}"
+                dropped[photo.file] = Refused(photo.file, reason, kind)
             elif photo is not first:
-                dropped[photo.file] = f"the same file as {first.file}"
+                reason = f"the same file as {first.file}"
+                dropped[photo.file] = Refused(photo.file, reason, "copies of other photos")
     kept = [photo for photo in photos if photo.file not in dropped]
-    return kept, [Refused(file, reason) for file, reason in dropped.items()]
+    return kept, list(dropped.values())
 
 
 def _notes_on_families(families: Families) -> list[str]:

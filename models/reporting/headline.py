@@ -54,7 +54,7 @@ def headline_of(metrics: Metrics, datasets: Sequence[Dataset]) -> Headline:
     """The verdict of the run, or a plain sentence where there is none."""
     metric = metrics.verdict.metric if metrics.verdict else "accuracy"
     bars = tuple(_bars(metrics, datasets, metric))
-    text = metrics.verdict.text if metrics.verdict else _plain_sentence(datasets, bars)
+    text = metrics.verdict.text if metrics.verdict else _plain_sentence(metrics, datasets, bars)
     if metrics.test_looks:
         plural = "" if metrics.test_looks == 1 else "s"
         text += f" This test set has now judged {metrics.test_looks} recipe{plural}."
@@ -84,7 +84,9 @@ def _bars(metrics: Metrics, datasets: Sequence[Dataset], metric: str) -> list[Ba
     return bars
 
 
-def _plain_sentence(datasets: Sequence[Dataset], bars: Sequence[Bar]) -> str:
+def _plain_sentence(metrics: Metrics, datasets: Sequence[Dataset], bars: Sequence[Bar]) -> str:
+    if metrics.problem:
+        return f"The run ended early. {metrics.problem[:1].upper()}{metrics.problem[1:]}."
     if bars:
         names = ", ".join(bar.dataset.name for bar in bars)
         return f"Only one dataset was trained on, so there is nothing to compare: {names}."

@@ -129,7 +129,9 @@ class Metrics(Record):
     synthset: str = Field(description="Version of this program.")
     profile: str
     recipe: dict[str, JsonValue]
+    problem: str = Field("", description="Why the run ended early; empty if it did not.")
     classes: tuple[str, ...]
+    left_out: dict[str, str] = Field({}, description="Classes that are not used, and why.")
     photos: dict[str, dict[str, int]] = Field(description="Photos per split and class.")
     refused: tuple[RefusedFile, ...] = ()
     notes: tuple[str, ...] = Field((), description="Warnings of the run.")

@@ -1,17 +1,18 @@
 """Choose: which train images each dataset holds."""
 
-import hashlib
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from pydantic import Field
 
 from models.data.records import Record, Sample
 from models.data.specs import DatasetSpec
-
-
-class DatasetTooSmallError(ValueError):
-    """A dataset can't have the images that were asked for; the line says what is missing."""
+from tasks.assemble.draw import Drawn, DrawnImages, draw_images
+from tasks.assemble.gaps import (
+    LEAST_VOLUME,
+    DatasetTooSmallError,
+    explain_gap,
+    explain_rejections,
+)
 
 
 class Assemble(Record):
@@ -26,8 +27,18 @@ class Assemble(Record):
     seed: int = Field(0, ge=0, description="Changes which images are drawn.")
 
 
-# Per class, images in the order in which datasets take them.
-_Drawn = Mapping[str, Sequence[Sample]]
+def count_images(
+    spec: DatasetSpec, volume: int, label: str, drawn: DrawnImages
+) -> dict[str, tuple[int, int]]:
+    """Available and wanted images of a class per generator; real ones under the empty name."""
+    count, numbers = numbers_of(spec, volume)
+    if isinstance(spec.real, str):
+        count = len(_take_by_word(spec.real, {label: drawn.real[label]}, drawn.references))
+    wanted = {"": (len(drawn.real[label]), count)}
+    for generator, number in numbers.items():
+        available = len(drawn.synthetic[generator][label])
+        wanted[generator] = available, available if number is None else number
+    return wanted
 
 
 def choose(
@@ -46,20 +57,21 @@ def choose(
         DatasetTooSmallError: a class has fewer images than a dataset needs, or none; the line
             names dataset, class and gap.
     """
-    classes = sorted({sample.label for sample in real})
-    drawn_real = _draw(real, classes, parameters.seed)
-    drawn = {name: _draw(made, classes, parameters.seed) for name, made in synthetic.items()}
-    volume = parameters.per_class or max(2, _common_volume(specs, classes, drawn_real, drawn))
-    used = set(references)
+    images = draw_images(real, synthetic, references, parameters.seed)
+    classes, drawn_real, drawn = images.classes, images.real, images.synthetic
+    volume = parameters.per_class or max(
+        LEAST_VOLUME, _common_volume(specs, classes, drawn_real, drawn)
+    )
     datasets: dict[str, list[Sample]] = {}
     for spec in specs:
-        count, numbers = _numbers(spec, spec.per_class or volume)
-        chosen = _take_by_word(spec.real, drawn_real, used)
+        count, numbers = numbers_of(spec, spec.per_class or volume)
+        chosen = _take_by_word(spec.real, drawn_real, images.references)
         for label in classes:
             chosen += _take(spec.name, "real", label, drawn_real, count)
             for generator, number in numbers.items():
                 wanted = len(drawn[generator][label]) if number is None else number
-                chosen += _take(spec.name, generator, label, drawn[generator], wanted)
+                made = synthetic[generator]
+                chosen += _take(spec.name, generator, label, drawn[generator], wanted, made)
         _require_every_class(spec.name, classes, chosen)
         datasets[spec.name] = chosen
     return datasets
@@ -86,7 +98,7 @@ def find_repeated(chosen: Mapping[str, Sequence[Sample]]) -> dict[str, str]:
     return repeated
 
 
-def _take_by_word(word: str | float, drawn: _Drawn, references: set[str]) -> list[Sample]:
+def _take_by_word(word: str | float, drawn: Drawn, references: Set[str]) -> list[Sample]:
     """The real images that a word of a dataset spec names, of all classes."""
     if not isinstance(word, str):
         return []
@@ -101,7 +113,7 @@ def _take_by_word(word: str | float, drawn: _Drawn, references: set[str]) -> lis
     return chosen
 
 
-def _numbers(spec: DatasetSpec, volume: int) -> tuple[int, dict[str, int | None]]:
+def numbers_of(spec: DatasetSpec, volume: int) -> tuple[int, dict[str, int | None]]:
     """Images per class: real ones, and those of each generator; None: all of them.
 
     A share is rounded down for generators, and real photos fill the total up.
@@ -126,8 +138,8 @@ def _numbers(spec: DatasetSpec, volume: int) -> tuple[int, dict[str, int | None]
 def _common_volume(
     specs: Sequence[DatasetSpec],
     classes: Sequence[str],
-    real: _Drawn,
-    synthetic: Mapping[str, _Drawn],
+    real: Drawn,
+    synthetic: Mapping[str, Drawn],
 ) -> int:
     """The largest volume for which every dataset can have its shares."""
     limits = []
@@ -142,42 +154,16 @@ def _common_volume(
     return int(min(limits, default=2) + 1e-9)
 
 
-def _take(dataset: str, source: str, label: str, drawn: _Drawn, count: int) -> Sequence[Sample]:
+def _take(
+    dataset: str,
+    source: str,
+    label: str,
+    drawn: Drawn,
+    count: int,
+    made: Sequence[Sample] = (),
+) -> Sequence[Sample]:
     available = drawn[label]
     if len(available) < count:
-        fix = (
-            "add photos, or lower assemble.per_class"
-            if source == "real"
-            else "raise the generator's numbers of images, look at the rejected images in the "
-            "report, or lower assemble.per_class"
-        )
-        raise DatasetTooSmallError(
-            f"datasets.{dataset}: class {label} has {len(available)} {source} train images of "
-            f"{count} ({count - len(available)} short); {fix}"
-        )
+        why = explain_rejections([sample for sample in made if sample.label == label])
+        raise DatasetTooSmallError(explain_gap(dataset, source, label, len(available), count, why))
     return available[:count]
-
-
-def _draw(samples: Sequence[Sample], classes: Sequence[str], seed: int) -> dict[str, list[Sample]]:
-    by_label: dict[str, list[Sample]] = {label: [] for label in classes}
-    for sample in samples:
-        if sample.is_accepted and sample.label in by_label:
-            by_label[sample.label].append(sample)
-    return {label: take_turns(found, seed) for label, found in by_label.items()}
-
-
-def take_turns(samples: Sequence[Sample], seed: int) -> list[Sample]:
-    """Samples in turn over their source photos, in an order drawn from the bytes and the seed."""
-
-    def draw(text: str) -> str:
-        return hashlib.sha256(f"{seed}{text}".encode()).hexdigest()
-
-    by_source: dict[str, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        by_source["+".join(sample.sources)].append(sample)
-    queues = [
-        sorted(by_source[source], key=lambda sample: (draw(sample.image.digest), sample.name))
-        for source in sorted(by_source, key=draw)
-    ]
-    longest = max((len(queue) for queue in queues), default=0)
-    return [queue[turn] for turn in range(longest) for queue in queues if turn < len(queue)]

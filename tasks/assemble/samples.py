@@ -79,6 +79,7 @@ def real_sample(source: SourceImage, jpeg: Artifact, masks: Mapping[str, Artifac
     """The sample of a real photo.
 
     Args:
+        jpeg: the dataset file, or the photo itself where none was made yet.
         masks: dataset masks by the id of the mask they were made of.
     """
     notes = []
@@ -97,7 +98,7 @@ def real_sample(source: SourceImage, jpeg: Artifact, masks: Mapping[str, Artifac
         sources=(source.name,),
         family=source.family,
         lineage=Lineage(
-            stages=_once(("ingest", source.image.stage, "resize")), prompt=source.prompt
+            stages=_once(("ingest", source.image.stage, jpeg.stage)), prompt=source.prompt
         ),
     )
 

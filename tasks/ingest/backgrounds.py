@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from models.data.error_lines import join_reasons
 from models.data.find_photos import Refused
 from models.data.near_duplicates import HashedPhoto, later_near_duplicates
 from models.data.read_photo import SUFFIXES
@@ -12,6 +13,24 @@ from tasks.engine.run_context import RunContext
 from tasks.ingest.photos import Ingest, ingest_files
 from tasks.ingest.same_pictures import match_photos
 from tasks.ingest.source_images import hashes_of
+
+
+class NoBackgroundsError(RuntimeError):
+    """No background photo can be used; the line gives reasons."""
+
+
+def list_backgrounds(folder: Path) -> list[Path]:
+    """The background photos of a folder, sorted; opens none.
+
+    Raises:
+        ValueError: the folder is missing or holds no photo.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"backgrounds: {folder} is no folder; name one that holds photos")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise ValueError(f"backgrounds: {folder} holds no photo; add some")
+    return paths
 
 
 def ingest_backgrounds(
@@ -24,29 +43,30 @@ def ingest_backgrounds(
     """The photos of a flat folder in the order of their names, and refused ones; none without it.
 
     A photo that can't be read is refused, and so is one that shows a held-out photo: by its hash,
-    or by its local features where ``splits.compare_pictures`` is set.
+    or by its local features where ``splits`` says so.
 
     Args:
         heldout: the val and test photos.
 
     Raises:
-        ValueError: the folder is missing or holds no photo that can be used.
+        ValueError: the folder is missing or holds no photo.
+        NoBackgroundsError: none of its photos can be used.
     """
     if folder is None:
         return [], []
-    if not folder.is_dir():
-        raise ValueError(f"backgrounds: {folder} is no folder; name one that holds photos")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    paths = list_backgrounds(folder)
     read = ingest_files(run, parameters, {f"backgrounds/{path.name}": path for path in paths})
     if not read.photos:
-        raise ValueError(f"backgrounds: {folder} holds no photo that can be read; add some")
+        reasons = [f"{entry.file.partition('/')[2]}: {entry.reason}" for entry in read.refused]
+        start = f"backgrounds: no photo of {folder} can be read"
+        raise NoBackgroundsError(join_reasons(start, reasons, "replace them or add others"))
     shown = _find_heldout(run, read.photos, heldout, splits)
     refused = [
         Refused(name, f"shows the {p.split} photo {p.file}") for name, p in sorted(shown.items())
     ]
     photos = [photo for name, photo in read.photos.items() if name not in shown]
     if not photos:
-        raise ValueError(
+        raise NoBackgroundsError(
             f"backgrounds: every photo of {folder} shows a val or test photo; use other photos"
         )
     return photos, [*read.refused, *refused]
@@ -66,11 +86,11 @@ def _find_heldout(
         for number, image in enumerate(images)
     ]
     shown: dict[str, SourceImage] = {}
-    for index, later in later_near_duplicates(hashed, splits.near_duplicate_bits):
+    for index, later in later_near_duplicates(hashed, splits.family_bits):
         held = later[later >= count]
         if index < count and len(held):
             shown[names[index]] = heldout[held[0] - count]
-    if splits.compare_pictures:
+    if splits.has_local_features:
         pairs = [(i, j) for i in range(count) for j in range(count, len(images))]
         for first, second, match in match_photos(run, images, pairs):
             if match.is_same_picture:

@@ -19,6 +19,7 @@ from tasks.engine.stage import stage
 from tasks.ingest.crop import describe_pixels
 from tasks.ingest.find_sources import Layout, ObjectUse, find_sources
 from tasks.ingest.groups import link_groups, read_groups
+from tasks.ingest.left_out import describe_alike, explain_left_out
 from tasks.ingest.same_pictures import find_same_pictures
 from tasks.ingest.source_images import make_crops, make_source_images, make_whole_images
 
@@ -112,15 +113,18 @@ def ingest_photos(
 ) -> Sources:
     """Find, read and split the photos of a folder, or the objects annotated in them.
 
+    A class without enough photos is left out, with the reasons.
+
     Raises:
-        ValueError: the folder has a wrong layout, an annotation is malformed, or a class is too
-            small to be split.
+        ValueError: the folder has a wrong layout, an annotation is malformed, or the groups of
+            photos can't be read.
     """
     found = find_sources(folder, parameters.format)
+    group_of = read_groups(found.photos, splits, [entry.file for entry in found.refused])
     files = ingest_files(run, parameters, {photo.file: photo.path for photo in found.photos})
     readable = [photo for photo in found.photos if photo.file in files.photos]
-    same = find_same_pictures(run, readable, files.photos, splits.compare_pictures)
-    group_of = read_groups([photo.file for photo in readable], splits)
+    same = find_same_pictures(run, readable, files.photos, splits)
+    group_of = {file: group for file, group in group_of.items() if file in files.photos}
     is_annotated = any(photo.size is not None for photo in readable)
     if is_annotated and parameters.objects == "crop":
         candidates, unused, notes = make_crops(
@@ -129,30 +133,38 @@ def ingest_photos(
             files.photos,
             parameters.crop_margin,
             parameters.min_side,
-            splits.near_duplicate_bits,
+            splits.family_bits,
             [*same.links, *link_groups(group_of)],
         )
     else:
         candidates, unused, notes = make_whole_images(
             readable, files.photos, files.digests, group_of
         )
-    labels = {item.label for photo in found.photos for item in photo.objects}
-    notes += [
-        f"the class {label!r} has no image that can be used; it is left out"
-        for label in sorted(labels - {candidate.label for candidate in candidates})
-    ]
     result = split([candidate.hashed() for candidate in candidates], splits, same.links)
     refused = [*found.refused, *files.refused, *unused, *result.refused]
-    converted = [
+    labels = {item.label for photo in found.photos for item in photo.objects}
+    lost = labels - {candidate.label for candidate in candidates}
+    small = {**result.left_out, **dict.fromkeys(lost, "has no photo that can be used")}
+    left_out = explain_left_out(found.photos, small, refused)
+    return Sources(
+        images=tuple(make_source_images(run, candidates, result)),
+        refused=tuple(sorted((entry.file, entry.reason) for entry in refused)),
+        notes=(*found.notes, *notes, *same.notes, *result.notes, *_conversions(files)),
+        left_out=left_out,
+        warnings=(
+            *(f"the class {label!r} {why}; it is left out" for label, why in left_out.items()),
+            *describe_alike(found.photos, refused),
+        ),
+    )
+
+
+def _conversions(files: ReadFiles) -> list[str]:
+    """How photos were changed while they were read, by file."""
+    return [
         f"{name}: {', '.join(photo.metadata['notes'])}"
         for name, photo in sorted(files.photos.items())
         if photo.metadata["notes"]
     ]
-    return Sources(
-        images=tuple(make_source_images(run, candidates, result)),
-        refused=tuple(sorted((entry.file, entry.reason) for entry in refused)),
-        notes=(*found.notes, *notes, *same.notes, *result.notes, *converted),
-    )
 
 
 def _as_artifact(name: str, content: bytes) -> Artifact:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from models.data.records import Artifact, Record
+from models.data.splitting import SplitParameters
 from models.leakage.local_features import (
     LocalFeatures,
     find_local_features,
@@ -103,7 +104,10 @@ def match_photos(
 
 
 def find_same_pictures(
-    run: RunContext, photos: Sequence[FoundPhoto], images: Mapping[str, Artifact], is_wanted: bool
+    run: RunContext,
+    photos: Sequence[FoundPhoto],
+    images: Mapping[str, Artifact],
+    parameters: SplitParameters,
 ) -> SamePictures:
     """The photos that show one picture, where a split depends on it.
 
@@ -111,9 +115,12 @@ def find_same_pictures(
 
     Args:
         images: the normalised photo by file.
-        is_wanted: False: nothing is compared, and a note says so.
+        parameters: whether photos are compared at all; if not, a note says so.
     """
-    if not is_wanted:
+    if parameters.group_by != "pictures":
+        note = f"photos were not compared with one another (split.group_by={parameters.group_by})"
+        return SamePictures(notes=(note,))
+    if not parameters.compare_pictures:
         return SamePictures(notes=("photos were compared by hash alone (split.compare_pictures)",))
     splits = [photo.split for photo in photos]
     listed = [images[photo.file] for photo in photos]

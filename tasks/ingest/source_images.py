@@ -116,7 +116,7 @@ def make_crops(
     images: Mapping[str, Artifact],
     margin: float,
     min_side: int,
-    near_duplicate_bits: int,
+    near_duplicate_bits: int | None,
     links: Sequence[tuple[str, str]] = (),
 ) -> tuple[list[Candidate], list[Refused], list[str]]:
     """A candidate per annotated object, cut out with a margin; refused objects; notes.
@@ -125,7 +125,8 @@ def make_crops(
         images: the normalised photo by file.
         margin: share of the object's width and height that is added on each side.
         min_side: least width and height of an object in px of the normalised photo.
-        near_duplicate_bits: photos whose hashes differ in at most so many bits show one scene.
+        near_duplicate_bits: photos whose hashes differ in at most so many bits show one scene;
+            None: hashes are not compared.
         links: more pairs of files that show one scene.
     """
     found: list[tuple[str, FoundPhoto, int, ObjectAnnotation]] = []
@@ -251,7 +252,7 @@ def _scale_object(item: ObjectAnnotation, photo: FoundPhoto, image: Artifact) ->
 def _scenes(
     photos: Sequence[FoundPhoto],
     images: Mapping[str, Artifact],
-    bits: int,
+    bits: int | None,
     links: Sequence[tuple[str, str]],
 ) -> dict[str, str]:
     """The first file of each photo's scene: photos of one scene are near-duplicates."""

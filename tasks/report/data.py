@@ -34,6 +34,7 @@ class RunSummary(Record):
         {}, description="The stages that contact sheets show, with an explanation of each."
     )
     arithmetic: dict[str, Arithmetic] = Field({}, description="Planned images per generator.")
+    problem: str = Field("", description="Why the run ended early; empty if it did not.")
     photos: Sources
     references: tuple[ReferenceSummary, ...]
     stages: dict[str, StageMetrics]
@@ -41,7 +42,7 @@ class RunSummary(Record):
     models: tuple[ModelUse, ...] = ()
     warnings: tuple[str, ...] = ()
     datasets: dict[str, DatasetSummary]
-    test: Artifact = Field(description="Document that lists the test photos.")
+    test: Artifact | None = Field(None, description="Document that lists the test photos.")
     families: dict[str, str] = Field(
         {}, description="Near-duplicate family of each val and test photo, by its artifact's id."
     )

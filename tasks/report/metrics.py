@@ -56,10 +56,12 @@ def gather_metrics(run: RunContext, summary: RunSummary) -> Metrics:
         synthset=importlib.metadata.version("synthset"),
         profile=summary.profile,
         recipe=summary.recipe,
+        problem=summary.problem,
         classes=tuple(photos.classes),
+        left_out=photos.left_out,
         photos={split: _photos_per_class(summary, split) for split in ("train", "val", "test")},
         refused=tuple(RefusedFile(file=file, reason=reason) for file, reason in photos.refused),
-        notes=(*summary.warnings, *photos.notes),
+        notes=(*summary.warnings, *photos.warnings, *photos.notes),
         references=tuple(
             ReferenceMetrics.model_validate(reference.model_dump(exclude={"key"}))
             for reference in summary.references

@@ -61,7 +61,7 @@ def draw_datasets(run: RunContext, summary: RunSummary) -> dict[str, tuple[Thumb
 
 def draw_test(run: RunContext, summary: RunSummary) -> tuple[Thumb, ...]:
     """Some test photos, the same number of every class."""
-    return _some_of_each_class(run, run.load(summary.test)["val"])
+    return () if summary.test is None else _some_of_each_class(run, run.load(summary.test)["val"])
 
 
 def draw_mistakes(run: RunContext, summary: RunSummary) -> tuple[Thumb, ...]:

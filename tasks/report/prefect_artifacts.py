@@ -65,6 +65,8 @@ def slug(text: str) -> str:
 
 def _show_verdict(metrics: Metrics, report: Path, store: Store, document: str) -> None:
     text = metrics.verdict.text if metrics.verdict else "No two datasets were trained on."
+    if metrics.problem:
+        text = f"The run ended early: {metrics.problem}"
     fetch = f"`synthset store get {store.url} {document}`"
     location = f"Report: `{report}` on the machine of this run; on any other machine: {fetch}"
     parts = ["## Which dataset to use", text, location]

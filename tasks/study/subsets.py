@@ -16,7 +16,7 @@ from pydantic import Field
 
 from models.data.records import Record, Sample, SourceImage
 from models.evaluation.study import Point
-from tasks.assemble.choose import take_turns
+from tasks.assemble.draw import take_turns
 
 Number = Annotated[int, Field(strict=True, ge=1)] | Literal["all"]
 Share = Annotated[float, Field(gt=0)]

@@ -28,6 +28,7 @@ TEXTS = {
     "controlnet": "acme/own@1",
     "safety_checker": "acme/own@1",
     "group_pattern": "(own) words",
+    "group_by": "folder",
 }
 
 

@@ -5,7 +5,8 @@ import pytest
 from flows.config.recipe import Recipe
 from models.data.records import Sample
 from models.data.specs import DatasetSpec
-from tasks.assemble.choose import Assemble, DatasetTooSmallError, choose, find_repeated
+from tasks.assemble.choose import Assemble, choose, find_repeated
+from tasks.assemble.gaps import DatasetTooSmallError
 from tests.tasks.assemble.cases import samples
 
 # The datasets of a recipe that lists none.
@@ -94,6 +95,20 @@ def test_names_a_class_without_a_reference() -> None:
     specs = (DatasetSpec(name="few", real="references"),)
     with pytest.raises(DatasetTooSmallError, match=r"datasets\.few: class b has no train image"):
         draw(samples("", {"a": 4, "b": 4}), [], references=("a/real0",), specs=specs)
+
+
+def test_a_gap_names_the_reasons_of_rejected_images() -> None:
+    made = [
+        sample.model_copy(update={"reject_reason": "blurred" if number % 3 else None})
+        for number, sample in enumerate(samples("multiview", {"a": 9, "b": 9}))
+    ]
+    with pytest.raises(DatasetTooSmallError) as error:
+        draw(samples("", {"a": 9, "b": 9}), made, parameters=Assemble(per_class=8))
+    assert (
+        "class a has 3 multiview train images of 8 (5 short): rejected 6 blurred (a/multiview1)"
+        in str(error.value)
+    )
+    assert len(str(error.value)) < 300
 
 
 def test_never_draws_a_rejected_image() -> None:

@@ -196,7 +196,7 @@ def test_refuses_small_objects_by_name(run: RunContext, tmp_path: Path) -> None:
     mixed_set(tmp_path, "coco")
     larger = ingest_photos(run, tmp_path / "photos", Ingest(min_side=35), SplitParameters())
     assert larger.classes == ["disc"]
-    assert "the class 'block' has no image that can be used; it is left out" in larger.notes
+    assert larger.left_out["block"].startswith("has no photo that can be used: 12 too")
     document = read_coco(tmp_path / "photos" / "instances.json").splits[""]
     tiny = ObjectAnnotation("disc", (2.0, 90.0, 12.5, 9.0))
     images = [replace(document[0], objects=(*document[0].objects, tiny)), *document[1:]]

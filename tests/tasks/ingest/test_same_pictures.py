@@ -10,7 +10,7 @@ from models.data.records import Sources
 from models.data.splitting import SplitParameters
 from tasks.engine.run_context import RunContext
 from tasks.ingest import same_pictures
-from tasks.ingest.backgrounds import ingest_backgrounds
+from tasks.ingest.backgrounds import NoBackgroundsError, ingest_backgrounds
 from tasks.ingest.photos import Ingest, ingest_photos
 from tasks.store.store import open_store
 from tests.models.leakage.photos import crop, read_photos
@@ -104,5 +104,5 @@ def test_refuses_backgrounds_that_show_a_held_out_photo(
         ("backgrounds/mirrored.png", "shows the val photo val/cup/e.png"),
     ]
     (folder / "other.png").unlink()
-    with pytest.raises(ValueError, match=r"every photo of .* shows a val or test photo"):
+    with pytest.raises(NoBackgroundsError, match=r"every photo of .* shows a val or test photo"):
         ingest_backgrounds(run, folder, Ingest(), heldout, splits)

@@ -1,0 +1,84 @@
+"""Mistakes in photos and recipe that file names alone show, found before anything is computed."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from flows.config.recipe import Recipe
+from models.data.records import Split
+from tasks.assemble.choose import numbers_of
+from tasks.assemble.gaps import explain_gap
+from tasks.ingest.backgrounds import list_backgrounds
+from tasks.ingest.find_sources import find_sources, list_labels
+from tasks.ingest.groups import read_groups
+
+Labels = Sequence[tuple[Split | None, str]]
+
+
+def check_photos(recipe: Recipe, folder: Path, limit: int | None) -> Labels:
+    """Split and class of each photo, if a run can begin with them. It opens no photo.
+
+    Args:
+        limit: the largest number of references; None: all.
+
+    Raises:
+        ValueError: the photo folder has neither photos by class nor annotated objects, classes have
+            too few photos, ``limit`` leaves a class without a reference, or a file of groups or the
+            folder of backgrounds can't be used.
+    """
+    labels = list_labels(folder, recipe.ingest.format, recipe.ingest.objects)
+    small = find_small_classes(labels)
+    classes = {label for _, label in labels}
+    if small and (not recipe.leave_out_classes or len(classes) - len(small) < min(2, len(classes))):
+        label, why = next(iter(small.items()))
+        more = f" ({len(small) - 1} more classes have too few)" if len(small) > 1 else ""
+        raise ValueError(
+            f"{folder}: the class {label!r} {why}{more}; add photos, or move the class away"
+        )
+    used = len(classes) - len(small)
+    if limit is not None and limit < used:
+        raise ValueError(
+            f"--limit {limit} leaves {used - limit} of {used} classes without a reference; give"
+            f" --limit {used} or more"
+        )
+    train = _count_train(labels)
+    _check_volumes(recipe, {name: train[name] for name in sorted(classes - small.keys())})
+    if recipe.split.listed_groups:
+        found = find_sources(folder, recipe.ingest.format, labels_only=True)
+        read_groups(found.photos, recipe.split, [entry.file for entry in found.refused])
+    if recipe.backgrounds is not None:
+        list_backgrounds(recipe.backgrounds)
+    return labels
+
+
+def find_small_classes(labels: Labels) -> dict[str, str]:
+    """The classes with fewer photos than splits, each with what it has and needs."""
+    given = {split for split, _ in labels}
+    splits = ["train", *(name for name in ("val", "test") if name not in given)]
+    counts = _count_train(labels)
+    needs = f"needs {len(splits)} ({', '.join(splits)})"
+    return {
+        label: f"has {counts[label]} photo{'' if counts[label] == 1 else 's'}, {needs}"
+        for label in sorted({label for _, label in labels})
+        if counts[label] < len(splits)
+    }
+
+
+def _count_train(labels: Labels) -> Counter[str]:
+    """Photos per class that may become train photos."""
+    return Counter(label for split, label in labels if split in (None, "train"))
+
+
+def _check_volumes(recipe: Recipe, photos: Mapping[str, int]) -> None:
+    """Return unless a dataset wants more real photos of a class than the folder has.
+
+    Args:
+        photos: the photos of each class that may become train photos.
+    """
+    for spec in recipe.dataset_specs:
+        volume = spec.per_class or recipe.assemble.per_class
+        is_count = isinstance(spec.real, int)
+        wanted = numbers_of(spec, volume or 0)[0] if volume or is_count else 0
+        for label, count in photos.items():
+            if count < wanted:
+                raise ValueError(explain_gap(spec.name, "real", label, count, wanted))
