@@ -9,6 +9,7 @@ from rich.table import Table
 
 from flows.config.checkpoints import absent_checkpoints, checkpoint_warnings
 from flows.config.recipe import Recipe
+from flows.config.validate import check_classes
 from flows.generators.base import Generator
 from flows.generators.catalog import find_generator
 from flows.items import plan_item
@@ -53,9 +54,11 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
     """The plan of a run. It opens no photo and computes nothing.
 
     Raises:
-        ValueError: the folder has neither photos by class nor annotated objects.
+        ValueError: the folder has neither photos by class nor annotated objects, or lacks a class
+            that the recipe names.
     """
     labels = list_labels(folder, recipe.ingest.format, recipe.ingest.objects)
+    check_classes(recipe, {label for _, label in labels})
     per_class = _train_per_class(recipe, labels)
     references = sum(
         min(count, recipe.references_per_class or count) for count in per_class.values()
@@ -149,7 +152,7 @@ def show_plan(plan: Plan) -> None:
         table.add_row(f"{stage.generator} · {stage.stage}", *_figures(stage.artifacts, stage))
     artifacts = sum(stage.artifacts for stage in plan.stages)
     table.add_row("total", *_figures(artifacts, plan))
-    console = Console()
+    console = Console(markup=False, emoji=False)
     console.print(table)
     photos = ", ".join(f"{label} {count}" for label, count in plan.photos.items())
     images = " + ".join(f"{count} {name}" for name, count in plan.images_per_photo.items())

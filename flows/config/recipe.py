@@ -1,6 +1,7 @@
 """The recipe: everything that decides what a run makes, from YAML, then ``--set a.b=c``."""
 
 import copy
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
@@ -10,9 +11,11 @@ from pydantic import Field, SerializeAsAny, ValidationError, field_validator, mo
 
 from flows.config.comparison import default_datasets, default_trainings
 from flows.config.profiles import MODELS, Profile, with_models, without_other_models
+from flows.config.read_yaml import read_yaml
 from flows.config.renamed import find_renamed
 from flows.config.sections import first_error
 from flows.generators.catalog import GENERATORS, find_generator
+from models.data.names import comparable, find_name_problem
 from models.data.records import DatasetSpec, Record, TrainingSpec
 from models.data.splitting import SplitParameters
 from models.evaluation.settings import VerdictSettings
@@ -98,10 +101,7 @@ class Recipe(Record):
 
     @model_validator(mode="after")
     def _check_datasets(self) -> Self:
-        names = [spec.name for spec in self.datasets]
-        doubled = next((name for name in names if names.count(name) > 1), None)
-        if doubled is not None or "test" in names:
-            raise ValueError(f"datasets: the name {doubled or 'test'} is taken; choose another")
+        _check_names("datasets", [spec.name for spec in self.datasets], taken=("test",))
         for spec in self.datasets:
             for generator in spec.synthetic:
                 if generator not in self.generators:
@@ -125,10 +125,7 @@ class Recipe(Record):
 
     @model_validator(mode="after")
     def _check_trainings(self) -> Self:
-        names = [spec.name for spec in self.trainings]
-        doubled = next((name for name in names if names.count(name) > 1), None)
-        if doubled is not None:
-            raise ValueError(f"trainings: the name {doubled} is taken; choose another")
+        _check_names("trainings", [spec.name for spec in self.trainings])
         known = [spec.name for spec in self.dataset_specs]
         for spec in self.trainings:
             if spec.dataset not in known:
@@ -137,6 +134,17 @@ class Recipe(Record):
                     f"use one of: {', '.join(known)}"
                 )
         return self
+
+
+def _check_names(section: str, names: Sequence[str], taken: Sequence[str] = ()) -> None:
+    """Raise ValueError if a name is no folder's name on some system, or two are the same there."""
+    known = set(taken)
+    for name in names:
+        if problem := find_name_problem(name):
+            raise ValueError(f"{section}: the name {name!r} {problem}; choose another")
+        if comparable(name) in known:
+            raise ValueError(f"{section}: the name {name} is taken; choose another")
+        known.add(comparable(name))
 
 
 def _read_settings(name: str, section: Any, profile: Profile) -> Record:
@@ -170,7 +178,7 @@ def load_recipe(source: str | Path, changes: list[str] | None = None) -> Recipe:
     """
     path = _find(source)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        content = read_yaml(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RecipeError(f"{path}: no readable YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
@@ -242,6 +250,6 @@ def _apply(content: dict[str, Any], change: str) -> None:
             raise RecipeError(f"--set {change}: {section} has no fields")
         content = below
     try:
-        content[last] = yaml.safe_load(text)
+        content[last] = read_yaml(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"--set {change}: {' '.join(str(error).split())}") from error

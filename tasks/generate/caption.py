@@ -1,9 +1,10 @@
 """Caption: a sentence about the photo's object, and the prompts made of it (the study: BLIP)."""
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from models.captioning.cleanup import clean_caption
 from models.captioning.template import class_words, with_class, write_caption
@@ -12,6 +13,7 @@ from models.diffusion.prompts import escape, to_compel, without_weights
 from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.planning_run import Cost
 from tasks.engine.stage import stage
+from tasks.settings.prompt_text import ColourText, LabelText, PlainText
 
 
 class _Caption(Record):
@@ -23,12 +25,18 @@ class _Caption(Record):
     # A job's variant holds its own sentence, so those of other classes are no part of its key.
     NON_KEY_FIELDS: ClassVar = frozenset({"prompts"})
 
-    prompts: dict[str, str] = Field(
+    prompts: dict[str, PlainText] = Field(
         {}, description="Per class: a sentence used instead; may hold weights, as (red:1.3)."
     )
-    negative_prompt: str = Field(
+    negative_prompt: PlainText = Field(
         "blurry, cropped, deformed, watermark, text", description="What no image should show."
     )
+
+    @field_validator("prompts")
+    @classmethod
+    def _normalise_classes(cls, prompts: dict[str, str]) -> dict[str, str]:
+        """Classes in normal form C, as those of photos."""
+        return {unicodedata.normalize("NFC", label): text for label, text in prompts.items()}
 
 
 class CaptionTemplate(_Caption):
@@ -37,7 +45,7 @@ class CaptionTemplate(_Caption):
     model: Literal["template"] = Field(
         "template", description="class and colour in a fixed sentence."
     )
-    template: str = Field(
+    template: ColourText = Field(
         "a photo of {a}{colour} {label}",
         description="Sentence with {label}, {colour} and {a}, the article.",
     )
@@ -71,7 +79,7 @@ class CaptionBlip(_NetworkCaption):
     checkpoint: Checkpoint = Field(
         "Salesforce/blip-image-captioning-large", description="Weights of BLIP."
     )
-    prefix: str = Field(
+    prefix: LabelText = Field(
         "a photo of {a}{label}",
         description="What the caption begins with, so that it is about the class; empty for the "
         "network's own words. Knows {label} and {a}, the article.",

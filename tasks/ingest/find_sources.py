@@ -6,15 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from models.data.find_photos import (
-    SPLIT_NAMES,
-    Refused,
-    check_label,
-    find_photos,
-    find_problem,
-)
+from models.data.find_photos import SPLIT_NAMES, Refused, find_photos, find_problem
 from models.data.formats.annotated import AnnotatedDataset, ObjectAnnotation
 from models.data.formats.detect import READERS, detect_format
+from models.data.names import check_label, comparable
 from models.data.records import Split
 
 Layout = Literal["auto", "folders", "coco", "voc", "yolo"]
@@ -137,10 +132,11 @@ def _check_labels(folder: Path, names: set[str]) -> dict[str, str]:
     known: dict[str, str] = {}
     for name in sorted(names):
         labels[name] = check_label(name, fix=f"rename the class in the annotations of {folder}")
-        other = known.setdefault(labels[name].casefold(), name)
+        other = known.setdefault(comparable(labels[name]), name)
         if other != name:
             raise ValueError(
-                f"{folder}: the classes {other!r} and {name!r} have the same name but for case or"
-                " the encoding of accents; rename one in the annotations"
+                f"{folder}: the classes {other!r} and {name!r} have the same name but for case, the"
+                " encoding of accents or characters that can't be seen; rename one in the"
+                " annotations"
             )
     return labels

@@ -21,6 +21,7 @@ from models.data.formats.annotated import (
     read_size,
 )
 from models.data.formats.voc_masks import masks_to_pixels, read_masks
+from models.data.names import holds_control_characters
 from models.data.photo_colours import PhotoRejectedError
 from models.data.pixels import encode_png
 from models.data.read_photo import SUFFIXES
@@ -88,7 +89,7 @@ def write_voc(
         AnnotationError: an object can't be held, such as a mask that overlaps another.
     """
     for name in classes:
-        if name != name.strip() or not name.isprintable() or not name:
+        if name != name.strip() or holds_control_characters(name) or not name:
             raise AnnotationError(f"VOC can't hold the class name {name!r}; rename the class")
     images = [image for listed in splits.values() for image in listed]
     names = dict(zip((i.file for i in images), flat_names([i.file for i in images]), strict=True))

@@ -102,7 +102,8 @@ def write_yolo(
 def _read_config(folder: Path) -> dict[str, Any]:
     file = folder / CONFIG
     try:
-        config = yaml.safe_load(file.read_bytes())
+        # All scalars as text: a class may be called no, 007 or 2024-01-01.
+        config = yaml.BaseLoader(file.read_bytes()).get_single_data()
     except OSError as error:
         raise AnnotationError(f"{file}: can't be read ({error.strerror})") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -118,15 +119,15 @@ def _read_config(folder: Path) -> dict[str, Any]:
 def _read_classes(file: Path, config: Mapping[str, Any]) -> list[str]:
     names = config.get("names")
     if isinstance(names, dict):
-        if sorted(names, key=str) != sorted(range(len(names)), key=str):
+        if sorted(names) != sorted(map(str, range(len(names)))):
             raise AnnotationError(f"{file}: names: the class ids must be 0, 1, 2, ...")
-        names = [names[number] for number in range(len(names))]
+        names = [names[str(number)] for number in range(len(names))]
     if not isinstance(names, list) or not names or not all(str(name).strip() for name in names):
         raise AnnotationError(f"{file}: names must list the classes")
     classes = [str(name) for name in names]
     if len(set(classes)) < len(classes):
         raise AnnotationError(f"{file}: names: two classes have the same name")
-    if config.get("nc", len(classes)) != len(classes):
+    if str(config.get("nc", len(classes))) != str(len(classes)):
         raise AnnotationError(
             f"{file}: nc is {config['nc']}, but names lists {len(classes)} classes"
         )

@@ -26,6 +26,12 @@ def test_writes_the_class_and_its_colour(label: str, caption: str) -> None:
     assert write_caption(label, paint((195, 35, 40)), TEMPLATE) == caption
 
 
+def test_a_class_may_be_called_like_a_placeholder() -> None:
+    red = paint((195, 35, 40))
+    assert write_caption("{colour}", red, TEMPLATE) == "a photo of a red {colour}"
+    assert with_class("{a}{label}", "{a}") == "a {a}"
+
+
 def test_the_article_fits_the_next_word() -> None:
     assert write_caption("mug", paint((238, 128, 35)), TEMPLATE) == "a photo of an orange mug"
     assert write_caption("apple", paint((195, 35, 40)), "{a}{label}, {colour}") == "an apple, red"

@@ -130,8 +130,10 @@ def test_names_stay_unique_in_one_folder() -> None:
         "a_mug_1.jpg",
         "b_mug_1.jpg",
     ]
-    with pytest.raises(AnnotationError, match="the same name"):
-        flat_names([Path("mug/1.jpg"), Path("mug/1.png")])
+    names = flat_names([Path("mug/1.jpg"), Path("mug/1.png"), Path("mug_1-2.jpg")])
+    assert names == ["mug_1.jpg", "mug_1-2.png", "mug_1-2-2.jpg"]
+    joined = ["p_q/r.jpg", "p/q_r.jpg", "z/r.jpg", "z/q_r.jpg", "E\u0301.jpg", "\u00e9.jpg"]
+    assert len({name.casefold() for name in flat_names([Path(file) for file in joined])}) == 6
 
 
 def test_boxes_are_clipped_by_less_than_a_pixel() -> None:
