@@ -9,9 +9,9 @@ from prefect import flow
 from pydantic import Field
 
 from flows.build_datasets import Datasets, build_datasets
+from flows.config.check_classes import check_classes_of
 from flows.config.checkpoints import checkpoint_warnings, pin_checkpoints, used_models
 from flows.config.recipe import Recipe
-from flows.config.validate import check_named_classes
 from flows.execution.crash_limit import fail_after_too_many_crashes
 from flows.execution.deployment import cancel_children
 from flows.execution.progress import log_progress, this_run
@@ -82,7 +82,7 @@ def run_once(
 ) -> RunResult:
     """Run all steps once; each step reads what the step before it left in the store."""
     run_id = make_run_id(paths.out)
-    check_named_classes(recipe, paths.photos)
+    check_classes_of(recipe, paths.photos)
     sources = ingest_photos(run, paths.photos, recipe.ingest, recipe.split)
     backgrounds, refused = ingest_backgrounds(
         run, recipe.backgrounds, recipe.ingest, sources.of("val", "test"), recipe.split

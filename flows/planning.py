@@ -7,9 +7,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from flows.config.check_classes import check_classes
 from flows.config.checkpoints import absent_checkpoints, checkpoint_warnings
 from flows.config.recipe import Recipe
-from flows.config.validate import check_classes
 from flows.generators.base import Generator
 from flows.generators.catalog import find_generator
 from flows.items import plan_item

@@ -32,7 +32,7 @@ def prepare_flow(
     loaded = pin_checkpoints(loaded)
     photos, out = photos.resolve(), out.resolve()
     store = store or str(out / "store")
-    check_paths(loaded, photos, out, store)
+    check_paths(photos, out, store, loaded)
     err.print("starting Prefect (a few seconds) ...")
     from prefect import tags
 

@@ -49,8 +49,9 @@ def write_caption(label: str, image: Pixels, template: str) -> str:
 
 
 def class_words(label: str) -> str:
-    """Return the class as words: ``red-shoes`` becomes "red shoes"."""
-    return " ".join(re.split(r"[-_\s]+", label.strip()))
+    """Return the class as words: ``red-shoes`` becomes "red shoes"; ``-`` stays as it is."""
+    words = " ".join(re.split(r"[-_\s]+", label)).strip()
+    return words or label
 
 
 def with_class(template: str, name: str) -> str:

@@ -120,11 +120,11 @@ def _check_layout(folder: Path, classes: list[Path], hint: str = "") -> None:
             f"{folder} holds {_count(len(classes), 'class folder')}; put the photos of at least two"
             f" classes into {folder / '<class>'}{hint}"
         )
-    names = {folder.name.casefold() for folder in classes}
-    if {"images", "jpegimages"} & names and len(_DETECTION_FOLDERS & names) > 1:
+    names = _DETECTION_FOLDERS & {folder.name.casefold() for folder in classes}
+    if {"images", "jpegimages"} & names and len(names) > 1:
         raise ValueError(
-            f"{folder} is laid out for detection ({', '.join(f.name for f in classes)}), not by"
-            " class; sort its photos into one folder per class"
+            f"{folder} is laid out for detection ({', '.join(sorted(names))}), not by class; sort"
+            " its photos into one folder per class"
         )
 
 

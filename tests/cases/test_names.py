@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from flows.config.check_classes import check_classes
 from flows.config.recipe import RecipeError, load_recipe
-from flows.config.validate import check_classes
 from models.data.find_photos import find_photos
 from models.data.splitting import SplitParameters
 from tasks.engine.run_context import RunContext

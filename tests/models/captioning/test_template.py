@@ -20,6 +20,9 @@ def paint(colour: tuple[int, int, int]) -> np.ndarray:
         ("iris", "a photo of a red iris"),
         ("wine-glass", "a photo of a red wine glass"),
         ("running_shoes", "a photo of red running shoes"),
+        ("_mug", "a photo of a red mug"),
+        ("-", "a photo of a red -"),
+        ("猫 🐱", "a photo of a red 猫 🐱"),
     ],
 )
 def test_writes_the_class_and_its_colour(label: str, caption: str) -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
+from flows.config.check_classes import check_classes
 from flows.config.recipe import load_recipe
-from flows.config.validate import check_classes
 
 LABELS = ("mug", "Toy car", "007", "训练", "tea pot", "cup", "plate")
 
