@@ -35,6 +35,8 @@ def read_yaml(text: str) -> Any:
 
 def quoting_hint(value: Any) -> str:
     """What to do where YAML read another type from a text; empty if ``value`` is none of these."""
+    if isinstance(value, dict):
+        return "; put a name that has a dot into braces: {name: text}"
     kinds = {bool: "a boolean", int: "a number", float: "a number", type(None): "no value"}
     kind = kinds.get(type(value), "a date" if type(value).__name__ in ("date", "datetime") else "")
     return f"; YAML reads it as {kind}: put it in quotes" if kind else ""

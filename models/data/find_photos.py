@@ -7,13 +7,18 @@ reason, and the others are used.
 
 import os
 import stat
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from models.data.names import check_label, comparable, holds_control_characters, printable
+from models.data.names import (
+    check_label,
+    comparable,
+    holds_control_characters,
+    normal_form,
+    printable,
+)
 from models.data.read_photo import SUFFIXES
 from models.data.records import Split
 
@@ -136,7 +141,7 @@ def _find_given_splits(search: _Search, top: list[Path], splits: list[Path]) -> 
     for folder in top:
         if folder in splits:
             continue
-        if unicodedata.normalize("NFC", folder.name) in trained:
+        if normal_form(folder.name) in trained:
             raise ValueError(
                 f"{search.root} mixes two layouts: the class {folder.name!r} lies next to the train"
                 " folder and in it; move all photos into train, val and test"

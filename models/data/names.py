@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import unicodedata
+from pathlib import Path
 
 _WINDOWS_DEVICES = {"con", "prn", "aux", "nul"} | {
     f"{device}{number}" for device in ("com", "lpt") for number in range(1, 10)
@@ -23,7 +24,7 @@ def check_label(name: str, fix: str = "rename the class folder") -> str:
     Raises:
         ValueError: the name can't be used; the message says why.
     """
-    label = unicodedata.normalize("NFC", name)
+    label = normal_form(name)
     if problem := find_name_problem(label):
         raise ValueError(f"the class name {shorten(printable(name))!r} {problem}; {fix}")
     return label
@@ -53,7 +54,7 @@ def comparable(name: str) -> str:
     as a zero-width space. Two names with the same result are taken for one name somewhere.
     """
     shown = "".join(c for c in name if unicodedata.category(c) != "Cf" and c not in "\ufe0e\ufe0f")
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", shown).casefold())
+    return normal_form(normal_form(shown).casefold())
 
 
 def safe_stem(stem: str) -> str:
@@ -67,7 +68,7 @@ def safe_stem(stem: str) -> str:
         >>> safe_stem("12:30 mug."), safe_stem("con"), safe_stem("mug")
         ('12_30 mug_', '_con', 'mug')
     """
-    name = unicodedata.normalize("NFC", stem)
+    name = normal_form(stem)
     name = "".join("_" if c in _UNSAFE or holds_control_characters(c) else c for c in name)
     name = re.sub(r"^\.|[. ]$", "_", name)
     if _is_device(name):
@@ -89,6 +90,27 @@ def make_key(name: str, length: int = 60) -> str:
     """
     plain = re.sub("[^a-z0-9]+", "-", name.lower())[:length].strip("-")
     return "-".join(part for part in (plain, digest_of_name(name)) if part)
+
+
+def normal_form(name: str) -> str:
+    """The name in Unicode normal form C, which encodes each letter with its accents as one."""
+    return unicodedata.normalize("NFC", name)
+
+
+def find_path(path: Path) -> Path:
+    """The path, or the existing one whose names differ in the encoding of accents alone.
+
+    Archives of some systems change that encoding, and annotation files keep it.
+    """
+    if path.as_posix().isascii() or path.exists() or path.parent == path:
+        return path
+    folder, wanted = find_path(path.parent), normal_form(path.name)
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return path
+    same = (name for name in names if normal_form(name) == wanted)
+    return folder / next(same, path.name)
 
 
 def digest_of_name(name: str) -> str:

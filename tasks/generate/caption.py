@@ -1,6 +1,5 @@
 """Caption: a sentence about the photo's object, and the prompts made of it (the study: BLIP)."""
 
-import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -8,6 +7,7 @@ from pydantic import Field, field_validator
 
 from models.captioning.cleanup import clean_caption
 from models.captioning.template import class_words, with_class, write_caption
+from models.data.names import normal_form
 from models.data.records import Artifact, Checkpoint, Record
 from models.diffusion.prompts import escape, to_compel, without_weights
 from tasks.engine.jobs import Job, StageInput, StageOutput
@@ -36,7 +36,7 @@ class _Caption(Record):
     @classmethod
     def _normalise_classes(cls, prompts: dict[str, str]) -> dict[str, str]:
         """Classes in normal form C, as those of photos."""
-        return {unicodedata.normalize("NFC", label): text for label, text in prompts.items()}
+        return {normal_form(label): text for label, text in prompts.items()}
 
 
 class CaptionTemplate(_Caption):

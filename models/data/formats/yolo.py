@@ -24,6 +24,7 @@ from models.data.formats.annotated import (
     require_file,
 )
 from models.data.formats.yolo_rows import read_label, read_row, write_row
+from models.data.names import find_path
 from models.data.photo_colours import PhotoRejectedError
 from models.data.read_photo import SUFFIXES
 
@@ -143,7 +144,7 @@ def _image_files(folder: Path, config: Mapping[str, Any], split: str, entry: Any
             return _images_below(path)
         if path.is_file() and path.suffix == ".txt":
             lines = path.read_text("utf-8").splitlines()
-            return [path.parent / line.strip() for line in lines if line.strip()]
+            return [find_path(path.parent / line.strip()) for line in lines if line.strip()]
     raise AnnotationError(f"{folder / CONFIG}: {split}: there is no folder {str(entry)!r}")
 
 
@@ -159,7 +160,7 @@ def _label_file(image: Path) -> Path:
 
 
 def _read_image(file: Path, classes: Sequence[str], labels_only: bool) -> AnnotatedImage:
-    labels = _label_file(file)
+    labels = find_path(_label_file(file))
     try:
         text = labels.read_text("utf-8") if labels.exists() else ""
     except (OSError, UnicodeDecodeError) as error:

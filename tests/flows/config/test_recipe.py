@@ -173,6 +173,7 @@ def test_an_error_is_one_line_that_names_the_field(
             "outpaint={model: sd2-inpaint, prompt: 'a {label}'}",
             "outpaint.prompt: {label} is no placeholder of this field; it knows: {scene}",
         ),
+        ("caption.prompts.v1.2=a v", "caption.prompts.v1: input should be a valid string"),
         ("caption.prompts={mug: no}", "caption.prompts.mug: input should be a valid string"),
         ("outpaint.grid_size=many", "outpaint.grid_size: input should be a valid integer"),
         (

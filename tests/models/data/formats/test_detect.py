@@ -1,6 +1,7 @@
 """The layout of a photo folder is detected, and real sets survive a round trip in every format."""
 
 import pickle
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,33 @@ def test_detects_the_format(tmp_path: Path, form: str) -> None:
     assert detect_format(tmp_path / "set") == form
     if form != "folders":
         assert len(READERS[form](tmp_path / "set").splits["train"]) == 1
+
+
+@pytest.mark.parametrize("form", ["coco", "voc", "voc-masks", "yolo"])
+@pytest.mark.parametrize("changed", ["images", "annotations"])
+def test_archives_may_change_how_accents_are_encoded(
+    tmp_path: Path, form: str, changed: str
+) -> None:
+    folder, name = tmp_path / "set", "caf\u00e9.png"
+    mask = np.ones((HEIGHT, WIDTH), np.bool_)
+    item = ObjectAnnotation("mug", None, mask if form == "voc-masks" else None)
+    item.box = (1.0, 2.0, 5.0, 6.0)
+    where = folder if form == "coco" else tmp_path
+    image = AnnotatedImage(write_image(where / name), WIDTH, HEIGHT, (item,))
+    if form == "coco":
+        write_coco(folder / "train.json", [image], CLASSES)
+    elif form == "yolo":
+        write_yolo(folder, {"train": [image]}, CLASSES)
+    else:
+        write_voc(folder, {"train": [image]}, CLASSES, masks=form == "voc-masks")
+    for file in sorted(folder.rglob("caf\u00e9.*")):
+        is_image = file.suffix == ".png" and "Segmentation" not in str(file)
+        if is_image == (changed == "images"):
+            file.rename(file.with_name(unicodedata.normalize("NFD", file.name)))
+    found = READERS[form.partition("-")[0]](folder)
+    (read,) = found.splits["train"]
+    assert [item.label for item in read.objects] == ["mug"]
+    assert (read.objects[0].mask is not None) == (form == "voc-masks")
 
 
 def test_a_json_file_of_another_kind_is_no_coco(tmp_path: Path) -> None:
