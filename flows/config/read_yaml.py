@@ -1,5 +1,6 @@
 """YAML of recipes: keys are names, so they stay text."""
 
+import unicodedata
 from typing import Any
 
 import yaml
@@ -23,12 +24,20 @@ class _Loader(yaml.SafeLoader):
                 written.add(key.value)
         return super().construct_mapping(node, deep)
 
+    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+        # Escapes in quotes can write what neither UTF-8 nor a database can hold.
+        if any(c == "\0" or unicodedata.category(c) == "Cs" for c in node.value):
+            problem = "a text holds a character that can't be stored"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        return super().construct_scalar(node)
+
 
 def read_yaml(text: str) -> Any:
     """The content of a YAML text; every plain key of a mapping is a str.
 
     Raises:
-        yaml.YAMLError: the text is no YAML, holds a key twice, or names a type of Python.
+        yaml.YAMLError: the text is no YAML, holds a key twice or a character that can't be stored,
+            or names a type of Python.
     """
     return _Loader(text).get_single_data()
 

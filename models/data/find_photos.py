@@ -228,7 +228,7 @@ def _class_folders(search: _Search, folder: Path) -> list[Path]:
         elif path.suffix.lower() in SUFFIXES:
             raise ValueError(
                 f"the photo {path.name!r} lies in {folder} itself; move it into a class folder,"
-                f" {folder / '<class>' / path.name}"
+                f" {folder / '<class>'}"
             )
         else:
             search.refuse(path, _no_photo(path))

@@ -44,6 +44,7 @@ def test_a_run_takes_any_name(cli: Cli, tmp_path: Path) -> None:
     found = cli.run(
         *("run", recipe, "--photos", tmp_path / "photos", "--out", out, "--json"),
         *("--set", "train=null", "--set", "references_per_class=2"),
+        *("--set", "generators.multiview.outpaint.grid_size=1"),
     ).found
     assert Path(found["report"]).is_file()
     reports = list(open_store(out / "store").documents("reports/"))

@@ -119,6 +119,8 @@ def test_backgrounds_are_found_next_to_the_recipe(tmp_path: Path) -> None:
         ("name: 2024-01-01", [], "YAML reads it as a date: put it in quotes"),
         ("{}", ["name=no"], "YAML reads it as a boolean: put it in quotes"),
         ("{}", ["name=~"], "YAML reads it as no value: put it in quotes"),
+        ('name: "a\\0"', [], "a text holds a character that can't be stored"),
+        ('name: "\\ud800"', [], "a text holds a character that can't be stored"),
         ("profile: classical\nprofile: diffusion", [], "the key 'profile' is there twice"),
         (
             "datasets: [{name: Test, real: all}]",
