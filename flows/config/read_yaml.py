@@ -24,9 +24,11 @@ class _Loader(yaml.SafeLoader):
                 written.add(key.value)
         return super().construct_mapping(node, deep)
 
-    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         # Escapes in quotes can write what neither UTF-8 nor a database can hold.
-        if any(c == "\0" or unicodedata.category(c) == "Cs" for c in node.value):
+        if isinstance(node, yaml.ScalarNode) and any(
+            c == "\0" or unicodedata.category(c) == "Cs" for c in node.value
+        ):
             problem = "a text holds a character that can't be stored"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
         return super().construct_scalar(node)

@@ -1,7 +1,6 @@
 """The recipe: everything that decides what a run makes, from YAML, then ``--set a.b=c``."""
 
 import copy
-from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
@@ -9,13 +8,12 @@ from typing import Any, Self
 import yaml
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
-from flows.config.comparison import default_datasets, default_trainings
+from flows.config.comparison import check_names, default_datasets, default_trainings
 from flows.config.profiles import MODELS, Profile, with_models, without_other_models
 from flows.config.read_yaml import read_yaml
 from flows.config.renamed import find_renamed
 from flows.config.sections import first_error
 from flows.generators.catalog import GENERATORS, find_generator
-from models.data.names import comparable, find_name_problem
 from models.data.records import Record
 from models.data.specs import DatasetSpec, TrainingSpec
 from models.data.splitting import SplitParameters
@@ -102,7 +100,7 @@ class Recipe(Record):
 
     @model_validator(mode="after")
     def _check_datasets(self) -> Self:
-        _check_names("datasets", [spec.name for spec in self.datasets], taken=("test",))
+        check_names("datasets", [spec.name for spec in self.datasets], taken=("test",))
         for spec in self.datasets:
             for generator in spec.synthetic:
                 if generator not in self.generators:
@@ -126,7 +124,7 @@ class Recipe(Record):
 
     @model_validator(mode="after")
     def _check_trainings(self) -> Self:
-        _check_names("trainings", [spec.name for spec in self.trainings])
+        check_names("trainings", [spec.name for spec in self.trainings])
         known = [spec.name for spec in self.dataset_specs]
         for spec in self.trainings:
             if spec.dataset not in known:
@@ -135,17 +133,6 @@ class Recipe(Record):
                     f"use one of: {', '.join(known)}"
                 )
         return self
-
-
-def _check_names(section: str, names: Sequence[str], taken: Sequence[str] = ()) -> None:
-    """Raise ValueError if a name is no folder's name on some system, or two are the same there."""
-    known = set(taken)
-    for name in names:
-        if problem := find_name_problem(name):
-            raise ValueError(f"{section}: the name {name!r} {problem}; choose another")
-        if comparable(name) in known:
-            raise ValueError(f"{section}: the name {name} is taken; choose another")
-        known.add(comparable(name))
 
 
 def _read_settings(name: str, section: Any, profile: Profile) -> Record:

@@ -3,17 +3,16 @@
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from models.captioning.cleanup import clean_caption
 from models.captioning.template import class_words, with_class, write_caption
-from models.data.names import normal_form
 from models.data.records import Artifact, Checkpoint, Record
 from models.diffusion.prompts import escape, to_compel, without_weights
 from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.planning_run import Cost
 from tasks.engine.stage import stage
-from tasks.settings.prompt_text import ColourText, LabelText, PlainText
+from tasks.settings.prompt_text import ClassTexts, ColourText, LabelText, PlainText
 
 
 class _Caption(Record):
@@ -25,18 +24,12 @@ class _Caption(Record):
     # A job's variant holds its own sentence, so those of other classes are no part of its key.
     NON_KEY_FIELDS: ClassVar = frozenset({"prompts"})
 
-    prompts: dict[str, PlainText] = Field(
+    prompts: ClassTexts = Field(
         {}, description="Per class: a sentence used instead; may hold weights, as (red:1.3)."
     )
     negative_prompt: PlainText = Field(
         "blurry, cropped, deformed, watermark, text", description="What no image should show."
     )
-
-    @field_validator("prompts")
-    @classmethod
-    def _normalise_classes(cls, prompts: dict[str, str]) -> dict[str, str]:
-        """Classes in normal form C, as those of photos."""
-        return {normal_form(label): text for label, text in prompts.items()}
 
 
 class CaptionTemplate(_Caption):

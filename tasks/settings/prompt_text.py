@@ -5,6 +5,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from models.data.names import normal_form
+
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 
 
@@ -23,6 +25,11 @@ def _knows(*names: str) -> AfterValidator:
 
 # A text that is used as it is.
 PlainText = Annotated[str, _knows()]
+# Texts by class; classes in normal form C, as those of photos.
+ClassTexts = Annotated[
+    dict[str, PlainText],
+    AfterValidator(lambda texts: {normal_form(label): text for label, text in texts.items()}),
+]
 # A text about the class, without and with the colour of the object.
 LabelText = Annotated[str, _knows("{label}", "{a}")]
 ColourText = Annotated[str, _knows("{label}", "{colour}", "{a}")]
