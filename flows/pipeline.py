@@ -10,6 +10,7 @@ from prefect import flow
 from pydantic import Field
 
 from flows.build_datasets import Datasets, build_datasets
+from flows.config.check_classes import check_classes_of
 from flows.config.checkpoints import checkpoint_warnings, pin_checkpoints, used_models
 from flows.config.recipe import Recipe
 from flows.early_end import FOLDER as EARLY
@@ -114,6 +115,7 @@ def run_steps(
 ) -> RunResult:
     """Run all steps; each step reads what the step before it left in the store."""
     run_id = make_run_id(paths.out)
+    check_classes_of(recipe, paths.photos)
     steps.sources = sources = ingest_photos(run, paths.photos, recipe.ingest, recipe.split)
     require_classes(sources, recipe.split, recipe.leave_out_classes)
     show_notes(sources.warnings)

@@ -152,7 +152,7 @@ def show_plan(plan: Plan) -> None:
         table.add_row(f"{stage.generator} · {stage.stage}", *_figures(stage.artifacts, stage))
     artifacts = sum(stage.artifacts for stage in plan.stages)
     table.add_row("total", *_figures(artifacts, plan))
-    console = Console()
+    console = Console(markup=False, emoji=False)
     console.print(table)
     photos = ", ".join(f"{label} {count}" for label, count in plan.photos.items())
     images = " + ".join(f"{count} {name}" for name, count in plan.images_per_photo.items())

@@ -53,7 +53,7 @@ def show_findings(findings: list[Finding]) -> None:
     for finding in findings:
         status = "ok" if finding.is_fit else "NO"
         table.add_row(status, finding.subject, finding.found, finding.fix)
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)
 
 
 def _packages() -> Iterator[Finding]:

@@ -4,7 +4,9 @@ Exit codes: 0 what was asked exists; 1 it could not be made; 2 bad input, named 
 Ctrl-C. Heavy imports stay inside the commands, so that help is fast.
 """
 
+import io
 import os
+import sys
 from collections.abc import Callable
 
 import typer
@@ -53,6 +55,10 @@ app.command("fields", hidden=True)(renamed_command("fields", "recipe schema"))
 
 def main() -> None:
     """Entry point of the ``synthset`` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal or a file that can't hold a name gets the escapes of its characters.
+            stream.reconfigure(errors="backslashreplace")
     for name, value in PREFECT_DEFAULTS.items():
         os.environ.setdefault(name, value)
     app()

@@ -52,7 +52,8 @@ def list_checkpoints(as_json: bool) -> None:
             "yes" if row["here"] else "no",
         )
     # A name that the terminal cuts off can't be copied into another command.
-    Console(width=max(Console().width, TABLE_WIDTH)).print(table)
+    width = max(Console().width, TABLE_WIDTH)
+    Console(width=width, markup=False, emoji=False).print(table)
     print(f"models folder: {local.models_folder()} (SYNTHSET_MODELS)")
 
 

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperCommand
 
-err = Console(stderr=True, highlight=False)
+err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def say(found: dict[str, Any], as_json: bool, text: str) -> None:
@@ -48,7 +48,7 @@ class Command(TyperCommand):
 
 
 def _print_error(line: str) -> None:
-    err.print(f"synthset: {line}", markup=False, soft_wrap=True)
+    err.print(f"synthset: {line}", soft_wrap=True)
 
 
 def renamed_option(old: str, new: str) -> Any:

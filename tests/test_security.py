@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from flows.config.recipe import RecipeError, load_recipe
-from models.data.find_photos import check_label, find_photos
+from models.data.find_photos import find_photos
+from models.data.names import check_label
 from models.data.photo_colours import PhotoRejectedError
 from models.data.read_photo import read_photo
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from flows.config.check_classes import check_classes
 from flows.config.recipe import Recipe
 from models.data.records import Split
 from tasks.assemble.choose import numbers_of
@@ -23,12 +24,13 @@ def check_photos(recipe: Recipe, folder: Path, limit: int | None) -> Labels:
 
     Raises:
         ValueError: the photo folder has neither photos by class nor annotated objects, classes have
-            too few photos, ``limit`` leaves a class without a reference, or a file of groups or the
+            too few photos or lack one that the recipe names, ``limit`` leaves a class without a reference, or a file of groups or the
             folder of backgrounds can't be used.
     """
     labels = list_labels(folder, recipe.ingest.format, recipe.ingest.objects)
-    small = find_small_classes(labels)
     classes = {label for _, label in labels}
+    check_classes(recipe, classes)
+    small = find_small_classes(labels)
     if small and (not recipe.leave_out_classes or len(classes) - len(small) < min(2, len(classes))):
         label, why = next(iter(small.items()))
         more = f" ({len(small) - 1} more classes have too few)" if len(small) > 1 else ""

@@ -2,8 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 
+from models.data.names import comparable, find_name_problem
 from models.data.specs import DatasetSpec, TrainingSpec
 from models.training.settings import TrainingParameters, settings_of
+
+
+def check_names(section: str, names: Sequence[str], taken: Sequence[str] = ()) -> None:
+    """Return if every system can have folders of these names.
+
+    Raises:
+        ValueError: a name can't be a folder's, or two are the same there; the line names it.
+    """
+    known = set(taken)
+    for name in names:
+        if problem := find_name_problem(name):
+            raise ValueError(f"{section}: the name {name!r} {problem}; choose another")
+        if comparable(name) in known:
+            raise ValueError(f"{section}: the name {name} is taken; choose another")
+        known.add(comparable(name))
 
 
 def default_datasets(generator: str) -> tuple[DatasetSpec, ...]:

@@ -8,8 +8,9 @@ from typing import Any, Self
 import yaml
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
-from flows.config.comparison import default_datasets, default_trainings
+from flows.config.comparison import check_names, default_datasets, default_trainings
 from flows.config.profiles import MODELS, Profile, with_models, without_other_models
+from flows.config.read_yaml import read_yaml
 from flows.config.renamed import find_renamed
 from flows.config.sections import first_error
 from flows.generators.catalog import GENERATORS, find_generator
@@ -104,10 +105,7 @@ class Recipe(Record):
 
     @model_validator(mode="after")
     def _check_datasets(self) -> Self:
-        names = [spec.name for spec in self.datasets]
-        doubled = next((name for name in names if names.count(name) > 1), None)
-        if doubled is not None or "test" in names:
-            raise ValueError(f"datasets: the name {doubled or 'test'} is taken; choose another")
+        check_names("datasets", [spec.name for spec in self.datasets], taken=("test",))
         for spec in self.datasets:
             for generator in spec.synthetic:
                 if generator not in self.generators:
@@ -131,10 +129,7 @@ class Recipe(Record):
 
     @model_validator(mode="after")
     def _check_trainings(self) -> Self:
-        names = [spec.name for spec in self.trainings]
-        doubled = next((name for name in names if names.count(name) > 1), None)
-        if doubled is not None:
-            raise ValueError(f"trainings: the name {doubled} is taken; choose another")
+        check_names("trainings", [spec.name for spec in self.trainings])
         known = [spec.name for spec in self.dataset_specs]
         for spec in self.trainings:
             if spec.dataset not in known:
@@ -176,7 +171,7 @@ def load_recipe(source: str | Path, changes: list[str] | None = None) -> Recipe:
     """
     path = _find(source)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        content = read_yaml(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RecipeError(f"{path}: no readable YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
@@ -248,6 +243,6 @@ def _apply(content: dict[str, Any], change: str) -> None:
             raise RecipeError(f"--set {change}: {section} has no fields")
         content = below
     try:
-        content[last] = yaml.safe_load(text)
+        content[last] = read_yaml(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"--set {change}: {' '.join(str(error).split())}") from error

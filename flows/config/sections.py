@@ -6,7 +6,11 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import ValidationError
 
+from flows.config.read_yaml import quoting_hint
 from models.data.records import Record
+
+# Characters of a wrong value that an error line shows.
+_LONGEST_VALUE = 80
 
 
 def settings_classes(annotation: Any) -> tuple[type[Record], ...]:
@@ -40,8 +44,14 @@ def first_error(error: ValidationError, root: type[Record]) -> str:
     message = message[:1].lower() + message[1:]
     if fault["loc"] == ("generators",) and fault["type"] == "value_error":
         return f"generators.{message}"
-    value = "" if fault["type"] == "value_error" else f" (given: {fault['input']!r})"
-    return f"{field}: {message}{value}" if field else f"{message}{value}"
+    value = "" if fault["type"] == "value_error" else f" (given: {_shown(fault['input'])})"
+    hint = quoting_hint(fault["input"]) if fault["type"] == "string_type" else ""
+    return f"{field}: {message}{value}{hint}" if field else f"{message}{value}{hint}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 3]}..."
 
 
 def _locate(

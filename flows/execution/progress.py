@@ -17,11 +17,11 @@ log = logging.getLogger("synthset.progress")
 # A shorter stage needs no bar of its own.
 LONG_S = 5.0
 COLUMNS = (
-    TextColumn("{task.description}"),
+    TextColumn("{task.description}", markup=False),
     BarColumn(),
     MofNCompleteColumn(),
     TimeElapsedColumn(),
-    TextColumn("{task.fields[doing]}"),
+    TextColumn("{task.fields[doing]}", markup=False),
 )
 
 
@@ -103,7 +103,8 @@ def this_run() -> str | None:
 @contextmanager
 def progress_bar(title: str) -> Iterator[SetProgress]:
     """A bar on stderr, or a line per tenth of the work where stderr is no terminal."""
-    console = Console(file=sys.stderr)
+    # Names of classes and photos are no markup: [red] and :cat: mean themselves.
+    console = Console(file=sys.stderr, markup=False, emoji=False)
     shown = -1
     with Progress(*COLUMNS, console=console, disable=not console.is_terminal) as progress:
         row = progress.add_task(title, total=None, doing="")

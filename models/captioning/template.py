@@ -4,6 +4,7 @@ The rules for class names, articles and plurals are here too.
 """
 
 import re
+from collections.abc import Mapping
 
 import cv2
 import numpy as np
@@ -43,18 +44,24 @@ def write_caption(label: str, image: Pixels, template: str) -> str:
     """
     name, colour = class_words(label), name_colour(image)
     next_word = colour if "{a}{colour}" in template else name
-    template = template.replace("{a}", article(next_word, noun=name))
-    return template.replace("{label}", name).replace("{colour}", colour)
+    words = {"{a}": article(next_word, noun=name), "{label}": name, "{colour}": colour}
+    return _fill(template, words)
 
 
 def class_words(label: str) -> str:
-    """Return the class as words: ``red-shoes`` becomes "red shoes"."""
-    return " ".join(re.split(r"[-_\s]+", label.strip()))
+    """Return the class as words: ``red-shoes`` becomes "red shoes"; ``-`` stays as it is."""
+    words = " ".join(re.split(r"[-_\s]+", label)).strip()
+    return words or label
 
 
 def with_class(template: str, name: str) -> str:
     """Return ``template`` with ``{label}``, the class, and ``{a}``, its article, filled in."""
-    return template.replace("{a}", article(name, noun=name)).replace("{label}", name)
+    return _fill(template, {"{a}": article(name, noun=name), "{label}": name})
+
+
+def _fill(template: str, words: Mapping[str, str]) -> str:
+    """The template with each placeholder replaced once: a class may be called ``{colour}``."""
+    return re.sub("|".join(map(re.escape, words)), lambda found: words[found[0]], template)
 
 
 def with_article(name: str) -> str:

@@ -7,11 +7,18 @@ reason, and the others are used.
 
 import os
 import stat
-import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from models.data.names import (
+    check_label,
+    comparable,
+    holds_control_characters,
+    normal_form,
+    printable,
+)
 from models.data.read_photo import SUFFIXES
 from models.data.records import Split
 
@@ -23,13 +30,11 @@ SPLIT_NAMES: dict[str, Split] = {
     "test": "test",
 }
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"}
+# Copies of photos that programs keep for themselves. "._name" holds no photo, but its metadata.
+_HIDDEN_COPIES = {".ipynb_checkpoints", ".thumbnails", ".picasaoriginals", ".git", ".svn"}
 _DETECTION_FOLDERS = {"images", "jpegimages", "annotations", "labels", "masks"}
-_WINDOWS_DEVICES = {"con", "prn", "aux", "nul"} | {
-    f"{device}{number}" for device in ("com", "lpt") for number in range(1, 10)
-}
 _RAW = {".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf"}
 _LONGEST_PROMPT = 500
-_LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -62,9 +67,9 @@ class Refused:
 def find_photos(root: Path) -> tuple[list[PhotoFile], list[Refused]]:
     """The photos below ``root`` and the refused files, both sorted by file name.
 
-    Hidden files and files of operating systems are ignored. Links are followed, except links to a
-    folder that is read anyway. Labels are the
-    class folders' names in Unicode normal form C.
+    Files of operating systems are ignored, and hidden photos are refused. Links are followed,
+    except links to a folder that is read anyway. Labels are the class folders' names in Unicode
+    normal form C.
 
     Raises:
         ValueError: ``root`` has a wrong layout; the message names the folder and the fix.
@@ -74,7 +79,7 @@ def find_photos(root: Path) -> tuple[list[PhotoFile], list[Refused]]:
     search = _Search(root, refused=[], seen={os.path.realpath(root): "."})
     top = _class_folders(search, root)
     splits = [folder for folder in top if folder.name.casefold() in SPLIT_NAMES]
-    if splits:
+    if splits and not _is_class(splits, top):
         found = _find_given_splits(search, top, splits)
     else:
         _check_layout(root, top)
@@ -82,29 +87,6 @@ def find_photos(root: Path) -> tuple[list[PhotoFile], list[Refused]]:
         found = _read_classes(search, top, None)
     found.sort(key=lambda photo: photo.file)
     return found, sorted(search.refused, key=lambda refused: (refused.file, refused.reason))
-
-
-def check_label(name: str, fix: str = "rename the class folder") -> str:
-    """The class name in Unicode normal form C, safe as a file name on every system.
-
-    Raises:
-        ValueError: the name can't be used; the message says why.
-    """
-    label = unicodedata.normalize("NFC", name)
-    problem = None
-    if not label.strip() or label.startswith(".") or label != label.strip(" ."):
-        problem = "must not be empty or begin or end with a dot or a blank"
-    elif any(character in '<>:"/\\|?*' for character in label):
-        problem = 'must not contain < > : " / \\ | ? *'
-    elif _holds_control_characters(label):
-        problem = "must not contain control characters and must be valid UTF-8"
-    elif label.split(".")[0].casefold() in _WINDOWS_DEVICES:
-        problem = "is a device name on Windows"
-    elif len(label.encode()) > _LONGEST_NAME:
-        problem = f"is longer than {_LONGEST_NAME} bytes"
-    if problem:
-        raise ValueError(f"the class name {_printable(name)!r} {problem}; {fix}")
-    return label
 
 
 @dataclass(frozen=True)
@@ -116,23 +98,42 @@ class _Search:
     seen: dict[str, str] = field(default_factory=dict)
 
     def below(self, path: Path) -> str:
-        return _printable(path.relative_to(self.root).as_posix())
+        return printable(path.relative_to(self.root).as_posix())
 
     def refuse(self, path: Path, reason: str) -> None:
         self.refused.append(Refused(self.below(path), reason))
 
 
-def _check_layout(folder: Path, classes: list[Path]) -> None:
+def _is_class(splits: list[Path], top: list[Path]) -> bool:
+    """Whether the one folder with a split's name is a class: photos lie in it and in classes next
+    to it. Folders such as ``masks`` and ``train_masks`` are no classes."""
+    if len(splits) != 1 or not _holds_photos(splits[0]):
+        return False
+    own = splits[0].name.casefold()
+    others = {folder.name.casefold(): folder for folder in top if folder not in splits}
+    return any(
+        name not in _DETECTION_FOLDERS and not name.startswith(own) and _holds_photos(folder, True)
+        for name, folder in others.items()
+    )
+
+
+def _holds_photos(folder: Path, below: bool = False) -> bool:
+    """Whether photos lie in the folder itself, or also ``below`` in its folders."""
+    pattern = "**/*" if below else "*"
+    return any(path.suffix.lower() in SUFFIXES for path in folder.glob(pattern))
+
+
+def _check_layout(folder: Path, classes: list[Path], hint: str = "") -> None:
     if len(classes) < 2:
         raise ValueError(
             f"{folder} holds {_count(len(classes), 'class folder')}; put the photos of at least two"
-            f" classes into {folder / '<class>'}"
+            f" classes into {folder / '<class>'}{hint}"
         )
-    names = {folder.name.casefold() for folder in classes}
-    if {"images", "jpegimages"} & names and len(_DETECTION_FOLDERS & names) > 1:
+    names = _DETECTION_FOLDERS & {folder.name.casefold() for folder in classes}
+    if {"images", "jpegimages"} & names and len(names) > 1:
         raise ValueError(
-            f"{folder} is laid out for detection ({', '.join(f.name for f in classes)}), not by"
-            " class; sort its photos into one folder per class"
+            f"{folder} is laid out for detection ({', '.join(sorted(names))}), not by class; sort"
+            " its photos into one folder per class"
         )
 
 
@@ -140,23 +141,25 @@ def _find_given_splits(search: _Search, top: list[Path], splits: list[Path]) -> 
     by_split = _split_folders(search.root, splits)
     search.seen.update((os.path.realpath(f), search.below(f)) for f in splits)
     classes = {split: _class_folders(search, folder) for split, folder in by_split.items()}
-    trained = {unicodedata.normalize("NFC", folder.name) for folder in classes["train"]}
+    trained = {check_label(folder.name) for folder in classes["train"]}
     for folder in top:
         if folder in splits:
             continue
-        if unicodedata.normalize("NFC", folder.name) in trained:
+        if normal_form(folder.name) in trained:
             raise ValueError(
                 f"{search.root} mixes two layouts: the class {folder.name!r} lies next to the train"
                 " folder and in it; move all photos into train, val and test"
             )
         search.refuse(folder, "a folder next to train, val and test; not used")
-    _check_layout(by_split["train"], classes["train"])
+    train = by_split["train"]
+    hint = f"; if {train.name!r} is a class, move all class folders into {train}"
+    _check_layout(train, classes["train"], hint if len(top) > len(splits) else "")
     for split, folders in classes.items():
         for folder in folders:
-            if unicodedata.normalize("NFC", folder.name) not in trained:
+            if check_label(folder.name) not in trained:
                 raise ValueError(
-                    f"the class {folder.name!r} is in {by_split[split]} but not in"
-                    f" {by_split['train']}; add it there or remove it here"
+                    f"the class {folder.name!r} is in {by_split[split]} but not in {train}; add it"
+                    " there or remove it here"
                 )
         _check_classes(search, folders)
     return [photo for split in classes for photo in _read_classes(search, classes[split], split)]
@@ -183,11 +186,12 @@ def _check_classes(search: _Search, classes: list[Path]) -> None:
     """Raise ValueError if two class folders of one folder are the same class."""
     labels: dict[str, Path] = {}
     for folder in classes:
-        other = labels.setdefault(check_label(folder.name).casefold(), folder)
+        other = labels.setdefault(comparable(check_label(folder.name)), folder)
         if other != folder:
             raise ValueError(
                 f"the class folders {other.name!r} and {folder.name!r} in {folder.parent} have the"
-                " same name but for case or the encoding of accents; merge or rename them"
+                " same name but for case, the encoding of accents or characters that can't be seen;"
+                " merge or rename them"
             )
         name = search.below(folder)
         real = search.seen.setdefault(os.path.realpath(folder), name)
@@ -200,9 +204,23 @@ def _read_classes(search: _Search, classes: list[Path], split: Split | None) -> 
     for folder in classes:
         photos = list(_photos_in(search, folder, check_label(folder.name), split))
         if not photos:
-            raise ValueError(f"the class folder {folder} holds no photo; add some or remove it")
+            raise ValueError(_describe_empty(search, folder))
         found += photos
     return found
+
+
+def _describe_empty(search: _Search, folder: Path) -> str:
+    """A line about a class folder without a photo: what it holds instead, most files first."""
+    name = search.below(folder)
+    reasons = Counter(
+        entry.reason
+        for entry in search.refused
+        if entry.file == name or entry.file.startswith(f"{name}/")
+    )
+    held = "; ".join(f"{number}x {reason}" for reason, number in reasons.most_common(2))
+    return f"the class folder {folder} holds no photo that can be used" + (
+        f" ({held}); add photos or remove it" if held else "; add some or remove it"
+    )
 
 
 def _class_folders(search: _Search, folder: Path) -> list[Path]:
@@ -210,16 +228,11 @@ def _class_folders(search: _Search, folder: Path) -> list[Path]:
     folders = []
     for path in _listed(search, folder):
         if os.path.isdir(path):
-            if not path.name.startswith("."):
-                folders.append(path)
-            elif any(p.suffix.lower() in SUFFIXES for p in path.glob("*")):
-                search.refuse(path, "a hidden folder; rename it to use its photos")
-        elif path.name.startswith("."):
-            continue
+            folders.append(path)
         elif path.suffix.lower() in SUFFIXES:
             raise ValueError(
                 f"the photo {path.name!r} lies in {folder} itself; move it into a class folder,"
-                f" {folder / '<class>' / path.name}"
+                f" {folder / '<class>'}"
             )
         else:
             search.refuse(path, _no_photo(path))
@@ -229,7 +242,7 @@ def _class_folders(search: _Search, folder: Path) -> list[Path]:
 def _photos_in(
     search: _Search, folder: Path, label: str, split: Split | None
 ) -> Iterator[PhotoFile]:
-    listed = [path for path in _listed(search, folder) if not path.name.startswith(".")]
+    listed = _listed(search, folder)
     stems = {path.stem for path in listed if path.suffix.lower() in SUFFIXES}
     prompts = {
         path.stem: _read_prompt(search, path)
@@ -256,7 +269,20 @@ def _listed(search: _Search, folder: Path) -> list[Path]:
     except OSError as error:
         search.refuse(folder, f"can't be read ({error.strerror})")
         return []
-    return [folder / name for name in names if name.casefold() not in _SYSTEM_FILES]
+    paths = [folder / name for name in names if name.casefold() not in _SYSTEM_FILES]
+    for path in paths:
+        if path.name.startswith("."):
+            _refuse_hidden(search, path)
+    return [path for path in paths if not path.name.startswith(".")]
+
+
+def _refuse_hidden(search: _Search, path: Path) -> None:
+    """Refuse a hidden photo or a hidden folder with photos; other hidden files are ignored."""
+    if os.path.isdir(path):
+        if path.name.casefold() not in _HIDDEN_COPIES and _holds_photos(path, below=True):
+            search.refuse(path, "a hidden folder; rename it to use its photos")
+    elif path.suffix.lower() in SUFFIXES and not path.name.startswith("._"):
+        search.refuse(path, "a hidden file; rename it to use it")
 
 
 def _is_new_folder(search: _Search, folder: Path) -> bool:
@@ -273,11 +299,11 @@ def find_problem(path: Path, file: str) -> str | None:
     Args:
         file: its path below the photo folder.
     """
-    if _holds_control_characters(file):
+    if holds_control_characters(file):
         return "the file name holds control characters or is not valid UTF-8; rename it"
     try:
         if os.path.islink(path) and not os.path.exists(path):
-            return f"a broken link to {_printable(os.readlink(path))}"
+            return f"a broken link to {printable(os.readlink(path))}"
         if not stat.S_ISREG(path.stat().st_mode):
             return "not a regular file"
         with path.open("rb") as opened:
@@ -289,7 +315,7 @@ def find_problem(path: Path, file: str) -> str | None:
 def _no_photo(path: Path) -> str:
     suffix = path.suffix.lower()
     if os.path.islink(path) and not os.path.exists(path):
-        return f"a broken link to {_printable(os.readlink(path))}"
+        return f"a broken link to {printable(os.readlink(path))}"
     if suffix in (".heic", ".heif"):
         return "HEIC is not read here; export it as JPEG or install pillow-heif"
     if suffix in _RAW:
@@ -308,25 +334,10 @@ def _read_prompt(search: _Search, path: Path) -> str | None:
     if prompt is None or len(prompt) > _LONGEST_PROMPT:
         search.refuse(path, f"the prompt is longer than {_LONGEST_PROMPT} characters")
         return None
-    if not prompt or _holds_control_characters(prompt):
+    if not prompt or holds_control_characters(prompt):
         search.refuse(path, "the prompt is empty or holds control characters")
         return None
     return prompt
-
-
-def _holds_control_characters(text: str) -> bool:
-    # Cc: controls; Cs: broken UTF-8 (surrogate escapes); Zl, Zp: line ends. Marks that reverse the
-    # reading direction can make a name look like another name.
-    reversing = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-    return any(c in reversing or unicodedata.category(c) in {"Cc", "Cs", "Zl", "Zp"} for c in text)
-
-
-def _printable(text: str) -> str:
-    """The text with undecodable bytes and control characters as escapes."""
-    shown = os.fsencode(text).decode("utf-8", "backslashreplace")
-    return "".join(
-        c.encode("unicode_escape").decode() if _holds_control_characters(c) else c for c in shown
-    )
 
 
 def _count(number: int, noun: str) -> str:

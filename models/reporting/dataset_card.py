@@ -90,7 +90,12 @@ def _config(dataset: tables.Dataset, *, has_test: bool, is_default: bool) -> dic
         files.append({"split": "validation", "path": f"datasets/{dataset.name}/val/**"})
     if has_test:
         files.append({"split": "test", "path": "datasets/test/**"})
-    config: dict[str, Any] = {"config_name": dataset.name, "data_files": files}
+    # Labels are the folders' names, also where test images lie less deep than train images.
+    config: dict[str, Any] = {
+        "config_name": dataset.name,
+        "data_files": files,
+        "drop_labels": False,
+    }
     return config | ({"default": True} if is_default else {})
 
 

@@ -7,6 +7,7 @@ in threads.
 import io
 import math
 import threading
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -118,6 +119,8 @@ def write_figure(figure: Figure, style: Style) -> bytes:
     # The salt makes ids repeatable. Text stays text: smaller than outlines, and searchable.
     settings: dict[Any, Any] = {"svg.hashsalt": "synthset", "svg.fonttype": "none"}
     metadata = {"Date": None, "Creator": None} if style.kind == "svg" else {"Software": None}
-    with _SAVE_LOCK, matplotlib.rc_context(settings):
+    with _SAVE_LOCK, matplotlib.rc_context(settings), warnings.catch_warnings():
+        # A browser draws the names in an SVG with its own fonts, in any script.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(stream, format=style.kind, metadata=metadata)
     return stream.getvalue()

@@ -47,7 +47,8 @@ def mask_files(split: Split, sample: Sample) -> Iterator[tuple[str, Artifact]]:
     """The path of each mask file of a sample, relative to ``--out``, and its artifact."""
     masks = [note.mask for note in sample.annotations if note.mask is not None]
     for number, mask in enumerate(masks):
-        suffix = "" if len(masks) == 1 else f"_{number}"
+        # As in the names of generated images, so that it is never the name of another photo.
+        suffix = "" if len(masks) == 1 else f"_object{number}"
         yield _inside(split.masks, f"{sample.name}{suffix}.png", sample), mask
 
 

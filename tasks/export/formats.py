@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from models.data.files import PART_SUFFIX, write_atomic
 from models.data.formats.annotated import AnnotatedImage
@@ -33,11 +36,13 @@ def write_imagefolder(rows: Rows, classes: Sequence[str], to: Path) -> None:
     """Write ``<split>/<class>/<image>`` and ``classes.txt``, as torchvision reads them.
 
     Every split has a folder for every class, so that a class has the same index everywhere.
+    ``README.md`` tells `datasets.load_dataset` the splits, whatever the classes are called.
     """
     for split, listed in rows.items():
         for label in classes:
             copy_images([row for row in listed if row.label == label], to / split / label)
     _write_classes(classes, to)
+    _write_card(rows, to, {"drop_labels": False})
 
 
 def write_coco_dataset(rows: Rows, classes: Sequence[str], to: Path) -> None:
@@ -70,6 +75,7 @@ def write_huggingface(rows: Rows, classes: Sequence[str], to: Path) -> None:
             lines.append(json.dumps(line, ensure_ascii=False) + "\n")
         write_atomic(to / split / "metadata.jsonl", "".join(lines).encode())
     _write_classes(classes, to)
+    _write_card(rows, to, {})
 
 
 def write_webdataset(rows: Rows, classes: Sequence[str], to: Path) -> None:
@@ -106,6 +112,21 @@ def _add_row(tar: tarfile.TarFile, key: str, row: ExportRow, classes: Sequence[s
 
 def _write_classes(classes: Sequence[str], to: Path) -> None:
     write_atomic(to / CLASSES, "".join(f"{label}\n" for label in classes).encode())
+
+
+def _write_card(rows: Rows, to: Path, settings: Mapping[str, Any]) -> None:
+    """Write a dataset card that declares the splits. Otherwise, `datasets` guesses them from names:
+    it takes each image in a class folder ``train`` for a train image."""
+    names = {"val": "validation"}
+    files = [
+        {"split": names.get(split, split), "path": f"{split}/**"}
+        for split, listed in rows.items()
+        if listed
+    ]
+    head = {"configs": [{"config_name": "default", "data_files": files, **settings}]}
+    text = yaml.safe_dump(head, sort_keys=False)
+    order = "The index of a class is its line in `classes.txt`, from 0.\n"
+    write_atomic(to / "README.md", f"---\n{text}---\n\n{order}".encode())
 
 
 def _write_objects(

@@ -12,6 +12,7 @@ from models.diffusion.prompts import escape, to_compel, without_weights
 from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.planning_run import Cost
 from tasks.engine.stage import stage
+from tasks.settings.prompt_text import ClassTexts, ColourText, LabelText, PlainText
 
 
 class _Caption(Record):
@@ -23,10 +24,10 @@ class _Caption(Record):
     # A job's variant holds its own sentence, so those of other classes are no part of its key.
     NON_KEY_FIELDS: ClassVar = frozenset({"prompts"})
 
-    prompts: dict[str, str] = Field(
+    prompts: ClassTexts = Field(
         {}, description="Per class: a sentence used instead; may hold weights, as (red:1.3)."
     )
-    negative_prompt: str = Field(
+    negative_prompt: PlainText = Field(
         "blurry, cropped, deformed, watermark, text", description="What no image should show."
     )
 
@@ -37,7 +38,7 @@ class CaptionTemplate(_Caption):
     model: Literal["template"] = Field(
         "template", description="class and colour in a fixed sentence."
     )
-    template: str = Field(
+    template: ColourText = Field(
         "a photo of {a}{colour} {label}",
         description="Sentence with {label}, {colour} and {a}, the article.",
     )
@@ -71,7 +72,7 @@ class CaptionBlip(_NetworkCaption):
     checkpoint: Checkpoint = Field(
         "Salesforce/blip-image-captioning-large", description="Weights of BLIP."
     )
-    prefix: str = Field(
+    prefix: LabelText = Field(
         "a photo of {a}{label}",
         description="What the caption begins with, so that it is about the class; empty for the "
         "network's own words. Knows {label} and {a}, the article.",

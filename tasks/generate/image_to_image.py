@@ -15,6 +15,7 @@ from models.diffusion.prompts import Part, to_compel, weighted_prompt
 from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.planning_run import Cost
 from tasks.engine.stage import stage
+from tasks.settings.prompt_text import PlainText
 
 GRID = 64
 
@@ -55,7 +56,7 @@ class ImageToImage(Record):
     guidance_scale: float = Field(
         5.0, ge=0, le=30, description="How strictly the prompt is followed; 1 or less: loosely."
     )
-    suffix: str = Field("", description="What the prompt ends with, after the caption.")
+    suffix: PlainText = Field("", description="What the prompt ends with, after the caption.")
 
     @property
     def checkpoints(self) -> tuple[str, ...]:

@@ -1,20 +1,17 @@
 """Find the photos of a folder and what is annotated in them: class folders, COCO, VOC or YOLO."""
 
 import os
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from models.data.find_photos import (
-    SPLIT_NAMES,
-    Refused,
-    check_label,
-    find_photos,
-    find_problem,
-)
+from models.captioning.template import class_words
+from models.data.find_photos import SPLIT_NAMES, Refused, find_photos, find_problem
 from models.data.formats.annotated import AnnotatedDataset, ObjectAnnotation
 from models.data.formats.detect import READERS, detect_format
+from models.data.names import check_label, comparable, shorten
 from models.data.records import Split
 
 Layout = Literal["auto", "folders", "coco", "voc", "yolo"]
@@ -59,9 +56,16 @@ def find_sources(folder: Path, layout: Layout, *, labels_only: bool = False) -> 
     Raises:
         ValueError: the folder has a wrong layout, or an annotation is malformed; one line names it.
     """
-    found = detect_format(folder) if layout == "auto" and folder.is_dir() else layout
-    if found in READERS:
-        return _from_dataset(folder, READERS[found](folder, labels_only=labels_only))
+    form = detect_format(folder) if layout == "auto" and folder.is_dir() else layout
+    found = (
+        _from_dataset(folder, READERS[form](folder, labels_only=labels_only))
+        if form in READERS
+        else _from_folders(folder)
+    )
+    return replace(found, notes=(*found.notes, *_same_words(found.photos)))
+
+
+def _from_folders(folder: Path) -> FoundSources:
     files, refused = find_photos(folder)
     photos = (
         FoundPhoto(
@@ -70,6 +74,19 @@ def find_sources(folder: Path, layout: Layout, *, labels_only: bool = False) -> 
         for file in files
     )
     return FoundSources(tuple(photos), tuple(refused))
+
+
+def _same_words(photos: Sequence[FoundPhoto]) -> list[str]:
+    """A note about each set of classes that prompts call by the same words."""
+    named: dict[str, list[str]] = defaultdict(list)
+    for label in sorted({item.label for photo in photos for item in photo.objects}):
+        named[class_words(label).casefold()].append(label)
+    return [
+        f"the classes {shorten(', '.join(map(repr, labels)))} have the same words in prompts; give"
+        " each a sentence in caption.prompts"
+        for labels in named.values()
+        if len(labels) > 1
+    ]
 
 
 def list_labels(folder: Path, layout: Layout, objects: ObjectUse) -> list[tuple[Split | None, str]]:
@@ -94,8 +111,8 @@ def problem_of_labels(objects: Sequence[ObjectAnnotation]) -> str | None:
     labels = sorted({item.label for item in objects})
     if len(labels) > 1:
         return (
-            f"its objects are of {len(labels)} classes ({', '.join(labels)}); set ingest.objects to"
-            " crop, or keep one class per photo"
+            f"its objects are of {len(labels)} classes ({shorten(', '.join(labels))}); set"
+            " ingest.objects to crop, or keep one class per photo"
         )
     return None if labels else NO_OBJECT
 
@@ -137,10 +154,11 @@ def _check_labels(folder: Path, names: set[str]) -> dict[str, str]:
     known: dict[str, str] = {}
     for name in sorted(names):
         labels[name] = check_label(name, fix=f"rename the class in the annotations of {folder}")
-        other = known.setdefault(labels[name].casefold(), name)
+        other = known.setdefault(comparable(labels[name]), name)
         if other != name:
             raise ValueError(
-                f"{folder}: the classes {other!r} and {name!r} have the same name but for case or"
-                " the encoding of accents; rename one in the annotations"
+                f"{folder}: the classes {other!r} and {name!r} have the same name but for case, the"
+                " encoding of accents or characters that can't be seen; rename one in the"
+                " annotations"
             )
     return labels

@@ -1,13 +1,15 @@
 """Source images that have no split yet: whole photos, or the annotated objects cut out of them."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TypedDict
 
 from models.data.find_photos import Refused
 from models.data.formats.annotated import ObjectAnnotation
+from models.data.names import comparable, safe_stem
 from models.data.near_duplicates import HashedPhoto, group_near_duplicates
 from models.data.objects import scale_box
 from models.data.records import Annotation, Artifact, SourceImage, Split
@@ -16,6 +18,9 @@ from tasks.engine.run_context import RunContext
 from tasks.ingest.crop import Crop, CropRequest, PixelBox, add_margin, crop
 from tasks.ingest.find_sources import NO_OBJECT, FoundPhoto, problem_of_labels
 from tasks.ingest.object_mask import ObjectMask, mask_as_artifact, object_mask
+
+# What `sample_name` adds to the name of a photo, perhaps several times, such as _view3.
+_NUMBERED = re.compile(r"_[a-z]+\d+$")
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,20 +225,35 @@ def make_source_images(
 
 
 def name_images(entries: Sequence[tuple[str, Split | None, str]]) -> dict[str, str]:
-    """A unique name per file: the wanted one, or with the split's name or a number where taken."""
+    """A unique name per file: the wanted one, or with the split's name or a number where taken.
+
+    A name is also taken if an image that is made of another photo could get it, such as
+    ``mug/1_view2`` of ``mug/1``.
+    """
+    wishes = {comparable(wanted) for _, _, wanted in entries}
     names: dict[str, str] = {}
     taken: set[str] = set()
     for file, split, wanted in sorted(entries, key=lambda entry: (entry[1] != "train", entry[0])):
         given = [f"-{split}"] if split else []
-        tails = itertools.chain(["", *given], (f"-{number}" for number in itertools.count(2)))
-        name = next(name for tail in tails if (name := f"{wanted}{tail}").casefold() not in taken)
-        taken.add(name.casefold())
+        plain = [] if _could_be_made(comparable(wanted), wishes) else [""]
+        tails = itertools.chain(plain, given, (f"-{number}" for number in itertools.count(2)))
+        name = next(name for tail in tails if comparable(name := f"{wanted}{tail}") not in taken)
+        taken.add(comparable(name))
         names[file] = name
     return names
 
 
+def _could_be_made(name: str, names: Collection[str]) -> bool:
+    """Whether an image that is made of one of these could get this name."""
+    while (shorter := _NUMBERED.sub("", name)) != name:
+        if shorter in names:
+            return True
+        name = shorter
+    return False
+
+
 def _name(photo: FoundPhoto, label: str) -> str:
-    return f"{label}/{PurePosixPath(photo.file).stem}"
+    return f"{label}/{safe_stem(PurePosixPath(photo.file).stem)}"
 
 
 def _size(image: Artifact) -> tuple[int, int]:

@@ -1,7 +1,6 @@
 """The results of a run as artifacts in the Prefect UI: tables, pictures, verdict and link."""
 
 import base64
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +10,10 @@ from prefect.artifacts import (
     create_table_artifact,
 )
 
+from models.data.names import make_key
 from models.data.pixels import encode_jpeg, fit_within
 from models.reporting.contact_sheet import contact_sheet
+from models.reporting.dataset_card import escape_markdown
 from models.reporting.figure_style import PNG
 from models.reporting.figures import draw_scoreboard
 from models.reporting.input import Sheet
@@ -53,14 +54,9 @@ def publish(
         _show_picture(scoreboard, "image/png", "scoreboard", "The same network on each dataset")
     for sheet in sheets[:SHOWN_SHEETS]:
         picture = encode_jpeg(fit_within(contact_sheet(sheet), 1200), 80)
-        key = f"contact-sheet-{slug(sheet.reference)}"
+        key = f"contact-sheet-{make_key(sheet.reference)}"
         _show_picture(picture, "image/jpeg", key, f"{sheet.reference}: every stage")
     _show_verdict(metrics, report, store, document)
-
-
-def slug(text: str) -> str:
-    """The text in lower case with dashes, as keys of Prefect artifacts need it."""
-    return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def _show_verdict(metrics: Metrics, report: Path, store: Store, document: str) -> None:
@@ -72,7 +68,10 @@ def _show_verdict(metrics: Metrics, report: Path, store: Store, document: str) -
     parts = ["## Which dataset to use", text, location]
     failed = [photo for photo in metrics.references if photo.status == "failed"]
     if failed:
-        lines = "\n".join(f"- {photo.name}: {photo.reason}" for photo in failed)
+        lines = "\n".join(
+            f"- {escape_markdown(photo.name)}: {escape_markdown(photo.reason or '')}"
+            for photo in failed
+        )
         parts += ["## Failed references", lines]
     create_markdown_artifact(
         markdown="\n\n".join(parts), key="verdict", description="Which dataset to use"
@@ -87,4 +86,5 @@ def _show_verdict(metrics: Metrics, report: Path, store: Store, document: str) -
 def _show_picture(picture: bytes, media: str, key: str, description: str) -> None:
     # Markdown, because the UI prints the whole data URL below a picture of an image artifact.
     url = f"data:{media};base64,{base64.b64encode(picture).decode()}"
-    create_markdown_artifact(markdown=f"![{description}]({url})", key=key, description=description)
+    shown = f"![{escape_markdown(description)}]({url})"
+    create_markdown_artifact(markdown=shown, key=key, description=description)

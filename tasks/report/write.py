@@ -1,12 +1,12 @@
 """The report of a run: page, plots, metrics, predictions and dataset card."""
 
-import hashlib
 from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from models.data.files import write_atomic
+from models.data.names import digest_of_name, make_key
 from models.data.records import Record
 from models.evaluation.answers import Conclusion
 from models.evaluation.prediction_table import FILE_NAME as PREDICTIONS
@@ -26,7 +26,7 @@ from tasks.report.pictures import (
     draw_sheets,
     draw_test,
 )
-from tasks.report.prefect_artifacts import publish, slug
+from tasks.report.prefect_artifacts import publish
 
 
 class WrittenReport(Record):
@@ -53,8 +53,7 @@ def write_report(run: RunContext, summary: RunSummary, out: Path) -> WrittenRepo
 
 def report_document(recipe: str, out: Path) -> str:
     """Name in the store of the last report that any run of a recipe wrote into a folder."""
-    folder = hashlib.sha256(str(out.absolute()).encode()).hexdigest()[:8]
-    return f"reports/{slug(recipe)}-{folder}.html"
+    return f"reports/{make_key(recipe)}-{digest_of_name(str(out.absolute()))}.html"
 
 
 def _write(run: RunContext, summary: RunSummary, out: Path) -> WrittenReport:

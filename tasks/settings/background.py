@@ -6,6 +6,7 @@ from pydantic import Field
 
 from models.compositing.settings import CompositeSettings
 from models.data.records import Checkpoint, Record
+from tasks.settings.prompt_text import LabelText, PlainText
 
 
 class _Background(Record):
@@ -16,7 +17,7 @@ class _Background(Record):
     n_backgrounds: int = Field(2, ge=1, le=64, description="Scenes per augmented view (c).")
     width: int = Field(768, ge=64, le=4096, description="Width of a scene, px.")
     height: int = Field(1024, ge=64, le=4096, description="Height of a scene, px.")
-    scenes: tuple[str, ...] = Field(
+    scenes: tuple[PlainText, ...] = Field(
         (), description="Endings of the prompt to choose from, such as 'on grass'."
     )
     ranges: CompositeSettings = Field(
@@ -91,13 +92,13 @@ class BackgroundSdxl(_Background):
     caption_weight: float = Field(
         1.0, ge=0, le=2, description="How much the caption counts in the prompt."
     )
-    prompt: str = Field(
+    prompt: LabelText = Field(
         "",
         description="Part of every prompt, after the caption. Knows {label} and {a}, its article; "
         "may hold weights, as (sharp:1.3) or (sharp)1.3.",
     )
     prompt_weight: float = Field(1.0, ge=0, le=2, description="How much that part counts.")
-    suffix: str = Field(
+    suffix: PlainText = Field(
         "highly detailed photo", description="What the prompt ends with, after the scene."
     )
     suffix_weight: float = Field(

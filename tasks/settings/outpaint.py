@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from models.data.records import Checkpoint, Record
+from tasks.settings.prompt_text import PlainText, SceneText
 
 
 class _Outpaint(Record):
@@ -59,12 +60,12 @@ class OutpaintSd2(_Outpaint):
         description="scene: the border's prompt names the scene, and its negative prompt the "
         "class. caption: the scene's whole prompt without weights, which may add a second object.",
     )
-    prompt: str = Field(
+    prompt: SceneText = Field(
         "an empty background {scene}",
         description="Prompt of the border with {scene}, such as 'on grass', in plain words: this "
         "model knows no weights.",
     )
-    negative_prompt: str = Field(
+    negative_prompt: PlainText = Field(
         "frame, border, text, watermark, blurry", description="What no border should show."
     )
 

@@ -4,7 +4,7 @@ import pytest
 
 from flows.config.recipe import load_recipe
 from flows.generators.catalog import find_generator
-from flows.planning import plan_generator
+from flows.planning import Plan, plan_generator, show_plan
 
 # Per stage: artifacts, MB, CPU s and GPU s.
 Figures = dict[str, tuple[int, float, float, float]]
@@ -81,3 +81,24 @@ def test_every_stage_with_pictures_has_a_row_in_contact_sheets() -> None:
     )
     shown = {stage for stage, found in planned.stages.items() if found.shown_as}
     assert shown == {*MULTIVIEW, "screen"} - {"measure", "screen", "resize", "annotate"}
+
+
+def test_a_plan_shows_names_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    names = "[/red]", ":cat:", "[b]"
+    plan = Plan(
+        recipe=names[0],
+        photos=dict.fromkeys(names, 3),
+        references=1,
+        images_per_photo={"multiview": 1},
+        images=1,
+        stages=(),
+        trainings=0,
+        megabytes=0,
+        cpu_seconds=0,
+        gpu_seconds=0,
+        warnings=names,
+    )
+    show_plan(plan)
+    shown = capsys.readouterr().out
+    assert f"{names[0]}: cost" in " ".join(shown.split())
+    assert all(f"note: {name}" in shown and f"{name} 3" in shown for name in names)

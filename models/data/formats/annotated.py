@@ -1,5 +1,6 @@
 """Images with boxes and masks, as every annotation format reads and writes them."""
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from pycocotools import mask as coco_mask
 
 from models.data import read_photo
 from models.data.formats.polygons import encode_runs
+from models.data.names import comparable
 from models.data.pixels import Bools
 
 Box = tuple[float, float, float, float]
@@ -186,25 +188,35 @@ def check_splits(splits: Mapping[str, Sequence[AnnotatedImage]], where: str) -> 
 def flat_names(files: Sequence[Path]) -> list[str]:
     """A file name for each file in one common folder.
 
-    Where two would have the same stem, the names of their folders are put in front until they
-    differ: ``mug_1.jpg``.
-
-    Raises:
-        AnnotationError: two files can't be told apart.
+    Where two would have the same stem but for case and accents, the names of their folders are put
+    in front until they differ: ``mug_1.jpg``. Where that is not enough, they get numbers.
     """
     depths = [1] * len(files)
     while True:
         names = ["_".join(_named_parts(f)[-n:]) for f, n in zip(files, depths, strict=True)]
-        count = Counter(Path(name).stem.casefold() for name in names)
-        repeated = [n for n, name in enumerate(names) if count[Path(name).stem.casefold()] > 1]
-        if not repeated:
-            return names
-        for number in repeated:
+        stems = [comparable(Path(name).stem) for name in names]
+        count = Counter(stems)
+        deeper = [
+            number
+            for number, stem in enumerate(stems)
+            if count[stem] > 1 and depths[number] < len(_named_parts(files[number]))
+        ]
+        if not deeper:
+            return _numbered(names)
+        for number in deeper:
             depths[number] += 1
-            if depths[number] > len(_named_parts(files[number])):
-                raise AnnotationError(
-                    f"{files[number]}: another image has the same name; rename it"
-                )
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """The names with ``-2``, ``-3`` where an earlier one has the same stem."""
+    taken: set[str] = set()
+    numbered = []
+    for name in map(Path, names):
+        tails = itertools.chain([""], (f"-{number}" for number in itertools.count(2)))
+        stem = next(s for tail in tails if comparable(s := f"{name.stem}{tail}") not in taken)
+        taken.add(comparable(stem))
+        numbered.append(f"{stem}{name.suffix}")
+    return numbered
 
 
 def _named_parts(file: Path) -> tuple[str, ...]:

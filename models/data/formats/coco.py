@@ -22,6 +22,7 @@ from models.data.formats.annotated import (
     require_file,
 )
 from models.data.formats.polygons import is_number, read_segmentation
+from models.data.names import find_path
 from models.data.photo_colours import PhotoRejectedError
 
 _IMAGE_FOLDERS = ("", "images", "JPEGImages")
@@ -165,7 +166,7 @@ class _Content:
             stated = entry.get("width"), entry.get("height")
             if not all(isinstance(side, int) and side > 0 for side in stated):
                 raise AnnotationError(f"{where}: width and height must be whole numbers above 0")
-            files[entry["id"]] = self._root / self._file_name(entry)
+            files[entry["id"]] = find_path(self._root / self._file_name(entry))
             sizes[entry["id"]] = (0, 0)
             if self._labels_only:
                 require_file(files[entry["id"]], where)
@@ -252,4 +253,4 @@ class _Content:
         tails = dict.fromkeys(("", tail, _split_of(self.file)))
         parents = (self.file.parent, self.file.parent.parent)
         roots = [p / f / t for f in _IMAGE_FOLDERS for p in parents for t in tails]
-        return max(roots, key=lambda root: sum((root / name).is_file() for name in names))
+        return max(roots, key=lambda root: sum(find_path(root / name).is_file() for name in names))

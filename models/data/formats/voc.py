@@ -21,6 +21,7 @@ from models.data.formats.annotated import (
     read_size,
 )
 from models.data.formats.voc_masks import masks_to_pixels, read_masks
+from models.data.names import find_path, holds_control_characters, normal_form
 from models.data.photo_colours import PhotoRejectedError
 from models.data.pixels import encode_png
 from models.data.read_photo import SUFFIXES
@@ -88,7 +89,7 @@ def write_voc(
         AnnotationError: an object can't be held, such as a mask that overlaps another.
     """
     for name in classes:
-        if name != name.strip() or not name.isprintable() or not name:
+        if name != name.strip() or holds_control_characters(name) or not name:
             raise AnnotationError(f"VOC can't hold the class name {name!r}; rename the class")
     images = [image for listed in splits.values() for image in listed]
     names = dict(zip((i.file for i in images), flat_names([i.file for i in images]), strict=True))
@@ -120,23 +121,26 @@ def _images_in(folder: Path) -> dict[str, Path]:
     folders = [f for f in (folder / "JPEGImages", folder / "images") if f.is_dir()]
     paths = [p for f in folders for p in f.iterdir() if p.suffix.lower() in SUFFIXES]
     paths.sort(reverse=True)
-    return {path.name: path for path in paths} | {path.stem: path for path in paths}
+    return {normal_form(path.name): path for path in paths} | {
+        normal_form(path.stem): path for path in paths
+    }
 
 
 def _check_unannotated(images: Mapping[str, Path], files: Sequence[Path]) -> None:
-    stems = {file.stem for file in files}
+    stems = {normal_form(file.stem) for file in files}
     for image in sorted(set(images.values())):
-        if image.stem not in stems and not image.name.startswith("."):
+        if normal_form(image.stem) not in stems and not image.name.startswith("."):
             raise AnnotationError(f"{image}: has no {image.stem}.xml; add it or remove the image")
 
 
 def _read_lists(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
     """The XML files per list of ``ImageSets/Main``; lists of single classes are not read."""
-    by_stem = {file.stem: file for file in files}
+    by_stem = {normal_form(file.stem): file for file in files}
     lists: dict[str, list[Path]] = {}
     for file in sorted((folder / "ImageSets" / "Main").glob("*.txt")):
         if file.stem in SPLIT_NAMES:
-            stems = [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()]
+            lines = file.read_text("utf-8").splitlines()
+            stems = [normal_form(line.strip()) for line in lines if line.strip()]
             for stem in stems:
                 if stem not in by_stem:
                     raise AnnotationError(f"{file}: {stem!r} has no file Annotations/{stem}.xml")
@@ -160,7 +164,8 @@ def _read_image(images: Mapping[str, Path], file: Path, labels_only: bool) -> An
     if root.find("size") is not None:
         width, height = (_number(root, f"size/{side}", str(file)) for side in ("width", "height"))
         stated = (int(width), int(height))
-    image = images.get(file.stem) or images.get((root.findtext("filename") or "").strip())
+    named = (root.findtext("filename") or "").strip()
+    image = images.get(normal_form(file.stem)) or images.get(normal_form(named))
     if image is None:
         raise AnnotationError(f"{file}: the image {file.stem}.jpg is missing from JPEGImages")
     elements = root.findall("object")
@@ -171,9 +176,8 @@ def _read_image(images: Mapping[str, Path], file: Path, labels_only: bool) -> An
         size = read_size(image, stated, str(file))
     except PhotoRejectedError as error:
         return AnnotatedImage(image, 0, 0, problem=str(error))
-    masks = read_masks(
-        file.parent.parent / "SegmentationObject" / f"{file.stem}.png", len(elements), size
-    )
+    mask = file.parent.parent / "SegmentationObject" / f"{file.stem}.png"
+    masks = read_masks(find_path(mask), len(elements), size)
     objects = []
     for number, element in enumerate(elements, 1):
         where = f"{file}: object {number}"

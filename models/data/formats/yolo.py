@@ -24,6 +24,7 @@ from models.data.formats.annotated import (
     require_file,
 )
 from models.data.formats.yolo_rows import read_label, read_row, write_row
+from models.data.names import find_path
 from models.data.photo_colours import PhotoRejectedError
 from models.data.read_photo import SUFFIXES
 
@@ -102,7 +103,8 @@ def write_yolo(
 def _read_config(folder: Path) -> dict[str, Any]:
     file = folder / CONFIG
     try:
-        config = yaml.safe_load(file.read_bytes())
+        # All scalars as text: a class may be called no, 007 or 2024-01-01.
+        config = yaml.BaseLoader(file.read_bytes()).get_single_data()
     except OSError as error:
         raise AnnotationError(f"{file}: can't be read ({error.strerror})") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -118,15 +120,15 @@ def _read_config(folder: Path) -> dict[str, Any]:
 def _read_classes(file: Path, config: Mapping[str, Any]) -> list[str]:
     names = config.get("names")
     if isinstance(names, dict):
-        if sorted(names, key=str) != sorted(range(len(names)), key=str):
+        if sorted(names) != sorted(map(str, range(len(names)))):
             raise AnnotationError(f"{file}: names: the class ids must be 0, 1, 2, ...")
-        names = [names[number] for number in range(len(names))]
+        names = [names[str(number)] for number in range(len(names))]
     if not isinstance(names, list) or not names or not all(str(name).strip() for name in names):
         raise AnnotationError(f"{file}: names must list the classes")
     classes = [str(name) for name in names]
     if len(set(classes)) < len(classes):
         raise AnnotationError(f"{file}: names: two classes have the same name")
-    if config.get("nc", len(classes)) != len(classes):
+    if str(config.get("nc", len(classes))) != str(len(classes)):
         raise AnnotationError(
             f"{file}: nc is {config['nc']}, but names lists {len(classes)} classes"
         )
@@ -142,7 +144,7 @@ def _image_files(folder: Path, config: Mapping[str, Any], split: str, entry: Any
             return _images_below(path)
         if path.is_file() and path.suffix == ".txt":
             lines = path.read_text("utf-8").splitlines()
-            return [path.parent / line.strip() for line in lines if line.strip()]
+            return [find_path(path.parent / line.strip()) for line in lines if line.strip()]
     raise AnnotationError(f"{folder / CONFIG}: {split}: there is no folder {str(entry)!r}")
 
 
@@ -158,7 +160,7 @@ def _label_file(image: Path) -> Path:
 
 
 def _read_image(file: Path, classes: Sequence[str], labels_only: bool) -> AnnotatedImage:
-    labels = _label_file(file)
+    labels = find_path(_label_file(file))
     try:
         text = labels.read_text("utf-8") if labels.exists() else ""
     except (OSError, UnicodeDecodeError) as error:

@@ -111,6 +111,25 @@ def test_backgrounds_are_found_next_to_the_recipe(tmp_path: Path) -> None:
         ("profile: magic", [], "profile: input should be 'classical'"),
         ("- a list", [], "a recipe is a mapping of sections"),
         ("outpaint: {k: 2", [], "no readable YAML"),
+        (
+            "name: 007",
+            [],
+            "should be a valid string (given: 7); YAML reads it as a number",
+        ),
+        ("name: 2024-01-01", [], "YAML reads it as a date: put it in quotes"),
+        ("{}", ["name=no"], "YAML reads it as a boolean: put it in quotes"),
+        ("{}", ["name=~"], "YAML reads it as no value: put it in quotes"),
+        ('name: "a\\0"', [], "a text holds a character that can't be stored"),
+        ('name: "\\ud800"', [], "a text holds a character that can't be stored"),
+        ("profile: classical\nprofile: diffusion", [], "the key 'profile' is there twice"),
+        (
+            "datasets: [{name: Test, real: all}]",
+            [],
+            "datasets: the name Test is taken; choose another",
+        ),
+        ("datasets: [{name: a, real: all}, {name: A, real: all}]", [], "the name A is taken"),
+        ("datasets: [{name: con, real: all}]", [], "the name 'con' is a device name on Windows"),
+        ("datasets: [{name: a., real: all}]", [], "begin or end with a dot"),
         ("{}", ["resize.longest_side"], "write it as section.field=value"),
         ("{}", ["name.k=2"], "name has no fields"),
         ("generators: {magic: {}}", [], "generators.magic: there is no such generator"),
@@ -138,6 +157,26 @@ def test_an_error_is_one_line_that_names_the_field(
             "outpaint.grid_size=0",
             "outpaint.grid_size: input should be greater than or equal to 1 (given: 0)",
         ),
+        (
+            "caption.template='a {clas} on a table'",
+            "caption.template: {clas} is no placeholder of this field; "
+            "it knows: {label}, {colour}, {a}",
+        ),
+        (
+            "caption={model: blip, prefix: 'a {colour} {label}'}",
+            "caption.prefix: {colour} is no placeholder of this field; it knows: {label}, {a}",
+        ),
+        ("caption.prompts={mug: 'a {label}'}", "caption.prompts.mug: {label} is no placeholder"),
+        (
+            "background={scenes: ['on {x}']}",
+            "background.scenes.0: {x} is no placeholder of this field; it knows: none",
+        ),
+        (
+            "outpaint={model: sd2-inpaint, prompt: 'a {label}'}",
+            "outpaint.prompt: {label} is no placeholder of this field; it knows: {scene}",
+        ),
+        ("caption.prompts.v1.2=a v", "caption.prompts.v1: input should be a valid string"),
+        ("caption.prompts={mug: no}", "caption.prompts.mug: input should be a valid string"),
         ("outpaint.grid_size=many", "outpaint.grid_size: input should be a valid integer"),
         (
             "segment.fill_holes=0.1",
@@ -211,6 +250,26 @@ def check_refused(source: Any, changes: list[str], line: str) -> None:
     assert line.lower() in str(error.value).lower()
     assert "\n" not in str(error.value)
     assert len(json.dumps(str(error.value))) < 320
+
+
+@pytest.mark.parametrize("label", ["no", "007", "1e3", "2024-01-01", "null", "~", "yes", "0x1f"])
+def test_keys_are_names_and_no_values(tmp_path: Path, label: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"generators: {{multiview: {{caption: {{prompts: {{{label}: a sentence}}}}}}}}")
+    assert multiview_of(load_recipe(path)).caption.prompts == {label: "a sentence"}
+    change = f"generators.multiview.caption.prompts={{{label}: a sentence}}"
+    assert multiview_of(load_recipe("demo", [change])).caption.prompts == {label: "a sentence"}
+
+
+def test_a_class_of_a_prompt_is_found_in_any_encoding_of_accents() -> None:
+    change = "generators.multiview.caption.prompts={e\u0301: a sentence}"
+    assert multiview_of(load_recipe("demo", [change])).caption.prompts == {"\u00e9": "a sentence"}
+
+
+def test_merged_mappings_may_repeat_a_key(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("resize: &size {longest_side: 64}\nassemble: {seed: 1}\nsplit: {<<: {seed: 2}}")
+    assert load_recipe(path).split.seed == 2
 
 
 def test_another_profile_drops_the_fields_of_the_replaced_models() -> None:

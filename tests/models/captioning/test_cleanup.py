@@ -72,3 +72,8 @@ def test_cleaning_twice_changes_nothing() -> None:
     text = "there is an arafed mug , a mug , on a table on a table"
     once = clean_caption(text, "coffee-mug")
     assert clean_caption(once, "coffee-mug") == once
+
+
+def test_a_class_without_letters_is_named() -> None:
+    assert clean_caption("a cat", "-") == "-: a cat"
+    assert clean_caption("", "_") == "a photo of a _"

@@ -20,10 +20,19 @@ def paint(colour: tuple[int, int, int]) -> np.ndarray:
         ("iris", "a photo of a red iris"),
         ("wine-glass", "a photo of a red wine glass"),
         ("running_shoes", "a photo of red running shoes"),
+        ("_mug", "a photo of a red mug"),
+        ("-", "a photo of a red -"),
+        ("猫 🐱", "a photo of a red 猫 🐱"),
     ],
 )
 def test_writes_the_class_and_its_colour(label: str, caption: str) -> None:
     assert write_caption(label, paint((195, 35, 40)), TEMPLATE) == caption
+
+
+def test_a_class_may_be_called_like_a_placeholder() -> None:
+    red = paint((195, 35, 40))
+    assert write_caption("{colour}", red, TEMPLATE) == "a photo of a red {colour}"
+    assert with_class("{a}{label}", "{a}") == "a {a}"
 
 
 def test_the_article_fits_the_next_word() -> None:

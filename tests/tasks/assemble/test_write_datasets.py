@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import shutil
@@ -109,6 +110,19 @@ def test_pycocotools_reads_boxes_and_exact_masks(store: Store, out: Path) -> Non
             assert (out / name).is_file()
     scores = json.loads((out / "annotations/mixed/train.json").read_text())["images"][0]["scores"]
     assert scores == {"sharpness": 1.5}
+
+
+def test_the_masks_of_one_image_never_take_the_file_of_another(store: Store, out: Path) -> None:
+    train = [
+        stored_sample(store, "cup/a", "train", (MASK, OTHER)),
+        stored_sample(store, "cup/a_0", "train", (OTHER,)),
+        stored_sample(store, "pan/b", "train", (MASK,)),
+    ]
+    write_datasets(store, out, {"mixed": {"train": train, "val": []}}, [], CLASSES)
+    for entry in json.loads((out / "annotations/mixed/train.json").read_text())["images"]:
+        sample = next(sample for sample in train if sample.name == entry["sample"])
+        written = [hashlib.sha256((out / name).read_bytes()).hexdigest() for name in entry["masks"]]
+        assert written == [note.mask.digest for note in sample.annotations if note.mask]
 
 
 def test_an_image_with_a_label_alone_has_no_coco_annotation(store: Store, out: Path) -> None:

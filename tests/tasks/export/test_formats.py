@@ -3,7 +3,7 @@
 import hashlib
 import json
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from models.data.pixels import encode_jpeg
 from synthset.run import export
 from tasks.export.formats import FORMATS, export_dataset
 from tasks.export.rows import SPLITS, read_dataset
+from tests.readers import indices_of_datasets, indices_of_timm, indices_of_torchvision, listed
 
 CLASSES = ["bowl", "mug"]
 SIZE = (40, 30)
@@ -49,14 +50,21 @@ def out(tmp_path: Path) -> Path:
     return make_run(tmp_path / "out")
 
 
-def make_run(out: Path, is_annotated: bool = True, has_hole: bool = False) -> Path:
-    """A finished run with the dataset "mixed": three images a split, two of them bowls."""
+def make_run(
+    out: Path,
+    is_annotated: bool = True,
+    has_hole: bool = False,
+    classes: Sequence[str] = CLASSES,
+) -> Path:
+    """A finished run with the dataset "mixed": per split an image of each class, two of the first,
+    so that by default two are bowls."""
     out.mkdir()
-    (out / "classes.txt").write_text("bowl\nmug\n")
+    (out / "classes.txt").write_text("".join(f"{label}\n" for label in classes))
+    first, *others = classes
     rng = np.random.default_rng(5)
     for split in SPLITS:
         images, extra = [], []
-        for label, name in (("bowl", "a"), ("bowl", "b"), ("mug", "a")):
+        for label, name in ((first, "a"), (first, "b"), *((other, "a") for other in others)):
             folder = out / "datasets" / ("test" if split == "test" else f"mixed/{split}") / label
             folder.mkdir(parents=True, exist_ok=True)
             pixels = rng.integers(0, 255, (SIZE[1], SIZE[0], 3), np.uint8)
@@ -67,13 +75,13 @@ def make_run(out: Path, is_annotated: bool = True, has_hole: bool = False) -> Pa
             mask[12, 5] = not has_hole
             objects = (
                 ObjectAnnotation(label, None, mask),
-                ObjectAnnotation("mug", (20.0, 3.0, 11.0, 6.0)),
+                ObjectAnnotation(classes[-1], (20.0, 3.0, 11.0, 6.0)),
             )
             file = folder / f"{name}.jpg"
             images.append(AnnotatedImage(file, *SIZE, objects if is_annotated else ()))
             extra.append({"label": label, "sample": f"{label}/{name}", "scores": {"sharpness": 1}})
         file = out / "annotations" / "mixed" / f"{split}.json"
-        write_coco(file, images, CLASSES, root=out, extra=extra)
+        write_coco(file, images, list(classes), root=out, extra=extra)
     return out
 
 
@@ -270,6 +278,65 @@ def test_the_command_finishes_an_interrupted_exchange_of_folders_first(
     export(out, "mixed", tmp_path / "to")
     assert not staging.exists()
     assert len(read_imagefolder(tmp_path / "to", "val")) == 3
+
+
+# Split names, numbers of which readers know two orders, and words that YAML takes for values.
+HARD = ("1", "10", "2", "A b", "a_b", "no", "test", "train", "val", "[x] {y} $z$ #100%", "猫 🐱")
+
+
+@pytest.fixture
+def hard(tmp_path: Path) -> Path:
+    """The folder of a run with classes that are hard for readers."""
+    return make_run(tmp_path / "hard", classes=sorted(HARD))
+
+
+def test_every_reader_finds_the_same_indices_in_an_imagefolder(hard: Path, tmp_path: Path) -> None:
+    to, classes = tmp_path / "to", sorted(HARD)
+    export_dataset(hard, "mixed", to, "imagefolder")
+    read = indices_of_datasets(to)
+    for split in SPLITS:
+        expected = listed(to / split, classes)
+        assert len(expected) == len(HARD) + 1
+        assert read[split] == expected
+        assert indices_of_torchvision(to / split) == expected
+        assert indices_of_timm(to / split, to / "classes.txt") == expected
+
+
+def test_datasets_finds_the_splits_and_indices_of_an_export(hard: Path, tmp_path: Path) -> None:
+    from datasets import load_dataset
+
+    to, classes = tmp_path / "to", sorted(HARD)
+    export_dataset(hard, "mixed", to, "huggingface")
+    splits = load_dataset(str(to), cache_dir=str(tmp_path / "cache"))
+    for split in SPLITS:
+        rows = splits["validation" if split == "val" else split]
+        assert len(rows) == len(HARD) + 1
+        assert [classes[index] for index in rows["class_index"]] == list(rows["label"])
+
+
+def test_datasets_reads_a_webdataset(hard: Path, tmp_path: Path) -> None:
+    from datasets import load_dataset
+
+    to, classes = tmp_path / "to", sorted(HARD)
+    export_dataset(hard, "mixed", to, "webdataset")
+    files = {split: str(to / f"{split}-*.tar") for split in SPLITS}
+    splits = load_dataset("webdataset", data_files=files, cache_dir=str(tmp_path / "cache"))
+    for split in SPLITS:
+        found = [(classes[row["cls"]], row["json"]["label"]) for row in splits[split]]
+        assert len(found) == len(HARD) + 1
+        assert all(label == other for label, other in found)
+
+
+@pytest.mark.parametrize("form", ["coco", "voc", "voc-masks", "yolo"])
+def test_hard_classes_are_read_back_from_every_format(
+    hard: Path, tmp_path: Path, form: str
+) -> None:
+    export_dataset(hard, "mixed", tmp_path / "to", form)
+    found = READERS[form.partition("-")[0]](tmp_path / "to")
+    assert found.classes == sorted(HARD)
+    for split in SPLITS:
+        labels = {image.objects[0].label for image in found.splits[split]}
+        assert labels == set(HARD)
 
 
 def test_polygons_refuse_a_hole_by_name_and_write_nothing(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The layout of a photo folder is detected, and real sets survive a round trip in every format."""
 
 import pickle
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,33 @@ def test_detects_the_format(tmp_path: Path, form: str) -> None:
     assert detect_format(tmp_path / "set") == form
     if form != "folders":
         assert len(READERS[form](tmp_path / "set").splits["train"]) == 1
+
+
+@pytest.mark.parametrize("form", ["coco", "voc", "voc-masks", "yolo"])
+@pytest.mark.parametrize("changed", ["images", "annotations"])
+def test_archives_may_change_how_accents_are_encoded(
+    tmp_path: Path, form: str, changed: str
+) -> None:
+    folder, name = tmp_path / "set", "caf\u00e9.png"
+    mask = np.ones((HEIGHT, WIDTH), np.bool_)
+    item = ObjectAnnotation("mug", None, mask if form == "voc-masks" else None)
+    item.box = (1.0, 2.0, 5.0, 6.0)
+    where = folder if form == "coco" else tmp_path
+    image = AnnotatedImage(write_image(where / name), WIDTH, HEIGHT, (item,))
+    if form == "coco":
+        write_coco(folder / "train.json", [image], CLASSES)
+    elif form == "yolo":
+        write_yolo(folder, {"train": [image]}, CLASSES)
+    else:
+        write_voc(folder, {"train": [image]}, CLASSES, masks=form == "voc-masks")
+    for file in sorted(folder.rglob("caf\u00e9.*")):
+        is_image = file.suffix == ".png" and "Segmentation" not in str(file)
+        if is_image == (changed == "images"):
+            file.rename(file.with_name(unicodedata.normalize("NFD", file.name)))
+    found = READERS[form.partition("-")[0]](folder)
+    (read,) = found.splits["train"]
+    assert [item.label for item in read.objects] == ["mug"]
+    assert (read.objects[0].mask is not None) == (form == "voc-masks")
 
 
 def test_a_json_file_of_another_kind_is_no_coco(tmp_path: Path) -> None:
@@ -130,8 +158,10 @@ def test_names_stay_unique_in_one_folder() -> None:
         "a_mug_1.jpg",
         "b_mug_1.jpg",
     ]
-    with pytest.raises(AnnotationError, match="the same name"):
-        flat_names([Path("mug/1.jpg"), Path("mug/1.png")])
+    names = flat_names([Path("mug/1.jpg"), Path("mug/1.png"), Path("mug_1-2.jpg")])
+    assert names == ["mug_1.jpg", "mug_1-2.png", "mug_1-2-2.jpg"]
+    joined = ["p_q/r.jpg", "p/q_r.jpg", "z/r.jpg", "z/q_r.jpg", "E\u0301.jpg", "\u00e9.jpg"]
+    assert len({name.casefold() for name in flat_names([Path(file) for file in joined])}) == 6
 
 
 def test_boxes_are_clipped_by_less_than_a_pixel() -> None:

@@ -75,6 +75,20 @@ def test_writes_one_row_per_object_in_shares_of_the_image(tmp_path: Path) -> Non
     assert config == {"path": ".", "val": "images/val", "names": dict(enumerate(CLASSES))}
 
 
+def test_classes_that_yaml_reads_as_values_keep_their_names(tmp_path: Path) -> None:
+    names = ["no", "007", "1e3", "2024-01-01", "null", "~", "12"]
+    file = write_image(tmp_path / "a.png", 40, 20)
+    items = tuple(ObjectAnnotation(name, (10.0, 5.0, 20.0, 10.0)) for name in names)
+    write_yolo(tmp_path / "set", {"train": [AnnotatedImage(file, 40, 20, items)]}, names)
+    config = tmp_path / "set" / "data.yaml"
+    assert list(yaml.safe_load(config.read_text())["names"].values()) == names
+    for listed in (", ".join(names), ", ".join(f'"{name}"' for name in names)):
+        config.write_text(f"train: images/train\nnc: 7\nnames: [{listed}]\n")
+        found = read_yolo(tmp_path / "set")
+        assert found.classes == names
+        assert [item.label for item in found.splits["train"][0].objects] == names
+
+
 def make_set(folder: Path, row: str, config: str, images: str = "images/train") -> Path:
     """A YOLO folder with one image of 40 x 20 px; returns its label file."""
     write_image(folder / images / "a.png", 40, 20)

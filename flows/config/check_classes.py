@@ -1,0 +1,53 @@
+"""Settings that name a class are compared with the classes of the photos."""
+
+import difflib
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+from flows.config.recipe import Recipe
+from models.data.names import shorten
+from models.data.records import Record
+from tasks.ingest.find_sources import list_labels
+
+# Classes that an error line lists.
+_LISTED = 5
+_LONGEST_NAME = 40
+
+
+def check_classes(recipe: Recipe, labels: Collection[str]) -> None:
+    """Return if the photos have every class that the recipe names.
+
+    Raises:
+        ValueError: they lack one; the line names the field and the class that may be meant.
+    """
+    for field, named in _named_classes(recipe):
+        for label in named:
+            if label not in labels:
+                raise ValueError(
+                    f"{field}: the photos have no class {shorten(label)!r}; use one of theirs, such"
+                    f" as {_likely(label, labels)}"
+                )
+
+
+def check_classes_of(recipe: Recipe, photos: Path) -> None:
+    """As `check_classes` with the classes of a photo folder, which is listed only if needed."""
+    if any(named for _, named in _named_classes(recipe)):
+        labels = list_labels(photos, recipe.ingest.format, recipe.ingest.objects)
+        check_classes(recipe, {label for _, label in labels})
+
+
+def _likely(name: str, labels: Collection[str]) -> str:
+    """The class whose name is most alike, or else the first classes."""
+    known = sorted(labels)
+    likely = difflib.get_close_matches(name, known, n=1) or known[:_LISTED]
+    listed = ", ".join(repr(shorten(label, _LONGEST_NAME)) for label in likely)
+    return f"{listed}, ..." if 1 < len(likely) < len(known) else listed
+
+
+def _named_classes(recipe: Recipe) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """The fields of a recipe whose keys are classes, and their content."""
+    for generator, settings in recipe.generators.items():
+        for name, section in settings:
+            prompts = getattr(section, "prompts", None) if isinstance(section, Record) else None
+            if isinstance(prompts, dict):
+                yield f"generators.{generator}.{name}.prompts", prompts
