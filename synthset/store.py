@@ -65,12 +65,12 @@ def verify_store(
     url: Url,
     remove_corrupt: Annotated[
         bool,
-        typer.Option("--remove-corrupt", help="Remove what is damaged; a run remakes it."),
+        typer.Option("--remove-corrupt", help="Remove what is faulty; a run remakes it."),
     ] = False,
     as_json: Json = False,
     _forget: OldForget = False,
 ) -> None:
-    """Check every artifact and document; exit 1 if one is damaged, missing or unreadable."""
+    """Check every artifact and document; exit 1 if one is corrupt, missing or unreadable."""
     from flows.execution.progress import progress_bar
     from tasks.store.maintenance import sizes
     from tasks.store.store import open_store

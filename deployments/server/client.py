@@ -56,8 +56,8 @@ def check_server() -> None:
 def parameter_limit() -> int:
     """The bytes that the parameters of a flow run may take as JSON; 0: any number.
 
-    Prefect's client and server each have a limit. A server that does not tell its own has none
-    here.
+    Prefect's client and server each have a limit. A server that does not name its limit counts as
+    one without.
 
     Raises:
         ServerError: the configured server can't be used.

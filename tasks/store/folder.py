@@ -89,7 +89,7 @@ class FolderBackend:
         """Yield the files whose names start with ``prefix``, sorted within each folder.
 
         Hidden folders and ``lost+found``, which only root may read, never belong to the store. A
-        folder under the name of an artifact's file is damage, and yielded as a file.
+        folder under the name of an artifact's file is a fault, and yielded as a file.
         """
         return self._scan(prefix.rpartition("/")[0], prefix, unlisted)
 

@@ -1,4 +1,4 @@
-"""Check every artifact and document of a store, and remove the damaged ones on request."""
+"""Check every artifact and document of a store, and remove the faulty ones on request."""
 
 import json
 import os
@@ -23,7 +23,7 @@ class StoreReport:
     names of documents that are empty or cut, ``unlisted`` the folders that can't be listed.
     ``orphans`` hold the names of blobs without a record, which killed runs leave and which harm
     nothing. ``reasons`` say, by id, why a file can't be read or removed. ``artifacts`` counts
-    records, ``size`` the bytes of the blobs that were read. ``removed`` says whether damaged
+    records, ``size`` the bytes of the blobs that were read. ``removed`` says whether faulty
     artifacts and documents were to be deleted; ``kept`` hold those that could not be.
     """
 
@@ -41,12 +41,12 @@ class StoreReport:
 
     @property
     def faults(self) -> dict[str, tuple[str, ...]]:
-        """The names of what is damaged, by fault."""
+        """The names of what is faulty, by fault."""
         return {
             "corrupt": self.corrupt,
             "missing": self.missing,
             "unreadable": self.unreadable,
-            "damaged document": self.documents,
+            "cut document": self.documents,
             "unlisted folder": self.unlisted,
         }
 
@@ -65,7 +65,7 @@ class _Finding(NamedTuple):
 
 
 @dataclass
-class _Damage:
+class _Found:
     """What is collected during a check."""
 
     faults: dict[str, list[str]] = field(
@@ -79,14 +79,14 @@ class _Damage:
 def verify(
     store: Store, progress: Callable[[int], None] | None = None, *, remove_corrupt: bool = False
 ) -> StoreReport:
-    """Read every record, blob and document, and return a report of the damaged ones.
+    """Read every record, blob and document, and return a report of the faulty ones.
 
     ``progress`` gets the number of artifacts that were checked. ``remove_corrupt`` deletes what is
-    damaged, so that the next run computes it again.
+    faulty, so that the next run computes it again.
     """
     backend = store.backend
     threads = max(backend.parallel, min(8, os.cpu_count() or 1))
-    damage = _Damage()
+    found = _Found()
     orphans: list[tuple[ArtifactFiles, tuple[str, ...]]] = []
     unlisted: list[str] = []
     artifacts = size = 0
@@ -96,47 +96,47 @@ def verify(
         artifacts += layout.RECORD in finding.files.files
         size += finding.size
         if finding.fault is not None:
-            _note_artifact(backend, finding, damage, remove_corrupt)
+            _note_artifact(backend, finding, found, remove_corrupt)
         if finding.orphans:
             orphans.append((finding.files, finding.orphans))
         if progress is not None:
             progress(count)
-    _check_documents(backend, threads, damage, remove_corrupt)
+    _check_documents(backend, threads, found, remove_corrupt)
     return StoreReport(
         artifacts=artifacts,
         size=size,
-        **{fault: tuple(ids) for fault, ids in damage.faults.items()},
-        documents=tuple(damage.documents),
+        **{fault: tuple(ids) for fault, ids in found.faults.items()},
+        documents=tuple(found.documents),
         unlisted=tuple(unlisted),
         orphans=tuple(name for files, names in orphans for name in _still(backend, files, names)),
-        reasons=damage.reasons,
+        reasons=found.reasons,
         removed=remove_corrupt,
-        kept=tuple(damage.kept),
+        kept=tuple(found.kept),
     )
 
 
-def _note_artifact(backend: Backend, finding: _Finding, damage: _Damage, remove: bool) -> None:
+def _note_artifact(backend: Backend, finding: _Finding, found: _Found, remove: bool) -> None:
     artifact_id, fault = finding.files.id, str(finding.fault)
-    damage.faults[fault].append(artifact_id)
+    found.faults[fault].append(artifact_id)
     if finding.reason:
-        damage.reasons[artifact_id] = finding.reason
+        found.reasons[artifact_id] = finding.reason
     if remove:
         # A full or write-protected disk takes no mark, but may still delete.
         with suppress(StoreError):
             backend.put(layout.lost_name(artifact_id), b"")
-        _remove(backend, artifact_id, finding.files.record_first(), damage)
+        _remove(backend, artifact_id, finding.files.record_first(), found)
 
 
-def _remove(backend: Backend, name: str, files: tuple[str, ...], damage: _Damage) -> None:
+def _remove(backend: Backend, name: str, files: tuple[str, ...], found: _Found) -> None:
     try:
         for file in files:
             backend.delete(file)
     except StoreError as error:
-        damage.kept.append(name)
-        damage.reasons[name] = str(error)
+        found.kept.append(name)
+        found.reasons[name] = str(error)
 
 
-def _check_documents(backend: Backend, threads: int, damage: _Damage, remove: bool) -> None:
+def _check_documents(backend: Backend, threads: int, found: _Found, remove: bool) -> None:
     """Note the documents that are no JSON although their names say so, and those without bytes."""
     # `verify` has noted the folders that can't be listed.
     names = (
@@ -147,10 +147,10 @@ def _check_documents(backend: Backend, threads: int, damage: _Damage, remove: bo
     for name, reason in in_parallel(lambda name: _inspect_document(backend, name), names, threads):
         if reason is not None:
             document = name.removeprefix(layout.DOCUMENTS)
-            damage.documents.append(document)
-            damage.reasons[document] = reason
+            found.documents.append(document)
+            found.reasons[document] = reason
             if remove:
-                _remove(backend, document, (name,), damage)
+                _remove(backend, document, (name,), found)
 
 
 def _inspect_document(backend: Backend, name: str) -> tuple[str, str | None]:

@@ -54,7 +54,7 @@ def test_what_the_system_reports_names_the_file(
     assert line.endswith("check the path, its rights and the disk")
 
 
-def test_a_user_without_a_home_is_told_which_variable_to_set(
+def test_a_user_without_a_home_gets_the_name_of_the_variable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail() -> Path:

@@ -48,7 +48,7 @@ def test_a_denial_names_the_right_that_the_request_needs(operation: str, right: 
     assert right in failure("403", 403, operation)
 
 
-def test_a_denial_of_the_kms_key_is_told_from_one_of_the_bucket() -> None:
+def test_a_denial_of_the_kms_key_differs_from_one_of_the_bucket() -> None:
     message = "User: arn:secret is not authorized to perform: kms:GenerateDataKey on resource"
     line = failure("AccessDenied", 403, message=message)
     assert "kms:GenerateDataKey, kms:Decrypt" in line
