@@ -47,21 +47,11 @@ class TemporaryServer:
         # As long as the process: Prefect's threads use the server until the end.
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._is_stopped = False
-        settings = get_current_settings().to_environment_variables(exclude_unset=True)
         with socket.socket() as listener:
             # The kernel chooses a free port, and it is the server's before another program asks.
             listener.bind(("127.0.0.1", 0))
             self.port = int(listener.getsockname()[1])
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "deployments.server.child", str(listener.fileno())],
-                # The process reads it and ends at its end. See `deployments.server.child`.
-                stdin=subprocess.PIPE,
-                stdout=self._log,
-                stderr=self._log,
-                env={**os.environ, **settings, **_SERVER_SETTINGS},
-                pass_fds=[listener.fileno()],
-                start_new_session=True,
-            )
+            self.process = start_server(listener, self._log)
 
     @property
     def has_ended(self) -> bool:
@@ -122,6 +112,23 @@ class TemporaryServer:
             return client.get(f"http://127.0.0.1:{self.port}/api/health").is_success
         except httpx.TransportError:
             return False
+
+
+def start_server(listener: socket.socket, log: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+    """Start the server of a command on a bound socket; its output goes to the log.
+
+    It ends when this process ends, or closes the standard input of the server's process.
+    """
+    settings = get_current_settings().to_environment_variables(exclude_unset=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "deployments.server.child", str(listener.fileno())],
+        stdin=subprocess.PIPE,
+        stdout=log,
+        stderr=log,
+        env={**os.environ, **settings, **_SERVER_SETTINGS},
+        pass_fds=[listener.fileno()],
+        start_new_session=True,
+    )
 
 
 def server_for_flows() -> AbstractContextManager[None]:
