@@ -8,13 +8,12 @@ import re
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import yaml
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.objects import ConcurrencyOptions
 from prefect.client.schemas.responses import DeploymentResponse
@@ -27,6 +26,7 @@ from pydantic import Field, ValidationError
 
 from deployments.automations import apply_crash_rule, apply_resume_rule
 from deployments.gpu_slots import apply_limit
+from deployments.server.client import server_client, smaller_limit
 from deployments.server.main import LEASES
 from deployments.work_pools import (
     DEPLOYMENTS,
@@ -37,6 +37,7 @@ from deployments.work_pools import (
     apply_pool,
 )
 from flows.config.recipe import Recipe
+from flows.config.validate import check_recipe_size, refuse_out_in_photos, relative_paths
 from models.data.records import Record
 
 IN_MEMORY = "prefect.server.concurrency.lease_storage.memory"
@@ -87,13 +88,17 @@ def deploy(
         A line for everything that was created, changed, kept though it differs, or needs a fix.
 
     Raises:
-        DeployError: a relative folder, no server, no right to it, a pool of another type, or a bad
-            schedule.
+        DeployError: a relative folder, a pool of another type, or a bad schedule.
+        ValueError: the recipe is larger than the server's limit.
+        ServerError: no server, or no right to it.
     """
     if scheduled is not None:
-        _require_absolute(scheduled)
+        _check_scheduled(scheduled)
     limits = [name for machine in gpus or [this_machine()] for name in gpu_limits(machine)]
-    with _server() as client:
+    with server_client() as client:
+        if scheduled is not None:
+            limit = get_current_settings().server.api.max_parameter_size
+            check_recipe_size(scheduled.recipe, smaller_limit(client, limit))
         changes: list[str | None] = [lease_warning(client)]
         for name in POOLS:
             changes += apply_pool(
@@ -150,35 +155,6 @@ def lease_warning(client: SyncPrefectClient) -> str | None:
         "server: keeps leases in memory, so its restart crashes scheduled runs; set on it "
         f"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE={LEASES}"
     )
-
-
-@contextmanager
-def _server() -> Iterator[SyncPrefectClient]:
-    url = get_current_settings().api.url
-    if url is None:
-        raise DeployError(
-            "no Prefect server is configured: start one with 'synthset up' and set PREFECT_API_URL"
-        )
-    try:
-        with get_client(sync_client=True) as client:
-            yield client
-    except (httpx.TransportError, RuntimeError) as error:
-        if not isinstance(error, httpx.TransportError) and "Failed to reach API" not in str(error):
-            raise
-        raise DeployError(
-            f"the Prefect server {url} does not answer: start it with 'synthset up' or 'docker "
-            "compose up -d', or correct PREFECT_API_URL"
-        ) from error
-    except httpx.HTTPStatusError as error:
-        if error.response.status_code in (401, 403):
-            raise DeployError(
-                f"the Prefect server {url} requires a password: set PREFECT_API_AUTH_STRING to "
-                "user:password"
-            ) from error
-        raise DeployError(
-            f"the Prefect server {url} refused a request: {error.response.status_code} "
-            f"{error.response.text[:300]}"
-        ) from error
 
 
 def _wanted_deployments(file: Path, scheduled: ScheduledRun | None) -> Iterator[dict[str, Any]]:
@@ -240,16 +216,30 @@ def _delete_replaced(client: SyncPrefectClient, old: str, new: str) -> str | Non
     return f"deployment {old}: deleted; {new} replaces it, with its own parameters and schedule"
 
 
-def _require_absolute(scheduled: ScheduledRun) -> None:
+def _check_scheduled(scheduled: ScheduledRun) -> None:
+    """Check folders as far as this machine knows them.
+
+    Raises:
+        DeployError: a path is relative, or the store has an unknown scheme.
+        ValueError: ``out`` lies in the photo folder.
+    """
     folders = {"--photos": scheduled.photos, "--out": scheduled.out}
-    if "://" not in scheduled.store:
+    scheme = scheduled.store.partition("://")[0] if "://" in scheduled.store else None
+    if scheme is None:
         folders["--store"] = Path(scheduled.store)
+    elif scheme != "s3":
+        raise DeployError(
+            f"--store {scheduled.store}: a store can't be opened by {scheme}://; use an absolute "
+            "folder or s3://bucket/prefix"
+        )
+    folders |= relative_paths(scheduled.recipe)
     for option, folder in folders.items():
         if not folder.is_absolute():
             raise DeployError(
                 f"{option} {folder}: a relative path; workers run in other folders: write it as "
                 f"{Path.cwd() / folder}"
             )
+    refuse_out_in_photos(scheduled.photos, scheduled.out)
 
 
 def _schedule(slug: str, cron: str, timezone: str, active: bool) -> DeploymentScheduleCreate:

@@ -5,7 +5,7 @@ exists with the signature that this file relies on.
 """
 
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
@@ -60,23 +60,20 @@ class WorkerBase(BaseWorker[Configuration, Variables, RunResult]):
         return [response for response in found if not self.is_active(response.flow_run.id)]
 
 
-def start_ephemeral_server(start: Callable[[int], subprocess.Popen[bytes]]) -> int | None:
-    """Start the server that Prefect's clients in this process look for.
-
-    ``start`` starts a server on a port, in place of Prefect's own command. Returns the id of the
-    server's process; None if a server was running already.
-    """
+def has_ephemeral_server() -> bool:
+    """Whether Prefect's clients in this process have a server."""
     # Importing the server takes 2 seconds.
     from prefect.server.api.server import SubprocessASGIServer
 
-    class Server(SubprocessASGIServer):
-        def _run_uvicorn_command(self) -> subprocess.Popen[bytes]:
-            assert self.port is not None
-            return start(self.port)
+    return SubprocessASGIServer().running
 
-    server = Server()
-    server.start()
-    return None if server.server_process is None else server.server_process.pid
+
+def set_ephemeral_server(process: subprocess.Popen[bytes], port: int) -> None:
+    """Let Prefect's clients in this process use a server that runs on a port of this machine."""
+    from prefect.server.api.server import SubprocessASGIServer
+
+    server = SubprocessASGIServer()
+    server.port, server.server_process, server.running = port, process, True
 
 
 def lock_sqlite_before_reading() -> None:

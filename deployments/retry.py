@@ -3,12 +3,14 @@
 from typing import Any
 from uuid import UUID
 
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Scheduled
+
+from deployments.server.client import server_client
 
 
 class RetryError(ValueError):
@@ -23,8 +25,9 @@ def retry_run(wanted: str) -> list[str]:
     Raises:
         RetryError: the run does not exist, has completed, has not ended, or has no deployment whose
             worker could take it.
+        ServerError: no server is configured, or it can't be used.
     """
-    with get_client(sync_client=True) as client:
+    with server_client() as client:
         run = _find_run(client, wanted)
         if run.state is None or not run.state.is_final():
             raise RetryError(f"{run.name} has not ended; cancel it first")

@@ -22,7 +22,12 @@ for name in PREFECT_API_AUTH_STRING PREFECT_SERVER_API_AUTH_STRING \
     fi
 done
 
-mkdir -p "${HOME:-/tmp/home}"
+mkdir -p "${HOME:-/tmp/home}" || fail "HOME: ${HOME:-/tmp/home} can't be made; set HOME"
+
+# Docker gives containers the proxies of its own configuration. They don't reach these servers.
+NO_PROXY="${no_proxy:-${NO_PROXY:-}},localhost,127.0.0.1,server,s3"
+export NO_PROXY="${NO_PROXY#,}"
+export no_proxy="$NO_PROXY"
 
 wait_for_server() {
     [ -n "${PREFECT_API_URL:-}" ] || fail "PREFECT_API_URL is not set: http://server:4200/api"

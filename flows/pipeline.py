@@ -25,7 +25,9 @@ from flows.generate import Generation, generate_all
 from flows.measure_quality import MeasuredQuality, measure_quality
 from flows.summary import RunResult, summarize
 from flows.train_models import Trained, require_trainable_models, train_models
+from models.data.files import check_writable
 from models.data.records import Record, Sources
+from tasks.assemble.write_datasets import refuse_foreign
 from tasks.engine.integrity import verify_inputs_on_error
 from tasks.engine.run_context import RunContext
 from tasks.engine.run_documents import make_run_id, pin_artifacts, save_part
@@ -72,6 +74,9 @@ def pipeline(recipe: Recipe, paths: RunPaths, execution: Execution = Execution()
     fail_after_too_many_crashes(this_run())
     recipe = pin_checkpoints(recipe)
     store = open_store(paths.store, wait_s=RUNS_WAIT_S)
+    # The machine that deployed a scheduled run can't check the folders of its worker.
+    check_writable(paths.out, "out", "give the worker's user the right to write it")
+    refuse_foreign(paths.out)
     require_trainable_models(recipe, store, make_run_id(paths.out), execution)
     run = RunContext(store, recipe.name)
     started = time.monotonic()

@@ -101,25 +101,23 @@ def _prefect() -> Finding:
     from prefect.settings import get_current_settings
 
     url = get_current_settings().api.url
-    if url is None:
-        return _attempt("Prefect", _call_server, "embedded server starts", "run: make setup")
-    fix = "start it, or unset PREFECT_API_URL"
-    return _attempt("Prefect", _call_server, f"server at {url}", fix)
+    found = "embedded server starts" if url is None else f"server at {url}"
+    return _attempt("Prefect", _call_server, found, "see the line on the left")
 
 
 def _call_server() -> None:
     from prefect.client.orchestration import get_client
 
-    from deployments.server.embedded import temporary_server
+    from deployments.server.embedded import server_for_flows
 
-    with temporary_server(), get_client(sync_client=True) as client:
+    with server_for_flows(), get_client(sync_client=True) as client:
         client.hello().raise_for_status()
 
 
 def _store(url: str) -> Finding:
     from tasks.store.store import open_store
 
-    return _attempt("store", lambda: open_store(url), f"{url} can be used", "")
+    return _attempt("store", lambda: open_store(url).check_writable(), f"{url} can be used", "")
 
 
 def _attempt(subject: str, action: Callable[[], object], found: str, fix: str) -> Finding:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import typer
 
+from deployments.proxies import bypass_proxies
 from synthset import deploy, models_app, recipe, run, store, study
 from synthset.output import Command, renamed_command
 
@@ -21,6 +22,8 @@ PREFECT_DEFAULTS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
+    # Prefect's own limit is 0.5 MB: a recipe with a prompt for each of 4,000 classes is larger.
+    "PREFECT_SERVER_API_MAX_PARAMETER_SIZE": "16777216",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "synthset",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
@@ -61,6 +64,11 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     for name, value in PREFECT_DEFAULTS.items():
         os.environ.setdefault(name, value)
+    for name in ("PREFECT_HOME", "PREFECT_API_URL"):
+        # Prefect would take an empty one for the present folder, and for an address.
+        if not os.environ.get(name):
+            os.environ.pop(name, None)
+    bypass_proxies()
     app()
 
 

@@ -27,11 +27,13 @@ def prepare_flow(
     Bad input is found before Prefect is imported, which takes seconds.
 
     Raises:
-        ValueError: recipe, photos or folders can't be used; one line says which and why.
+        ValueError: recipe, photos, folders or the configured Prefect server can't be used; one line
+            says which and why.
+        TemporaryServerError, ServerLostError: the Prefect server does not start, or ended.
     """
     from flows.config.checkpoints import pin_checkpoints, require_checkpoints
     from flows.config.recipe import load_recipe
-    from flows.config.validate import check_paths
+    from flows.config.validate import check_paths, check_recipe_size
 
     loaded = load_recipe(recipe, changes)
     require_checkpoints(loaded, recipe)
@@ -42,8 +44,10 @@ def prepare_flow(
     err.print("starting Prefect (a few seconds) ...")
     from prefect import tags
 
-    from deployments.server.embedded import temporary_server
+    from deployments.server.client import parameter_limit
+    from deployments.server.embedded import server_for_flows
     from flows.pipeline import RunPaths
 
-    with temporary_server(), tags(loaded.name, loaded.profile, *labels):
+    check_recipe_size(loaded, parameter_limit())
+    with server_for_flows(), tags(loaded.name, loaded.profile, *labels):
         yield loaded, RunPaths(photos=photos, out=out, store=store)

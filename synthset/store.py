@@ -4,7 +4,7 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -12,6 +12,9 @@ from rich.table import Table
 
 from synthset.options import Json
 from synthset.output import Command, renamed_option, say
+
+if TYPE_CHECKING:
+    from tasks.store.verification import StoreReport
 
 app = typer.Typer(help="Look into the artifact store, and maintain it.", no_args_is_help=True)
 
@@ -62,30 +65,42 @@ def verify_store(
     url: Url,
     remove_corrupt: Annotated[
         bool,
-        typer.Option("--remove-corrupt", help="Remove corrupt artifacts; a run remakes them."),
+        typer.Option("--remove-corrupt", help="Remove what is faulty; a run remakes it."),
     ] = False,
     as_json: Json = False,
     _forget: OldForget = False,
 ) -> None:
-    """Check the digest of every artifact; exit 1 if one is corrupt, missing or unreadable."""
+    """Check every artifact and document; exit 1 if one is corrupt, missing or unreadable."""
     from flows.execution.progress import progress_bar
-    from tasks.store.maintenance import sizes, verify
+    from tasks.store.maintenance import sizes
     from tasks.store.store import open_store
+    from tasks.store.verification import verify
 
     store = open_store(url, create=False)
-    total = sum(stage.artifacts for stage in sizes(store))
+    # The check itself names the folders that can't be listed.
+    total = sum(stage.artifacts for stage in sizes(store, unlisted=[]))
     with progress_bar("checking") as move:
         report = verify(store, lambda done: move(done, total), remove_corrupt=remove_corrupt)
-    lines = [f"{report.artifacts} artifacts, {report.size / 1e6:.1f} MB"]
-    for fault, artifact_ids in report.faults.items():
-        lines += [f"{fault}: {artifact_id}" for artifact_id in artifact_ids]
-    if not report.good:
-        counts = ", ".join(f"{len(ids)} {fault}" for fault, ids in report.faults.items() if ids)
-        fix = "removed; the next run recomputes them" if report.removed else "use --remove-corrupt"
-        lines.append(f"{counts}: {fix}")
-    say({**asdict(report), "good": report.good}, as_json, "\n".join(lines))
+    say({**asdict(report), "good": report.good}, as_json, _describe(report))
     if not report.good:
         raise typer.Exit(1)
+
+
+def _describe(report: "StoreReport") -> str:
+    lines = [f"{report.artifacts} artifacts, {report.size / 1e6:.1f} MB"]
+    for fault, names in report.faults.items():
+        for name in names:
+            reason = report.reasons.get(name)
+            lines.append(f"{fault}: {name}{f' ({reason})' if reason else ''}")
+    if report.good:
+        return "\n".join(lines)
+    counts = [f"{len(names)} {fault}" for fault, names in report.faults.items() if names]
+    fix = "removed; the next run recomputes them" if report.removed else "use --remove-corrupt"
+    if report.unlisted:
+        fix += "; give this user the right to list the folders, and check the disk"
+    if report.kept:
+        fix += f"; {len(report.kept)} could not be removed: {report.reasons[report.kept[0]]}"
+    return "\n".join([*lines, f"{', '.join(counts)}: {fix}"])
 
 
 @app.command("gc", cls=Command)

@@ -49,8 +49,9 @@ def prefect_server() -> Iterator[None]:
     from deployments.server.embedded import start_server
 
     def start(server: SubprocessASGIServer) -> subprocess.Popen[bytes]:
-        assert server.port is not None
-        return start_server(server.port)
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", server.port))
+            return start_server(listener)
 
     with contextlib.ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:

@@ -28,7 +28,7 @@ import pytest
 KEY, SECRET, BUCKET = "test-key", "test-secret", "bucket"
 HOST = "127.0.0.1"
 
-Fault = Literal["unavailable", "internal", "reset", "truncated", "slow"]
+Fault = Literal["unavailable", "internal", "denied", "reset", "truncated", "slow"]
 
 
 @dataclass(frozen=True)
@@ -262,6 +262,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif fault == "internal":
             self._answer(500, {}, b"<Error><Code>InternalError</Code></Error>", None)
+        elif fault == "denied":
+            self._answer(403, {}, b"<Error><Code>AccessDenied</Code></Error>", None)
         elif fault == "unavailable":
             self._answer(503, {}, b"<Error><Code>SlowDown</Code></Error>", None)
         else:

@@ -345,6 +345,23 @@ def test_a_further_command_does_not_change_the_healthcheck_of_a_worker(
     assert container.run("healthcheck.sh", SYNTHSET_HEALTH_PORT=port).returncode == 0
 
 
+@pytest.mark.parametrize("listed", [{}, {"no_proxy": "example.com"}])
+def test_the_proxies_of_docker_are_not_used_for_the_services(
+    container: Container, health: str, tmp_path: Path, listed: dict[str, str]
+) -> None:
+    """Docker passes those of its own configuration on to every container."""
+    proxies = {"http_proxy": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9", **listed}
+    start = ("worker", "synthset-cpu", "process")
+    assert container.run("entrypoint.sh", *start, PREFECT_API_URL=health, **proxies).returncode == 0
+    own = "localhost,127.0.0.1,server,s3"
+    names = f"example.com,{own}" if listed else own
+    environment = (tmp_path / "env").read_text().splitlines()
+    assert {f"no_proxy={names}", f"NO_PROXY={names}"} <= set(environment)
+    port = health.rpartition(":")[2].partition("/")[0]
+    check = container.run("healthcheck.sh", SYNTHSET_HEALTH_PORT=port, **proxies)
+    assert check.returncode == 0, check.stderr
+
+
 def test_a_server_without_pages_is_not_healthy(container: Container, tmp_path: Path) -> None:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

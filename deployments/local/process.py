@@ -73,9 +73,9 @@ class Background:
         return bool(found)
 
     def log_end(self) -> str:
-        """The last 600 characters of the log, in one line."""
+        """The last 150 characters of the log, in one line."""
         with contextlib.suppress(OSError):
-            return " ".join(self.log.read_text(errors="replace")[-600:].split())
+            return " ".join(self.log.read_text(errors="replace")[-2000:].split())[-150:]
         return ""
 
     def _leader(self) -> psutil.Process | None:

@@ -111,7 +111,8 @@ def _is_inherited(name: str) -> bool:
 def _server_answers(settings: Settings) -> bool:
     """A server with a password answers 401 to a request without one."""
     try:
-        return httpx.get(f"{settings.api_url}/health", timeout=5).status_code in (200, 401)
+        answer = httpx.get(f"{settings.api_url}/health", timeout=5, trust_env=False)
+        return answer.status_code in (200, 401)
     except httpx.HTTPError:
         return False
 

@@ -29,7 +29,10 @@ from deployments.local.settings import (
     load_or_make_settings,
     write_environment,
 )
+from deployments.local.signals import signals_raise
+from deployments.proxies import check_proxies
 from models.data.file_lock import file_lock
+from models.data.files import check_writable
 from models.data.records import Record
 
 HEALTHY_WITHIN_S = 180.0
@@ -63,6 +66,55 @@ class Stack(Record):
         )
 
 
+class Starting:
+    """The services of one call of `up`. ``begun`` are the names of those that it started."""
+
+    def __init__(self, state: Path, settings: Settings) -> None:
+        self.begun: list[str] = []
+        self._state, self._settings = state, settings
+        self._running: list[Background] = []
+
+    def ensure(self, service: Service) -> None:
+        """Start a service unless it runs, and wait until it is healthy.
+
+        Raises:
+            StackError: it is not healthy in time, or one of the services ended meanwhile.
+        """
+        process = Background(self._state, service.name)
+        is_new = not process.is_running()
+        since = datetime.now(UTC) if is_new else datetime.min.replace(tzinfo=UTC)
+        if is_new:
+            # Processes of an earlier start may have outlived their leader.
+            process.stop(STOPPED_WITHIN_S)
+            # Before the process exists: a signal may arrive at any moment.
+            self.begun.append(service.name)
+            process.start(service.command, service.environment)
+        self._running.append(process)
+        deadline = time.monotonic() + HEALTHY_WITHIN_S
+        with _client_settings(self._settings):
+            while not service.is_healthy(since):
+                self._require_running()
+                if time.monotonic() > deadline:
+                    late = f"is not healthy after {HEALTHY_WITHIN_S:.0f} s"
+                    raise StackError(_line(process, late))
+                time.sleep(0.2)
+        self._require_running()
+
+    def undo(self) -> None:
+        """Stop what this call started."""
+        for name in reversed(self.begun):
+            _stop(self._state, name)
+
+    def _require_running(self) -> None:
+        for process in self._running:
+            if not process.is_running():
+                raise StackError(_line(process, "ended"))
+
+
+def _line(process: Background, event: str) -> str:
+    return f"{process.name} {event}; see {process.log}: {process.log_end()}"
+
+
 def default_state() -> Path:
     """The folder in which this user's stack keeps settings, records and logs."""
     return platformdirs.user_state_path("synthset")
@@ -80,42 +132,46 @@ def up(
     Ports and passwords are those of the first start; its defaults are 127.0.0.1, 4200 and 9000. A
     server that other machines can reach always has a password; ``auth`` sets one on localhost too.
 
+    Services that this call started are stopped if it fails, or is ended by a signal.
+
     Raises:
         StackError: an option differs from the first start, a port is in use, rclone is missing, or
-            a service does not become healthy. Services that this call started are stopped then.
+            a service ends or does not become healthy.
+        FolderError: the state folder can't be written.
+        ProxyError: Prefect's clients can't use a proxy that the environment names.
     """
-    state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with file_lock(state / "lock"):
+    check_proxies()
+    fix = "give --state, or set XDG_STATE_HOME (or HOME), a folder that this user may write"
+    check_writable(state, "the state folder", fix, mode=0o700)
+    with signals_raise(), file_lock(state / "lock"):
         if (state / "database.json").exists():
             raise StackError(
                 f"{state / 'database.json'}: `up` no longer starts PostgreSQL; start it, set"
                 " PREFECT_SERVER_DATABASE_CONNECTION_URL and remove this file; or give --state"
             )
         settings = load_or_make_settings(state, host, port, s3_port, auth)
-        started: list[str] = []
+        starting = Starting(state, settings)
         try:
-            rclone_path = find_rclone()
-            *servers, cpu, gpu = list_services(state, settings, rclone_path)
+            *servers, cpu, gpu = list_services(state, settings, find_rclone())
             for service in servers:
-                started += _ensure(state, service, settings)
+                starting.ensure(service)
             with _client_settings(settings):
                 changed = deploy()
             for service in (cpu, gpu):
-                started += _ensure(state, service, settings)
+                starting.ensure(service)
+            return Stack(
+                ui=settings.api_url.removesuffix("/api"),
+                api=settings.api_url,
+                s3=settings.s3_url,
+                store=f"s3://{BUCKET}/store",
+                database=_describe_database(),
+                environment=write_environment(state, settings),
+                started=tuple(starting.begun),
+                changed=tuple(changed),
+            )
         except BaseException:
-            for name in reversed(started):
-                _stop(state, name)
+            starting.undo()
             raise
-        return Stack(
-            ui=settings.api_url.removesuffix("/api"),
-            api=settings.api_url,
-            s3=settings.s3_url,
-            store=f"s3://{BUCKET}/store",
-            database=_describe_database(),
-            environment=write_environment(state, settings),
-            started=tuple(started),
-            changed=tuple(changed),
-        )
 
 
 def down(state: Path) -> list[str]:
@@ -139,35 +195,6 @@ def _describe_database() -> str:
     if any(name.startswith(DATABASE_SETTINGS) for name in os.environ):
         return f"set by {DATABASE_SETTINGS}*"
     return "SQLite, which suffices for tens of photos"
-
-
-def _ensure(state: Path, service: Service, settings: Settings) -> list[str]:
-    """Start a service unless it runs, and wait until it is healthy; its name if it was started."""
-    process = Background(state, service.name)
-    is_new = not process.is_running()
-    since = datetime.now(UTC) if is_new else datetime.min.replace(tzinfo=UTC)
-    if is_new:
-        # Processes of an earlier start may have outlived their leader.
-        _stop(state, service.name)
-        process.start(service.command, service.environment)
-    deadline = time.monotonic() + HEALTHY_WITHIN_S
-    with _client_settings(settings):
-        while not service.is_healthy(since):
-            is_running = process.is_running()
-            if not is_running or time.monotonic() > deadline:
-                log_end = process.log_end()
-                if is_new:
-                    _stop(state, service.name)
-                late = f"is not healthy after {HEALTHY_WITHIN_S:.0f} s"
-                what = late if is_running else "ended"
-                raise StackError(f"{service.name} {what}; see {process.log}: {log_end}")
-            time.sleep(0.2)
-    if not process.is_running():
-        raise StackError(
-            f"{service.name} ended, and another program answers on its port; see {process.log}: "
-            f"{process.log_end()}"
-        )
-    return [service.name] if is_new else []
 
 
 @contextmanager

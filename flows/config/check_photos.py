@@ -23,9 +23,9 @@ def check_photos(recipe: Recipe, folder: Path, limit: int | None) -> Labels:
         limit: the largest number of references; None: all.
 
     Raises:
-        ValueError: the photo folder has neither photos by class nor annotated objects, classes have
-            too few photos or lack one that the recipe names, ``limit`` leaves a class without a reference, or a file of groups or the
-            folder of backgrounds can't be used.
+        ValueError: the photo folder has neither photos by class nor annotated objects, or lacks a
+            class that the recipe names; classes have too few photos; ``limit`` leaves a class
+            without a reference; or a file of groups or the folder of backgrounds can't be used.
     """
     labels = list_labels(folder, recipe.ingest.format, recipe.ingest.objects)
     classes = {label for _, label in labels}

@@ -1,11 +1,16 @@
-"""Writing whole files."""
+"""Writing whole files, and folders that can't be written."""
 
 import contextlib
 import os
 import secrets
+import tempfile
 from pathlib import Path
 
 PART_SUFFIX = ".part"
+
+
+class FolderError(ValueError):
+    """A folder can't be written; the line names it and says what to set."""
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -27,3 +32,23 @@ def write_atomic(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def check_writable(folder: Path, subject: str, fix: str, mode: int = 0o777) -> None:
+    """Make a folder if it does not exist, and write a file into it that nobody sees.
+
+    Args:
+        subject: what the folder is, such as ``--out``, for the error line.
+        fix: what the user can do.
+        mode: permissions of a folder that is made here.
+
+    Raises:
+        FolderError: it can't be made or written.
+    """
+    try:
+        folder.mkdir(mode, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise FolderError(f"{subject} {folder} can't be written ({reason}): {fix}") from None

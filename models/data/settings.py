@@ -65,6 +65,13 @@ class Settings(BaseSettings):
     hf_endpoint: str | None = Field(
         None, validation_alias="HF_ENDPOINT", description="URL of a mirror of the hub."
     )
+    s3_sse: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = Field(
+        None,
+        description="How an S3 store encrypts what is written. Default: as its bucket says.",
+    )
+    s3_kms_key: str | None = Field(
+        None, description="Id or ARN of the KMS key that encrypts what is written to an S3 store."
+    )
     traceback: bool = Field(False, description="Print the traceback of every error.")
 
     @field_validator("models")

@@ -14,7 +14,7 @@ from typing import Any
 from models.data.records import Sample
 from tasks.engine.work_items import GenerationRecord, ItemConfig, Result, WorkItem
 from tasks.store.errors import MissingArtifactError
-from tasks.store.store import STAGES_WAIT_S, Store, open_store
+from tasks.store.store import STAGES_WAIT_S, Store, open_store, parse_record
 
 # A bucket answers several small writes at a time.
 _WRITERS = 8
@@ -44,12 +44,11 @@ def load_item(store: Store, key: str) -> tuple[WorkItem, ItemConfig]:
     Raises:
         MissingArtifactError: the store has no such item; a retried parent run writes it.
     """
-    blob = store.get_document(_name("items", key))
-    if blob is None:
+    content = _parse(store.get_document(_name("items", key)))
+    if content is None:
         raise MissingArtifactError(
             f"{store.url}: no work item {key}; run the pipeline again, which writes it"
         )
-    content = json.loads(blob)
     return WorkItem.model_validate(content["item"]), _load_config(store.url, content["config"])
 
 
@@ -63,8 +62,7 @@ def save_result(store: Store, result: Result, record: GenerationRecord | None = 
 
 def load_result(store: Store, key: str) -> Result | None:
     """How the last attempt at an item ended; None where there was none."""
-    blob = store.get_document(_name("items", key, ".result"))
-    return None if blob is None else Result.model_validate_json(blob)
+    return store.get_record(_name("items", key, ".result"), Result)
 
 
 def load_records(store: Store, keys: Sequence[str]) -> Iterator[GenerationRecord | None]:
@@ -74,7 +72,7 @@ def load_records(store: Store, keys: Sequence[str]) -> Iterator[GenerationRecord
     for first in range(0, len(keys), _LOOKED_UP_TOGETHER):
         names = [_name("records", key) for key in keys[first : first + _LOOKED_UP_TOGETHER]]
         records = [
-            None if blob is None else GenerationRecord.model_validate_json(blob)
+            None if blob is None else parse_record(blob, GenerationRecord)
             for blob in store.get_documents(names)
         ]
         artifacts = [
@@ -115,22 +113,30 @@ def artifact_ids(store: Store, key: str) -> list[str]:
 @lru_cache(maxsize=8)
 def _load_config(url: str, digest: str) -> ItemConfig:
     store = open_store(url, wait_s=STAGES_WAIT_S)
-    blob = store.get_document(_name("settings", digest))
-    if blob is None:
+    config = store.get_record(_name("settings", digest), ItemConfig)
+    if config is None:
         raise MissingArtifactError(
             f"{store.url}: no settings {digest}; run the pipeline again, which writes it"
         )
-    return ItemConfig.model_validate_json(blob)
+    return config
 
 
 def _record_content(store: Store, key: str) -> dict[str, Any]:
-    blob = store.get_document(_name("records", key))
-    if blob is None:
+    content = _parse(store.get_document(_name("records", key)))
+    if content is None:
         raise MissingArtifactError(
-            f"{store.url}: the record {key} was removed during the run; run again"
+            f"{store.url}: the record {key} was removed or cut during the run; run again"
         )
-    content: dict[str, Any] = json.loads(blob)
     return content
+
+
+def _parse(blob: bytes | None) -> dict[str, Any] | None:
+    """The content of a document; None where there is none, or only a part of one."""
+    try:
+        content = json.loads(blob or b"")
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def _name(kind: str, key: str, suffix: str = "") -> str:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from models.data.records import Record
 from tasks.engine.item_documents import artifact_ids
-from tasks.store.errors import MissingArtifactError
+from tasks.store.errors import MissingArtifactError, StoreError
 from tasks.store.store import Store
 
 R = TypeVar("R", bound=Record)
@@ -33,13 +33,13 @@ def load_part(store: Store, run_id: str, kind: type[R]) -> R:
     Raises:
         MissingArtifactError: no flow of the run has saved it.
     """
-    blob = store.get_document(_document(run_id, kind))
-    if blob is None:
+    part = store.get_record(_document(run_id, kind), kind)
+    if part is None:
         raise MissingArtifactError(
             f"store {store.url}: run {run_id} has no {kind.__name__.lower()} yet; start the run"
             " from its beginning"
         )
-    return kind.model_validate_json(blob)
+    return part
 
 
 def pin_artifacts(store: Store, run: str, ids: Iterable[str], keys: Iterable[str]) -> None:
@@ -53,12 +53,22 @@ def pin_artifacts(store: Store, run: str, ids: Iterable[str], keys: Iterable[str
 
 
 def pinned_artifacts(store: Store) -> set[str]:
-    """The ids of all artifacts that any run of this store needs."""
+    """The ids of all artifacts that any run of this store needs.
+
+    Raises:
+        StoreError: the list of a run is cut, so that what it needs is unknown.
+    """
     pinned: set[str] = set()
     for name in store.documents("runs/"):
         blob = store.get_document(name) if name.endswith("/pins.json") else None
-        if blob:
-            content = json.loads(blob)
+        if blob is not None:
+            try:
+                content = json.loads(blob)
+            except ValueError:
+                raise StoreError(
+                    f"store {store.url}: {name} is empty or cut, so that nothing is known of what "
+                    "its run needs; run it again, or `synthset store verify --remove-corrupt`"
+                ) from None
             pinned |= set(content["artifacts"])
             for key in content["items"]:
                 with suppress(MissingArtifactError):

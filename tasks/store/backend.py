@@ -56,8 +56,12 @@ class Backend(Protocol):
     def size(self, name: str) -> int | None:
         """Return how many bytes are under a name; None if there are none."""
 
-    def entries(self, prefix: str) -> Iterator[Entry]:
-        """Yield all files whose names start with ``prefix``, unfinished ones too."""
+    def entries(self, prefix: str, unlisted: list[str] | None = None) -> Iterator[Entry]:
+        """Yield all files whose names start with ``prefix``, unfinished ones too.
+
+        A folder that can't be listed raises. With ``unlisted`` its name is added to that list
+        instead, and the other folders are listed.
+        """
 
     def path(self, name: str) -> Path | None:
         """Return the file of a name on this machine; None if the storage has no files."""

@@ -4,13 +4,14 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from tasks.store.backend import Entry
 from tasks.store.errors import StoreAccessError, StoreError, StoreUnavailableError
-from tasks.store.layout import PART
+from tasks.store.layout import PART, parse_name
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -84,38 +85,51 @@ class FolderBackend:
             return os.stat(f"{self._root}/{name}").st_size
         return None
 
-    def entries(self, prefix: str) -> Iterator[Entry]:
+    def entries(self, prefix: str, unlisted: list[str] | None = None) -> Iterator[Entry]:
         """Yield the files whose names start with ``prefix``, sorted within each folder.
 
-        Hidden folders and ``lost+found``, which only root may read, never belong to the store.
+        Hidden folders and ``lost+found``, which only root may read, never belong to the store. A
+        folder under the name of an artifact's file is a fault, and yielded as a file.
         """
-        return self._scan(prefix.rpartition("/")[0], prefix)
+        return self._scan(prefix.rpartition("/")[0], prefix, unlisted)
 
     def path(self, name: str) -> Path | None:
         """Return the file of a name, whether it exists or not."""
         return Path(self._root, name)
 
     def delete(self, name: str) -> None:
-        """Delete a file; do nothing if there is no such file."""
+        """Delete a file, or a folder under its name; do nothing if there is neither."""
+        path = f"{self._root}/{name}"
         with self._absent_is_none("deleting", name):
-            os.unlink(f"{self._root}/{name}")
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path)
+            else:
+                os.unlink(path)
 
-    def _scan(self, folder: str, prefix: str) -> Iterator[Entry]:
-        found: list[os.DirEntry[str]] = []
-        path = f"{self._root}/{folder}"
-        with self._absent_is_none("listing", folder or "."), os.scandir(path) as scan:
-            found = sorted(scan, key=lambda item: item.name)
-        for item in found:
-            if item.is_dir() and (item.name.startswith(".") or item.name == "lost+found"):
+    def _scan(self, folder: str, prefix: str, unlisted: list[str] | None) -> Iterator[Entry]:
+        for item in self._list_folder(folder, unlisted):
+            is_folder = _is_folder(item)
+            if is_folder and (item.name.startswith(".") or item.name == "lost+found"):
                 continue
             name = f"{folder}/{item.name}" if folder else item.name
-            if item.is_dir():
+            if is_folder and parse_name(name) is None:
                 if name.startswith(prefix) or prefix.startswith(f"{name}/"):
-                    yield from self._scan(name, prefix)
+                    yield from self._scan(name, prefix, unlisted)
             elif name.startswith(prefix):
                 with contextlib.suppress(FileNotFoundError):
-                    status = item.stat()
+                    status = _status(item)
                     yield Entry(name, status.st_size, status.st_mtime)
+
+    def _list_folder(self, folder: str, unlisted: list[str] | None) -> list[os.DirEntry[str]]:
+        path = f"{self._root}/{folder}"
+        try:
+            with self._absent_is_none("listing", folder or "."), os.scandir(path) as scan:
+                return sorted(scan, key=lambda item: item.name)
+        except StoreError:
+            if unlisted is None:
+                raise
+            unlisted.append(folder or ".")
+        return []
 
     @contextlib.contextmanager
     def _absent_is_none(self, action: str, name: str) -> Iterator[None]:
@@ -144,3 +158,21 @@ def _open_new(path: str) -> BinaryIO:
     except FileNotFoundError:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         return open(path, "xb")
+
+
+def _is_folder(item: os.DirEntry[str]) -> bool:
+    """Whether this is a folder; a link that leads to itself is none."""
+    try:
+        return item.is_dir()
+    except OSError:
+        return False
+
+
+def _status(item: os.DirEntry[str]) -> os.stat_result:
+    """The status of a file, or of the link itself if it leads to no file that can be examined."""
+    try:
+        return item.stat()
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return item.stat(follow_symlinks=False)

@@ -29,6 +29,7 @@ from tasks.store.s3_client import (
     RUNNING_LIMITS,
     addressing_style,
     client_config,
+    encryption_options,
     split_url,
 )
 from tasks.store.s3_errors import (
@@ -81,6 +82,7 @@ class S3Backend:
 
     def __init__(self, url: str, wait_s: float = 90.0, opening_s: float | None = None) -> None:
         self._bucket, self._prefix = split_url(url)
+        self._encryption = encryption_options()
         self.url = f"s3://{self._bucket}/{self._prefix}".rstrip("/")
         self._wait_s = OPENING_S if opening_s is None else opening_s
         self._down_since: float | None = None
@@ -109,7 +111,9 @@ class S3Backend:
         kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
 
         def send() -> bool:
-            self._client.put_object(Bucket=self._bucket, Key=key, Body=blob, ContentType=kind)
+            self._client.put_object(
+                Bucket=self._bucket, Key=key, Body=blob, ContentType=kind, **self._encryption
+            )
             return True
 
         def check_room(failure: S3FailureError, failing_s: float) -> None:
@@ -135,7 +139,9 @@ class S3Backend:
 
         def send() -> bool:
             try:
-                self._client.put_object(Bucket=self._bucket, Key=key, Body=blob, IfNoneMatch="*")
+                self._client.put_object(
+                    Bucket=self._bucket, Key=key, Body=blob, IfNoneMatch="*", **self._encryption
+                )
             except aws.ClientError as error:
                 if code_of(error) in EXISTS_CODES:
                     return False
@@ -163,8 +169,11 @@ class S3Backend:
             lambda: self._client.head_object(Bucket=self._bucket, Key=key)["ContentLength"],
         )
 
-    def entries(self, prefix: str) -> Iterator[Entry]:
-        """Yield the objects whose names start with ``prefix``, in the order of their names."""
+    def entries(self, prefix: str, unlisted: list[str] | None = None) -> Iterator[Entry]:
+        """Yield the objects whose names start with ``prefix``, in the order of their names.
+
+        A listing works as a whole or not at all: ``unlisted`` stays as it is.
+        """
         token = ""
         while True:
             page = self._page(prefix, token)
@@ -197,7 +206,9 @@ class S3Backend:
         except FAILURES:
             return False
         try:
-            self._client.put_object(Bucket=self._bucket, Key=probe, Body=bytes(size))
+            self._client.put_object(
+                Bucket=self._bucket, Key=probe, Body=bytes(size), **self._encryption
+            )
         except FAILURES as error:
             return S3FailureError(error).is_internal
         finally:

@@ -1,13 +1,17 @@
 """Addresses of S3 stores, and the settings of the client that reaches them."""
 
 import re
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, TypedDict, cast
 
 import botocore.session
 from botocore.config import Config
 
+from models.data.settings import settings
 from tasks.store.errors import StoreAccessError
 from tasks.store.s3_errors import KEYS
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.literals import ServerSideEncryptionType
 
 Style = Literal["auto", "virtual", "path"]
 
@@ -31,6 +35,30 @@ def client_config(style: Style, connect_s: float, read_s: float, attempts: int) 
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
+
+
+class EncryptionOptions(TypedDict, total=False):
+    """The arguments of a write with which the server encrypts the object."""
+
+    ServerSideEncryption: "ServerSideEncryptionType"
+    SSEKMSKeyId: str
+
+
+def encryption_options() -> EncryptionOptions:
+    """Return how the server is to encrypt objects; empty: as the bucket's default says.
+
+    Raises:
+        StoreAccessError: a key of KMS is set together with another kind of encryption.
+    """
+    kind, key = settings().s3_sse, settings().s3_kms_key
+    if key is None:
+        return {} if kind is None else {"ServerSideEncryption": kind}
+    if kind == "AES256":
+        raise StoreAccessError(
+            f"SYNTHSET_S3_KMS_KEY={key}: SYNTHSET_S3_SSE=AES256 uses no key; set it to aws:kms, or"
+            " unset the key"
+        )
+    return {"ServerSideEncryption": kind or "aws:kms", "SSEKMSKeyId": key}
 
 
 def addressing_style(session: botocore.session.Session, host: str) -> Style:

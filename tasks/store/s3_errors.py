@@ -16,6 +16,21 @@ ROOM = "make room (synthset store gc) or raise the quota"
 ADDRESS = "correct AWS_ENDPOINT_URL_S3: http://host:port or https://host"
 _SESSION = "log in again, or correct AWS_SESSION_TOKEN"
 _RIGHTS = "use a key that may list the bucket and get, put and delete objects in it"
+_READ_RIGHTS = "use a key that may read (s3:GetObject) below the store's prefix"
+_RIGHTS_OF = {
+    "ListObjectsV2": "use a key that may list (s3:ListBucket) the store's prefix",
+    "GetObject": _READ_RIGHTS,
+    "HeadObject": _READ_RIGHTS,
+    "PutObject": "use a key that may write (s3:PutObject) below the store's prefix; if the bucket"
+    " refuses what is not encrypted, set SYNTHSET_S3_SSE",
+    "DeleteObject": "use a key that may delete (s3:DeleteObject) below the store's prefix",
+}
+_KMS_RIGHTS = (
+    "use a key that may encrypt and decrypt (kms:GenerateDataKey, kms:Decrypt) with the bucket's"
+    " KMS key"
+)
+_KMS_KEY = "correct SYNTHSET_S3_KMS_KEY, or enable that KMS key"
+_ENCRYPTION = "correct or unset SYNTHSET_S3_SSE and SYNTHSET_S3_KMS_KEY"
 _REGION = "set AWS_DEFAULT_REGION to the bucket's region"
 _BUCKET = "correct the bucket's name in the store's address"
 
@@ -44,6 +59,16 @@ _FIXES = {
     "XMinioStorageFull": ROOM,
     "507": ROOM,
     "AccessDenied": _RIGHTS,
+    "InvalidObjectState": "the object is archived: restore it in the bucket, or delete it with"
+    " `synthset store verify --remove-corrupt`, and run again",
+    "KMS.NotFoundException": _KMS_KEY,
+    "KMS.DisabledException": _KMS_KEY,
+    "KMS.KMSInvalidStateException": _KMS_KEY,
+    "KMS.InvalidKeyUsageException": _KMS_KEY,
+    "InvalidEncryptionAlgorithmError": _ENCRYPTION,
+    "KMSNotConfigured": _ENCRYPTION,
+    "NotImplemented": "the endpoint lacks what this request uses; if SYNTHSET_S3_SSE is set, unset"
+    " it",
     "403": _RIGHTS,
     "401": KEYS,
     "400": "log in again if the keys are temporary; otherwise the endpoint's log says why",
@@ -87,14 +112,22 @@ class S3FailureError(Exception):
             is_away = status in (408, 429) or (status >= 500 and status not in (501, 507))
             self.is_passing = self.code not in _FIXES and (is_away or self.code in _PASSING_CODES)
             self.is_internal = self.is_passing and status == 500
-            unknown = "the endpoint refuses this request; its log says why"
-            fix = _FIXES.get(self.code) or _FIXES.get(str(status), unknown)
-            self.fix = ENDPOINT if self.is_passing else fix
+            self.fix = ENDPOINT if self.is_passing else _fix_of(error, self.code)
         else:
             self.is_passing, self.fix = next(
                 (is_passing, fix) for kind, is_passing, fix in _FAILURES if isinstance(error, kind)
             )
         super().__init__(f"({self.code}): {self.fix}")
+
+
+def _fix_of(error: aws.ClientError, code: str) -> str:
+    """What the user can do about a refusal. The status explains it only where there is no code."""
+    if code in ("AccessDenied", "403"):
+        if "kms:" in str(error.response.get("Error", {}).get("Message", "")):
+            return _KMS_RIGHTS
+        return _RIGHTS_OF.get(error.operation_name, _RIGHTS)
+    unknown = "the endpoint refuses this request; its documentation and log explain the code"
+    return _FIXES.get(code, unknown)
 
 
 def code_of(error: BaseException) -> str:

@@ -7,10 +7,12 @@ are read. Their record is then deleted, so that a rerun recomputes them; they ar
 """
 
 import os
+import secrets
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -32,6 +34,8 @@ from tasks.store.old_layout import OLD_MARKER, is_of_old_layout
 # How long a store may be unreachable: for a stage, whose run is retried, and for a run that waits
 # for many others, such as the parent of scheduled runs.
 STAGES_WAIT_S, RUNS_WAIT_S = 90.0, 900.0
+
+R = TypeVar("R", bound=Record)
 
 
 class LayoutDocument(Record):
@@ -186,6 +190,16 @@ class Store:
             part.replace(copy)
         return copy
 
+    def check_writable(self) -> None:
+        """Write and delete a small file, so that a missing right is found before any work.
+
+        Raises:
+            StoreAccessError: the store takes no file, or deletes none.
+        """
+        name = f"{layout.LEASES}check-{secrets.token_hex(8)}"
+        self.backend.put(name, b"{}")
+        self.backend.delete(name)
+
     def mark_lost(self, artifact_ids: Iterable[str]) -> None:
         """Record that artifacts are missing or corrupt, so that `lost` finds them."""
         for artifact_id in artifact_ids:
@@ -230,6 +244,14 @@ class Store:
         """Return the bytes of a document; None if there is none of that name."""
         return self.backend.get(layout.document_name(name))
 
+    def get_record(self, name: str, kind: type[R]) -> R | None:
+        """Return a document as a record; None if there is none, or only a part of one.
+
+        A power failure may leave a file empty or cut: what it held is then written again.
+        """
+        blob = self.get_document(name)
+        return None if blob is None else parse_record(blob, kind)
+
     def get_documents(self, names: Sequence[str]) -> list[bytes | None]:
         """Return the bytes of several documents, in their order, read in parallel."""
         return list(in_parallel(self.get_document, names, self.backend.parallel))
@@ -245,6 +267,14 @@ class Store:
         if artifact.reject_reason is not None:
             return True
         return self.backend.size(layout.blob_name(artifact)) == artifact.size
+
+
+def parse_record(blob: bytes, kind: type[R]) -> R | None:
+    """Return the record in the bytes of a document; None if they are cut or of another kind."""
+    try:
+        return kind.model_validate_json(blob)
+    except ValidationError:
+        return None
 
 
 def _fits(artifact: Artifact, blob: bytes) -> bool:

@@ -18,12 +18,15 @@ from deployments import apply as deploying
 from deployments import gpu_slots as limits
 from deployments.apply import ScheduledRun, deploy, gpu_limits
 from deployments.automations import CRASH_RULE
+from deployments.server.errors import ServerError
 from deployments.work_pools import DEPLOYMENTS, POOLS, DeployError, apply_pool, merge_template
 from flows.config.recipe import Recipe, load_recipe
+from models.training.settings import TrainingParameters
 from tests.s3 import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "someone:a-word"
+RECIPE = load_recipe("demo")
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +73,7 @@ def known(server: str) -> Iterator[str]:
 def scheduled(**more: Any) -> ScheduledRun:
     """A scheduled run with folders of a worker."""
     folders = {"photos": Path("/data/photos"), "out": Path("/data/out"), "store": "s3://bucket/p"}
-    return ScheduledRun(recipe=load_recipe("demo"), **{**folders, **more})
+    return ScheduledRun(**{"recipe": RECIPE, **folders, **more})
 
 
 def read(name: str) -> Any:
@@ -303,7 +306,7 @@ def test_names_a_wrong_password_in_one_line(server: str) -> None:
     from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
     settings = {PREFECT_API_URL: server, PREFECT_API_AUTH_STRING: "someone:wrong-word"}
-    with temporary_settings(settings), pytest.raises(DeployError) as refused:
+    with temporary_settings(settings), pytest.raises(ServerError) as refused:
         deploy()
     assert "PREFECT_API_AUTH_STRING" in str(refused.value)
     assert "wrong-word" not in str(refused.value)
@@ -313,7 +316,7 @@ def test_names_a_missing_server_and_how_to_start_it() -> None:
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     nobody = f"http://127.0.0.1:{free_port()}/api"
-    with temporary_settings({PREFECT_API_URL: nobody}), pytest.raises(DeployError) as absent:
+    with temporary_settings({PREFECT_API_URL: nobody}), pytest.raises(ServerError) as absent:
         deploy()
     assert nobody in str(absent.value)
     assert "synthset up" in str(absent.value)
@@ -324,7 +327,7 @@ def test_names_a_missing_server_setting() -> None:
 
     with (
         temporary_settings(restore_defaults={PREFECT_API_URL}),
-        pytest.raises(DeployError, match="set PREFECT_API_URL"),
+        pytest.raises(ServerError, match="set PREFECT_API_URL"),
     ):
         deploy()
 
@@ -351,6 +354,15 @@ def test_names_a_bad_machine(machine: str) -> None:
         ("--photos", {"photos": Path("photos")}),
         ("--out", {"out": Path("runs/nightly")}),
         ("--store", {"store": "store"}),
+        ("backgrounds", {"recipe": RECIPE.model_copy(update={"backgrounds": Path("scenes")})}),
+        (
+            "train.weights_file",
+            {
+                "recipe": RECIPE.model_copy(
+                    update={"train": TrainingParameters(weights_file=Path("own.pth"))}
+                )
+            },
+        ),
     ],
 )
 def test_refuses_a_relative_folder_before_it_asks_the_server(
@@ -363,6 +375,33 @@ def test_refuses_a_relative_folder_before_it_asks_the_server(
         pytest.raises(DeployError, match=f"{option} .*: a relative path.* write it as /"),
     ):
         deploy(scheduled(**folders))
+
+
+@pytest.mark.parametrize(
+    ("folders", "line"),
+    [
+        ({"store": "gs://bucket/p"}, "--store gs://bucket/p: a store can't be opened by gs://"),
+        ({"out": Path("/data/photos/out")}, "--out /data/photos/out lies in the photo folder"),
+    ],
+)
+def test_refuses_folders_that_would_fail_on_the_workers(folders: dict[str, Any], line: str) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with (
+        temporary_settings(restore_defaults={PREFECT_API_URL}),
+        pytest.raises(ValueError, match=line),
+    ):
+        deploy(scheduled(**folders))
+
+
+@pytest.mark.slow
+def test_a_recipe_over_the_limit_of_the_server_changes_nothing(known: str) -> None:
+    deploy()
+    before = read("pipeline/nightly")
+    recipe = RECIPE.model_copy(update={"name": "n" * 600_000})
+    with pytest.raises(ValueError, match=r"600,002 of them in name; the Prefect server takes 507"):
+        deploy(scheduled(recipe=recipe))
+    assert read("pipeline/nightly") == before
 
 
 @pytest.mark.slow

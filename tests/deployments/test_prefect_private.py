@@ -73,10 +73,12 @@ def test_worker_mark_flow_run_as_cancelled_takes_run_and_updates() -> None:
     assert names == ["self", "flow_run", "state_updates"]
 
 
-def test_server_starts_with_run_uvicorn_command() -> None:
-    assert parameters(SubprocessASGIServer._run_uvicorn_command) == ["self"]
-    assert "self._run_uvicorn_command()" in inspect.getsource(SubprocessASGIServer.start)
-    assert {"port", "server_process"} <= set(vars(SubprocessASGIServer(port=1)))
+def test_a_running_server_is_one_with_a_port_and_a_process() -> None:
+    server = SubprocessASGIServer(port=1)
+    assert {"port", "server_process", "running"} <= set(vars(server))
+    source = inspect.getsource(SubprocessASGIServer.start)
+    assert "if not self.running:" in source, "a server that runs is not started again"
+    assert server.api_url == "http://127.0.0.1:1/api"
 
 
 @pytest.mark.parametrize("package", ["deployments", "flows", "tasks", "synthset"])

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from deployments.local import stack
@@ -19,6 +20,7 @@ from deployments.local.process import Background
 from deployments.local.services import Service, list_services
 from deployments.local.settings import Settings, load_or_make_settings
 from deployments.local.stack import StackError, down, up
+from models.data.files import FolderError
 from tasks.store.store import open_store
 from tests.s3 import free_port
 
@@ -143,6 +145,82 @@ def test_stops_what_it_started_when_a_service_fails(
     left = subprocess.run(["pgrep", "-f", f"^sleep {mark}$"], capture_output=True, check=False)
     assert left.stdout == b""
     assert pids(tmp_path) == {}
+
+
+def leftover(mark: str) -> bytes:
+    """The ids of the processes ``sleep MARK`` that run."""
+    return subprocess.run(
+        ["pgrep", "-f", f"^sleep {mark}$"], capture_output=True, check=False
+    ).stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_stops_what_it_started_when_it_is_ended_by_a_signal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    mark = f"28{os.getpid()}"
+    received: list[bool] = []
+    stop = Background.stop
+
+    def interrupt(_: object) -> bool:
+        received.append(True)
+        signal.raise_signal(number)
+        return False
+
+    def stop_with_a_further_signal(process: Background, timeout_s: float) -> bool:
+        if received:
+            signal.raise_signal(number)
+        return stop(process, timeout_s)
+
+    waiting = Service("server", ("sleep", mark), dict(os.environ), interrupt)
+    monkeypatch.setattr(stack, "list_services", lambda *_: [waiting] * 4)
+    monkeypatch.setattr(Background, "stop", stop_with_a_further_signal)
+    before = signal.getsignal(number)
+    with pytest.raises((SystemExit, KeyboardInterrupt)):
+        up(tmp_path, port=free_port(), s3_port=free_port())
+    assert leftover(mark) == b""
+    assert pids(tmp_path) == {}
+    assert signal.getsignal(number) == before
+
+
+def test_a_signal_between_start_and_record_leaves_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = f"27{os.getpid()}"
+    create = psutil.Process.create_time
+
+    def interrupt(process: psutil.Process) -> float:
+        if process.cmdline()[:1] == ["sleep"]:
+            monkeypatch.setattr(psutil.Process, "create_time", create)
+            signal.raise_signal(signal.SIGTERM)
+        return create(process)
+
+    monkeypatch.setattr(psutil.Process, "create_time", interrupt)
+    service = Service("server", ("sleep", mark), dict(os.environ), lambda _: True)
+    monkeypatch.setattr(stack, "list_services", lambda *_: [service] * 4)
+    with pytest.raises(SystemExit):
+        up(tmp_path, port=free_port(), s3_port=free_port())
+    assert leftover(mark) == b""
+
+
+def test_names_a_service_that_ends_while_another_one_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = ("sh", "-c", "sleep 0.3; echo out of memory; exit 9")
+    server = Service("server", short, dict(os.environ), lambda _: True)
+    waiting = Service("s3", ("sleep", "300"), dict(os.environ), lambda _: False)
+    monkeypatch.setattr(stack, "list_services", lambda *_: [server, waiting, waiting, waiting])
+    with pytest.raises(StackError, match=r"server ended; see .*server.log: out of memory"):
+        up(tmp_path, port=free_port(), s3_port=free_port())
+    assert pids(tmp_path) == {}
+
+
+def test_names_a_state_folder_that_can_not_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        FolderError, match=r"the state folder .* give --state, or set XDG_STATE_HOME"
+    ):
+        up(tmp_path / "file" / "state")
 
 
 @pytest.mark.parametrize(

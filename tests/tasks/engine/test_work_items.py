@@ -189,7 +189,7 @@ def test_samples_and_artifacts_of_a_record_can_be_read_alone(store: Store) -> No
     )
     assert load_samples(store, "a" * 64) == (sample,)
     assert artifact_ids(store, "a" * 64) == [image.id]
-    with pytest.raises(MissingArtifactError, match="was removed during the run; run again"):
+    with pytest.raises(MissingArtifactError, match="was removed or cut during the run; run again"):
         load_samples(store, "b" * 64)
 
 

@@ -18,9 +18,10 @@ from tasks.store.errors import (
 )
 from tasks.store.layout import LAYOUT_FILE, LEASES, LOST, blob_name, record_name
 from tasks.store.leases import Lease
-from tasks.store.maintenance import collect_garbage, sizes, verify
+from tasks.store.maintenance import collect_garbage, sizes
 from tasks.store.old_layout import OLD_MARKER, clear_old_layout
 from tasks.store.store import Store, open_backend, open_store
+from tasks.store.verification import verify
 from tests.tasks.store.store_worker import sample
 
 
@@ -395,6 +396,28 @@ class MaintenanceContract(_Fresh):
         assert found(store, artifacts) == artifacts[1:]
         assert store.lost(artifacts) == artifacts[:1]
         assert verify(store).good
+
+    def test_verify_counts_and_removes_documents_that_a_power_failure_cut(
+        self, store: Store, backend: Backend
+    ) -> None:
+        for name, content in {
+            "a.json": b'{"x"',
+            "b.json": b"",
+            "c.html": b"",
+            "d.txt": b"{",
+        }.items():
+            store.put_document(f"runs/{name}", content)
+        report = verify(store, remove_corrupt=True)
+        assert report.documents == ("runs/a.json", "runs/b.json", "runs/c.html")
+        assert not report.good
+        assert verify(store).good
+        assert store.documents() == ["runs/d.txt"]
+
+    def test_a_writable_store_keeps_nothing_of_the_check(
+        self, store: Store, backend: Backend
+    ) -> None:
+        store.check_writable()
+        assert [entry.name for entry in backend.entries("")] == [LAYOUT_FILE]
 
     def test_gc_keeps_the_roots_with_their_ancestors(self, store: Store, backend: Backend) -> None:
         stages = ["ingest", "upscale", "background"]

@@ -27,10 +27,11 @@ from tasks.store.errors import (
     UnreadableArtifactError,
 )
 from tasks.store.layout import LEASES, blob_name
-from tasks.store.maintenance import sizes, verify
+from tasks.store.maintenance import sizes
 from tasks.store.s3 import S3Backend
 from tasks.store.s3_client import addressing_style
 from tasks.store.store import Store, open_store
+from tasks.store.verification import verify
 from tests.s3 import (
     BUCKET,
     KEY,
@@ -408,6 +409,77 @@ def test_uses_the_addressing_style_of_the_endpoint(
     (tmp_path / "config").write_text(config)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     assert addressing_style(botocore.session.get_session(), host) == style
+
+
+def test_a_key_that_may_not_write_is_named_before_any_work(proxy: FaultProxy, url: str) -> None:
+    store = open_store(url)
+    proxy.fail("PUT", "denied")
+    with pytest.raises(StoreAccessError, match=r"s3:PutObject.* set SYNTHSET_S3_SSE") as caught:
+        store.check_writable()
+    assert "(AccessDenied)" in str(caught.value)
+    proxy.fail("DELETE", "denied")
+    with pytest.raises(StoreAccessError, match="s3:DeleteObject"):
+        store.check_writable()
+    store.check_writable()
+
+
+@pytest.mark.parametrize(
+    ("variables", "encryption", "key"),
+    [
+        ({"SYNTHSET_S3_SSE": "AES256"}, "AES256", None),
+        ({"SYNTHSET_S3_KMS_KEY": "alias/photos"}, "aws:kms", "alias/photos"),
+        (
+            {"SYNTHSET_S3_SSE": "aws:kms", "SYNTHSET_S3_KMS_KEY": "some-id"},
+            "aws:kms",
+            "some-id",
+        ),
+    ],
+)
+def test_objects_are_encrypted_as_the_environment_says(
+    moto: Server,
+    url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    encryption: str,
+    key: str | None,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    store = open_store(url)
+    (artifact,) = put(store, 1)
+    with store.lease("unit"):
+        (lease,) = store.backend.entries(LEASES)
+        client = boto3.client("s3", endpoint_url=moto.url, region_name="us-east-1")
+        prefix = url.removeprefix(f"s3://{BUCKET}/")
+        for name in (blob_name(artifact), lease.name):
+            head = client.head_object(Bucket=BUCKET, Key=f"{prefix}/{name}")
+            assert (head["ServerSideEncryption"], head.get("SSEKMSKeyId")) == (encryption, key)
+    assert store.read(artifact) == sample(1)[1]
+
+
+@pytest.mark.usefixtures("moto")
+def test_refuses_a_kms_key_that_the_encryption_does_not_use(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYNTHSET_S3_SSE", "AES256")
+    monkeypatch.setenv("SYNTHSET_S3_KMS_KEY", "some-id")
+    with pytest.raises(StoreAccessError, match="set it to aws:kms, or unset the key"):
+        open_store(url)
+
+
+def test_archived_objects_are_named_counted_and_removed(moto: Server, url: str) -> None:
+    store = open_store(url)
+    archived, whole = put(store, 1, 2)
+    client = boto3.client("s3", endpoint_url=moto.url, region_name="us-east-1")
+    key = f"{url.removeprefix(f's3://{BUCKET}/')}/{blob_name(archived)}"
+    client.put_object(Bucket=BUCKET, Key=key, Body=sample(1)[1], StorageClass="GLACIER")
+    with pytest.raises(StoreAccessError, match=r"\(InvalidObjectState\): .* archived: restore"):
+        store.read(archived)
+    report = verify(store, remove_corrupt=True)
+    assert (report.unreadable, report.kept) == ((archived.id,), ())
+    assert "archived" in report.reasons[archived.id]
+    assert found(store, [archived, whole]) == [whole]
+    assert verify(store).good
 
 
 def internal_errors() -> list[Fault]:

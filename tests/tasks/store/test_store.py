@@ -1,5 +1,6 @@
 """The artifact store in a folder: the contract, and faults of processes and disks."""
 
+import errno
 import os
 import pickle
 import signal
@@ -19,9 +20,10 @@ from tasks.store.errors import (
     StoreAccessError,
     StoreError,
 )
-from tasks.store.layout import LEASES, blob_name, is_part, parse_name
-from tasks.store.maintenance import collect_garbage, sizes, verify
+from tasks.store.layout import LEASES, blob_name, is_part, parse_name, record_name
+from tasks.store.maintenance import collect_garbage, sizes
 from tasks.store.store import Store, open_store
+from tasks.store.verification import verify
 from tests.tasks.store.store_contract import (
     ArtifactContract,
     LayoutContract,
@@ -125,6 +127,65 @@ class TestFolder(ArtifactContract, LayoutContract, LeaseContract, MaintenanceCon
         assert not report.good
         assert store.lost(artifacts) == artifacts[:3]
         assert (verify(store).good, verify(store).artifacts) == (True, 1)
+
+    def test_verify_counts_folders_and_links_under_the_names_of_files(
+        self, store: Store, url: str
+    ) -> None:
+        artifacts = put(store, *range(3))
+        names = [
+            record_name("upscale", artifacts[0].key),
+            blob_name(artifacts[1]),
+            record_name("upscale", artifacts[2].key),
+        ]
+        for name in names:
+            (Path(url) / name).unlink()
+        (Path(url) / names[0]).mkdir()
+        (Path(url) / names[0] / "x").write_bytes(b"x")
+        (Path(url) / names[1]).mkdir()
+        (Path(url) / names[2]).symlink_to(Path(url) / names[2])
+        report = verify(store, remove_corrupt=True)
+        assert sorted(report.unreadable) == sorted(artifact.id for artifact in artifacts)
+        assert "Is a directory" in report.reasons[artifacts[0].id]
+        assert "symbolic links" in report.reasons[artifacts[2].id]
+        assert report.kept == ()
+        assert verify(store).good
+        assert put(store, *range(3)) == artifacts
+        assert verify(store).artifacts == 3
+
+    def test_verify_continues_after_a_folder_that_it_may_not_list(
+        self, store: Store, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first, second = put(store, 1), put(store, 2)
+        hidden, shown = sorted([*first, *second], key=lambda artifact: artifact.key)
+        assert hidden.key[:2] != shown.key[:2]
+        scan = os.scandir
+
+        def refuse(path: str) -> object:
+            if path.endswith(f"upscale/{hidden.key[:2]}"):
+                raise PermissionError(errno.EACCES, "Permission denied", path)
+            return scan(path)
+
+        monkeypatch.setattr(os, "scandir", refuse)
+        Path(url, blob_name(shown)).write_bytes(b"spoilt")
+        report = verify(store)
+        assert report.unlisted == (f"upscale/{hidden.key[:2]}",)
+        assert report.corrupt == (shown.id,)
+        with pytest.raises(StoreAccessError, match=r"listing .* failed: Permission denied"):
+            collect_garbage(store, [shown.id])
+
+    def test_verify_says_what_it_could_not_remove(
+        self, store: Store, backend: Backend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (artifact,) = put(store, 1)
+        backend.put(blob_name(artifact), b"spoilt")
+
+        def refuse(name: str) -> None:
+            raise StoreAccessError(f"deleting {name} failed")
+
+        monkeypatch.setattr(backend, "delete", refuse)
+        report = verify(store, remove_corrupt=True)
+        assert (report.corrupt, report.kept) == ((artifact.id,), (artifact.id,))
+        assert report.reasons[artifact.id].startswith("deleting upscale/")
 
     def test_ignores_files_of_the_file_system(self, url: str) -> None:
         for folder in ("lost+found", ".snapshot"):
@@ -249,7 +310,6 @@ def test_a_file_too_large_for_the_process_is_one_clear_error(tmp_path: Path) -> 
 FORBIDDEN = """
 import os, sys
 from tasks.store.errors import StoreAccessError
-from tasks.store.maintenance import collect_garbage, sizes, verify
 from tasks.store.store import open_store
 from tests.tasks.store.store_worker import sample
 if os.geteuid() == 0:
