@@ -38,7 +38,9 @@ def _read_file(path: Path, files: Iterable[str]) -> dict[str, str]:
         with path.open(encoding="utf-8-sig", newline="") as opened:
             rows = list(csv.DictReader(opened))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"split.group_file: {path} can't be read as CSV ({error})") from None
+        raise ValueError(
+            f"split.group_file: {path} can't be read as CSV ({error}); correct it"
+        ) from None
     if not rows or not {"file", "group"} <= rows[0].keys():
         raise ValueError(f"split.group_file: {path} needs the columns file and group, and a row")
     known = set(files)
