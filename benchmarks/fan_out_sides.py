@@ -96,7 +96,7 @@ def artifact_of(stage: str, name: str, media: Media, text: str = "") -> Artifact
     )
 
 
-BESIDE = SharedInputs(heldout=(artifact_of("heldout", "heldout", "json"),))
+SHARED = SharedInputs(heldout=(artifact_of("heldout", "heldout", "json"),))
 
 
 @dataclass
@@ -161,7 +161,7 @@ def parent(folder: Path, references: int, watched: dict[str, int], done: int = 0
 def _fan_out(context: RunContext, recipe: Recipe, photos: Sequence[SourceImage]) -> list[Result]:
     execution = Execution(max_parallel=AT_ONCE, generate_on=DEPLOYMENT)
     settings = recipe.generators[GENERATOR]
-    return generate(context, GENERATOR, settings, photos, BESIDE, _finish(recipe), execution)
+    return generate(context, GENERATOR, settings, photos, SHARED, _finish(recipe), execution)
 
 
 def _finish(recipe: Recipe) -> Finish:
@@ -174,7 +174,7 @@ def _items(recipe: Recipe, photos: Sequence[SourceImage]) -> list[WorkItem]:
     config = ItemConfig(
         settings=settings.model_dump(mode="json"),
         finish=_finish(recipe).model_dump(mode="json"),
-        shared=BESIDE,
+        shared=SHARED,
     )
     return make_items(generator, generator.phases[0], settings, photos, {}, config)
 

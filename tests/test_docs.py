@@ -215,7 +215,7 @@ def test_pages_begin_with_what_the_reader_can_do(page: Path) -> None:
 def test_the_walkthrough_names_files_and_functions_that_exist() -> None:
     text = (ROOT / "docs/walkthrough.md").read_text()
     for name in re.findall(r"`(\w+/[\w/]+\.py)`", text):
-        assert (ROOT / name).is_file(), name
+        assert len((ROOT / name).read_text().splitlines()) < 200, f"{name} is too long to read"
     for name, functions in re.findall(r"`([\w/]+\.py)` \(([`\w, ]+)\)", text):
         content = (ROOT / name).read_text()
         for function in re.findall(r"`(\w+)`", functions):

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import Field
 
-from models.data.records import DatasetSpec, Record, Sample
+from models.data.records import Record, Sample
+from models.data.specs import DatasetSpec
 
 
 class DatasetTooSmallError(ValueError):
