@@ -177,7 +177,7 @@ def _server() -> Iterator[SyncPrefectClient]:
             ) from error
         raise DeployError(
             f"the Prefect server {url} refused a request: {error.response.status_code} "
-            f"{error.response.text[:300]}"
+            f"{error.response.text[:80]}; see its log"
         ) from error
 
 

@@ -11,7 +11,7 @@ from tests.error_lines.reader import Reader
 from tests.error_lines.templates import Template
 
 # What ends a command without a line of its own, and Python's own signals.
-_SILENT = {"Exit", "NotImplementedError", "KeyboardInterrupt"}
+_SILENT = {"Exit", "SystemExit", "NotImplementedError", "KeyboardInterrupt"}
 # The parts of a line: what is wrong, then what to do about it.
 _FIX = re.compile(
     r"(?:^|[;:,.(?] (?:or |then |and |so )?|\b(?:or|and|so) )"
@@ -22,7 +22,7 @@ _FIX = re.compile(
     r"|write)\b.*)$"
 )
 # A line that states what has to be names its fix.
-_DEMAND = re.compile(r"\b(must|needs?|has to|did you mean)\b")
+_DEMAND = re.compile(r"\b(must|needs?|has to|did you mean|knows)\b")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ input, which is found before anything is computed, and 1 for what could not be m
 
 Some lines name no fix, because it is the same for all of their kind. A line about an annotation
 names the file and the element: correct it there. A photo that can't be read is left out: save it
-again to use it. An image in which no object is found is rejected: the report shows it.
+again to use it. A line about YAML names line and column: correct it there. An image in which no
+object is found is rejected: the report shows it.
 
 `python -m tests.error_lines > docs/errors.md` writes this page; a test compares it with the code.
 """

@@ -70,8 +70,8 @@ class Reader:
                     inner = self._within(found[0], found[1], node)
                     values = returned(found[1], found[0])
                     return [error for value in values for error in inner.raised(value)]
-                if node.args:
-                    return [(called_name(node), text) for text in self.read(node.args[0])]
+                texts = [*node.args, *(word.value for word in node.keywords)][:1]
+                return [(called_name(node), text) for value in texts for text in self.read(value)]
             case ast.Name(id=name):
                 function = self.module.function_of(node)
                 values = assigned(function, name) if function else []
