@@ -171,7 +171,9 @@ def check_revisions(item: Item, without: set[str]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("prefect_server")
-@pytest.mark.parametrize("name", ["diffusion", "other_networks"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("diffusion", marks=pytest.mark.e2e), "other_networks"]
+)
 def test_networks_run_with_every_field_changed(
     name: str,
     models_folder: Path,

@@ -94,8 +94,9 @@ def changes_of(name: str, folder: Path) -> list[str]:
     return [change.replace("=", f"={folder}/") for change in PATHS[name]]
 
 
+# Training from weights has tests of its own, in tests/models/training/test_pretrained.py.
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["classical", "pretrained"])
+@pytest.mark.parametrize("name", ["classical", pytest.param("pretrained", marks=pytest.mark.e2e)])
 def test_a_run_takes_every_field(cli: Cli, folder: Path, tmp_path: Path, name: str) -> None:
     recipe, changes = RECIPES / f"{name}.yaml", changes_of(name, folder)
     where = ("--photos", folder / "photos", "--out", tmp_path / "out")
@@ -108,11 +109,11 @@ def test_a_run_takes_every_field(cli: Cli, folder: Path, tmp_path: Path, name: s
     assert trained == {spec["name"] for spec in loaded["trainings"]}
 
 
-@pytest.mark.parametrize("name", ["diffusion", "other_networks"])
-def test_a_plan_takes_every_field(cli: Cli, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["pretrained", "diffusion", "other_networks"])
+def test_a_plan_takes_every_field(cli: Cli, folder: Path, tmp_path: Path, name: str) -> None:
     write_photos(tmp_path / "photos", ("bottle", "mug"))
     command = ("plan", RECIPES / f"{name}.yaml", "--photos", tmp_path / "photos", "--json")
-    planned = cli.run(*command).found
+    planned = cli.run(*command, *options(changes_of(name, folder))).found
     assert planned["recipe"] == name
     assert planned["images"] > 0
 
