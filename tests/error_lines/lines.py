@@ -106,7 +106,7 @@ def _reasons_in(call: ast.Call) -> Iterator[ast.expr]:
 def _nodes(kind: type[ast.Raise] | type[ast.Call]) -> Iterator[tuple[Reader, ast.AST]]:
     program: Program = read_program()
     for module in program.modules.values():
-        for node in ast.walk(module.tree):
+        for node in module.parents:
             if isinstance(node, kind):
                 yield Reader(program, module), node
 

@@ -15,7 +15,10 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True, eq=False)
 class Module:
-    """One file. ``imports`` maps a local name to the dotted name that it stands for."""
+    """One file. ``imports`` maps a local name to the dotted name that it stands for.
+
+    ``parents`` has all nodes but the root, each after the node around it.
+    """
 
     name: str
     tree: ast.Module
@@ -99,7 +102,7 @@ def read_program() -> Program:
         for path in sorted((ROOT / room).rglob("*.py")):
             module = _read(path)
             modules[module.name] = module
-            for node in ast.walk(module.tree):
+            for node in module.parents:
                 if isinstance(node, ast.Call):
                     calls[called_name(node)].append((module, node))
     return Program(modules, dict(calls))
@@ -144,18 +147,29 @@ def assigned(scope: ast.AST, name: str) -> list[ast.expr]:
 
 def _targets(node: ast.Assign | ast.AnnAssign | ast.NamedExpr) -> set[str]:
     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-    return {
-        ast.unparse(target.value if isinstance(target, ast.Subscript) else target)
-        for target in targets
-    }
+    return {_variable(target) for target in targets}
+
+
+def _variable(target: ast.expr) -> str:
+    match target:
+        case ast.Name(id=name) | ast.Subscript(value=ast.Name(id=name)):
+            return name
+        case ast.Attribute(value=ast.Name(id="self"), attr=attr):
+            return f"self.{attr}"
+    return ""
 
 
 def _read(path: Path) -> Module:
     name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+    parents: dict[ast.AST, ast.AST] = {}
+    waiting: list[ast.AST] = [tree]
+    for node in waiting:
+        for child in ast.iter_child_nodes(node):
+            parents[child] = node
+            waiting.append(child)
     imports = {}
-    for node in ast.walk(tree):
+    for node in parents:
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 imports[alias.asname or alias.name] = f"{node.module}.{alias.name}"
