@@ -67,10 +67,10 @@ class Counted:
         self.asked["HEAD"] += 1
         return self._backend.size(name)
 
-    def entries(self, prefix: str) -> Iterator[Entry]:
+    def entries(self, prefix: str, unlisted: list[str] | None = None) -> Iterator[Entry]:
         """See `Backend`."""
         self.asked["LIST"] += 1
-        for count, entry in enumerate(self._backend.entries(prefix)):
+        for count, entry in enumerate(self._backend.entries(prefix, unlisted)):
             self.asked["LIST"] += count > 0 and count % PAGE == 0
             yield entry
 

@@ -47,7 +47,9 @@ def _find_run(client: SyncPrefectClient, wanted: str) -> FlowRun:
     try:
         return client.read_flow_run(UUID(wanted))
     except ObjectNotFound:
-        raise RetryError(f"no flow run {wanted} on this server") from None
+        raise RetryError(
+            f"no flow run {wanted} on this server; give its id or name from the UI"
+        ) from None
     except ValueError:
         found = client.read_flow_runs(
             flow_run_filter=FlowRunFilter(name=FlowRunFilterName(any_=[wanted])),

@@ -123,7 +123,7 @@ def train_models(
         return trained
     if ended.corrupt_input or not ended.failure:
         raise MissingArtifactError(
-            f"{execution.train_on}: {ended.failure or 'its result is missing'}"
+            f"{execution.train_on}: {ended.failure or 'its result is missing; run again'}"
         )
     raise TrainingFailedError(
         f"{execution.train_on}: run {ended.run_id} ({spec.name}) {ended.failure}; fix the cause "

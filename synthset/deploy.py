@@ -45,7 +45,7 @@ def deploy(
     from flows.config.recipe import load_recipe
 
     if infrastructure not in POOLS["synthset-cpu"]:
-        raise ValueError(f"--infrastructure {infrastructure}: process, docker or kubernetes")
+        raise ValueError(f"--infrastructure {infrastructure}: use process, docker or kubernetes")
     scheduled = None
     if photos and out and store:
         scheduled = ScheduledRun(

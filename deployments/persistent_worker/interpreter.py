@@ -88,8 +88,8 @@ class Interpreter:
         try:
             if await child._read_answer("ready", START_TIMEOUT_S) is None:
                 raise UnresponsiveChildError(
-                    f"a child process did not start within {START_TIMEOUT_S:.0f} s; the worker's "
-                    "output says why"
+                    f"a child process did not start within {START_TIMEOUT_S:.0f} s; see the "
+                    "worker's output, and restart the worker"
                 )
         except BaseException:
             child._kill()

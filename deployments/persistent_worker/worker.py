@@ -190,7 +190,8 @@ class PersistentWorker(
             slot.child = None
             await child.stop(0)
         raise UnresponsiveChildError(
-            f"slot {slot.number} started no flow run, neither in its child process nor in a new one"
+            f"slot {slot.number} started no flow run, neither in its child process nor in a new "
+            "one; see the worker's output, and restart the worker"
         )
 
     async def _wait_for_exit(

@@ -151,7 +151,7 @@ def _read_settings(name: str, section: Any, profile: Profile) -> Record:
         section = section.model_dump(mode="json")
     content = {} if section is None else section
     if not isinstance(content, dict):
-        raise ValueError(f"{name}: a generator's section is a mapping of fields")
+        raise ValueError(f"{name}: a generator's section must be a mapping of fields")
     try:
         return settings.model_validate(with_models(content, settings, profile))
     except ValidationError as error:
@@ -173,10 +173,12 @@ def load_recipe(source: str | Path, changes: list[str] | None = None) -> Recipe:
     try:
         content = read_yaml(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"{path}: no readable YAML: {' '.join(str(error).split())}") from error
+        line = " ".join(str(error).split())
+        raise RecipeError(f"{path}: no readable YAML; correct it: {line}") from error
     if not isinstance(content, dict):
         raise RecipeError(
-            f"{path}: a recipe is a mapping of sections, such as 'resize: {{longest_side: 512}}'"
+            f"{path}: a recipe must be a mapping of sections, such as "
+            "'resize: {longest_side: 512}'"
         )
     if isinstance(content.get("backgrounds"), str):
         content["backgrounds"] = str(path.parent / content["backgrounds"])
@@ -240,7 +242,7 @@ def _apply(content: dict[str, Any], change: str) -> None:
         if below is None:
             below = content[section] = {}
         if not isinstance(below, dict):
-            raise RecipeError(f"--set {change}: {section} has no fields")
+            raise RecipeError(f"--set {change}: {section} has no fields; set {section} itself")
         content = below
     try:
         content[last] = read_yaml(text)

@@ -38,7 +38,7 @@ class WeightFile(Record):
     @model_validator(mode="after")
     def _is_safetensors_with_checksum(self) -> "WeightFile":
         if not self.path.endswith(".safetensors"):
-            raise ValueError(f"{self.path}: weights are kept as .safetensors")
+            raise ValueError(f"{self.path}: weights are kept as .safetensors; correct the catalog")
         if self.url is not None and self.sha256 is None:
             raise ValueError(f"{self.path}: a file with a URL needs its sha256")
         return self

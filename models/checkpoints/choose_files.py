@@ -88,10 +88,13 @@ def require_safe_names(checkpoint: str, wanted: list[WantedFile]) -> None:
         parts = file.name.split("/")
         if "\\" in file.name or any(part in ("", ".", "..") for part in parts):
             raise PullRefusedError(
-                f"{checkpoint}: file name {file.name!r} leads outside its folder"
+                f"{checkpoint}: file name {file.name!r} leads outside its folder; use another"
+                " source"
             )
         if not file.name.endswith((".safetensors", *TEXTS)):
-            raise PullRefusedError(f"{checkpoint}: {file.name} is neither weights nor text")
+            raise PullRefusedError(
+                f"{checkpoint}: {file.name} is neither weights nor text; remove it"
+            )
 
 
 def _texts(known: CatalogEntry, files: dict[str, SourceFile]) -> list[WantedFile]:
@@ -135,7 +138,7 @@ def _all_files(checkpoint: str, files: dict[str, SourceFile]) -> list[WantedFile
             wanted.append(WantedFile(str(path.with_name(f"{stem}.safetensors")), files[name]))
     if len(wanted) == len(texts):
         endings = ", ".join((".safetensors", *PICKLES))
-        raise PullRefusedError(f"{checkpoint}: the source has no weights ({endings})")
+        raise PullRefusedError(f"{checkpoint}: the source has no weights ({endings}); use another")
     return wanted
 
 

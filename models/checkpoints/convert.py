@@ -41,10 +41,10 @@ def unwrap(content: object, source: Path) -> dict[str, Tensor]:
             content = content[name]
             break
     if not isinstance(content, dict) or not content:
-        raise NotTensorsError(f"{source.name}: no dictionary of tensors")
+        raise NotTensorsError(f"{source.name}: no dictionary of tensors; use another source")
     for name, tensor in content.items():
         if not isinstance(tensor, Tensor):
-            raise NotTensorsError(f"{source.name}: {str(name)!r} is no tensor")
+            raise NotTensorsError(f"{source.name}: {str(name)!r} is no tensor; use another source")
     return {str(name): tensor for name, tensor in content.items()}
 
 
@@ -55,7 +55,8 @@ def _load(source: Path) -> object:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
         raise NotTensorsError(
-            f"{source.name}: holds more than tensors or is damaged, and is not loaded ({reason})"
+            f"{source.name}: holds more than tensors or is damaged, and is not loaded ({reason});"
+            " use another source"
         ) from None
 
 

@@ -139,7 +139,9 @@ class _Hub:
         """Pull files that are published outside the hub's repositories, each at its URL."""
         known = self.known
         if revision != known.revision:
-            raise PullRefusedError(f"{known.id} has one revision, {known.revision}")
+            raise PullRefusedError(
+                f"{known.id} has one revision, {known.revision}; leave --revision out"
+            )
         wanted, urls = [], {}
         for weights in known.weights:
             name = weights.choices[0]
@@ -188,7 +190,7 @@ class _Hub:
 
             def update(self, n: float | None = 1) -> None:
                 if is_cancelled.is_set():
-                    raise PullFailedError("the download was cancelled")
+                    raise PullFailedError("the download was cancelled; run it again")
 
         with ThreadPoolExecutor(1) as pool:
             future = pool.submit(download, SilentBar)

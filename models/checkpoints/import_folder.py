@@ -38,7 +38,7 @@ def import_checkpoint(reference: str, source: Path, progress: ProgressCallback) 
     """
     checkpoint, explicit = split(reference)
     if not source.exists():
-        raise PullRefusedError(f"--from {source}: no such folder or file")
+        raise PullRefusedError(f"--from {source}: no such folder or file; correct the path")
     if source.resolve() == models_folder().resolve():
         raise PullRefusedError(f"--from {source} is the models folder itself; give another folder")
     delivery = _find(checkpoint, explicit, source)
@@ -68,9 +68,13 @@ def _find(checkpoint: str, revision: str | None, source: Path) -> Delivery:
     if not files:
         names = [choice for file in known.weights for choice in file.choices] if known else []
         missing = f", and no {' or '.join(names[:3])}" if names else ""
-        raise PullRefusedError(f"{source} holds no {checkpoint}: no folder of that name{missing}")
+        raise PullRefusedError(
+            f"{source} holds no {checkpoint}: no folder of that name{missing}; name another --from"
+        )
     if revision not in (None, published):
-        raise PullRefusedError(f"{source}: nothing states that {checkpoint} is {revision} there")
+        raise PullRefusedError(
+            f"{source}: nothing states that {checkpoint} is {revision} there; leave --revision out"
+        )
     wanted = choose_files(checkpoint, known, files)
     if not all(file.is_preferred for file in wanted):
         published = None
@@ -83,7 +87,9 @@ def _in_models_folder(
     folder = source / checkpoint / revision
     manifest = read_manifest(folder)
     if manifest is None or (manifest.id, manifest.revision) != (checkpoint, revision):
-        raise PullRefusedError(f"{folder / MANIFEST} is damaged or of another checkpoint")
+        raise PullRefusedError(
+            f"{folder / MANIFEST} is damaged or of another checkpoint; use another source"
+        )
     wanted = []
     for name, file in manifest.files.items():
         kept = SourceFile(name, file.size, file.sha256, folder / name)
@@ -123,7 +129,7 @@ def _choose_revision(
     if revision is not None and revision not in present:
         held = ", ".join(present)
         raise PullRefusedError(
-            f"{source} holds no {checkpoint} of revision {revision}, only {held}"
+            f"{source} holds no {checkpoint} of revision {revision}, only {held}; name one of them"
         )
     for wish in (revision, known.revision if known else None, used):
         if wish is not None and wish in present:

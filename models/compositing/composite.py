@@ -74,7 +74,10 @@ def _crop_to_object(rgba: Pixels, depth: Floats | None) -> tuple[Pixels, Floats 
     if rgba.ndim != 3 or rgba.shape[2] != 4:
         raise ValueError(f"the object of shape {rgba.shape} is no RGBA image; give HxWx4")
     if depth is not None and depth.shape != rgba.shape[:2]:
-        raise ValueError(f"depth of shape {depth.shape} doesn't fit the object's {rgba.shape[:2]}")
+        raise ValueError(
+            f"depth of shape {depth.shape} doesn't fit the object's {rgba.shape[:2]}; "
+            "give both of one size"
+        )
     box = object_box(rgba)
     return rgba[box], None if depth is None else depth[box].astype(np.float32)
 

@@ -111,7 +111,10 @@ def place_object(
         ValueError: the alpha is empty, or the depth has another size than the image.
     """
     if depth.shape != rgba.shape[:2]:
-        raise ValueError(f"depth of shape {depth.shape} doesn't fit the object's {rgba.shape}")
+        raise ValueError(
+            f"depth of shape {depth.shape} doesn't fit the object's {rgba.shape}; "
+            "give both of one size"
+        )
     box = object_box(rgba)
     cropped = rgba[box]
     height, width = cropped.shape[:2]

@@ -117,7 +117,9 @@ def _encode(suffix: str, image: Image, flags: list[int]) -> bytes:
         )
     done, blob = cv2.imencode(suffix, _swap_red_and_blue(image), flags)
     if not done:
-        raise ValueError(f"OpenCV could not write an image of shape {image.shape} as {suffix}")
+        raise ValueError(
+            f"OpenCV could not write an image of shape {image.shape} as {suffix}; make it smaller"
+        )
     return blob.tobytes()
 
 

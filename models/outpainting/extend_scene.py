@@ -80,7 +80,7 @@ class ExtendedScene:
             wanted = round(share * self._size[axis])
             if abs(wanted) > self._pads[axis]:
                 name = ("dx", "dy")[axis]
-                raise ValueError(f"{name} is {share}, farther than this scene's max_shift")
+                raise ValueError(f"{name} is {share}; give at most the scene's max_shift")
             low, high = self._limits[axis]
             offset.append(max(low, min(high, wanted)))
         return offset[0], offset[1]

@@ -142,7 +142,9 @@ def fill(network: nn.Module, tensors: dict[str, Tensor], folder: Path) -> None:
         network.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:160]
-        raise WrongCheckpointError(f"{folder}: weights of another network ({reason})") from error
+        raise WrongCheckpointError(
+            f"{folder}: weights of another network ({reason}); fetch it again"
+        ) from error
 
 
 @contextlib.contextmanager

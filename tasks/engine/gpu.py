@@ -104,7 +104,7 @@ def _take_slot(limit: str) -> ExitStack:
             host, _, gpu = limit.removeprefix("gpu:").rpartition(":")
             count = int(gpu) + 1 if gpu.isdecimal() else 1
             raise GpuLimitMissingError(
-                f"limit {limit} does not exist on the Prefect server: create it with "
+                f"limit {limit} does not exist on the Prefect server; make it with "
                 f"'synthset deploy --gpu {host or 'HOST'}:{count}'"
             ) from None
         else:

@@ -172,7 +172,9 @@ def export_dataset(out: Path, dataset: str, to: Path, form: str) -> dict[str, in
     for split, listed in rows.items():
         for row in listed:
             if row.label not in classes:
-                raise ValueError(f"{split} image {row.name}: class {row.label!r} is not in {out}")
+                raise ValueError(
+                    f"{split} image {row.name}: class {row.label!r} is not in {out}; run it again"
+                )
     temporary = to.with_name(f".{secrets.token_hex(8)}{PART_SUFFIX}")
     temporary.mkdir(parents=True)
     try:

@@ -45,7 +45,7 @@ def read_dataset(out: Path, dataset: str) -> dict[str, list[ExportRow]]:
     if Path(dataset).name != dataset or not folder.is_dir():
         found = sorted(p.name for p in (out / "annotations").glob("*") if p.is_dir())
         names = ", ".join(found) or "none, so the run is not finished"
-        raise ValueError(f"--dataset {dataset}: {out} has no such dataset; it has: {names}")
+        raise ValueError(f"--dataset {dataset}: {out} has no such dataset; choose one of: {names}")
     return {split: _read_split(folder / f"{split}.json", out) for split in SPLITS}
 
 

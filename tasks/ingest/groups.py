@@ -67,7 +67,7 @@ def _read_file(field: str, path: Path, files: Container[str]) -> dict[str, str]:
         with path.open(encoding="utf-8-sig", newline="") as opened:
             rows = list(csv.DictReader(opened))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{field}: {path} can't be read as CSV ({error})") from None
+        raise ValueError(f"{field}: {path} can't be read as CSV ({error}); correct it") from None
     if not rows or not {"file", "group"} <= rows[0].keys():
         raise ValueError(f"{field}: {path} needs the columns file and group, and a row")
     unknown = next((row["file"] for row in rows if row["file"] not in files), None)

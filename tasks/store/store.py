@@ -148,7 +148,7 @@ class Store:
         if artifact.reject_reason is not None:
             raise StoreError(
                 f"artifact {artifact.id} in store {self.url} was rejected "
-                f"({artifact.reject_reason}) and has no bytes"
+                f"({artifact.reject_reason}) and has no bytes; use one that was accepted"
             )
         name = layout.blob_name(artifact)
         for _ in range(2):

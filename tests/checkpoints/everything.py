@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ BUILDERS: dict[str, Callable[[Path], None]] = {
     "diffusers/controlnet-depth-sdxl-1.0-small": sdxl.build_controlnet,
     "madebyollin/sdxl-vae-fp16-fix": sdxl.build_vae,
     "CompVis/stable-diffusion-safety-checker": sdxl.build_safety_checker,
-    "ByteDance/SDXL-Lightning": sdxl.build_lightning,
+    "ByteDance/SDXL-Lightning": partial(sdxl.build_lightning, steps=(4, 8)),
     "sd2-community/stable-diffusion-2-inpainting": sd2_inpaint.build,
     "cross-attention/asymmetric-autoencoder-kl-x-2": sd2_inpaint.build_asymmetric_vae,
 }

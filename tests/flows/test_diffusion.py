@@ -38,6 +38,7 @@ from tests.checkpoints.everything import build_models_folder
 from tests.demo_scenes.render import write_photos
 from tests.tiny import Cli, manifest_of
 
+FIELDS = Path(__file__).parent / "fields"
 TINY = Path(__file__).parents[1] / "checkpoints" / "tiny.yaml"
 MULTIVIEW = {
     "upscale": 8,
@@ -166,6 +167,28 @@ def check_revisions(item: Item, without: set[str]) -> None:
             assert artifact.revision is not None, stage
             assert all("@local-" in name for name in artifact.revision.split(" + "))
             assert artifact.licence not in (None, "Apache-2.0") or stage == "depth"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize(
+    "name", [pytest.param("diffusion", marks=pytest.mark.e2e), "other_networks"]
+)
+def test_networks_run_with_every_field_changed(
+    name: str,
+    models_folder: Path,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The published revisions are not those of the tiny checkpoints.
+    text = re.sub(r"@[\w-]+", "", (FIELDS / f"{name}.yaml").read_text())
+    (tmp_path / "fields.yaml").write_text(text)
+    monkeypatch.setenv("SYNTHSET_MODELS", str(models_folder))
+    changed = pin_checkpoints(load_recipe(tmp_path / "fields.yaml"))
+    for generator in changed.generators:
+        _, item = generate_one(changed, photos, tmp_path / "store", generator)
+        assert item.result.made > 0 or generator == "image_to_image"
 
 
 CLASSICAL = {

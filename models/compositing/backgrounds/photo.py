@@ -22,7 +22,8 @@ def background_from_photo(pixels: Pixels, size: Size, rng: np.random.Generator) 
     width, height = size
     if pixels.ndim != 3 or pixels.shape[2] != 3 or min(pixels.shape[:2]) < 16:
         raise ValueError(
-            f"a background of shape {pixels.shape} is no RGB photo of 16 x 16 px or more"
+            f"a background of shape {pixels.shape} can't be used; give an RGB photo of 16 x 16 px "
+            "or more"
         )
     photo_h, photo_w = pixels.shape[:2]
     share = rng.uniform(0.67, 1.0) * min(photo_w / width, photo_h / height)

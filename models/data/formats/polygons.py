@@ -48,7 +48,7 @@ def check_points(points: Sequence[float], width: int, height: int) -> None:
     """Raise ValueError if a point (x1, y1, x2, y2, ...) is 1 px or more outside the image."""
     sides = (width, height)
     if any(value <= -1 or value >= sides[n % 2] + 1 for n, value in enumerate(points)):
-        raise ValueError(f"the polygon lies outside the {width}x{height} px image")
+        raise ValueError(f"the polygon must lie in the {width}x{height} px image, and does not")
 
 
 def polygons_to_mask(polygons: Sequence[Sequence[float]], height: int, width: int) -> Bools:
@@ -84,7 +84,7 @@ def decode_runs(counts: str | Sequence[int], height: int, width: int) -> Bools:
     if not all(isinstance(run, int) and run >= 0 for run in runs):
         raise ValueError("run lengths must be whole numbers of at least 0")
     if sum(runs) != height * width:
-        raise ValueError(f"the runs cover {sum(runs)} of {height * width} px")
+        raise ValueError(f"the runs must cover {height * width} px, and cover {sum(runs)}")
     values = np.arange(len(runs)) % 2 == 1
     return np.repeat(values, runs).reshape(width, height).T
 
@@ -96,7 +96,7 @@ def _uncompress(text: str) -> list[int]:
     for character in text:
         code = ord(character) - 48
         if not 0 <= code < 64 or shift > 60:
-            raise ValueError("the compressed run lengths hold a wrong character")
+            raise ValueError("the compressed run lengths hold a wrong character; write them again")
         value |= (code & 31) << shift
         shift += 5
         if not code & 32:
@@ -104,7 +104,7 @@ def _uncompress(text: str) -> list[int]:
             runs.append(value + (runs[-2] if len(runs) > 2 else 0))
             value, shift = 0, 0
     if shift:
-        raise ValueError("the compressed run lengths are cut short")
+        raise ValueError("the compressed run lengths are cut short; write them again")
     return runs
 
 
@@ -121,7 +121,7 @@ def mask_to_polygon(mask: Bools) -> list[Point]:
     """
     outlines = _outlines(mask)
     if any(_signed_area(outline) < 0 for outline in outlines):
-        raise ValueError("the mask has a hole, which a polygon can't hold")
+        raise ValueError("the mask must have no hole, which a polygon can't hold")
     if len(outlines) == 1:
         return outlines[0]
     path = [point for outline in outlines for point in (*outline, outline[0])]

@@ -154,7 +154,7 @@ class SdxlBackground(SdxlGenerator):
             available = ", ".join(map(str, sorted(files))) or "none"
             raise WrongCheckpointError(
                 f"{self._few_step or 'no few-step checkpoint'}: no U-Net for {request.steps} "
-                f"steps; there is one for {available}"
+                f"steps; set steps to one of: {available}"
             )
         file = files[request.steps]
         fill(self._parts.unet, load_file(file), file)

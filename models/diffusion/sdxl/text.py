@@ -137,5 +137,5 @@ def _remove_backslashes(parsed: Any) -> None:
         for flat in getattr(prompt, "prompts", [prompt]):
             for fragment in flat.children:
                 if not hasattr(fragment, "text"):
-                    raise ValueError(".swap() is not supported")
+                    raise ValueError(".swap() is not supported; remove it")
                 fragment.text = unescape(fragment.text)

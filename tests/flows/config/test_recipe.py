@@ -109,7 +109,7 @@ def test_backgrounds_are_found_next_to_the_recipe(tmp_path: Path) -> None:
     [
         ("resize: {side: 2}", [], "resize.side: there is no such field"),
         ("profile: magic", [], "profile: input should be 'classical'"),
-        ("- a list", [], "a recipe is a mapping of sections"),
+        ("- a list", [], "a recipe must be a mapping of sections"),
         ("outpaint: {k: 2", [], "no readable YAML"),
         (
             "name: 007",

@@ -181,7 +181,7 @@ def test_does_not_change_the_scene_and_returns_copies():
 def test_rejects_scenes_without_alpha_and_shifts_that_are_too_far():
     with pytest.raises(ValueError, match="can't be shifted; give HxWx4"):
         ExtendedScene(scene()[..., :3], MAX_SHIFT, rng())
-    with pytest.raises(ValueError, match=r"dy is 0\.3, farther than this scene's max_shift"):
+    with pytest.raises(ValueError, match=r"dy is 0\.3; give at most the scene's max_shift"):
         ExtendedScene(scene(), MAX_SHIFT, rng()).shift(0.0, 0.3)
 
 

@@ -49,5 +49,5 @@ def test_the_light_comes_from_the_bright_side_of_a_photo_that_may_be_mirrored():
 
 
 def test_rejects_a_grey_image():
-    with pytest.raises(ValueError, match="no RGB photo"):
+    with pytest.raises(ValueError, match="give an RGB photo"):
         background_from_photo(np.zeros((40, 40), np.uint8), (120, 160), rng())

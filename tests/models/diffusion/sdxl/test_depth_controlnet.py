@@ -226,7 +226,7 @@ def test_few_step_requests_use_the_unet_for_their_steps(
     assert mean_difference(first, eight) > 1
     assert (image_of(fast, four) == first).all()
     assert (image_of(fast, replace(four, negative="sharp", guidance_scale=9.0)) == first).all()
-    with pytest.raises(WrongCheckpointError, match="no U-Net for 2 steps; there is one for 4, 8"):
+    with pytest.raises(WrongCheckpointError, match=r"no U-Net for 2 steps; set steps to .* 4, 8"):
         list(fast.compute([replace(four, steps=2)]))
     with pytest.raises(WrongCheckpointError, match="no few-step checkpoint: no U-Net for 4 steps"):
         list(network.compute([four]))
