@@ -10,6 +10,7 @@ from pydantic import Field
 
 from flows.build_datasets import Datasets, build_datasets
 from flows.config.checkpoints import checkpoint_warnings, pin_checkpoints, used_models
+from flows.config.prompt_limit import prompt_warnings
 from flows.config.recipe import Recipe
 from flows.execution.crash_limit import fail_after_too_many_crashes
 from flows.execution.deployment import cancel_children
@@ -102,7 +103,8 @@ def run_once(
     run.add_counts("quality", quality.counts)
     run.add_counts("training", trained.counts)
 
-    warnings = checkpoint_warnings(recipe)
+    prompts = {photo.file: photo.prompt for photo in references if photo.prompt}
+    warnings = [*checkpoint_warnings(recipe), *prompt_warnings(recipe, prompts)]
     summary = summarize(recipe, sources, generation, datasets, trained, run, warnings, started)
     summary = quality.add_to(summary)
     summary = summary.model_copy(update={"models": tuple(used_models(recipe))})

@@ -1,4 +1,4 @@
-"""Writing whole files."""
+"""Reading and writing whole files."""
 
 import contextlib
 import os
@@ -27,3 +27,24 @@ def write_atomic(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+class ChangedFileError(Exception):
+    """A file was written while it was read."""
+
+
+def read_unchanged(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        ChangedFileError: its size or time changed meanwhile.
+    """
+    with path.open("rb") as opened:
+        before = os.fstat(opened.fileno())
+        content = opened.read()
+        after = os.fstat(opened.fileno())
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or (
+        len(content) != after.st_size
+    ):
+        raise ChangedFileError("it changed while it was read; run again when it is complete")
+    return content

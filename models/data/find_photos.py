@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from models.data.photo_file.prompt import PromptError, holds_control_characters, read_prompt
 from models.data.read_photo import SUFFIXES
 from models.data.records import Split
 
@@ -28,7 +29,6 @@ _WINDOWS_DEVICES = {"con", "prn", "aux", "nul"} | {
     f"{device}{number}" for device in ("com", "lpt") for number in range(1, 10)
 }
 _RAW = {".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf"}
-_LONGEST_PROMPT = 500
 _LONGEST_NAME = 100
 
 
@@ -92,7 +92,7 @@ def check_label(name: str, fix: str = "rename the class folder") -> str:
         problem = "must not be empty or begin or end with a dot or a blank"
     elif any(character in '<>:"/\\|?*' for character in label):
         problem = 'must not contain < > : " / \\ | ? *'
-    elif _holds_control_characters(label):
+    elif holds_control_characters(label):
         problem = "must not contain control characters and must be valid UTF-8"
     elif label.split(".")[0].casefold() in _WINDOWS_DEVICES:
         problem = "is a device name on Windows"
@@ -228,7 +228,7 @@ def _photos_in(
     listed = [path for path in _listed(search, folder) if not path.name.startswith(".")]
     stems = {path.stem for path in listed if path.suffix.lower() in SUFFIXES}
     prompts = {
-        path.stem: _read_prompt(search, path)
+        path.stem: _find_prompt(search, path)
         for path in listed
         if path.suffix.lower() == ".txt" and path.stem in stems and os.path.isfile(path)
     }
@@ -237,8 +237,10 @@ def _photos_in(
             if _is_new_folder(search, path):
                 yield from _photos_in(search, path, label, split)
         elif path.suffix.lower() not in SUFFIXES:
-            if path.suffix.lower() != ".txt" or path.stem not in prompts:
+            if path.suffix.lower() != ".txt":
                 search.refuse(path, _no_photo(path))
+            elif path.stem not in prompts:
+                search.refuse(path, "a text file without a photo of its name; it is no prompt")
         elif problem := find_problem(path, path.relative_to(search.root).as_posix()):
             search.refuse(path, problem)
         else:
@@ -269,7 +271,7 @@ def find_problem(path: Path, file: str) -> str | None:
     Args:
         file: its path below the photo folder.
     """
-    if _holds_control_characters(file):
+    if holds_control_characters(file):
         return "the file name holds control characters or is not valid UTF-8; rename it"
     try:
         if os.path.islink(path) and not os.path.exists(path):
@@ -293,35 +295,22 @@ def _no_photo(path: Path) -> str:
     return "not an image type"
 
 
-def _read_prompt(search: _Search, path: Path) -> str | None:
+def _find_prompt(search: _Search, path: Path) -> str | None:
     """The prompt in a text file; None if it can't be used, and the file is then refused."""
     try:
-        blob = path.read_bytes() if path.stat().st_size <= 8 * _LONGEST_PROMPT else None
-        prompt = " ".join(blob.decode("utf-8-sig").split()) if blob is not None else None
-    except (OSError, UnicodeDecodeError) as error:
-        search.refuse(path, f"the prompt can't be read as UTF-8 text ({type(error).__name__})")
-        return None
-    if prompt is None or len(prompt) > _LONGEST_PROMPT:
-        search.refuse(path, f"the prompt is longer than {_LONGEST_PROMPT} characters")
-        return None
-    if not prompt or _holds_control_characters(prompt):
-        search.refuse(path, "the prompt is empty or holds control characters")
-        return None
-    return prompt
-
-
-def _holds_control_characters(text: str) -> bool:
-    # Cc: controls; Cs: broken UTF-8 (surrogate escapes); Zl, Zp: line ends. Marks that reverse the
-    # reading direction can make a name look like another name.
-    reversing = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-    return any(c in reversing or unicodedata.category(c) in {"Cc", "Cs", "Zl", "Zp"} for c in text)
+        return read_prompt(path)
+    except OSError as error:
+        search.refuse(path, f"the prompt can't be read ({error.strerror})")
+    except PromptError as error:
+        search.refuse(path, str(error))
+    return None
 
 
 def _printable(text: str) -> str:
     """The text with undecodable bytes and control characters as escapes."""
     shown = os.fsencode(text).decode("utf-8", "backslashreplace")
     return "".join(
-        c.encode("unicode_escape").decode() if _holds_control_characters(c) else c for c in shown
+        c.encode("unicode_escape").decode() if holds_control_characters(c) else c for c in shown
     )
 
 
