@@ -214,7 +214,7 @@ def _read_bands(blob: bytes, wanted: _Wanted) -> Photo:
     if values.dtype != np.uint8:
         values, note = scale_values(values, wanted.value_range)
         notes.append(note)
-    decoded = Decoded(Image.fromarray(values), None, is_turned=False)
+    decoded = Decoded(Image.fromarray(values), bands.alpha, is_turned=False)
     return _finish(decoded, (width, height), bands.orientation, None, wanted, notes)
 
 

@@ -1,6 +1,7 @@
 """Ingest: photo files become source images in the store; what can't be used is refused by name."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ from tasks.ingest.source_images import make_crops, make_source_images, make_whol
 
 # Files that are in memory at a time, between being hashed and being decoded.
 FILES_AT_A_TIME = 32
+# Photos with the same note that are listed one by one.
+_MOST_ALIKE = 3
 
 
 class Ingest(Record):
@@ -172,16 +175,27 @@ def ingest_photos(
     ]
     result = split([candidate.hashed() for candidate in candidates], splits, same.links)
     refused = [*found.refused, *files.refused, *changed, *unused, *result.refused]
-    converted = [
-        f"{name}: {', '.join(photo.metadata['notes'])}"
-        for name, photo in sorted(files.photos.items())
-        if photo.metadata["notes"]
-    ]
     return Sources(
         images=tuple(make_source_images(run, candidates, result)),
         refused=tuple(sorted((entry.file, entry.reason) for entry in refused)),
-        notes=(*found.notes, *notes, *same.notes, *result.notes, *converted),
+        notes=(*found.notes, *notes, *same.notes, *result.notes, *list_notes(files.photos)),
     )
+
+
+def list_notes(photos: Mapping[str, Artifact]) -> list[str]:
+    """What was converted in which photo; notes that differ in figures alone become one line."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for name, photo in sorted(photos.items()):
+        for note in photo.metadata["notes"]:
+            found.setdefault(re.sub(r"\d+", "0", note), []).append((name, note))
+    lines = []
+    for alike in found.values():
+        name, note = alike[0]
+        if len(alike) > _MOST_ALIKE:
+            lines.append(f"{name} and {len(alike) - 1} other photos: {note}")
+        else:
+            lines += [f"{name}: {note}" for name, note in alike]
+    return lines
 
 
 def find_changed(found: Sequence[FoundPhoto], photos: Mapping[str, Artifact]) -> list[Refused]:

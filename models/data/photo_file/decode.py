@@ -9,7 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from models.data.photo_colours import to_plain_mode
-from models.data.photo_file.tiff_bands import name_unused_bands, read_bands
+from models.data.photo_file.tiff_bands import name_unused_bands, read_bands, to_alpha
 from models.data.photo_file.value_range import ValueRange, scale_values
 from models.data.pixels import Pixels
 
@@ -52,18 +52,20 @@ def decode_pixels(
     if is_odd and tags.get(_PLANAR) == _SEPARATE_PLANES:
         bands = read_bands(blob, image.width * image.height, page)
         notes += bands.notes
-        return Decoded(_scale(bands.values, value_range, notes), None, False)
+        return Decoded(_scale(bands.values, value_range, notes), bands.alpha, False)
     image.load()  # Pillow turns TIFFs here
     if image.mode == "F" or image.mode.startswith("I"):
         inverted = tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO and image.mode.startswith("I;16")
-        return Decoded(_scale(np.asarray(image), value_range, notes, inverted), None, is_tiff)
+        values, clear = np.asarray(image), image.info.get("transparency")
+        alpha = np.where(values == clear, 0, 255).astype(np.uint8) if clear is not None else None
+        return Decoded(_scale(values, value_range, notes, inverted), alpha, is_tiff)
     if samples > len(image.getbands()):
         notes.append(name_unused_bands(len(image.getbands()), samples))
     is_premultiplied = _PREMULTIPLIED in tags.get(_EXTRA, ())
-    if is_deep and image.mode in ("RGB", "RGBA") and page == 0 and not is_premultiplied:
+    if is_deep and image.mode in ("LA", "RGB", "RGBA") and page == 0 and not is_premultiplied:
         deep = _decode_deep(blob)
         if deep is not None:
-            alpha = (deep[..., 3] // 257).astype(np.uint8) if image.mode == "RGBA" else None
+            alpha = to_alpha(deep[..., 3]) if deep.shape[2] == 4 else None
             return Decoded(_scale(deep[..., :3], value_range, notes), alpha, is_tiff)
     if is_deep:
         notes.append("16-bit scaled")  # Pillow keeps the high byte of 16-bit colour

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _END = b"\0\0\0\0IEND\xaeB`\x82"
-# Ancillary chunks that change the pixels, their orientation or the number of frames.
-_USED = {b"tRNS", b"eXIf", b"acTL", b"fcTL", b"fdAT"}
+# Ancillary chunks that change the pixels or the number of frames.
+_USED = {b"tRNS", b"acTL", b"fcTL", b"fdAT"}
 _LARGEST_PROFILE = 16 * 2**20
 # The encoding exponent of sRGB in units of 1/100,000, and how far another may differ unnoticed.
 _SRGB_GAMMA, _NEAR_SRGB = 45_455, 1_500
@@ -46,6 +46,7 @@ def clean_png(blob: bytes) -> CleanPng:
     Chunks that pixels depend on are kept as they are, so that their damage is still found.
     """
     kept, notes = [SIGNATURE], list[str]()
+    exif = b""
     profile, gamma, has_colour_space = None, _SRGB_GAMMA, False
     for chunk in _chunks(blob):
         if chunk.name == b"IEND":
@@ -54,6 +55,8 @@ def clean_png(blob: bytes) -> CleanPng:
             kept.append(chunk.whole)
         elif not chunk.is_sound:
             notes.append(f"the damaged chunk {chunk.name.decode()} is ignored")
+        elif chunk.name == b"eXIf":
+            exif = chunk.whole
         elif chunk.name in _USED:
             kept.append(chunk.whole)
         elif chunk.name == b"iCCP":
@@ -66,8 +69,10 @@ def clean_png(blob: bytes) -> CleanPng:
             gamma = struct.unpack(">I", chunk.body)[0]
     if not has_colour_space and abs(gamma - _SRGB_GAMMA) > _NEAR_SRGB:
         notes.append(f"the gamma {gamma / 100_000:g} of the file is not applied")
-    if len(kept) > 1 and kept[-1][4:8] in (b"IDAT", b"fdAT", b"tRNS", b"eXIf"):
+    if len(kept) > 1 and kept[-1][4:8] in (b"IDAT", b"fdAT", b"tRNS"):
         kept.append(_END)
+    # Some programs write it after the pixels, where Pillow finds it only after decoding them.
+    kept.insert(2, exif)
     return CleanPng(b"".join(kept), profile, tuple(notes))
 
 

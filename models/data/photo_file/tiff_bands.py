@@ -10,17 +10,24 @@ import tifffile
 
 from models.data.photo_colours import PhotoRejectedError
 from models.data.photo_file.orientation import known_orientation
+from models.data.pixels import Pixels
 
 STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MOST_PAGES = 1000
+_MOST_BYTES_PER_PIXEL = 16
+_ALPHA = {1, 2}  # associated and unassociated, of the tag ExtraSamples
 _ORIENTATION = 274
 
 
 @dataclass(frozen=True, eq=False)
 class Bands:
-    """``values`` of a page as stored, HxW or HxWx3; its EXIF ``orientation``; ``notes``."""
+    """``values`` of a page as stored, HxW or HxWx3; its EXIF ``orientation``; ``notes``.
+
+    ``alpha``: uint8 HxW, where the file says that a band is alpha.
+    """
 
     values: npt.NDArray[Any]
+    alpha: Pixels | None
     orientation: int
     notes: tuple[str, ...]
 
@@ -42,9 +49,14 @@ def read_bands(blob: bytes, max_pixels: int, page: int | None = None) -> Bands:
             raise PhotoRejectedError(
                 f"{width}x{height} px is {width * height:,} pixels; at most {max_pixels:,} are read"
             )
+        if chosen.nbytes > _MOST_BYTES_PER_PIXEL * max_pixels:
+            raise PhotoRejectedError(
+                f"{width}x{height} px of {chosen.samplesperpixel:,} bands are {chosen.nbytes:,}"
+                " bytes; save the bands that show the photo"
+            )
         values, planes_first = np.asarray(chosen.asarray()), chosen.axes.startswith("S")
         orientation, count = _orientation(chosen), len(document.pages)
-        number = chosen.index + 1
+        number, meanings = chosen.index + 1, tuple(chosen.extrasamples)
     if values.ndim == 3 and planes_first:
         values = np.moveaxis(values, 0, -1)
     if values.ndim not in (2, 3) or values.shape[:2] != (height, width):
@@ -52,10 +64,18 @@ def read_bands(blob: bytes, max_pixels: int, page: int | None = None) -> Bands:
     notes = [f"page {number} of {count}"] if count > 1 and page is None else []
     bands = values.shape[2] if values.ndim == 3 else 1
     used = 3 if bands >= 3 else 1
-    if bands > used:
-        notes.append(name_unused_bands(used, bands))
+    alpha = to_alpha(values[..., used]) if bands > used and _ALPHA & set(meanings[:1]) else None
+    named = used if alpha is None else used + 1
+    if bands > named:
+        notes.append(name_unused_bands(named, bands))
     kept = values[..., :3] if used == 3 else values.reshape(height, width, -1)[..., 0]
-    return Bands(np.ascontiguousarray(kept), orientation, tuple(notes))
+    return Bands(np.ascontiguousarray(kept), alpha, orientation, tuple(notes))
+
+
+def to_alpha(values: npt.NDArray[Any]) -> Pixels:
+    """Alpha of 8 or 16 bits, or in 0..1, as uint8."""
+    most = {"u1": 255, "u2": 65535}.get(values.dtype.str[1:], 1)
+    return np.rint(np.clip(values / most, 0, 1) * 255).astype(np.uint8)
 
 
 def read_band_size(stream: BinaryIO) -> tuple[tuple[int, int], int]:

@@ -1,12 +1,21 @@
 """An alpha channel is the mask of an object, or it is not used; it never changes the colours."""
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from models.data.photo_file.alpha import judge_alpha
 from models.data.read_photo import read_photo
-from tests.models.data.photo_file.files import HEIGHT, WIDTH, draw_disc, draw_scene, save, save_tiff
+from tests.models.data.photo_file.files import (
+    HEIGHT,
+    WIDTH,
+    draw_disc,
+    draw_scene,
+    insert_chunk,
+    save,
+    save_tiff,
+)
 
 SCENE, DISC = draw_scene(), draw_disc()
 CUT_OUT = Image.fromarray(np.dstack([SCENE, DISC]))
@@ -75,6 +84,35 @@ def test_an_alpha_that_is_no_mask_leaves_the_colours_as_they_are(
     (found,) = read.notes
     assert note in found
     assert found.startswith("alpha not used")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_the_alpha_of_a_16_bit_cut_out_is_its_mask(suffix: str) -> None:
+    deep = np.dstack([SCENE[..., ::-1], DISC]).astype(np.uint16) * 257
+    read = read_photo(cv2.imencode(suffix, deep)[1].tobytes())
+    assert read.alpha is not None
+    np.testing.assert_array_equal(read.alpha, DISC)
+    np.testing.assert_array_equal(read.pixels[DISC > 0], SCENE[DISC > 0])
+
+
+@pytest.mark.parametrize(("dtype", "factor"), [(np.uint16, 257), (np.float32, 1 / 255)])
+@pytest.mark.parametrize("bands", [1, 3])
+def test_alpha_of_other_tiffs_is_the_mask(dtype: type, factor: float, bands: int) -> None:
+    values = (np.dstack([SCENE[..., :bands], DISC]) * np.float64(factor)).astype(dtype)
+    kind = "rgb" if bands == 3 else "minisblack"
+    blob = save_tiff(values, photometric=kind, planarconfig="contig", extrasamples=["unassalpha"])
+    read = read_photo(blob)
+    assert read.alpha is not None
+    np.testing.assert_array_equal(read.alpha, DISC)
+
+
+def test_a_grey_value_that_is_transparent_is_outside_the_mask() -> None:
+    values = np.where(DISC > 0, SCENE[..., 0].astype(np.uint16) * 200 + 9, 7)
+    image = Image.fromarray(values.astype(np.uint16))
+    blob = insert_chunk(save(image, "PNG"), b"tRNS", (7).to_bytes(2, "big"))
+    read = read_photo(blob)
+    assert read.alpha is not None
+    np.testing.assert_array_equal(read.alpha, DISC)
 
 
 def test_a_band_without_a_meaning_is_named() -> None:

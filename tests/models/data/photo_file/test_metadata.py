@@ -50,6 +50,15 @@ def test_a_png_without_its_end_is_read(lost: int) -> None:
     np.testing.assert_array_equal(read_photo(PNG[:-lost]).pixels, SCENE)
 
 
+def test_exif_after_the_pixels_of_a_png_is_applied() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    body = exif.tobytes().removeprefix(b"Exif\0\0")
+    chunk = insert_chunk(PNG, b"eXIf", body)[33 : 33 + 12 + len(body)]
+    read = read_photo(PNG[:-12] + chunk + PNG[-12:])
+    np.testing.assert_array_equal(read.pixels, np.rot90(SCENE, 3))
+
+
 def test_bytes_after_the_end_of_a_png_are_ignored() -> None:
     assert clean_png(PNG + b"\0" * 100).blob == PNG
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from models.data.photo_colours import PhotoRejectedError
 from models.data.read_photo import read_photo, read_size
 from tests.models.data.photo_file.files import draw_scene, save, save_tiff
 
@@ -50,6 +51,13 @@ def test_bands_beyond_the_third_are_named(tmp_path: Path, dtype: type, planes: s
     file = tmp_path / "bands.tif"
     file.write_bytes(blob)
     assert read_size(file) == (96, 64)
+
+
+def test_more_bands_than_memory_are_refused_unread() -> None:
+    many = np.zeros((40, 40, 900), np.uint8)
+    blob = save_tiff(many, photometric="minisblack", planarconfig="contig")
+    with pytest.raises(PhotoRejectedError, match="40x40 px of 900 bands are 1,440,000 bytes"):
+        read_photo(blob, max_pixels=80_000)
 
 
 def test_the_second_band_of_two_is_named() -> None:
