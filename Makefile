@@ -33,7 +33,7 @@ demo-photos: setup
 # A file's tests stay together: they share servers and finished runs. One thread each: two processes
 # with two threads on two cores take twice the CPU time.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # What works on pools of workers: a night on two hosts of which one dies, recovery, the UI in a browser,
 # the persistent worker, the local stack, a schedule. Many minutes; E2E names a part of it.

@@ -76,7 +76,7 @@ def report(found: Sequence[Measured], device: str) -> str:
             )
     lines += [
         "Rates are of the networks alone; the seconds of a reference are of the product's stages "
-        "from the store to the store, whose work beside the networks is the same either way.",
+        "from the store to the store, whose work apart from the networks is the same either way.",
         _verdict(found, device),
     ]
     return "\n".join(lines)

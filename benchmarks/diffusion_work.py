@@ -1,8 +1,8 @@
 """The stages of the diffusion profile at work on drawn inputs: the product's own code, from the
 store back to the store.
 
-What a stage does beside its networks (cut-outs, mattes of views, mended masks, prompts, pasting,
-PNG files) is part of its time. Its networks are those that the caller gives.
+What a stage does apart from its networks (cut-outs, mattes of views, repaired masks, prompts,
+pasting, PNG files) is part of its time. Its networks are those that the caller gives.
 """
 
 import tempfile

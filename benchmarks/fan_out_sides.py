@@ -34,6 +34,7 @@ from flows.finish import Finish
 from flows.generate import Generation, generate
 from flows.generators.catalog import find_generator
 from flows.items import make_items
+from flows.measure_quality import MeasuredQuality
 from flows.pipeline import pin_results
 from flows.summary import summarize
 from flows.train_models import Trained
@@ -96,7 +97,7 @@ def artifact_of(stage: str, name: str, media: Media, text: str = "") -> Artifact
     )
 
 
-BESIDE = SharedInputs(heldout=(artifact_of("heldout", "heldout", "json"),))
+SHARED = SharedInputs(heldout=(artifact_of("heldout", "heldout", "json"),))
 
 
 @dataclass
@@ -161,7 +162,7 @@ def parent(folder: Path, references: int, watched: dict[str, int], done: int = 0
 def _fan_out(context: RunContext, recipe: Recipe, photos: Sequence[SourceImage]) -> list[Result]:
     execution = Execution(max_parallel=AT_ONCE, generate_on=DEPLOYMENT)
     settings = recipe.generators[GENERATOR]
-    return generate(context, GENERATOR, settings, photos, BESIDE, _finish(recipe), execution)
+    return generate(context, GENERATOR, settings, photos, SHARED, _finish(recipe), execution)
 
 
 def _finish(recipe: Recipe) -> Finish:
@@ -174,7 +175,7 @@ def _items(recipe: Recipe, photos: Sequence[SourceImage]) -> list[WorkItem]:
     config = ItemConfig(
         settings=settings.model_dump(mode="json"),
         finish=_finish(recipe).model_dump(mode="json"),
-        shared=BESIDE,
+        shared=SHARED,
     )
     return make_items(generator, generator.phases[0], settings, photos, {}, config)
 
@@ -356,7 +357,7 @@ def _go_on(
     datasets = Datasets(
         documents=documents,
         test=documents["real"],
-        volumes={name: {"train": {}, "val": {}} for name in chosen},
+        volumes={name: {"train": {}, "synthetic": {}, "val": {}} for name in chosen},
         origins={name: Origin() for name in chosen},
         families={},
         test_volume={},
@@ -368,7 +369,8 @@ def _go_on(
     with timed(steps, "what the report is told"):
         summarize(recipe, sources, generation, datasets, trained, context, [], started)
     with timed(steps, "keep"):
-        pin_results(context, run, sources, generation, datasets, trained)
+        quality = MeasuredQuality()
+        pin_results(context, run, sources, generation, datasets, quality, trained)
 
 
 def _screen(photos: Sequence[SourceImage], steps: dict[str, Spent]) -> None:

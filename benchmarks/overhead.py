@@ -19,7 +19,7 @@ from benchmarks.replay import Contents, replay
 from flows.config.recipe import Recipe, load_recipe
 from flows.execution.progress import show_progress
 from flows.finish import Finish
-from flows.generate import generate_item
+from flows.generate_item import generate_item
 from flows.generators.catalog import find_generator
 from flows.items import make_items
 from models.data.records import Artifact, SourceImage

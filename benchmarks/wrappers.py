@@ -1,4 +1,4 @@
-"""What the wrappers take beside the networks that they wrap, on this machine's CPU.
+"""What the wrappers take on top of the networks that they wrap, on this machine's CPU.
 
 Both times are CPU times of the same run, the machine being shared: a clock runs while a network
 computes, and what is left is the wrapper's own work: resizing, batching, sampling steps, noise,
@@ -122,7 +122,7 @@ def main(folder: Path) -> None:
     whole = measure(Setting(folder, cpu, tiny=False), WHOLE, count=1, repeats=2)
     by_stage = [{one.stage: one for one in column} for column in (tiny, real, whole)]
     print(table(
-        ["stage", "tiny ms", "beside", "tiny, real sizes ms", "beside", "published ms", "beside"],
+        ["stage", "tiny ms", "on top", "tiny, real sizes ms", "on top", "published ms", "on top"],
         [[name, *(cell for column in by_stage for cell in _cells(column.get(name)))]
          for name in everything],
     ))  # fmt: skip
@@ -138,8 +138,9 @@ def _verdict(tiny: Sequence[Overhead], whole: Sequence[Overhead]) -> str:
     large = max(whole, key=lambda one: one.share)
     return (
         f"**Tiny: a wrapper takes {least.share:.1%} ({least.stage}) to {most.share:.1%} "
-        f"({most.stage}) beside its network; the goal of {GOAL:.0%} is {met}.** At the published "
-        f"sizes that a CPU gets through, it takes {large.share:.1%} at most ({large.stage})."
+        f"({most.stage}) on top of its network; the goal of {GOAL:.0%} is {met}.** At the "
+        f"published sizes that a CPU gets through, it takes {large.share:.1%} at most "
+        f"({large.stage})."
     )
 
 

@@ -5,7 +5,8 @@ exists with the signature that this file relies on.
 """
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from prefect.client.schemas.objects import FlowRun
     from prefect.client.schemas.responses import WorkerFlowRunResponse
+    from prefect.server.database.configurations import AioSqliteConfiguration
+    from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
 Configuration = TypeVar("Configuration", bound=BaseJobConfiguration)
 Variables = TypeVar("Variables", bound=BaseVariables)
@@ -74,3 +77,27 @@ def start_ephemeral_server(start: Callable[[int], subprocess.Popen[bytes]]) -> i
     server = Server()
     server.start()
     return None if server.server_process is None else server.server_process.pid
+
+
+def lock_sqlite_before_reading() -> None:
+    """Let each transaction of the server in this process take SQLite's write lock at its start.
+
+    Prefect creates a flow run in a transaction that reads and then writes. If another transaction
+    wrote in between, SQLite refuses at once, and the client tries again after about two seconds.
+    A transaction that has the lock from its start waits for it instead, for milliseconds.
+    """
+    from prefect.server.database.configurations import AioSqliteConfiguration
+
+    begin = AioSqliteConfiguration.begin_transaction
+
+    @asynccontextmanager
+    async def begin_with_lock(
+        configuration: "AioSqliteConfiguration",
+        session: "AsyncSession",
+        with_for_update: bool = True,
+    ) -> "AsyncIterator[AsyncSessionTransaction]":
+        async with begin(configuration, session, with_for_update=True) as transaction:
+            yield transaction
+
+    # Prefect has no setting for it.
+    AioSqliteConfiguration.begin_transaction = begin_with_lock  # type: ignore[method-assign, assignment]

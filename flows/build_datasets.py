@@ -80,7 +80,11 @@ def build_datasets(recipe: Recipe, run_id: str, out: Path, store: str) -> Datase
         },
         test=dataset(run, Dataset(), "test", [], test)[0],
         volumes={
-            name: {"train": _per_class(samples), "val": _per_class(val)}
+            name: {
+                "train": _per_class(samples),
+                "synthetic": _per_class([sample for sample in samples if sample.generator]),
+                "val": _per_class(val),
+            }
             for name, samples in chosen.items()
         },
         origins={

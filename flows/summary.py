@@ -11,7 +11,8 @@ from flows.generate import Generation
 from flows.generators.catalog import find_generator
 from flows.planning import plan_generator
 from flows.train_models import Trained, trainings_of
-from models.data.records import Record, Sources, TrainingSpec
+from models.data.records import Record, Sources
+from models.data.specs import TrainingSpec
 from models.evaluation.answers import Conclusion
 from models.reporting.metrics import Arithmetic, StageMetrics
 from tasks.engine.run_context import RunContext, StageCount
@@ -118,6 +119,7 @@ def summarize(
             spec.name: DatasetSummary(
                 description=spec.description or descriptions[spec.dataset],
                 train=datasets.volumes[spec.dataset]["train"],
+                synthetic=datasets.volumes[spec.dataset]["synthetic"],
                 val=datasets.volumes[spec.dataset]["val"],
                 document=datasets.documents[spec.dataset],
                 origin=datasets.origins[spec.dataset],

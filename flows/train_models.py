@@ -13,7 +13,8 @@ from flows.execution.deployment import ChildRunSpec, failure_of, record_failure,
 from flows.execution.progress import log_progress, show_progress, this_run
 from flows.execution.run_items import Execution
 from flows.execution.run_names import recipe_name
-from models.data.records import Artifact, Record, TrainingSpec
+from models.data.records import Artifact, Record
+from models.data.specs import TrainingSpec
 from models.training.settings import TrainingParameters, equal_steps, settings_of
 from models.training.task import task_of
 from tasks.engine.item_documents import save_result

@@ -138,7 +138,7 @@ def check_synthset(
 @pytest.mark.parametrize("block", blocks_in("python"), ids=ids)
 def test_python_blocks_run(block: Block, folder: Path) -> None:
     photo = json.loads((folder / "OUT/metrics.json").read_text())["references"][0]["name"]
-    printed = run_python(block.code.replace("mug/mug_004", photo), folder)
+    printed = run_python(block.code.replace("mug/mug_000", photo), folder)
     assert printed.strip(), block
     if "conclude_from" in block.code:
         check_scores(printed, folder)
@@ -215,7 +215,7 @@ def test_pages_begin_with_what_the_reader_can_do(page: Path) -> None:
 def test_the_walkthrough_names_files_and_functions_that_exist() -> None:
     text = (ROOT / "docs/walkthrough.md").read_text()
     for name in re.findall(r"`(\w+/[\w/]+\.py)`", text):
-        assert (ROOT / name).is_file(), name
+        assert len((ROOT / name).read_text().splitlines()) < 200, f"{name} is too long to read"
     for name, functions in re.findall(r"`([\w/]+\.py)` \(([`\w, ]+)\)", text):
         content = (ROOT / name).read_text()
         for function in re.findall(r"`(\w+)`", functions):

@@ -44,14 +44,15 @@ def temporary_server() -> Iterator[None]:
         return
     from deployments.prefect_private import start_ephemeral_server
 
-    process_id = start_ephemeral_server(_start_server)
+    process_id = start_ephemeral_server(start_server)
     if process_id is not None:
         _end_server_with_this_process(process_id)
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
 
 
-def _start_server(port: int) -> subprocess.Popen[bytes]:
+def start_server(port: int) -> subprocess.Popen[bytes]:
+    """Start the server of a command on a port of this machine."""
     program = [sys.executable, "-m", "uvicorn", "--factory", "deployments.server.main:create_app"]
     options = ["--host", "127.0.0.1", "--port", str(port), "--log-level", "error"]
     settings = get_current_settings().to_environment_variables(exclude_unset=True)

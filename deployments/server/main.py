@@ -82,10 +82,12 @@ def _application(final: bool = False, webserver_only: bool = False) -> "ASGIApp"
     from prefect.server.utilities.database import get_dialect
     from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, get_current_settings
 
+    from deployments.prefect_private import lock_sqlite_before_reading
     from deployments.server.same_origin import SameOriginMiddleware
 
     if get_dialect(PREFECT_API_DATABASE_CONNECTION_URL.value()).name == "sqlite":
         collect_garbage_in_a_thread()
+        lock_sqlite_before_reading()
     settings = get_current_settings().server.api
     application = server.create_app(final=final, webserver_only=webserver_only)
     if settings.auth_string is not None:

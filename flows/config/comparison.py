@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from models.data.records import DatasetSpec, TrainingSpec
+from models.data.specs import DatasetSpec, TrainingSpec
 from models.training.settings import TrainingParameters, settings_of
 
 

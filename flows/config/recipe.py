@@ -13,7 +13,8 @@ from flows.config.profiles import MODELS, Profile, with_models, without_other_mo
 from flows.config.renamed import find_renamed
 from flows.config.sections import first_error
 from flows.generators.catalog import GENERATORS, find_generator
-from models.data.records import DatasetSpec, Record, TrainingSpec
+from models.data.records import Record
+from models.data.specs import DatasetSpec, TrainingSpec
 from models.data.splitting import SplitParameters
 from models.evaluation.settings import VerdictSettings
 from models.training.settings import TrainingParameters

@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt
+from pydantic import BaseModel, ConfigDict, Field
 
 Split = Literal["train", "val", "test"]
 Media = Literal["png", "json", "jpg", "ckpt", "safetensors"]
 Box = tuple[float, float, float, float]
-Augmentation = Literal["none", "flip", "crop", "randaugment", "autoaugment", "trivial"]
-Classifier = Literal["network", "linear"]
 
 
 class Record(BaseModel):
@@ -185,45 +183,3 @@ class Origin(Record):
         "all", description="References alone, some, or all of the train photos."
     )
     photos_per_class: int = Field(0, description="These photos in the smallest class.")
-
-
-class DatasetSpec(Record):
-    """A training set to compare. All numbers are images per class.
-
-    A whole number is a count; a fraction such as 0.5 or 1.0 is a share of the common volume:
-    ``assemble.per_class``, or the largest volume that every listed dataset can have.
-    """
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Name of its folder.")
-    description: str = Field("", description="A sentence for the report.")
-    real: StrictInt | float | Literal["references", "extra", "all"] = Field(
-        0,
-        description="Real train images. references: exactly those that the generators used; extra: "
-        "the references and as many other photos of the class, or all there are; all: every photo.",
-    )
-    synthetic: dict[str, StrictInt | float | Literal["all"]] = Field(
-        {}, description="Generator: number of its images; all: every accepted image."
-    )
-    per_class: int | None = Field(
-        None, ge=1, description="A common volume of its own; none: that of the run."
-    )
-
-
-class TrainingSpec(Record):
-    """A training to compare: a dataset, and what differs from the recipe's section ``train``.
-
-    Tables and files of a run call the trained networks by ``name``.
-    """
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Name in the report.")
-    dataset: str = Field(description="Name of the dataset that it is trained on.")
-    description: str = Field("", description="A sentence for the report; empty: the dataset's.")
-    augment: Augmentation | None = Field(
-        None, description="Random changes of train images; none: those of train."
-    )
-    classifier: Classifier | None = Field(
-        None, description="What is trained; none: the classifier of train."
-    )
-    balanced: bool | None = Field(
-        None, description="Draw real and synthetic images 1:1; none: as train says."
-    )

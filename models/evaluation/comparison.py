@@ -14,7 +14,8 @@ from pydantic import Field
 from scipy import stats
 
 from models.data.records import Record
-from models.evaluation.classification import Labels, Metric, Values, metric_of_counts
+from models.evaluation.classification import Metric, Values
+from models.evaluation.jackknife import Jackknife, leave_families_out
 from models.evaluation.predictions import DatasetPredictions
 
 LEVEL = 0.95
@@ -57,29 +58,6 @@ class Difference(Record):
         return self.model_copy(update={**ends, "level": level})
 
 
-@dataclass(frozen=True)
-class _Jackknife:
-    """How the figure of each seed changes when a family of test photos is left out.
-
-    ``values`` (seeds,) are the figures. ``deviations`` (families, seeds) are scaled so that
-    products, summed over families, are covariances of the figures.
-    """
-
-    values: Values
-    deviations: Values
-    degrees_of_freedom: int
-
-    @property
-    def interaction(self) -> float:
-        """Variance of a figure by photos that the seeds do not share."""
-        return float(self.deviations.var(axis=1, ddof=1).sum()) if len(self.values) > 1 else 0.0
-
-    @property
-    def between_seeds(self) -> float:
-        """Variance of the figure over the seeds, the interaction included."""
-        return float(self.values.var(ddof=1)) if len(self.values) > 1 else 0.0
-
-
 def compare(
     dataset_a: DatasetPredictions,
     dataset_b: DatasetPredictions,
@@ -95,7 +73,7 @@ def compare(
         ValueError: the datasets were tested on other photos.
     """
     _check_pair(dataset_a, dataset_b)
-    parts = [_leave_families_out(dataset, metric) for dataset in (dataset_a, dataset_b)]
+    parts = [leave_families_out(dataset, metric) for dataset in (dataset_a, dataset_b)]
     deviations = parts[0].deviations.mean(axis=1) - parts[1].deviations.mean(axis=1)
     error = _add_variances(deviations, parts, _smallest_variance(dataset_a, metric))
     exact = Difference(
@@ -125,7 +103,7 @@ def dataset_interval(
     The variance is over photos and seeds. Wilson's interval (1927) stays within 0..1, and its width
     is not zero where all photos are right.
     """
-    part = _leave_families_out(dataset, metric)
+    part = leave_families_out(dataset, metric)
     value = float(part.values.mean())
     error = _add_variances(part.deviations.mean(axis=1), [part], 0.0)
     # No more than the whole range where nothing is known of the variance.
@@ -159,7 +137,7 @@ class _Error:
     seeds: float
 
 
-def _add_variances(deviations: Values, parts: list[_Jackknife], least: float) -> _Error:
+def _add_variances(deviations: Values, parts: list[Jackknife], least: float) -> _Error:
     """The variance of a mean over seeds, or of a difference of two.
 
     Args:
@@ -180,44 +158,6 @@ def _add_variances(deviations: Values, parts: list[_Jackknife], least: float) ->
     )
     degrees = variance**2 / uncertainty if uncertainty else parts[0].degrees_of_freedom
     return _Error(variance, float(degrees), max(variance - training, 0.0), training)
-
-
-def _leave_families_out(dataset: DatasetPredictions, metric: Metric) -> _Jackknife:
-    """Jackknife each seed's figure: leave one family out, and give its weight to its stratum."""
-    strata, sizes = _strata(dataset)
-    values, deviations = [], []
-    for counts in dataset.family_counts():
-        totals = counts.sum(axis=1, keepdims=True)
-        by_stratum = np.stack(
-            [counts[:, strata == index].sum(axis=1) for index in range(len(sizes))], axis=1
-        )
-        others = np.maximum(sizes[strata] - 1, 1)[None, :, None]
-        left = totals + (by_stratum[:, strata] - (others + 1) * counts) / others
-        whole = metric_of_counts(metric, totals[0], totals[1], totals[2])
-        scale = np.sqrt(others / (others + 1))[0, :, 0]
-        values.append(whole[0])
-        without = metric_of_counts(metric, left[0], left[1], left[2])
-        deviations.append(scale * (without - whole))
-    return _Jackknife(
-        np.asarray(values), np.stack(deviations, axis=1), int(sizes.sum() - len(sizes))
-    )
-
-
-def _strata(dataset: DatasetPredictions) -> tuple[Labels, Labels]:
-    """The stratum of each family, and the number of families of each stratum.
-
-    A stratum is a class. Classes with a single family share one stratum, because one family shows
-    no variance. Where only one class has a single family, the smallest other class joins it.
-    """
-    first = np.unique(dataset.families, return_index=True)[1]
-    labels = dataset.y_true[first]
-    counts = np.bincount(labels, minlength=len(dataset.classes))
-    single = counts[labels] == 1
-    if single.sum() == 1 and len(labels) > 1:
-        smallest = np.where(counts > 1, counts, counts.max() + 1).argmin()
-        single |= labels == smallest
-    strata = np.unique(np.where(single, -1, labels), return_inverse=True)[1]
-    return strata, np.bincount(strata)
 
 
 def _smallest_variance(dataset: DatasetPredictions, metric: Metric) -> float:

@@ -77,6 +77,7 @@ class DatasetMetrics(Record):
 
     description: str
     train: dict[str, int] = Field(description="Images per class.")
+    synthetic: dict[str, int] = Field({}, description="Those of them that were generated.")
     val: dict[str, int]
     seeds: int = Field(0, description="Trainings, one per seed.")
     val_scores: DatasetScores | None = None

@@ -108,6 +108,7 @@ def _tables(metrics: Metrics) -> dict[str, Any]:
         "most_cpu_s": max([1e-9, *(stage.cpu_s for stage in metrics.stages.values())]),
         "generated": tables.count_generated(metrics),
         "photo_rows": tables.photo_rows(metrics),
+        "composition_rows": tables.composition_rows(metrics, datasets),
         "recipe_yaml": recipe_as_yaml(metrics.recipe),
     }
 

@@ -5,6 +5,7 @@ run with one class no ROC-AUC.
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
@@ -44,6 +45,16 @@ class Dataset:
     def images(self) -> int:
         """Train images over all classes."""
         return sum(self.metrics.train.values())
+
+    @property
+    def synthetic_images(self) -> int:
+        """Generated train images over all classes."""
+        return sum(self.metrics.synthetic.values())
+
+    def composition(self, label: str) -> str:
+        """Real and generated train images of a class: ``51 + 51``."""
+        synthetic = self.metrics.synthetic.get(label, 0)
+        return f"{count(self.metrics.train.get(label, 0) - synthetic)} + {count(synthetic)}"
 
     @property
     def val_images(self) -> int:
@@ -261,6 +272,21 @@ def count_generated(metrics: Metrics) -> Generated:
         rejected=sum(photo.rejected for photo in used),
         failed=len(metrics.references) - len(used),
     )
+
+
+def composition_rows(
+    metrics: Metrics, datasets: Sequence[Dataset]
+) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Per class, real and generated train images: first all there are, then of each dataset."""
+    accepted: Counter[str] = Counter()
+    for photo in metrics.references:
+        accepted[photo.label] += photo.accepted
+    photos = metrics.photos.get("train", {})
+    rows = []
+    for label in metrics.classes if datasets else ():
+        available = f"{count(photos.get(label, 0))} + {count(accepted[label])}"
+        rows.append((label, (available, *(dataset.composition(label) for dataset in datasets))))
+    return tuple(rows)
 
 
 def photo_rows(metrics: Metrics) -> tuple[tuple[str, tuple[int, ...]], ...]:

@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from models.data.records import Augmentation, Classifier, Record, TrainingSpec
+from models.data.records import Record
+from models.data.specs import Augmentation, Classifier, TrainingSpec
 
 LoggerName = Literal["csv", "tensorboard", "wandb", "mlflow"]
 # These fields change neither weights nor history, so they are part of no key.

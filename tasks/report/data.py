@@ -18,6 +18,7 @@ class DatasetSummary(Record):
 
     description: str
     train: dict[str, int]
+    synthetic: dict[str, int] = {}
     val: dict[str, int]
     document: Artifact
     origin: Origin = Origin()

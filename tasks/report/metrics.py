@@ -15,12 +15,8 @@ from models.evaluation.classification import (
 )
 from models.evaluation.comparison import dataset_interval
 from models.evaluation.conclusion import conclude
-from models.evaluation.predictions import (
-    DatasetPredictions,
-    ScoredModel,
-    group_by_dataset,
-    tabulate,
-)
+from models.evaluation.prediction_table import ScoredModel, group_by_dataset, tabulate
+from models.evaluation.predictions import DatasetPredictions
 from models.quality.records import QualityMetrics
 from models.reporting.metrics import (
     DatasetMetrics,
@@ -142,7 +138,11 @@ def _dataset(
 ) -> DatasetMetrics:
     """The volume of a training set, and means of its scores over the seeds."""
     metrics = DatasetMetrics(
-        description=dataset.description, train=dataset.train, val=dataset.val, seeds=len(seeds)
+        description=dataset.description,
+        train=dataset.train,
+        synthetic=dataset.synthetic,
+        val=dataset.val,
+        seeds=len(seeds),
     )
     if trained is None:
         return metrics

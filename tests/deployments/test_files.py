@@ -191,7 +191,7 @@ def test_prefect_yaml_has_the_five_deployments() -> None:
     deployments = {entry["entrypoint"]: entry for entry in content["deployments"]}
     assert {entrypoint: entry["name"] for entrypoint, entry in deployments.items()} == {
         "flows.pipeline.pipeline": "nightly",
-        "flows.generate.generate_item": "gpu",
+        "flows.generate_item.generate_item": "gpu",
         "flows.build_datasets.build_datasets": "cpu",
         "flows.study.study": "cpu",
         "flows.train_models.train_networks": "gpu",
@@ -206,7 +206,7 @@ def test_prefect_yaml_has_the_five_deployments() -> None:
         if entry["work_pool"]["name"] == GPU_POOL
     }
     assert uses_gpu == {
-        "flows.generate.generate_item",
+        "flows.generate_item.generate_item",
         "flows.train_models.train_networks",
     }
     nightly = deployments["flows.pipeline.pipeline"]

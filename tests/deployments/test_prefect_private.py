@@ -8,12 +8,17 @@ import ast
 import inspect
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import get_args
 
+import httpx
 import pytest
 from prefect._internal import control_listener
+from prefect.client.orchestration import get_client
 from prefect.server.api.server import SubprocessASGIServer
+from prefect.server.database.configurations import AioSqliteConfiguration
+from prefect.settings import get_current_settings
 from prefect.workers.base import BaseWorker
 
 from deployments.persistent_worker.worker import PersistentWorker
@@ -95,3 +100,22 @@ def test_importing_it_does_not_import_the_server() -> None:
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
     assert printed.strip() == "False"
+
+
+def test_sqlite_begins_transactions_with_a_mode() -> None:
+    begin = AioSqliteConfiguration.begin_transaction
+    assert parameters(begin) == ["self", "session", "with_for_update"]
+    assert '"IMMEDIATE" if with_for_update' in inspect.getsource(begin)
+
+
+def test_runs_that_start_at_one_time_wait_for_the_lock_of_sqlite(prefect_server: None) -> None:
+    with get_client(sync_client=True) as client:
+        flow_id = str(client.create_flow_from_name("same time"))
+    url = f"{get_current_settings().api.url}/flow_runs/"
+
+    def create(_: int) -> int:
+        return httpx.post(url, json={"flow_id": flow_id, "state": None}, timeout=60).status_code
+
+    with ThreadPoolExecutor(4) as threads:
+        codes = set(threads.map(create, range(40)))
+    assert codes == {201}

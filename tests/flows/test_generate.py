@@ -21,7 +21,8 @@ from flows.items import make_items
 from flows.planning import make_plan
 from models.data import pixels
 from models.data.objects import encode_mask
-from models.data.records import Artifact, DatasetSpec, Record, Sources
+from models.data.records import Artifact, Record, Sources
+from models.data.specs import DatasetSpec
 from models.reporting.metrics import Factor
 from tasks.assemble.choose import Assemble
 from tasks.engine.item_documents import load_samples

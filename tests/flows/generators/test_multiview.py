@@ -8,7 +8,7 @@ import pytest
 
 from flows.config.recipe import Recipe, load_recipe
 from flows.finish import Finish
-from flows.generate import generate_item
+from flows.generate_item import generate_item
 from flows.generators.catalog import find_generator
 from flows.items import make_items
 from models.data.pixels import decode, encode_png

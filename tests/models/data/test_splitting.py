@@ -107,7 +107,7 @@ def test_one_photo_more_moves_at_most_two_others() -> None:
             after = split([*photos, photo("cat", newcomer)], parameters).assigned
             moved.append(sum(before[file] != after[file] for file in before))
     assert max(moved) <= 2
-    # 0.84; were val taken beside test and not from the other end, it would be 0.96.
+    # 0.84; were val taken next to test and not from the other end, it would be 0.96.
     assert sum(moved) / len(moved) < 0.9
 
 

@@ -215,6 +215,7 @@ def _dataset(name: str, position: int, classes: tuple[str, ...], seeds: int) -> 
     return DatasetMetrics(
         description=f"{name} images",
         train=dict.fromkeys(classes, 40),
+        synthetic={} if name == "real" else dict.fromkeys(classes, 20 if name == "mixed" else 40),
         val=dict.fromkeys(classes, 10),
         seeds=seeds,
         val_scores=by_seed[0],

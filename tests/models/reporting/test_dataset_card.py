@@ -100,6 +100,10 @@ def test_card_shows_the_verdict_scores_and_arithmetic(card: str, metrics: Metric
     assert card.endswith("\n")
 
 
+def test_card_says_how_many_accepted_images_a_dataset_uses(card: str) -> None:
+    assert "| mixed | mixed images | 120 | 60 of 1,650 | 30 |" in card
+
+
 def test_every_table_has_as_many_cells_in_each_row(card: str) -> None:
     hostile = render_card(make_metrics((HOSTILE, "mug", "two\nlines"), seeds=1))
     for text in (card, hostile):

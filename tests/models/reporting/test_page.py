@@ -25,6 +25,7 @@ from models.reporting.metrics import Metrics, ModelUse, RefusedFile
 from models.reporting.page import render_report
 from models.reporting.tables import (
     class_rows,
+    composition_rows,
     confusion_of,
     count_generated,
     duration,
@@ -193,6 +194,16 @@ def test_page_shows_the_verdict_the_arithmetic_and_the_scores(text: str, metrics
     assert "predicted as mug, 0.71" in words
     assert f"{CLASSES[0]}/broken.jpg" in words
     assert "outpaint:\n  k: 2" in html.unescape(text)
+
+
+def test_page_says_what_datasets_use_of_photos_and_accepted_images(
+    text: str, metrics: Metrics
+) -> None:
+    label, cells = composition_rows(metrics, list_datasets(metrics))[0]
+    assert (label, cells) == (CLASSES[0], ("40 + 550", "40 + 0", "0 + 40", "20 + 20"))
+    page = Page(text).text
+    assert all(cell in page for cell in cells)
+    assert "with 60 of the 1,650 accepted synthetic ones" in page
 
 
 def test_same_run_gives_the_same_page(text: str) -> None:

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from models.data.records import TrainingSpec
+from models.data.specs import TrainingSpec
 from models.training.settings import TrainingParameters, equal_steps, settings_of
 
 

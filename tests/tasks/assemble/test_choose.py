@@ -3,7 +3,8 @@ from collections import Counter
 import pytest
 
 from flows.config.recipe import Recipe
-from models.data.records import DatasetSpec, Sample
+from models.data.records import Sample
+from models.data.specs import DatasetSpec
 from tasks.assemble.choose import Assemble, DatasetTooSmallError, choose, find_repeated
 from tests.tasks.assemble.cases import samples
 

@@ -212,7 +212,7 @@ def test_a_scene_of_unknown_place_still_has_a_prompt(scenes: list[Artifact]) -> 
         assert border_prompts(bare, LABEL, parameters) == ("an empty background", "red mug")
 
 
-def test_the_asymmetric_vae_is_refused_beside_sdxl() -> None:
+def test_the_asymmetric_vae_is_refused_with_sdxl() -> None:
     both = OutpaintSd2(vae="cross-attention/asymmetric-autoencoder-kl-x-2")
     assert both.checkpoints == (both.checkpoint, both.vae)
     watched = OutpaintSd2(safety_checker="CompVis/stable-diffusion-safety-checker")

@@ -9,13 +9,13 @@ import pytest
 
 from models.data.records import Origin
 from models.evaluation.conclusion import conclude, conclude_from
-from models.evaluation.predictions import (
-    DatasetPredictions,
+from models.evaluation.prediction_table import (
     ScoredModel,
     group_by_dataset,
     tabulate,
     write_predictions,
 )
+from models.evaluation.predictions import DatasetPredictions
 from models.evaluation.settings import VerdictSettings
 from tests.models.evaluation.prediction_case import (
     CLASSES,
