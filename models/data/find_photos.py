@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from models.data.photo_file.open_image import SUFFIXES
 from models.data.photo_file.prompt import PromptError, holds_control_characters, read_prompt
-from models.data.read_photo import SUFFIXES
 from models.data.records import Split
 
 SPLIT_NAMES: dict[str, Split] = {

@@ -6,25 +6,19 @@ each conversion and whatever is not used. Any other file is rejected with a reas
 decides the type of a file, never its suffix, and metadata never decides whether pixels are sound.
 """
 
-import contextlib
-import functools
-import importlib
-import importlib.util
 import io
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from models.data.photo_colours import PhotoRejectedError
 from models.data.photo_file import jpeg_end, tiff_bands
 from models.data.photo_file.alpha import AlphaUse
 from models.data.photo_file.decode import Decoded, decode_pixels
 from models.data.photo_file.finish import finish_photo, fitted_size
+from models.data.photo_file.open_image import open_image, reject_errors
 from models.data.photo_file.orientation import read_orientation, upright_size
 from models.data.photo_file.pages import seek_photo
 from models.data.photo_file.png_chunks import SIGNATURE, clean_png
@@ -32,27 +26,6 @@ from models.data.photo_file.value_range import ValueRange, scale_values
 from models.data.photo_file.webp_chunks import drop_cut_metadata
 from models.data.pixels import Pixels
 
-_READS_HEIF = importlib.util.find_spec("pillow_heif") is not None
-
-# A hostile or renamed file must not reach Pillow's other readers. They start Ghostscript (EPS),
-# render (WMF) or have no signature (TGA), and their types hold no photos.
-_SUFFIXES_PER_FORMAT = {
-    "JPEG": [".jpg", ".jpeg", ".jpe", ".jfif"],
-    "MPO": [".mpo"],
-    "PNG": [".png", ".apng"],
-    "WEBP": [".webp"],
-    "BMP": [".bmp"],
-    "DIB": [".dib"],
-    "GIF": [".gif"],
-    "TIFF": [".tif", ".tiff"],
-    "AVIF": [".avif"],
-    "JPEG2000": [".jp2", ".j2k", ".jpx", ".jpf"],
-    "PPM": [".ppm", ".pgm", ".pbm", ".pnm"],
-    "QOI": [".qoi"],
-    "HEIF": [".heic", ".heif"] if _READS_HEIF else [],
-}
-SUFFIXES = frozenset(suffix for listed in _SUFFIXES_PER_FORMAT.values() for suffix in listed)
-_HEIF_BRANDS = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypheim", b"ftypmif1", b"ftypmsf1")
 _MAX_ASPECT = 20.0
 
 
@@ -108,7 +81,7 @@ def read_photo(
     if not blob:
         raise PhotoRejectedError("the file is empty (0 bytes)")
     wanted = _Wanted(max_pixels, max_side, min_side, value_range, alpha)
-    with _reasons():
+    with reject_errors():
         try:
             return _read(blob, wanted)
         except OSError:
@@ -126,12 +99,12 @@ def read_size(file: Path) -> tuple[int, int]:
     Raises:
         PhotoRejectedError: the file has no header of a photo.
     """
-    with _reasons(), file.open("rb") as opened:
+    with reject_errors(), file.open("rb") as opened:
         start = opened.read(8)
         opened.seek(0)
         stream = io.BytesIO(clean_png(opened.read()).blob) if start == SIGNATURE else opened
         try:
-            with _open(stream) as image:
+            with open_image(stream) as image:
                 seek_photo(image)
                 size, orientation = image.size, read_orientation(image)
         except PhotoRejectedError:
@@ -142,24 +115,6 @@ def read_size(file: Path) -> tuple[int, int]:
         return upright_size(size, orientation)
 
 
-@contextlib.contextmanager
-def _reasons() -> Iterator[None]:
-    """Turn every error into the reason of a rejection."""
-    try:
-        # Pillow warns of odd EXIF and of sizes that are checked elsewhere. A run that turns
-        # warnings into errors must reject the same photos as any other run.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except PhotoRejectedError:
-        raise
-    except Exception as error:  # the readers raise a dozen types, from struct.error to SyntaxError
-        text = " ".join(str(error).split())
-        # Some messages name a Python object with its address, which differs from run to run.
-        reason = text[:120] if text and " at 0x" not in text else type(error).__name__
-        raise PhotoRejectedError(f"the file is corrupt or cut short ({reason})") from error
-
-
 def _read(blob: bytes, wanted: _Wanted) -> Photo:
     notes: list[str] = []
     profile = None
@@ -168,7 +123,7 @@ def _read(blob: bytes, wanted: _Wanted) -> Photo:
         blob, profile = clean.blob, clean.profile
         notes += clean.notes
     try:
-        image = _open(io.BytesIO(drop_cut_metadata(blob)))
+        image = open_image(io.BytesIO(drop_cut_metadata(blob)))
     except PhotoRejectedError:
         if not blob.startswith(tiff_bands.STARTS):
             raise
@@ -216,33 +171,6 @@ def _read_bands(blob: bytes, wanted: _Wanted) -> Photo:
         notes.append(note)
     decoded = Decoded(Image.fromarray(values), bands.alpha, is_turned=False)
     return _finish(decoded, (width, height), bands.orientation, None, wanted, notes)
-
-
-def _open(stream: BinaryIO) -> Image.Image:
-    try:
-        return Image.open(stream, formats=readable_formats())
-    except Image.DecompressionBombError:
-        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        raise PhotoRejectedError(f"the header announces more than {limit:,} pixels") from None
-    except UnidentifiedImageError:
-        stream.seek(0)
-        start = stream.read(512)
-        if start[4:12] in _HEIF_BRANDS and not _READS_HEIF:
-            reason = "a HEIC photo; export it as JPEG or install pillow-heif"
-        elif b"\0" not in start and start.isascii():
-            reason = "the content is text, not an image"
-        else:
-            reason = "the content is no image of a known type (JPEG, PNG, ...) or is corrupt"
-        raise PhotoRejectedError(reason) from None
-
-
-@functools.cache
-def readable_formats() -> tuple[str, ...]:
-    """The names of the Pillow readers that may open a photo."""
-    Image.init()
-    if _READS_HEIF:
-        importlib.import_module("pillow_heif").register_heif_opener()
-    return tuple(name for name in _SUFFIXES_PER_FORMAT if name in Image.OPEN)
 
 
 def _check_size(size: tuple[int, int], wanted: _Wanted) -> None:

@@ -1,8 +1,7 @@
 """Segment: the object's mask in each augmented image (the study: IS-Net).
 
-The alpha of a cut-out is its mask, and no model changes it. The alpha channel of any other input is
-its previous mask. GrabCut decides only the uncertain band of it,
-Segment Anything searches within its box, and a network's mask can be required to agree with it.
+No model changes the mask that a cut-out carries. Any other alpha is the previous mask: GrabCut
+decides its uncertain band, Segment Anything searches in its box, and masks may have to agree.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,8 +34,7 @@ Found = tuple[Alpha | str, dict[str, float]]
 
 def with_known_masks(_parameters: Segment, images: Sequence[Artifact]) -> list[Job]:
     """A job per image; its variant says whether the photo's own alpha is its mask."""
-    known = MASK_OF_PHOTO.items()
-    return [Job((image,), dict(image.variant.items() & known)) for image in images]
+    return [Job((image,), dict(image.variant.items() & MASK_OF_PHOTO.items())) for image in images]
 
 
 @stage(
@@ -48,8 +46,7 @@ def with_known_masks(_parameters: Segment, images: Sequence[Artifact]) -> list[J
 )
 def segment(inputs: Sequence[StageInput], parameters: Segment) -> Iterator[StageOutput]:
     """RGB + alpha, uint8; an image in which no object is found is rejected with that reason."""
-    with_masks = [item for item in inputs if item.job.variant.items() >= MASK_OF_PHOTO.items()]
-    known = {item.key: _keep_mask(item.load()) for item in with_masks}
+    known = {i.key: _keep_mask(i.load()) for i in inputs if i.job.variant == MASK_OF_PHOTO}
     others = [item for item in inputs if known.get(item.key) is None]
     run: Any = _run_grabcut if isinstance(parameters, SegmentGrabCut) else _run_network
     found = iter(run(others, parameters) if others else ())
@@ -59,12 +56,11 @@ def segment(inputs: Sequence[StageInput], parameters: Segment) -> Iterator[Stage
 
 def _keep_mask(image: Pixels) -> StageOutput | None:
     """The image with the mask that its photo carries; None if it has lost its alpha."""
-    alpha = pixels.carried_matte(image)
-    if alpha is None:
+    if image.shape[2] == 3:
         return None
-    if not (alpha > 0.5).any():
+    if not (image[..., 3] >= 128).any():
         return StageOutput(reject_reason="no object found: its mask is empty")
-    return StageOutput(image, metadata={"mask": "alpha of the photo"})
+    return StageOutput(image, metadata=MASK_OF_PHOTO)
 
 
 def _run_grabcut(inputs: Sequence[StageInput], parameters: SegmentGrabCut) -> Iterator[StageOutput]:

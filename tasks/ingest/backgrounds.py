@@ -5,7 +5,7 @@ from pathlib import Path
 
 from models.data.find_photos import Refused
 from models.data.near_duplicates import HashedPhoto, later_near_duplicates
-from models.data.read_photo import SUFFIXES
+from models.data.photo_file.open_image import SUFFIXES
 from models.data.records import Artifact, SourceImage
 from models.data.splitting import SplitParameters
 from tasks.engine.run_context import RunContext

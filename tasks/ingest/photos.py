@@ -1,7 +1,6 @@
 """Ingest: photo files become source images in the store; what can't be used is refused by name."""
 
 import hashlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,15 +21,14 @@ from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.run_context import RunContext
 from tasks.engine.stage import stage
 from tasks.ingest.crop import describe_pixels
-from tasks.ingest.find_sources import FoundPhoto, Layout, ObjectUse, find_sources
+from tasks.ingest.file_notes import find_changed, list_notes
+from tasks.ingest.find_sources import Layout, ObjectUse, find_sources
 from tasks.ingest.groups import link_groups, read_groups
 from tasks.ingest.same_pictures import find_same_pictures
 from tasks.ingest.source_images import make_crops, make_source_images, make_whole_images
 
 # Files that are in memory at a time, between being hashed and being decoded.
 FILES_AT_A_TIME = 32
-# Photos with the same note that are listed one by one.
-_MOST_ALIKE = 3
 
 
 class Ingest(Record):
@@ -180,41 +178,6 @@ def ingest_photos(
         refused=tuple(sorted((entry.file, entry.reason) for entry in refused)),
         notes=(*found.notes, *notes, *same.notes, *result.notes, *list_notes(files.photos)),
     )
-
-
-def list_notes(photos: Mapping[str, Artifact]) -> list[str]:
-    """What was converted in which photo; notes that differ in figures alone become one line."""
-    found: dict[str, list[tuple[str, str]]] = {}
-    for name, photo in sorted(photos.items()):
-        for note in photo.metadata["notes"]:
-            found.setdefault(re.sub(r"\d+", "0", note), []).append((name, note))
-    lines = []
-    for alike in found.values():
-        name, note = alike[0]
-        if len(alike) > _MOST_ALIKE:
-            lines.append(f"{name} and {len(alike) - 1} other photos: {note}")
-        else:
-            lines += [f"{name}: {note}" for name, note in alike]
-    return lines
-
-
-def find_changed(found: Sequence[FoundPhoto], photos: Mapping[str, Artifact]) -> list[Refused]:
-    """The photos that were replaced after their annotations were read: their size is another."""
-    changed = []
-    for photo in found:
-        image = photos.get(photo.file)
-        if image is None or photo.size is None:
-            continue
-        width, height = image.metadata["file_size"]
-        if (width, height) != photo.size:
-            changed.append(
-                Refused(
-                    photo.file,
-                    f"it changed during the run, from {photo.size[0]}x{photo.size[1]} to"
-                    f" {width}x{height} px; run again when it is complete",
-                )
-            )
-    return changed
 
 
 def _as_artifact(name: str, content: bytes) -> Artifact:

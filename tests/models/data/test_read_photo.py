@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from models.data.photo_colours import PhotoRejectedError
-from models.data.read_photo import SUFFIXES, Photo, read_photo
+from models.data.photo_file.open_image import SUFFIXES
+from models.data.read_photo import Photo, read_photo
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 
