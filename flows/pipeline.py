@@ -12,6 +12,7 @@ from pydantic import Field
 from flows.build_datasets import Datasets, build_datasets
 from flows.config.check_classes import check_classes_of
 from flows.config.checkpoints import checkpoint_warnings, pin_checkpoints, used_models
+from flows.config.prompt_limit import prompt_warnings
 from flows.config.recipe import Recipe
 from flows.early_end import FOLDER as EARLY
 from flows.early_end import Steps, report_early_end
@@ -154,7 +155,8 @@ def run_steps(
     run.add_counts("quality", quality.counts)
     run.add_counts("training", trained.counts)
 
-    warnings = checkpoint_warnings(recipe)
+    prompts = {photo.file: photo.prompt for photo in references if photo.prompt}
+    warnings = [*checkpoint_warnings(recipe), *prompt_warnings(recipe, prompts)]
     summary = summarize(recipe, used, generation, datasets, trained, run, warnings, steps.started)
     summary = quality.add_to(summary)
     summary = summary.model_copy(update={"models": tuple(used_models(recipe))})

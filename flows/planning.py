@@ -9,6 +9,7 @@ from rich.table import Table
 
 from flows.config.check_photos import check_photos, find_small_classes
 from flows.config.checkpoints import absent_checkpoints, checkpoint_warnings
+from flows.config.prompt_limit import prompt_warnings
 from flows.config.recipe import Recipe
 from flows.generators.base import Generator
 from flows.generators.catalog import find_generator
@@ -18,6 +19,7 @@ from models.data.records import Annotation, Artifact, Record, SourceImage, Split
 from tasks.assemble.resize import Resize
 from tasks.engine.planning_run import PlanningRun
 from tasks.engine.work_items import SharedInputs, WorkItem
+from tasks.ingest.find_sources import list_prompts
 
 COSTS = ("megabytes", "cpu_seconds", "gpu_seconds")
 
@@ -89,6 +91,7 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
         **{cost: round(sum(getattr(stage, cost) for stage in stages), 1) for cost in COSTS},
         warnings=(
             *checkpoint_warnings(recipe),
+            *prompt_warnings(recipe, list_prompts(folder, recipe.ingest.format)),
             *([f"not on this machine: {absent}"] if absent else []),
             *(f"the class {label!r} {why}; it is left out" for label, why in small.items()),
         ),

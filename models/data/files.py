@@ -1,4 +1,4 @@
-"""Writing whole files, and folders that can't be written."""
+"""Reading and writing whole files, and folders that can't be written."""
 
 import contextlib
 import os
@@ -52,3 +52,24 @@ def check_writable(folder: Path, subject: str, fix: str, mode: int = 0o777) -> N
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise FolderError(f"{subject} {folder} can't be written ({reason}): {fix}") from None
+
+
+class ChangedFileError(Exception):
+    """A file was written while it was read."""
+
+
+def read_unchanged(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        ChangedFileError: its size or time changed meanwhile.
+    """
+    with path.open("rb") as opened:
+        before = os.fstat(opened.fileno())
+        content = opened.read()
+        after = os.fstat(opened.fileno())
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or (
+        len(content) != after.st_size
+    ):
+        raise ChangedFileError("it changed while it was read; run again when it is complete")
+    return content

@@ -19,7 +19,8 @@ from models.data.names import (
     normal_form,
     printable,
 )
-from models.data.read_photo import SUFFIXES
+from models.data.photo_file.open_image import SUFFIXES
+from models.data.photo_file.prompt import PromptError, read_prompt
 from models.data.records import Split
 
 SPLIT_NAMES: dict[str, Split] = {
@@ -34,7 +35,6 @@ _SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin
 _HIDDEN_COPIES = {".ipynb_checkpoints", ".thumbnails", ".picasaoriginals", ".git", ".svn"}
 _DETECTION_FOLDERS = {"images", "jpegimages", "annotations", "labels", "masks"}
 _RAW = {".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf"}
-_LONGEST_PROMPT = 500
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,7 @@ def _photos_in(
     listed = _listed(search, folder)
     stems = {path.stem for path in listed if path.suffix.lower() in SUFFIXES}
     prompts = {
-        path.stem: _read_prompt(search, path)
+        path.stem: _find_prompt(search, path)
         for path in listed
         if path.suffix.lower() == ".txt" and path.stem in stems and os.path.isfile(path)
     }
@@ -254,8 +254,10 @@ def _photos_in(
             if _is_new_folder(search, path):
                 yield from _photos_in(search, path, label, split)
         elif path.suffix.lower() not in SUFFIXES:
-            if path.suffix.lower() != ".txt" or path.stem not in prompts:
+            if path.suffix.lower() != ".txt":
                 search.refuse(path, _no_photo(path))
+            elif path.stem not in prompts:
+                search.refuse(path, "a text file without a photo of its name; it is no prompt")
         elif problem := find_problem(path, path.relative_to(search.root).as_posix()):
             search.refuse(path, problem)
         else:
@@ -323,21 +325,15 @@ def _no_photo(path: Path) -> str:
     return "not an image type"
 
 
-def _read_prompt(search: _Search, path: Path) -> str | None:
+def _find_prompt(search: _Search, path: Path) -> str | None:
     """The prompt in a text file; None if it can't be used, and the file is then refused."""
     try:
-        blob = path.read_bytes() if path.stat().st_size <= 8 * _LONGEST_PROMPT else None
-        prompt = " ".join(blob.decode("utf-8-sig").split()) if blob is not None else None
-    except (OSError, UnicodeDecodeError) as error:
-        search.refuse(path, f"the prompt can't be read as UTF-8 text ({type(error).__name__})")
-        return None
-    if prompt is None or len(prompt) > _LONGEST_PROMPT:
-        search.refuse(path, f"the prompt is longer than {_LONGEST_PROMPT} characters")
-        return None
-    if not prompt or holds_control_characters(prompt):
-        search.refuse(path, "the prompt is empty or holds control characters")
-        return None
-    return prompt
+        return read_prompt(path)
+    except OSError as error:
+        search.refuse(path, f"the prompt can't be read ({error.strerror})")
+    except PromptError as error:
+        search.refuse(path, str(error))
+    return None
 
 
 def _count(number: int, noun: str) -> str:

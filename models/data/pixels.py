@@ -67,6 +67,11 @@ def with_matte(pixels: Pixels, alpha: npt.NDArray[np.float32]) -> Pixels:
     return np.dstack([pixels[..., :3], channel])
 
 
+def add_alpha(pixels: Pixels, alpha: Pixels) -> Pixels:
+    """RGB + alpha: the colours of ``pixels``, and ``alpha`` (uint8 HxW) as fourth channel."""
+    return np.dstack([pixels[..., :3], alpha])
+
+
 def require_image(image: Pixels, name: str) -> None:
     """Raise ValueError, naming the argument, unless the image is uint8 HxWx3 or HxWx4."""
     if image.ndim != 3 or image.shape[2] not in (3, 4) or image.dtype != np.uint8:

@@ -8,6 +8,7 @@ networks that read plain text.
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 SYNTAX = '()"+-=.,'
@@ -19,6 +20,12 @@ _SYNTAX = re.compile(
     r"\\(.)|\)(?:[+-]+|\d+\.?\d*|\.\d+)?|\(|(?<=\w)(?:\+{2,}|-{2,}|[+-](?![\w+-]))"
 )
 _WEIGHT_AT_END = re.compile(r"\s*:\s*(\d+\.?\d*|\.\d+)\s*$")
+
+
+# CLIP's text encoders read 77 positions; a start and an end take two of them.
+MOST_TOKENS = 75
+# What CLIP's tokenizer never joins into one token (github.com/openai/CLIP, simple_tokenizer.py).
+_PIECES = re.compile(r"'(?:s|t|re|ve|m|ll|d)\b|[^\W\d_]+|\d|[^\s\w]+|_+", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,16 @@ def without_weights(prompt: str) -> str:
     """
     bracketed = _QUOTED.sub(r"(\1)", _BLEND.sub("", to_compel(prompt)))
     return " ".join(_SYNTAX.sub(r"\1", bracketed).split())
+
+
+def count_tokens(prompt: str) -> int:
+    """The least number of CLIP tokens of a prompt; words that CLIP splits have more.
+
+    Signs of a script without an alphabet count one by one. Brackets and weights count, because the
+    encoder that summarises a prompt reads them.
+    """
+    pieces = _PIECES.findall(unescape(prompt))
+    return sum(max(1, sum(unicodedata.category(sign) == "Lo" for sign in text)) for text in pieces)
 
 
 def weighted_prompt(*parts: Part) -> str:

@@ -21,6 +21,7 @@ from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.planning_run import Cost
 from tasks.engine.stage import stage
 from tasks.settings.multiview import Multiview, MultiviewRelief, MultiviewZero123Plus
+from tasks.settings.segment import MASK_OF_PHOTO
 
 # A multiple of 2, 3, 4, 6 and 7 views, so that a batch rarely splits the views of a photo: for a
 # split photo the network would paint its sheet twice.
@@ -32,10 +33,17 @@ CutOuts = dict[str, Pixels | str]
 
 
 def original_and_views(parameters: Multiview, photos: Sequence[Artifact]) -> list[Job]:
-    """Per photo, view 0 (the original) and the new views 1 to `views`."""
-    return [
-        Job((photo,), {"view": view}) for photo in photos for view in range(parameters.views + 1)
-    ]
+    """Per photo, view 0 (the original) and the new views 1 to `views`.
+
+    A view that a network paints has no longer the mask that a cut-out carries.
+    """
+    is_painted = not isinstance(parameters, MultiviewRelief)
+    jobs = []
+    for photo in photos:
+        jobs.append(Job((photo,), {"view": 0}))
+        lost = {name: "found" for name in photo.variant.keys() & MASK_OF_PHOTO if is_painted}
+        jobs += [Job((photo,), {"view": view, **lost}) for view in range(1, parameters.views + 1)]
+    return jobs
 
 
 @stage(
@@ -178,7 +186,12 @@ def _view(item: StageInput) -> int:
 
 
 def _cut_out(image: Pixels) -> Pixels | str:
-    """The photo with the object's alpha, or why there is no object."""
+    """The photo with the object's alpha, or why there is no object.
+
+    An image that has an alpha is a cut-out, and keeps it.
+    """
+    if image.shape[2] == 4:
+        return image if (image[..., 3] >= 128).any() else "no object found: its mask is empty"
     try:
         cut_out = pixels.with_matte(image, segment_object(pixels.rgb(image)))
     except NoObjectError as error:

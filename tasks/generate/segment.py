@@ -1,7 +1,7 @@
 """Segment: the object's mask in each augmented image (the study: IS-Net).
 
-The alpha channel of an input is its previous mask. GrabCut decides only the uncertain band of it,
-Segment Anything searches within its box, and a network's mask can be required to agree with it.
+No model changes the mask that a cut-out carries. Any other alpha is the previous mask: GrabCut
+decides its uncertain band, Segment Anything searches in its box, and masks may have to agree.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,31 +10,57 @@ from typing import Any
 
 from models.data import pixels
 from models.data.pixels import Alpha, Pixels
+from models.data.records import Artifact
 from models.segmentation.cleanup import clean_mask
 from models.segmentation.grabcut import segment_object
 from models.segmentation.mask_quality import measure_mask
 from models.segmentation.masks import mask_iou
 from models.segmentation.saliency import NoObjectError
-from tasks.engine.jobs import StageInput, StageOutput
+from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.planning_run import Cost
 from tasks.engine.stage import stage
-from tasks.settings.segment import Segment, SegmentGrabCut, SegmentIsNet, SegmentSam, VitMatteRefine
+from tasks.settings.segment import (
+    MASK_OF_PHOTO,
+    Segment,
+    SegmentGrabCut,
+    SegmentIsNet,
+    SegmentSam,
+    VitMatteRefine,
+)
 
 # A mask, or the reason why there is none; and its metadata.
 Found = tuple[Alpha | str, dict[str, float]]
 
 
+def with_known_masks(_parameters: Segment, images: Sequence[Artifact]) -> list[Job]:
+    """A job per image; its variant says whether the photo's own alpha is its mask."""
+    return [Job((image,), dict(image.variant.items() & MASK_OF_PHOTO.items())) for image in images]
+
+
 @stage(
     "segment",
     version=1,
+    plan=with_known_masks,
     cost=Cost(ms=74, ms_per_mp=60, mb_per_mp=1.0, tflop={"isnet": (0.32, 0), "sam": (0.97, 0)}),
     shown_as="the object, cut out",
 )
 def segment(inputs: Sequence[StageInput], parameters: Segment) -> Iterator[StageOutput]:
     """RGB + alpha, uint8; an image in which no object is found is rejected with that reason."""
-    if isinstance(parameters, SegmentGrabCut):
-        return _run_grabcut(inputs, parameters)
-    return _run_network(inputs, parameters)
+    known = {i.key: _keep_mask(i.load()) for i in inputs if i.job.variant == MASK_OF_PHOTO}
+    others = [item for item in inputs if known.get(item.key) is None]
+    run: Any = _run_grabcut if isinstance(parameters, SegmentGrabCut) else _run_network
+    found = iter(run(others, parameters) if others else ())
+    for item in inputs:
+        yield known.get(item.key) or next(found)
+
+
+def _keep_mask(image: Pixels) -> StageOutput | None:
+    """The image with the mask that its photo carries; None if it has lost its alpha."""
+    if image.shape[2] == 3:
+        return None
+    if not (image[..., 3] >= 128).any():
+        return StageOutput(reject_reason="no object found: its mask is empty")
+    return StageOutput(image, metadata=MASK_OF_PHOTO)
 
 
 def _run_grabcut(inputs: Sequence[StageInput], parameters: SegmentGrabCut) -> Iterator[StageOutput]:

@@ -6,10 +6,11 @@ from pathlib import Path
 from models.data.error_lines import join_reasons
 from models.data.find_photos import Refused
 from models.data.near_duplicates import HashedPhoto, later_near_duplicates
-from models.data.read_photo import SUFFIXES
+from models.data.photo_file.open_image import SUFFIXES
 from models.data.records import Artifact, SourceImage
 from models.data.splitting import SplitParameters
 from tasks.engine.run_context import RunContext
+from tasks.ingest.object_mask import has_alpha
 from tasks.ingest.photos import Ingest, ingest_files
 from tasks.ingest.same_pictures import match_photos
 from tasks.ingest.source_images import hashes_of
@@ -60,14 +61,18 @@ def ingest_backgrounds(
         reasons = [f"{entry.file.partition('/')[2]}: {entry.reason}" for entry in read.refused]
         start = f"backgrounds: no photo of {folder} can be read"
         raise NoBackgroundsError(join_reasons(start, reasons, "replace them or add others"))
-    shown = _find_heldout(run, read.photos, heldout, splits)
+    cut_outs = {name for name, photo in read.photos.items() if has_alpha(photo)}
+    whole = {name: photo for name, photo in read.photos.items() if name not in cut_outs}
+    shown = _find_heldout(run, whole, heldout, splits)
     refused = [
-        Refused(name, f"shows the {p.split} photo {p.file}") for name, p in sorted(shown.items())
-    ]
-    photos = [photo for name, photo in read.photos.items() if name not in shown]
+        Refused(name, "a cut-out; a background needs a scene without transparent parts")
+        for name in sorted(cut_outs)
+    ] + [Refused(name, f"shows the {p.split} photo {p.file}") for name, p in sorted(shown.items())]
+    photos = [photo for name, photo in whole.items() if name not in shown]
     if not photos:
         raise NoBackgroundsError(
-            f"backgrounds: every photo of {folder} shows a val or test photo; use other photos"
+            f"backgrounds: every photo of {folder} shows a val or test photo or is a cut-out; use"
+            " other photos"
         )
     return photos, [*read.refused, *refused]
 

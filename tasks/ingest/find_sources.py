@@ -106,6 +106,16 @@ def list_labels(folder: Path, layout: Layout, objects: ObjectUse) -> list[tuple[
     return labels
 
 
+def list_prompts(folder: Path, layout: Layout) -> dict[str, str]:
+    """The prompt of each photo that has one, by file; opens no photo.
+
+    Raises:
+        ValueError: the folder has a wrong layout.
+    """
+    photos = find_sources(folder, layout, labels_only=True).photos
+    return {photo.file: photo.prompt for photo in photos if photo.prompt}
+
+
 def problem_of_labels(objects: Sequence[ObjectAnnotation]) -> str | None:
     """Why a whole photo with these objects can't have one class; None if it can."""
     labels = sorted({item.label for item in objects})

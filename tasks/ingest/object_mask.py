@@ -1,4 +1,4 @@
-"""Object mask: the run lengths of an annotation become a mask of the source image's size."""
+"""Object mask: an annotation's run lengths, or a cut-out's alpha, as a mask of the image's size."""
 
 import hashlib
 import json
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from models.data.formats.annotated import box_of_mask
 from models.data.formats.polygons import decode_runs
 from models.data.objects import resize_mask
 from models.data.records import Artifact, Record
@@ -33,6 +34,24 @@ def object_mask(inputs: Sequence[StageInput], _parameters: ObjectMask) -> Iterat
             yield StageOutput(np.where(mask, 255, 0).astype(np.uint8))
         else:
             yield StageOutput(reject_reason="no px of the mask is left")
+
+
+@stage("alpha_mask", version=1)
+def alpha_mask(inputs: Sequence[StageInput], _parameters: ObjectMask) -> Iterator[StageOutput]:
+    """The mask of a cut-out, uint8 HxW, 255 where its alpha is 128 or more.
+
+    ``metadata["box"]`` is the box around it: x, y, width, height in px.
+    """
+    for item in inputs:
+        mask = item.load()[..., 3] >= 128
+        yield StageOutput(
+            np.where(mask, 255, 0).astype(np.uint8), metadata={"box": box_of_mask(mask)}
+        )
+
+
+def has_alpha(image: Artifact) -> bool:
+    """Whether a source image is a cut-out: its alpha is the mask of its object."""
+    return image.shape is not None and image.shape[2:] == (4,)
 
 
 def mask_as_artifact(

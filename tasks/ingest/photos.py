@@ -8,8 +8,12 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from models.data.files import ChangedFileError, read_unchanged
 from models.data.find_photos import Refused
 from models.data.photo_colours import PhotoRejectedError
+from models.data.photo_file.alpha import AlphaUse
+from models.data.photo_file.value_range import ValueRange
+from models.data.pixels import add_alpha
 from models.data.read_photo import read_photo
 from models.data.records import Artifact, Record, Sources
 from models.data.splitting import SplitParameters, split
@@ -17,6 +21,7 @@ from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.run_context import RunContext
 from tasks.engine.stage import stage
 from tasks.ingest.crop import describe_pixels
+from tasks.ingest.file_notes import find_changed, list_notes
 from tasks.ingest.find_sources import Layout, ObjectUse, find_sources
 from tasks.ingest.groups import link_groups, read_groups
 from tasks.ingest.left_out import describe_alike, explain_left_out
@@ -43,6 +48,17 @@ class Ingest(Record):
     max_pixels: int = Field(
         100_000_000, ge=1_000_000, description="Photos of more pixels are refused unread."
     )
+    value_range: ValueRange = Field(
+        "auto",
+        description="How photos of more than 8 bits are scaled. full: by their range; auto: the "
+        "same, but a photo of fewer than 16 grey levels is stretched; [low, high]: these values "
+        "become black and white in all photos.",
+    )
+    alpha: AlphaUse = Field(
+        "mask",
+        description="mask: the alpha of a cut-out is the mask of its object; ignore: no alpha is "
+        "used.",
+    )
     format: Layout = Field(
         "auto", description="How the photo folder is laid out; auto: as its files say."
     )
@@ -55,9 +71,12 @@ class Ingest(Record):
     )
 
 
-@stage("ingest", version=2)
+@stage("ingest", version=3)
 def ingest(inputs: Sequence[StageInput], parameters: Ingest) -> Iterator[StageOutput]:
-    """Normalised photos; ``metadata`` holds their hashes, sizes and conversions."""
+    """Normalised photos, RGB or, of cut-outs, RGB + alpha.
+
+    ``metadata`` holds their hashes, sizes and conversions.
+    """
     for item in inputs:
         try:
             photo = read_photo(
@@ -65,11 +84,16 @@ def ingest(inputs: Sequence[StageInput], parameters: Ingest) -> Iterator[StageOu
                 max_pixels=parameters.max_pixels,
                 max_side=parameters.max_side,
                 min_side=parameters.min_side,
+                value_range=parameters.value_range,
+                alpha=parameters.alpha,
             )
         except PhotoRejectedError as reason:
             yield StageOutput(reject_reason=str(reason))
             continue
-        yield StageOutput(photo.pixels, metadata=describe_pixels(photo.pixels, photo.notes))
+        metadata = describe_pixels(photo.pixels, photo.notes)
+        metadata["file_size"] = list(photo.file_size)
+        pixels = photo.pixels if photo.alpha is None else add_alpha(photo.pixels, photo.alpha)
+        yield StageOutput(pixels, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -95,9 +119,11 @@ def ingest_files(run: RunContext, parameters: Ingest, files: Mapping[str, Path])
         contents: list[Artifact] = []
         for name, path in listed[first : first + FILES_AT_A_TIME]:
             try:
-                contents.append(_as_artifact(name, path.read_bytes()))
+                contents.append(_as_artifact(name, read_unchanged(path)))
             except OSError as error:
                 refused.append(Refused(name, f"can't be read ({error.strerror})"))
+            except ChangedFileError as error:
+                refused.append(Refused(name, str(error)))
         photos |= {photo.name: photo for photo in ingest(run, parameters, contents)}
         for content in contents:
             if content.name in photos:
@@ -122,9 +148,14 @@ def ingest_photos(
     found = find_sources(folder, parameters.format)
     group_of = read_groups(found.photos, splits, [entry.file for entry in found.refused])
     files = ingest_files(run, parameters, {photo.file: photo.path for photo in found.photos})
-    readable = [photo for photo in found.photos if photo.file in files.photos]
+    changed = find_changed(found.photos, files.photos)
+    unusable = {entry.file for entry in changed}
+    readable = [
+        photo for photo in found.photos if photo.file in files.photos and photo.file not in unusable
+    ]
     same = find_same_pictures(run, readable, files.photos, splits)
-    group_of = {file: group for file, group in group_of.items() if file in files.photos}
+    used = {photo.file for photo in readable}
+    group_of = {file: group for file, group in group_of.items() if file in used}
     is_annotated = any(photo.size is not None for photo in readable)
     if is_annotated and parameters.objects == "crop":
         candidates, unused, notes = make_crops(
@@ -141,7 +172,7 @@ def ingest_photos(
             readable, files.photos, files.digests, group_of
         )
     result = split([candidate.hashed() for candidate in candidates], splits, same.links)
-    refused = [*found.refused, *files.refused, *unused, *result.refused]
+    refused = [*found.refused, *files.refused, *changed, *unused, *result.refused]
     labels = {item.label for photo in found.photos for item in photo.objects}
     lost = labels - {candidate.label for candidate in candidates}
     small = {**result.left_out, **dict.fromkeys(lost, "has no photo that can be used")}
@@ -149,22 +180,13 @@ def ingest_photos(
     return Sources(
         images=tuple(make_source_images(run, candidates, result)),
         refused=tuple(sorted((entry.file, entry.reason) for entry in refused)),
-        notes=(*found.notes, *notes, *same.notes, *result.notes, *_conversions(files)),
+        notes=(*found.notes, *notes, *same.notes, *result.notes, *list_notes(files.photos)),
         left_out=left_out,
         warnings=(
             *(f"the class {label!r} {why}; it is left out" for label, why in left_out.items()),
             *describe_alike(found.photos, refused),
         ),
     )
-
-
-def _conversions(files: ReadFiles) -> list[str]:
-    """How photos were changed while they were read, by file."""
-    return [
-        f"{name}: {', '.join(photo.metadata['notes'])}"
-        for name, photo in sorted(files.photos.items())
-        if photo.metadata["notes"]
-    ]
 
 
 def _as_artifact(name: str, content: bytes) -> Artifact:

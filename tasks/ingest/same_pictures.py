@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from models.data.pixels import rgb
 from models.data.records import Artifact, Record
 from models.data.splitting import SplitParameters
 from models.leakage.local_features import (
@@ -40,7 +41,7 @@ class SamePictures:
 def local_features(inputs: Sequence[StageInput], _settings: Settings) -> Iterator[StageOutput]:
     """The local features of a photo as a table, see `pack_features`."""
     for item in inputs:
-        yield StageOutput(pack_features(find_local_features(item.load())))
+        yield StageOutput(pack_features(find_local_features(rgb(item.load()))))
 
 
 @stage("photo_features", version=1)
@@ -52,7 +53,7 @@ def photo_features(inputs: Sequence[StageInput], _settings: Settings) -> Iterato
     from models.embedding.backbone import embed
 
     for item in inputs:
-        photo = item.load()
+        photo = rgb(item.load())
         turns = [np.ascontiguousarray(np.rot90(photo, quarters)) for quarters in range(4)]
         features = embed(turns)
         largest = max(float(features.max()), 1e-9)

@@ -17,7 +17,14 @@ from models.data.splitting import SplitResult
 from tasks.engine.run_context import RunContext
 from tasks.ingest.crop import Crop, CropRequest, PixelBox, add_margin, crop
 from tasks.ingest.find_sources import NO_OBJECT, FoundPhoto, problem_of_labels
-from tasks.ingest.object_mask import ObjectMask, mask_as_artifact, object_mask
+from tasks.ingest.object_mask import (
+    ObjectMask,
+    alpha_mask,
+    has_alpha,
+    mask_as_artifact,
+    object_mask,
+)
+from tasks.settings.segment import MASK_OF_PHOTO
 
 # What `sample_name` adds to the name of a photo, perhaps several times, such as _view3.
 _NUMBERED = re.compile(r"_[a-z]+\d+$")
@@ -104,7 +111,7 @@ def make_whole_images(
                 label=photo.objects[0].label,
                 name=names[photo.file],
                 photo=photo,
-                image=image.model_copy(update={"name": names[photo.file]}),
+                image=_named(image, names[photo.file]),
                 photo_size=_size(image),
                 box=(0, 0, *_size(image)),
                 objects=tuple(_scale_object(item, photo, image) for item in photo.objects),
@@ -167,7 +174,7 @@ def make_crops(
             label=item.label,
             name=names[file],
             photo=photo,
-            image=image.model_copy(update={"variant": {}}),
+            image=_named(image, image.name),
             photo_size=_size(request.photo),
             box=request.box,
             objects=(item,),
@@ -200,6 +207,13 @@ def make_source_images(
     }
     masks = object_mask(run, ObjectMask(), list(inputs.values())) if inputs else []
     mask_of = {mask.parents[0]: mask for mask in masks}
+    cut_outs = [
+        candidate.image
+        for candidate in used
+        if has_alpha(candidate.image) and _is_label_alone(candidate.objects)
+    ]
+    alpha_masks = alpha_mask(run, ObjectMask(), cut_outs) if cut_outs else []
+    alpha_of = {image.id: mask for image, mask in zip(cut_outs, alpha_masks, strict=True)}
     sources = []
     for candidate in used:
         annotations = []
@@ -209,6 +223,9 @@ def make_source_images(
             box = item.box
             if box is not None:
                 box = (box[0] - candidate.box[0], box[1] - candidate.box[1], box[2], box[3])
+            if mask is None and box is None and candidate.image.id in alpha_of:
+                mask = alpha_of[candidate.image.id]
+                box = tuple(mask.metadata["box"])
             annotations.append(Annotation(label=item.label, box=box, mask=mask))
         sources.append(
             SourceImage(
@@ -250,6 +267,16 @@ def _could_be_made(name: str, names: Collection[str]) -> bool:
             return True
         name = shorter
     return False
+
+
+def _named(image: Artifact, name: str) -> Artifact:
+    """The source image under its name; the variant of a cut-out says that its mask is known."""
+    variant = dict(MASK_OF_PHOTO) if has_alpha(image) else {}
+    return image.model_copy(update={"name": name, "variant": variant})
+
+
+def _is_label_alone(objects: Sequence[ObjectAnnotation]) -> bool:
+    return len(objects) == 1 and objects[0].box is None and objects[0].runs is None
 
 
 def _name(photo: FoundPhoto, label: str) -> str:

@@ -6,6 +6,9 @@ from pydantic import Field
 
 from models.data.records import Checkpoint, Record
 
+# The entry of a variant that says that the alpha of an image is the mask that its photo carries.
+MASK_OF_PHOTO = {"mask": "alpha of the photo"}
+
 
 class _Segment(Record):
     """What all models share."""

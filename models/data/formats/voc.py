@@ -23,8 +23,8 @@ from models.data.formats.annotated import (
 from models.data.formats.voc_masks import masks_to_pixels, read_masks
 from models.data.names import find_path, holds_control_characters, normal_form
 from models.data.photo_colours import PhotoRejectedError
+from models.data.photo_file.open_image import SUFFIXES
 from models.data.pixels import encode_png
-from models.data.read_photo import SUFFIXES
 
 CLASSES = "classes.txt"
 

@@ -26,7 +26,7 @@ from models.data.formats.annotated import (
 from models.data.formats.yolo_rows import read_label, read_row, write_row
 from models.data.names import find_path
 from models.data.photo_colours import PhotoRejectedError
-from models.data.read_photo import SUFFIXES
+from models.data.photo_file.open_image import SUFFIXES
 
 CONFIG = "data.yaml"
 

@@ -141,7 +141,7 @@ def test_refuses_other_files_by_name(tmp_path: Path) -> None:
     assert reasons(refused) == {
         "cat/clip.mp4": "not an image type",
         "cat/empty.jpg": "the file is empty (0 bytes)",
-        "cat/lonely.txt": "not an image type",
+        "cat/lonely.txt": "a text file without a photo of its name; it is no prompt",
         "cat/raw.NEF": "a camera's raw file; export it as JPEG",
         "notes.csv": "not an image type",
     }
@@ -164,6 +164,11 @@ def test_reads_the_prompt_from_a_text_file(tmp_path: Path) -> None:
         (b"caf\xe9", "UTF-8"),
         (b" \n", "empty"),
         (b"a\x00b", "control characters"),
+        (b"1234 !", "holds no word"),
+        (b"0 0.512 0.433 0.25 0.31\n1 0.5 0.5 0.1 0.1\n", "rows of numbers"),
+        (b"0 0.1 0.1 0.9 0.1 0.5 0.9 0.2 0.4\n" * 400, "rows of numbers"),
+        (b"10,20,30,20,30,40,10,40,sign\n", "rows of numbers"),
+        (b"car 0.00 0 1.85 387.63 181.54 423.81 203.12\n", "rows of numbers"),
     ],
 )
 def test_refuses_a_wrong_prompt_and_keeps_the_photo(
@@ -175,6 +180,14 @@ def test_refuses_a_wrong_prompt_and_keeps_the_photo(
     assert [photo.prompt for photo in photos] == [None, None]
     assert [refusal.file for refusal in refused] == ["cat/a.txt"]
     assert reason in refused[0].reason
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_reads_prompts_of_all_editors(tmp_path: Path, encoding: str) -> None:
+    two_classes(tmp_path)
+    mark = "\ufeff" if encoding in ("utf-16-le", "utf-16-be") else ""
+    (tmp_path / "cat" / "a.txt").write_bytes((mark + "3 röda koppar, 4 fat").encode(encoding))
+    assert find_photos(tmp_path)[0][0].prompt == "3 röda koppar, 4 fat"
 
 
 def test_accepts_a_prompt_of_500_characters(tmp_path: Path) -> None:

@@ -11,12 +11,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from models.data.photo_colours import PhotoRejectedError
-from models.data.read_photo import SUFFIXES, Photo, read_photo
+from models.data.photo_file.open_image import SUFFIXES
+from models.data.read_photo import Photo, read_photo
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 
@@ -87,7 +89,7 @@ def test_damaged_exif_costs_the_orientation_only() -> None:
     assert read_photo(blob).pixels.shape == (64, 96, 3)
 
 
-def test_alpha_is_flattened_on_grey_whatever_colour_lies_under_it() -> None:
+def test_alpha_is_the_mask_and_the_object_is_shown_on_grey() -> None:
     rgba = np.dstack([scene(), np.full((64, 96), 255, np.uint8)])
     rgba[:, :48, 3] = 0
     rgba[:, :48, :3] = (255, 0, 255)
@@ -96,7 +98,9 @@ def test_alpha_is_flattened_on_grey_whatever_colour_lies_under_it() -> None:
     assert (read.pixels[:, :48] == 127).all()
     assert np.array_equal(read.pixels[1:, 48:], scene()[1:, 48:])
     assert_near(read.pixels[0, 95], np.full(3, 191), 1)
-    assert read.notes == ("alpha flattened on grey 127",)
+    assert read.notes == ("alpha used as the object's mask, shown on grey 127",)
+    assert read.alpha is not None
+    np.testing.assert_array_equal(read.alpha, rgba[..., 3])
 
 
 def test_opaque_alpha_is_dropped_without_a_note() -> None:
@@ -133,7 +137,7 @@ def test_palette_with_and_without_transparency() -> None:
     seen = palette.getpixel((0, 0))
     read = photo(palette, transparency=seen)
     assert (read.pixels[0, 0] == 127).all()
-    assert "alpha flattened on grey 127" in read.notes
+    assert "alpha used as the object's mask, shown on grey 127" in read.notes
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tiff", ".jp2"])
@@ -159,7 +163,6 @@ def test_twelve_bits_in_sixteen_are_not_black() -> None:
 
 
 def test_sixteen_bit_white_is_zero_is_turned_round() -> None:
-    tifffile = pytest.importorskip("tifffile")
     stream = io.BytesIO()
     ramp = np.linspace(0, 65535, 64 * 64).astype(np.uint16).reshape(64, 64)
     tifffile.imwrite(stream, ramp, photometric="miniswhite")
@@ -168,13 +171,11 @@ def test_sixteen_bit_white_is_zero_is_turned_round() -> None:
     assert pixels[-1, -1, 0] == 0
 
 
-def test_planar_sixteen_bit_tiff_is_rejected_because_pillow_reads_noise() -> None:
-    tifffile = pytest.importorskip("tifffile")
+def test_planar_sixteen_bit_tiff_is_read_though_pillow_reads_noise() -> None:
     stream = io.BytesIO()
     planes = np.moveaxis(scene().astype(np.uint16) * 257, 2, 0)
     tifffile.imwrite(stream, planes, photometric="rgb", planarconfig="separate")
-    with pytest.raises(PhotoRejectedError, match="planar"):
-        read_photo(stream.getvalue())
+    assert_near(read_photo(stream.getvalue()).pixels, scene(), 0)
 
 
 def test_float_images() -> None:
@@ -231,7 +232,7 @@ def test_icc_profile_keeps_alpha() -> None:
     image = Image.new("RGBA", (64, 64), (55, 55, 55, 255))
     image.paste((9, 9, 9, 0), (0, 0, 32, 64))
     read = photo(image, icc_profile=_linear_profile())
-    assert (read.pixels[:, :32] == 127).all()
+    assert (read.pixels[:, :32] == 255).all()
     assert_near(read.pixels[:, 32:], np.full((64, 32, 3), 128), 2)
 
 
@@ -260,7 +261,7 @@ def test_first_frame_of_an_animation(kind: str) -> None:
     frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "lime", "blue")]
     read = photo(frames[0], kind, save_all=True, append_images=frames[1:])
     assert_near(read.pixels, np.full((64, 64, 3), (255, 0, 0)), 6)
-    assert read.notes == ("first frame of 3",)
+    assert read.notes == (("page 1 of 3",) if kind == "TIFF" else ("first frame of 3",))
 
 
 def test_large_photo_is_scaled_down() -> None:

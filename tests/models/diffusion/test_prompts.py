@@ -4,6 +4,7 @@ import pytest
 
 from models.diffusion.prompts import (
     Part,
+    count_tokens,
     escape,
     to_compel,
     unescape,
@@ -90,6 +91,20 @@ def test_a_blend_without_weights_lists_all_its_prompts() -> None:
 @pytest.mark.parametrize("caption", CAPTIONS)
 def test_an_escaped_caption_without_weights_is_the_caption(caption: str) -> None:
     assert without_weights(weighted_prompt(Part(escape(caption), 1.2))) == caption
+
+
+@pytest.mark.parametrize(
+    ("prompt", "tokens"),
+    [
+        ("a photo of a red mug", 6),
+        ("it's 2024!", 7),
+        ("(red)1.3 car", 7),
+        ("一张红色", 4),
+        (" ".join(["word"] * 80), 80),
+    ],
+)
+def test_counts_no_more_tokens_than_clip(prompt: str, tokens: int) -> None:
+    assert count_tokens(prompt) == tokens
 
 
 def test_joins_parts_with_their_weights() -> None:

@@ -18,6 +18,7 @@ from tasks.engine.run_context import RunContext
 from tasks.engine.stage import stage
 from tasks.generate.multiview import multiview
 from tasks.settings.multiview import MultiviewRelief, MultiviewZero123Plus
+from tasks.settings.segment import MASK_OF_PHOTO
 from tasks.store.store import open_store
 from tests.checkpoints.zero123plus import build
 
@@ -253,3 +254,16 @@ def test_the_number_of_views_is_no_part_of_a_key(photos: list[Artifact]) -> None
     other = SMALL.model_copy(update={"steps": 3})
     assert multiview.key(job, SMALL) == multiview.key(job, fewer)
     assert multiview.key(job, SMALL) != multiview.key(job, other)
+
+
+def test_a_cut_out_keeps_its_mask_and_painted_views_have_found_ones(
+    run: RunContext, photos: list[Artifact], asked: Asked
+) -> None:
+    (opaque,) = multiview(run, SMALL.model_copy(update={"views": 0}), photos[:1])
+    cut_out = opaque.model_copy(update={"variant": MASK_OF_PHOTO})
+    original, turned = multiview(run, MultiviewRelief(views=1, size=64), [cut_out])
+    assert original.variant == {**MASK_OF_PHOTO, "view": 0}
+    assert turned.variant == {**MASK_OF_PHOTO, "view": 1}
+    original, painted = multiview(run, SMALL.model_copy(update={"views": 1}), [cut_out])
+    assert original.variant["mask"] == MASK_OF_PHOTO["mask"]
+    assert painted.variant["mask"] == "found"

@@ -21,7 +21,14 @@ from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.run_context import RunContext
 from tasks.engine.stage import stage
 from tasks.generate.segment import segment
-from tasks.settings.segment import Segment, SegmentGrabCut, SegmentIsNet, SegmentSam, VitMatteRefine
+from tasks.settings.segment import (
+    MASK_OF_PHOTO,
+    Segment,
+    SegmentGrabCut,
+    SegmentIsNet,
+    SegmentSam,
+    VitMatteRefine,
+)
 from tasks.store.store import open_store
 from tests.checkpoints import isnet, sam, vitmatte
 from tests.models.segmentation.test_grabcut import draw_scene, iou
@@ -222,3 +229,22 @@ def test_grabcut_works_at_its_own_size(run: RunContext) -> None:
     pixels, _ = scene("plain")
     wanted = with_matte(pixels, segment_object(pixels, working_side=320))
     assert np.array_equal(run.load(made), wanted)
+
+
+@pytest.mark.parametrize("settings", [SegmentGrabCut(), SegmentIsNet(), SegmentSam()])
+def test_no_model_changes_the_mask_that_a_photo_carries(
+    run: RunContext, asked: list[Any], settings: Segment
+) -> None:
+    found = photo.run(run, Nothing(), ["wrong"])
+    cut_outs = [image.model_copy(update={"variant": MASK_OF_PHOTO}) for image in found]
+    (kept,) = segment(run, settings, cut_outs)
+    np.testing.assert_array_equal(run.load(kept), run.load(cut_outs[0]))
+    assert kept.metadata == MASK_OF_PHOTO
+    assert asked == []
+
+
+def test_an_image_that_lost_its_alpha_is_segmented(run: RunContext) -> None:
+    images = photo.run(run, Nothing(), ["plain"])
+    painted = [image.model_copy(update={"variant": MASK_OF_PHOTO}) for image in images]
+    (found,) = segment(run, SegmentGrabCut(), painted)
+    assert iou(run.load(found)[..., 3], scene("plain")[1]) > 0.9

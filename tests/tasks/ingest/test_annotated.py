@@ -10,6 +10,7 @@ import pytest
 
 from flows.config.recipe import Recipe
 from flows.planning import make_plan
+from models.data.files import read_unchanged
 from models.data.formats.annotated import AnnotatedImage, Box, ObjectAnnotation
 from models.data.formats.coco import read_coco, write_coco
 from models.data.formats.detect import READERS
@@ -24,7 +25,8 @@ from tasks.assemble.samples import real_sample
 from tasks.assemble.write_datasets import write_datasets
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.export.formats import export_dataset
-from tasks.ingest.find_sources import list_labels
+from tasks.ingest import photos as reading
+from tasks.ingest.find_sources import FoundSources, Layout, list_labels
 from tasks.ingest.photos import Ingest, ingest, ingest_photos
 from tasks.store.store import open_store
 
@@ -282,7 +284,10 @@ def test_the_key_of_a_photo_depends_on_its_pixels_alone(run: RunContext, tmp_pat
     uniform_set(tmp_path, "coco")
     whole = ingest_photos(run, tmp_path / "photos", WHOLE, SplitParameters())
     parameters = whole.images[0].image.parameters
-    assert parameters == {"max_side": 2048, "min_side": 32, "max_pixels": 100_000_000}
+    assert parameters == {
+        **{"max_side": 2048, "min_side": 32, "max_pixels": 100_000_000},
+        **{"value_range": "auto", "alpha": "mask"},
+    }
     ingest_photos(run, tmp_path / "photos", Ingest(crop_margin=0.3), SplitParameters())
     assert run.counts[ingest.name] == StageCount(computed=8)
 
@@ -293,15 +298,33 @@ def test_decodes_the_bytes_that_were_hashed(
     """A file that another program writes to must not give pixels under a wrong key."""
     mixed_set(tmp_path, "coco")
     reads: Counter[str] = Counter()
-    read_bytes = Path.read_bytes
 
     def count_reads(path: Path) -> bytes:
-        reads[path.name] += path.suffix == ".png"
-        return read_bytes(path)
+        reads[path.name] += 1
+        return read_unchanged(path)
 
-    monkeypatch.setattr(Path, "read_bytes", count_reads)
+    monkeypatch.setattr(reading, "read_unchanged", count_reads)
     ingest_photos(run, tmp_path / "photos", Ingest(), SplitParameters())
     assert {reads[f"photo{number}.png"] for number in range(12)} == {1}
+
+
+def test_refuses_a_photo_that_was_replaced_after_its_annotations_were_read(
+    run: RunContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixed_set(tmp_path, "coco")
+    (victim,) = (tmp_path / "photos").rglob("photo3.png")
+    listed = reading.find_sources
+
+    def replace_photo(folder: Path, layout: Layout) -> FoundSources:
+        found = listed(folder, layout)
+        victim.write_bytes(encode_png(np.zeros((40, 50, 3), np.uint8)))
+        return found
+
+    monkeypatch.setattr(reading, "find_sources", replace_photo)
+    sources = ingest_photos(run, tmp_path / "photos", Ingest(), SplitParameters())
+    (reason,) = (reason for file, reason in sources.refused if file.endswith("photo3.png"))
+    assert reason.startswith("it changed during the run, from ")
+    assert "to 50x40 px; run again when it is complete" in reason
 
 
 def samples_of(run: RunContext, sources: Sources) -> list[Sample]:

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.data.pixels import encode_png
+from models.data.pixels import decode, encode_png
 from models.data.records import Annotation
 from models.data.splitting import SplitParameters
 from tasks.engine.run_context import RunContext, StageCount
@@ -113,6 +113,18 @@ def test_backgrounds_come_in_the_order_of_their_names(run: RunContext, tmp_path:
         write(tmp_path / "scenes", name, draw(len(name) + ord(name[0])))
     found, _ = ingest_backgrounds(run, tmp_path / "scenes", Ingest(), [], SplitParameters())
     assert [artifact.name for artifact in found] == ["backgrounds/a.png", "backgrounds/b.png"]
+
+
+def test_a_cut_out_is_no_background(run: RunContext, tmp_path: Path) -> None:
+    cut_out = np.dstack([decode(draw(1)), np.kron(np.eye(2) * 255, np.ones((30, 30)))])
+    write(tmp_path / "scenes", "a.png", encode_png(cut_out.astype(np.uint8)))
+    with pytest.raises(ValueError, match=r"every photo of .* is a cut-out; use other photos"):
+        ingest_backgrounds(run, tmp_path / "scenes", Ingest(), [], SplitParameters())
+    write(tmp_path / "scenes", "b.png", draw(2))
+    found, refused = ingest_backgrounds(run, tmp_path / "scenes", Ingest(), [], SplitParameters())
+    assert [artifact.name for artifact in found] == ["backgrounds/b.png"]
+    assert [entry.file for entry in refused] == ["backgrounds/a.png"]
+    assert refused[0].reason.startswith("a cut-out; a background needs")
 
 
 def test_references_are_drawn_per_class_and_a_limit_takes_some_of_each_class(
