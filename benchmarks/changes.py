@@ -1,6 +1,7 @@
 """Changes that a copy of a photo may have: the kinds that the benchmark planted_leaks plants."""
 
 from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
@@ -17,25 +18,29 @@ def list_changes() -> dict[str, Change]:
         "half size": lambda photo: _scale(photo, 0.5, 0.5),
         "quarter size": lambda photo: _scale(photo, 0.25, 0.25),
         "squeezed to 80 %": lambda photo: _scale(photo, 1.0, 0.8),
-        "grey": lambda photo: cv2.cvtColor(cv2.cvtColor(photo, 7), cv2.COLOR_GRAY2RGB),
+        "grey": _grey,
         "mirrored": _mirror,
-        "lighter by 40 %": lambda photo: cv2.convertScaleAbs(photo, alpha=1.4),
-        "darker by 40 %": lambda photo: cv2.convertScaleAbs(photo, alpha=0.6),
+        "lighter by 40 %": partial(_lighten, factor=1.4),
+        "darker by 40 %": partial(_lighten, factor=0.6),
         "gamma 2": lambda photo: (255 * (photo / 255.0) ** 2).astype(np.uint8),
         "text band": _write_band,
     }
     for percent in (2, 5, 10, 20, 30, 40):
-        changes[f"centre crop {percent} %"] = lambda photo, p=percent: _crop(photo, p, 0.5)
+        changes[f"centre crop {percent} %"] = partial(_crop, percent=percent, position=0.5)
     for percent in (5, 10, 20, 40):
-        changes[f"corner crop {percent} %"] = lambda photo, p=percent: _crop(photo, p, 0.0)
+        changes[f"corner crop {percent} %"] = partial(_crop, percent=percent, position=0.0)
     for quarters in (1, 2, 3):
-        changes[f"turned by {90 * quarters}"] = lambda photo, q=quarters: np.rot90(photo, q)
+        changes[f"turned by {90 * quarters}"] = partial(np.rot90, k=quarters)
     for degrees in (2, 5, 10):
-        changes[f"turned by {degrees}"] = lambda photo, d=degrees: _turn(photo, d)
+        changes[f"turned by {degrees}"] = partial(_turn, degrees=degrees)
     for percent in (2, 5, 10, 20):
-        changes[f"border {percent} %"] = lambda photo, p=percent: _frame(photo, p, p, 255)
+        changes[f"border {percent} %"] = partial(
+            _frame, percent_down=percent, percent_across=percent, grey=255
+        )
     for percent in (10, 25):
-        changes[f"screenshot bars {percent} %"] = lambda photo, p=percent: _frame(photo, p, 0, 0)
+        changes[f"screenshot bars {percent} %"] = partial(
+            _frame, percent_down=percent, percent_across=0, grey=0
+        )
     changes["mirrored, crop 20 %"] = lambda photo: _crop(_mirror(photo), 20, 0.5)
     changes["mirrored, turned, crop 20 %"] = lambda photo: _crop(np.rot90(_mirror(photo)), 20, 0.5)
     return changes
@@ -43,6 +48,15 @@ def list_changes() -> dict[str, Change]:
 
 def _mirror(photo: Pixels) -> Pixels:
     return photo[:, ::-1]
+
+
+def _grey(photo: Pixels) -> Pixels:
+    grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
+    return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), np.uint8)
+
+
+def _lighten(photo: Pixels, factor: float) -> Pixels:
+    return np.asarray(cv2.convertScaleAbs(photo, alpha=factor), np.uint8)
 
 
 def _scale(photo: Pixels, across: float, down: float) -> Pixels:

@@ -180,7 +180,8 @@ def outpaint(setting: Setting) -> Loaded:
     from diffusers import AsymmetricAutoencoderKL, StableDiffusionInpaintPipeline
 
     from models.diffusion.safety import SafeImage
-    from models.outpainting.latent_canvas import CELL, shift_image
+    from models.diffusion.sd2.latents import CELL
+    from models.outpainting.latent_canvas import shift_image
 
     machine = setting.machine
     told: dict[str, Any] = {"local_files_only": True, "dtype": machine.dtype}

@@ -34,6 +34,7 @@ from flows.finish import Finish
 from flows.generate import Generation, generate
 from flows.generators.catalog import find_generator
 from flows.items import make_items
+from flows.measure_quality import MeasuredQuality
 from flows.pipeline import pin_results
 from flows.summary import summarize
 from flows.train_models import Trained
@@ -356,7 +357,7 @@ def _go_on(
     datasets = Datasets(
         documents=documents,
         test=documents["real"],
-        volumes={name: {"train": {}, "val": {}} for name in chosen},
+        volumes={name: {"train": {}, "synthetic": {}, "val": {}} for name in chosen},
         origins={name: Origin() for name in chosen},
         families={},
         test_volume={},
@@ -368,7 +369,8 @@ def _go_on(
     with timed(steps, "what the report is told"):
         summarize(recipe, sources, generation, datasets, trained, context, [], started)
     with timed(steps, "keep"):
-        pin_results(context, run, sources, generation, datasets, trained)
+        quality = MeasuredQuality()
+        pin_results(context, run, sources, generation, datasets, quality, trained)
 
 
 def _screen(photos: Sequence[SourceImage], steps: dict[str, Spent]) -> None:

@@ -92,8 +92,10 @@ def _take_by_word(word: str | float, drawn: _Drawn, references: set[str]) -> lis
         return []
     chosen = []
     for samples in drawn.values():
-        own = [sample for sample in samples if references & set(sample.sources)]
-        others = [sample for sample in samples if sample not in own]
+        own: list[Sample] = []
+        others: list[Sample] = []
+        for sample in samples:
+            (others if references.isdisjoint(sample.sources) else own).append(sample)
         wanted = {"references": 0, "extra": len(own), "all": len(others)}[word]
         chosen += own + others[:wanted]
     return chosen

@@ -42,6 +42,8 @@ def see_darkness(network: IsNet) -> None:
     last[0] = 0
     last[0, last.shape[1] // 2, 1, 1] = 1
     side = network.get_submodule("side1")
-    side.weight.zero_()  # type: ignore[operator, union-attr]
-    side.weight[0, 0, 1, 1] = STEEPNESS  # type: ignore[index]
-    side.bias.fill_(-STEEPNESS * THRESHOLD)  # type: ignore[operator, union-attr]
+    assert isinstance(side, torch.nn.Conv2d)
+    assert side.bias is not None
+    side.weight.zero_()
+    side.weight[0, 0, 1, 1] = STEEPNESS
+    side.bias.fill_(-STEEPNESS * THRESHOLD)
