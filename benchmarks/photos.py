@@ -9,7 +9,7 @@ from models.data import pixels
 from models.data.records import Annotation, Sample, SourceImage
 from tasks.engine.run_context import RunContext
 from tasks.engine.work_items import SharedInputs, WorkItem
-from tasks.ingest.photos import Ingest, ingest_files
+from tasks.ingest.read_files import Ingest, ingest_files
 from tasks.screen.heldout_index import HeldOut, index_heldout
 from tests.demo_scenes.render import render
 

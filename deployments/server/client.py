@@ -124,7 +124,8 @@ def _refusal(url: str, response: httpx.Response) -> str:
             "user:password"
         )
     answer = " ".join(response.text.split())[:100]
-    return f"the Prefect server {_shown(url)} refused a request: {response.status_code} {answer}"
+    refusal = f"{response.status_code} {answer}"
+    return f"the Prefect server {_shown(url)} refused a request: {refusal}; see its log"
 
 
 def _shown(url: str) -> str:

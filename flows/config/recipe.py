@@ -21,7 +21,7 @@ from models.evaluation.settings import VerdictSettings
 from models.training.settings import TrainingParameters
 from tasks.assemble.choose import Assemble
 from tasks.assemble.resize import Resize
-from tasks.ingest.photos import Ingest
+from tasks.ingest.read_files import Ingest
 from tasks.report.quality import Quality
 from tasks.screen.screen import Screen
 

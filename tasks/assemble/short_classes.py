@@ -95,12 +95,20 @@ def _shortages(
     for spec in specs:
         volume = spec.per_class or parameters.per_class or LEAST_VOLUME
         wanted = count_images(spec, volume, label, drawn)
+        made = {
+            source: [sample for sample in synthetic.get(source, ()) if sample.label == label]
+            for source in wanted
+        }
         for source, (available, needed) in wanted.items():
             if available < min(needed, LEAST_VOLUME):
-                made = [sample for sample in synthetic.get(source, ()) if sample.label == label]
-                found.append(_explain(label, source, available, made, drawn))
+                found.append(_explain(label, source, available, made[source], drawn))
         if not any(min(counts) for counts in wanted.values()):
-            found.append(f"{_NO_REFERENCE} in the dataset {spec.name}")
+            rejected = [source for source in wanted if made[source]]
+            found.append(
+                _explain(label, rejected[0], 0, made[rejected[0]], drawn)
+                if rejected
+                else f"{_NO_REFERENCE} in the dataset {spec.name}"
+            )
     return found
 
 

@@ -11,7 +11,7 @@ from models.data.records import Artifact, SourceImage
 from models.data.splitting import SplitParameters
 from tasks.engine.run_context import RunContext
 from tasks.ingest.object_mask import has_alpha
-from tasks.ingest.photos import Ingest, ingest_files
+from tasks.ingest.read_files import Ingest, ingest_files
 from tasks.ingest.same_pictures import match_photos
 from tasks.ingest.source_images import hashes_of
 

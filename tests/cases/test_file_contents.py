@@ -10,7 +10,8 @@ import pytest
 from models.data.splitting import SplitParameters
 from tasks.engine.run_context import RunContext
 from tasks.generate.segment import segment
-from tasks.ingest.photos import Ingest, ingest_photos
+from tasks.ingest.photos import ingest_photos
+from tasks.ingest.read_files import Ingest
 from tasks.settings.segment import SegmentGrabCut
 from tasks.store.store import open_store
 

@@ -6,7 +6,8 @@ import pytest
 
 from models.data.splitting import SplitParameters
 from tasks.engine.run_context import RunContext
-from tasks.ingest.photos import Ingest, ingest_photos
+from tasks.ingest.photos import ingest_photos
+from tasks.ingest.read_files import Ingest
 from tasks.store.store import open_store
 from tests.cases.scripts import write_case
 

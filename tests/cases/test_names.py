@@ -9,7 +9,8 @@ from flows.config.recipe import RecipeError, load_recipe
 from models.data.find_photos import find_photos
 from models.data.splitting import SplitParameters
 from tasks.engine.run_context import RunContext
-from tasks.ingest.photos import Ingest, ingest_photos
+from tasks.ingest.photos import ingest_photos
+from tasks.ingest.read_files import Ingest
 from tasks.report.write import report_document
 from tasks.store.layout import document_name
 from tasks.store.store import open_store

@@ -13,7 +13,8 @@ from models.data.splitting import SplitParameters
 from tasks.engine.run_context import RunContext
 from tasks.ingest import photos as reading
 from tasks.ingest.find_sources import FoundSources, Layout
-from tasks.ingest.photos import Ingest, ingest_photos
+from tasks.ingest.photos import ingest_photos
+from tasks.ingest.read_files import Ingest
 from tasks.store.store import open_store
 
 SPLITS = SplitParameters(compare_pictures=False)

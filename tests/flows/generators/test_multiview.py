@@ -17,7 +17,8 @@ from models.data.splitting import SplitParameters
 from tasks.engine.item_documents import load_record, save_items
 from tasks.engine.run_context import RunContext
 from tasks.engine.work_items import GenerationRecord, ItemConfig, Result, SharedInputs, WorkItem
-from tasks.ingest.photos import Ingest, ingest_photos
+from tasks.ingest.photos import ingest_photos
+from tasks.ingest.read_files import Ingest
 from tasks.screen.heldout_index import HeldOut, index_heldout
 from tasks.store.layout import digest_of
 from tasks.store.store import Store, open_store

@@ -42,6 +42,14 @@ def test_counts_the_reasons_of_a_class_without_images() -> None:
     }
 
 
+def test_a_dataset_of_all_images_says_why_there_are_none() -> None:
+    every = (DatasetSpec(name="made", synthetic={"multiview": "all"}),)
+    made = samples("multiview", {"hen": 9, "pig": 2}) + rejected("cow", "blurred", "blurred")
+    assert find(made, specs=every) == {
+        "cow": "has 0 usable of 2 images of multiview: 2 blurred (cow/multiview0)"
+    }
+
+
 def test_one_image_is_too_few_and_the_other_classes_can_be_made() -> None:
     made = samples("multiview", {"cow": 1, "hen": 9, "pig": 5})
     short = find(made)

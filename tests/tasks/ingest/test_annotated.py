@@ -27,7 +27,8 @@ from tasks.engine.run_context import RunContext, StageCount
 from tasks.export.formats import export_dataset
 from tasks.ingest import photos as reading
 from tasks.ingest.find_sources import FoundSources, Layout, list_labels
-from tasks.ingest.photos import Ingest, ingest, ingest_photos
+from tasks.ingest.photos import ingest_photos
+from tasks.ingest.read_files import Ingest, ingest
 from tasks.store.store import open_store
 
 CLASSES = ["disc", "block"]

@@ -8,7 +8,8 @@ from models.data.records import Annotation
 from models.data.splitting import SplitParameters
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.ingest.backgrounds import ingest_backgrounds
-from tasks.ingest.photos import Ingest, ingest_photos
+from tasks.ingest.photos import ingest_photos
+from tasks.ingest.read_files import Ingest
 from tasks.ingest.references import choose_references
 from tasks.store.store import open_store
 

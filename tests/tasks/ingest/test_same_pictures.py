@@ -11,7 +11,8 @@ from models.data.splitting import SplitParameters
 from tasks.engine.run_context import RunContext
 from tasks.ingest import same_pictures
 from tasks.ingest.backgrounds import NoBackgroundsError, ingest_backgrounds
-from tasks.ingest.photos import Ingest, ingest_photos
+from tasks.ingest.photos import ingest_photos
+from tasks.ingest.read_files import Ingest
 from tasks.store.store import open_store
 from tests.models.leakage.photos import crop, read_photos
 

@@ -7,7 +7,7 @@ import pytest
 from models.data.pixels import encode_png
 from models.data.records import Artifact
 from tasks.engine.run_context import RunContext
-from tasks.ingest.photos import Ingest, ingest
+from tasks.ingest.read_files import Ingest, ingest
 from tasks.screen.measure import Measure, measure
 from tasks.screen.screen import FAR, NEAR, HeldOutHashes, Screen, judge, screen
 from tasks.store.store import open_store
