@@ -8,8 +8,6 @@ second of wall time per warm run is Prefect's wait for its heartbeat thread.
 
 import json
 import os
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -21,6 +19,7 @@ from typing import Any
 import httpx
 
 from benchmarks.machine import table, tree_cpu_s
+from benchmarks.servers import prefect_server, process
 from deployments.persistent_worker.worker import PersistentWorker
 
 RUNS = 10
@@ -58,7 +57,7 @@ def measure(folder: Path, runs: int) -> dict[str, dict[str, Cost]]:
             deployed = {name: _deploy(api, name, kind) for name in FLOWS}
             options = ["--pool", kind, "--type", kind, "--limit", str(SLOTS)]
             command = [sys.executable, "-c", WORKER, "worker", "start", *options]
-            with _process(command, environment, folder / f"{kind}.log"):
+            with process(command, folder / f"{kind}.log", environment):
                 for name, deployment in reversed(deployed.items()):
                     # The start of the worker is no part of the figures.
                     _run_all(api, deployment, SLOTS)
@@ -85,54 +84,16 @@ def main(folder: Path) -> None:
 
 @contextmanager
 def _server(folder: Path) -> Iterator[tuple[httpx.Client, dict[str, str]]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    here = str(Path(__file__).resolve().parents[1])
-    environment = {
-        **os.environ,
-        "PREFECT_HOME": str(folder / "home"),
-        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
-        "PREFECT_SERVER_UI_ENABLED": "false",
-        "PREFECT_WORKER_QUERY_SECONDS": "1",
-        "PYTHONPATH": os.pathsep.join([str(folder), here]),
-    }
-    command = [sys.executable, "-m", "deployments.server.main", "--port", port]
-    with (
-        _process(command, environment, folder / "server.log"),
-        httpx.Client(base_url=environment["PREFECT_API_URL"], timeout=60) as api,
-    ):
-        _wait_until_healthy(api)
+    repository = str(Path(__file__).resolve().parents[1])
+    with prefect_server(folder) as (_, url), httpx.Client(base_url=url, timeout=60) as api:
+        environment = {
+            **os.environ,
+            "PREFECT_HOME": str(folder / "home"),
+            "PREFECT_API_URL": url,
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+            "PYTHONPATH": os.pathsep.join([str(folder), repository]),
+        }
         yield api, environment
-
-
-@contextmanager
-def _process(command: list[str], environment: dict[str, str], log: Path) -> Iterator[None]:
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, env=environment, stdout=output, stderr=output, start_new_session=True
-        )
-        try:
-            yield
-        finally:
-            process.terminate()
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _wait_until_healthy(api: httpx.Client) -> None:
-    end = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < end:
-        try:
-            if api.get("/health").is_success:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.2)
-    raise RuntimeError("the Prefect server did not start")
 
 
 def _template(kind: str) -> dict[str, Any]:
