@@ -20,7 +20,7 @@ import httpx
 import numpy as np
 
 from benchmarks.fan_out_rows import Database, Postgres, Sqlite
-from benchmarks.fan_out_sides import FAN_OUT
+from benchmarks.fan_out_timing import FAN_OUT
 from benchmarks.machine import PeakMemory, table
 from benchmarks.servers import has_postgres, postgres, prefect_server, process, query
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.fan_out import DATABASES, SIDES, Run, Stack, start_stack
 from benchmarks.fan_out_rows import Rows, read_rows, write_copy
-from benchmarks.fan_out_sides import FAN_OUT
+from benchmarks.fan_out_timing import FAN_OUT
 from benchmarks.machine import table
 from benchmarks.servers import has_postgres
 

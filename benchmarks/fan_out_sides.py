@@ -8,10 +8,7 @@ import os
 import sys
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from queue import SimpleQueue
@@ -23,13 +20,29 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Completed, Pending, Running
 
-import flows.execution.run_items
-import flows.items
 from benchmarks.artifacts import BLOB, artifact_of
-from benchmarks.machine import high_water_mb, tree_cpu_s
+from benchmarks.fan_out_samples import (
+    GENERATOR,
+    SAMPLES,
+    SCORES,
+    draw_references,
+    make_hashed,
+    make_photo,
+    make_photo_sample,
+    make_sample,
+)
+from benchmarks.fan_out_timing import (
+    FAN_OUT,
+    ParentCosts,
+    StepCost,
+    after_each_result,
+    make_tenth_recorder,
+    timed,
+    timed_steps,
+)
+from benchmarks.machine import high_water_mb
 from flows.build_datasets import Datasets
 from flows.config.recipe import Recipe
-from flows.execution.deployment import ChildRunPool
 from flows.execution.run_items import Execution
 from flows.finish import Finish
 from flows.generate import Generation, generate
@@ -39,16 +52,7 @@ from flows.measure_quality import MeasuredQuality
 from flows.pipeline import pin_results
 from flows.summary import summarize
 from flows.train_models import Trained
-from models.data.near_duplicates import HASH_BITS, HashedPhoto
-from models.data.records import (
-    Annotation,
-    Lineage,
-    Origin,
-    Sample,
-    SourceImage,
-    Sources,
-    Split,
-)
+from models.data.records import Origin, SourceImage, Sources
 from models.data.splitting import SplitParameters, split
 from models.screening.heldout import HeldOutHashes
 from tasks.assemble.choose import Assemble, choose
@@ -70,46 +74,11 @@ from tasks.store.store import Store, open_store
 
 POOL = "simulated"
 DEPLOYMENT = f"generate_item/{POOL}"
-GENERATOR = "multiview"
 MAX_PARALLEL = 32
-CLASSES = 3
-SAMPLES = 4
 THREADS = 4
 POLL_S = 1.0
 STAGES = 14
-TENTHS = 10
-# The step that contains the others of a fan-out.
-FAN_OUT = "fan-out, total"
-# Replaces a function by one that also measures.
-Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
 SHARED = SharedInputs(heldout=(artifact_of("heldout", "heldout", "json"),))
-
-
-@dataclass
-class StepCost:
-    """The calls of a step, and their wall and CPU seconds."""
-
-    calls: int = 0
-    wall_s: float = 0.0
-    cpu_s: float = 0.0
-
-
-@dataclass
-class Tenth:
-    """One tenth of the child runs: wall seconds, and CPU seconds per process."""
-
-    wall_s: float
-    cpu_s: dict[str, float]
-
-
-@dataclass
-class ParentCosts:
-    """The costs of a parent run: steps of both fan-outs, tenths of the first, peak MiB."""
-
-    steps: dict[str, StepCost] = field(default_factory=lambda: defaultdict(StepCost))
-    again: dict[str, StepCost] = field(default_factory=lambda: defaultdict(StepCost))
-    tenths: list[Tenth] = field(default_factory=list)
-    peak_mb: dict[str, float] = field(default_factory=dict)
 
 
 def parent(folder: Path, references: int, process_ids: dict[str, int], done: int = 0) -> None:
@@ -129,8 +98,8 @@ def parent(folder: Path, references: int, process_ids: dict[str, int], done: int
     def run() -> None:
         costs.peak_mb["start"] = _peak_mb()
         context = RunContext(store, "benchmark")
-        record = _make_tenth_recorder(references - done, process_ids, costs)
-        with timed_steps(costs.steps), _after_each_result(record), timed(costs.steps, FAN_OUT):
+        record = make_tenth_recorder(references - done, process_ids, costs)
+        with timed_steps(costs.steps), after_each_result(record), timed(costs.steps, FAN_OUT):
             results = _fan_out(context, recipe, photos)
         costs.peak_mb["fan-out"] = _peak_mb()
         _run_later_steps(context, folder, recipe, photos, results, costs.steps)
@@ -196,118 +165,6 @@ def worker(folder: Path) -> None:
             time.sleep(POLL_S)
 
 
-def draw_references(count: int) -> list[SourceImage]:
-    """Return references in `CLASSES` classes, whose photos don't exist."""
-    return [_make_photo(number, "train") for number in range(count)]
-
-
-@contextmanager
-def timed(steps: dict[str, StepCost], step: str) -> Iterator[None]:
-    """Add the time inside the context to the cost of a step."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    try:
-        yield
-    finally:
-        cost = steps[step]
-        cost.calls += 1
-        cost.wall_s += time.perf_counter() - wall
-        cost.cpu_s += time.process_time() - cpu
-
-
-@contextmanager
-def timed_steps(steps: dict[str, StepCost]) -> Iterator[None]:
-    """Time the steps of the product's fan-out."""
-    with ExitStack() as stack:
-        for owner, name, step in (
-            (flows.items, "item_key", "keys"),
-            (flows.execution.run_items, "save_items", "write work items"),
-            (ChildRunPool, "start", "start children"),
-            (ChildRunPool, "_read_runs", "poll"),
-            (ChildRunPool, "_result", "collect results"),
-            (flows.execution.run_items, "load_result", "read results"),
-        ):
-            stack.enter_context(_replaced(owner, name, _time_call(steps, step)))
-        each = _time_each(steps, "check what is done")
-        stack.enter_context(_replaced(flows.execution.run_items, "load_records", each))
-        yield
-
-
-def _time_call(steps: dict[str, StepCost], step: str) -> Wrap:
-    def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapper(*arguments: Any, **options: Any) -> Any:
-            with timed(steps, step):
-                return original(*arguments, **options)
-
-        return wrapper
-
-    return wrap
-
-
-def _time_each(steps: dict[str, StepCost], step: str) -> Wrap:
-    """Time each item of an iterator, which has as many items as the last argument."""
-
-    def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapper(*arguments: Any) -> Iterator[Any]:
-            items = original(*arguments)
-            for _ in arguments[-1]:
-                with timed(steps, step):
-                    item = next(items)
-                yield item
-
-        return wrapper
-
-    return wrap
-
-
-@contextmanager
-def _replaced(owner: Any, name: str, wrap: Wrap) -> Iterator[None]:
-    original = getattr(owner, name)
-    setattr(owner, name, wrap(original))
-    try:
-        yield
-    finally:
-        setattr(owner, name, original)
-
-
-@contextmanager
-def _after_each_result(record: Callable[[], None]) -> Iterator[None]:
-    def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapper(*arguments: Any, **options: Any) -> Any:
-            result = original(*arguments, **options)
-            record()
-            return result
-
-        return wrapper
-
-    with _replaced(ChildRunPool, "_result", wrap):
-        yield
-
-
-def _make_tenth_recorder(
-    references: int, process_ids: dict[str, int], costs: ParentCosts
-) -> Callable[[], None]:
-    """Return the function to call after each result; it adds the tenths to ``costs``."""
-    ends = [references * tenth // TENTHS for tenth in range(1, TENTHS + 1)]
-    done = 0
-
-    def read_clocks() -> tuple[float, dict[str, float]]:
-        cpu_s = {name: tree_cpu_s(pid) for name, pid in process_ids.items()}
-        return time.monotonic(), {**cpu_s, "parent": time.process_time()}
-
-    last = read_clocks()
-
-    def record() -> None:
-        nonlocal done, last
-        done += 1
-        if done in ends:
-            wall, cpu_s = read_clocks()
-            difference = {name: cpu_s[name] - last[1][name] for name in cpu_s}
-            costs.tenths.append(Tenth(wall - last[0], difference))
-            last = wall, cpu_s
-
-    return record
-
-
 def _run_later_steps(
     context: RunContext,
     folder: Path,
@@ -326,9 +183,9 @@ def _run_later_steps(
         synthetic = [
             sample for result in generation.all for sample in load_samples(store, result.key)
         ]
-    held_out = [_make_photo(number, "val") for number in range(len(photos) // 10)]
+    held_out = [make_photo(number, "val") for number in range(len(photos) // 10)]
     sources = Sources(images=(*photos, *held_out))
-    real = [_make_photo_sample(photo) for photo in sources.images]
+    real = [make_photo_sample(photo) for photo in sources.images]
     train, names = real[: len(photos)], [photo.name for photo in photos]
     with timed(steps, "choose"):
         chosen = choose(recipe.dataset_specs, train, {GENERATOR: synthetic}, names, Assemble())
@@ -364,7 +221,7 @@ def _screen(photos: Sequence[SourceImage], steps: dict[str, StepCost]) -> None:
     In a real run each worker screens the images of its references. Here one process screens
     `SAMPLES` images of each reference.
     """
-    hashed = [_make_hashed(photo) for photo in photos]
+    hashed = [make_hashed(photo) for photo in photos]
     with timed(steps, "split photos"):
         result = split(hashed, SplitParameters())
     held_out = [
@@ -372,19 +229,12 @@ def _screen(photos: Sequence[SourceImage], steps: dict[str, StepCost]) -> None:
         for photo in hashed
         if result.assigned[photo.file] != "train"
     ]
-    scores = {"contrast": 0.5, "sharpness": 20.0, "object_fraction": 0.3, "cut_fraction": 0.0}
     with timed(steps, "screen (in workers)"):
         index = HeldOutHashes(held_out, Screen().heldout_bits)
         for name in (photo.name for photo in photos):
             codes = [artifact_of("resize", f"{name}_{copy}", "jpg").key for copy in range(SAMPLES)]
-            rows = [{**scores, "digest": code, "dhash": code} for code in codes]
+            rows = [{**SCORES, "digest": code, "dhash": code} for code in codes]
             judge(rows, index, Screen())
-
-
-def _make_hashed(photo: SourceImage) -> HashedPhoto:
-    code, key = int(photo.image.digest, 16), photo.image.key
-    mirrored = code ^ (2**HASH_BITS - 1)
-    return HashedPhoto(photo.file, "all", None, key, code, mirrored)
 
 
 def _complete(client: SyncPrefectClient, store: Store, run: FlowRun) -> None:
@@ -398,7 +248,7 @@ def _complete(client: SyncPrefectClient, store: Store, run: FlowRun) -> None:
 
 def _save_result(store: Store, item: WorkItem, run: str) -> None:
     (source,) = item.sources
-    samples = tuple(_make_sample(source, copy) for copy in range(SAMPLES))
+    samples = tuple(make_sample(source, copy) for copy in range(SAMPLES))
     artifacts = [
         artifact
         for sample in samples
@@ -419,46 +269,6 @@ def _save_result(store: Store, item: WorkItem, run: str) -> None:
 
 def _peak_mb() -> float:
     return high_water_mb(os.getpid()) or 0.0
-
-
-def _make_photo(number: int, split: Split) -> SourceImage:
-    label = f"class_{number % CLASSES}"
-    name = f"{label}/{split}_{number:05d}"
-    image = artifact_of("ingest", name, "png")
-    return SourceImage(
-        name=name,
-        file=f"{name}.jpg",
-        split=split,
-        image=image.model_copy(update={"digest": image.key}),
-        annotations=(Annotation(label=label),),
-    )
-
-
-def _make_photo_sample(photo: SourceImage) -> Sample:
-    return Sample(
-        name=photo.name,
-        split=photo.split,
-        image=photo.image,
-        annotations=photo.annotations,
-        sources=(photo.name,),
-        lineage=Lineage(stages=("ingest", "resize")),
-    )
-
-
-def _make_sample(source: SourceImage, copy: int) -> Sample:
-    name = f"{source.name}_view0_copy{copy}"
-    mask = artifact_of("annotate", name, "png")
-    stages = ("ingest", "upscale", "multiview", "augment", "outpaint", "resize")
-    return Sample(
-        name=name,
-        split="train",
-        image=artifact_of("resize", name, "jpg"),
-        annotations=(Annotation(label=source.label, box=(10, 10, 80, 80), mask=mask),),
-        generator=GENERATOR,
-        sources=(source.name,),
-        lineage=Lineage(stages=stages, seed=copy),
-        scores={"contrast": 0.5, "sharpness": 20.0, "object_fraction": 0.3, "cut_fraction": 0.0},
-    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import fan_out, fan_out_depth
 from benchmarks.fan_out_rows import TABLES, Row, Rows, read_rows, write_copy
-from benchmarks.fan_out_sides import SAMPLES
+from benchmarks.fan_out_samples import SAMPLES
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="needs /proc")
 FEW = 6
