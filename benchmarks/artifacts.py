@@ -1,4 +1,4 @@
-"""Artifacts with a few bytes, as a stage that computes nothing makes them."""
+"""Artifacts of a few bytes, like those of a stage that computes nothing."""
 
 import hashlib
 
@@ -8,7 +8,7 @@ BLOB = b"nothing was computed"
 
 
 def artifact_of(stage: str, name: str, media: Media, text: str = "") -> Artifact:
-    """An artifact whose bytes are `BLOB`; ``text`` gives it another key."""
+    """Return an artifact with the bytes `BLOB`; its key depends on all arguments."""
     key = hashlib.sha256(f"{stage} {name} {text}".encode()).hexdigest()
     digest = hashlib.sha256(BLOB).hexdigest()
     return Artifact(

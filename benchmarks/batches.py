@@ -1,9 +1,8 @@
-"""What a stage costs that computes nothing: Prefect per task run, the store per artifact.
+"""Measures the cost of a stage that computes nothing: Prefect per task run, store per artifact.
 
-A stage whose products are a few bytes, outside a flow (store and stage mechanism alone) and as task
-runs of a flow, with new artifacts and with ones that are all done. CPU time is that of this process
-and of the embedded server. The line through one batch and many gives what a task run costs by
-itself, and what an artifact adds.
+The stage runs outside a flow, which costs only the store, and as task runs of a flow. Its artifacts
+are new or done. CPU time is that of this process and of the embedded server. The line through one
+batch and eight gives the cost of a task run and of an artifact.
 """
 
 import time
@@ -24,83 +23,80 @@ from tasks.store.store import open_store
 BATCH = 16
 BATCHES = (1, 8)
 RUNS = 30
-# After the last task run the embedded server still writes down what it was told.
+# After the last task run the embedded server still writes to its database.
 SETTLE_S = 3.0
 
 
 class Nothing(Record):
-    """The stage's only setting makes its keys new."""
+    """Settings of the stage; each ``turn`` gives new keys."""
 
     turn: int
 
 
 @stage("nothing", version=1, media="json", batch_size=BATCH)
 def nothing(inputs: Sequence[StageInput], parameters: Nothing) -> Iterator[StageOutput]:
-    """A document that says nothing, per input."""
+    """Make an empty document per input."""
     for _ in inputs:
         yield StageOutput({})
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a stage call: milliseconds of the clock, and of all processors."""
+    """Wall and CPU milliseconds of a stage call."""
 
     wall_ms: float
     cpu_ms: float
 
 
 def measure(folder: Path, runs: int) -> dict[tuple[str, str, int], Cost]:
-    """The cost of a stage call by place (``flow`` or ``alone``), state (``new`` or ``done``) and
-    number of batches.
+    """Measure a stage call by place, state and number of batches.
+
+    Places are ``flow`` and ``alone``; states are ``new`` and ``done``.
     """
     store = open_store(folder / "store")
     costs: dict[tuple[str, str, int], Cost] = {}
 
-    def take(place: str, batches: int) -> None:
-        inputs = [artifact_of("input", f"input/{at}", "png") for at in range(batches * BATCH)]
-        inputs = [one.model_copy(update={"digest": one.key}) for one in inputs]
-        # Each place has keys of its own, so that what is new is new in both.
-        turns = [100_000 * (place == "flow") + at for at in range(runs)]
+    def measure_place(place: str, batches: int) -> None:
+        inputs = [artifact_of("input", f"input/{n}", "png") for n in range(batches * BATCH)]
+        inputs = [artifact.model_copy(update={"digest": artifact.key}) for artifact in inputs]
+        # The places have different keys, so that new artifacts are new in both.
+        turns = [100_000 * (place == "flow") + number for number in range(runs)]
         for state in ("new", "done"):
 
             def calls() -> None:
                 for turn in turns:
                     nothing(RunContext(store, "benchmark"), Nothing(turn=turn), inputs)
 
-            costs[place, state, batches] = _spent(calls, runs, place)
+            costs[place, state, batches] = _measure_calls(calls, runs, place)
 
     @flow(name="batches")
-    def inside() -> None:
+    def measure_in_flow() -> None:
         for batches in BATCHES:
-            take("flow", batches)
+            measure_place("flow", batches)
 
-    inside()
+    measure_in_flow()
     for batches in BATCHES:
-        take("alone", batches)
+        measure_place("alone", batches)
     return costs
 
 
 def main(folder: Path) -> None:
-    """Print what a task run and an artifact cost, computed and done before."""
+    """Print the costs of a task run and an artifact, computed and done before."""
     costs = measure(folder, RUNS)
     few, many = BATCHES
     artifacts = (many - few) * BATCH
     rows: list[list[object]] = []
-    for state, what in (("new", "computed"), ("done", "all done before")):
-        of = {(place, at): costs[place, state, at] for place in ("flow", "alone") for at in BATCHES}
-        for unit in ("wall_ms", "cpu_ms"):
-            by = {at: getattr(cost, unit) for at, cost in of.items()}
-            each = (by["alone", many] - by["alone", few]) / artifacts
-            prefect = by["flow", few] - by["alone", few]
-            rows.append(
-                [
-                    f"{what}, {'wall' if unit == 'wall_ms' else 'CPU'}",
-                    by["flow", few],
-                    by["flow", many],
-                    prefect,
-                    each,
-                ]
-            )
+    for state, name in (("new", "computed"), ("done", "all done before")):
+        for attribute, unit in (("wall_ms", "wall"), ("cpu_ms", "CPU")):
+            ms = {
+                (place, batches): getattr(costs[place, state, batches], attribute)
+                for place in ("flow", "alone")
+                for batches in BATCHES
+            }
+            per_artifact = (ms["alone", many] - ms["alone", few]) / artifacts
+            prefect = ms["flow", few] - ms["alone", few]
+            figures = [ms["flow", few], ms["flow", many], prefect, per_artifact]
+            rows.append([f"{name}, {unit}", *figures])
     head = [
         "a no-op stage, ms",
         f"a call with {few * BATCH} artifacts",
@@ -111,12 +107,12 @@ def main(folder: Path) -> None:
     print(table(head, rows))
 
 
-def _spent(calls: Callable[[], None], runs: int, place: str) -> Cost:
+def _measure_calls(calls: Callable[[], None], runs: int, place: str) -> Cost:
     settle = SETTLE_S if place == "flow" else 0.0
     time.sleep(settle)
     cpu = tree_cpu_s()
     time.sleep(settle)
-    # What the server does all the time is not the stage's.
+    # The server's constant load is not part of the stage's cost.
     idle = (tree_cpu_s() - cpu) / settle if settle else 0.0
     cpu, started = tree_cpu_s(), time.perf_counter()
     calls()

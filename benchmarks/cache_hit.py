@@ -1,8 +1,8 @@
-"""What a reference that is finished costs a run, with its artifacts in a bucket.
+"""Measures what a finished reference costs a run if the store is an S3 bucket.
 
-References of the study's size (465 artifacts each) lie in a folder that `rclone serve s3` serves,
-and are looked at as the fan-out looks at them before it starts child runs: requests, seconds of the
-clock, and CPU seconds here and in the S3 server, by the number of references.
+A reference has 465 artifacts, as in the study. `rclone serve s3` serves the bucket. The benchmark
+checks the references as the fan-out does before it starts child runs. It counts requests, and
+measures wall seconds and CPU seconds of this process and of the S3 server.
 """
 
 import os
@@ -23,7 +23,7 @@ from tasks.store.store import Store, open_store
 
 SIZES = (1, 10, 100)
 PAGE = 1000
-# What the recipe multiview makes of one photo.
+# Artifacts per stage that the recipe multiview makes from one photo.
 ARTIFACTS = {
     "upscale": 8,
     "multiview": 7,
@@ -31,7 +31,7 @@ ARTIFACTS = {
     "augment": 14,
     "segment": 14,
     "depth": 14,
-    "masked_depth": 14,
+    "mrequests_depth": 14,
     "background": 28,
     "outpaint": 112,
     "measure": 28,
@@ -41,17 +41,17 @@ ARTIFACTS = {
 }
 
 
-class Counted:
-    """A backend that counts the requests it makes; a listing is one for each page."""
+class CountingBackend:
+    """A backend that counts its requests; a listing is one request per page."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self.url, self.parallel = backend.url, backend.parallel
-        self.asked: Counter[str] = Counter()
+        self.requests: Counter[str] = Counter()
 
     def get(self, name: str) -> bytes | None:
         """See `Backend`."""
-        self.asked["GET"] += 1
+        self.requests["GET"] += 1
         return self._backend.get(name)
 
     def put(self, name: str, blob: bytes) -> None:
@@ -64,14 +64,14 @@ class Counted:
 
     def size(self, name: str) -> int | None:
         """See `Backend`."""
-        self.asked["HEAD"] += 1
+        self.requests["HEAD"] += 1
         return self._backend.size(name)
 
     def entries(self, prefix: str, unlisted: list[str] | None = None) -> Iterator[Entry]:
         """See `Backend`."""
-        self.asked["LIST"] += 1
+        self.requests["LIST"] += 1
         for count, entry in enumerate(self._backend.entries(prefix, unlisted)):
-            self.asked["LIST"] += count > 0 and count % PAGE == 0
+            self.requests["LIST"] += count > 0 and count % PAGE == 0
             yield entry
 
     def path(self, name: str) -> Path | None:
@@ -84,8 +84,8 @@ class Counted:
 
 
 @dataclass(frozen=True)
-class Look:
-    """A look at finished references: what it took of each, and the process's peak memory."""
+class Check:
+    """A check of finished references: costs per reference, and peak memory of the process."""
 
     references: int
     requests: dict[str, float]
@@ -95,59 +95,59 @@ class Look:
     peak_mb: float
 
 
-def measure(folder: Path, sizes: tuple[int, ...]) -> list[Look]:
-    """A look for each number of references.
+def measure(folder: Path, sizes: tuple[int, ...]) -> list[Check]:
+    """Check the references, once per number of references.
 
     Raises:
-        RuntimeError: a reference that is there was not found.
+        RuntimeError: a finished reference was not found.
     """
-    looks = []
+    checks = []
     for size in sizes:
         root = folder / str(size)
         keys = _finish(open_store(root / "bucket"), size)
         with s3_server(root, folder / "rclone.log") as (server, environment):
             os.environ.update(environment)
-            backend = Counted(S3Backend("s3://bucket"))
-            wall, cpu, theirs = time.monotonic(), time.process_time(), tree_cpu_s(server)
+            backend = CountingBackend(S3Backend("s3://bucket"))
+            wall, cpu, server_cpu = time.monotonic(), time.process_time(), tree_cpu_s(server)
             if not all(load_records(Store(backend), keys)):
                 raise RuntimeError("a finished reference was not found")
-            each = 1000 / size
-            look = Look(
+            ms = 1000 / size
+            check = Check(
                 references=size,
-                requests={kind: count / size for kind, count in backend.asked.items()},
-                wall_ms=each * (time.monotonic() - wall),
-                cpu_ms=each * (time.process_time() - cpu),
-                server_cpu_ms=each * (tree_cpu_s(server) - theirs),
+                requests={kind: count / size for kind, count in backend.requests.items()},
+                wall_ms=ms * (time.monotonic() - wall),
+                cpu_ms=ms * (time.process_time() - cpu),
+                server_cpu_ms=ms * (tree_cpu_s(server) - server_cpu),
                 peak_mb=high_water_mb(os.getpid()) or 0.0,
             )
-        looks.append(look)
-    return looks
+        checks.append(check)
+    return checks
 
 
 def main(folder: Path) -> None:
-    """Print what a finished reference costs by the number of them."""
-    looks = measure(folder, SIZES)
+    """Print the costs of a finished reference per number of references."""
+    checks = measure(folder, SIZES)
     rows: list[list[object]] = [
-        [f"{kind} requests", *(look.requests.get(kind, 0.0) for look in looks)]
+        [f"{kind} requests", *(check.requests.get(kind, 0.0) for check in checks)]
         for kind in ("GET", "HEAD", "LIST")
     ]
     rows += [
-        ["wall, ms", *(look.wall_ms for look in looks)],
-        ["CPU, ms", *(look.cpu_ms for look in looks)],
-        ["S3 server, CPU ms", *(look.server_cpu_ms for look in looks)],
-        ["peak MiB, in all", *(f"{look.peak_mb:.0f}" for look in looks)],
+        ["wall, ms", *(check.wall_ms for check in checks)],
+        ["CPU, ms", *(check.cpu_ms for check in checks)],
+        ["S3 server, CPU ms", *(check.server_cpu_ms for check in checks)],
+        ["peak MiB", *(f"{check.peak_mb:.0f}" for check in checks)],
     ]
     print(table(["a finished reference, of", *map(str, SIZES)], rows))
 
 
 def _finish(store: Store, references: int) -> list[str]:
-    """The keys of so many finished references."""
-    keys = [f"{at:064x}" for at in range(references)]
+    """Save ``references`` finished references; return their keys."""
+    keys = [f"{number:064x}" for number in range(references)]
     for key in keys:
         artifacts = [
-            artifact_of(stage, f"{key}/{at}", "png")
+            artifact_of(stage, f"{key}/{number}", "png")
             for stage, count in ARTIFACTS.items()
-            for at in range(count)
+            for number in range(count)
         ]
         for artifact in artifacts:
             store.put(artifact, BLOB)

@@ -1,9 +1,8 @@
-"""The verdict on simulated trainings whose true difference is known.
+"""Computes the verdict on simulated trainings whose true difference is known.
 
-A photo is answered rightly with a probability whose logit is the sum of a mean, a part of the photo
-(normal, sd 2), a part of the photo in a training set (sd 0.7), and a part of the seed. Near-
-duplicates come in families of four that share the first two parts. Trainings without synthetic
-images are right on 80 % of all photos there are.
+The logit of a right prediction is a sum: a mean, the photo (normal, sd 2), the photo in a training
+set (sd 0.7), and the seed. Near-duplicates form families of four, which share the parts of the
+photo. Trainings without synthetic images are right on 80 % of all photos.
 """
 
 import itertools
@@ -46,22 +45,23 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What the verdict says of one simulated test, and the intervals of its two trainings."""
+class SimulatedTest:
+    """The answer of the verdict on one simulated test, and the intervals of both trainings."""
 
     answer: Answer
     intervals: tuple[Interval, Interval]
 
 
 def main(_folder: Path, rounds: int = ROUNDS) -> None:
-    """Print a row per setting, all in percent of the rounds."""
+    """Print a row per setting; figures are percent of the rounds."""
     print(
         f"{rounds} rounds per row and gain; intervals promise 95 %; margin 3 points; "
         f"families of {FAMILY}.\n"
     )
     print(
-        "| seeds | photos | spread of seeds | interval holds, gain 0 | gain +5 | whiskers hold | "
-        "helps, gain 0 (false) | helps, gain +5 (power) | does not help, gain 0 | gain +5 (false) |"
+        "| seeds | photos | spread | interval holds: gain 0 | gain +5 | whiskers hold "
+        '| false "helps": gain 0 | power: "helps" at +5 | "does not help": gain 0 '
+        '| false "does not help": gain +5 |'
     )
     print("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
     for seeds, photos, spread in itertools.product(SEEDS, PHOTOS, SEED_SPREADS):
@@ -80,44 +80,45 @@ def main(_folder: Path, rounds: int = ROUNDS) -> None:
         print(f"| {seeds} | {photos} | {spread} | {cells} |", flush=True)
 
 
-def simulate(setting: Setting, gain: float, rounds: int) -> list[Outcome]:
-    """The verdicts on ``rounds`` tests in which synthetic images truly gain ``gain``, 0..1."""
+def simulate(setting: Setting, gain: float, rounds: int) -> list[SimulatedTest]:
+    """Simulate ``rounds`` tests in which synthetic images truly gain ``gain``, 0..1."""
     rng = np.random.default_rng([setting.seeds, setting.photos, round(setting.spread), gain > 0])
     accuracies = (ACCURACY, ACCURACY + gain)
-    outcomes = []
+    tests = []
     for _ in range(rounds):
         datasets = draw_trainings(setting, accuracies, rng)
         conclusion = conclude(datasets)
         real, synthetic = (conclusion.intervals[dataset.name] for dataset in datasets)
-        outcomes.append(Outcome(conclusion.answers[0], (real, synthetic)))
-    return outcomes
+        tests.append(SimulatedTest(conclusion.answers[0], (real, synthetic)))
+    return tests
 
 
-def share_that_hold(outcomes: list[Outcome], gain: float) -> float:
-    """The share of intervals, 0..1, that contain the true gain."""
-    held = [outcome.answer.low <= gain <= outcome.answer.high for outcome in outcomes]
-    return float(np.mean(held))
+def share_that_hold(tests: list[SimulatedTest], gain: float) -> float:
+    """Return the share of intervals, 0..1, that contain the true gain."""
+    holds = [test.answer.low <= gain <= test.answer.high for test in tests]
+    return float(np.mean(holds))
 
 
-def share_of_whiskers_that_hold(outcomes: list[Outcome]) -> float:
-    """The share of the intervals of single trainings that contain their true accuracy."""
-    held = [
-        interval.low <= ACCURACY <= interval.high
-        for outcome in outcomes
-        for interval in outcome.intervals
+def share_of_whiskers_that_hold(tests: list[SimulatedTest]) -> float:
+    """Return the share of trainings, 0..1, whose interval contains their true accuracy."""
+    holds = [
+        interval.low <= ACCURACY <= interval.high for test in tests for interval in test.intervals
     ]
-    return float(np.mean(held))
+    return float(np.mean(holds))
 
 
-def share_of(outcomes: list[Outcome], outcome: str) -> float:
-    """The share of tests, 0..1, with this outcome."""
-    return float(np.mean([found.answer.outcome == outcome for found in outcomes]))
+def share_of(tests: list[SimulatedTest], outcome: str) -> float:
+    """Return the share of tests, 0..1, with this outcome."""
+    return float(np.mean([test.answer.outcome == outcome for test in tests]))
 
 
 def draw_trainings(
     setting: Setting, accuracies: tuple[float, float], rng: np.random.Generator
 ) -> list[DatasetPredictions]:
-    """A training without and one with synthetic images; ``accuracies`` are true ones, 0..1."""
+    """Draw the predictions of a training without and one with synthetic images.
+
+    ``accuracies`` are their true accuracies, 0..1.
+    """
     count = setting.photos // FAMILY
     families = np.repeat(np.arange(count), FAMILY)
     truth = np.repeat(np.arange(count) % len(CLASSES), FAMILY)
@@ -131,7 +132,7 @@ def draw_trainings(
             + rng.normal(0, seed_sd, (setting.seeds, 1))
         )
         is_right = rng.random(logits.shape) < expit(logits)
-        # Each class is taken for the next one, so that macro F1 of all photos is the accuracy.
+        # Wrong predictions name the next class, so that macro F1 over all photos equals accuracy.
         predicted = np.where(is_right, truth, (truth + 1) % len(CLASSES))
         probabilities = np.eye(len(CLASSES), dtype=np.float32)[predicted]
         origin = Origin(synthetic=index > 0, photos="references", photos_per_class=5)
@@ -146,7 +147,7 @@ def _mean_logit(accuracy: float, seed_sd: float) -> float:
 
 
 def _seed_sd(accuracy: float, spread: float) -> float:
-    """The seed's part of the logit that spreads the accuracy by ``spread``."""
+    """Return the sd of the seed's part of the logit that spreads accuracy by ``spread``, 0..1."""
     sd = float(np.hypot(_PHOTO_SD, _PHOTO_IN_SET_SD))
     right = expit(_mean_logit(accuracy, 0) + sd * _NODES)
     return spread / _average(right * (1 - right))

@@ -1,4 +1,4 @@
-"""Changes that a copy of a photo may have: the kinds that the benchmark planted_leaks plants."""
+"""The changes that the benchmark planted_leaks applies to copies of photos."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,7 +12,7 @@ Change = Callable[[Pixels], Pixels]
 
 
 def list_changes() -> dict[str, Change]:
-    """Each kind of change by its name; photos are uint8 HxWx3 RGB."""
+    """Return the changes by name; photos are uint8 HxWx3 RGB."""
     changes: dict[str, Change] = {
         "JPEG, quality 30": lambda photo: decode(encode_jpeg(photo, 30)),
         "half size": lambda photo: _scale(photo, 0.5, 0.5),
@@ -65,7 +65,7 @@ def _scale(photo: Pixels, across: float, down: float) -> Pixels:
 
 
 def _crop(photo: Pixels, percent: int, position: float) -> Pixels:
-    """Both sides shorter by a share; position 0.5 keeps the centre, 0 the upper left corner."""
+    """Shorten both sides by a share; position 0.5 keeps the centre, 0 the upper left corner."""
     height, width = (round(side * (1 - percent / 100)) for side in photo.shape[:2])
     top = round((photo.shape[0] - height) * position)
     left = round((photo.shape[1] - width) * position)
@@ -87,7 +87,7 @@ def _frame(photo: Pixels, percent_down: int, percent_across: int, grey: int) -> 
 
 
 def _write_band(photo: Pixels) -> Pixels:
-    """White over the lower 15 %, with text."""
+    """Cover the lower 15 % with a white band and text."""
     height, width = photo.shape[:2]
     changed = photo.copy()
     changed[round(height * 0.85) :] = 255

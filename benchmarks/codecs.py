@@ -1,7 +1,7 @@
-"""Why images between stages are PNG of level 1 with the "up" filter, written by OpenCV.
+"""Compares lossless codecs with that of synthset: PNG of level 1, filter "up", by OpenCV.
 
-All codecs here are lossless and are checked to be. Those of packages that synthset does not need
-are shown where they are installed.
+The benchmark checks that each codec gives the same pixels back. Codecs of packages that synthset
+does not need are measured where they are installed.
 """
 
 import importlib
@@ -27,15 +27,15 @@ from tasks.store.store import open_store
 
 Encode = Callable[[pixels.Pixels], bytes]
 Decode = Callable[[bytes], Any]
-OURS = "OpenCV PNG 1, up (ours)"
-PEER = "Pillow PNG, default"
+SYNTHSET = "OpenCV PNG 1, up (synthset)"
+PILLOW = "Pillow PNG, default"
 LEVEL, FILTER = cv2.IMWRITE_PNG_COMPRESSION, cv2.IMWRITE_PNG_FILTER
 STRATEGY = cv2.IMWRITE_PNG_STRATEGY
 
 
 @dataclass(frozen=True)
 class Codec:
-    """CPU milliseconds to write and to read a megapixel, and the megabytes it takes."""
+    """CPU milliseconds to write and to read a megapixel, and megabytes per megapixel."""
 
     name: str
     write_ms: float
@@ -44,31 +44,31 @@ class Codec:
 
 
 def measure(images: Sequence[pixels.Pixels], repeats: int) -> list[Codec]:
-    """Every codec on the same RGB + matte images, the least of the repeats.
+    """Measure each codec on the same RGB + matte images; the smallest of the repeats counts.
 
     Raises:
-        RuntimeError: a codec gave other pixels back.
+        RuntimeError: a codec changed pixels.
     """
     return [_time(name, write, read, images, repeats) for name, write, read in _codecs()]
 
 
 def main(folder: Path) -> None:
     """Print the table for finished images of 768x1024, and the ratio to Pillow's default."""
-    found = measure(finished_images(folder), repeats=3)
+    codecs = measure(make_images(folder), repeats=3)
     print(table(
         ["codec", "write ms/MP", "read ms/MP", "MB/MP"],
-        [[one.name, one.write_ms, one.read_ms, one.size_mb] for one in found],
+        [[codec.name, codec.write_ms, codec.read_ms, codec.size_mb] for codec in codecs],
     ))  # fmt: skip
-    by_name = {one.name: one for one in found}
-    ours, peer = by_name[OURS], by_name[PEER]
+    by_name = {codec.name: codec for codec in codecs}
+    synthset, pillow = by_name[SYNTHSET], by_name[PILLOW]
     print(
-        f"\n**Ours writes {peer.write_ms / ours.write_ms:.1f} times as fast as Pillow's default** "
-        f"and takes {ours.size_mb / peer.size_mb:.2f} times the bytes."
+        f"\n**synthset's setting writes {pillow.write_ms / synthset.write_ms:.1f} times as fast as "
+        f"Pillow's default** and takes {synthset.size_mb / pillow.size_mb:.2f} times the bytes."
     )
 
 
-def finished_images(folder: Path) -> list[pixels.Pixels]:
-    """Finished images of 768x1024 with mattes: one photo's views in one scene each."""
+def make_images(folder: Path) -> list[pixels.Pixels]:
+    """Make images of 768x1024 with mattes: the views of one photo, one background each."""
     store = open_store(folder / "codecs")
     changes = [
         "generators.multiview.augment.n_augmentations=1",
@@ -80,7 +80,8 @@ def finished_images(folder: Path) -> list[pixels.Pixels]:
     source, shared = ingest_photo(RunContext(store, "ingest"), photo)
     run = RunContext(store, source.name)
     make_samples_of(run, recipe, source, shared)
-    return [run.load(made) for made in run.made.values() if made.stage == "outpaint"]
+    made = run.made.values()
+    return [run.load(artifact) for artifact in made if artifact.stage == "outpaint"]
 
 
 def _time(
@@ -92,10 +93,10 @@ def _time(
         blobs = [write(image) for image in images]
         writing.append(time.process_time() - started)
         started = time.process_time()
-        back = [read(blob) for blob in blobs]
+        decoded = [read(blob) for blob in blobs]
         reading.append(time.process_time() - started)
-    if not all(np.array_equal(a, b) for a, b in zip(images, back, strict=True)):
-        raise RuntimeError(f"{name} lost something")
+    if not all(np.array_equal(a, b) for a, b in zip(images, decoded, strict=True)):
+        raise RuntimeError(f"{name} changed pixels")
     megapixels = sum(image.shape[0] * image.shape[1] for image in images) / 1e6
     return Codec(
         name=name,
@@ -106,7 +107,7 @@ def _time(
 
 
 def _codecs() -> Iterator[tuple[str, Encode, Decode]]:
-    yield OURS, pixels.encode_png, pixels.decode
+    yield SYNTHSET, pixels.encode_png, pixels.decode
     yield "OpenCV PNG, default", _opencv(), pixels.decode
     for name, flags in (
         ("1, sub", [LEVEL, 1, FILTER, cv2.IMWRITE_PNG_FILTER_SUB]),
@@ -116,7 +117,7 @@ def _codecs() -> Iterator[tuple[str, Encode, Decode]]:
         ("6, up", [LEVEL, 6, FILTER, cv2.IMWRITE_PNG_FILTER_UP]),
     ):
         yield f"OpenCV PNG {name}", _opencv(*flags), pixels.decode
-    yield PEER, lambda image: _pillow(image, "PNG"), pixels.decode
+    yield PILLOW, lambda image: _pillow(image, "PNG"), pixels.decode
     yield "Pillow PNG 1", lambda image: _pillow(image, "PNG", compress_level=1), pixels.decode
     yield (
         "Pillow WebP, lossless",
@@ -124,26 +125,26 @@ def _codecs() -> Iterator[tuple[str, Encode, Decode]]:
         lambda blob: np.asarray(Image.open(io.BytesIO(blob))),
     )
     yield "PNG of zlib 0 (no compression)", _png(lambda raw: zlib.compress(raw, 0)), pixels.decode
-    yield from _not_needed()
+    yield from _optional_codecs()
 
 
-def _not_needed() -> Iterator[tuple[str, Encode, Decode]]:
-    deflate = _installed("deflate")
+def _optional_codecs() -> Iterator[tuple[str, Encode, Decode]]:
+    deflate = _import_if_installed("deflate")
     if deflate:
         compress = deflate.zlib_compress
         yield "PNG of libdeflate 1", _png(lambda raw: bytes(compress(raw, 1))), pixels.decode
-    isal = _installed("isal.isal_zlib")
+    isal = _import_if_installed("isal.isal_zlib")
     if isal:
         yield "PNG of ISA-L 1", _png(lambda raw: isal.compress(raw, 1)), pixels.decode
-    fpng = _installed("fpng")
+    fpng = _import_if_installed("fpng")
     if fpng:
         yield "fpng", fpng.from_ndarray, pixels.decode
-    others = _installed("imagecodecs")
-    if others:
-        yield "QOI (imagecodecs)", others.qoi_encode, others.qoi_decode
+    imagecodecs = _import_if_installed("imagecodecs")
+    if imagecodecs:
+        yield "QOI (imagecodecs)", imagecodecs.qoi_encode, imagecodecs.qoi_decode
 
 
-def _installed(name: str) -> Any:
+def _import_if_installed(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
@@ -169,7 +170,7 @@ def _pillow(image: pixels.Pixels, form: str, **options: Any) -> bytes:
 
 
 def _png(compress: Callable[[bytes], bytes]) -> Encode:
-    """A writer of PNG around a compressor; NumPy filters the rows (PNG specification, 9)."""
+    """Return a PNG encoder that uses a compressor; NumPy filters rows (PNG specification, 9)."""
 
     def encode(image: pixels.Pixels) -> bytes:
         height, width = image.shape[:2]

@@ -1,7 +1,7 @@
-"""The networks of the diffusion profile as the study's listings run them: one image at a time.
+"""Runs the networks of the diffusion profile by hand, as the study's listings do: image by image.
 
-A pipeline of the library per image, with its default settings, PIL images in and out. They take the
-requests of the wrappers and give results of the same kind, so that either serves the stages.
+Each image goes through the library's pipeline with its default settings, as a PIL image. Requests
+and results have the types of the wrappers, so that stages can use either.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +16,7 @@ from models.data import pixels
 from models.runtime.hardware import Machine
 
 
-def _one_by_one(make: Callable[[Any], Any]) -> Loaded:
+def _load_image_by_image(make: Callable[[Any], Any]) -> Loaded:
     @torch.no_grad()
     def compute(requests: Sequence[Any]) -> Iterator[Any]:
         return iter([make(request) for request in requests])
@@ -25,16 +25,16 @@ def _one_by_one(make: Callable[[Any], Any]) -> Loaded:
 
 
 def upscale(factor: int) -> Loader:
-    """The network on one image after another, numbers scaled on the CPU; a matte is resampled."""
+    """Run the network on each image; the CPU scales numbers and resamples a matte."""
 
     def load(setting: Setting) -> Loaded:
         from spandrel import ModelLoader
 
         machine = setting.machine
-        found = ModelLoader().load_from_file(
+        model = ModelLoader().load_from_file(
             next(setting.folder(f"realesrgan_x{factor}").glob("*.safetensors"))
         )
-        network = found.model.eval().to(machine.device, machine.dtype)
+        network = model.model.eval().to(machine.device, machine.dtype)
 
         def make(request: Any) -> Any:
             levels = np.asarray(request.image[..., :3], np.float32).transpose(2, 0, 1)[None] / 255
@@ -45,22 +45,22 @@ def upscale(factor: int) -> Loader:
                 large.putalpha(Image.fromarray(request.image[..., 3]).resize(large.size))
             return np.array(large)
 
-        return _one_by_one(make)
+        return _load_image_by_image(make)
 
     return load
 
 
 def multiview(setting: Setting) -> Loaded:
-    """The published pipeline needs remote code, so this is our loop, one image after another."""
+    """Run synthset's loop on each image, because the published pipeline needs remote code."""
     from models.views.zero123plus.network import Zero123Plus
 
     machine = Machine(setting.machine.device, setting.machine.dtype)
     network = Zero123Plus.load(setting.folder("zero123plus"), machine=machine)
-    return _one_by_one(lambda request: next(network.compute([request])))
+    return _load_image_by_image(lambda request: next(network.compute([request])))
 
 
 def segment(setting: Setting) -> Loaded:
-    """The steps of the published script, resizing on the CPU."""
+    """Run the steps of the published script, which resizes on the CPU."""
     from models.segmentation.isnet import Isnet
 
     machine = setting.machine
@@ -71,18 +71,18 @@ def segment(setting: Setting) -> Loaded:
     def make(request: Any) -> Any:
         levels = torch.from_numpy(np.array(request.image, np.float32)).permute(2, 0, 1)[None]
         small = resize(levels, (side, side), mode="bilinear").to(torch.uint8) / 255 - 0.5
-        found = network(small.to(machine.device, machine.dtype))
-        finest = found[0][0] if isinstance(found[0], tuple | list) else found[0]
+        outputs = network(small.to(machine.device, machine.dtype))
+        finest = outputs[0][0] if isinstance(outputs[0], tuple | list) else outputs[0]
         full = resize(finest.float(), levels.shape[-2:], mode="bilinear")[0, 0]
         stretched = (full - full.min()) / (full.max() - full.min() + 1e-8)
         mask = Image.fromarray((stretched * 255).cpu().numpy().astype(np.uint8))
         return np.asarray(mask, np.float32) / 255
 
-    return _one_by_one(make)
+    return _load_image_by_image(make)
 
 
 def depth(setting: Setting) -> Loaded:
-    """transformers' example."""
+    """Run the example of transformers."""
     from transformers import DPTForDepthEstimation
     from transformers.models.dpt.image_processing_pil_dpt import DPTImageProcessorPil
 
@@ -102,11 +102,11 @@ def depth(setting: Setting) -> Loaded:
         array = full[0, 0].cpu().numpy()
         return np.clip(array / max(float(np.max(array)), 1e-8), 0, 1)
 
-    return _one_by_one(make)
+    return _load_image_by_image(make)
 
 
 def caption(setting: Setting) -> Loaded:
-    """transformers' example."""
+    """Run the example of transformers."""
     from transformers import BertTokenizer, BlipForConditionalGeneration, BlipProcessor
     from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
@@ -120,23 +120,23 @@ def caption(setting: Setting) -> Loaded:
     def make(request: Any) -> str:
         image = Image.fromarray(pixels.rgb(request.image))
         ready = processor(images=image, return_tensors="pt")["pixel_values"]
-        begun: dict[str, Any] = {}
+        prompt: dict[str, Any] = {}
         if request.prompt_prefix:
             ids = tokenizer(request.prompt_prefix, return_tensors="pt")["input_ids"]
-            begun = {"input_ids": ids.to(machine.device)}
-        said = network.generate(
+            prompt = {"input_ids": ids.to(machine.device)}
+        generated = network.generate(
             pixel_values=ready.to(machine.device, machine.dtype),
             max_new_tokens=request.max_new_tokens,
             num_beams=request.num_beams,
-            **begun,
+            **prompt,
         )
-        return str(tokenizer.decode(said[0], skip_special_tokens=True))
+        return str(tokenizer.decode(generated[0], skip_special_tokens=True))
 
-    return _one_by_one(make)
+    return _load_image_by_image(make)
 
 
 def background(setting: Setting) -> Loaded:
-    """diffusers' pipeline."""
+    """Run the pipeline of diffusers."""
     from diffusers import (
         AutoencoderKL,
         ControlNetModel,
@@ -147,13 +147,13 @@ def background(setting: Setting) -> Loaded:
     from models.diffusion.safety import SafeImage
 
     machine = setting.machine
-    told: dict[str, Any] = {"local_files_only": True, "dtype": machine.dtype}
+    options: dict[str, Any] = {"local_files_only": True, "dtype": machine.dtype}
     pipeline = StableDiffusionXLControlNetPipeline.from_pretrained(
         setting.folder("sdxl"),
-        controlnet=ControlNetModel.from_pretrained(setting.folder("controlnet"), **told),
-        vae=AutoencoderKL.from_pretrained(setting.folder("sdxl_vae"), **told),
+        controlnet=ControlNetModel.from_pretrained(setting.folder("controlnet"), **options),
+        vae=AutoencoderKL.from_pretrained(setting.folder("sdxl_vae"), **options),
         add_watermarker=False,
-        **told,
+        **options,
     ).to(machine.device)
     pipeline.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
@@ -172,11 +172,11 @@ def background(setting: Setting) -> Loaded:
         ).images
         return SafeImage(np.array(image))
 
-    return _one_by_one(make)
+    return _load_image_by_image(make)
 
 
 def outpaint(setting: Setting) -> Loaded:
-    """diffusers' pipeline."""
+    """Run the pipeline of diffusers."""
     from diffusers import AsymmetricAutoencoderKL, StableDiffusionInpaintPipeline
 
     from models.diffusion.safety import SafeImage
@@ -184,13 +184,13 @@ def outpaint(setting: Setting) -> Loaded:
     from models.outpainting.latent_canvas import shift_image
 
     machine = setting.machine
-    told: dict[str, Any] = {"local_files_only": True, "dtype": machine.dtype}
+    options: dict[str, Any] = {"local_files_only": True, "dtype": machine.dtype}
     pipeline = StableDiffusionInpaintPipeline.from_pretrained(
         setting.folder("sd2_inpaint"),
-        vae=AsymmetricAutoencoderKL.from_pretrained(setting.folder("asymmetric_vae"), **told),
+        vae=AsymmetricAutoencoderKL.from_pretrained(setting.folder("asymmetric_vae"), **options),
         safety_checker=None,
         requires_safety_checker=False,
-        **told,
+        **options,
     ).to(machine.device)
     pipeline.set_progress_bar_config(disable=True)
 
@@ -211,4 +211,4 @@ def outpaint(setting: Setting) -> Loaded:
         ).images
         return SafeImage(np.dstack([np.array(image), canvas[..., 3:]]))
 
-    return _one_by_one(make)
+    return _load_image_by_image(make)

@@ -1,11 +1,11 @@
-"""What the diffusion profile makes a second on a GPU, against the study's way and the GPU's limit.
+"""Measures the stages of the diffusion profile on a GPU: by hand, eager and compiled.
 
-Goal: on one H200 at least 1.3 images/s for SDXL + depth ControlNet at 768x1024, 30 steps, and 3x
-the naive loop end to end. Each stage runs three ways: its networks by hand, ours, and ours with
-compiled blocks. Weights are random and nothing is fetched: it says nothing of pictures.
+The goal on one H200 is 1.3 images/s for SDXL + depth ControlNet at 768x1024 with 30 steps, and 3
+times the naive loop end to end. Weights are random, and nothing is downloaded, so images show
+nothing.
 
-``python -m benchmarks.diffusion_gpu --tiny`` runs the same on a CPU, to show that it runs; its
-figures say nothing of speed.
+``python -m benchmarks.diffusion_gpu --tiny`` runs tiny networks on a CPU as a check of this script;
+its figures say nothing of speed.
 """
 
 import argparse
@@ -22,8 +22,15 @@ import torch
 
 from benchmarks import flops
 from benchmarks.diffusion_report import Measured, Speed, load, report, save
-from benchmarks.diffusion_setting import REFERENCE, Loaded, Loader, Setting, timed, without_reports
-from benchmarks.diffusion_stages import STAGES, StageOf
+from benchmarks.diffusion_setting import (
+    REFERENCE,
+    Loaded,
+    Loader,
+    Setting,
+    silence_libraries,
+    timed,
+)
+from benchmarks.diffusion_stages import STAGES, StageCase
 from benchmarks.diffusion_work import seconds
 from flows.config.recipe import load_recipe
 from flows.generators.catalog import find_generator
@@ -37,58 +44,60 @@ _started = time.monotonic()
 
 def measure(
     setting: Setting,
-    stages: Sequence[StageOf] = STAGES,
+    stages: Sequence[StageCase] = STAGES,
     by_hand: int = 2,
     reference: Mapping[str, int] | None = None,
     compiler: str | None = None,
 ) -> list[Measured]:
-    """Every stage, one after another, alone on the device.
+    """Measure stages one after another, each alone on the device.
 
     Args:
         setting: sizes, device and folder.
-        stages: which.
-        by_hand: results to time the naive loop by.
-        reference: results per stage for one photo; by default `counts_of_a_reference`.
-        compiler: backend for a third way with compiled networks; None: without.
+        stages: the stages.
+        by_hand: number of results for the naive loop.
+        reference: results per stage for one photo; None: those of `count_results`.
+        compiler: backend of torch.compile; None: no compiled networks.
     """
-    counts = reference or counts_of_a_reference()
+    counts = reference or count_results()
     costs = [] if setting.tiny else flops.results(flops.forwards())
-    found = []
+    measured = []
     for stage in stages:
         count, many = counts[stage.name], BATCHES * setting.machine.batch
         naive = _speed(stage, stage.by_hand, setting, by_hand, count, "by hand")
-        eager = _speed(stage, stage.ours, setting, many, count, "eager")
+        eager = _speed(stage, stage.synthset, setting, many, count, "eager")
         assert naive
         assert eager
         compiled = None
         if compiler is not None:
             machine = replace(setting.machine, compile=True, compiler=compiler)
             compiling = replace(setting, machine=machine)
-            compiled = _speed(stage, stage.ours, compiling, many, count, "compiled")
-        tflop = next((one.tflop for one in costs if one.stage.startswith(stage.counted)), None)
-        found.append(Measured(stage.name, count, naive, eager, compiled, tflop))
-    return found
+            compiled = _speed(stage, stage.synthset, compiling, many, count, "compiled")
+        tflop = next((cost.tflop for cost in costs if cost.stage.startswith(stage.result)), None)
+        measured.append(Measured(stage.name, count, naive, eager, compiled, tflop))
+    return measured
 
 
-def counts_of_a_reference() -> dict[str, int]:
-    """Results per stage for one photo of the recipe ``multiview`` with one copy and one scene."""
+def count_results() -> dict[str, int]:
+    """Count results per stage for a photo of the recipe ``multiview``, one copy, one scene."""
     recipe, generator = load_recipe("multiview", list(REFERENCE)), find_generator("multiview")
     settings = recipe.generators[generator.name]
     planned, _ = plan_generator(generator, settings, 1, 1, recipe.resize)
-    counts = {stage: found.artifacts for stage, found in planned.stages.items()}
-    # The plan counts the photo and its views together.
+    counts = {stage: plan.artifacts for stage, plan in planned.stages.items()}
+    # The plan counts the photo among the views.
     counts["upscale_views"] = counts["upscale"] - 1
-    # A sheet is one result, whatever the number of its views.
+    # A sheet with all views is one result.
     return {**counts, "upscale": 1, "multiview": 1}
 
 
 def _speed(
-    stage: StageOf, by: Loader, setting: Setting, many: int, count: int, way: str
+    stage: StageCase, by: Loader, setting: Setting, many: int, count: int, way: str
 ) -> Speed | None:
-    """Load, run all shapes once, then time ``many`` results of the networks, and the stage with
-    the results of a reference. None: compiled is asked for, and these networks don't compile.
+    """Measure ``many`` results of the networks, and the stage with the results of a reference.
+
+    Loads the networks, and runs all shapes once before. Returns None if the setting compiles and
+    these networks don't.
     """
-    _tell(f"{stage.name}, {way}: loading")
+    _log(f"{stage.name}, {way}: loading")
     device = setting.machine.device
     started = time.perf_counter()
     loaded = by(setting)
@@ -96,22 +105,21 @@ def _speed(
     compiles = is_compiled(loaded.modules)
     if setting.machine.compile and not compiles:
         return None
-    _forget(device)
+    _reset_peak(device)
     requests = stage.requests(setting, many)
     first = requests[: 1 if way == "by hand" else setting.machine.batch]
-    with _counted_repeats() as repeats:
+    with _collect_repeats() as repeats:
         first_s = _timed(loaded, first, device)
-        _tell(f"{stage.name}, {way}: first {len(first)} in {first_s:.1f} s")
-        # What is compiled is compiled here for all shapes of a reference; else this only wakes up
-        # what else the stage does.
+        _log(f"{stage.name}, {way}: first {len(first)} in {first_s:.1f} s")
+        # Compiled networks need all shapes of a reference; others need one call of the stage.
         seconds(stage.work, loaded, setting, count if compiles else min(stage.least, count))
         per_s = many / _timed(loaded, requests, device)
-        _tell(f"{stage.name}, {way}: {per_s:.2f} results/s")
+        _log(f"{stage.name}, {way}: {per_s:.2f} results/s")
         reference_s = seconds(stage.work, loaded, setting, count)
-        _tell(f"{stage.name}, {way}: {count} for a reference in {reference_s:.1f} s")
+        _log(f"{stage.name}, {way}: {count} for a reference in {reference_s:.1f} s")
     speed = Speed(per_s, reference_s, first_s, _peak_gib(device), len(repeats), load_s)
     del loaded
-    _forget(device)
+    _reset_peak(device)
     return speed
 
 
@@ -120,25 +128,28 @@ def _timed(loaded: Loaded, requests: Sequence[object], device: torch.device) -> 
 
 
 @contextmanager
-def _counted_repeats() -> Iterator[list[str]]:
-    """What was computed again in float32, which random weights may cause and which takes time."""
-    said: list[str] = []
+def _collect_repeats() -> Iterator[list[str]]:
+    """Collect the warnings about results that were computed again in float32.
 
-    class Note(logging.Handler):
+    Random weights can cause them, and the repetition takes time.
+    """
+    messages: list[str] = []
+
+    class RepeatHandler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             if "not finite" in record.getMessage():
-                said.append(record.getMessage())
+                messages.append(record.getMessage())
 
-    log, note = logging.getLogger("synthset.models"), Note()
-    log.addHandler(note)
+    log, handler = logging.getLogger("synthset.models"), RepeatHandler()
+    log.addHandler(handler)
     try:
-        yield said
+        yield messages
     finally:
-        log.removeHandler(note)
+        log.removeHandler(handler)
 
 
-def _forget(device: torch.device) -> None:
-    """Peaks count from here: what lies on the device now is weights."""
+def _reset_peak(device: torch.device) -> None:
+    """Restart the measurement of peak memory, while only weights are on the device."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -149,42 +160,42 @@ def _peak_gib(device: torch.device) -> float:
     return torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else 0.0
 
 
-def _tell(what: str) -> None:
-    print(f"{time.monotonic() - _started:6.0f} s  {what}", flush=True)
+def _log(message: str) -> None:
+    print(f"{time.monotonic() - _started:6.0f} s  {message}", flush=True)
 
 
-def main(folder: Path, given: Sequence[str] = ()) -> None:
-    """Measure on the first GPU; without one, or with ``--tiny``, at tiny sizes."""
-    asked = _parser().parse_args(list(given))
-    if asked.report:
-        print(report(*load(asked.report)))
+def main(folder: Path, arguments: Sequence[str] = ()) -> None:
+    """Measure on the first GPU, or at tiny sizes without a GPU or with ``--tiny``."""
+    options = _parser().parse_args(list(arguments))
+    if options.report:
+        print(report(*load(options.report)))
         return
-    without_reports()
+    silence_libraries()
     gpu = torch.cuda.is_available()
-    tiny = asked.tiny or not gpu
+    tiny = options.tiny or not gpu
     machine = Machine(
         torch.device("cuda:0" if gpu else "cpu"),
-        DTYPES[asked.dtype] if gpu and not tiny else torch.float32,
-        batch=asked.batch,
+        DTYPES[options.dtype] if gpu and not tiny else torch.float32,
+        batch=options.batch,
     )
-    stages = [stage for stage in STAGES if stage.name in asked.stages]
+    stages = [stage for stage in STAGES if stage.name in options.stages]
     device, dtype = describe_gpu() or "a CPU", str(machine.dtype).removeprefix("torch.")
     size = "tiny sizes, which say nothing of speed" if tiny else "published sizes"
     print(f"{device}, {dtype}, batch {machine.batch}, {size}\n")
-    setting = Setting(asked.weights or folder, machine, tiny)
-    compiler = None if asked.eager else asked.compiler or ("inductor" if gpu else "eager")
-    found: list[Measured] = []
+    setting = Setting(options.weights or folder, machine, tiny)
+    compiler = None if options.eager else options.compiler or ("inductor" if gpu else "eager")
+    measured: list[Measured] = []
     failed = []
     for stage in stages:
         try:
-            found += measure(setting, [stage], asked.by_hand, compiler=compiler)
+            measured += measure(setting, [stage], options.by_hand, compiler=compiler)
         except Exception:
-            # The others are measured still: a GPU is too dear to be asked twice.
+            # The other stages are still measured, because time on a GPU is expensive.
             traceback.print_exc()
             failed.append(stage.name)
-        # After each stage, so that a run that is cut off leaves what it has found.
-        save(asked.json, found, device=device, dtype=dtype, batch=machine.batch, tiny=tiny)
-    print(f"\n{report(found, device)}\n\nWritten to {asked.json}")
+        # Saved after each stage, so that an interrupted run keeps its figures.
+        save(options.json, measured, device=device, dtype=dtype, batch=machine.batch, tiny=tiny)
+    print(f"\n{report(measured, device)}\n\nWritten to {options.json}")
     if failed:
         raise SystemExit(f"not measured: {', '.join(failed)}; the reason is above")
 
@@ -192,17 +203,21 @@ def main(folder: Path, given: Sequence[str] = ()) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.diffusion_gpu", description=__doc__)
     parser.add_argument("--tiny", action="store_true", help="Tiny networks and sizes, two steps.")
-    parser.add_argument("--eager", action="store_true", help="Leave out what is compiled.")
+    parser.add_argument("--eager", action="store_true", help="Measure no compiled networks.")
     parser.add_argument("--compiler", help="Backend of torch.compile (on a CPU: eager).")
-    parser.add_argument("--batch", type=int, default=8, help="Images at a time.")
-    parser.add_argument("--by-hand", type=int, default=3, help="Results to time the loop by.")
+    parser.add_argument("--batch", type=int, default=8, help="Images per batch.")
+    parser.add_argument("--by-hand", type=int, default=3, help="Results of the loop by hand.")
     parser.add_argument("--dtype", choices=("float16", "bfloat16"), default="float16")
     names = [stage.name for stage in STAGES]
     parser.add_argument("--stages", nargs="+", choices=names, default=names, metavar="STAGE")
     parser.add_argument("--weights", type=Path, help="Folder for the weights, kept (20 GB in all).")
     parser.add_argument("--json", type=Path, default=Path("diffusion_gpu.json"))
     parser.add_argument(
-        "--report", type=Path, nargs="+", metavar="JSON", help="Only add up what earlier runs found"
+        "--report",
+        type=Path,
+        nargs="+",
+        metavar="JSON",
+        help="Only print the figures of earlier runs.",
     )
     return parser
 

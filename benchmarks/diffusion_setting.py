@@ -1,4 +1,4 @@
-"""Where the benchmarks of the diffusion profile run, and at what sizes."""
+"""Sizes, device and networks of the benchmarks of the diffusion profile."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +17,7 @@ from models.runtime.hardware import Machine
 PROMPT = "a photo of a mug on a wooden table by a window"
 NEGATIVE = "blurry, cropped"
 # Per photo: seven views, one scene of each, and its four shifts. Networks with random weights find
-# no objects, and their masks must be mended like any other.
+# no objects, so no mask may be rejected.
 REFERENCE = (
     "generators.multiview.augment.n_augmentations=1",
     "generators.multiview.background.n_backgrounds=1",
@@ -40,7 +40,7 @@ TINY_REFERENCE = (
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the networks are given: sides in px, steps, and tokens of a caption."""
+    """Inputs of the networks: sides in px, sampling steps, and tokens of a caption."""
 
     small: int
     large: int
@@ -58,7 +58,7 @@ TINY = Sizes(32, 64, (128, 128), (192, 128), {"background": 2, "outpaint": 2, "m
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and how large: ``checkpoints`` is a folder that fills up with random weights."""
+    """Sizes and device; random weights are written to the folder ``checkpoints``."""
 
     checkpoints: Path
     machine: Machine
@@ -66,28 +66,28 @@ class Setting:
 
     @property
     def sizes(self) -> Sizes:
-        """The published sizes, or tiny ones."""
+        """The published sizes, or the tiny ones."""
         return TINY if self.tiny else FULL
 
     @property
     def settings(self) -> Any:
-        """What is made of a photo: the recipe ``multiview`` with one copy and one scene."""
+        """Settings of the recipe ``multiview`` with one copy and one scene."""
         recipe = load_recipe("multiview", list(TINY_REFERENCE if self.tiny else REFERENCE))
         return recipe.generators["multiview"]
 
     def folder(self, name: str) -> Path:
-        """A checkpoint's folder."""
+        """Return the folder of a checkpoint; write the checkpoint if it is missing."""
         device = None if self.tiny else self.machine.device
         return write(name, self.checkpoints, device, self.machine.dtype)
 
     def image(self, height: int, width: int, seed: int = 0) -> Any:
-        """A smooth random picture with a dark disc, uint8 RGB."""
-        return picture(height, width, seed)
+        """Return a smooth random image with a dark disc, uint8 RGB."""
+        return draw_image(height, width, seed)
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A stage's networks in place: ``compute`` gives a result per request, in order."""
+    """The loaded networks of a stage; ``compute`` returns a result per request, in order."""
 
     compute: Callable[[Sequence[Any]], Iterable[Any]]
     modules: tuple[Any, ...] = ()
@@ -97,7 +97,7 @@ Loader = Callable[[Setting], Loaded]
 
 
 def timed(work: Callable[[], Any], device: torch.device) -> float:
-    """Seconds until all that ``work`` has asked of the device is done."""
+    """Return the seconds until the device has finished all that ``work`` started."""
     _wait(device)
     started = time.perf_counter()
     work()
@@ -110,8 +110,8 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def picture(height: int, width: int, seed: int = 0) -> Any:
-    """A smooth random picture with a dark disc, uint8 RGB."""
+def draw_image(height: int, width: int, seed: int = 0) -> Any:
+    """Return a smooth random image with a dark disc, uint8 RGB."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(90, 255, (8, 8, 3), dtype=np.uint8)
     drawn = np.array(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
@@ -120,13 +120,13 @@ def picture(height: int, width: int, seed: int = 0) -> Any:
 
 
 def disc(height: int, width: int) -> Any:
-    """Where the disc of a `picture` is, bool."""
+    """Return the mask of the disc of `draw_image`, bool."""
     rows, columns = np.mgrid[:height, :width]
     return (rows / height - 0.5) ** 2 + (columns / width - 0.5) ** 2 < 0.06
 
 
-def without_reports() -> None:
-    """The libraries' progress bars and remarks on settings do not belong between figures."""
+def silence_libraries() -> None:
+    """Switch off progress bars and warnings of diffusers and transformers."""
     import diffusers
     import transformers
 

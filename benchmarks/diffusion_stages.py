@@ -1,7 +1,6 @@
-"""Each stage of the diffusion profile: its networks by synthset and by hand, what they are asked,
-and the stage itself.
+"""The stages of the diffusion profile: networks by synthset and by hand, requests, and stage call.
 
-Both do the same number of steps on the same sizes, in the same precision, with weights loaded
+Both ways compute the same steps at the same sizes and precision, with weights that are loaded
 before.
 """
 
@@ -22,33 +21,33 @@ from models.segmentation.isnet import Isnet, IsnetRequest
 from models.upscaling.real_esrgan import RealEsrgan, RealEsrganRequest
 from models.views.zero123plus.network import Zero123Plus, Zero123PlusRequest
 
-# Requests by their number, for networks of a setting.
-Asking = Callable[[Setting], Callable[[int], Any]]
+# Returns a function that makes the request of a number.
+RequestMaker = Callable[[Setting], Callable[[int], Any]]
 
 
 @dataclass(frozen=True)
-class StageOf:
-    """A stage.
+class StageCase:
+    """A stage with its networks.
 
-    ``counted`` begins the name of its result in `benchmarks.flops.results`; ``asking`` makes
-    requests, each of which gives one such result. The stage makes ``least`` results at a time.
+    ``result`` is the start of its result's name in `benchmarks.flops.results`. A request of
+    ``make_request`` gives one such result. The stage makes ``least`` results at a time.
     """
 
     name: str
-    ours: Loader
+    synthset: Loader
     by_hand: Loader
-    asking: Asking
+    make_request: RequestMaker
     work: work.Work
-    counted: str
+    result: str
     least: int = 1
 
     def requests(self, setting: Setting, count: int) -> Sequence[Any]:
-        """As many requests; those of a larger count begin with those of a smaller."""
-        infer = self.asking(setting)
-        return [infer(at) for at in range(count)]
+        """Make requests; a larger count starts with the requests of a smaller one."""
+        make = self.make_request(setting)
+        return [make(number) for number in range(count)]
 
 
-def _ours(kind: Any, *names: str) -> Loader:
+def _load_wrapper(kind: Any, *names: str) -> Loader:
     def load(setting: Setting) -> Loaded:
         folders = [setting.folder(name) for name in names]
         network = kind.load(*folders, machine=setting.machine)
@@ -57,105 +56,112 @@ def _ours(kind: Any, *names: str) -> Loader:
     return load
 
 
-def _upscaling(setting: Setting) -> Callable[[int], Any]:
+def _make_upscale(setting: Setting) -> Callable[[int], Any]:
     image = setting.image(setting.sizes.small, setting.sizes.small)
     return lambda _: RealEsrganRequest(image)
 
 
-def _turning(setting: Setting) -> Callable[[int], Any]:
+def _make_multiview(setting: Setting) -> Callable[[int], Any]:
     sizes = setting.sizes
     image = setting.image(sizes.small, sizes.small)
     (height, width), steps = sizes.sheet, sizes.steps["multiview"]
-    return lambda at: Zero123PlusRequest(image, at, steps=steps, width=width, height=height)
+    return lambda number: Zero123PlusRequest(image, number, steps=steps, width=width, height=height)
 
 
-def _large(request: Callable[[Any], Any]) -> Asking:
-    def asking(setting: Setting) -> Callable[[int], Any]:
+def _make_from_large_image(request: Callable[[Any], Any]) -> RequestMaker:
+    def make(setting: Setting) -> Callable[[int], Any]:
         image = setting.image(setting.sizes.large, setting.sizes.large)
         return lambda _: request(image)
 
-    return asking
+    return make
 
 
-def _captions(setting: Setting) -> Callable[[int], Any]:
+def _make_caption(setting: Setting) -> Callable[[int], Any]:
     image = setting.image(setting.sizes.large, setting.sizes.large)
     return lambda _: BlipRequest(image, max_new_tokens=setting.sizes.tokens)
 
 
-def _scenes(setting: Setting) -> Callable[[int], Any]:
+def _make_background(setting: Setting) -> Callable[[int], Any]:
     (height, width), steps = setting.sizes.scene, setting.sizes.steps["background"]
     depths = setting.image(height, width)[..., 0].astype(np.uint16) * 257
-    return lambda at: SdxlBackgroundRequest(
-        PROMPT, NEGATIVE, seed=at, depth=depths, width=width, height=height, steps=steps
+    return lambda number: SdxlBackgroundRequest(
+        PROMPT, NEGATIVE, seed=number, depth=depths, width=width, height=height, steps=steps
     )
 
 
-def _shifts(setting: Setting) -> Callable[[int], Any]:
-    """A scene has four shifts."""
+def _make_outpaint(setting: Setting) -> Callable[[int], Any]:
+    """Cycle through the four shifts of a scene."""
     (height, width), steps = setting.sizes.scene, setting.sizes.steps["outpaint"]
     scene = setting.image(height, width)
     shifts = [(8 * x, 8 * y) for x in (-4, 4) for y in (-3, 3)]
-    return lambda at: OutpaintRequest(scene, shifts[at % 4], PROMPT, NEGATIVE, at, steps)
+    return lambda number: OutpaintRequest(
+        scene, shifts[number % 4], PROMPT, NEGATIVE, number, steps
+    )
 
 
 STAGES = (
-    StageOf(
+    StageCase(
         "upscale",
-        _ours(RealEsrgan, "realesrgan_x2"),
+        _load_wrapper(RealEsrgan, "realesrgan_x2"),
         by_hand.upscale(2),
-        _upscaling,
+        _make_upscale,
         work.upscale_photos,
         "upscale: ",
     ),
-    StageOf(
+    StageCase(
         "multiview",
-        _ours(Zero123Plus, "zero123plus"),
+        _load_wrapper(Zero123Plus, "zero123plus"),
         by_hand.multiview,
-        _turning,
-        work.turn,
+        _make_multiview,
+        work.make_views,
         "multiview: ",
     ),
-    StageOf(
-        "caption", _ours(Blip, "blip"), by_hand.caption, _captions, work.put_into_words, "caption: "
+    StageCase(
+        "caption",
+        _load_wrapper(Blip, "blip"),
+        by_hand.caption,
+        _make_caption,
+        work.caption_views,
+        "caption: ",
     ),
-    StageOf(
+    StageCase(
         "upscale_views",
-        _ours(RealEsrgan, "realesrgan_x4"),
+        _load_wrapper(RealEsrgan, "realesrgan_x4"),
         by_hand.upscale(4),
-        _upscaling,
+        _make_upscale,
         work.upscale_views,
         "upscale_views: ",
     ),
-    StageOf(
+    StageCase(
         "segment",
-        _ours(Isnet, "isnet"),
+        _load_wrapper(Isnet, "isnet"),
         by_hand.segment,
-        _large(IsnetRequest),
-        work.cut_out,
+        _make_from_large_image(IsnetRequest),
+        work.segment_copies,
         "segment: ",
     ),
-    StageOf(
+    StageCase(
         "depth",
-        _ours(Dpt, "dpt"),
+        _load_wrapper(Dpt, "dpt"),
         by_hand.depth,
-        _large(DepthRequest),
-        work.measure_depth,
+        _make_from_large_image(DepthRequest),
+        work.estimate_depth,
         "depth: DPT",
     ),
-    StageOf(
+    StageCase(
         "background",
-        _ours(SdxlBackground, "sdxl", "controlnet", "sdxl_vae"),
+        _load_wrapper(SdxlBackground, "sdxl", "controlnet", "sdxl_vae"),
         by_hand.background,
-        _scenes,
-        work.draw_scenes,
+        _make_background,
+        work.make_backgrounds,
         "background: SDXL, small",
     ),
-    StageOf(
+    StageCase(
         "outpaint",
-        _ours(SD2Outpaint, "sd2_inpaint", "asymmetric_vae"),
+        _load_wrapper(SD2Outpaint, "sd2_inpaint", "asymmetric_vae"),
         by_hand.outpaint,
-        _shifts,
-        work.move_scenes,
+        _make_outpaint,
+        work.outpaint_scenes,
         "outpaint: ",
         work.SHIFTS,
     ),

@@ -1,8 +1,7 @@
-"""The stages of the diffusion profile at work on drawn inputs: the product's own code, from the
-store back to the store.
+"""Runs the product's stages of the diffusion profile on drawn inputs, with a store.
 
-What a stage does apart from its networks (cut-outs, mattes of views, repaired masks, prompts,
-pasting, PNG files) is part of its time. Its networks are those that the caller gives.
+The time of a stage includes its work apart from networks: cut-outs, mattes, repaired masks,
+prompts, pasting and PNG files. The caller passes the networks.
 """
 
 import tempfile
@@ -14,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from benchmarks.diffusion_setting import PROMPT, Loaded, Setting, disc, picture, timed
+from benchmarks.diffusion_setting import PROMPT, Loaded, Setting, disc, draw_image, timed
 from models.data import pixels
 from models.data.records import Artifact, Record
 from models.runtime import network_pool
@@ -31,13 +30,13 @@ from tasks.generate.upscale import upscale
 from tasks.store.store import open_store
 
 Call = Callable[[], list[Artifact]]
-# The call of a stage that gives as many results as it is told, of inputs that it has drawn.
+# Draws inputs, and returns the call of a stage that makes the wanted number of results.
 Work = Callable[[RunContext, Setting, int], Call]
 SHIFTS = 4
 
 
 class DrawnInput(Record):
-    """An input: RGB, RGB + matte, or 16-bit depth of the disc."""
+    """Settings of a drawn input: RGB, RGB + matte, or 16-bit depth of the disc."""
 
     kind: Literal["rgb", "rgba", "depth"]
     height: int
@@ -45,16 +44,16 @@ class DrawnInput(Record):
 
 
 def _numbered(_parameters: Record, count: int) -> list[Job]:
-    return [Job((), {"view": at}, name="mug/1") for at in range(count)]
+    return [Job((), {"view": number}, name="mug/1") for number in range(count)]
 
 
 @stage("drawn", version=1, plan=_numbered)
 def drawn(inputs: Sequence[StageInput], parameters: DrawnInput) -> Iterator[StageOutput]:
-    """No two alike, so that no stage finds its work done."""
+    """Draw different inputs, so that a stage must compute each result."""
     size = parameters.height, parameters.width
     inside = disc(*size)
     for item in inputs:
-        colours = picture(*size, int(item.job.variant["view"]))
+        colours = draw_image(*size, int(item.job.variant["view"]))
         if parameters.kind == "depth":
             near = colours[..., 0].astype(np.uint16) * 200 + 10_000
             yield StageOutput(np.where(inside, near, 0).astype(np.uint16))
@@ -69,59 +68,59 @@ def _images(run: RunContext, kind: Any, size: tuple[int, int], count: int) -> li
 
 
 def upscale_photos(run: RunContext, setting: Setting, count: int) -> Call:
-    """Photos."""
+    """Draw photos, and return the call that upscales them."""
     side = setting.sizes.small
     photos = _images(run, "rgb", (side, side), count)
     return partial(upscale, run, setting.settings.upscale, photos)
 
 
 def upscale_views(run: RunContext, setting: Setting, count: int) -> Call:
-    """Views with their mattes."""
+    """Draw views with mattes, and return the call that upscales them."""
     side = setting.sizes.small
     views = _images(run, "rgba", (side, side), count)
     return partial(upscale, run, setting.settings.upscale_views, views)
 
 
-def turn(run: RunContext, setting: Setting, count: int) -> Call:
-    """Photos of twice the size, to seven views each."""
+def make_views(run: RunContext, setting: Setting, count: int) -> Call:
+    """Draw photos of twice the size, and return the call that makes seven views of each."""
     side = 2 * setting.sizes.small
     photos = _images(run, "rgb", (side, side), count)
     return partial(multiview, run, setting.settings.multiview, photos)
 
 
-def put_into_words(run: RunContext, setting: Setting, count: int) -> Call:
-    """Original views, on which a caption is wanted."""
+def caption_views(run: RunContext, setting: Setting, count: int) -> Call:
+    """Draw original views, and return the call that captions them."""
     side = setting.sizes.small
     views = _images(run, "rgba", (side, side), count)
     return partial(caption, run, setting.settings.caption, views, "mug", None)
 
 
-def cut_out(run: RunContext, setting: Setting, count: int) -> Call:
-    """Copies of large views, which carry a matte."""
+def segment_copies(run: RunContext, setting: Setting, count: int) -> Call:
+    """Draw copies of large views with mattes, and return the call that segments them."""
     side = setting.sizes.large
     copies = _images(run, "rgba", (side, side), count)
     return partial(segment, run, setting.settings.segment, copies)
 
 
-def measure_depth(run: RunContext, setting: Setting, count: int) -> Call:
-    """Copies of large views."""
+def estimate_depth(run: RunContext, setting: Setting, count: int) -> Call:
+    """Draw copies of large views, and return the call that estimates their depth."""
     side = setting.sizes.large
     copies = _images(run, "rgba", (side, side), count)
     return partial(depth, run, setting.settings.depth, copies)
 
 
-def draw_scenes(run: RunContext, setting: Setting, count: int) -> Call:
-    """Cut-outs with their depth, one scene each."""
+def make_backgrounds(run: RunContext, setting: Setting, count: int) -> Call:
+    """Draw cut-outs with depth, and return the call that makes one scene of each."""
     size = setting.sizes.large, setting.sizes.large
     cut_outs, depths = (_images(run, kind, size, count) for kind in ("rgba", "depth"))
     settings = setting.settings
-    # A photo with a sentence of its own asks no network.
-    words = caption(run, settings.caption, cut_outs[:1], "mug", PROMPT)
-    return partial(background, run, settings.background, cut_outs, depths, words, [])
+    # A photo with a given caption needs no network.
+    captions = caption(run, settings.caption, cut_outs[:1], "mug", PROMPT)
+    return partial(background, run, settings.background, cut_outs, depths, captions, [])
 
 
-def move_scenes(run: RunContext, setting: Setting, count: int) -> Call:
-    """Scenes, moved by all shifts of the grid each: ``count`` results, a multiple of `SHIFTS`."""
+def outpaint_scenes(run: RunContext, setting: Setting, count: int) -> Call:
+    """Draw scenes, and return the call that shifts them: ``count`` is a multiple of `SHIFTS`."""
     settings = setting.settings
     size = settings.background.height, settings.background.width
     scenes = _images(run, "rgba", size, count // SHIFTS)
@@ -129,33 +128,34 @@ def move_scenes(run: RunContext, setting: Setting, count: int) -> Call:
 
 
 def seconds(work: Work, loaded: Loaded, setting: Setting, count: int) -> float:
-    """What a stage takes for ``count`` results with these networks, its inputs being there, in a
-    store that holds nothing else.
+    """Return the seconds that a stage needs for ``count`` results with these networks.
+
+    Its inputs are drawn before, in a new store.
 
     Raises:
-        RuntimeError: the stage gave the networks another number of requests.
+        RuntimeError: the number of requests to the networks was not ``count``.
     """
-    asked = 0
+    total = 0
 
     def infer(_kind: type, _references: Sequence[str], requests: Sequence[Any]) -> list[Any]:
-        nonlocal asked
-        asked += len(requests)
+        nonlocal total
+        total += len(requests)
         return list(loaded.compute(requests))
 
-    with tempfile.TemporaryDirectory(prefix="synthset-store-") as folder, _answered(infer):
+    with tempfile.TemporaryDirectory(prefix="synthset-store-") as folder, _replaced_networks(infer):
         call = work(RunContext(open_store(Path(folder)), "benchmark"), setting, count)
-        taken = timed(call, setting.machine.device)
-    if asked != count:
-        raise RuntimeError(f"{work.__name__}: {asked} requests to the networks instead of {count}")
-    return taken
+        elapsed = timed(call, setting.machine.device)
+    if total != count:
+        raise RuntimeError(f"{work.__name__}: {total} requests to the networks instead of {count}")
+    return elapsed
 
 
 @contextmanager
-def _answered(infer: Callable[..., list[Any]]) -> Iterator[None]:
-    """Stages ask ``ask`` in place of the networks that this process would load."""
-    usual = network_pool.infer
+def _replaced_networks(infer: Callable[..., list[Any]]) -> Iterator[None]:
+    """Make stages call ``infer`` instead of the networks that this process would load."""
+    original = network_pool.infer
     network_pool.infer = infer
     try:
         yield
     finally:
-        network_pool.infer = usual
+        network_pool.infer = original

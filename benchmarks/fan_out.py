@@ -1,13 +1,12 @@
-"""How a fan-out grows: thousands of references whose stages do nothing, in parent, server, worker.
+"""Measures how the cost of a fan-out grows with the number of references, up to 10,000.
 
-The parent run is the product's own, with a server of its own for every figure, on SQLite and, where
-it is installed, PostgreSQL. A simulated worker takes each child run and ends it at once. Costs are
-CPU seconds by process; a step's growth is the exponent of the power of the references that fits its
-costs: 1 is linear. Steps of the parent are those of its process: it waits while the server works.
+The parent run is the product's own; stages do nothing. Each size has a new Prefect server, on
+PostgreSQL (where it is installed) and on SQLite. A simulated worker completes each child run at
+once. Costs are CPU seconds per process. Growth is the exponent of the power of the number of
+references that fits the costs: 1 is linear.
 """
 
 import json
-import math
 import os
 import subprocess
 import sys
@@ -18,27 +17,29 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 
 from benchmarks.fan_out_rows import Database, Postgres, Sqlite
+from benchmarks.fan_out_timing import FAN_OUT
 from benchmarks.machine import PeakMemory, table
 from benchmarks.servers import has_postgres, postgres, prefect_server, process, query
 
 SIZES = (300, 1_000, 3_000, 10_000)
 SIDES = [sys.executable, "-m", "benchmarks.fan_out_sides"]
-# Steeper than this is worse than linear, and not the noise of a shared machine.
+# A greater exponent is worse than linear, and more than the noise of a shared machine.
 LINEAR = 1.15
-# A step that takes less in all has no growth to speak of.
+# The growth of a step that takes less in total is not reported.
 NEGLIGIBLE_S = 0.2
 DATABASES = ("PostgreSQL", "SQLite")
 
 
 @dataclass(frozen=True)
 class Run:
-    """One simulated fan-out: CPU seconds and peak MiB by process, the parent's steps, the tenths.
+    """One simulated fan-out: CPU seconds and peak MiB per process.
 
-    ``steps`` and ``again`` (the same fan-out once more, when all is done) hold per step
-    ``{"calls", "wall_s", "cpu_s"}``; ``tenths`` the same processes' CPU seconds for every tenth of
-    the references; ``disk_mb`` is what the database takes.
+    ``steps`` holds ``{"calls", "wall_s", "cpu_s"}`` per step of the parent. ``again`` holds the
+    same for a second fan-out, whose references are all done. ``tenths`` holds seconds for every
+    tenth of the references. ``disk_mb`` is the size of the database in MiB.
     """
 
     references: int
@@ -51,53 +52,56 @@ class Run:
 
     @property
     def wall_s(self) -> float:
-        """Seconds from the first order to the last outcome."""
-        return self.steps["fan out, all of it"]["wall_s"]
+        """Seconds from the first work item to the last result."""
+        return self.steps[FAN_OUT]["wall_s"]
 
-    def a_reference(self) -> dict[str, float]:
-        """CPU milliseconds per reference, by process."""
+    def cpu_ms_per_reference(self) -> dict[str, float]:
+        """CPU milliseconds per reference and process."""
         return {name: 1000 * spent / self.references for name, spent in self.cpu_s.items()}
 
 
 @dataclass(frozen=True)
-class Stand:
-    """A server, its database and a simulated worker at work.
+class Stack:
+    """A running server with its database and a simulated worker.
 
-    ``url`` is None where the database is a file of the server's; ``watched`` are process ids.
+    ``url`` is None if the database is SQLite's file. ``process_ids`` are the ids by name.
     """
 
     folder: Path
     url: str | None
     environment: Mapping[str, str]
-    watched: Mapping[str, int]
+    process_ids: Mapping[str, int]
 
     def fan_out(self, references: int, done: int = 0) -> Run:
-        """One fan-out of so many references, of which the first ``done`` are done already.
+        """Run one fan-out of ``references``, of which the first ``done`` are done already.
 
         Raises:
-            RuntimeError: a child failed.
+            RuntimeError: the parent run failed.
         """
-        found, peak_mb = _parent(self, references, done)
-        tenths = found["tenths"]
-        # What the others spent during the fan-out itself, not during the parent's later steps.
-        cpu_s = {name: sum(one["cpu_s"][name] for one in tenths) for name in self.watched}
+        costs, peak_mb = _run_parent(self, references, done)
+        tenths = costs["tenths"]
+        # The tenths end with the fan-out, so they leave out the parent's later steps.
+        cpu_s = {name: sum(tenth["cpu_s"][name] for tenth in tenths) for name in self.process_ids}
         return Run(
             references=references - done,
-            cpu_s={"parent": found["steps"]["fan out, all of it"]["cpu_s"], **cpu_s},
-            peak_mb={**peak_mb, **{f"parent, {at}": mb for at, mb in found["peak_mb"].items()}},
-            steps=found["steps"],
-            again=found["again"],
+            cpu_s={"parent": costs["steps"][FAN_OUT]["cpu_s"], **cpu_s},
+            peak_mb={
+                **peak_mb,
+                **{f"parent, {moment}": mb for moment, mb in costs["peak_mb"].items()},
+            },
+            steps=costs["steps"],
+            again=costs["again"],
             tenths=tenths,
             disk_mb=self.disk_mb(),
         )
 
     @property
     def database(self) -> Database:
-        """The database, for looking into it."""
+        """Access to the rows of the database."""
         return Sqlite(self._file) if self.url is None else Postgres(self.url)
 
     def disk_mb(self) -> float:
-        """What the database takes on disk, MiB."""
+        """The size of the database on disk, MiB."""
         if self.url is None:
             files = self._file.parent.glob(f"{self._file.name}*")
             return sum(file.stat().st_size for file in files) / 2**20
@@ -109,8 +113,8 @@ class Stand:
 
 
 @contextmanager
-def stand(folder: Path, database: str) -> Iterator[Stand]:
-    """A server on the named database with a worker, until the context ends.
+def start_stack(folder: Path, database: str) -> Iterator[Stack]:
+    """Start a server on ``database`` and a worker; both end with the context.
 
     Raises:
         RuntimeError: a server did not start.
@@ -119,76 +123,74 @@ def stand(folder: Path, database: str) -> Iterator[Stand]:
     with _database(folder, database) as (pid, url), prefect_server(folder, url) as (server, api):
         environment = {**os.environ, "PREFECT_API_URL": api, "PREFECT_HOME": str(folder / "home")}
         deploy(api)
-        waiting = [*SIDES, "worker", str(folder)]
-        with process(waiting, folder / "worker.log", environment) as worker:
-            watched = {"server": server, "worker": worker.pid}
+        command = [*SIDES, "worker", str(folder)]
+        with process(command, folder / "worker.log", environment) as worker:
+            process_ids = {"server": server, "worker": worker.pid}
             if pid is not None:
-                watched["database"] = pid
-            yield Stand(folder, url, environment, watched)
+                process_ids["database"] = pid
+            yield Stack(folder, url, environment, process_ids)
 
 
 def measure(folder: Path, database: str, references: int) -> Run:
-    """One fan-out of so many references on a server of its own.
+    """Run one fan-out of ``references`` on a new server.
 
     Raises:
-        RuntimeError: a server did not start, or a child failed.
+        RuntimeError: a server did not start, or the parent run failed.
     """
-    with stand(folder, database) as one:
-        return one.fan_out(references)
+    with start_stack(folder, database) as stack:
+        return stack.fan_out(references)
 
 
 def deploy(api: str) -> None:
-    """The work pool and the deployment whose runs the simulated worker takes."""
+    """Create the work pool and the deployment whose runs the simulated worker completes."""
 
-    def infer(path: str, **body: Any) -> Any:
-        answer = httpx.post(api + path, json=body, timeout=60)
-        answer.raise_for_status()
-        return answer.json()
+    def post(path: str, **body: Any) -> Any:
+        response = httpx.post(api + path, json=body, timeout=60)
+        response.raise_for_status()
+        return response.json()
 
-    infer("/work_pools/", name="simulated", type="process", base_job_template={})
-    flow = infer("/flows/", name="generate_item")
-    infer("/deployments/", name="simulated", flow_id=flow["id"], work_pool_name="simulated")
+    post("/work_pools/", name="simulated", type="process", base_job_template={})
+    flow = post("/flows/", name="generate_item")
+    post("/deployments/", name="simulated", flow_id=flow["id"], work_pool_name="simulated")
 
 
 def exponent(sizes: list[int], costs: list[float]) -> float:
-    """The power of the size that fits the costs best (least squares of the logarithms)."""
-    xs, ys = [math.log(one) for one in sizes], [math.log(max(one, 1e-9)) for one in costs]
-    x, y = sum(xs) / len(xs), sum(ys) / len(ys)
-    slope = sum((a - x) * (b - y) for a, b in zip(xs, ys, strict=True))
-    return slope / sum((a - x) ** 2 for a in xs)
+    """Return the power of the size that fits the costs best (least squares of logarithms)."""
+    return float(np.polyfit(np.log(sizes), np.log(np.maximum(costs, 1e-9)), 1)[0])
 
 
 def main(folder: Path) -> None:
-    """Print what a reference costs by size and database, and how each step of the parent grows."""
+    """Print the costs of a reference per size and database, and the growth of each step."""
     for database in DATABASES:
         if database == "PostgreSQL" and not has_postgres():
-            print("PostgreSQL is not installed: left out", flush=True)
+            print("PostgreSQL is not installed; its figures are left out", flush=True)
             continue
         runs = []
         for size in SIZES:
             runs.append(measure(folder / f"{database}-{size}", database, size))
             print(f"{database}, {size} references: {runs[-1].wall_s:.0f} s", flush=True)
-        print(told(database, runs), flush=True)
+        print(as_tables(database, runs), flush=True)
         worse = worse_than_linear(runs)
         print("\n**Worse than linear:** " + (", ".join(worse) or "nothing") + ".", flush=True)
 
 
-def told(database: str, runs: list[Run]) -> str:
-    """The figures of a database as Markdown tables."""
-    head = ["per reference", *(f"{run.references:,}" for run in runs), "growth"]
+def as_tables(database: str, runs: list[Run]) -> str:
+    """Return the figures of a database as Markdown tables."""
+    columns = [*(f"{run.references:,}" for run in runs), "growth"]
+    steps = _step_rows(runs, "steps") + _step_rows(runs, "again", "again: ")
+    processes = (f"{name}, CPU ms" for name in runs[0].cpu_s)
     return "\n\n".join(
         [
             f"\n### {database}",
-            table(head, _per_reference(runs)),
-            table(["step of the parent, CPU ms", *head[1:]], _steps(runs, "steps")),
-            table(["the same run again, CPU ms", *head[1:]], _steps(runs, "again")),
-            table(["tenth of the references", *_names(runs)], _tenths(runs[-1])),
+            table(["per reference", *columns], _rows_per_reference(runs)),
+            table(["step of the parent, CPU ms a reference", *columns], steps),
+            table(["tenth, per reference", "wall, ms", *processes], _rows_of_tenths(runs[-1])),
         ]
     )
 
 
 def worse_than_linear(runs: list[Run]) -> dict[str, float]:
-    """The steps and processes whose CPU time grows faster than the references, with exponents."""
+    """Return the exponents of the steps and processes whose CPU time grows too fast."""
     sizes = [run.references for run in runs]
     costs = {name: [run.cpu_s[name] for run in runs] for name in runs[0].cpu_s}
     for steps in ("steps", "again"):
@@ -202,18 +204,14 @@ def worse_than_linear(runs: list[Run]) -> dict[str, float]:
     }
 
 
-def _per_reference(runs: list[Run]) -> list[list[object]]:
+def _rows_per_reference(runs: list[Run]) -> list[list[object]]:
     sizes = [run.references for run in runs]
 
-    def row(what: str, totals: list[float], unit: float) -> list[object]:
-        each = [unit * total / size for total, size in zip(totals, sizes, strict=True)]
-        return [what, *each, f"{exponent(sizes, totals):.2f}"]
-
-    rows = [row("wall, ms", [run.wall_s for run in runs], 1000)]
+    rows = [_row(sizes, "wall, ms", [run.wall_s for run in runs])]
     rows += [
-        row(f"{name}, CPU ms", [run.cpu_s[name] for run in runs], 1000) for name in runs[0].cpu_s
+        _row(sizes, f"{name}, CPU ms", [run.cpu_s[name] for run in runs]) for name in runs[0].cpu_s
     ]
-    rows.append(row("database on disk, KiB", [run.disk_mb for run in runs], 1024))
+    rows.append(_row(sizes, "database on disk, KiB", [run.disk_mb for run in runs], unit=1024))
     peaks: list[list[object]] = [
         [f"{name}, peak MiB", *(f"{run.peak_mb[name]:.0f}" for run in runs), ""]
         for name in runs[0].peak_mb
@@ -221,30 +219,27 @@ def _per_reference(runs: list[Run]) -> list[list[object]]:
     return rows + peaks
 
 
-def _steps(runs: list[Run], which: str) -> list[list[object]]:
+def _step_rows(runs: list[Run], kind: str, prefix: str = "") -> list[list[object]]:
     sizes = [run.references for run in runs]
     rows: list[list[object]] = []
-    for name in getattr(runs[0], which):
-        spent = [getattr(run, which).get(name, {"cpu_s": 0.0})["cpu_s"] for run in runs]
-        each = [1000 * one / size for one, size in zip(spent, sizes, strict=True)]
-        rows.append([name, *each, f"{exponent(sizes, spent):.2f}"])
+    for name in getattr(runs[0], kind):
+        cpu_s = [getattr(run, kind).get(name, {"cpu_s": 0.0})["cpu_s"] for run in runs]
+        rows.append(_row(sizes, prefix + name, cpu_s))
     return rows
 
 
-def _tenths(run: Run) -> list[list[object]]:
+def _row(sizes: list[int], name: str, totals: list[float], unit: float = 1000) -> list[object]:
+    costs = [unit * total / size for total, size in zip(totals, sizes, strict=True)]
+    return [name, *costs, f"{exponent(sizes, totals):.2f}"]
+
+
+def _rows_of_tenths(run: Run) -> list[list[object]]:
     size = run.references / len(run.tenths)
-    return [
-        [
-            f"{at}",
-            1000 * one["wall_s"] / size,
-            *(1000 * one["cpu_s"][name] / size for name in run.cpu_s),
-        ]
-        for at, one in enumerate(run.tenths, 1)
-    ]
-
-
-def _names(runs: list[Run]) -> list[str]:
-    return ["wall, ms a reference", *(f"{name}, CPU ms" for name in runs[0].cpu_s)]
+    rows: list[list[object]] = []
+    for number, tenth in enumerate(run.tenths, 1):
+        seconds = [tenth["wall_s"], *(tenth["cpu_s"][name] for name in run.cpu_s)]
+        rows.append([str(number), *(1000 * cost / size for cost in seconds)])
+    return rows
 
 
 @contextmanager
@@ -252,20 +247,22 @@ def _database(folder: Path, name: str) -> Iterator[tuple[int | None, str | None]
     if name == "SQLite":
         yield None, None
         return
-    with postgres(folder / "postgres.log") as found:
-        yield found
+    with postgres(folder / "postgres.log") as process_id_and_url:
+        yield process_id_and_url
 
 
-def _parent(stand: Stand, references: int, done: int) -> tuple[dict[str, Any], dict[str, float]]:
-    folder, watched = stand.folder, stand.watched
-    command = [*SIDES, "parent", str(folder), str(references), json.dumps(watched), str(done)]
+def _run_parent(
+    stack: Stack, references: int, done: int
+) -> tuple[dict[str, Any], dict[str, float]]:
+    folder, ids = stack.folder, stack.process_ids
+    command = [*SIDES, "parent", str(folder), str(references), json.dumps(ids), str(done)]
     with (
-        PeakMemory(watched["server"], 1.0) as server,
-        PeakMemory(watched["worker"], 1.0) as worker,
+        PeakMemory(ids["server"], 1.0) as server,
+        PeakMemory(ids["worker"], 1.0) as worker,
         (folder / "parent.log").open("wb") as log,
     ):
-        ended = subprocess.run(command, env=stand.environment, stdout=log, stderr=log)
-    if ended.returncode:
+        completed = subprocess.run(command, env=stack.environment, stdout=log, stderr=log)
+    if completed.returncode:
         raise RuntimeError(f"the parent run failed; see {log.name}")
     peaks = {"server": sum(server.peaks.values()), "worker": sum(worker.peaks.values())}
-    return json.loads((folder / "found.json").read_text()), peaks
+    return json.loads((folder / "parent.json").read_text()), peaks

@@ -1,7 +1,7 @@
-"""What a result of each network costs at the published sizes, and the time below which no GPU goes.
+"""Counts the TFLOP of each network at the published sizes, and the shortest time on a GPU.
 
-Counted on torch's meta device, so without weights and in seconds: a multiply-add counts as 2, and
-only matrix products, convolutions and attention count. The floor is that work at `PEAK`.
+Networks run on torch's meta device, without weights. A multiply-add counts as 2. Only matrix
+products, convolutions and attention count. The floor is the time of this work at `PEAK`.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.full_size import NETWORKS
 from benchmarks.machine import table
 
-# TFLOP/s taken as the limit of an H200 in half precision; its data sheet says 989 without sparsity.
+# Assumed limit of an H200 in half precision, TFLOP/s; its data sheet names 989 without sparsity.
 PEAK = 790.0
 HEIGHT, WIDTH = 768, 1024
 CELL = 8
@@ -24,64 +24,60 @@ TOKENS = 77
 
 @dataclass(frozen=True)
 class Forward:
-    """One pass of a network for one image; ``noted`` is what an earlier count had found."""
+    """One pass of a network for one image."""
 
     network: str
     size: str
     tflop: float
-    noted: float | None = None
 
 
 @dataclass(frozen=True)
 class Result:
-    """All that one result of a stage takes, in passes by network."""
+    """The sum of all passes that one result of a stage needs."""
 
     stage: str
     tflop: float
-    noted: float | None = None
 
     def floor_s(self, peak: float = PEAK) -> float:
-        """Seconds at ``peak`` TFLOP/s."""
+        """Return the seconds that the result takes at ``peak`` TFLOP/s."""
         return self.tflop / peak
 
 
 def forwards() -> dict[str, Forward]:
-    """Every network's pass at the size at which its stage runs it, batch 1, one guidance branch."""
+    """Count a pass of every network at its stage's size, batch 1, one guidance branch."""
     cells = (HEIGHT // CELL, WIDTH // CELL)
     scene, sheet = f"{HEIGHT}x{WIDTH}", "960x640, reference 512"
     counted = [
-        Forward("SDXL UNet", scene, _count("SDXL UNet", _sdxl(cells)), 4.94),
-        Forward("ControlNet small", scene, _count("ControlNet small", _control(cells)), 0.40),
-        Forward("ControlNet full", scene, _count("ControlNet full", _control(cells)), 2.21),
-        Forward("SDXL VAE, decode", scene, _count("SDXL VAE", _decode(cells)), 7.75),
-        Forward("SD VAE, encode", scene, _count("SDXL VAE", _encode((HEIGHT, WIDTH))), 3.56),
+        Forward("SDXL UNet", scene, _count("SDXL UNet", _sdxl(cells))),
+        Forward("ControlNet small", scene, _count("ControlNet small", _control(cells))),
+        Forward("ControlNet full", scene, _count("ControlNet full", _control(cells))),
+        Forward("SDXL VAE, decode", scene, _count("SDXL VAE", _decode(cells))),
+        Forward("SD VAE, encode", scene, _count("SDXL VAE", _encode((HEIGHT, WIDTH)))),
         Forward("SD VAE, encode", "512x512", _count("SDXL VAE", _encode((512, 512)))),
         Forward("SD VAE, decode", "960x640", _count("SDXL VAE", _decode((120, 80)))),
-        Forward("SD2 inpainting UNet", scene, _count("SD2 inpainting UNet", _sd(cells, 9)), 3.14),
-        Forward("asymmetric VAE, decode", scene, _count("asymmetric VAE", _refine(cells)), 55.7),
-        Forward("Zero123++, write and read", sheet, _count_views(), 3.38),
-        Forward("RRDBNet x2", "320x320", _count("RRDBNet x2", _image((320, 320))), 0.92),
-        Forward("RRDBNet x4", "320x320", _count("RRDBNet x4", _image((320, 320))), 3.68),
-        Forward("DPT-large", "384x384", _count("DPT-large", _image((384, 384))), 0.52),
+        Forward("SD2 inpainting UNet", scene, _count("SD2 inpainting UNet", _sd(cells, 9))),
+        Forward("asymmetric VAE, decode", scene, _count("asymmetric VAE", _refine(cells))),
+        Forward("Zero123++, write and read", sheet, _count_views()),
+        Forward("RRDBNet x2", "320x320", _count("RRDBNet x2", _image((320, 320)))),
+        Forward("RRDBNet x4", "320x320", _count("RRDBNet x4", _image((320, 320)))),
+        Forward("DPT-large", "384x384", _count("DPT-large", _image((384, 384)))),
         Forward(
             "Depth Anything V2 Small",
             "518x686",
             _count("Depth Anything V2 Small", _image((518, 686))),
         ),
-        Forward("IS-Net", "1024x1024", _count("IS-Net", _image((1024, 1024))), 0.32),
-        Forward(
-            "BLIP vision, base", "384x384", _count("BLIP vision, base", _image((384, 384))), 0.11
-        ),
+        Forward("IS-Net", "1024x1024", _count("IS-Net", _image((1024, 1024)))),
+        Forward("BLIP vision, base", "384x384", _count("BLIP vision, base", _image((384, 384)))),
         Forward("BLIP vision, large", "384x384", _count("BLIP vision, large", _image((384, 384)))),
     ]
-    return {f"{one.network} {one.size}": one for one in counted}
+    return {f"{forward.network} {forward.size}": forward for forward in counted}
 
 
-def results(found: dict[str, Forward], steps: int = 30) -> list[Result]:
-    """What each stage's result takes, from the passes; guided ones have two branches a step."""
+def results(passes: dict[str, Forward], steps: int = 30) -> list[Result]:
+    """Sum the passes per result of each stage; guided networks have two branches a step."""
 
     def cost(name: str) -> float:
-        return next(one.tflop for key, one in found.items() if key.startswith(name))
+        return next(forward.tflop for key, forward in passes.items() if key.startswith(name))
 
     branch = cost("SDXL UNet") + cost("ControlNet small")
     decode = cost("SDXL VAE, decode")
@@ -93,58 +89,40 @@ def results(found: dict[str, Forward], steps: int = 30) -> list[Result]:
         Result(
             f"background: SDXL, small depth ControlNet, {steps} steps",
             2 * steps * branch + decode,
-            328.0 if steps == 30 else None,
         ),
         Result(
             f"background: SDXL, full depth ControlNet, {steps} steps",
             2 * steps * full + decode,
-            437.0 if steps == 30 else None,
         ),
-        # A scene is encoded once for all its shifts, so the encoding is left out; an earlier count
-        # of 220 held the library's two.
-        Result("outpaint: SD2, asymmetric VAE, 25 steps", paint, 220.0),
-        Result("multiview: Zero123++, six views, 28 steps", views, 198.0),
-        Result("upscale: x2 of 320x320", cost("RRDBNet x2"), 0.9),
-        Result("upscale_views: x4 of one view of 320x320", cost("RRDBNet x4"), 3.68),
-        Result("depth: DPT-large", cost("DPT-large"), 0.52),
+        # A scene is encoded once for all its shifts, so its encoding does not count.
+        Result("outpaint: SD2, asymmetric VAE, 25 steps", paint),
+        Result("multiview: Zero123++, six views, 28 steps", views),
+        Result("upscale: x2 of 320x320", cost("RRDBNet x2")),
+        Result("upscale_views: x4 of one view of 320x320", cost("RRDBNet x4")),
+        Result("depth: DPT-large", cost("DPT-large")),
         Result("depth: Depth Anything V2 Small", cost("Depth Anything")),
-        Result("segment: IS-Net", cost("IS-Net"), 0.32),
+        Result("segment: IS-Net", cost("IS-Net")),
         Result("caption: BLIP large, the image's part", cost("BLIP vision, large")),
     ]
 
 
 def main(_folder: Path) -> None:
     """Print both tables."""
-    found = forwards()
+    passes = forwards()
     print("One pass of a network, batch 1, one guidance branch:\n")
-    print(table(
-        ["network", "input", "TFLOP", "counted before"],
-        [[one.network, one.size, one.tflop, _or_dash(one.noted)] for one in found.values()],
-    ))  # fmt: skip
-    made = results(found)
-    print(f"\nOne result, and its floor at {PEAK:.0f} TFLOP/s:\n")
-    print(table(
-        ["result", "TFLOP", "counted before", "floor ms", "results/s"],
-        [
-            [one.stage, one.tflop, _or_dash(one.noted), 1e3 * one.floor_s(), 1 / one.floor_s()]
-            for one in made
-        ],
-    ))  # fmt: skip
-    noted = [one for one in found.values() if one.noted]
-    worst = max(noted, key=lambda one: abs(one.tflop / one.noted - 1))  # type: ignore[operator]
-    print(
-        f"\n**The floor of a background is {made[0].floor_s():.3f} s, "
-        f"{1 / made[0].floor_s():.2f} images/s.** Farthest from the earlier count: "
-        f"{worst.network}, {worst.tflop:.2f} against {worst.noted}."
-    )
-
-
-def _or_dash(value: float | None) -> float | str:
-    return "-" if value is None else value
+    rows = [[forward.network, forward.size, forward.tflop] for forward in passes.values()]
+    print(table(["network", "input", "TFLOP"], rows))
+    made = results(passes)
+    print(f"\nOne result, and the shortest time for it at {PEAK:.0f} TFLOP/s:\n")
+    times = [(result, result.floor_s()) for result in made]
+    limits = [[result.stage, result.tflop, 1e3 * floor, 1 / floor] for result, floor in times]
+    print(table(["result", "TFLOP", "floor ms", "results/s"], limits))
+    floor_s = made[0].floor_s()
+    print(f"\n**A background takes at least {floor_s:.3f} s, {1 / floor_s:.2f} images/s.**")
 
 
 def _count(name: str, run: Callable[[Any], Any]) -> float:
-    """TFLOP of what ``run`` does with the network."""
+    """Return the TFLOP that ``run`` computes with the network."""
     with torch.device("meta"), torch.no_grad():
         network = NETWORKS[name]().eval()
         with FlopCounterMode(display=False) as counter:
@@ -153,7 +131,7 @@ def _count(name: str, run: Callable[[Any], Any]) -> float:
 
 
 def _count_views() -> float:
-    """One branch of one step: the reference leaves its tokens, and the sheet reads them."""
+    """Count one branch of one step: the reference writes its tokens, and the sheet reads them."""
     from models.views.zero123plus.attention import ReferenceAttention
 
     def run(unet: Any) -> None:

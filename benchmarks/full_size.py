@@ -1,8 +1,8 @@
-"""The networks of the diffusion profile at the sizes of the published ones, without their weights.
+"""Builds the networks of the diffusion profile at the published sizes, without weights.
 
-Settings are those of the published ``config.json`` files, as far as they decide shapes. That of the
-small ControlNet could not be read: of the combinations that diffusers offers it is the only plain
-one with the published 320 MB in half precision (160.1 M parameters).
+Settings that decide shapes are those of the published ``config.json`` files. The file of the small
+ControlNet could not be read. Its settings here are the only plain ones in diffusers that give the
+published 320 MB in half precision (160.1 M parameters).
 """
 
 from collections.abc import Callable
@@ -54,7 +54,7 @@ SD2_UNET: dict[str, Any] = {
     **{"use_linear_projection": True, "down_block_types": (*(_CROSS,) * 3, _PLAIN)},
     "up_block_types": (_PLAIN_UP, *(_CROSS_UP,) * 3),
 }
-# Of the text encoders only the vocabulary is that of the tests' tokenizer: it costs nothing to run.
+# Text encoders have the vocabulary of the tests' tokenizer, which does not change their cost.
 CLIP_LARGE = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12}
 OPEN_CLIP_BIG = {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32}
 OPEN_CLIP_HUGE = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23}
@@ -116,7 +116,7 @@ def _rrdb(scale: int) -> Callable[[], Any]:
     def build() -> Any:
         from spandrel.architectures.ESRGAN import ESRGAN
 
-        # The x2 network halves the image first, into four times the channels.
+        # The x2 network first halves the image, which gives four times as many channels.
         halved = {"in_nc": 12, "shuffle_factor": 2} if scale == 2 else {}
         return ESRGAN(**RRDB, scale=4, **halved)
 
@@ -129,7 +129,7 @@ def _isnet() -> Any:
     return IsNet()
 
 
-# A function per network that builds it on torch's current default device.
+# Functions that build a network on torch's current default device.
 NETWORKS: dict[str, Callable[[], Any]] = {
     "SDXL UNet": _diffusers("UNet2DConditionModel", SDXL_UNET),
     "ControlNet small": _diffusers("ControlNetModel", CONTROLNET_SMALL),

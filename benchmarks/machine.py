@@ -1,7 +1,7 @@
-"""What a benchmark says of the machine, and how it counts CPU time, memory and tables.
+"""Describes the machine, measures CPU time and memory, and formats tables.
 
-CPU time is what is compared: a shared machine makes wall time a matter of luck. It is counted over
-this process and all its descendants, since Prefect's embedded server is a process of its own.
+Benchmarks compare CPU time, because other programs change wall time. CPU time is that of this
+process and all its descendants, because Prefect's embedded server is a process of its own.
 """
 
 import importlib.metadata
@@ -13,12 +13,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 PROC = Path("/proc")
-SHOWN = ("prefect", "numpy", "opencv-python-headless", "pillow", "torch", "torchvision")
+PACKAGES = ("prefect", "numpy", "opencv-python-headless", "pillow", "torch", "torchvision")
 
 
 def machine() -> str:
-    """One line: processor, cores, memory, Python and the versions of what does the work."""
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in SHOWN)
+    """Return one line: processor, cores, memory, and versions of Python and packages."""
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     return (
         f"{_processor()}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB, "
@@ -27,25 +27,26 @@ def machine() -> str:
 
 
 def require_proc() -> None:
-    """Say so where CPU time and memory of processes can't be read.
+    """Exit if CPU time and memory of processes can't be read.
 
     Raises:
-        SystemExit: this is no Linux.
+        SystemExit: the system has no /proc.
     """
     if not (PROC / "self" / "stat").is_file():
         sys.exit("benchmarks: need /proc to count CPU time and memory; run them on Linux")
 
 
 def tree_cpu_s(root: int | None = None) -> float:
-    """CPU seconds of a process (else of this one) and its descendants so far, finished children
-    included.
+    """Return the CPU seconds of a process and its descendants, including finished children.
+
+    ``root`` is a process id; None: this process.
     """
     ticks = sum(sum(_stat(pid)[13:17]) for pid in descendants(root or os.getpid()))
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def descendants(root: int) -> list[int]:
-    """The ids of a process and of all below it."""
+    """Return the ids of a process and of all its descendants."""
     parents = {pid: _stat(pid)[3] for pid in _processes()}
     family, frontier = [], [root]
     while frontier:
@@ -55,7 +56,7 @@ def descendants(root: int) -> list[int]:
 
 
 class PeakMemory(threading.Thread):
-    """Watches a process and its descendants while it is entered; ``peaks`` are MiB by process."""
+    """Measures a process and its descendants inside the context; ``peaks`` are MiB by process."""
 
     def __init__(self, root: int, every_s: float = 0.2) -> None:
         super().__init__(daemon=True)
@@ -73,7 +74,7 @@ class PeakMemory(threading.Thread):
         self.join()
 
     def run(self) -> None:
-        """Note the high-water marks until told to stop; the kernel keeps them between looks."""
+        """Read the kernel's high-water marks repeatedly until the context ends."""
         while not self._ended.wait(self._every_s):
             for pid in descendants(self.root):
                 mark = high_water_mb(pid)
@@ -82,9 +83,9 @@ class PeakMemory(threading.Thread):
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table with its columns aligned: names to the left, figures to the right."""
-    cells = [list(map(str, head)), *([_shown(one) for one in row] for row in rows)]
-    widths = [max(len(row[at]) for row in cells) for at in range(len(head))]
+    """Return a Markdown table with aligned columns: names to the left, figures to the right."""
+    cells = [list(map(str, head)), *([_format(value) for value in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [_line(row, widths) for row in cells]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     return "\n".join([lines[0], f"| {' | '.join(rule)} |", *lines[1:]])
@@ -96,7 +97,7 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
     return f"| {' | '.join(aligned)} |"
 
 
-def _shown(value: object) -> str:
+def _format(value: object) -> str:
     if not isinstance(value, float):
         return str(value)
     return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f}"
@@ -110,11 +111,11 @@ def _processor() -> str:
 
 
 def _processes() -> Iterator[int]:
-    return (int(one.name) for one in PROC.iterdir() if one.name.isdigit())
+    return (int(path.name) for path in PROC.iterdir() if path.name.isdigit())
 
 
 def _stat(pid: int) -> list[int]:
-    """The numbers of ``/proc/<pid>/stat`` at their places (the name and the state read 0)."""
+    """Return the numbers of ``/proc/<pid>/stat`` by position; name and state are 0."""
     try:
         text = (PROC / str(pid) / "stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -123,7 +124,7 @@ def _stat(pid: int) -> list[int]:
 
 
 def high_water_mb(pid: int) -> float | None:
-    """The most memory that a process has held so far, MiB; None if it has ended."""
+    """Return the peak memory of a process so far, MiB; None if it has ended."""
     try:
         status = (PROC / str(pid) / "status").read_text()
     except (FileNotFoundError, ProcessLookupError):

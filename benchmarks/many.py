@@ -1,4 +1,4 @@
-"""Whole runs of thousands of small images through the command line, for `rerun` and `memory`."""
+"""Runs the command line on photos for thousands of small images, for `rerun` and `memory`."""
 
 import json
 import subprocess
@@ -17,8 +17,8 @@ from tests.demo_scenes.render import write_photos
 LABELS = ("bottle", "bowl", "mug")
 PER_PHOTO = 112
 SCENES = ("on a wooden table", "on grass", "on cobblestones", "on sand")
-# The study's numbers at a size where computing is cheap: what is left is the run's own cost. Photos
-# as backgrounds, since drawing a background takes as long as all the rest.
+# The study's numbers of images, at a size where computing is cheap, so that the run's own cost
+# remains. Backgrounds are files, because drawing them takes as long as all other stages.
 RECIPE = """\
 name: many
 backgrounds: backgrounds
@@ -39,8 +39,7 @@ quality: null
 class RunFigures:
     """A run of the command line: images, wall and CPU seconds, and peak memory in MiB.
 
-    ``cpu_s`` and ``server_mb`` are of the run with its embedded Prefect server, and of the server
-    alone.
+    ``cpu_s`` includes the embedded Prefect server, and ``server_mb`` is the server alone.
     """
 
     images: int
@@ -65,39 +64,39 @@ def prepare(folder: Path, photos_per_class: int) -> None:
 
 
 def first_run(folder: Path, images: int) -> RunFigures:
-    """A run of about so many images in a new store; done once per folder and remembered there."""
-    known = folder / f"run-{images}.json"
-    if not known.is_file():
+    """Run about ``images`` images in a new store; a second call returns the saved figures."""
+    saved = folder / f"run-{images}.json"
+    if not saved.is_file():
         references = round(images / PER_PHOTO)
-        # Of a class's train photos 15 % become val; two more are a margin for its rounding.
+        # 15 % of the train photos of a class become val; two more allow for rounding.
         prepare(folder, max(6, round(references / len(LABELS) / 0.85) + 2))
         figures = run(folder, images)
-        known.write_text(json.dumps(asdict(figures)))
-    return RunFigures(**json.loads(known.read_text()))
+        saved.write_text(json.dumps(asdict(figures)))
+    return RunFigures(**json.loads(saved.read_text()))
 
 
 def run(folder: Path, images: int) -> RunFigures:
-    """The command line on the folder's photos, as a user would start it."""
+    """Run the command line on the folder's photos, as a user would."""
     out = folder / f"out-{images}"
     command = [
         *(sys.executable, "-m", "synthset.main", "run", str(folder / "many.yaml")),
         *("--photos", str(folder / "photos"), "--out", str(out), "--json"),
         *("--limit", str(round(images / PER_PHOTO))),
     ]
-    started, spent = time.perf_counter(), tree_cpu_s()
+    started, cpu_s = time.perf_counter(), tree_cpu_s()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         with PeakMemory(process.pid) as memory:
-            told, log = process.communicate()
+            output, log = process.communicate()
         wall_s = time.perf_counter() - started
     if process.returncode:
         raise RuntimeError(f"the run failed: {log.decode()[-500:]}")
-    summary = json.loads(told)
+    summary = json.loads(output)
     others = [peak for pid, peak in memory.peaks.items() if pid != process.pid]
     return RunFigures(
         images=summary["images"]["made"],
         computed=sum(stage["computed"] for stage in summary["stages"].values()),
         wall_s=wall_s,
-        cpu_s=tree_cpu_s() - spent,
+        cpu_s=tree_cpu_s() - cpu_s,
         peak_mb=memory.peaks[process.pid],
         server_mb=max(others, default=0.0),
     )

@@ -1,4 +1,4 @@
-"""Whether peak memory stays flat in the number of images: whole runs of 500, 1,500 and 5,000."""
+"""Measures peak memory of runs of about 500, 1,500 and 5,000 images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,21 +12,20 @@ IMAGES = (560, 1568, 5040)
 
 
 def measure(folder: Path, sizes: Sequence[int]) -> list[RunFigures]:
-    """First runs of these sizes, each in a store of its own."""
+    """Return the figures of first runs of these sizes, each in a new store."""
     return [first_run(folder, size) for size in sizes]
 
 
 def slope_mb(runs: Sequence[RunFigures]) -> float:
-    """MiB of peak memory that 1,000 more images cost, by least squares."""
-    return float(
-        np.polyfit([one.images / 1e3 for one in runs], [one.peak_mb for one in runs], 1)[0]
-    )
+    """Return MiB of peak memory per 1,000 more images, by least squares."""
+    thousands = [run.images / 1e3 for run in runs]
+    return float(np.polyfit(thousands, [run.peak_mb for run in runs], 1)[0])
 
 
 def main(folder: Path) -> None:
-    """Print peak memory by number of images."""
+    """Print peak memory per number of images."""
     runs = measure(folder, IMAGES)
-    rows = [[one.images, one.peak_mb, one.server_mb] for one in runs]
+    rows = [[run.images, run.peak_mb, run.server_mb] for run in runs]
     print(table(["images", "run, peak MiB", "Prefect server, peak MiB"], rows))
     growth = runs[-1].peak_mb / runs[0].peak_mb
     print(

@@ -1,10 +1,9 @@
-"""What a run costs beyond its models: store, PNG and Prefect against the models alone.
+"""Measures what store, PNG and Prefect cost in a run, compared with the models alone.
 
-The same images are made in three ways and the CPU seconds compared: the models in a plain loop; the
-stages with their records, PNG files and store; and the flow runs of Prefect around them. Coding
-images and writing the bytes to plain files is what any way of keeping them costs, and is shown
-apart. Prefect's share is measured on references whose work is done already, where nothing else is
-left to measure, with the embedded server's CPU time.
+The same images are made by the models in a loop, and by the stages with records, PNG files and
+store; CPU seconds are compared. Encoding images and writing plain files are listed apart, because
+every program that keeps images pays for them. Prefect's part is measured on references that are
+done already, and includes the embedded server.
 """
 
 import shutil
@@ -30,12 +29,12 @@ from tasks.store.store import Store, open_store
 
 GOAL = 0.10
 RUNS = 10
-# After the last flow the embedded server still writes down what it was told.
+# After the last flow the embedded server still writes to its database.
 SETTLE_S = 2.0
 
 
 @dataclass(frozen=True)
-class Work:
+class Inputs:
     """A photo, the recipe, and the inputs that all photos share."""
 
     recipe: Recipe
@@ -45,11 +44,11 @@ class Work:
 
 @dataclass(frozen=True)
 class Costs:
-    """CPU seconds of one photo's images, each part apart.
+    """CPU seconds for the images of one photo, by part.
 
-    ``loop_s`` is the models in a plain loop, ``computing_s`` the same work in the stages,
-    ``codec_s`` writing and reading PNG and JSON and their digests, ``files_s`` the same bytes
-    written to plain files, ``store_s`` everything else that stages and store do.
+    ``loop_s`` is the models in a loop, and ``computing_s`` the models in the stages. ``codec_s`` is
+    encoding and decoding of PNG and JSON, with digests. ``files_s`` is writing the same bytes to
+    plain files. ``store_s`` is the rest of stages and store.
     """
 
     images: int
@@ -61,32 +60,32 @@ class Costs:
 
     @property
     def models_s(self) -> float:
-        """What the models cost, by the kinder measure: a loop keeps all images in memory."""
+        """CPU seconds of the models: the smaller of both measurements."""
         return min(self.loop_s, self.computing_s)
 
 
 def measure(recipe: Recipe, photo: Path, folder: Path, repeats: int) -> Costs:
-    """The models alone and the stages, in turns; of each part the least.
+    """Measure the models alone and the stages, repeatedly; the smallest figure of a part counts.
 
     Raises:
-        RuntimeError: the loop did not compute what the stages did, so there is no comparison.
+        RuntimeError: the loop computed other images than the stages.
     """
-    turns = [_turn(recipe, photo, folder / f"turn-{at}") for at in range(repeats)]
+    runs = [_measure_once(recipe, photo, folder / f"run-{n}") for n in range(repeats)]
     parts = ("loop_s", "computing_s", "codec_s", "files_s", "store_s")
-    least = {part: min(getattr(turn, part) for turn in turns) for part in parts}
-    return Costs(images=turns[0].images, **least)
+    least = {part: min(getattr(run, part) for run in runs) for part in parts}
+    return Costs(images=runs[0].images, **least)
 
 
 def measure_prefect(recipe: Recipe, photo: Path, folder: Path, runs: int) -> float:
-    """CPU seconds that Prefect takes for one reference: child run, task runs, progress and server.
+    """Return Prefect's CPU seconds for one reference: child run, task runs, progress and server.
 
-    Starting the server is not in it.
+    The start of the server is not included.
     """
     from prefect import flow
 
     store = open_store(folder / "prefect")
-    work = _ingest(recipe, photo, store)
-    _make(store, work)
+    inputs = _ingest(recipe, photo, store)
+    _make(store, inputs)
 
     @flow(name="benchmark", validate_parameters=False)
     def parent() -> float:
@@ -95,26 +94,26 @@ def measure_prefect(recipe: Recipe, photo: Path, folder: Path, runs: int) -> flo
             started = tree_cpu_s()
             for _ in range(runs):
                 generator = find_generator("multiview")
-                settings = work.recipe.generators[generator.name]
-                finish = Finish(screen=work.recipe.screen, resize=work.recipe.resize)
+                settings = inputs.recipe.generators[generator.name]
+                finish = Finish(screen=inputs.recipe.screen, resize=inputs.recipe.resize)
                 config = ItemConfig(
                     settings=settings.model_dump(mode="json"),
                     finish=finish.model_dump(mode="json"),
-                    shared=work.shared,
+                    shared=inputs.shared,
                 )
                 phase = generator.phases[0]
-                (item,) = make_items(generator, phase, settings, [work.source], {}, config)
+                (item,) = make_items(generator, phase, settings, [inputs.source], {}, config)
                 save_items(store, [item], config)
                 generate_item(item.name, item.phase, store.url, item.key)
                 advance(item.name)
             time.sleep(SETTLE_S)
             return tree_cpu_s() - started
 
-    with_prefect = parent() / runs
+    with_prefect_s = parent() / runs
     started = time.process_time()
     for _ in range(runs):
-        _make(store, work)
-    return with_prefect - (time.process_time() - started) / runs
+        _make(store, inputs)
+    return with_prefect_s - (time.process_time() - started) / runs
 
 
 def main(folder: Path) -> None:
@@ -133,81 +132,79 @@ def main(folder: Path) -> None:
         "Prefect: child run, 13 task runs, server": prefect_s,
     }
     print(table([f"one photo, {costs.images} images", "CPU s", "of the models'"], _rows(parts)))
-    together = (costs.store_s + prefect_s) / costs.models_s
-    everything = sum(parts.values()) / costs.models_s - 1
+    overhead = (costs.store_s + prefect_s) / costs.models_s
+    total = sum(parts.values()) / costs.models_s - 1
     print(
-        f"\n**Store and Prefect add {100 * together:.1f} %** to the models' CPU time (goal: under "
-        f"{100 * GOAL:.0f} %: {'met' if together < GOAL else 'missed'}). With PNG and files, "
-        "which any lossless way of keeping images has, a run adds "
-        f"{100 * everything:.0f} %. In a plain loop that keeps all in memory the models take "
-        f"{costs.loop_s:.2f} s."
+        f"\n**Store and Prefect add {100 * overhead:.1f} %** to the models' CPU time (goal: under "
+        f"{100 * GOAL:.0f} %: {'met' if overhead < GOAL else 'missed'}). With PNG and files a run "
+        f"adds {100 * total:.0f} %. In a plain loop that keeps everything in memory the models "
+        f"take {costs.loop_s:.2f} s."
     )
 
 
 def _rows(parts: Mapping[str, float]) -> list[list[object]]:
     models_s = next(iter(parts.values()))
-    return [[name, spent, f"{100 * spent / models_s:.1f} %"] for name, spent in parts.items()]
+    return [[name, cost, f"{100 * cost / models_s:.1f} %"] for name, cost in parts.items()]
 
 
-def _turn(recipe: Recipe, photo: Path, folder: Path) -> Costs:
+def _measure_once(recipe: Recipe, photo: Path, folder: Path) -> Costs:
     store = open_store(folder)
-    work = _ingest(recipe, photo, store)
-    run = RunContext(store, work.source.name)
+    inputs = _ingest(recipe, photo, store)
+    run = RunContext(store, inputs.source.name)
     started = time.process_time()
-    images = len(make_samples_of(run, recipe, work.source, work.shared))
+    images = len(make_samples_of(run, recipe, inputs.source, inputs.shared))
     total_s = time.process_time() - started
-    spent = {
-        cost: sum(account[cost] for account in run.cpu_s.values())
-        for cost in ("compute", "decode", "encode")
-    }
-    codec_s = spent["encode"] + spent["decode"]
-    files_s = _plain_files(run, folder / "plain")
+    compute_s, *codec = (
+        sum(costs[kind] for costs in run.cpu_s.values()) for kind in ("compute", "decode", "encode")
+    )
+    codec_s = sum(codec)
+    files_s = _write_plain_files(run, folder / "plain")
     costs = Costs(
         images=images,
-        loop_s=_replayed(work, run),
-        computing_s=spent["compute"],
+        loop_s=_replay(inputs, run),
+        computing_s=compute_s,
         codec_s=codec_s,
         files_s=files_s,
-        store_s=total_s - spent["compute"] - codec_s - files_s,
+        store_s=total_s - compute_s - codec_s - files_s,
     )
     shutil.rmtree(folder)
     return costs
 
 
-def _plain_files(run: RunContext, folder: Path) -> float:
-    """CPU seconds of writing the same bytes to files, one after the other, in one folder."""
+def _write_plain_files(run: RunContext, folder: Path) -> float:
+    """Write the bytes of all artifacts to files in one folder; return CPU seconds."""
     folder.mkdir()
     made = [
         artifact
         for artifact in run.made.values()
         if artifact.stage in run.cpu_s and not artifact.reject_reason
     ]
-    spent = 0.0
+    total_s = 0.0
     for artifact in made:
         blob = run.store.read(artifact)
         started = time.process_time()
         (folder / artifact.key).write_bytes(blob)
-        spent += time.process_time() - started
-    return spent
+        total_s += time.process_time() - started
+    return total_s
 
 
-def _replayed(work: Work, run: RunContext) -> float:
-    inputs = (work.source.image, *work.shared.heldout)
-    contents = Contents((artifact.id, run.load(artifact)) for artifact in inputs)
-    made: dict[str, Artifact] = {artifact.id: artifact for artifact in inputs} | run.made
+def _replay(inputs: Inputs, run: RunContext) -> float:
+    first = (inputs.source.image, *inputs.shared.heldout)
+    contents = Contents((artifact.id, run.load(artifact)) for artifact in first)
+    made: dict[str, Artifact] = {artifact.id: artifact for artifact in first} | run.made
     started = time.process_time()
     replay(made, contents)
-    spent = time.process_time() - started
+    loop_s = time.process_time() - started
     finished = [artifact for artifact in run.made.values() if artifact.stage == "resize"]
     if any(run.store.read(artifact) != contents[artifact.id] for artifact in finished):
-        raise RuntimeError("the plain loop made other images than the run")
-    return spent
+        raise RuntimeError("the loop computed other images than the stages")
+    return loop_s
 
 
-def _ingest(recipe: Recipe, photo: Path, store: Store) -> Work:
-    return Work(recipe, *ingest_photo(RunContext(store, "ingest"), photo))
+def _ingest(recipe: Recipe, photo: Path, store: Store) -> Inputs:
+    return Inputs(recipe, *ingest_photo(RunContext(store, "ingest"), photo))
 
 
-def _make(store: Store, work: Work) -> None:
-    run = RunContext(store, work.source.name)
-    make_samples_of(run, work.recipe, work.source, work.shared)
+def _make(store: Store, inputs: Inputs) -> None:
+    run = RunContext(store, inputs.source.name)
+    make_samples_of(run, inputs.recipe, inputs.source, inputs.shared)

@@ -1,4 +1,4 @@
-"""The photos of the benchmarks: scenes that the project renders, the same each time."""
+"""Makes the photos of the benchmarks: rendered scenes, the same each time."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ PHOTO = (400, 533)
 
 
 def draw_photo(folder: Path, label: str, seed: int, size: tuple[int, int] = PHOTO) -> Path:
-    """A rendered scene of (width, height) px as a PNG file, which is kept for the next call."""
+    """Render a scene of (width, height) px to a PNG file; a second call returns the same file."""
     path = folder / f"{label}_{seed}.png"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
@@ -26,7 +26,7 @@ def draw_photo(folder: Path, label: str, seed: int, size: tuple[int, int] = PHOT
 
 
 def ingest_photo(run: RunContext, path: Path) -> tuple[SourceImage, SharedInputs]:
-    """The photo of a file in the store, and inputs without held-out photos and backgrounds."""
+    """Ingest a photo; return it, and inputs without held-out photos and backgrounds."""
     label = path.stem.partition("_")[0]
     name = f"{label}/{path.stem}"
     photo = ingest_files(run, Ingest(), {name: path}).photos[name]
@@ -41,7 +41,7 @@ def ingest_photo(run: RunContext, path: Path) -> tuple[SourceImage, SharedInputs
 
 
 def make_item(source: SourceImage) -> WorkItem:
-    """The work item of a photo for the generator multiview."""
+    """Return the work item of a photo for the generator multiview."""
     phase = find_generator("multiview").phases[0].name
     return WorkItem(generator="multiview", phase=phase, name=source.name, key="", sources=(source,))
 
@@ -49,7 +49,7 @@ def make_item(source: SourceImage) -> WorkItem:
 def make_samples_of(
     run: RunContext, recipe: Recipe, source: SourceImage, shared: SharedInputs
 ) -> tuple[Sample, ...]:
-    """All stages of the generator multiview on one photo, without Prefect."""
+    """Run all stages of the generator multiview on one photo, without Prefect."""
     generator = find_generator("multiview")
     settings = recipe.generators[generator.name]
     item = make_item(source)

@@ -1,4 +1,4 @@
-"""Which changed copies of a photo the searches for near-duplicates find, and their false alarms."""
+"""Counts which changed copies of photos the searches for near-duplicates find, and false alarms."""
 
 import time
 from collections.abc import Sequence
@@ -26,8 +26,8 @@ BITS = SplitParameters().near_duplicate_bits
 
 
 @dataclass(frozen=True)
-class Known:
-    """A photo as the searches know it."""
+class SearchedPhoto:
+    """A photo with the hashes and local features that the searches compare."""
 
     file: str
     pixels: Pixels
@@ -36,7 +36,7 @@ class Known:
 
 
 def main(_folder: Path, photos: Path) -> None:
-    """Print what is found by kind, the false alarms, and the time per photo and per pair."""
+    """Print the copies found per kind, the false alarms, and times per photo and per pair."""
     files = sorted(path for path in photos.rglob("*") if path.suffix.lower() in SUFFIXES)
     chosen = [files[i] for i in np.linspace(0, len(files) - 1, COMPARED).astype(int)]
     chosen = list(dict.fromkeys(chosen))
@@ -45,30 +45,30 @@ def main(_folder: Path, photos: Path) -> None:
         read_photo(path.read_bytes(), max_side=LONGEST_SIDE, min_side=16).pixels for path in chosen
     ]
     read_s = time.process_time() - started
-    known = [
-        know(path.relative_to(photos).as_posix(), photo)
+    searched = [
+        describe(path.relative_to(photos).as_posix(), photo)
         for path, photo in zip(chosen, pixels, strict=True)
     ]
-    know_ms = 1e3 * (time.process_time() - started - read_s) / len(known)
+    describe_ms = 1e3 * (time.process_time() - started - read_s) / len(searched)
     views = embed_views(pixels)
-    step = max(1, len(known) // PLANTED)
-    rows = [count(name, change, known, views, step) for name, change in list_changes().items()]
-    print(table(["change", "planted", "hash", "hash + features", f"{NEAREST} most alike"], rows))
-    print_false_alarms(known)
-    print(f"\n{know_ms:.1f} ms a photo for its hashes and local features.")
+    step = max(1, len(searched) // PLANTED)
+    rows = [count(name, change, searched, views, step) for name, change in list_changes().items()]
+    print(table(["change", "planted", "hash", "+ features", f"{NEAREST} most alike"], rows))
+    print_false_alarms(searched)
+    print(f"\n{describe_ms:.1f} ms a photo for its hashes and local features.")
 
 
-def know(file: str, pixels: Pixels) -> Known:
-    """Hashes and local features of a photo."""
+def describe(file: str, pixels: Pixels) -> SearchedPhoto:
+    """Compute the hashes and local features of a photo."""
     plain = np.ascontiguousarray(pixels)
     hashed = HashedPhoto(
         file, "", None, file, dhash(plain), dhash_mirrored(plain), turned=dhash_turned(plain)
     )
-    return Known(file, plain, hashed, find_local_features(plain))
+    return SearchedPhoto(file, plain, hashed, find_local_features(plain))
 
 
 def embed_views(photos: Sequence[Pixels]) -> Floats:
-    """Unit features of each photo and its quarter turns, float32 (4, n, 1280)."""
+    """Return unit features of each photo and its quarter turns, float32 (4, n, 1280)."""
     turned = [np.ascontiguousarray(np.rot90(p, q)) for q in range(4) for p in photos]
     features = embed(turned, threads=1)
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
@@ -76,46 +76,46 @@ def embed_views(photos: Sequence[Pixels]) -> Floats:
 
 
 def count(
-    name: str, change: Change, known: Sequence[Known], views: Floats, step: int
+    name: str, change: Change, searched: Sequence[SearchedPhoto], views: Floats, step: int
 ) -> list[str | int]:
-    """A row of the table: copies planted, and copies found by each search."""
-    numbers = range(0, len(known), step)
-    copies = [know(f"copy {number}", change(known[number].pixels)) for number in numbers]
+    """Return a row of the table: copies planted, and copies found by each search."""
+    numbers = range(0, len(searched), step)
+    copies = [describe(f"copy {number}", change(searched[number].pixels)) for number in numbers]
     by_hash = [
-        len(group_near_duplicates([known[number].hashed, copy.hashed], BITS)) == 1
+        len(group_near_duplicates([searched[number].hashed, copy.hashed], BITS)) == 1
         for number, copy in zip(numbers, copies, strict=True)
     ]
     matches = [
-        match_pictures(known[number].features, copy.features)
+        match_pictures(searched[number].features, copy.features)
         for number, copy in zip(numbers, copies, strict=True)
     ]
-    by_any = [
+    by_either = [
         hashed or (match is not None and match.is_same_picture)
         for hashed, match in zip(by_hash, matches, strict=True)
     ]
     queries = embed([copy.pixels for copy in copies], threads=1)
     likeness = np.max([queries @ view.T for view in views], axis=0)
-    nearer = [(row > row[number]).sum() for number, row in zip(numbers, likeness, strict=True)]
-    listed = sum(int(rank) < NEAREST for rank in nearer)
-    return [name, len(copies), sum(by_hash), sum(by_any), listed]
+    ranks = [(row > row[number]).sum() for number, row in zip(numbers, likeness, strict=True)]
+    listed = sum(int(rank) < NEAREST for rank in ranks)
+    return [name, len(copies), sum(by_hash), sum(by_either), listed]
 
 
-def print_false_alarms(known: Sequence[Known]) -> None:
-    """Print the pairs of different photos that are taken for one picture, or for one place."""
-    near = later_near_duplicates([photo.hashed for photo in known], BITS)
+def print_false_alarms(searched: Sequence[SearchedPhoto]) -> None:
+    """Print the pairs of different photos that a search finds as same picture or same place."""
+    near = later_near_duplicates([photo.hashed for photo in searched], BITS)
     by_hash = {(first, other) for first, later in near for other in later.tolist()}
     started = time.process_time()
-    pairs = list(combinations(range(len(known)), 2))
-    found = [(pair, match_pictures(*(known[i].features for i in pair))) for pair in pairs]
+    pairs = list(combinations(range(len(searched)), 2))
+    matches = [(pair, match_pictures(*(searched[i].features for i in pair))) for pair in pairs]
     seconds = time.process_time() - started
     print(f"\n{len(pairs)} pairs of different photos, {1e3 * seconds / len(pairs):.2f} ms a pair:")
     rows = []
-    for pair, match in found:
+    for pair, match in matches:
         if match is None and pair not in by_hash:
             continue
-        words = "same hash" if match is None else "same place"
+        kind = "same hash" if match is None else "same place"
         if match is not None and match.is_same_picture:
-            words = "same picture"
+            kind = "same picture"
         figures = [0, 0.0] if match is None else [match.agreeing, match.coverage]
-        rows.append([*(known[i].file for i in pair), words, pair in by_hash, *figures])
+        rows.append([*(searched[i].file for i in pair), kind, pair in by_hash, *figures])
     print(table(["photo", "photo", "found", "by hash", "agreeing", "coverage"], rows))

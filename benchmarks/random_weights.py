@@ -1,7 +1,7 @@
-"""Checkpoints of the diffusion profile with random weights, in the layouts of the published ones.
+"""Writes checkpoints of the diffusion profile with random weights, in the published layouts.
 
-Speed does not hang on what the weights are. The tiny ones are those of the tests; the full-size
-ones have the published shapes and are drawn on the device, so that nothing is fetched.
+Speed does not depend on the values of weights. Tiny checkpoints are those of the tests. Full-size
+ones have the published shapes; their weights are drawn on the device, and nothing is downloaded.
 """
 
 import json
@@ -33,12 +33,12 @@ TINY = {
 
 
 def write(name: str, folder: Path, device: torch.device | None, dtype: torch.dtype) -> Path:
-    """A checkpoint's folder below ``folder``, written if it is not there.
+    """Return a checkpoint's folder in ``folder``; write the checkpoint if it is missing.
 
     Args:
-        name: one of `TINY`.
-        folder: where all checkpoints lie.
-        device: where full-size weights are drawn; None: tiny ones.
+        name: a key of `TINY`.
+        folder: holds all checkpoints.
+        device: draws full-size weights; None: the checkpoint is tiny.
         dtype: of full-size weights.
     """
     size = "tiny" if device is None else f"full-{str(dtype).removeprefix('torch.')}"
@@ -58,16 +58,18 @@ def write(name: str, folder: Path, device: torch.device | None, dtype: torch.dty
 
 
 def _enlarge(name: str, folder: Path, dtype: torch.dtype) -> None:
-    """Networks of the published size in place of the tiny ones, drawn in float32."""
-    for part, drawn in _networks(name):
-        network = drawn.to(dtype)
+    """Replace the tiny networks by networks of the published size, drawn in float32."""
+    for part, float32_network in _networks(name):
+        network = float32_network.to(dtype)
         target = folder / part
         for old in (*target.glob("*.safetensors"), *target.glob("*.bin")):
             old.unlink()
         if hasattr(network, "save_pretrained"):
             network.save_pretrained(target)
         else:
-            weights = {key: one.cpu().contiguous() for key, one in network.state_dict().items()}
+            weights = {
+                key: weight.cpu().contiguous() for key, weight in network.state_dict().items()
+            }
             save_file(weights, target / f"{name}.safetensors")
     if name == "zero123plus":
         _resize(folder / "feature_extractor_clip", 224)
@@ -80,7 +82,7 @@ def _enlarge(name: str, folder: Path, dtype: torch.dtype) -> None:
 
 
 def _networks(name: str) -> Iterator[tuple[str, Any]]:
-    """Parts of a checkpoint by their folder, each built when it is its turn."""
+    """Yield folder and network of each part of a checkpoint."""
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
     build = full_size.NETWORKS
@@ -128,7 +130,7 @@ def _vision() -> Any:
 
 
 def _blip() -> Any:
-    """BLIP large. It never ends a sentence, so a caption takes all the tokens that it may."""
+    """Build BLIP large, which never ends a sentence, so captions have the maximal length."""
     from transformers import BlipConfig, BlipForConditionalGeneration
 
     vision = {**full_size.BLIP_VISION["large"], "image_size": 384, "patch_size": 16}

@@ -1,7 +1,7 @@
-"""The models' work of a finished run and nothing else: no store, no PNG, no records, no Prefect.
+"""Repeats the computation of a finished run without store, PNG, records and Prefect.
 
-The records of a run say all that is needed to do it again: which stage made what from which inputs
-with which parameters and seed. So the peer of the overhead benchmark does exactly the same work.
+The records of a run name stage, inputs, parameters and seed of each artifact. So the loop that the
+overhead benchmark compares with computes exactly the same artifacts.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,19 +29,19 @@ STAGES: dict[str, Stage[Any]] = {
 
 
 class Contents(dict[str, Any]):
-    """Contents by artifact id, in memory, which a stage reads like those of a run."""
+    """Contents by artifact id, in memory; a stage reads them like those of a run."""
 
     def load(self, artifact: Artifact) -> Any:
-        """The content of an artifact."""
+        """Return the content of an artifact."""
         return self[artifact.id]
 
 
 def replay(made: Mapping[str, Artifact], contents: Contents) -> None:
-    """Compute everything that a run made, in the same order, into ``contents``.
+    """Compute all artifacts of a run in their order, and add them to ``contents``.
 
     Args:
         made: the artifacts of a run, in its order.
-        contents: holds what the run began with: the photo and the index of held-out photos.
+        contents: holds the first inputs: the photo and the index of held-out photos.
     """
     missing = [artifact for artifact in made.values() if artifact.id not in contents]
     for (name, parameters), group in groupby(
@@ -72,7 +72,7 @@ def _batches(inputs: Sequence[StageInput], size: int) -> Iterator[Sequence[Stage
 
 
 def _settings(stage: Stage[Any], parameters: Mapping[str, Any]) -> Record:
-    """The settings of a stage from the parameters that its artifacts record."""
+    """Return the settings of a stage from the parameters that its artifacts record."""
     kind = get_type_hints(stage.compute, include_extras=True)["parameters"]
     settings: Record = TypeAdapter(kind).validate_python(parameters)
     return settings

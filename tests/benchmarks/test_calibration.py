@@ -1,4 +1,4 @@
-"""The simulation of the verdict: what it draws is what it promises."""
+"""The simulation of the verdict draws trainings with the stated accuracy and spread."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from benchmarks.calibration import (
 )
 
 
-def test_simulated_trainings_have_their_accuracy_and_their_spread() -> None:
+def test_simulated_trainings_have_the_stated_accuracy_and_spread() -> None:
     rng = np.random.default_rng(0)
     real, synthetic = draw_trainings(Setting(40, 8000, 4), (0.8, 0.85), rng)
     assert real.family_count == 2000

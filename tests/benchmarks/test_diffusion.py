@@ -1,4 +1,4 @@
-"""The benchmarks of the diffusion profile run, at tiny sizes, and count what they say."""
+"""The benchmarks of the diffusion profile run at tiny sizes and count correctly."""
 
 import json
 import subprocess
@@ -33,8 +33,8 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
     return Setting(tmp_path_factory.mktemp("weights"), CPU, tiny=True)
 
 
-def passes() -> dict[str, flops.Forward]:
-    """Every network's pass, as if it cost 1 TFLOP."""
+def make_passes() -> dict[str, flops.Forward]:
+    """Return a pass of 1 TFLOP for every network."""
     names = [
         *("SDXL UNet", "ControlNet small", "ControlNet full", "SDXL VAE, decode"),
         *("SD VAE, encode 512", "SD VAE, decode 960", "SD2 inpainting UNet"),
@@ -58,11 +58,11 @@ def passes() -> dict[str, flops.Forward]:
 def test_networks_have_the_published_number_of_weights(name: str, millions: float) -> None:
     with torch.device("meta"):
         network = NETWORKS[name]()
-    count = sum(one.numel() for one in network.parameters())
+    count = sum(weight.numel() for weight in network.parameters())
     assert count / 1e6 == pytest.approx(millions, abs=0.1)
 
 
-def test_a_pass_costs_what_was_counted_before() -> None:
+def test_tflop_of_a_pass_are_those_of_an_independent_count() -> None:
     cells = (flops.HEIGHT // flops.CELL, flops.WIDTH // flops.CELL)
     assert flops._count("SD2 inpainting UNet", flops._sd(cells, 9)) == pytest.approx(3.14, rel=0.01)
     assert flops._count("DPT-large", flops._image((384, 384))) == pytest.approx(0.52, rel=0.01)
@@ -70,13 +70,16 @@ def test_a_pass_costs_what_was_counted_before() -> None:
     assert single / (320 * 320 / 1e6) == pytest.approx(35.9, rel=0.01)
 
 
-def test_the_read_pass_of_views_also_sees_the_reference() -> None:
-    """3.38 was counted with tokens kept; keys and values are, which saves projecting them again."""
+def test_the_pass_of_views_includes_the_reference() -> None:
+    """A count with cached tokens gives 3.38; cached keys and values save their projection."""
     assert flops._count_views() == pytest.approx(3.36, abs=0.015)
 
 
-def test_results_add_passes_up() -> None:
-    made = {one.stage.partition(":")[0]: one for one in reversed(flops.results(passes(), steps=10))}
+def test_results_sum_passes() -> None:
+    made = {
+        result.stage.partition(":")[0]: result
+        for result in reversed(flops.results(make_passes(), steps=10))
+    }
     assert made["background"].tflop == 2 * 10 * 2 + 1
     assert made["outpaint"].tflop == 2 * 25 + 1
     assert made["multiview"].tflop == 2 * 28 + 3
@@ -84,24 +87,24 @@ def test_results_add_passes_up() -> None:
 
 
 @pytest.mark.slow
-def test_every_stage_is_measured_both_ways(setting: Setting) -> None:
-    once = {stage.name: stage.least for stage in STAGES}
-    found = diffusion_gpu.measure(setting, by_hand=1, reference=once)
-    assert [one.stage for one in found] == [stage.name for stage in STAGES]
-    for one in found:
-        for speed in (one.by_hand, one.eager):
+def test_every_stage_is_measured_by_hand_and_eager(setting: Setting) -> None:
+    counts = {stage.name: stage.least for stage in STAGES}
+    measured = diffusion_gpu.measure(setting, by_hand=1, reference=counts)
+    assert [stage.stage for stage in measured] == [stage.name for stage in STAGES]
+    for stage in measured:
+        for speed in (stage.by_hand, stage.eager):
             assert speed.per_s > 0
             assert speed.reference_s > 0
-        assert one.compiled is None
-    assert not any(one.ours.repeats for one in found)
-    told = diffusion_report.report(found, "a CPU")
-    assert "not measured (this was a CPU)" in told
-    assert "times as fast" in told
-    assert "compiled, networks loaded" not in told
+        assert stage.compiled is None
+    assert not any(stage.faster.repeats for stage in measured)
+    text = diffusion_report.report(measured, "a CPU")
+    assert "not measured (this was a CPU)" in text
+    assert "times as fast" in text
+    assert "compiled, networks loaded" not in text
 
 
-def test_what_compiles_is_measured_a_third_way(setting: Setting) -> None:
-    """Compiling is in the first batch alone."""
+def test_compiled_networks_are_measured_too(setting: Setting) -> None:
+    """Only the first batch includes compilation."""
 
     def load(setting: Setting) -> Loaded:
         block: Any = ResnetBlock2D(in_channels=4, temb_channels=None, groups=4)
@@ -112,21 +115,21 @@ def test_what_compiles_is_measured_a_third_way(setting: Setting) -> None:
             tensors = [torch.zeros(4, 8, 8)] * len(requests)
             list(run_batched(lambda batch: list(block(torch.stack(list(batch)), None)), tensors,
                          at_most=1, modules=[network]))  # fmt: skip
-            return [np.ones(one.image.shape[:2], np.float32) for one in requests]
+            return [np.ones(request.image.shape[:2], np.float32) for request in requests]
 
         return Loaded(compute, (network,))
 
     segment = next(stage for stage in STAGES if stage.name == "segment")
-    (found,) = diffusion_gpu.measure(
+    (measured,) = diffusion_gpu.measure(
         setting,
-        [replace(segment, ours=load)],
+        [replace(segment, synthset=load)],
         by_hand=1,
         reference={"segment": 1},
         compiler="eager",
     )
-    assert found.compiled is not None
-    assert found.compiled.first_s > 10 * found.eager.first_s
-    assert 1 / found.compiled.per_s < found.compiled.first_s / 2
+    assert measured.compiled is not None
+    assert measured.compiled.first_s > 10 * measured.eager.first_s
+    assert 1 / measured.compiled.per_s < measured.compiled.first_s / 2
     (other,) = diffusion_gpu.measure(
         setting, [segment], by_hand=1, reference={"segment": 1}, compiler="eager"
     )
@@ -134,66 +137,68 @@ def test_what_compiles_is_measured_a_third_way(setting: Setting) -> None:
     assert other.way("compiled") is other.eager
 
 
-def test_a_stage_at_work_asks_for_what_it_is_told(setting: Setting) -> None:
-    """Inputs are drawn and networks loaded before; what the stage asks for is checked."""
+def test_a_stage_sends_the_wanted_requests_to_its_networks(setting: Setting) -> None:
+    """The number of requests is checked, and inputs differ."""
     segment = next(stage for stage in STAGES if stage.name == "segment")
-    asked: list[Any] = []
+    received: list[Any] = []
 
     def compute(requests: Any) -> list[Any]:
-        asked.extend(requests)
-        return [np.ones(one.image.shape[:2], np.float32) for one in requests]
+        received.extend(requests)
+        return [np.ones(request.image.shape[:2], np.float32) for request in requests]
 
     assert seconds(segment.work, Loaded(compute), setting, 3) > 0
-    assert [one.image.shape for one in asked] == [(64, 64, 3)] * 3
-    assert len({one.image.tobytes() for one in asked}) == 3
+    assert [request.image.shape for request in received] == [(64, 64, 3)] * 3
+    assert len({request.image.tobytes() for request in received}) == 3
     outpaint = next(stage for stage in STAGES if stage.name == "outpaint")
-    same = Loaded(lambda requests: [SafeImage(one.scene) for one in requests])
+    same = Loaded(lambda requests: [SafeImage(request.scene) for request in requests])
     with pytest.raises(RuntimeError, match="4 requests to the networks instead of 5"):
         seconds(outpaint.work, same, setting, 5)
 
 
-def test_every_stage_has_its_cost() -> None:
-    said = [one.stage for one in flops.results(passes())]
-    assert all(any(one.startswith(stage.counted) for one in said) for stage in STAGES)
+def test_every_stage_has_a_result_with_its_tflop() -> None:
+    names = [result.stage for result in flops.results(make_passes())]
+    assert all(any(name.startswith(stage.result) for name in names) for stage in STAGES)
 
 
 def test_a_reference_has_a_count_for_every_stage() -> None:
-    counts = diffusion_gpu.counts_of_a_reference()
+    counts = diffusion_gpu.count_results()
     assert {stage.name for stage in STAGES} <= set(counts)
     assert (counts["multiview"], counts["background"], counts["outpaint"]) == (1, 7, 28)
     assert (counts["upscale"], counts["upscale_views"]) == (1, 7)
 
 
-def speed(per_s: float, reference_s: float) -> Speed:
+def make_speed(per_s: float, reference_s: float) -> Speed:
     return Speed(per_s, reference_s, first_s=1.0, peak_gib=9.0, repeats=0)
 
 
 def test_the_goal_is_met_missed_or_not_measured() -> None:
-    slow, fast = speed(0.4, 20.0), speed(1.4, 5.0)
-    scenes = Measured("background", 7, slow, speed(1.2, 6.0), fast, 330.0)
+    slow, fast = make_speed(0.4, 20.0), make_speed(1.4, 5.0)
+    background = Measured("background", 7, slow, make_speed(1.2, 6.0), fast, 330.0)
     h200 = "NVIDIA H200, 139 GiB"
-    told = diffusion_report.report([scenes], h200)
-    assert "missed eager with 1.20 images/s and 3.33x" in told
-    assert "met compiled with 1.40 images/s and 4.00x" in told
-    assert "not measured" in diffusion_report.report([scenes], "NVIDIA H100, 78 GiB")
-    eager = replace(scenes, eager=fast, compiled=None)
+    text = diffusion_report.report([background], h200)
+    assert "missed eager with 1.20 images/s and 3.33x" in text
+    assert "met compiled with 1.40 images/s and 4.00x" in text
+    assert "not measured" in diffusion_report.report([background], "NVIDIA H100, 78 GiB")
+    eager = replace(background, eager=fast, compiled=None)
     assert "end to end: met eager with 1.40 images/s and 4.00x" in diffusion_report.report(
         [eager], h200
     )
-    other = Measured("segment", 7, speed(1, 2.0), speed(1, 2.0), None, None)
+    other = Measured("segment", 7, make_speed(1, 2.0), make_speed(1, 2.0), None, None)
     assert "met compiled with 1.40 images/s and 3.14x" in diffusion_report.report(
-        [scenes, other], h200
+        [background, other], h200
     )
-    assert scenes.share == pytest.approx(1.4 * 330 / flops.PEAK)
+    assert background.share == pytest.approx(1.4 * 330 / flops.PEAK)
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: str(stage.name))
-def test_a_gpu_at_its_limit_has_all_of_the_floor(stage: Any) -> None:
-    """The cost that a stage's rate is compared with is that of one of its requests."""
-    cost = next(one for one in flops.results(passes()) if one.stage.startswith(stage.counted))
-    at_limit = speed(1 / cost.floor_s(), 1.0)
-    found = Measured(stage.name, 1, at_limit, at_limit, None, cost.tflop)
-    assert found.share == pytest.approx(1.0)
+def test_a_gpu_at_its_limit_has_a_share_of_1(stage: Any) -> None:
+    """The TFLOP of a stage are those of one of its requests."""
+    cost = next(
+        result for result in flops.results(make_passes()) if result.stage.startswith(stage.result)
+    )
+    at_limit = make_speed(1 / cost.floor_s(), 1.0)
+    measured = Measured(stage.name, 1, at_limit, at_limit, None, cost.tflop)
+    assert measured.share == pytest.approx(1.0)
     (request,) = stage.requests(Setting(Path(), CPU, tiny=False), 1)
     if stage.name.startswith("upscale"):
         assert request.image.shape[:2] == (320, 320)
@@ -206,15 +211,17 @@ def test_a_gpu_at_its_limit_has_all_of_the_floor(stage: Any) -> None:
         assert cost.tflop == 1
 
 
-def test_results_of_several_runs_add_up(tmp_path: Path) -> None:
-    scenes = Measured("background", 7, speed(0.4, 20.0), speed(1.2, 6.0), speed(1.4, 5.0), 330.0)
-    other = Measured("segment", 7, speed(1, 2.0), speed(1, 1.0), None, None)
-    paths = [tmp_path / name for name in ("one.json", "two.json", "elsewhere.json")]
-    for path, found, device in zip(
-        paths, (scenes, other, other), ("H200", "H200", "H100"), strict=True
+def test_figures_of_several_runs_are_joined(tmp_path: Path) -> None:
+    background = Measured(
+        "background", 7, make_speed(0.4, 20.0), make_speed(1.2, 6.0), make_speed(1.4, 5.0), 330.0
+    )
+    other = Measured("segment", 7, make_speed(1, 2.0), make_speed(1, 1.0), None, None)
+    paths = [tmp_path / name for name in ("first.json", "second.json", "other_device.json")]
+    for path, stage, device in zip(
+        paths, (background, other, other), ("H200", "H200", "H100"), strict=True
     ):
-        diffusion_report.save(path, [found], device=device, batch=8)
-    assert diffusion_report.load(paths[:2]) == ([scenes, other], "H200")
+        diffusion_report.save(path, [stage], device=device, batch=8)
+    assert diffusion_report.load(paths[:2]) == ([background, other], "H200")
     with pytest.raises(ValueError, match="different devices"):
         diffusion_report.load(paths)
 
@@ -224,18 +231,18 @@ def test_a_clock_counts_nested_networks_once() -> None:
     outer = torch.nn.Sequential(inner, torch.nn.ReLU())
     with wrappers.clocked([outer, inner]) as clock:
         outer(torch.zeros(2, 64))
-        once = clock.spent
-        assert once > 0
+        seconds_inside = clock.seconds
+        assert seconds_inside > 0
     assert "forward" not in vars(outer)
     outer(torch.zeros(2, 64))
-    assert clock.spent == once
+    assert clock.seconds == seconds_inside
 
 
-def test_a_wrapper_s_own_work_is_what_its_networks_leave(setting: Setting) -> None:
+def test_overhead_is_the_time_outside_networks(setting: Setting) -> None:
     names = ["depth", "caption", "background"]
-    found = wrappers.measure(setting, names, count=1, repeats=1)
-    assert {one.stage for one in found} == set(names)
-    assert all(0 < one.networks_s < one.all_s for one in found)
+    overheads = wrappers.measure(setting, names, count=1, repeats=1)
+    assert {overhead.stage for overhead in overheads} == set(names)
+    assert all(0 < overhead.networks_s < overhead.total_s for overhead in overheads)
 
 
 def test_full_size_checkpoints_have_all_their_networks() -> None:
@@ -244,7 +251,7 @@ def test_full_size_checkpoints_have_all_their_networks() -> None:
         for name in sorted(TINY):
             parts: dict[str, Any] = dict(_networks(name))
             counts[name] = sum(
-                one.numel() for network in parts.values() for one in network.parameters()
+                weight.numel() for network in parts.values() for weight in network.parameters()
             )
     assert all(counts.values())
     # U-Net 2,567 M, VAE 84 M, and text encoders with the tests' small vocabulary.
@@ -252,8 +259,8 @@ def test_full_size_checkpoints_have_all_their_networks() -> None:
     assert counts["zero123plus"] / 1e6 == pytest.approx(866 + 84 + 290 + 632, abs=2)
 
 
-def thin(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The published networks with few and narrow blocks; what joins them stays as it is."""
+def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the published networks few and narrow blocks; their structure stays."""
     for settings in (full_size.SDXL_UNET, full_size.CONTROLNET_SMALL):
         monkeypatch.setitem(settings, "block_out_channels", (32, 64, 64))
         monkeypatch.setitem(settings, "layers_per_block", 1)
@@ -268,35 +275,37 @@ def thin(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(full_size, name, settings)
 
 
-def test_full_size_checkpoints_are_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What is written in place of the tiny networks loads strictly, by the product's code."""
-    thin(monkeypatch)
-    there = Setting(tmp_path, CPU, tiny=False)
+def test_full_size_checkpoints_load_strictly(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The product's code loads the full-size networks strictly."""
+    shrink(monkeypatch)
+    setting = Setting(tmp_path, CPU, tiny=False)
     for stage in STAGES:
         if stage.name in ("upscale", "segment", "multiview", "background"):
-            assert stage.ours(there).modules
-    sums = {name: (tmp_path / "full-float32" / name / "done").is_file() for name in TINY}
-    assert sums["sdxl"]
-    assert sums["zero123plus"]
-    assert not sums["blip"]
+            assert stage.synthset(setting).modules
+    is_written = {name: (tmp_path / "full-float32" / name / "done").is_file() for name in TINY}
+    assert is_written["sdxl"]
+    assert is_written["zero123plus"]
+    assert not is_written["blip"]
 
 
 def test_full_size_checkpoints_are_in_the_wanted_precision(tmp_path: Path) -> None:
     half = Machine(torch.device("cpu"), torch.bfloat16)
     folder = random_weights.write("realesrgan_x2", tmp_path, half.device, half.dtype)
-    upscale = STAGES[0].ours(Setting(tmp_path, half, tiny=False))
+    upscale = STAGES[0].synthset(Setting(tmp_path, half, tiny=False))
     assert folder == tmp_path / "full-bfloat16" / "realesrgan_x2"
-    assert {one.dtype for one in upscale.modules[0].parameters()} == {torch.bfloat16}
+    assert {weight.dtype for weight in upscale.modules[0].parameters()} == {torch.bfloat16}
 
 
-def test_the_script_runs_by_itself(tmp_path: Path) -> None:
+def test_the_command_writes_its_figures(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.diffusion_gpu", "--tiny", "--stages", "upscale"]
-    file = tmp_path / "found.json"
-    ended = subprocess.run(
+    file = tmp_path / "figures.json"
+    completed = subprocess.run(
         [*command, "--batch", "2", "--json", str(file)], capture_output=True, text=True
     )
-    assert ended.returncode == 0, ended.stderr
-    assert "| upscale" in ended.stdout
-    assert "tiny sizes, which say nothing of speed" in ended.stdout
+    assert completed.returncode == 0, completed.stderr
+    assert "| upscale" in completed.stdout
+    assert "tiny sizes, which say nothing of speed" in completed.stdout
     (stage,) = json.loads(file.read_text())["stages"]
     assert stage["eager"]["per_s"] > 0

@@ -11,7 +11,7 @@ from PIL import Image
 from models.data.files import read_unchanged
 from models.data.splitting import SplitParameters
 from tasks.engine.run_context import RunContext
-from tasks.ingest import photos as reading
+from tasks.ingest import read_files as reading
 from tasks.ingest.find_sources import FoundSources, Layout
 from tasks.ingest.photos import ingest_photos
 from tasks.ingest.read_files import Ingest

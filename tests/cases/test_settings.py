@@ -51,12 +51,13 @@ def test_a_recipe_over_the_limit_of_the_server_is_refused_before_the_run(
 ) -> None:
     require("29_recipe_over_the_servers_limit.py")
     content = yaml.safe_load(RECIPE)
-    prompts = {f"kind_{number:04}": "a long sentence on it " * 7 for number in range(4000)}
-    content["generators"]["multiview"]["caption"] = {"prompts": prompts}
+    # Prompts of 4,000 classes would need photos of 4,000 classes.
+    scenes = [f"on floor {number:04} " + "of long boards " * 9 for number in range(4000)]
+    content["generators"]["multiview"]["background"]["scenes"] = scenes
     (tmp_path / "big.yaml").write_text(yaml.safe_dump(content))
     draw_photos(tmp_path / "photos")
     where = ("--photos", tmp_path / "photos", "--out", tmp_path / "out")
     ended = cli.run("run", tmp_path / "big.yaml", *where)
     assert ended.code == 2
-    assert "of them in generators.multiview.caption.prompts" in ended.complaint
+    assert "of them in generators.multiview.background.scenes" in ended.complaint
     assert files_of(tmp_path / "out").keys() == {"store/layout.json"}

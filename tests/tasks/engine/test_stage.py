@@ -1,5 +1,6 @@
 import json
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -202,9 +203,12 @@ def test_in_a_flow_a_stage_is_a_task_run_and_reuse_shows_as_cached(
     with get_client(sync_client=True) as client:
         from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 
-        runs = client.read_task_runs(
-            flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run]))
-        )
+        wanted = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run]))
+        deadline = time.monotonic() + 60
+        # The server records task runs from their events, after the flow has ended.
+        while len(runs := client.read_task_runs(flow_run_filter=wanted)) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
     assert sorted((run.name, run.state_name) for run in runs) == [
         ("brighten · test", "Cached"),
         ("brighten · test", "Completed"),

@@ -25,7 +25,7 @@ from tasks.assemble.samples import real_sample
 from tasks.assemble.write_datasets import write_datasets
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.export.formats import export_dataset
-from tasks.ingest import photos as reading
+from tasks.ingest import read_files as reading
 from tasks.ingest.find_sources import FoundSources, Layout, list_labels
 from tasks.ingest.photos import ingest_photos
 from tasks.ingest.read_files import Ingest, ingest

@@ -7,7 +7,7 @@ from models.data.pixels import decode, encode_png
 from models.data.records import Annotation
 from models.data.splitting import SplitParameters
 from tasks.engine.run_context import RunContext, StageCount
-from tasks.ingest.backgrounds import ingest_backgrounds
+from tasks.ingest.backgrounds import NoBackgroundsError, ingest_backgrounds
 from tasks.ingest.photos import ingest_photos
 from tasks.ingest.read_files import Ingest
 from tasks.ingest.references import choose_references
@@ -119,7 +119,7 @@ def test_backgrounds_come_in_the_order_of_their_names(run: RunContext, tmp_path:
 def test_a_cut_out_is_no_background(run: RunContext, tmp_path: Path) -> None:
     cut_out = np.dstack([decode(draw(1)), np.kron(np.eye(2) * 255, np.ones((30, 30)))])
     write(tmp_path / "scenes", "a.png", encode_png(cut_out.astype(np.uint8)))
-    with pytest.raises(ValueError, match=r"every photo of .* is a cut-out; use other photos"):
+    with pytest.raises(NoBackgroundsError, match=r"every photo of .* is a cut-out; use other"):
         ingest_backgrounds(run, tmp_path / "scenes", Ingest(), [], SplitParameters())
     write(tmp_path / "scenes", "b.png", draw(2))
     found, refused = ingest_backgrounds(run, tmp_path / "scenes", Ingest(), [], SplitParameters())
