@@ -11,6 +11,7 @@ from PIL import Image
 from models.data.files import read_unchanged
 from models.data.splitting import SplitParameters
 from tasks.engine.run_context import RunContext
+from tasks.ingest import photos as listing
 from tasks.ingest import read_files as reading
 from tasks.ingest.find_sources import FoundSources, Layout
 from tasks.ingest.photos import ingest_photos
@@ -37,7 +38,7 @@ def open_run(folder: Path) -> RunContext:
 
 
 def change_after_listing(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]) -> None:
-    listed = reading.find_sources
+    listed = listing.find_sources
 
     def find(folder: Path, layout: Layout) -> FoundSources:
         found = listed(folder, layout)
