@@ -45,7 +45,7 @@ def change_after_listing(monkeypatch: pytest.MonkeyPatch, change: Callable[[], o
         change()
         return found
 
-    monkeypatch.setattr(reading, "find_sources", find)
+    monkeypatch.setattr(listing, "find_sources", find)
 
 
 def test_pixels_under_a_key_are_those_of_its_digest(

@@ -25,6 +25,7 @@ from tasks.assemble.samples import real_sample
 from tasks.assemble.write_datasets import write_datasets
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.export.formats import export_dataset
+from tasks.ingest import photos as listing
 from tasks.ingest import read_files as reading
 from tasks.ingest.find_sources import FoundSources, Layout, list_labels
 from tasks.ingest.photos import ingest_photos
@@ -314,14 +315,14 @@ def test_refuses_a_photo_that_was_replaced_after_its_annotations_were_read(
 ) -> None:
     mixed_set(tmp_path, "coco")
     (victim,) = (tmp_path / "photos").rglob("photo3.png")
-    listed = reading.find_sources
+    listed = listing.find_sources
 
     def replace_photo(folder: Path, layout: Layout) -> FoundSources:
         found = listed(folder, layout)
         victim.write_bytes(encode_png(np.zeros((40, 50, 3), np.uint8)))
         return found
 
-    monkeypatch.setattr(reading, "find_sources", replace_photo)
+    monkeypatch.setattr(listing, "find_sources", replace_photo)
     sources = ingest_photos(run, tmp_path / "photos", Ingest(), SplitParameters())
     (reason,) = (reason for file, reason in sources.refused if file.endswith("photo3.png"))
     assert reason.startswith("it changed during the run, from ")
