@@ -1,8 +1,8 @@
 """Makes the references and samples of the simulated fan-out, without pixels."""
 
 from benchmarks.artifacts import artifact_of
-from models.data.near_duplicates import HASH_BITS, HashedPhoto
 from models.data.records import Annotation, Lineage, Sample, SourceImage, Split
+from models.data.splits.near_duplicates import HASH_BITS, HashedPhoto
 
 GENERATOR = "multiview"
 CLASSES = 3

@@ -53,7 +53,7 @@ from flows.pipeline import pin_results
 from flows.summary import summarize
 from flows.train_models import Trained
 from models.data.records import Origin, SourceImage, Sources
-from models.data.splitting import SplitParameters, split
+from models.data.splits.splitting import SplitParameters, split
 from models.screening.heldout import HeldOutHashes
 from tasks.assemble.choose import Assemble, choose
 from tasks.assemble.dataset import Dataset, dataset

@@ -10,11 +10,15 @@ import numpy as np
 
 from benchmarks.changes import Change, list_changes
 from benchmarks.machine import table
-from models.data.near_duplicates import HashedPhoto, group_near_duplicates, later_near_duplicates
 from models.data.photo_file.open_image import SUFFIXES
 from models.data.pixels import Floats, Pixels
 from models.data.read_photo import read_photo
-from models.data.splitting import SplitParameters
+from models.data.splits.near_duplicates import (
+    HashedPhoto,
+    group_near_duplicates,
+    later_near_duplicates,
+)
+from models.data.splits.splitting import SplitParameters
 from models.embedding.backbone import embed
 from models.leakage.local_features import LocalFeatures, find_local_features
 from models.leakage.same_picture import match_pictures

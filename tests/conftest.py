@@ -1,9 +1,7 @@
 """What all tests share: a clean environment, and one Prefect server for those that run flows."""
 
-import contextlib
 import os
 import socket
-import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.server import run_server
 from tests.tiny import RECIPE, Cli, Run, Undisturbed, draw_photos, files_of, manifest_of
 
 os.environ["DO_NOT_TRACK"] = "1"
@@ -41,23 +40,8 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:
-    """A temporary Prefect server and database for the whole session, as commands start them."""
-    from prefect.server.api.server import SubprocessASGIServer
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-    from prefect.testing.utilities import prefect_test_harness
-
-    from deployments.server.embedded import start_server
-
-    def start(server: SubprocessASGIServer) -> subprocess.Popen[bytes]:
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", server.port))
-            return start_server(listener)
-
-    with contextlib.ExitStack() as stack:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(SubprocessASGIServer, "_run_uvicorn_command", start)
-            stack.enter_context(prefect_test_harness(server_startup_timeout=180))
-        stack.enter_context(temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}))
+    """A temporary Prefect server and database for the whole session."""
+    with run_server():
         yield
 
 

@@ -16,7 +16,7 @@ from flows.config.sections import first_error
 from flows.generators.catalog import GENERATORS, find_generator
 from models.data.records import Record
 from models.data.specs import DatasetSpec, TrainingSpec
-from models.data.splitting import SplitParameters
+from models.data.splits.splitting import SplitParameters
 from models.evaluation.settings import VerdictSettings
 from models.training.settings import TrainingParameters
 from tasks.assemble.choose import Assemble

@@ -243,11 +243,12 @@ def _photos_in(
     search: _Search, folder: Path, label: str, split: Split | None
 ) -> Iterator[PhotoFile]:
     listed = _listed(search, folder)
-    stems = {path.stem for path in listed if path.suffix.lower() in SUFFIXES}
+    stems = {normal_form(path.stem) for path in listed if path.suffix.lower() in SUFFIXES}
+    texts = [path for path in listed if path.suffix.lower() == ".txt" and os.path.isfile(path)]
     prompts = {
-        path.stem: _find_prompt(search, path)
-        for path in listed
-        if path.suffix.lower() == ".txt" and path.stem in stems and os.path.isfile(path)
+        normal_form(path.stem): _find_prompt(search, path)
+        for path in texts
+        if normal_form(path.stem) in stems
     }
     for path in listed:
         if os.path.isdir(path):
@@ -256,13 +257,13 @@ def _photos_in(
         elif path.suffix.lower() not in SUFFIXES:
             if path.suffix.lower() != ".txt":
                 search.refuse(path, _no_photo(path))
-            elif path.stem not in prompts:
+            elif normal_form(path.stem) not in prompts:
                 search.refuse(path, "a text file without a photo of its name; it is no prompt")
         elif problem := find_problem(path, path.relative_to(search.root).as_posix()):
             search.refuse(path, problem)
         else:
             file = path.relative_to(search.root).as_posix()
-            yield PhotoFile(path, file, label, split, prompts.get(path.stem))
+            yield PhotoFile(path, file, label, split, prompts.get(normal_form(path.stem)))
 
 
 def _listed(search: _Search, folder: Path) -> list[Path]:

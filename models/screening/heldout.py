@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from models.data.near_duplicates import find_near_hashes, pack_hashes
+from models.data.splits.near_duplicates import find_near_hashes, pack_hashes
 
 # Scores give the distance to held-out photos up to this many bits, so that near misses show.
 NEAR = 24

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from models.data.error_lines import join_reasons
 from models.data.find_photos import Refused
-from models.data.near_duplicates import HashedPhoto, later_near_duplicates
 from models.data.photo_file.open_image import SUFFIXES
 from models.data.records import Artifact, SourceImage
-from models.data.splitting import SplitParameters
+from models.data.splits.near_duplicates import HashedPhoto, later_near_duplicates
+from models.data.splits.splitting import SplitParameters
 from tasks.engine.run_context import RunContext
 from tasks.ingest.object_mask import has_alpha
 from tasks.ingest.read_files import Ingest, ingest_files

@@ -6,7 +6,7 @@ from collections.abc import Container, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from models.data.find_photos import SPLIT_NAMES
-from models.data.splitting import SplitParameters
+from models.data.splits.splitting import SplitParameters
 from tasks.ingest.find_sources import FoundPhoto
 
 # A file name up to its last separator; a name without one has no group.

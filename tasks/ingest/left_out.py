@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from models.data.error_lines import count_kinds, group_kinds, join_reasons
 from models.data.find_photos import Refused
-from models.data.hold_out import LEFT_OUT
 from models.data.records import SourceImage, Sources
-from models.data.splitting import SplitParameters
+from models.data.splits.hold_out import LEFT_OUT
+from models.data.splits.splitting import SplitParameters
 from tasks.ingest.find_sources import FoundPhoto
 
 _OTHER_CLASS = re.compile(r"near-duplicates of (['\"].+)")

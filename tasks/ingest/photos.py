@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from models.data.records import Sources
-from models.data.splitting import SplitParameters, split
+from models.data.splits.splitting import SplitParameters, split
 from tasks.engine.run_context import RunContext
 from tasks.ingest.file_notes import find_changed, list_notes
 from tasks.ingest.find_sources import find_sources

@@ -8,7 +8,7 @@ import numpy as np
 
 from models.data.pixels import rgb
 from models.data.records import Artifact, Record
-from models.data.splitting import SplitParameters
+from models.data.splits.splitting import SplitParameters
 from models.leakage.local_features import (
     LocalFeatures,
     find_local_features,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.data.splitting import SplitParameters
+from models.data.splits.splitting import SplitParameters
 from tasks.engine.run_context import RunContext
 from tasks.generate.segment import segment
 from tasks.ingest.photos import ingest_photos

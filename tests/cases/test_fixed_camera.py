@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from models.data.splitting import SplitParameters
+from models.data.splits.splitting import SplitParameters
 from tasks.engine.run_context import RunContext
 from tasks.ingest.photos import ingest_photos
 from tasks.ingest.read_files import Ingest

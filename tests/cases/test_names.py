@@ -7,7 +7,7 @@ import pytest
 from flows.config.check_classes import check_classes
 from flows.config.recipe import RecipeError, load_recipe
 from models.data.find_photos import find_photos
-from models.data.splitting import SplitParameters
+from models.data.splits.splitting import SplitParameters
 from tasks.engine.run_context import RunContext
 from tasks.ingest.photos import ingest_photos
 from tasks.ingest.read_files import Ingest

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from models.data.files import read_unchanged
-from models.data.splitting import SplitParameters
+from models.data.splits.splitting import SplitParameters
 from tasks.engine.run_context import RunContext
 from tasks.ingest import photos as listing
 from tasks.ingest import read_files as reading

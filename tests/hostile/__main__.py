@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks.machine import table
 from tests.hostile.runs import FILES, FOLDERS, Finding, run_files, run_folder
+from tests.server import run_server
 from tests.tiny import Cli
 
 # How many of the generated inputs are photo files; each of the others needs a run of its own.
@@ -30,12 +31,11 @@ def main() -> None:
     parser.add_argument("--max-parallel", type=int, default=os.cpu_count(), help="Runs at a time.")
     chosen = parser.parse_args()
     os.environ |= {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
-    from prefect.testing.utilities import prefect_test_harness
 
     started = time.monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="synthset-hostile-") as temporary,
-        prefect_test_harness(server_startup_timeout=180),
+        run_server(),
     ):
         findings = run_all(
             chosen.keep or Path(temporary), chosen.inputs, chosen.seed, chosen.max_parallel

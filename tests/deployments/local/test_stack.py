@@ -154,9 +154,23 @@ def leftover(mark: str) -> bytes:
     ).stdout
 
 
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """Handle signals as an interactive command does; a shell's background job ignores some."""
+    handlers = {
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+        signal.SIGINT: signal.default_int_handler,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_stops_what_it_started_when_it_is_ended_by_a_signal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signals: None, number: signal.Signals
 ) -> None:
     mark = f"28{os.getpid()}"
     received: list[bool] = []

@@ -14,7 +14,10 @@ ROOT = Path(__file__).resolve().parents[3]
 # Starts the server and waits. Its name for the process is printed at once, long before the server
 # answers.
 STARTER = """
-import socket, subprocess, sys, time
+import signal, socket, subprocess, sys, time
+# A shell's background job ignores them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 listener = socket.socket()
 listener.bind(("127.0.0.1", 0))
 process = subprocess.Popen(

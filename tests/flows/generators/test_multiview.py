@@ -13,7 +13,7 @@ from flows.generators.catalog import find_generator
 from flows.items import make_items
 from models.data.pixels import decode, encode_png
 from models.data.records import SourceImage
-from models.data.splitting import SplitParameters
+from models.data.splits.splitting import SplitParameters
 from tasks.engine.item_documents import load_record, save_items
 from tasks.engine.run_context import RunContext
 from tasks.engine.work_items import GenerationRecord, ItemConfig, Result, SharedInputs, WorkItem

@@ -18,7 +18,7 @@ from models.data.formats.voc import write_voc
 from models.data.formats.yolo import write_yolo
 from models.data.pixels import Bools, Pixels, encode_png
 from models.data.records import Sample, SourceImage, Sources
-from models.data.splitting import SplitParameters
+from models.data.splits.splitting import SplitParameters
 from tasks.assemble.annotate import Annotate, annotate
 from tasks.assemble.resize import Resize, resize
 from tasks.assemble.samples import real_sample

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from models.data.records import Split
-from models.data.splitting import SplitParameters
+from models.data.splits.splitting import SplitParameters
 from tasks.ingest.find_sources import FoundPhoto
 from tasks.ingest.groups import link_groups, read_groups
 

@@ -7,7 +7,7 @@ import pytest
 from models.data.find_photos import Refused
 from models.data.formats.annotated import ObjectAnnotation
 from models.data.records import Annotation, Artifact, SourceImage, Sources
-from models.data.splitting import SplitParameters
+from models.data.splits.splitting import SplitParameters
 from tasks.ingest.find_sources import FoundPhoto
 from tasks.ingest.left_out import (
     TooFewClassesError,

@@ -5,7 +5,7 @@ import pytest
 
 from models.data.pixels import decode, encode_png
 from models.data.records import Annotation
-from models.data.splitting import SplitParameters
+from models.data.splits.splitting import SplitParameters
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.ingest.backgrounds import NoBackgroundsError, ingest_backgrounds
 from tasks.ingest.photos import ingest_photos

@@ -7,7 +7,7 @@ import pytest
 
 from models.data.pixels import Pixels, encode_png
 from models.data.records import Sources
-from models.data.splitting import SplitParameters
+from models.data.splits.splitting import SplitParameters
 from tasks.engine.run_context import RunContext
 from tasks.ingest import same_pictures
 from tasks.ingest.backgrounds import NoBackgroundsError, ingest_backgrounds

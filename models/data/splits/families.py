@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from models.data.find_photos import Refused
-from models.data.near_duplicates import (
+from models.data.records import Split
+from models.data.splits.near_duplicates import (
     HashedPhoto,
     Indices,
     group_near_duplicates,
     later_near_duplicates,
 )
-from models.data.records import Split
 
 _STRICTNESS: Mapping[Split | None, int] = {"test": 2, "val": 1, "train": 0, None: 0}
 

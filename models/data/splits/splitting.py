@@ -12,23 +12,23 @@ from pathlib import Path
 
 from pydantic import Field, field_validator, model_validator
 
-from models.data.families import (
+from models.data.find_photos import Refused
+from models.data.records import Record, Split
+from models.data.splits.families import (
     Families,
     Links,
     build_families,
     refuse_contradictions,
     refuse_straddling,
 )
-from models.data.find_photos import Refused
-from models.data.hold_out import (
+from models.data.splits.hold_out import (
     HeldOutSplit,
     assign_splits,
     count_of,
     find_small_classes,
     without_classes,
 )
-from models.data.near_duplicates import HashedPhoto
-from models.data.records import Record, Split
+from models.data.splits.near_duplicates import HashedPhoto
 
 # What makes photos a family, besides the groups that the user gives.
 FAMILIES = ("pictures", "none", "folder", "prefix")

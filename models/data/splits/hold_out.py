@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from models.data.find_photos import Refused
-from models.data.near_duplicates import HashedPhoto
 from models.data.records import Split
+from models.data.splits.near_duplicates import HashedPhoto
 
 HeldOutSplit = Literal["val", "test"]
 # The kind of reason of photos whose class is left out.

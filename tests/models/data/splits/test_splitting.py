@@ -14,15 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from models.data import near_duplicates
-from models.data.near_duplicates import HashedPhoto, group_near_duplicates
 from models.data.pixels import Pixels, decode, encode_jpeg, fit_within
 from models.data.read_photo import read_photo
 from models.data.records import Split
-from models.data.splitting import SplitParameters, SplitResult, split
+from models.data.splits import near_duplicates
+from models.data.splits.near_duplicates import HashedPhoto, group_near_duplicates
+from models.data.splits.splitting import SplitParameters, SplitResult, split
 from models.screening.quality import dhash, dhash_mirrored
 
-DATA = Path(__file__).parents[4] / "shared" / "data"
+DATA = Path(__file__).parents[5] / "shared" / "data"
 ALL_BITS = 2**256 - 1
 CLASSES = ("cat", "dog")
 

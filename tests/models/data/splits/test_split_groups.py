@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models.data.near_duplicates import HashedPhoto, group_near_duplicates
 from models.data.records import Split
-from models.data.splitting import SplitParameters, split
+from models.data.splits.near_duplicates import HashedPhoto, group_near_duplicates
+from models.data.splits.splitting import SplitParameters, split
 
 # A busy machine must not fail these tests.
 relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.data import near_duplicates
-from models.data.near_duplicates import (
+from models.data.splits import near_duplicates
+from models.data.splits.near_duplicates import (
     HASH_BITS,
     HashedPhoto,
     NearHashes,
