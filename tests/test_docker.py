@@ -176,6 +176,8 @@ def test_services_use_settings_that_prefect_knows(monkeypatch: pytest.MonkeyPatc
     for part in ("DRIVER", "HOST", "PORT", "NAME", "USER", "PASSWORD"):
         known.add(f"PREFECT_SERVER_DATABASE_{part}")
     known |= {"PREFECT_HOME", "PREFECT_API_URL", "PREFECT_LOGGING_EXTRA_LOGGERS"}
+    # Not listed while other tests have switched it off.
+    known.add("PREFECT_FLOWS_HEARTBEAT_FREQUENCY")
     for service in compose()["services"].values():
         for name in service["environment"]:
             if name.startswith("PREFECT_"):

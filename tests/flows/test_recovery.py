@@ -46,6 +46,7 @@ STAGES = (
     "resize",
     "annotate",
 )
+SERVER = "deployments.server.child"
 RECORD = ("??/*.record",)
 LAST_EPOCH = ("*/*/last.ckpt",)
 
@@ -119,10 +120,10 @@ def test_no_server_outlives_a_killed_command(undisturbed: Undisturbed, tmp_path:
     )
     try:
         wait_until(lambda: (run.store / "ingest").is_dir() or command.poll() is not None)
-        server = next(pid for pid, line in children_of(command.pid).items() if "uvicorn" in line)
+        server = next(pid for pid, line in children_of(command.pid).items() if SERVER in line)
         command.kill()
         command.wait()
-        wait_until(lambda: "uvicorn" not in command_of(server))
+        wait_until(lambda: SERVER not in command_of(server))
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(command.pid, signal.SIGKILL)

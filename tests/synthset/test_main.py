@@ -194,6 +194,7 @@ def test_a_dataset_is_exported_as_an_image_folder(
     assert counted["images"] == {split: len(CLASSES) * count for split, count in PER_CLASS.items()}
     exported = files_of(tmp_path / "folder")
     exported.pop("classes.txt")
+    exported.pop("README.md")
     splits = {"train": "mixed/train", "val": "mixed/val", "test": "test"}
     assert exported == {
         name.replace(folder, split, 1): digest
