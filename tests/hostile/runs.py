@@ -146,6 +146,8 @@ class Report:
         image = self.taken.get(file)
         reasons = self.refused.get(shown, [])
         notes = [note for note in self.notes if note.startswith(f"{shown}:")]
+        if image is not None and not notes:
+            notes = [note for note in image.image.metadata["notes"] if self._is_shared(note)]
         outcome: Outcome | None = None
         if reasons:
             outcome = "refused"
@@ -170,6 +172,11 @@ class Report:
         elif outcome == "prompt" and not self._is_used(file, wanted.says):
             wrong = "is not the prompt of its photo"
         return Finding(kind, shown, outcome, wrong)
+
+    def _is_shared(self, note: str) -> bool:
+        """Whether one line gives this note of many photos; figures in it may differ."""
+        ending = re.sub(r"\d+", "0", f" other photos: {note}")
+        return any(re.sub(r"\d+", "0", line).endswith(ending) for line in self.notes)
 
     def _is_used(self, file: str, says: str) -> bool:
         stem = file.removesuffix(".txt")
