@@ -147,7 +147,9 @@ class Report:
         reasons = self.refused.get(shown, [])
         notes = [note for note in self.notes if note.startswith(f"{shown}:")]
         if image is not None and not notes:
-            notes = [note for note in image.image.metadata["notes"] if self._is_shared(note)]
+            notes = [
+                note for note in image.image.metadata.get("notes", ()) if self._is_shared(note)
+            ]
         outcome: Outcome | None = None
         if reasons:
             outcome = "refused"
