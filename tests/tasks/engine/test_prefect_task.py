@@ -4,8 +4,6 @@ from collections.abc import Callable
 
 import pytest
 from prefect import flow
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import TaskRun
 from prefect.context import FlowRunContext
 
@@ -13,6 +11,7 @@ from models.data.records import Artifact
 from tasks.engine import prefect_task
 from tasks.engine.prefect_task import StageCall, run_as_task
 from tasks.store.errors import StoreAccessError, StoreError, StoreUnavailableError
+from tests.task_runs import ended_task_runs
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 ARTIFACT = Artifact(key="a", stage="draw", version=1, name="mug/a", media="png", digest="d", size=1)
@@ -41,10 +40,7 @@ def call(work: Work) -> tuple[list[Artifact] | Exception, TaskRun]:
             return error
 
     result = parent()
-    with get_client(sync_client=True) as client:
-        (task_run,) = client.read_task_runs(
-            flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=ids))
-        )
+    (task_run,) = ended_task_runs(ids[0], 1)
     return result, task_run
 
 

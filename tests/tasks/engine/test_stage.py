@@ -1,8 +1,8 @@
 import json
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.stage import stage
 from tasks.store.errors import UnreadableArtifactError
 from tasks.store.store import Store, open_store
+from tests.task_runs import ended_task_runs
 
 
 class Brighten(Record):
@@ -186,29 +187,19 @@ def test_in_a_flow_a_stage_is_a_task_run_and_reuse_shows_as_cached(
     store: Store, prefect_server: None
 ) -> None:
     from prefect import flow
-    from prefect.client.orchestration import get_client
     from prefect.context import FlowRunContext
 
     @flow
-    def call_twice() -> str:
+    def call_twice() -> UUID:
         context, photos = begin(store)
         for _ in range(2):
             brighten(context, Brighten(), photos)
         context = FlowRunContext.get()
         assert context is not None
         assert context.flow_run is not None
-        return str(context.flow_run.id)
+        return context.flow_run.id
 
-    flow_run = call_twice()
-    with get_client(sync_client=True) as client:
-        from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-
-        wanted = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run]))
-        deadline = time.monotonic() + 60
-        # The server records task runs from their events, after the flow has ended.
-        while len(runs := client.read_task_runs(flow_run_filter=wanted)) < 2:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+    runs = ended_task_runs(call_twice(), 2)
     assert sorted((run.name, run.state_name) for run in runs) == [
         ("brighten · test", "Cached"),
         ("brighten · test", "Completed"),
