@@ -1,7 +1,9 @@
 """What a run that ends early leaves: a report and a manifest of all that it made until then."""
 
+import contextlib
 import logging
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,13 +13,14 @@ from flows.config.recipe import Recipe
 from flows.generate import Generation
 from flows.summary import summarize
 from flows.train_models import Trained
+from models.data.error_lines import shorten
 from models.data.records import Sample, SourceImage, Sources
 from tasks.assemble.manifest import write_manifest
 from tasks.assemble.samples import real_sample
 from tasks.assemble.write_datasets import OWNED
 from tasks.engine.run_context import RunContext
 from tasks.report.write import write_report
-from tasks.store.errors import StoreError, UnreadableArtifactError
+from tasks.store.errors import StoreError
 
 log = logging.getLogger("synthset.pipeline")
 
@@ -43,30 +46,56 @@ class Steps:
         self.generation = generation
 
 
-def report_early_end(
-    run: RunContext, recipe: Recipe, out: Path, steps: Steps, error: Exception
-) -> Exception:
-    """Write the report and the manifest of a run that ends with an error; the error to raise.
+@contextlib.contextmanager
+def report_early_end(run: RunContext, recipe: Recipe, out: Path, steps: Steps) -> Iterator[None]:
+    """Run the steps; if one fails, write the report and the manifest of what the others made.
 
-    It has a note with the folder of both. Before any photo was read there is nothing to write.
+    The error has a note with the folder of both, or with the reason why they could not be
+    written. Before any photo was read, and where the store fails, nothing is written.
 
     Args:
         out: the folder of the run. If it holds datasets of an earlier run, its folder
             ``ended-early`` is used, so that the earlier report stays with its datasets.
+
+    Raises:
+        RunEndedError: bad input ended the run after photos were read; the line says why.
+        Exception: any other error, as the step raised it.
     """
-    if steps.sources is None:
-        return error
-    folder = out / FOLDER if steps.datasets is None and (out / OWNED).exists() else out
-    line = " ".join(str(error).split()) or type(error).__name__
-    is_input = isinstance(error, ValueError | FileNotFoundError)
-    ended = RunEndedError(line) if is_input else error
     try:
-        _write(run, recipe, folder, steps, steps.sources, line)
-    except (OSError, StoreError, UnreadableArtifactError) as problem:
-        log.warning("the report of the run that ended early can't be written: %s", problem)
-    else:
-        ended.add_note(f"report.html and manifest.parquet in {folder} show what was made")
-    return ended
+        yield
+    except StoreError:
+        raise
+    except Exception as error:
+        if steps.sources is None:
+            raise
+        line = " ".join(str(error).split()) or type(error).__name__
+        note = _try_to_write(run, recipe, out, steps, steps.sources, line)
+        if not isinstance(error, ValueError | FileNotFoundError):
+            error.add_note(note)
+            raise
+        ended = RunEndedError(line)
+        ended.add_note(note)
+        raise ended from error
+
+
+def _try_to_write(
+    run: RunContext, recipe: Recipe, out: Path, steps: Steps, sources: Sources, line: str
+) -> str:
+    """Write report and manifest; a sentence on where they are, or on why there are none."""
+    folder = out / FOLDER if steps.datasets is None and (out / OWNED).exists() else out
+    try:
+        _write(run, recipe, folder, steps, sources, line)
+    except Exception as problem:
+        # Whatever it is, it must not hide why the run ended.
+        why = shorten(" ".join(f"{type(problem).__name__}: {problem}".split()), 200)
+        is_expected = isinstance(problem, OSError | StoreError)
+        log.warning(
+            "the report of the run that ended early can't be written: %s",
+            why,
+            exc_info=not is_expected,
+        )
+        return f"no report shows what was made, because it can't be written: {why}"
+    return f"report.html and manifest.parquet in {folder} show what was made"
 
 
 def _write(

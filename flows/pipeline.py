@@ -37,7 +37,6 @@ from tasks.ingest.left_out import leave_out, require_classes
 from tasks.ingest.photos import ingest_photos
 from tasks.ingest.references import choose_references
 from tasks.report.write import write_report
-from tasks.store.errors import StoreError
 from tasks.store.store import RUNS_WAIT_S, open_store
 
 log = logging.getLogger("synthset.pipeline")
@@ -81,34 +80,13 @@ def pipeline(recipe: Recipe, paths: RunPaths, execution: Execution = Execution()
     require_trainable_models(recipe, store, make_run_id(paths.out), execution)
     run = RunContext(store, recipe.name)
     started = time.monotonic()
-    return run_with_repair(
-        lambda is_last: run_once(run, recipe, paths, execution, Steps(started), is_last)
-    )
 
+    def run_once(is_last_attempt: bool) -> RunResult:
+        steps = Steps(started)
+        with report_early_end(run, recipe, paths.out, steps):
+            return run_steps(run, recipe, paths, execution, steps, is_last_attempt)
 
-def run_once(
-    run: RunContext,
-    recipe: Recipe,
-    paths: RunPaths,
-    execution: Execution,
-    steps: Steps,
-    is_last_attempt: bool,
-) -> RunResult:
-    """Run all steps once; if one fails, report what the others made.
-
-    Raises:
-        RunEndedError: the run can't go on; the line says why.
-        UnreadableArtifactError: stored data is corrupt or gone; another attempt recomputes it.
-    """
-    try:
-        return run_steps(run, recipe, paths, execution, steps, is_last_attempt)
-    except StoreError:
-        raise
-    except Exception as error:
-        ended = report_early_end(run, recipe, paths.out, steps, error)
-        if ended is error:
-            raise
-        raise ended from error
+    return run_with_repair(run_once)
 
 
 def run_steps(
@@ -119,7 +97,11 @@ def run_steps(
     steps: Steps,
     is_last_attempt: bool,
 ) -> RunResult:
-    """Run all steps; each step reads what the step before it left in the store."""
+    """Run all steps once; each step reads what the step before it left in the store.
+
+    Raises:
+        UnreadableArtifactError: stored data is corrupt or gone; another attempt recomputes it.
+    """
     run_id = make_run_id(paths.out)
     check_classes_of(recipe, paths.photos)
     steps.sources = sources = ingest_photos(run, paths.photos, recipe.ingest, recipe.split)

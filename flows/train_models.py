@@ -1,6 +1,7 @@
 """Train each training of a recipe with each seed, and score it on held-out real photos."""
 
 import hashlib
+import itertools
 import json
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from models.data.records import Artifact, Record
 from models.data.specs import TrainingSpec
 from models.training.settings import TrainingParameters, equal_steps, settings_of
 from models.training.task import task_of
+from tasks.engine.integrity import verify_inputs_on_error
 from tasks.engine.item_documents import save_result
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.run_documents import load_part, save_part
@@ -197,17 +199,23 @@ def _train(recipe: Recipe, datasets: Datasets, store: Store, scratch: Path) -> T
     ]
     settings = [equal_steps(own, sizes or [own.batch_size]) for own in settings]
     epochs = sum(len(own.seeds) * own.planned_epochs for own in settings)
-    checkpoints: list[Artifact] = []
-    scores: list[Artifact] = []
+    # All trainings come before all scores: if one input is damaged, all of its kind are checked.
     with show_progress("training epochs", epochs) as advance:
         run = RunContext(store, "training", scratch=scratch, on_step=advance)
-        for spec, own, document in zip(specs, settings, documents, strict=True):
-            made = train(run, own, spec.name, [document])
-            checkpoints += made
-            scores += score(run, own, made, [document], [datasets.test])
+        with verify_inputs_on_error(store, documents):
+            made = [
+                train(run, own, spec.name, [document])
+                for spec, own, document in zip(specs, settings, documents, strict=True)
+            ]
+        checkpoints = list(itertools.chain.from_iterable(made))
+        with verify_inputs_on_error(store, [*documents, datasets.test, *checkpoints]):
+            scores = [
+                score(run, own, found, [document], [datasets.test])
+                for own, found, document in zip(settings, made, documents, strict=True)
+            ]
     return Trained(
         checkpoints=tuple(checkpoints),
-        scores=tuple(scores),
+        scores=tuple(itertools.chain.from_iterable(scores)),
         fresh=tuple(sorted(run.fresh)),
         counts=run.counts,
     )

@@ -21,7 +21,9 @@ MaxParallel = Annotated[
     int | None, typer.Option("--max-parallel", min=1, help="References at a time [CPU cores].")
 ]
 OldAtOnce = Annotated[int | None, renamed_option("--at-once", "--max-parallel")]
-RecipeName = Annotated[str, typer.Argument(help="A YAML file, or a shipped name: demo, multiview.")]
+RecipeName = Annotated[
+    str, typer.Argument(help="A YAML file, or a name that `synthset recipe list` shows.")
+]
 Photos = Annotated[
     Path, typer.Option(help="Photos in class folders, or a COCO, VOC or YOLO dataset.")
 ]

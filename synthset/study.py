@@ -1,11 +1,12 @@
 """The command study."""
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from synthset.options import Changes, Json, MaxParallel, Out, Photos, RecipeName, Store
+from synthset.options import Changes, Json, MaxParallel, Photos, RecipeName, Store
 from synthset.output import say
 from synthset.start import prepare_flow
 
@@ -13,7 +14,7 @@ from synthset.start import prepare_flow
 def study(
     recipe: RecipeName,
     photos: Photos,
-    out: Out,
+    out: Annotated[Path, typer.Option(help="Folder for the study's page, table and figure.")],
     photos_per_class: Annotated[
         str, typer.Option(help="Real photos per class, separated by commas; all: every photo.")
     ] = "5,8,10,24,50,all",

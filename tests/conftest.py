@@ -47,7 +47,7 @@ def prefect_server() -> Iterator[None]:
 
 @pytest.fixture
 def shared_photos() -> Path:
-    """the real photos next to the checkout; the test is skipped where there are none."""
+    """The real photos next to the checkout; the test is skipped where there are none."""
     folder = SHARED / "data"
     if not folder.is_dir():
         pytest.skip("needs ../shared/data: real photos for development")

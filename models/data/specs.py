@@ -21,11 +21,14 @@ class DatasetSpec(Record):
     description: str = Field("", description="A sentence for the report.")
     real: StrictInt | float | Literal["references", "extra", "all"] = Field(
         0,
-        description="Real train images. references: exactly those that the generators used; extra: "
-        "the references and as many other photos of the class, or all there are; all: every photo.",
+        description="Real train images: 1 is one image, 1.0 the whole common volume. references: "
+        "exactly those that the generators used; extra: the references and as many other photos "
+        "of the class, or all there are; all: every photo.",
     )
     synthetic: dict[str, StrictInt | float | Literal["all"]] = Field(
-        {}, description="Generator: number of its images; all: every accepted image."
+        {},
+        description="Generator: its images; 1 is one image, 1.0 the whole common volume. "
+        "all: every accepted image.",
     )
     per_class: int | None = Field(
         None, ge=1, description="A common volume of its own; none: that of the run."

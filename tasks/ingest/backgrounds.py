@@ -67,7 +67,11 @@ def ingest_backgrounds(
     refused = [
         Refused(name, "a cut-out; a background needs a scene without transparent parts")
         for name in sorted(cut_outs)
-    ] + [Refused(name, f"shows the {p.split} photo {p.file}") for name, p in sorted(shown.items())]
+    ]
+    refused += [
+        Refused(name, f"shows the {photo.split} photo {photo.file}")
+        for name, photo in sorted(shown.items())
+    ]
     photos = [photo for name, photo in whole.items() if name not in shown]
     if not photos:
         raise NoBackgroundsError(

@@ -35,11 +35,12 @@ def find_changed(found: Sequence[FoundPhoto], photos: Mapping[str, Artifact]) ->
         if image is None or photo.size is None:
             continue
         width, height = image.metadata["file_size"]
-        if (width, height) != photo.size:
+        listed_width, listed_height = photo.size
+        if (width, height) != (listed_width, listed_height):
             changed.append(
                 Refused(
                     photo.file,
-                    f"it changed during the run, from {photo.size[0]}x{photo.size[1]} to"
+                    f"it changed during the run, from {listed_width}x{listed_height} to"
                     f" {width}x{height} px; run again when it is complete",
                 )
             )

@@ -12,10 +12,11 @@ HEAD = """# Error lines
 After this page you know every line with which synthset refuses something, and what to do then.
 
 A command prints one line per mistake, which begins with `synthset:`. It says what is wrong, where,
-and after the arrow what to do. Words in angle brackets, such as `<file>`, stand for values of your
-run. Where a list follows, such words stand for one text of the list. The exit code is 2 for bad
-input, which is found before anything is computed, and 1 for what could not be made.
-`SYNTHSET_TRACEBACK=1` also prints where in the code an error was raised.
+and what to do. This page breaks long lines, and puts an arrow before what to do; commands print
+neither. Words in angle brackets, such as `<file>`, stand for values of your run. Where a list
+follows, such words stand for one text of the list. The exit code is 2 for bad input, which is found
+before anything is computed, and 1 for what could not be made. `SYNTHSET_TRACEBACK=1` also prints
+where in the code an error was raised.
 
 Some lines name no fix, because it is the same for all of their kind. A line about an annotation
 names the file and the element: correct it there. A photo that can't be read is left out: save it
@@ -28,9 +29,10 @@ REASONS = """
 ## Reasons for which a file or an image is not used
 
 These lines end no run. The report lists them with the name of the file, and so do
-`manifest.parquet` and `metrics.json`. More reasons are above: the lines of `read_photo.py` and
-`photo_colours.py`.
+`manifest.parquet` and `metrics.json`. More reasons are above, in the lines of {files}.
 """
+# The errors that become the reason for which a photo or an image is not used.
+REASON_ERRORS = ("PhotoRejectedError", "PromptError", "NoObjectError")
 # The topics in the order of the page; of several folders that fit a file, the longest counts.
 TOPICS: dict[str, tuple[str, ...]] = {
     "Commands": ("synthset",),
@@ -72,9 +74,21 @@ def describe_errors() -> str:
     """The page."""
     lines = [HEAD]
     for topic in TOPICS:
-        chosen = [line for line in error_lines() if topic_of(line.file) == topic]
+        chosen = [
+            line
+            for line in error_lines()
+            if topic_of(line.file) == topic and not line.template.is_value
+        ]
         lines += [f"\n## {topic}\n", *_by_file(chosen)]
-    return "".join([*lines, REASONS, *_by_file(reasons())])
+    return "".join([*lines, _introduce_reasons(), *_by_file(reasons())])
+
+
+def _introduce_reasons() -> str:
+    """The head of the reasons; it names the files whose errors are reasons, too."""
+    files = sorted({line.file for line in error_lines() if line.error in REASON_ERRORS})
+    text = REASONS.format(files=", ".join(f"`{file}`" for file in files))
+    *head, last = text.rstrip("\n").split("\n\n")
+    return "\n\n".join([*head, textwrap.fill(last, 100, break_on_hyphens=False)]) + "\n"
 
 
 def _by_file(lines: Sequence[Line]) -> Iterator[str]:

@@ -27,6 +27,11 @@ class Template:
         )
 
     @property
+    def is_value(self) -> bool:
+        """Whether it is a value of the run and nothing else: the line of another error."""
+        return not self.choices and not _PLACEHOLDER.sub("", self.text)
+
+    @property
     def length(self) -> int:
         """Characters of the longest text that it gives, without values."""
         return len(_PLACEHOLDER.sub("", self.text)) + sum(
@@ -77,6 +82,8 @@ def _name(node: ast.AST) -> str:
             return f"number of {_name(first)}"
         case ast.Call(func=ast.Attribute(attr="join"), args=[first]):
             return _name(first)
+        case ast.Call(func=ast.Attribute(value=value, attr="get")):
+            return _name(value)
         case ast.Call(args=[first, *_]) if not isinstance(first, ast.Constant):
             return _name(first)
         case ast.Call(func=ast.Attribute(value=value)):

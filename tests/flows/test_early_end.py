@@ -7,6 +7,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from flows import early_end
+from flows.config.recipe import Recipe
+from flows.early_end import RunEndedError, Steps, report_early_end
+from models.data.records import Sources
+from tasks.engine.run_context import RunContext
+from tasks.store.store import open_store
 from tests.tiny import CLASSES, PER_CLASS, RECIPE, Cli, draw_photos, files_of, manifest_of
 
 FOG = sum(PER_CLASS.values())
@@ -64,3 +70,26 @@ def test_one_class_without_images_ends_only_a_run_that_needs_it(
 
     assert cli.run(*arguments).code == 0
     assert not early.exists()
+
+
+@pytest.mark.parametrize(
+    ("first", "ended"),
+    [(ValueError("too few images"), RunEndedError), (ZeroDivisionError("no step"), None)],
+)
+def test_an_error_of_the_report_does_not_hide_why_the_run_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: Exception, ended: type[Exception] | None
+) -> None:
+    def write_nothing(*_: object) -> None:
+        raise TypeError("not a\nfigure")
+
+    monkeypatch.setattr(early_end, "write_report", write_nothing)
+    run = RunContext(open_store(str(tmp_path / "store")), "run")
+    steps = Steps(sources=Sources(images=(), refused=(), notes=()))
+    with (
+        pytest.raises(ended or type(first), match=str(first)) as raised,
+        report_early_end(run, Recipe(), tmp_path / "out", steps),
+    ):
+        raise first
+    assert first in (raised.value, raised.value.__cause__)
+    (note,) = raised.value.__notes__
+    assert note.endswith("can't be written: TypeError: not a figure")

@@ -1,7 +1,9 @@
 """Killed runs and corrupt stores: finished work stays, the rest is computed."""
 
 import contextlib
+import hashlib
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -64,9 +66,10 @@ def test_a_run_killed_in_every_stage_continues_and_ends_the_same(
     moments += [(run.store / "score", RECORD)]
     done: dict[str, tuple[int, int]] = {}
     left = [sum(ALL.values())]
+    skipped = set()
     for folder, patterns in moments:
-        # On a busy machine a stage of few short items may be whole before the kill gets through.
         if sum(name.startswith(f"{folder.name}/") for name in done) == ALL.get(folder.name):
+            skipped.add(folder.name)
             continue
         assert kill_at_new_file(cli, run, folder, patterns).code == -signal.SIGKILL
         records = records_of(run.store)
@@ -76,7 +79,9 @@ def test_a_run_killed_in_every_stage_continues_and_ends_the_same(
         done = records
         left.append(sum(ALL.values()) - len(done))
 
-    assert len(left) >= len(moments) - 1
+    # On a busy machine a few short items may be whole before the kill in the step before gets
+    # through: the one hash of held-out photos, and the four dataset documents.
+    assert skipped <= {"heldout", "dataset"}
     # All but the last kill found work to be done; the few scores are recorded at nearly one time.
     assert min(left[:-1]) > 0
     summary = cli.run(*run.arguments).found
@@ -151,13 +156,17 @@ def test_corrupt_photos_and_results_are_computed_again(
     for stage in ("ingest", "resize", "dataset", "train"):
         for blob in blobs(run.store, stage):
             flip_bytes(blob)
-    damaged = {blob: blob.read_bytes() for blob in blobs(run.store, "train")}
+    assert len(blobs(run.store, "train")) == 3
     shutil.rmtree(run.store / "score")
-    summary = cli.run(*run.arguments).found
-    assert present(summary) == ALL
+    ended = cli.run(*run.arguments)
+    assert present(ended.found) == ALL
+    # Repairs: resized images, the photos behind them, then all documents and checkpoints in one.
+    repairs = ended.err.count("images: 1/") - 1
+    assert repairs == 3
     # A repaired run counts as cached what an earlier attempt of it computed: the files tell.
-    assert len(damaged) == len(blobs(run.store, "train")) == len(blobs(run.store, "score")) == 3
-    assert all(blob.read_bytes() != damaged.get(blob) for blob in blobs(run.store, "train"))
+    # Resized images are read where a dataset has them, and compared below.
+    for stage in ("ingest", "dataset", "train", "score"):
+        assert_blobs_match_records(run.store, stage, ALL[stage])
     assert files_of(run.out / "datasets") == undisturbed.datasets
     assert manifest_of(run.out) == undisturbed.rows
 
@@ -229,6 +238,15 @@ def command_of(pid: int) -> str:
 def blobs(store: Path, stage: str) -> list[Path]:
     """The blobs of a stage."""
     return sorted(path for path in (store / stage).glob("??/*") if path.suffix != ".record")
+
+
+def assert_blobs_match_records(store: Path, stage: str, count: int) -> None:
+    """Fail unless a stage has so many blobs, each with the digest in its record."""
+    records = [json.loads(path.read_bytes()) for path in (store / stage).glob("??/*.record")]
+    recorded = {record["key"]: record["digest"] for record in records}
+    found = blobs(store, stage)
+    assert len(found) == len(recorded) == count
+    assert {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in found} == recorded
 
 
 def some_blob(store: Path, stage: str) -> Path:

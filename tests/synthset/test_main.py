@@ -195,6 +195,12 @@ def test_a_dataset_is_exported_as_an_image_folder(
     exported = files_of(tmp_path / "folder")
     exported.pop("classes.txt")
     exported.pop("README.md")
+    _, _, card = (tmp_path / "folder" / "README.md").read_text().split("---\n")
+    assert card.split("\n") == [
+        "",
+        "The index of a class is its line in `classes.txt`, from 0.",
+        "",
+    ]
     splits = {"train": "mixed/train", "val": "mixed/val", "test": "test"}
     assert exported == {
         name.replace(folder, split, 1): digest

@@ -232,6 +232,9 @@ def test_icc_profile_keeps_alpha() -> None:
     image = Image.new("RGBA", (64, 64), (55, 55, 55, 255))
     image.paste((9, 9, 9, 0), (0, 0, 32, 64))
     read = photo(image, icc_profile=_linear_profile())
+    assert read.alpha is not None
+    assert (read.alpha[:, :32] == 0).all()
+    assert (read.alpha[:, 32:] == 255).all()
     assert (read.pixels[:, :32] == 255).all()
     assert_near(read.pixels[:, 32:], np.full((64, 32, 3), 128), 2)
 
