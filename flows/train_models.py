@@ -199,7 +199,7 @@ def _train(recipe: Recipe, datasets: Datasets, store: Store, scratch: Path) -> T
     ]
     settings = [equal_steps(own, sizes or [own.batch_size]) for own in settings]
     epochs = sum(len(own.seeds) * own.planned_epochs for own in settings)
-    # All trainings come before all scores: if one input is damaged, all of its kind are checked.
+    # All trainings come before all scores: if one input is corrupt, all of its kind are checked.
     with show_progress("training epochs", epochs) as advance:
         run = RunContext(store, "training", scratch=scratch, on_step=advance)
         with verify_inputs_on_error(store, documents):

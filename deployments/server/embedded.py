@@ -77,8 +77,8 @@ class TemporaryServer:
     def error(self, event: str) -> TemporaryServerError:
         """The error for an event, with the last words of the server."""
         self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").split()
-        end = " ".join(lines)[-LOG_CHARACTERS:]
+        words = self._log.read().decode(errors="replace").split()
+        end = " ".join(words)[-LOG_CHARACTERS:]
         log = f": {end}" if end else f" (exit code {self.process.poll()})"
         return TemporaryServerError(
             f"the temporary Prefect server {event}{log}; run the same command again, or start a "

@@ -17,7 +17,8 @@ from tests.tiny import ROOT, draw_photo, files_of, manifest_of
 PER_CLASS = {"train": 20, "val": 2, "test": 3}
 REFERENCES = 2 * PER_CLASS["train"]
 CLOTHES = SHARED / "data" / "clothing"
-# Small images, four per photo; the limits of screening are the usual ones.
+# Small images, four per photo, and a training of one epoch per dataset and baseline. The split, the
+# datasets, the trainings and the limits of screening are the defaults.
 RECIPE = """\
 name: nightly
 ingest: {max_side: 160}
@@ -31,12 +32,6 @@ generators:
     background: {n_backgrounds: 1, width: 120, height: 120}
     outpaint: {grid_size: 2}
 resize: {longest_side: 96}
-split: {compare_pictures: false}
-datasets:
-  - {name: real, real: 1.0}
-  - {name: synthetic, synthetic: {multiview: 1.0}}
-  - {name: mixed, real: 0.5, synthetic: {multiview: 0.5}}
-  - {name: few_shot, real: references}
 train:
   network: small_cnn
   pretrained: false
