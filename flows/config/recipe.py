@@ -247,4 +247,5 @@ def _apply(content: dict[str, Any], change: str) -> None:
     try:
         content[last] = read_yaml(text)
     except yaml.YAMLError as error:
-        raise RecipeError(f"--set {change}: {' '.join(str(error).split())}") from error
+        reason = " ".join(str(error).split())
+        raise RecipeError(f"--set {change}: no readable YAML; correct it: {reason}") from error

@@ -42,7 +42,8 @@ def first_error(error: ValidationError, root: type[Record]) -> str:
         return f"{field}.model: {wrong}; choose from: {choices}"
     message = str(fault["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
-    if fault["loc"] == ("generators",) and fault["type"] == "value_error":
+    sections = fault["input"]
+    if fault["loc"] == ("generators",) and isinstance(sections, dict) and sections:
         return f"generators.{message}"
     value = "" if fault["type"] == "value_error" else f" (given: {_shown(fault['input'])})"
     hint = quoting_hint(fault["input"]) if fault["type"] == "string_type" else ""

@@ -20,12 +20,14 @@ def check_paths(photos: Path, out: Path, store: str, recipe: Recipe, limit: int 
     """Return if the photos can be found, the store used, and the datasets written.
 
     Raises:
-        ValueError: the photos don't fit the recipe; or ``out`` is in the photo folder, holds files
-            that no run made, or can't be written.
+        ValueError: the photos don't fit the recipe; or ``out`` is in the photo folder, is a file,
+            holds files that no run made, or can't be written.
         StoreAccessError: the store can't be reached, read or written.
     """
     check_photos(recipe, photos, limit)
     refuse_out_in_photos(photos, out)
+    if out.is_file():
+        raise ValueError(f"--out {out} is a file; name a folder")
     refuse_foreign(out)
     open_store(store).check_writable()
     check_writable(out, "--out", "choose a folder that this user may write")

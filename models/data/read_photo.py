@@ -21,7 +21,7 @@ from models.data.photo_file.finish import finish_photo, fitted_size
 from models.data.photo_file.open_image import open_image, reject_errors
 from models.data.photo_file.orientation import read_orientation, upright_size
 from models.data.photo_file.pages import seek_photo
-from models.data.photo_file.png_chunks import SIGNATURE, clean_png
+from models.data.photo_file.png_chunks import NO_END, SIGNATURE, clean_png
 from models.data.photo_file.value_range import ValueRange, scale_values
 from models.data.photo_file.webp_chunks import drop_cut_metadata
 from models.data.pixels import Pixels
@@ -82,15 +82,12 @@ def read_photo(
         raise PhotoRejectedError("the file is empty (0 bytes)")
     wanted = _Wanted(max_pixels, max_side, min_side, value_range, alpha)
     with reject_errors():
-        try:
+        if not blob.startswith(jpeg_end.START) or not jpeg_end.lacks_end(blob):
             return _read(blob, wanted)
-        except OSError:
-            if not blob.startswith(jpeg_end.START):
-                raise
-        first, second = (_read(ended, wanted) for ended in jpeg_end.endings(blob))
-        if not np.array_equal(first.pixels, second.pixels):
+        photos = [_read(ended, wanted) for ended in jpeg_end.endings(blob)]
+        if not all(np.array_equal(photo.pixels, photos[0].pixels) for photo in photos):
             raise PhotoRejectedError("the file is cut short; pixels are missing")
-        return replace(first, notes=("the end marker is missing, no pixel is", *first.notes))
+        return replace(photos[0], notes=(NO_END, *photos[0].notes))
 
 
 def read_size(file: Path) -> tuple[int, int]:

@@ -28,9 +28,10 @@ def explain_gap(
         why: how many images were rejected for which reasons.
     """
     fix = (
-        "add photos, or lower assemble.per_class"
+        "add photos, or lower the number of this dataset or assemble.per_class"
         if source == "real"
-        else "raise the generator's numbers of images, or lower assemble.per_class"
+        else "raise the generator's numbers of images, or lower the number of this dataset or"
+        " assemble.per_class"
     )
     gap = f"{available} {source} train images of {wanted} ({wanted - available} short)"
     rejected = [f"rejected {why}"] if why else []

@@ -11,7 +11,6 @@ import pytest
 
 from tests.tiny import RECIPE, ROOT, Cli, draw_photos
 
-CASES = Path(__file__).resolve().parents[3] / "shared" / "cases"
 NO_TRAINING = ("--set", "train=null", "--set", "datasets=[{name: real, real: 1.0}]")
 
 
@@ -24,14 +23,8 @@ def arguments(tmp_path: Path) -> list[str]:
     return ["run", str(tmp_path / "tiny.yaml"), *where, *NO_TRAINING]
 
 
-def require(case: str) -> None:
-    if not (CASES / case).exists():
-        pytest.skip(f"needs ../shared/cases/{case}")
-
-
 def test_the_server_of_this_machine_is_reached_without_the_proxies(cli: Cli) -> None:
     """Nobody listens at any of them."""
-    require("16_proxy.py")
     names = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY")
     proxies = dict.fromkeys(names, "http://127.0.0.1:9")
     for more in ({}, {"ALL_PROXY": "socks5://127.0.0.1:1080"}):
@@ -46,7 +39,6 @@ def test_a_proxy_that_can_not_be_used_is_named(cli: Cli) -> None:
 
 
 def test_a_home_folder_that_can_not_be_made_is_named(tmp_path: Path, arguments: list[str]) -> None:
-    require("17_no_home.py")
     (tmp_path / "file").touch()
     nowhere = tmp_path / "file" / "home"
     # An empty variable counts as absent.
@@ -60,7 +52,6 @@ def test_a_home_folder_that_can_not_be_made_is_named(tmp_path: Path, arguments: 
 def test_no_server_outlives_a_run_that_is_ended_while_it_starts(
     tmp_path: Path, arguments: list[str]
 ) -> None:
-    require("h10_sigterm_while_starting.py")
     run = subprocess.Popen(
         [sys.executable, "-m", "synthset.main", *arguments],
         cwd=ROOT,

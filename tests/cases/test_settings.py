@@ -12,17 +12,9 @@ from models.training.classification.train import train_once
 from models.training.settings import TrainingParameters
 from tests.tiny import CLASSES, RECIPE, Cli, draw_photos, files_of
 
-CASES = Path(__file__).resolve().parents[3] / "shared" / "cases"
-
-
-def require(case: str) -> None:
-    if not (CASES / case).exists():
-        pytest.skip(f"needs ../shared/cases/{case}")
-
 
 @pytest.mark.slow
 def test_loader_processes_work_inside_a_flow(prefect_server: None, tmp_path: Path) -> None:
-    require("21_loader_processes_in_a_flow.py")
     images = []
     for number in range(12):
         images.append((tmp_path / f"{number}.png", number % 2))
@@ -49,7 +41,6 @@ def test_loader_processes_work_inside_a_flow(prefect_server: None, tmp_path: Pat
 def test_a_recipe_over_the_limit_of_the_server_is_refused_before_the_run(
     cli: Cli, tmp_path: Path
 ) -> None:
-    require("29_recipe_over_the_servers_limit.py")
     content = yaml.safe_load(RECIPE)
     # Prompts of 4,000 classes would need photos of 4,000 classes.
     scenes = [f"on floor {number:04} " + "of long boards " * 9 for number in range(4000)]

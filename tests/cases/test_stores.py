@@ -1,7 +1,5 @@
 """Objects that a bucket's lifecycle rule has moved to an archive."""
 
-from pathlib import Path
-
 import boto3
 import pytest
 
@@ -10,12 +8,9 @@ from tasks.store.store import open_store
 from tests.s3 import BUCKET, Server
 
 pytest_plugins = ("tests.s3",)
-CASE = Path(__file__).resolve().parents[3] / "shared" / "cases" / "25_archived_objects.py"
 
 
 def test_an_archived_document_is_named_with_both_ways_out(moto: Server) -> None:
-    if not CASE.exists():
-        pytest.skip("needs ../shared/cases/25_archived_objects.py")
     store = open_store(f"s3://{BUCKET}/cold")
     store.put_document("reports/a.html", b"<p>")
     client = boto3.client("s3", endpoint_url=moto.url, region_name="us-east-1")

@@ -6,18 +6,16 @@ import os
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks.machine import table
+from tests.hostile.cases import INPUTS, choose_inputs
 from tests.hostile.runs import FILES, FOLDERS, Finding, run_files, run_folder
 from tests.server import run_server
 from tests.tiny import Cli
 
-# How many of the generated inputs are photo files; each of the others needs a run of its own.
-FILE_SHARE = 0.75
 FILES_PER_RUN = 60
 OUTCOMES = ("taken", "noted", "refused", "prompt")
 
@@ -25,7 +23,7 @@ OUTCOMES = ("taken", "noted", "refused", "prompt")
 def main() -> None:
     """Generate, run, compare; print the table."""
     parser = argparse.ArgumentParser(prog="make hostile", description=__doc__)
-    parser.add_argument("--inputs", type=int, default=500, help="How many inputs are generated.")
+    parser.add_argument("--inputs", type=int, default=INPUTS, help="How many are generated.")
     parser.add_argument("--seed", type=int, default=0, help="Another seed gives other inputs.")
     parser.add_argument("--keep", type=Path, help="Folder for the inputs and runs, for a look.")
     parser.add_argument("--max-parallel", type=int, default=os.cpu_count(), help="Runs at a time.")
@@ -46,7 +44,8 @@ def main() -> None:
         named = ", ".join(f"{finding.kind} {finding.name!a}" for finding in same)
         print(f"{named}: {reason}")
     seconds = time.monotonic() - started
-    print(f"{len(findings)} inputs in {seconds:.0f} s, of which {len(wrong)} went wrong")
+    print(f"{chosen.inputs} inputs in {seconds:.0f} s")
+    print(f"{len(findings)} files, folders and recipes, of which {len(wrong)} went wrong")
     sys.exit(1 if wrong else 0)
 
 
@@ -57,14 +56,11 @@ def run_all(work: Path, n_inputs: int, seed: int, max_parallel: int) -> list[Fin
     with get_client(sync_client=True) as client:
         cli = Cli(work, str(client.api_url))
     cli.prepare()
-    n_files = round(n_inputs * FILE_SHARE)
-    files = list(_numbered(itertools.islice(itertools.cycle(FILES), n_files)))
-    order = [*FOLDERS, *FOLDERS, *["recipe field"] * 6]
-    trials = list(_numbered(itertools.islice(itertools.cycle(order), n_inputs - n_files)))
+    files, trials = choose_inputs(n_inputs, seed)
     with ThreadPoolExecutor(max_parallel) as pool:
         bundles = [
             pool.submit(run_files, cli, work / f"files{n}", files[n : n + FILES_PER_RUN], seed + n)
-            for n in range(0, n_files, FILES_PER_RUN)
+            for n in range(0, len(files), FILES_PER_RUN)
         ]
         singles = [
             pool.submit(run_folder, cli, work / f"folder{n}", *trial, seed + n_inputs + n)
@@ -72,14 +68,6 @@ def run_all(work: Path, n_inputs: int, seed: int, max_parallel: int) -> list[Fin
         ]
         found = [finding for bundle in bundles for finding in bundle.result()]
         return [*found, *(single.result() for single in singles)]
-
-
-def _numbered(kinds: Iterable[str]) -> Iterator[tuple[str, int]]:
-    """Each kind with the number of inputs of this kind before it."""
-    counts: Counter[str] = Counter()
-    for kind in kinds:
-        yield kind, counts[kind]
-        counts[kind] += 1
 
 
 def show(findings: Sequence[Finding]) -> str:

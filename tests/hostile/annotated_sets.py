@@ -1,15 +1,14 @@
 """COCO, Pascal VOC and YOLO sets with one mistake in each."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from tests.hostile.folders import (
+from tests.hostile.endings import (
     CLASSES,
     Ending,
-    WriteFolder,
+    FolderKind,
     bad,
     write_classes,
 )
@@ -17,12 +16,48 @@ from tests.hostile.kinds import draw_picture
 
 Rng = np.random.Generator
 N_PHOTOS = 10
+# What the line says, and the entry that is changed.
+_COCO_MISTAKES: tuple[tuple[str, str, int, dict[str, object]], ...] = (
+    ("annotation 0: image_id 99 is unknown", "annotations", 0, {"image_id": 99}),
+    ("annotation 1: category_id 7 is unknown", "annotations", 1, {"category_id": 7}),
+    ("annotation 2: bbox must be four numbers", "annotations", 2, {"bbox": [1, 2, 3]}),
+    ("annotation 0: the box .* lies outside", "annotations", 0, {"bbox": [80, 10, 40, 40]}),
+    ("image 0: the image .*gone.png is missing", "images", 0, {"file_name": "images/gone.png"}),
+    ("image 1: the size 960x72 px is not that of", "images", 1, {"width": 960}),
+    ("categories: two have the same name", "categories", 1, {"name": "disc"}),
+    ("image 3: .* leads out of the folder", "images", 3, {"file_name": "../../etc/passwd"}),
+    ("images: the id 0 occurs twice", "images", 3, {"id": 0}),
+)
+_VOC = (
+    "<annotation><size><width>96</width><height>72</height></size><object><name>disc</name><bndbox>"
+    "<xmin>10</xmin><ymin>10</ymin><xmax>50</xmax><ymax>50</ymax></bndbox></object></annotation>"
+)
+_VOC_MISTAKES = (
+    ("is no valid XML", _VOC[:-20]),
+    ("object 1: bndbox/xmin must be a number", _VOC.replace("<xmin>10", "<xmin>ten")),
+    ("object 1: has no name", _VOC.replace("<name>disc</name>", "")),
+    ("object 1: the box .* lies outside", _VOC.replace("<xmax>50", "<xmax>500")),
+    ("the size 960x72 px is not that of", _VOC.replace(">96<", ">960<")),
+    ("holds a document type", f"<!DOCTYPE a [<!ENTITY b 'c'>]>{_VOC}"),
+)
+_YOLO_ROWS = (
+    ("the class id 9 is unknown", "9 0.5 0.5 0.4 0.4"),
+    ("3 columns; a box has 5", "0 0.5 0.5"),
+    ("a column is no number", "0 a b c d"),
+)
+_YOLO_CONFIG = "train: images/train\nnames: [disc, box]\n"
+_YOLO_CONFIGS = (
+    ("nc is 3, but names lists 2 classes", f"{_YOLO_CONFIG}nc: 3\n"),
+    ("train: there is no folder", _YOLO_CONFIG.replace("images/train", "images/gone")),
+    ("is no valid YAML", f"{_YOLO_CONFIG}names: [disc\n"),
+    ("names must list the classes", "train: images/train\n"),
+)
 
 
-def write_coco(root: Path, rng: Rng, number: int) -> Ending:
+def write_coco(root: Path, rng: Rng, case: int) -> Ending:
     """A COCO set with one mistake in its file."""
     write_classes(root, rng, "images", count=N_PHOTOS)
-    content = {
+    content: dict[str, list[dict[str, object]]] = {
         "images": [
             {"id": n, "file_name": f"images/photo{n}.png", "width": 96, "height": 72}
             for n in range(N_PHOTOS)
@@ -33,74 +68,50 @@ def write_coco(root: Path, rng: Rng, number: int) -> Ending:
         ],
         "categories": [{"id": 0, "name": "disc"}, {"id": 1, "name": "box"}],
     }
-    mistakes: tuple[tuple[str, Callable[[], object]], ...] = (
-        ("image_id 99", lambda: content["annotations"][0].update(image_id=99)),
-        ("category_id 7", lambda: content["annotations"][1].update(category_id=7)),
-        ("bbox", lambda: content["annotations"][2].update(bbox=[1, 2, 3])),
-        ("outside", lambda: content["annotations"][0].update(bbox=[80, 10, 40, 40])),
-        ("missing", lambda: content["images"][0].update(file_name="images/gone.png")),
-        ("size", lambda: content["images"][1].update(width=960)),
-        ("same name", lambda: content["categories"][1].update(name="disc")),
-        ("leads out", lambda: content["images"][3].update(file_name="../../etc/passwd")),
-        ("occurs twice|twice", lambda: content["images"][3].update(id=0)),
-    )
-    says, apply = mistakes[number % len(mistakes)]
-    apply()
-    text = json.dumps(content)
-    if number % 10 == 9:
-        says, text = "no valid JSON", text[: len(text) // 2]
-    (root / "instances.json").write_text(text)
-    return bad(f"instances.json.*({says})")
+    if case == len(_COCO_MISTAKES):
+        text = json.dumps(content)
+        (root / "instances.json").write_text(text[: len(text) // 2])
+        return bad("instances.json: is no valid JSON")
+    says, part, place, change = _COCO_MISTAKES[case]
+    content[part][place].update(change)
+    (root / "instances.json").write_text(json.dumps(content))
+    return bad(f"instances.json: {says}")
 
 
-def write_voc(root: Path, rng: Rng, number: int) -> Ending:
+def write_voc(root: Path, rng: Rng, case: int) -> Ending:
     """A Pascal VOC set with one mistake."""
     write_classes(root, rng, "JPEGImages", count=N_PHOTOS)
     for n in range(N_PHOTOS):
         draw_picture(rng).save(root / "JPEGImages" / f"photo{n}.jpg")
         (root / "JPEGImages" / f"photo{n}.png").unlink()
     (root / "Annotations").mkdir()
-    box = "<xmin>10</xmin><ymin>10</ymin><xmax>50</xmax><ymax>50</ymax>"
-    named = "<size><width>96</width><height>72</height></size><object><name>disc</name>"
-    text = f"<annotation>{named}<bndbox>{box}</bndbox></object></annotation>"
     for n in range(N_PHOTOS):
-        own = text.replace("disc", CLASSES[n % 2])
+        own = _VOC.replace("disc", CLASSES[n % 2])
         (root / "Annotations" / f"photo{n}.xml").write_text(own)
-    mistakes = (
-        ("no valid XML", text[:-20]),
-        ("must be a number", text.replace("<xmin>10", "<xmin>ten")),
-        ("has no name", text.replace("<name>disc</name>", "")),
-        ("outside", text.replace("<xmax>50", "<xmax>500")),
-        ("size 960x72", text.replace(">96<", ">960<")),
-        ("document type", f"<!DOCTYPE a [<!ENTITY b 'c'>]>{text}"),
-    )
-    says, broken = mistakes[number % len(mistakes)]
+    says, broken = _VOC_MISTAKES[case]
     (root / "Annotations" / "photo1.xml").write_text(broken)
-    return bad(f"photo1.xml.*({says})")
+    return bad(f"photo1.xml: {says}")
 
 
-def write_yolo(root: Path, rng: Rng, number: int) -> Ending:
+def write_yolo(root: Path, rng: Rng, case: int) -> Ending:
     """A YOLO set with one mistake."""
     write_classes(root / "images", rng, "train", count=N_PHOTOS)
     labels = root / "labels" / "train"
     labels.mkdir(parents=True)
     for n in range(N_PHOTOS):
         (labels / f"photo{n}.txt").write_text(f"{n % 2} 0.5 0.5 0.4 0.4\n")
-    config = "train: images/train\nnames: [disc, box]\n"
-    rows = {"unknown": "9 0.5 0.5 0.4 0.4\n", "columns": "0 0.5 0.5\n", "number": "0 a b c d\n"}
-    says = (*rows, "nc is 3", "no folder", "no valid YAML", "names")[number % 7]
-    if says in rows:
-        (labels / "photo1.txt").write_text(rows[says])
-    elif says == "nc is 3":
-        config += "nc: 3\n"
-    elif says == "no folder":
-        config = config.replace("images/train", "images/gone")
-    elif says == "names":
-        config = "train: images/train\n"
-    else:
-        config += "names: [disc\n"
+    (root / "data.yaml").write_text(_YOLO_CONFIG)
+    if case < len(_YOLO_ROWS):
+        says, row = _YOLO_ROWS[case]
+        (labels / "photo1.txt").write_text(f"{row}\n")
+        return bad(f"photo1.txt: line 1: {says}")
+    says, config = _YOLO_CONFIGS[case - len(_YOLO_ROWS)]
     (root / "data.yaml").write_text(config)
-    return bad(says)
+    return bad(f"data.yaml: {says}")
 
 
-KINDS: dict[str, WriteFolder] = {"COCO": write_coco, "VOC": write_voc, "YOLO": write_yolo}
+KINDS: dict[str, FolderKind] = {
+    "COCO": FolderKind(write_coco, len(_COCO_MISTAKES) + 1),
+    "VOC": FolderKind(write_voc, len(_VOC_MISTAKES)),
+    "YOLO": FolderKind(write_yolo, len(_YOLO_ROWS) + len(_YOLO_CONFIGS)),
+}

@@ -1,83 +1,82 @@
 """Names that people and cameras give to photos."""
 
 import os
-import unicodedata
 from pathlib import Path
 
 import numpy as np
 
-from tests.hostile.kinds import TAKEN, Input, Wanted, WriteFiles, draw_picture, refused
+from tests.hostile.kinds import TAKEN, FileKind, Input, Wanted, draw_picture, refused
 
 Rng = np.random.Generator
 _UNUSUAL = (
     *("一二三", "фото", "صورة", "कुत्ता", "größe", "naïve café", "🐕‍🦺", "e\u0301te\u0301"),
-    *("[red]bold[/red]", "[/]", "{name}", "a'b\"c", "50% off", "a#b?c", "semi;colon", "$HOME"),
+    *("[red]bold[red]", "[bold]", "{name}", "a'b\"c", "50% off", "a#b?c", "semi;colon", "$HOME"),
     *("-rf", "con", "a..b", "a\\b", "tab le", "  two  ", "<b>", "C:", "null", "1e5", "%s"),
 )
+_LETTERS = ("x", "ж", "写")
+# The second of a pair equals the first after case, accents' encoding, suffix or blanks are cleaned.
+_ALIKE = (
+    (" A.png", " a.png"),
+    (" caf\u00e9.png", " cafe\u0301.png"),
+    (".png", ".jpg"),
+    (" 1.png", "_1.png"),
+    ("-.png", "+.png"),
+)
+_UPPER_SUFFIXES = (".JPG", ".PNG", ".Jpeg", ".TIF")
+_FOLDERS = (("2024", "May 1"), ("train",), ("test",), ("photo.jpg",), ("images", "訓練"))
+_MARKS = ("\n", "\x1b[31m", "\t", "\u202e", "\u2028", "\x7f")
 
 
-def write_unusual(path: Path, rng: Rng, number: int) -> list[Input]:
+def write_unusual(path: Path, rng: Rng, case: int) -> list[Input]:
     """Other scripts, emoji, blanks, and characters that shells, markup or formats read."""
-    name = _UNUSUAL[number % len(_UNUSUAL)]
+    name = _UNUSUAL[case]
     return [_save(path.with_name(f"{name} {path.name}.png"), rng, TAKEN)]
 
 
-def write_long(path: Path, rng: Rng, number: int) -> list[Input]:
+def write_long(path: Path, rng: Rng, case: int) -> list[Input]:
     """A name as long as the file system takes it."""
-    letter = ("x", "ж", "写")[number % 3]
+    letter = _LETTERS[case]
     rest = 250 - len(path.name)
     return [_save(path.with_name(f"{path.name}{letter * (rest // len(letter.encode()))}.png"), rng)]
 
 
-def write_alike(path: Path, rng: Rng, number: int) -> list[Input]:
+def write_alike(path: Path, rng: Rng, case: int) -> list[Input]:
     """Two names that are the same after case, accents' encoding, suffix or blanks are cleaned."""
-    composed = f"{path.name} café"
-    pairs = (
-        (f"{path.name} A.png", f"{path.name} a.png"),
-        (f"{composed}.png", f"{unicodedata.normalize('NFD', composed)}.png"),
-        (f"{path.name}.png", f"{path.name}.jpg"),
-        (f"{path.name} 1.png", f"{path.name}_1.png"),
-        (f"{path.name}-.png", f"{path.name}+.png"),
-    )
-    first, second = pairs[number % len(pairs)]
-    return [_save(path.with_name(first), rng), _save(path.with_name(second), rng)]
+    return [_save(path.with_name(path.name + ending), rng) for ending in _ALIKE[case]]
 
 
-def write_upper_suffix(path: Path, rng: Rng, number: int) -> list[Input]:
+def write_upper_suffix(path: Path, rng: Rng, case: int) -> list[Input]:
     """The suffix as cameras write it."""
-    suffix = (".JPG", ".PNG", ".Jpeg", ".TIF")[number % 4]
-    return [_save(path.with_name(path.name + suffix), rng)]
+    return [_save(path.with_name(path.name + _UPPER_SUFFIXES[case]), rng)]
 
 
-def write_in_folders(path: Path, rng: Rng, number: int) -> list[Input]:
+def write_in_folders(path: Path, rng: Rng, case: int) -> list[Input]:
     """Folders in a class folder, also with the names of splits and of photos."""
-    names = (("2024", "May 1"), ("train",), ("test",), (f"{path.name}.jpg",), ("images", "訓練"))
-    folder = path.parent.joinpath(path.name, *names[number % len(names)])
+    folder = path.parent.joinpath(path.name, *_FOLDERS[case])
     folder.mkdir(parents=True)
     return [_save(folder / f"{path.name}.png", rng)]
 
 
-def write_control_characters(path: Path, rng: Rng, number: int) -> list[Input]:
+def write_control_characters(path: Path, rng: Rng, case: int) -> list[Input]:
     """Line ends, escape sequences, and marks that reverse the reading direction."""
-    marks = ("\n", "\x1b[31m", "\t", "\u202e", "\u2028", "\x7f")
-    name = f"{path.name}{marks[number % len(marks)]}x.png"
+    name = f"{path.name}{_MARKS[case]}x.png"
     return [_save(path.with_name(name), rng, refused("control characters"))]
 
 
-def write_broken_encoding(path: Path, rng: Rng, number: int) -> list[Input]:
+def write_broken_encoding(path: Path, rng: Rng, case: int) -> list[Input]:
     """A name in an older encoding, which is no UTF-8."""
     name = os.fsdecode(path.name.encode() + "gr\xf6\xdfe".encode("latin-1") + b".png")
     return [_save(path.with_name(name), rng, refused("not valid UTF-8"))]
 
 
-KINDS: dict[str, WriteFiles] = {
-    "unusual name": write_unusual,
-    "long name": write_long,
-    "names alike": write_alike,
-    "upper suffix": write_upper_suffix,
-    "in folders": write_in_folders,
-    "control characters": write_control_characters,
-    "broken encoding": write_broken_encoding,
+KINDS: dict[str, FileKind] = {
+    "unusual name": FileKind(write_unusual, len(_UNUSUAL)),
+    "long name": FileKind(write_long, len(_LETTERS)),
+    "names alike": FileKind(write_alike, len(_ALIKE)),
+    "upper suffix": FileKind(write_upper_suffix, len(_UPPER_SUFFIXES)),
+    "in folders": FileKind(write_in_folders, len(_FOLDERS)),
+    "control characters": FileKind(write_control_characters, len(_MARKS)),
+    "broken encoding": FileKind(write_broken_encoding),
 }
 
 

@@ -16,27 +16,27 @@ SIZE = (96, 72)
 class Wanted:
     """What must happen to a file.
 
-    ``outcomes``: taken without a note, taken with a note, refused with a reason, or used as the
+    ``outcome``: taken without a note, taken with a note, refused with a reason, or used as the
     prompt of a photo. ``says`` is a regular expression that the note or the reason matches.
     ``size`` is the width and height of the photo that is taken, in px.
     """
 
-    outcomes: tuple[Outcome, ...]
+    outcome: Outcome
     says: str = ""
     size: tuple[int, int] | None = None
 
 
-TAKEN = Wanted(("taken",))
+TAKEN = Wanted("taken")
 
 
 def noted(says: str, size: tuple[int, int] | None = None) -> Wanted:
     """The photo is taken, and a note says this."""
-    return Wanted(("noted",), says, size)
+    return Wanted("noted", says, size)
 
 
 def refused(says: str) -> Wanted:
     """The file is refused, and the reason says this."""
-    return Wanted(("refused",), says)
+    return Wanted("refused", says)
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,16 @@ class Input:
     wanted: Wanted
 
 
-# Writes the files of one input below a class folder. The path has no suffix yet, and its name is
-# used by no other input. The number counts the inputs of the kind, so that all its cases come up.
-WriteFiles = Callable[[Path, np.random.Generator, int], list[Input]]
+@dataclass(frozen=True)
+class FileKind:
+    """A kind of file.
+
+    ``write`` writes the files of one input below a class folder. Its path has no suffix yet, and no
+    other input uses its name. Its last argument is the number of a case, below ``n_cases``.
+    """
+
+    write: Callable[[Path, np.random.Generator, int], list[Input]]
+    n_cases: int = 1
 
 
 def draw_picture(rng: np.random.Generator, size: tuple[int, int] = SIZE) -> Image.Image:

@@ -10,7 +10,10 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from models.data.photo_colours import PhotoRejectedError
+
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+NO_END = "the end marker is missing, no pixel is"
 _END = b"\0\0\0\0IEND\xaeB`\x82"
 # Ancillary chunks that change the pixels or the number of frames.
 _USED = {b"tRNS", b"acTL", b"fcTL", b"fdAT"}
@@ -34,6 +37,7 @@ class _Chunk:
     body: bytes
     whole: bytes
     is_sound: bool
+    is_cut: bool
 
     @property
     def is_ancillary(self) -> bool:
@@ -43,7 +47,12 @@ class _Chunk:
 def clean_png(blob: bytes) -> CleanPng:
     """The file without text, colour profile and damaged ancillary chunks, and with its end.
 
-    Chunks that pixels depend on are kept as they are, so that their damage is still found.
+    Chunks that pixels depend on are kept as they are. Whether one that is cut short lacks pixels is
+    for the decoder to find.
+
+    Raises:
+        PhotoRejectedError: a chunk that pixels depend on has a wrong checksum. Pillow does not see
+            it, and some wrong bytes decompress to wrong pixels without an error.
     """
     kept, notes = [SIGNATURE], list[str]()
     exif = b""
@@ -52,6 +61,9 @@ def clean_png(blob: bytes) -> CleanPng:
         if chunk.name == b"IEND":
             break
         if not chunk.is_ancillary:
+            if not chunk.is_sound and not chunk.is_cut:
+                name = chunk.name.decode()
+                raise PhotoRejectedError(f"the file is corrupt (wrong checksum of chunk {name})")
             kept.append(chunk.whole)
         elif not chunk.is_sound:
             notes.append(f"the damaged chunk {chunk.name.decode()} is ignored")
@@ -67,6 +79,8 @@ def clean_png(blob: bytes) -> CleanPng:
             has_colour_space = True
         elif chunk.name == b"gAMA" and len(chunk.body) == 4:
             gamma = struct.unpack(">I", chunk.body)[0]
+    else:
+        notes.append(NO_END)
     if not has_colour_space and abs(gamma - _SRGB_GAMMA) > _NEAR_SRGB:
         notes.append(f"the gamma {gamma / 100_000:g} of the file is not applied")
     if len(kept) > 1 and kept[-1][4:8] in (b"IDAT", b"fdAT", b"tRNS"):
@@ -86,7 +100,7 @@ def _chunks(blob: bytes) -> Iterator[_Chunk]:
         end = at + 12 + length
         body, checksum = blob[at + 8 : end - 4], blob[end - 4 : end]
         is_sound = checksum == struct.pack(">I", zlib.crc32(name + body))
-        yield _Chunk(name, body, blob[at:end], is_sound)
+        yield _Chunk(name, body, blob[at:end], is_sound, is_cut=end > len(blob))
         at = end
 
 

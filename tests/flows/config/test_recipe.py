@@ -132,8 +132,9 @@ def test_backgrounds_are_found_next_to_the_recipe(tmp_path: Path) -> None:
         ("datasets: [{name: a., real: all}]", [], "begin or end with a dot"),
         ("{}", ["resize.longest_side"], "write it as section.field=value"),
         ("{}", ["name.k=2"], "name has no fields"),
+        ("{}", ["name=["], "--set name=[: no readable YAML; correct it: while parsing"),
         ("generators: {magic: {}}", [], "generators.magic: there is no such generator"),
-        ("generators: {}", [], "list at least one generator"),
+        ("generators: {}", [], "generators: list at least one generator"),
         (
             "{}",
             ["resize.longest_side=many"],

@@ -1,4 +1,4 @@
-"""Metadata beside sound pixels decides nothing; viewers and the product see the same photo."""
+"""Metadata decides nothing where pixels are sound; viewers and the product see the same photo."""
 
 import zlib
 from typing import Any
@@ -47,7 +47,18 @@ def test_a_gamma_that_is_not_applied_is_named() -> None:
 
 @pytest.mark.parametrize("lost", [4, 8, 12])
 def test_a_png_without_its_end_is_read(lost: int) -> None:
-    np.testing.assert_array_equal(read_photo(PNG[:-lost]).pixels, SCENE)
+    read = read_photo(PNG[:-lost])
+    np.testing.assert_array_equal(read.pixels, SCENE)
+    assert read.notes == (() if lost == 4 else ("the end marker is missing, no pixel is",))
+
+
+def test_a_png_with_a_wrong_byte_among_its_pixels_is_refused() -> None:
+    """Of some wrong bytes only the checksum tells: they decompress without an error."""
+    start, end = PNG.index(b"IDAT") + 4, PNG.index(b"IEND") - 4
+    for place in range(start, end, 7):
+        damaged = PNG[:place] + bytes([PNG[place] ^ 0x55]) + PNG[place + 1 :]
+        with pytest.raises(PhotoRejectedError, match="wrong checksum of chunk IDAT"):
+            read_photo(damaged)
 
 
 def test_exif_after_the_pixels_of_a_png_is_applied() -> None:
@@ -70,6 +81,33 @@ def test_a_jpeg_without_its_end_marker_is_read(options: dict[str, Any], lost: in
     read = read_photo(blob[:-lost])
     np.testing.assert_array_equal(read.pixels, read_photo(blob).pixels)
     assert read.notes == ("the end marker is missing, no pixel is",)
+
+
+def test_a_thumbnail_has_an_end_marker_of_its_own() -> None:
+    thumbnail = save(Image.fromarray(SCENE).resize((24, 16)), "JPEG")
+    exif = Image.Exif()
+    exif[0x010E] = thumbnail
+    blob = save(Image.fromarray(SCENE), "JPEG", exif=exif)
+    assert thumbnail in blob
+    assert read_photo(blob).notes == ()
+    assert read_photo(blob[:-2]).notes == ("the end marker is missing, no pixel is",)
+
+
+@pytest.mark.parametrize("is_progressive", [False, True])
+def test_a_jpeg_that_lacks_its_last_bytes_is_refused_or_whole(is_progressive: bool) -> None:
+    """Zeros, which a decoder puts in place of missing bits, must not pass for the pixels."""
+    n_refused = 0
+    for seed in range(12):
+        blob = save(Image.fromarray(draw_scene(seed)), "JPEG", progressive=is_progressive)
+        whole = read_photo(blob).pixels
+        for lost in (3, 4, 5, 6):
+            try:
+                read = read_photo(blob[:-lost])
+            except PhotoRejectedError:
+                n_refused += 1
+            else:
+                np.testing.assert_array_equal(read.pixels, whole)
+    assert n_refused > 24
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
