@@ -1,5 +1,6 @@
 """Sizes that Stable Diffusion can generate: whole cells of 64 px."""
 
+import cv2
 import numpy as np
 
 from models.data.pixels import Pixels, resize
@@ -24,11 +25,26 @@ def fit_to_grid(image: Pixels, longest_side: int) -> Pixels:
         image: uint8 HxWx3.
         longest_side: of the result in px, rounded to cells.
     """
-    height, width = image.shape[:2]
+    size, rows, columns, scale = _fit(image.shape[:2], longest_side)
+    return np.ascontiguousarray(resize(image, *size, scale=scale)[rows, columns])
+
+
+def fit_mask_to_grid(levels: Pixels, longest_side: int) -> Pixels:
+    """A mask (uint8 HxW) scaled and cropped as `fit_to_grid` does with its image.
+
+    No level is mixed with another: each px takes the nearest one's.
+    """
+    size, rows, columns, _ = _fit(levels.shape[:2], longest_side)
+    large = np.asarray(cv2.resize(levels, size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
+    return np.ascontiguousarray(large[rows, columns])
+
+
+def _fit(shape: tuple[int, ...], longest_side: int) -> tuple[tuple[int, int], slice, slice, float]:
+    """Width and height after scaling, the rows and columns that are kept, and the scale."""
+    height, width = shape
     scale = longest_side / max(height, width)
     new_height, new_width = (max(1, round(side * scale / GRID)) * GRID for side in (height, width))
     cover = max(new_height / height, new_width / width)
     size = (max(new_width, round(width * cover)), max(new_height, round(height * cover)))
-    large = resize(image, *size, scale=cover)
     top, left = (size[1] - new_height) // 2, (size[0] - new_width) // 2
-    return np.ascontiguousarray(large[top : top + new_height, left : left + new_width])
+    return size, slice(top, top + new_height), slice(left, left + new_width), cover

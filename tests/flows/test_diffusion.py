@@ -50,7 +50,7 @@ MULTIVIEW = {
     "screen": 1,
 }
 IMAGE_TO_IMAGE = {"upscale": 1, "caption": 1, "image_to_image": 2, "segment": 2, "screen": 1}
-GENERATORS = ("multiview", "image_to_image", "text_to_image")
+GENERATORS = ("multiview", "image_to_image", "text_to_image", "controlnet")
 NETWORKS = {
     "upscale",
     "multiview",
@@ -62,6 +62,7 @@ NETWORKS = {
     "outpaint",
     "image_to_image",
     "text_to_image",
+    "controlnet",
 }
 
 
@@ -370,7 +371,11 @@ def test_all_generators_fill_the_datasets_and_the_report_shows_every_stage(
     assert by_generator["text_to_image"][0]["prompt"].startswith("a photo of whole ")
     assert metrics["arithmetic"]["text_to_image"]["unit"] == "class"
     assert metrics["arithmetic"]["text_to_image"]["total"] == 2 * 2
-    for dataset, generator in zip(("synthetic", *GENERATORS[1:]), GENERATORS, strict=True):
+    for row in by_generator["controlnet"]:
+        (note,) = json.loads(row["annotations"])
+        assert note["mask"]
+        assert {"segment", "condition", "controlnet"} <= set(row["stages"])
+    for dataset, generator in zip(("synthetic", *GENERATORS[1:3]), GENERATORS[:3], strict=True):
         train = json.loads((out / f"annotations/{dataset}/train.json").read_text())["images"]
         assert {image["generator"] for image in train} == {generator}
     card = (out / "README.md").read_text(encoding="utf-8")
@@ -433,7 +438,7 @@ def test_the_profile_decides_the_models_that_a_recipe_leaves_out(tmp_path: Path)
 
 def test_every_checkpoint_of_a_recipe_is_pinned_once(recipe: Recipe) -> None:
     references = checkpoints_in(recipe)
-    assert len(references) == len(set(references)) == 12
+    assert len(references) == len(set(references)) == 13
     assert all("@local-" in reference for reference in references)
     assert pin_checkpoints(recipe) == recipe
 

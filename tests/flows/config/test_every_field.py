@@ -20,6 +20,10 @@ VALUES: dict[str, Any] = {
     "datasets": [{"name": "own", "real": 5}],
     "trainings": [{"name": "own", "dataset": "real"}],
     "backgrounds": "rooms",
+    **{
+        f"generators.controlnet.controlnet.condition.{part}_colour": [1, 2, 3]
+        for part in ("object", "border", "background")
+    },
 }
 # Strings that are names of something else.
 TEXTS = {
