@@ -38,7 +38,7 @@ def images_of_class(parameters: TextToImage, label: str) -> list[Job]:
     cost=Cost(
         mb_per_mp=1.2,
         megapixels=lambda parameters, _: parameters.width * parameters.height / 1e6,
-        tflop={"sd15": (0, 317), "sdxl": (0, 408)},
+        tflop={"sd15": (0, 316), "sdxl": (0, 387)},
     ),
     shown_as="images generated from the name of the class",
 )

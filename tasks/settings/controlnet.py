@@ -24,7 +24,7 @@ class Edges(_Condition):
     """Edges of the photo by Canny's detector."""
 
     low: float = Field(
-        100, ge=0, le=1500, description="Gradient above which an edge goes on; low: more edges."
+        100, ge=0, le=1500, description="Gradient above which an edge continues; low: longer edges."
     )
     high: float = Field(
         200, ge=0, le=1500, description="Gradient above which an edge begins; low: more edges."

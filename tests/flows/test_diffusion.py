@@ -13,6 +13,7 @@ from flows.config.checkpoints import (
     checkpoint_warnings,
     checkpoints_in,
     pin_checkpoints,
+    require_checkpoints,
     used_models,
 )
 from flows.config.recipe import Recipe, RecipeError, load_recipe
@@ -479,3 +480,15 @@ def test_refuses_a_checkpoint_that_the_catalog_does_not_know(
     recipe = load_recipe("multiview", ["generators.multiview.depth.checkpoint=Intel/dpt-lage"])
     with pytest.raises(CheckpointMissingError, match="did you mean Intel/dpt-large"):
         pin_checkpoints(recipe)
+
+
+def test_a_generator_without_a_classical_model_is_not_offered_that_profile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYNTHSET_MODELS", str(tmp_path))
+    own = tmp_path / "own.yaml"
+    own.write_text("profile: diffusion\ngenerators: {text_to_image: {}}\n")
+    with pytest.raises(CheckpointMissingError) as caught:
+        require_checkpoints(load_recipe(own), "own.yaml")
+    assert "synthset models pull --recipe own.yaml" in str(caught.value)
+    assert "classical" not in str(caught.value)
