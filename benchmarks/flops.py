@@ -56,6 +56,9 @@ def forwards() -> dict[str, Forward]:
         Forward("SD VAE, encode", "512x512", _count("SDXL VAE", _encode((512, 512)))),
         Forward("SD VAE, decode", "960x640", _count("SDXL VAE", _decode((120, 80)))),
         Forward("SD2 inpainting UNet", scene, _count("SD2 inpainting UNet", _sd(cells, 9))),
+        Forward("SD1.5 UNet", "512x512", _count("SD1.5 UNet", _sd((64, 64), 4, 768))),
+        Forward("ControlNet SD1.5", "512x512", _count("ControlNet SD1.5", _control_sd15())),
+        Forward("SD VAE, decode", "512x512", _count("SDXL VAE", _decode((64, 64)))),
         Forward("asymmetric VAE, decode", scene, _count("asymmetric VAE", _refine(cells))),
         Forward("Zero123++, write and read", sheet, _count_views()),
         Forward("RRDBNet x2", "320x320", _count("RRDBNet x2", _image((320, 320)))),
@@ -84,6 +87,9 @@ def results(passes: dict[str, Forward], steps: int = 30) -> list[Result]:
     full = cost("SDXL UNet") + cost("ControlNet full")
     paint = 2 * 25 * cost("SD2 inpainting UNet") + cost("asymmetric VAE, decode")
     sheet = 2 * cost("SD VAE, encode 512") + cost("SD VAE, decode 960")
+    drawn = 2 * 50 * cost("SD1.5 UNet")
+    controlled = drawn + 2 * 50 * cost("ControlNet SD1.5")
+    small = cost("SD VAE, decode 512")
     views = 2 * 28 * cost("Zero123++") + sheet
     return [
         Result(
@@ -96,6 +102,12 @@ def results(passes: dict[str, Forward], steps: int = 30) -> list[Result]:
         ),
         # A scene is encoded once for all its shifts, so its encoding does not count.
         Result("outpaint: SD2, asymmetric VAE, 25 steps", paint),
+        Result("text_to_image: SD1.5, 512x512, 50 steps", drawn + small),
+        Result("controlnet: SD1.5, 512x512, 50 steps", controlled + small),
+        Result(
+            f"text_to_image: SDXL at {HEIGHT}x{WIDTH}, {steps} steps",
+            2 * steps * cost("SDXL UNet") + decode,
+        ),
         Result("multiview: Zero123++, six views, 28 steps", views),
         Result("upscale: x2 of 320x320", cost("RRDBNet x2")),
         Result("upscale_views: x4 of one view of 320x320", cost("RRDBNet x4")),
@@ -160,6 +172,15 @@ def _control(cells: tuple[int, int]) -> Callable[[Any], Any]:
         encoder_hidden_states=torch.zeros(1, TOKENS, 2048),
         controlnet_cond=torch.zeros(1, 3, CELL * cells[0], CELL * cells[1]),
         added_cond_kwargs=_size_condition(),
+    )
+
+
+def _control_sd15() -> Callable[[Any], Any]:
+    return lambda network: network(
+        torch.zeros(1, 4, 64, 64),
+        torch.zeros(1),
+        encoder_hidden_states=torch.zeros(1, TOKENS, 768),
+        controlnet_cond=torch.zeros(1, 3, 512, 512),
     )
 
 

@@ -54,6 +54,15 @@ SD2_UNET: dict[str, Any] = {
     **{"use_linear_projection": True, "down_block_types": (*(_CROSS,) * 3, _PLAIN)},
     "up_block_types": (_PLAIN_UP, *(_CROSS_UP,) * 3),
 }
+SD15: dict[str, Any] = {
+    **{"block_out_channels": (320, 640, 1280, 1280), "layers_per_block": 2},
+    **{"attention_head_dim": 8, "cross_attention_dim": 768},
+    "down_block_types": (*(_CROSS,) * 3, _PLAIN),
+}
+SD15_UNET: dict[str, Any] = {
+    **SD15,
+    **{"sample_size": 64, "up_block_types": (_PLAIN_UP, *(_CROSS_UP,) * 3)},
+}
 # Text encoders have the vocabulary of the tests' tokenizer, which does not change their cost.
 CLIP_LARGE = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12}
 OPEN_CLIP_BIG = {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32}
@@ -136,6 +145,8 @@ NETWORKS: dict[str, Callable[[], Any]] = {
     "ControlNet full": _diffusers("ControlNetModel", CONTROLNET_FULL),
     "SDXL VAE": _diffusers("AutoencoderKL", SDXL_VAE),
     "SD2 inpainting UNet": _diffusers("UNet2DConditionModel", {**SD2_UNET, "in_channels": 9}),
+    "SD1.5 UNet": _diffusers("UNet2DConditionModel", SD15_UNET),
+    "ControlNet SD1.5": _diffusers("ControlNetModel", SD15),
     "asymmetric VAE": _diffusers("AsymmetricAutoencoderKL", ASYMMETRIC_VAE),
     "Zero123++ UNet": _diffusers("UNet2DConditionModel", SD2_UNET),
     "RRDBNet x2": _rrdb(2),

@@ -117,7 +117,7 @@ def generate(
         MissingArtifactError: an input of an item is corrupt or gone, and this run can recompute it.
     """
     generator = find_generator(name)
-    require_annotations(generator, references)
+    require_annotations(generator, references, settings)
     config = ItemConfig(
         settings=settings.model_dump(mode="json"),
         finish=finish.model_dump(mode="json"),

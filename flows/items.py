@@ -34,7 +34,9 @@ def make_items(
     return items
 
 
-def require_annotations(generator: Generator, references: Sequence[SourceImage]) -> None:
+def require_annotations(
+    generator: Generator, references: Sequence[SourceImage], settings: Record
+) -> None:
     """Return if every reference has the boxes or masks that a generator needs.
 
     Raises:
@@ -43,7 +45,7 @@ def require_annotations(generator: Generator, references: Sequence[SourceImage])
     for reference in references:
         for note in reference.annotations:
             has = {"boxes": note.box is not None, "masks": note.mask is not None}
-            for need in sorted(generator.needs):
+            for need in sorted(generator.needs | generator.needs_of(settings)):
                 if not has[need]:
                     raise ValueError(
                         f"generators.{generator.name}: it needs {need}, and {reference.file} has "

@@ -1,7 +1,7 @@
 """Plan a run: counts per stage, disk and time, from file names alone."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -42,6 +42,7 @@ class Plan(Record):
     photos: dict[str, int]
     references: int
     images_per_photo: dict[str, int]
+    images_per_class: dict[str, int] = {}
     images: int
     stages: tuple[StagePlan, ...]
     trainings: int
@@ -67,16 +68,21 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
     references = min(references, limit or references)
     stages: list[StagePlan] = []
     per_photo: dict[str, int] = {}
+    images_per_class: dict[str, int] = {}
+    made: dict[str, int] = {}
     for name, settings in recipe.generators.items():
         generator = find_generator(name)
         planned, images = plan_generator(
             generator, settings, references, len(per_class), recipe.resize
         )
-        per_photo[name] = images // max(references, 1)
+        made[name] = images
+        if generator.phases[-1].unit == "class":
+            images_per_class[name] = images // max(len(per_class), 1)
+        else:
+            per_photo[name] = images // max(references, 1)
         stages += _stage_plans(name, planned)
     if recipe.quality is not None:
         photos = Counter(label for _, label in labels)
-        made = {name: references * each for name, each in per_photo.items()}
         stages += _stage_plans("quality", plan_quality(recipe.quality, photos, made))
     absent = absent_checkpoints(recipe)
     trainings = len(recipe.training_specs) * len(recipe.train.seeds) if recipe.train else 0
@@ -85,7 +91,8 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
         photos=per_class,
         references=references,
         images_per_photo=per_photo,
-        images=references * sum(per_photo.values()),
+        images_per_class=images_per_class,
+        images=sum(made.values()),
         stages=tuple(stages),
         trainings=trainings,
         **{cost: round(sum(getattr(stage, cost) for stage in stages), 1) for cost in COSTS},
@@ -158,13 +165,23 @@ def show_plan(plan: Plan) -> None:
     console = Console(markup=False, emoji=False)
     console.print(table)
     photos = ", ".join(f"{label} {count}" for label, count in plan.photos.items())
-    images = " + ".join(f"{count} {name}" for name, count in plan.images_per_photo.items())
+    images = (
+        f"{plan.references} references x ({_products(plan.images_per_photo)}) images"
+        if plan.images_per_photo
+        else f"{plan.references} references"
+    )
+    if plan.images_per_class:
+        images += f"; {len(plan.photos)} classes x ({_products(plan.images_per_class)}) images"
     console.print(
-        f"train photos: {photos}; {plan.references} references x ({images}) images; "
+        f"train photos: {photos}; {images}; "
         f"{plan.trainings} trainings (their time is not in the table)"
     )
     for warning in plan.warnings:
         console.print(f"note: {warning}", style="yellow", highlight=False, soft_wrap=True)
+
+
+def _products(counts: Mapping[str, int]) -> str:
+    return " + ".join(f"{count} {name}" for name, count in counts.items())
 
 
 def _figures(artifacts: int, cost: StagePlan | Plan) -> list[str]:

@@ -174,15 +174,20 @@ def _arithmetic(recipe: Recipe, generation: Generation) -> dict[str, Arithmetic]
     """How many images each generator was to make, factor by factor."""
     numbers = {}
     for name, settings in recipe.generators.items():
-        factors = find_generator(name).factors(settings)
+        generator = find_generator(name)
+        factors, results = generator.factors(settings), generation.results.get(name, ())
         per_photo = 1
         for factor in factors:
             per_photo *= factor.amount
-        photos = len(
-            {source for result in generation.results.get(name, ()) for source in result.sources}
-        )
+        is_per_class = generator.phases[-1].unit == "class"
+        photos = {source for result in results for source in result.sources}
+        units = len({result.label for result in results} if is_per_class else photos)
         numbers[name] = Arithmetic(
-            factors=factors, per_photo=per_photo, photos=photos, total=per_photo * photos
+            unit="class" if is_per_class else "photo",
+            factors=factors,
+            per_photo=per_photo,
+            photos=units,
+            total=per_photo * units,
         )
     return numbers
 

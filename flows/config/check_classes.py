@@ -44,10 +44,11 @@ def _likely(name: str, labels: Collection[str]) -> str:
     return f"{listed}, ..." if 1 < len(likely) < len(known) else listed
 
 
-def _named_classes(recipe: Recipe) -> Iterator[tuple[str, Mapping[str, str]]]:
+def _named_classes(recipe: Recipe) -> Iterator[tuple[str, Mapping[str, object]]]:
     """The fields of a recipe whose keys are classes, and their content."""
     for generator, settings in recipe.generators.items():
         for name, section in settings:
-            prompts = getattr(section, "prompts", None) if isinstance(section, Record) else None
-            if isinstance(prompts, dict):
-                yield f"generators.{generator}.{name}.prompts", prompts
+            for field in ("prompts", "negative_prompts"):
+                texts = getattr(section, field, None) if isinstance(section, Record) else None
+                if isinstance(texts, dict):
+                    yield f"generators.{generator}.{name}.{field}", texts

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from flows.config.profiles import MODELS
 from flows.config.recipe import Recipe
 from models.checkpoints.catalog import few_step_unet
 from models.checkpoints.errors import CheckpointMissingError
@@ -49,9 +50,11 @@ def require_checkpoints(recipe: Recipe, source: str) -> None:
     """
     absent = absent_checkpoints(recipe)
     if absent:
+        needed = {name for name, section in _sections(recipe) if checkpoints_of(section)}
+        classical = "; without weights: --profile classical"
         raise CheckpointMissingError(
-            f"{absent}. For all of them: synthset models pull --recipe {source}; "
-            "without weights: --profile classical"
+            f"{absent}. For all of them: synthset models pull --recipe {source}"
+            f"{classical if needed <= MODELS['classical'].keys() else ''}"
         )
 
 

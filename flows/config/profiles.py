@@ -30,6 +30,8 @@ MODELS: dict[Profile, dict[str, str]] = {
         "background": "sdxl-controlnet-depth",
         "outpaint": "sd2-inpaint",
         "image_to_image": "sdxl-img2img",
+        "text_to_image": "sd15",
+        "controlnet": "sd15-canny",
     },
 }
 
@@ -49,6 +51,25 @@ def with_models(
         if classes and isinstance(value, dict):
             named[name] = _with_model(value, default, classes, MODELS[profile].get(name))
     return named
+
+
+def require_models(
+    content: dict[str, Any], settings: type[Record], generator: str, profile: Profile
+) -> None:
+    """Return if the profile has a model for every section that needs one and names none.
+
+    Raises:
+        ValueError: it has none, because only networks can do what the generator does.
+    """
+    for name in settings.model_fields:
+        value = content.get(name, {})
+        others = [models[name] for models in MODELS.values() if name in models]
+        is_named = isinstance(value, dict) and "model" in value
+        if others and name not in MODELS[profile] and not is_named:
+            raise ValueError(
+                f"{generator}: the profile {profile} has no model for it; set profile: diffusion, "
+                f"or {name}.model: {others[0]}, with its weights on this machine"
+            )
 
 
 def _with_model(

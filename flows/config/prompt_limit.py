@@ -4,13 +4,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from flows.config.recipe import Recipe
-from models.diffusion.prompts import MOST_TOKENS, count_tokens, to_compel
+from models.captioning.template import class_words, with_class
+from models.diffusion.prompts import MOST_TOKENS, count_tokens, to_compel, without_weights
 from tasks.generate.image_to_image import ImageToImage
 from tasks.settings.background import BackgroundSdxl
+from tasks.settings.class_prompts import ClassPrompts
 from tasks.settings.outpaint import OutpaintSd2
+from tasks.settings.text_to_image import TextToImageSdxl
 
 _SDXL = "SDXL cuts its summary of a prompt at {most}, and reads the rest in blocks of {most}"
-_SD2 = "sd2-inpaint cuts a prompt at {most}"
+_CUTS = "{model} cuts a prompt at {most}"
 
 
 def prompt_warnings(recipe: Recipe, prompts: Mapping[str, str]) -> list[str]:
@@ -29,13 +32,41 @@ def prompt_warnings(recipe: Recipe, prompts: Mapping[str, str]) -> list[str]:
         }
         for ending, effect in _readers(settings):
             for name, prompt in written.items():
-                tokens = count_tokens(to_compel(f"{prompt} {ending}"))
-                if tokens > MOST_TOKENS:
-                    lines.append(
-                        f"{name}: the prompt has {tokens} tokens or more with what the recipe adds;"
-                        f" {effect.format(most=MOST_TOKENS)}"
-                    )
+                lines += _warning(name, f"{prompt} {ending}", effect, " with what the recipe adds")
+        for section, texts in settings:
+            if isinstance(texts, ClassPrompts):
+                is_sdxl = isinstance(texts, TextToImageSdxl)
+                effect = _SDXL if is_sdxl else _CUTS.replace("{model}", _model_of(texts))
+                for name, prompt in _class_prompts(texts):
+                    # Stable Diffusion 1.5 gets the words alone.
+                    read = prompt if is_sdxl else without_weights(prompt)
+                    lines += _warning(f"generators.{generator}.{section}.{name}", read, effect)
     return lines
+
+
+def _warning(name: str, prompt: str, effect: str, of_what: str = "") -> list[str]:
+    """One line about a prompt that is too long; none about others."""
+    tokens = count_tokens(to_compel(prompt))
+    if tokens <= MOST_TOKENS:
+        return []
+    cut = effect.format(most=MOST_TOKENS)
+    return [f"{name}: the prompt has {tokens} tokens or more{of_what}; {cut}"]
+
+
+def _class_prompts(texts: ClassPrompts) -> Iterator[tuple[str, str]]:
+    """The prompts of classes by their field, filled in; a class of one word where it is open."""
+    for number, template in enumerate(texts.templates):
+        yield f"templates.{number}", with_class(template, "class")
+    yield "negative_prompt", with_class(texts.negative_prompt, "class")
+    for label, templates in texts.prompts.items():
+        for number, template in enumerate(templates):
+            yield f"prompts.{label}.{number}", with_class(template, class_words(label))
+    for label, negative in texts.negative_prompts.items():
+        yield f"negative_prompts.{label}", negative
+
+
+def _model_of(section: Any) -> str:
+    return str(section.model)
 
 
 def _readers(settings: Any) -> Iterator[tuple[str, str]]:
@@ -46,4 +77,4 @@ def _readers(settings: Any) -> Iterator[tuple[str, str]]:
         elif isinstance(section, ImageToImage):
             yield section.suffix, _SDXL
         elif isinstance(section, OutpaintSd2) and section.prompt_from == "caption":
-            yield "", _SD2
+            yield "", _CUTS.replace("{model}", _model_of(section))

@@ -9,7 +9,13 @@ import yaml
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
 from flows.config.comparison import check_names, default_datasets, default_trainings
-from flows.config.profiles import MODELS, Profile, with_models, without_other_models
+from flows.config.profiles import (
+    MODELS,
+    Profile,
+    require_models,
+    with_models,
+    without_other_models,
+)
 from flows.config.read_yaml import read_yaml
 from flows.config.renamed import find_renamed
 from flows.config.sections import first_error
@@ -144,7 +150,8 @@ def _read_settings(name: str, section: Any, profile: Profile) -> Record:
     """The settings of a generator from its section of a recipe.
 
     Raises:
-        ValueError: there is no such generator or field; the line begins with its name.
+        ValueError: there is no such generator or field, or the profile has no model for it; the
+            line begins with its name.
     """
     settings = find_generator(name).settings
     if isinstance(section, Record):
@@ -152,6 +159,7 @@ def _read_settings(name: str, section: Any, profile: Profile) -> Record:
     content = {} if section is None else section
     if not isinstance(content, dict):
         raise ValueError(f"{name}: a generator's section must be a mapping of fields")
+    require_models(content, settings, name, profile)
     try:
         return settings.model_validate(with_models(content, settings, profile))
     except ValidationError as error:

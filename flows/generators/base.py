@@ -48,6 +48,7 @@ class Generator:
         phases: in the order in which they run.
         factors: from the settings, the factors whose product is the number of images per photo.
         needs: what the photos must have, ``boxes`` or ``masks``; checked before anything runs.
+        needs_of: from the settings, what the photos must have too.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Generator:
     phases: tuple[Phase, ...]
     factors: Callable[[Any], tuple[Factor, ...]]
     needs: frozenset[str] = frozenset()
+    needs_of: Callable[[Any], frozenset[str]] = lambda _settings: frozenset()
 
     def phase(self, name: str) -> Phase:
         """The phase of that name."""

@@ -1,11 +1,13 @@
 """All ways to make images. To add a generator, write its file and add a line here."""
 
-from flows.generators import image_to_image, multiview
+from flows.generators import controlnet, image_to_image, multiview, text_to_image
 from flows.generators.base import Generator
 
 GENERATORS: tuple[Generator, ...] = (
     multiview.GENERATOR,
     image_to_image.GENERATOR,
+    text_to_image.GENERATOR,
+    controlnet.GENERATOR,
 )
 
 

@@ -4,9 +4,19 @@ import copy
 import functools
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from models.runtime.loading import silence_loggers
+
+Sampler = Literal["unipc", "dpm++", "euler", "ddim", "pndm"]
+# PNDM (Liu et al., ICLR 2022) is the published one of Stable Diffusion 1.5.
+SAMPLERS: dict[Sampler, str] = {
+    "unipc": "UniPCMultistepScheduler",
+    "dpm++": "DPMSolverMultistepScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "ddim": "DDIMScheduler",
+    "pndm": "PNDMScheduler",
+}
 
 
 def new_scheduler(name: str, schedule: Mapping[str, Any], **changed: Any) -> Any:

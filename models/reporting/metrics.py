@@ -34,7 +34,7 @@ class ReferenceMetrics(Record):
 
 
 class Factor(Record):
-    """One factor of the number of images per photo, such as 7 views."""
+    """One factor of the number of images per photo or class, such as 7 views."""
 
     amount: int
     name: str
@@ -42,8 +42,13 @@ class Factor(Record):
 
 
 class Arithmetic(Record):
-    """How many images a generator was to make: the product of its factors, times the photos."""
+    """How many images a generator was to make: the product of its factors, times the photos.
 
+    A generator with the unit ``class`` makes ``per_photo`` images of each class, and ``photos`` are
+    its classes.
+    """
+
+    unit: Literal["photo", "class"] = "photo"
     factors: tuple[Factor, ...]
     per_photo: int
     photos: int

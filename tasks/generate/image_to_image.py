@@ -6,18 +6,16 @@ No step between photo and image knows the object's mask, so the images have no a
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
 
-from models.data.pixels import Pixels, resize, rgb
+from models.data.pixels import rgb
 from models.data.records import Artifact, Checkpoint, Record
+from models.diffusion.grid import fit_to_grid
 from models.diffusion.prompts import Part, to_compel, weighted_prompt
 from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.planning_run import Cost
 from tasks.engine.stage import stage
 from tasks.settings.prompt_text import PlainText
-
-GRID = 64
 
 
 class ImageToImage(Record):
@@ -121,20 +119,3 @@ def image_to_image(inputs: Sequence[StageInput], parameters: ImageToImage) -> It
             yield StageOutput(reject_reason=result.reason, prompt=request.prompt, metadata=metadata)
         else:
             yield StageOutput(result.image, prompt=request.prompt, metadata=metadata)
-
-
-def fit_to_grid(image: Pixels, longest_side: int) -> Pixels:
-    """An image scaled to cover the whole cells of 64 px nearest to its shape, and cropped to them.
-
-    Args:
-        image: uint8 HxWx3.
-        longest_side: of the result in px, rounded to cells.
-    """
-    height, width = image.shape[:2]
-    scale = longest_side / max(height, width)
-    new_height, new_width = (max(1, round(side * scale / GRID)) * GRID for side in (height, width))
-    cover = max(new_height / height, new_width / width)
-    size = (max(new_width, round(width * cover)), max(new_height, round(height * cover)))
-    large = resize(image, *size, scale=cover)
-    top, left = (size[1] - new_height) // 2, (size[0] - new_width) // 2
-    return np.ascontiguousarray(large[top : top + new_height, left : left + new_width])

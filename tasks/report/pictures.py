@@ -42,7 +42,7 @@ def draw_rejects(run: RunContext, summary: RunSummary) -> tuple[RejectGroup, ...
     for sample, picture in _rejected(run, summary):
         reason = sample.reject_kind
         counts[reason] += 1
-        if len(thumbs[reason]) < PER_REJECT:
+        if picture is not None and len(thumbs[reason]) < PER_REJECT:
             scores = ", ".join(f"{name} {value:g}" for name, value in sample.scores.items())
             title = "; ".join(part for part in (sample.reject_reason, scores) if part)
             thumbs[reason].append(Thumb(run.load(picture), sample.name, title, "hidden"))
@@ -113,8 +113,9 @@ def draw_pairs(run: RunContext, quality: QualityMetrics | None) -> tuple[tuple[T
     )
 
 
-def _rejected(run: RunContext, summary: RunSummary) -> Iterator[tuple[Sample, Artifact]]:
-    """Rejected samples with a picture: their own, or the one that they were to be made from."""
+def _rejected(run: RunContext, summary: RunSummary) -> Iterator[tuple[Sample, Artifact | None]]:
+    """Rejected samples with a picture: their own, the one that they were to be made from, or none
+    where they were to be made from text."""
     for reference in summary.references:
         record = load_record(run.store, reference.key) if reference.key else None
         for sample in record.samples if record else ():
@@ -122,11 +123,11 @@ def _rejected(run: RunContext, summary: RunSummary) -> Iterator[tuple[Sample, Ar
                 yield sample, _picture_of(sample, record)
 
 
-def _picture_of(sample: Sample, record: GenerationRecord) -> Artifact:
+def _picture_of(sample: Sample, record: GenerationRecord) -> Artifact | None:
     if sample.image.reject_reason is None:
         return sample.image
-    parent = sample.image.parents[0]
-    return next(artifact for artifact in record.artifacts if artifact.id == parent)
+    parent = next(iter(sample.image.parents), None)
+    return next((artifact for artifact in record.artifacts if artifact.id == parent), None)
 
 
 def _some_of_each_class(run: RunContext, rows: Sequence[Sequence[str]]) -> tuple[Thumb, ...]:

@@ -40,6 +40,7 @@ def make_passes() -> dict[str, flops.Forward]:
         *("SD VAE, encode 512", "SD VAE, decode 960", "SD2 inpainting UNet"),
         *("asymmetric VAE, decode", "Zero123++", "RRDBNet x2", "RRDBNet x4", "DPT-large"),
         *("Depth Anything V2 Small", "IS-Net", "BLIP vision, large"),
+        *("SD1.5 UNet", "ControlNet SD1.5", "SD VAE, decode 512"),
     ]
     return {name: flops.Forward(name, "", 1.0) for name in names}
 
@@ -53,6 +54,8 @@ def make_passes() -> dict[str, flops.Forward]:
         ("RRDBNet x4", 16.7),
         ("asymmetric VAE", 406.1),
         ("SD2 inpainting UNet", 865.9),
+        ("SD1.5 UNet", 859.5),
+        ("ControlNet SD1.5", 361.3),
     ],
 )
 def test_networks_have_the_published_number_of_weights(name: str, millions: float) -> None:
@@ -83,6 +86,8 @@ def test_results_sum_passes() -> None:
     assert made["background"].tflop == 2 * 10 * 2 + 1
     assert made["outpaint"].tflop == 2 * 25 + 1
     assert made["multiview"].tflop == 2 * 28 + 3
+    assert made["text_to_image"].tflop == 2 * 50 + 1
+    assert made["controlnet"].tflop == 2 * 50 * 2 + 1
     assert made["background"].floor_s(peak=41.0) == pytest.approx(1.0)
 
 

@@ -16,6 +16,7 @@ from tests.checkpoints import (
     realesrgan,
     sam,
     sd2_inpaint,
+    sd15,
     sdxl,
     vitmatte,
     zero123plus,
@@ -38,6 +39,9 @@ BUILDERS: dict[str, Callable[[Path], None]] = {
     "CompVis/stable-diffusion-safety-checker": sdxl.build_safety_checker,
     "ByteDance/SDXL-Lightning": partial(sdxl.build_lightning, steps=(4, 8)),
     "sd2-community/stable-diffusion-2-inpainting": sd2_inpaint.build,
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": sd15.build,
+    "lllyasviel/control_v11p_sd15_canny": sd15.build_controlnet,
+    "lllyasviel/control_v11p_sd15_seg": sd15.build_controlnet,
     "cross-attention/asymmetric-autoencoder-kl-x-2": sd2_inpaint.build_asymmetric_vae,
 }
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,7 +17,7 @@ SCHEDULER = {
     **{"set_alpha_to_one": False, "skip_prk_steps": True, "steps_offset": 1},
     "trained_betas": None,
 }
-INDEX = {
+INDEX: dict[str, Any] = {
     "_class_name": "StableDiffusionInpaintPipeline",
     "_diffusers_version": "0.10.0.dev0",
     "feature_extractor": [None, None],
@@ -30,17 +31,22 @@ INDEX = {
 }
 
 
-def build(folder: Path) -> None:
-    """The inpainting checkpoint: 9-channel UNet, CLIP text encoder, plain VAE of 8 px a cell."""
+def build(
+    folder: Path, channels: int = 9, seed: int = 20, pipeline: str = INDEX["_class_name"]
+) -> None:
+    """The inpainting checkpoint: 9-channel UNet, CLIP text encoder, plain VAE of 8 px a cell.
+
+    Stable Diffusion 1.5 has four channels and another pipeline.
+    """
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel
 
     folder.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(20)
+        torch.manual_seed(seed)
         unet = UNet2DConditionModel(
             sample_size=64,
-            in_channels=9,
+            in_channels=channels,
             out_channels=4,
             down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
             up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
@@ -67,7 +73,7 @@ def build(folder: Path) -> None:
     write_tokenizer(folder / "tokenizer", pad_token="!")
     (folder / "scheduler").mkdir(exist_ok=True)
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(SCHEDULER))
-    (folder / "model_index.json").write_text(json.dumps(INDEX))
+    (folder / "model_index.json").write_text(json.dumps({**INDEX, "_class_name": pipeline}))
 
 
 def build_asymmetric_vae(folder: Path) -> None:

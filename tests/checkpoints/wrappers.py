@@ -10,8 +10,15 @@ import numpy as np
 from models.captioning.blip import Blip, BlipRequest
 from models.captioning.florence import Florence, FlorenceRequest
 from models.depth.dpt import DepthAnything, DepthRequest, Dpt
+from models.diffusion.sd15.text_to_image import (
+    Sd15ControlNet,
+    Sd15ControlRequest,
+    Sd15Request,
+    Sd15TextToImage,
+)
 from models.diffusion.sdxl.depth_controlnet import SdxlBackground, SdxlBackgroundRequest
 from models.diffusion.sdxl.image_to_image import SdxlImg2Img, SdxlImg2ImgRequest
+from models.diffusion.sdxl.text_to_image import SdxlTextRequest, SdxlTextToImage
 from models.outpainting.sd2 import OutpaintRequest, SD2Outpaint
 from models.runtime.batching import InvalidOutput
 from models.runtime.hardware import Machine
@@ -29,6 +36,7 @@ from tests.checkpoints import (
     realesrgan,
     sam,
     sd2_inpaint,
+    sd15,
     sdxl,
     vitmatte,
     zero123plus,
@@ -71,6 +79,19 @@ def scene(seed: int) -> SdxlBackgroundRequest:
     )
 
 
+def from_text(seed: int) -> Sd15Request:
+    return Sd15Request(f"a car {seed}", "blurry", seed, steps=2, width=SIDE, height=SIDE)
+
+
+def in_outlines(seed: int) -> Sd15ControlRequest:
+    settings: Any = {"steps": 2, "width": SIDE, "height": SIDE, "condition": photo(seed)}
+    return Sd15ControlRequest(f"a car {seed}", "blurry", seed, **settings)
+
+
+def sdxl_from_text(seed: int) -> SdxlTextRequest:
+    return SdxlTextRequest(f"a car {seed}", "blurry", seed, steps=2, width=SIDE, height=SIDE)
+
+
 def safety_retries(seed: int) -> SdxlImg2ImgRequest:
     return SdxlImg2ImgRequest(f"a car {seed}", "blurry", seed, steps=4, image=photo(seed))
 
@@ -103,6 +124,9 @@ CASES = {
         SdxlBackground, [sdxl.build, sdxl.build_controlnet, sdxl.build_vae], scene
     ),
     "sdxl img2img": Case(SdxlImg2Img, [sdxl.build, sdxl.build_vae], safety_retries),
+    "sdxl text": Case(SdxlTextToImage, [sdxl.build, sdxl.build_vae], sdxl_from_text),
+    "sd15": Case(Sd15TextToImage, [sd15.build], from_text),
+    "sd15 controlnet": Case(Sd15ControlNet, [sd15.build, sd15.build_controlnet], in_outlines),
     "sd2 inpaint": Case(
         SD2Outpaint, [sd2_inpaint.build, sd2_inpaint.build_asymmetric_vae], shifted
     ),

@@ -13,6 +13,7 @@ from flows.config.checkpoints import (
     checkpoint_warnings,
     checkpoints_in,
     pin_checkpoints,
+    require_checkpoints,
     used_models,
 )
 from flows.config.recipe import Recipe, RecipeError, load_recipe
@@ -50,6 +51,7 @@ MULTIVIEW = {
     "screen": 1,
 }
 IMAGE_TO_IMAGE = {"upscale": 1, "caption": 1, "image_to_image": 2, "segment": 2, "screen": 1}
+GENERATORS = ("multiview", "image_to_image", "text_to_image", "controlnet")
 NETWORKS = {
     "upscale",
     "multiview",
@@ -60,6 +62,8 @@ NETWORKS = {
     "background",
     "outpaint",
     "image_to_image",
+    "text_to_image",
+    "controlnet",
 }
 
 
@@ -332,7 +336,7 @@ def test_every_other_network_works_in_its_stage(
 
 
 @pytest.mark.slow
-def test_two_generators_fill_the_datasets_and_the_report_shows_every_stage(
+def test_all_generators_fill_the_datasets_and_the_report_shows_every_stage(
     cli: Cli, models_folder: Path, photos: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -348,9 +352,10 @@ def test_two_generators_fill_the_datasets_and_the_report_shows_every_stage(
         HF_ENDPOINT="http://127.0.0.1:9",
     ).found
     assert set(found["references"].values()) == {"computed"}
-    assert set(found["datasets"]) == {"real", "synthetic", "mixed", "image_to_image"}
+    datasets = {"real", "synthetic", "mixed", "image_to_image", "text_to_image"}
+    assert set(found["datasets"]) == datasets
     page = (out / "report.html").read_text(encoding="utf-8")
-    for stage in (*MULTIVIEW.keys() - {"screen"}, "background", "outpaint", "image_to_image"):
+    for stage in (*MULTIVIEW.keys() - {"screen"}, "background", "outpaint", *GENERATORS[1:]):
         assert re.search(rf">\s*{stage}\s*<", page), stage
     assert "not for commercial use" in page
     metrics: dict[str, Any] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
@@ -360,11 +365,18 @@ def test_two_generators_fill_the_datasets_and_the_report_shows_every_stage(
     rows = manifest_of(out)
     by_generator = {
         name: [row for row in rows if row["generator"] == name and row["accepted"]]
-        for name in ("multiview", "image_to_image")
+        for name in GENERATORS
     }
     assert {"image_to_image", "segment"} <= set(by_generator["image_to_image"][0]["stages"])
     assert all("CC-BY-NC-4.0" in row["licences"] for row in by_generator["multiview"])
-    for dataset, generator in (("synthetic", "multiview"), ("image_to_image", "image_to_image")):
+    assert by_generator["text_to_image"][0]["prompt"].startswith("a photo of whole ")
+    assert metrics["arithmetic"]["text_to_image"]["unit"] == "class"
+    assert metrics["arithmetic"]["text_to_image"]["total"] == 2 * 2
+    for row in by_generator["controlnet"]:
+        (note,) = json.loads(row["annotations"])
+        assert note["mask"]
+        assert {"segment", "condition", "controlnet"} <= set(row["stages"])
+    for dataset, generator in zip(("synthetic", *GENERATORS[1:3]), GENERATORS[:3], strict=True):
         train = json.loads((out / f"annotations/{dataset}/train.json").read_text())["images"]
         assert {image["generator"] for image in train} == {generator}
     card = (out / "README.md").read_text(encoding="utf-8")
@@ -427,7 +439,7 @@ def test_the_profile_decides_the_models_that_a_recipe_leaves_out(tmp_path: Path)
 
 def test_every_checkpoint_of_a_recipe_is_pinned_once(recipe: Recipe) -> None:
     references = checkpoints_in(recipe)
-    assert len(references) == len(set(references)) == 10
+    assert len(references) == len(set(references)) == 13
     assert all("@local-" in reference for reference in references)
     assert pin_checkpoints(recipe) == recipe
 
@@ -468,3 +480,15 @@ def test_refuses_a_checkpoint_that_the_catalog_does_not_know(
     recipe = load_recipe("multiview", ["generators.multiview.depth.checkpoint=Intel/dpt-lage"])
     with pytest.raises(CheckpointMissingError, match="did you mean Intel/dpt-large"):
         pin_checkpoints(recipe)
+
+
+def test_a_generator_without_a_classical_model_is_not_offered_that_profile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYNTHSET_MODELS", str(tmp_path))
+    own = tmp_path / "own.yaml"
+    own.write_text("profile: diffusion\ngenerators: {text_to_image: {}}\n")
+    with pytest.raises(CheckpointMissingError) as caught:
+        require_checkpoints(load_recipe(own), "own.yaml")
+    assert "synthset models pull --recipe own.yaml" in str(caught.value)
+    assert "classical" not in str(caught.value)

@@ -4,9 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from flows.generators.multiview import GENERATOR
+from flows.generators import controlnet
+from flows.generators.multiview import GENERATOR, Settings
 from flows.items import require_annotations
 from models.data.records import Annotation, Artifact, SourceImage
+from tasks.settings.controlnet import ControlnetMasks
+from tasks.settings.segment import SegmentGrabCut
+
+NONE = Settings()
 
 
 def reference(note: Annotation) -> SourceImage:
@@ -20,19 +25,30 @@ def reference(note: Annotation) -> SourceImage:
 
 def test_a_generator_that_needs_boxes_names_the_photo_without_one() -> None:
     boxed = replace(GENERATOR, needs=frozenset({"boxes"}))
-    require_annotations(boxed, [reference(Annotation(label="mug", box=(1, 2, 3, 4)))])
+    require_annotations(boxed, [reference(Annotation(label="mug", box=(1, 2, 3, 4)))], NONE)
     with pytest.raises(ValueError, match=r"multiview: it needs boxes, and mug/a\.png has none"):
-        require_annotations(boxed, [reference(Annotation(label="mug"))])
+        require_annotations(boxed, [reference(Annotation(label="mug"))], NONE)
 
 
 def test_a_generator_that_needs_masks_names_the_photo_without_one() -> None:
     masked = replace(GENERATOR, needs=frozenset({"boxes", "masks"}))
     note = Annotation(label="mug", box=(1, 2, 3, 4))
     with pytest.raises(ValueError, match=r"it needs masks, and mug/a\.png has none"):
-        require_annotations(masked, [reference(note)])
+        require_annotations(masked, [reference(note)], NONE)
     mask = reference(note).image
-    require_annotations(masked, [reference(note.model_copy(update={"mask": mask}))])
+    require_annotations(masked, [reference(note.model_copy(update={"mask": mask}))], NONE)
 
 
 def test_multiview_needs_no_annotations() -> None:
-    require_annotations(GENERATOR, [reference(Annotation(label="mug"))])
+    require_annotations(GENERATOR, [reference(Annotation(label="mug"))], NONE)
+
+
+def test_a_controlnet_needs_masks_only_where_it_follows_those_of_the_photos() -> None:
+    photos = [reference(Annotation(label="mug"))]
+    edges = controlnet.Settings()
+    found = controlnet.Settings(controlnet=ControlnetMasks(), segment=SegmentGrabCut())
+    for settings in (edges, found):
+        require_annotations(controlnet.GENERATOR, photos, settings)
+    of_photos = controlnet.Settings(controlnet=ControlnetMasks())
+    with pytest.raises(ValueError, match=r"controlnet: it needs masks, and mug/a\.png has none"):
+        require_annotations(controlnet.GENERATOR, photos, of_photos)

@@ -18,9 +18,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from models.diffusion.grid import check_size
 from models.diffusion.safety import SafetyChecker
-from models.diffusion.sdxl.generator import SdxlGenerator, SdxlRequest, check_size
-from models.diffusion.sdxl.parts import SdxlParts, decode, load_sdxl, sdxl_scheduler
+from models.diffusion.sdxl.generator import SdxlGenerator, SdxlRequest
+from models.diffusion.sdxl.parts import SdxlParts, load_sdxl, sdxl_scheduler
+from models.diffusion.vae import decode
 from models.runtime.batching import device_of, dtype_of, generator, noise_like
 from models.runtime.hardware import Machine
 from models.runtime.loading import WrongCheckpointError, fill, load_strictly

@@ -12,17 +12,12 @@ import torch
 from torch import Tensor
 
 from models.data.pixels import Pixels
+from models.diffusion.grid import check_size
 from models.diffusion.safety import SafetyChecker
-from models.diffusion.sdxl.generator import SdxlGenerator, SdxlRequest, check_size
-from models.diffusion.sdxl.parts import (
-    DECODED_AT_ONCE,
-    Scheduler,
-    SdxlParts,
-    decode,
-    load_sdxl,
-    sdxl_scheduler,
-    without_overflow,
-)
+from models.diffusion.schedulers import Sampler
+from models.diffusion.sdxl.generator import SdxlGenerator, SdxlRequest
+from models.diffusion.sdxl.parts import SdxlParts, load_sdxl, sdxl_scheduler
+from models.diffusion.vae import DECODED_AT_ONCE, decode, without_overflow
 from models.runtime.batching import as_tensor, device_of, dtype_of, generator, noise_like
 from models.runtime.hardware import Machine
 
@@ -41,7 +36,7 @@ class SdxlImg2ImgRequest(SdxlRequest):
 
     image: Pixels
     strength: float = 0.5
-    scheduler: Scheduler = "euler"
+    scheduler: Sampler = "euler"
 
     def __post_init__(self) -> None:
         check_size(self.image.shape[1], self.image.shape[0])

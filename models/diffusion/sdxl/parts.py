@@ -4,24 +4,16 @@ Parts are loaded from local folders in the published layout. Source: Podell et a
 Latent Diffusion Models for High-Resolution Image Synthesis", ICLR 2024.
 """
 
-import contextlib
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from models.diffusion.schedulers import new_scheduler
+from models.diffusion.schedulers import SAMPLERS, Sampler, new_scheduler
 from models.diffusion.sdxl.text import SdxlText
-from models.runtime.batching import dtype_of, in_float32
 from models.runtime.hardware import Machine
 from models.runtime.loading import WrongCheckpointError, load_shared, load_strictly
-
-Scheduler = Literal["unipc", "dpm++", "euler", "ddim"]
-# The decoder needs ten times the memory of a denoising step, so it gets few images at a time.
-DECODED_AT_ONCE = 4
 
 
 @dataclass
@@ -95,7 +87,7 @@ def load_sdxl(
     )
 
 
-def sdxl_scheduler(name: Scheduler, schedule: dict[str, Any], *, trailing: bool = False) -> Any:
+def sdxl_scheduler(name: Sampler, schedule: dict[str, Any], *, trailing: bool = False) -> Any:
     """A new sampler over the checkpoint's noise schedule; none of them draws noise of its own.
 
     UniPC (Zhao et al., NeurIPS 2023), DPM-Solver++ (Lu et al., 2022), Euler (Karras et al., NeurIPS
@@ -107,26 +99,5 @@ def sdxl_scheduler(name: Scheduler, schedule: dict[str, Any], *, trailing: bool 
         trailing: start at the noisiest step, as distilled networks need it (Lin et al., "Common
             Diffusion Noise Schedules and Sample Steps are Flawed", WACV 2024).
     """
-    classes = {
-        "unipc": "UniPCMultistepScheduler",
-        "dpm++": "DPMSolverMultistepScheduler",
-        "euler": "EulerDiscreteScheduler",
-        "ddim": "DDIMScheduler",
-    }
     changed = {"timestep_spacing": "trailing"} if trailing else {}
-    return new_scheduler(classes[name], schedule, **changed)
-
-
-def decode(vae: Any, latents: Tensor) -> list[Tensor]:
-    """Images [3, H, W] in 0..1 (not clipped) of latents [B, 4, H / 8, W / 8], a few at a time."""
-    images: list[Tensor] = []
-    with without_overflow(vae):
-        for part in torch.split(latents, DECODED_AT_ONCE):
-            images += vae.decode(part.to(dtype_of(vae)) / vae.config.scaling_factor).sample
-    return [image / 2 + 0.5 for image in images]
-
-
-def without_overflow(vae: Any) -> AbstractContextManager[None]:
-    """A context with the VAE in float32 if its settings say that it overflows in float16."""
-    overflows = dtype_of(vae) is torch.float16 and vae.config.force_upcast
-    return in_float32([vae]) if overflows else contextlib.nullcontext()
+    return new_scheduler(SAMPLERS[name], schedule, **changed)

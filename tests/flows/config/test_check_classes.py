@@ -3,7 +3,7 @@
 import pytest
 
 from flows.config.check_classes import check_classes
-from flows.config.recipe import load_recipe
+from flows.config.recipe import Recipe, load_recipe
 
 LABELS = ("mug", "Toy car", "007", "训练", "tea pot", "cup", "plate")
 
@@ -29,3 +29,13 @@ def test_classes_of_the_photos_are_taken() -> None:
     recipe = load_recipe("demo", ["generators.multiview.caption.prompts={007: a, 训练: b}"])
     check_classes(recipe, LABELS)
     check_classes(load_recipe("multiview"), LABELS)
+
+
+@pytest.mark.parametrize("field", ["prompts", "negative_prompts"])
+def test_prompts_of_classes_are_checked(field: str) -> None:
+    content = {"mug": ["a mug"]} if field == "prompts" else {"mug": "sliced"}
+    section = {"model": "sd15", field: content}
+    recipe = Recipe.model_validate({"generators": {"text_to_image": {"text_to_image": section}}})
+    check_classes(recipe, LABELS)
+    with pytest.raises(ValueError, match=rf"text_to_image\.{field}: the photos have no class"):
+        check_classes(recipe, ("cup",))

@@ -20,6 +20,10 @@ VALUES: dict[str, Any] = {
     "datasets": [{"name": "own", "real": 5}],
     "trainings": [{"name": "own", "dataset": "real"}],
     "backgrounds": "rooms",
+    **{
+        f"generators.controlnet.controlnet.condition.{part}_colour": [1, 2, 3]
+        for part in ("object", "border", "background")
+    },
 }
 # Strings that are names of something else.
 TEXTS = {
@@ -62,7 +66,8 @@ def _other(name: str, annotation: Any, default: Any, field: FieldInfo) -> Any:
     if get_origin(annotation) is Literal:
         return next(choice for choice in get_args(annotation) if choice != default)
     if get_origin(annotation) is dict:
-        return {"own": "text"}
+        is_list = "tuple" in str(get_args(annotation)[1])
+        return {"own": ["text"] if is_list else "text"}
     if get_origin(annotation) is tuple:
         return _list(get_args(annotation)[0])
     if annotation is bool:

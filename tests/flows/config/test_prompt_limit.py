@@ -43,3 +43,26 @@ def test_the_plan_names_prompts_of_files_and_of_the_recipe(tmp_path: Path) -> No
     plan = make_plan(load_recipe("multiview", ["profile=diffusion", own]), tmp_path, None)
     named = [line.partition(":")[0] for line in plan.warnings if "tokens" in line]
     assert named == ["mug/2.jpg", "generators.multiview.caption.prompts.cup"]
+
+
+@pytest.mark.parametrize(
+    ("model", "effect"),
+    [("sd15", "sd15 cuts a prompt at 75"), ("sdxl", "SDXL cuts its summary of a prompt at 75")],
+)
+def test_prompts_of_classes_are_named_by_their_field(
+    tmp_path: Path, model: str, effect: str
+) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text(
+        f"profile: diffusion\ngenerators:\n  text_to_image:\n    text_to_image:\n"
+        f"      model: {model}\n      templates: [a mug, {LONG} red]\n"
+        f"      prompts: {{mug: ['{LONG} red']}}\n      negative_prompts: {{mug: '{LONG} red'}}\n"
+    )
+    section = "generators.text_to_image.text_to_image"
+    lines = prompt_warnings(load_recipe(file), {"mug/a.jpg": f"{LONG} red"})
+    assert [line.partition(":")[0] for line in lines] == [
+        f"{section}.templates.1",
+        f"{section}.prompts.mug.0",
+        f"{section}.negative_prompts.mug",
+    ]
+    assert all(effect in line for line in lines)

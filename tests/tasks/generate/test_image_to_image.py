@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from models.data.records import Artifact, Record
+from models.diffusion.grid import fit_to_grid
 from models.diffusion.safety import UnsafeImage
 from models.diffusion.sdxl.image_to_image import SdxlImg2Img
 from models.runtime.hardware import Machine
 from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.run_context import RunContext
 from tasks.engine.stage import stage
-from tasks.generate.image_to_image import ImageToImage, fit_to_grid, image_to_image
+from tasks.generate.image_to_image import ImageToImage, image_to_image
 from tasks.store.store import open_store
 from tests.checkpoints import sdxl
 

@@ -291,7 +291,7 @@ def test_half_precision_is_close_to_full_precision(
 
 def test_decodes_in_float32_with_a_vae_that_overflows(folders: dict[str, Path]) -> None:
     """The settings of the base's own VAE require it; its weights are float16 again afterwards."""
-    from models.diffusion.sdxl.parts import decode
+    from models.diffusion.vae import decode
 
     half = replace(CPU, dtype=torch.float16)
     parts = load_sdxl(folders["half"], None, half)

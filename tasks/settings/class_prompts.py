@@ -1,0 +1,73 @@
+"""Prompts about a class: templates, what no image should show, and how many images there are."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Annotated, ClassVar
+
+from pydantic import AfterValidator, Field
+
+from models.captioning.template import class_words, with_class
+from models.data.names import normal_form
+from models.data.records import Checkpoint, Record
+from models.diffusion.prompts import escape, to_compel
+from tasks.settings.prompt_text import ClassTexts, LabelText
+
+# Templates by class; classes in normal form C, as those of photos.
+ClassTemplates = Annotated[
+    dict[str, Annotated[tuple[LabelText, ...], Field(min_length=1)]],
+    AfterValidator(lambda texts: {normal_form(label): text for label, text in texts.items()}),
+]
+
+
+class ClassPrompts(Record):
+    """What all networks share that draw a class from its name.
+
+    The texts of an image are part of its key, so those of other classes are not.
+    """
+
+    NON_KEY_FIELDS: ClassVar = frozenset(
+        {"n_images", "templates", "prompts", "negative_prompt", "negative_prompts"}
+    )
+
+    n_images: int = Field(10, ge=1, le=100_000, description="Images of each class.")
+    templates: tuple[LabelText, ...] = Field(
+        ("a photo of whole {label} on the table. top view",),
+        min_length=1,
+        description="Prompts, of which each image draws one. Know {label} and {a}, its article.",
+    )
+    prompts: ClassTemplates = Field({}, description="Per class: templates used instead.")
+    negative_prompt: LabelText = Field(
+        "sliced, halved, cut", description="What no image should show."
+    )
+    negative_prompts: ClassTexts = Field({}, description="Per class: used instead.")
+    safety_checker: Checkpoint | None = Field(
+        "CompVis/stable-diffusion-safety-checker",
+        description="Weights that find images not safe for work; none: no image is checked.",
+    )
+    nsfw_retries: int = Field(
+        3, ge=0, le=20, description="How often a flagged image is generated again."
+    )
+
+    def texts_of(self, label: str, number: int) -> dict[str, str]:
+        """The prompt and the negative prompt of an image, in the words of the recipe.
+
+        Templates are drawn by rendezvous hashing: one that is added changes only the images that
+        now draw it.
+        """
+        templates = self.prompts.get(label, self.templates)
+        negative = self.negative_prompts.get(label, self.negative_prompt)
+        return {
+            "prompt": _fill(_draw(templates, f"{label}/{number}"), label),
+            "negative_prompt": _fill(negative, label),
+        }
+
+
+def _fill(template: str, label: str) -> str:
+    """The template in Compel's syntax, with the class as plain words."""
+    return with_class(to_compel(template), escape(class_words(label)))
+
+
+def _draw(templates: Sequence[str], image: str) -> str:
+    return max(
+        templates, key=lambda text: (hashlib.sha256(f"{image}/{text}".encode()).digest(), text)
+    )
