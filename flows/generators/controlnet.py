@@ -23,9 +23,15 @@ class Settings(Record):
     controlnet: Controlnet = Field(ControlnetEdges(), description="The images.")
     segment: Segment | None = Field(
         None,
-        description="Find the object's mask in each photo, for sd15-segmentation; none: the photos "
-        "have masks of their own.",
+        description="Find the object's mask: for sd15-segmentation in each photo, for sd15-canny "
+        "in each image. None: sd15-segmentation follows the photos' own masks, and images of "
+        "sd15-canny have a label alone.",
     )
+
+    @property
+    def follows_masks(self) -> bool:
+        """Whether the images follow masks of the photos, and not their edges."""
+        return self.controlnet.model == "sd15-segmentation"
 
 
 def make_images(
@@ -33,12 +39,16 @@ def make_images(
 ) -> list[Artifact]:
     """All images of one photo."""
     (photo,) = item.sources
-    images = [photo.image]
-    masks = [note.mask for note in photo.annotations if note.mask is not None]
-    if settings.segment is not None:
-        images, masks = segment(run, settings.segment, images), []
-    conditions = condition(run, settings.controlnet.condition, images, masks, photo.label)
-    return controlnet(run, settings.controlnet, conditions, photo.label)
+    photos, masks = [photo.image], list[Artifact]()
+    if settings.follows_masks and settings.segment is not None:
+        photos = segment(run, settings.segment, photos)
+    elif settings.follows_masks:
+        masks = [note.mask for note in photo.annotations if note.mask is not None]
+    conditions = condition(run, settings.controlnet.condition, photos, masks, photo.label)
+    images = controlnet(run, settings.controlnet, conditions, masks, photo.label)
+    if settings.follows_masks or settings.segment is None:
+        return images
+    return segment(run, settings.segment, images)
 
 
 def factors(settings: Any) -> tuple[Factor, ...]:
@@ -49,8 +59,7 @@ def factors(settings: Any) -> tuple[Factor, ...]:
 
 def needs(settings: Any) -> frozenset[str]:
     """Masks, where the images follow the masks that the photos have."""
-    uses_masks = settings.controlnet.model == "sd15-segmentation" and settings.segment is None
-    return frozenset({"masks"} if uses_masks else ())
+    return frozenset({"masks"} if settings.follows_masks and settings.segment is None else ())
 
 
 GENERATOR = Generator(

@@ -11,11 +11,16 @@ from tasks.engine.stage import stage
 from tasks.settings.controlnet import Controlnet
 
 
-def images_of_each(parameters: Controlnet, conditions: Sequence[Artifact], label: str) -> list[Job]:
-    """Per condition, images 0 to n - 1, each with its prompts."""
+def images_of_each(
+    parameters: Controlnet, conditions: Sequence[Artifact], masks: Sequence[Artifact], label: str
+) -> list[Job]:
+    """Per condition, images 0 to n - 1, each with its prompts.
+
+    A map doesn't show where objects that touch begin, so their masks are inputs too.
+    """
     return [
         Job(
-            (condition,),
+            (condition, *masks),
             {"label": label, "controlled": number, **parameters.texts_of(label, number)},
         )
         for condition in conditions

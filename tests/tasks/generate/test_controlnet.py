@@ -100,8 +100,9 @@ def test_images_follow_the_condition_and_carry_its_objects(
 
     monkeypatch.setattr("models.runtime.network_pool.infer", infer)
     settings = ControlnetMasks(n_images=3, condition=MAP, control_scale=0.7)
-    conditions = condition.run(run, MAP, [put(run, "photo")], [put(run, "left")], "mug")
-    made = controlnet.run(run, settings, conditions, "mug")
+    masks = [put(run, "left")]
+    conditions = condition.run(run, MAP, [put(run, "photo")], masks, "mug")
+    made = controlnet.run(run, settings, conditions, masks, "mug")
     assert {(one.prompt, one.control_scale, one.width) for one in asked} == {
         ("a photo of a mug", 0.7, 128)
     }
