@@ -1,6 +1,8 @@
 """Generators over their work items: phase after phase, one child run per item."""
 
+import json
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from flows.config.recipe import Recipe
 from flows.execution.results import (
@@ -19,19 +21,27 @@ from tasks.engine.item_documents import load_samples
 from tasks.engine.run_context import RunContext
 from tasks.engine.work_items import ItemConfig, Result, SharedInputs
 from tasks.screen.heldout_index import HeldOut, index_heldout
+from tasks.screen.select import with_selection
 from tasks.store.store import Store
 
 
 class Generation(Record):
-    """The results of all generators of a run, per generator in the order of its items."""
+    """The results of all generators of a run, per generator in the order of its items.
+
+    ``selections`` are the documents of `tasks.screen.select`, if the recipe selects.
+    """
 
     results: dict[str, tuple[Result, ...]]
+    selections: tuple[Artifact, ...] = ()
 
     def load_samples(self, store: Store) -> dict[str, list[Sample]]:
         """Per generator, its finished images, rejected ones included."""
+        selected: dict[str, dict[str, Any]] = {}
+        for document in self.selections:
+            selected |= json.loads(store.read(document))["images"]
         return {
             generator: [
-                sample
+                with_selection(sample, selected.get(sample.image.id))
                 for result in results
                 if result.failure is None
                 for sample in load_samples(store, result.key)

@@ -6,8 +6,8 @@ from typing import Self
 
 from flows.config.recipe import Recipe
 from flows.generate import Generation
-from models.data.records import Annotation, Artifact, Record, Sample, Sources
-from tasks.assemble.resize import resize
+from flows.select_images import EXAMPLE, photo_samples
+from models.data.records import Artifact, Record, Sources
 from tasks.embed.embed import Embed, embed
 from tasks.engine.planning_run import PlanningRun
 from tasks.engine.run_context import RunContext, StageCount
@@ -60,17 +60,7 @@ def measure_quality(
     started = time.process_time()
     # A context of its own: the run counts `resize` where the datasets are built.
     own = RunContext(run.store, "quality")
-    jpegs = resize(own, recipe.resize, [source.image for source in sources.images])
-    samples = [
-        Sample(
-            name=source.name,
-            split=source.split,
-            image=jpeg,
-            annotations=(Annotation(label=source.label),),
-            sources=(source.name,),
-        )
-        for source, jpeg in zip(sources.images, jpegs, strict=True)
-    ]
+    samples = photo_samples(own, recipe, sources.images)
     for made in generation.load_samples(run.store).values():
         samples += [sample for sample in made if sample.label in sources.classes]
     drawn = draw_samples(samples, recipe.quality)
@@ -93,10 +83,7 @@ def plan_quality(
     amount = sum(min(count, _SPLITS * limit) for count in photos.values())
     amount += sum(min(count, limit * len(photos)) for count in images.values())
     each, total = PlanningRun(), PlanningRun()
-    jpeg = Artifact(
-        key="example", stage="resize", version=1, name="", media="jpg", digest="example", size=0
-    )
-    embed(each, Embed(), [jpeg])
+    embed(each, Embed(), [EXAMPLE])
     total.add(each, amount)
     quality(total, settings, [], [])
     return total

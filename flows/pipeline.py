@@ -24,6 +24,7 @@ from flows.execution.run_items import Execution
 from flows.execution.run_names import pipeline_name
 from flows.generate import Generation, generate_all
 from flows.measure_quality import MeasuredQuality, measure_quality
+from flows.select_images import select_images
 from flows.summary import RunResult, summarize
 from flows.train_models import Trained, require_trainable_models, train_models
 from models.data.files import check_writable
@@ -127,6 +128,7 @@ def run_steps(
         is_last_attempt,
         steps.keep_generation,
     )
+    steps.generation = generation = select_images(run, recipe, sources, generation)
     save_part(run.store, run_id, generation)
     steps.datasets = datasets = build_datasets(recipe, run_id, paths.out, run.store.url)
     steps.sources = used = leave_out(sources, datasets.left_out)
@@ -141,7 +143,9 @@ def run_steps(
     warnings = [*checkpoint_warnings(recipe), *prompt_warnings(recipe, prompts)]
     summary = summarize(recipe, used, generation, datasets, trained, run, warnings, steps.started)
     summary = quality.add_to(summary)
-    summary = summary.model_copy(update={"models": tuple(used_models(recipe))})
+    summary = summary.model_copy(
+        update={"models": tuple(used_models(recipe)), "selections": generation.selections}
+    )
     with verify_inputs_on_error(run.store, run.made.values()):
         report = write_report(run, summary, paths.out)
     shutil.rmtree(paths.out / EARLY, ignore_errors=True)
@@ -166,6 +170,8 @@ def pin_results(
         if note.mask is not None
     ]
     ids += quality.artifact_ids
+    for document in generation.selections:
+        ids += [document.id, *document.parents]
     ids += [document.id for document in (*datasets.documents.values(), datasets.test)]
     ids += [artifact.id for artifact in (*trained.checkpoints, *trained.scores)]
     keys = [result.key for result in generation.all if result.failure is None]

@@ -15,6 +15,7 @@ from flows.generators.base import Generator
 from flows.generators.catalog import find_generator
 from flows.items import plan_item
 from flows.measure_quality import plan_quality
+from flows.select_images import plan_selection
 from models.data.records import Annotation, Artifact, Record, SourceImage, Split
 from tasks.assemble.resize import Resize
 from tasks.engine.planning_run import PlanningRun
@@ -81,8 +82,10 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
         else:
             per_photo[name] = images // max(references, 1)
         stages += _stage_plans(name, planned)
+    photos = Counter(label for _, label in labels)
+    if recipe.select is not None:
+        stages += _stage_plans("select", plan_selection(recipe.select, photos, made))
     if recipe.quality is not None:
-        photos = Counter(label for _, label in labels)
         stages += _stage_plans("quality", plan_quality(recipe.quality, photos, made))
     absent = absent_checkpoints(recipe)
     trainings = len(recipe.training_specs) * len(recipe.train.seeds) if recipe.train else 0

@@ -140,6 +140,9 @@ def _of(samples: Sequence[Sample], split: str) -> list[Sample]:
 def _settings(recipe: Recipe) -> TrainingParameters:
     if recipe.train is None:
         raise ValueError(f"recipe {recipe.name}: a study needs the section train; add it")
+    if recipe.select is not None:
+        # Each number of photos would need a selection of its own, by its own photos.
+        raise ValueError(f"recipe {recipe.name}: a study can't select images; set select=null")
     return recipe.train
 
 

@@ -30,6 +30,7 @@ from tasks.assemble.resize import Resize
 from tasks.ingest.read_files import Ingest
 from tasks.report.quality import Quality
 from tasks.screen.screen import Screen
+from tasks.screen.select import Select
 
 RECIPES = Path(str(files("recipes")))
 
@@ -71,6 +72,11 @@ class Recipe(Record):
         json_schema_extra={"additionalProperties": {"type": "object"}},
     )
     screen: Screen = Screen()
+    select: Select | None = Field(
+        None,
+        description="Which accepted images stay, by how like the photos of their class they are; "
+        "none: all.",
+    )
     resize: Resize = Resize()
     datasets: tuple[DatasetSpec, ...] = Field(
         (),

@@ -85,3 +85,17 @@ class QualityMetrics(Record):
     diversity: tuple[Diversity, ...] = ()
     nearest: tuple[NearestDistances, ...] = ()
     pairs: tuple[NearPair, ...] = Field((), description="The nearest pairs, the nearest first.")
+
+
+class ClassSelection(Record):
+    """How many images of a class a selection kept, and the distance of the set on the way."""
+
+    generator: str
+    label: str
+    images: int = Field(description="Images that screening had accepted.")
+    kept: int
+    curve: tuple[tuple[int, float, float | None], ...] = Field(
+        (),
+        description="Method distance: images left, squared discrepancy to train and to val photos; "
+        "null with fewer than two val photos.",
+    )

@@ -10,7 +10,12 @@ from markupsafe import Markup
 from models.evaluation.classification import DatasetScores
 from models.reporting.figure_style import DATASET_LOOKS, SVG, Style
 from models.reporting.metrics import Metrics
-from models.reporting.plot_quality import describe_nearest, draw_nearest
+from models.reporting.plot_quality import (
+    describe_nearest,
+    describe_selection,
+    draw_nearest,
+    draw_selection,
+)
 from models.reporting.plots import (
     draw_comparison,
     draw_confusion_matrix,
@@ -54,6 +59,14 @@ def draw_figures(metrics: Metrics) -> Iterator[Figure]:
             "How near the nearest photo is",
             describe_nearest(metrics.quality),
             draw_nearest(metrics.quality),
+        )
+    if any(found.curve for found in metrics.selections):
+        yield Figure(
+            "selection",
+            "What the selection left out",
+            describe_selection(metrics.selections),
+            draw_selection(metrics.selections),
+            on_page=True,
         )
     scores = {name: data.test for name, data in metrics.datasets.items() if data.test is not None}
     if not scores:

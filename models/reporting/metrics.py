@@ -11,7 +11,7 @@ from models.data.records import Record
 from models.evaluation.answers import Conclusion
 from models.evaluation.classification import DatasetScores, TrainingScores
 from models.evaluation.comparison import Difference, Interval
-from models.quality.records import QualityMetrics
+from models.quality.records import ClassSelection, QualityMetrics
 
 
 class RefusedFile(Record):
@@ -151,6 +151,9 @@ class Metrics(Record):
     )
     verdict: Conclusion | None = Field(None, description="Null with fewer than two datasets.")
     quality: QualityMetrics | None = Field(None, description="What the images are like.")
+    selections: tuple[ClassSelection, ...] = Field(
+        (), description="What the section select kept, per generator and class."
+    )
     costs: dict[str, Cost] = {}
     test_looks: int = Field(
         0, description="Different recipes or versions that this test set has judged, this included."

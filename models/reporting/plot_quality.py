@@ -1,4 +1,4 @@
-"""The figure of the nearest photos: how near images are to the real photos of each split."""
+"""Figures of quality: how near images are to real photos, and what a selection did."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from models.quality.records import NearestDistances, QualityMetrics
+from models.quality.records import ClassSelection, NearestDistances, QualityMetrics
 from models.reporting.figure_style import (
     SVG,
     Dashes,
@@ -71,6 +71,46 @@ def distances_of(quality: QualityMetrics, label: str | None = None) -> list[Near
     rows = [row for row in quality.nearest if row.label == label]
     order = list(_REAL)
     return sorted(rows, key=lambda row: (order.index(row.photos), row.images in _REAL))
+
+
+def draw_selection(selections: Sequence[ClassSelection], style: Style = SVG) -> bytes:
+    """A panel per generator and class: the distance of the set as images are left out.
+
+    Raises:
+        ValueError: no selection has a curve.
+    """
+    shown = [found for found in selections if found.curve]
+    if not shown:
+        raise ValueError("selection: give at least one curve")
+    figure, panels = panel_grid(len(shown), style, size=(2.9, 2.5))
+    colour = dataset_look(1)[0]
+    for panel, found in zip(panels, shown, strict=True):
+        counts = [count for count, _, _ in found.curve]
+        train = [distance for _, distance, _ in found.curve]
+        val = [distance for _, _, distance in found.curve if distance is not None]
+        panel.plot(counts, train, color=dataset_look(0)[0], linestyle="-", lw=1.8)
+        if val:
+            panel.plot(counts, val, color=colour, linestyle="--", lw=1.8)
+        panel.axvline(found.kept, color=style.ink, linestyle=":", lw=1.2)
+        panel.invert_xaxis()
+        panel.set_title(escape_math(f"{found.generator} · {found.label}"))
+        panel.set_xlabel(f"images left (kept: {found.kept})")
+    panels[0].set_ylabel("squared discrepancy")
+    looks = {"to train photos": (dataset_look(0)[0], "-"), "to val photos": (colour, "--")}
+    handles = [
+        Line2D([], [], color=own, linestyle=dashes, lw=2.2, label=name)
+        for name, (own, dashes) in looks.items()
+    ]
+    add_legend(figure, handles, style)
+    return write_figure(figure, style)
+
+
+def describe_selection(selections: Sequence[ClassSelection]) -> str:
+    """The figure in words."""
+    return "; ".join(
+        f"{found.generator}, {found.label}: {found.kept} of {found.images} images kept"
+        for found in selections
+    )
 
 
 def _looks(rows: Sequence[NearestDistances]) -> dict[str, tuple[str, Dashes]]:

@@ -48,6 +48,7 @@ class RunSummary(Record):
     )
     checkpoints: tuple[Artifact, ...] = ()
     scores: tuple[Artifact, ...] = Field((), description="Predictions of each checkpoint.")
+    selections: tuple[Artifact, ...] = Field((), description="Documents of `select`.")
     quality: Artifact | None = Field(None, description="Document of the quality figures.")
     verdict: VerdictSettings = VerdictSettings()
     seconds: float = 0.0

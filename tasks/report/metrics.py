@@ -17,7 +17,7 @@ from models.evaluation.comparison import dataset_interval
 from models.evaluation.conclusion import conclude
 from models.evaluation.prediction_table import ScoredModel, group_by_dataset, tabulate
 from models.evaluation.predictions import DatasetPredictions
-from models.quality.records import QualityMetrics
+from models.quality.records import ClassSelection, QualityMetrics
 from models.reporting.metrics import (
     DatasetMetrics,
     Metrics,
@@ -81,6 +81,11 @@ def gather_metrics(run: RunContext, summary: RunSummary) -> Metrics:
         quality=QualityMetrics.model_validate(run.load(summary.quality))
         if summary.quality
         else None,
+        selections=tuple(
+            ClassSelection(generator=document.name, **row)
+            for document in summary.selections
+            for row in run.load(document)["classes"]
+        ),
         models=summary.models,
         seconds=round(summary.seconds, 1),
     )

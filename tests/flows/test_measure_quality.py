@@ -82,7 +82,7 @@ def make_generation(run: RunContext, sources: Sources) -> Generation:
         )
         for number, image in enumerate(resize(run, Recipe().resize, [*drawn, *copied]))
     )
-    result = Result(key="0" * 64, item="mug/a")
+    result = Result(key="0" * 64, item="mug/a", sources=("mug/a",))
     save_result(run.store, result, GenerationRecord(samples=samples, artifacts=()))
     return Generation(results={"copies": (result,)})
 

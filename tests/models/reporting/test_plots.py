@@ -13,7 +13,9 @@ from PIL import Image
 
 from models.evaluation.classification import DatasetScores, score
 from models.evaluation.comparison import Interval
+from models.quality.records import ClassSelection
 from models.reporting.figure_style import DATASET_LOOKS, PNG, SVG, Style
+from models.reporting.plot_quality import describe_selection, draw_selection
 from models.reporting.plots import (
     History,
     draw_comparison,
@@ -200,3 +202,22 @@ def test_a_class_without_a_photo_is_drawn_where_possible() -> None:
 def test_rejects_missing_input(draw: Callable[[], bytes], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         draw()
+
+
+def test_the_figure_of_a_selection_has_a_panel_per_class() -> None:
+    selections = [
+        ClassSelection(
+            generator="multiview",
+            label=label,
+            images=4,
+            kept=3,
+            curve=((4, 0.4, None), (3, 0.2, None)),
+        )
+        for label in ("mug", "shoe")
+    ]
+    svg = draw_selection(selections).decode()
+    assert svg.count("multiview · ") == 2
+    assert "images left (kept: 3)" in svg
+    assert describe_selection(selections[:1]) == "multiview, mug: 3 of 4 images kept"
+    with pytest.raises(ValueError, match="at least one curve"):
+        draw_selection([selections[0].model_copy(update={"curve": ()})])
