@@ -61,18 +61,24 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
     small = find_small_classes(labels)
     labels = [(split, label) for split, label in labels if label not in small]
     per_class = _train_per_class(recipe, labels)
-    references = sum(
-        min(count, recipe.references_per_class or count) for count in per_class.values()
-    )
+    used = {
+        label: min(count, recipe.references_per_class or count)
+        for label, count in per_class.items()
+    }
+    references = sum(used.values())
     references = min(references, limit or references)
     stages: list[StagePlan] = []
     per_photo: dict[str, int] = {}
+    total = 0
     for name, settings in recipe.generators.items():
         generator = find_generator(name)
+        taken = [used[label] for label in used if generator.makes_images_of(settings, label)]
+        share = sum(taken) / max(sum(used.values()), 1)
         planned, images = plan_generator(
-            generator, settings, references, len(per_class), recipe.resize
+            generator, settings, references, len(per_class), recipe.resize, share
         )
-        per_photo[name] = images // max(references, 1)
+        total += images
+        per_photo[name] = images // max(round(references * share), 1)
         stages += _stage_plans(name, planned)
     if recipe.quality is not None:
         photos = Counter(label for _, label in labels)
@@ -85,7 +91,7 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
         photos=per_class,
         references=references,
         images_per_photo=per_photo,
-        images=references * sum(per_photo.values()),
+        images=total,
         stages=tuple(stages),
         trainings=trainings,
         **{cost: round(sum(getattr(stage, cost) for stage in stages), 1) for cost in COSTS},
@@ -113,11 +119,19 @@ def _stage_plans(name: str, planned: PlanningRun) -> list[StagePlan]:
 
 
 def plan_generator(
-    generator: Generator, settings: Record, references: int, classes: int, resizing: Resize
+    generator: Generator,
+    settings: Record,
+    references: int,
+    classes: int,
+    resizing: Resize,
+    share: float = 1.0,
 ) -> tuple[PlanningRun, int]:
     """The stages of a generator over its references, and the images that it would make.
 
     A phase is planned once, for a typical work item, and multiplied by the number of items.
+
+    Args:
+        share: of the references, those of classes that get images.
     """
     total, images = PlanningRun(), 0
     inputs: tuple[Artifact, ...] = ()
@@ -128,6 +142,8 @@ def plan_generator(
             size, items = -(-references // max(classes, 1)), classes
         else:
             size, items = phase.shard_size, -(-references // phase.shard_size)
+        if generator.is_last(phase):
+            items = round(items * share)
         run = PlanningRun()
         sources = tuple(_example_photo(number) for number in range(max(size, 1)))
         item = WorkItem(

@@ -1,11 +1,12 @@
 """All ways to make images. To add a generator, write its file and add a line here."""
 
-from flows.generators import image_to_image, multiview
+from flows.generators import copy_paste, image_to_image, multiview
 from flows.generators.base import Generator
 
 GENERATORS: tuple[Generator, ...] = (
     multiview.GENERATOR,
     image_to_image.GENERATOR,
+    copy_paste.GENERATOR,
 )
 
 

@@ -95,12 +95,12 @@ def _seam(placed: Placed, blending: Blending, feather: float) -> Pixels:
         colours = cv2.copyTo(_straight_colours(patch), hard)
         return np.asarray(np.dstack([colours, hard]), np.uint8)
     if blending == "gaussian":
-        blurred = cv2.GaussianBlur(alpha, (0, 0), feather, borderType=cv2.BORDER_CONSTANT)
+        soft = cv2.GaussianBlur(alpha, (0, 0), feather, borderType=cv2.BORDER_CONSTANT)
     else:
         side = 2 * max(1, round(feather)) + 1
-        blurred = cv2.blur(alpha, (side, side), borderType=cv2.BORDER_CONSTANT)
-    weight = cv2.cvtColor(cv2.LUT(blurred, _FADE_INWARDS), cv2.COLOR_GRAY2RGBA)
-    weight[..., 3] = weight[..., 0]
+        soft = cv2.blur(alpha, (side, side), borderType=cv2.BORDER_CONSTANT)
+    faded = cv2.LUT(soft, _FADE_INWARDS)
+    weight = cv2.merge([faded, faded, faded, faded])
     return np.asarray(cv2.multiply(patch, weight, scale=1 / 255), np.uint8)
 
 
@@ -127,7 +127,7 @@ def _clone(target: Pixels, patch: Pixels) -> Pixels:
     straight = cv2.copyTo(_straight_colours(patch), mask, target.copy())
     source = cv2.copyMakeBorder(straight, *sides, cv2.BORDER_REPLICATE)
     ground = cv2.copyMakeBorder(target, *sides, cv2.BORDER_REPLICATE)
-    mask = cv2.copyMakeBorder(mask, *sides, cv2.BORDER_CONSTANT, value=0)
+    mask = np.asarray(cv2.copyMakeBorder(mask, *sides, cv2.BORDER_CONSTANT, value=0), np.uint8)
     x, y, width, height = cv2.boundingRect(mask)
     middle = (x + width // 2, y + height // 2)
     # OpenCV changes the mask that it is given.

@@ -139,7 +139,7 @@ class _Drawing:
         patch = warp_cut_out(cut_out, scale, degrees, (bool(mirrored[0]), bool(mirrored[1])))
         gain = 1 + limits.brightness * rng.uniform(-1, 1)
         gains = gain * (1 + limits.colour * rng.uniform(-1, 1, 3))
-        return np.asarray(cv2.multiply(patch, (*gains.tolist(), 1.0)), np.uint8)
+        return np.asarray(cv2.multiply(patch, np.append(gains, 1.0)), np.uint8)
 
     def _draw_start(self, frame: int, side: int) -> int:
         """The left or upper edge of a patch; it is outside by the allowed share at most."""
@@ -161,7 +161,8 @@ class _Drawing:
         covered: list[tuple[int, int]] = []
         if below.any():
             counts = np.bincount(below[part], minlength=1)
-            covered = [(n - 1, int(counts[n])) for n in np.flatnonzero(counts[1:]) + 1]
+            owners = (np.flatnonzero(counts[1:]) + 1).tolist()
+            covered = [(owner - 1, int(counts[owner])) for owner in owners]
         for other, count in covered:
             rest = self.visible[other] - count
             enough = max(

@@ -72,7 +72,7 @@ class SceneSettings(Record):
         0, ge=0, le=50, description="Objects without a label at least, per scene."
     )
     max_distractors: int = Field(
-        0, ge=0, le=50, description="Objects without a label at most, per scene."
+        1, ge=0, le=50, description="Objects without a label at most, per scene."
     )
 
     @model_validator(mode="after")
