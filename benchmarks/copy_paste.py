@@ -120,8 +120,10 @@ def _pillow(cut_outs: list[Pixels], backgrounds: list[Pixels], form: str) -> Mak
         for at in rng.integers(len(objects), size=OBJECTS):
             cut = objects[at]
             scale = rng.uniform(SMALLEST, LARGEST) * HEIGHT / max(cut.size)
-            cut = cut.resize((round(cut.width * scale), round(cut.height * scale)), Image.LANCZOS)
-            cut = cut.rotate(rng.uniform(-30, 30), Image.BICUBIC, expand=True)
+            cut = cut.resize(
+                (round(cut.width * scale), round(cut.height * scale)), Image.Resampling.LANCZOS
+            )
+            cut = cut.rotate(rng.uniform(-30, 30), Image.Resampling.BICUBIC, expand=True)
             place = (
                 int(rng.integers(max(1, WIDTH - cut.width))),
                 int(rng.integers(max(1, HEIGHT - cut.height))),
@@ -150,7 +152,8 @@ def _opencv(cut_outs: list[Pixels], backgrounds: list[Pixels]) -> Make:
             cut = cut_outs[at]
             scale = rng.uniform(SMALLEST, LARGEST) * HEIGHT / max(cut.shape)
             matrix = cv2.getRotationMatrix2D((140, 160), rng.uniform(-30, 30), scale)
-            matrix[:, 2] += rng.uniform(0, 1, 2) * (WIDTH - 280, HEIGHT - 320)
+            matrix[0, 2] += rng.uniform() * (WIDTH - 280)
+            matrix[1, 2] += rng.uniform() * (HEIGHT - 320)
             warped = cv2.warpAffine(cut, matrix, (WIDTH, HEIGHT))
             alpha = cv2.GaussianBlur(warped[..., 3], (0, 0), 1.5)[..., None] / np.float32(255)
             mixed = mixed * (1 - alpha) + warped[..., :3] * alpha
