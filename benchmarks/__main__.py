@@ -13,6 +13,7 @@ from synthset.main import PREFECT_DEFAULTS
 # The cheap benchmarks come first; `memory` reuses the largest run of `rerun`.
 NAMES = (
     "codecs",
+    "copy_paste",
     "stages",
     "flops",
     "overhead",

@@ -57,13 +57,19 @@ def _generate_item(
 
     def work(_is_last_attempt: bool) -> GenerationRecord:
         run.made.update((artifact.id, artifact) for artifact in _inputs_of(item, config.shared))
-        outputs = phase.run(run, settings, item, config.shared)
         samples: tuple[Sample, ...] = ()
-        if generator.is_last(phase):
+        is_last = generator.is_last(phase)
+        outputs: list[Artifact] = []
+        if not is_last or generator.makes_images_of(settings, item.sources[0].label):
+            outputs = phase.run(run, settings, item, config.shared)
+        if is_last:
             samples = finish_samples(run, item, outputs, config.shared, finish)
             outputs = []
         return GenerationRecord(
-            outputs=tuple(outputs), samples=samples, artifacts=_made_for(run, inputs)
+            outputs=tuple(outputs),
+            samples=samples,
+            artifacts=_made_for(run, inputs),
+            earlier=_made_earlier(item),
         )
 
     def can_repair(error: Exception) -> bool:
@@ -87,6 +93,12 @@ def _inputs_of(item: WorkItem, shared: SharedInputs) -> list[Artifact]:
     ]
     images = [source.image for source in item.sources]
     return [*images, *masks, *item.inputs, *shared.heldout, *shared.backgrounds]
+
+
+def _made_earlier(item: WorkItem) -> tuple[Artifact, ...]:
+    """What earlier phases made of the photos of an item."""
+    names = {source.name for source in item.sources}
+    return tuple(artifact for artifact in item.inputs if artifact.name in names)
 
 
 def _made_for(run: RunContext, inputs: set[str]) -> tuple[Artifact, ...]:

@@ -23,12 +23,12 @@ def make_items(
     if not groups:
         return []
     planned = PlanningRun()
-    probe = _item(generator, phase, *groups[0], inputs, "planned")
+    probe = _item(generator, phase, settings, *groups[0], inputs, "planned")
     plan_item(planned, generator, phase, settings, probe, config.shared, Resize())
     versions = {stage: found.version for stage, found in planned.stages.items()}
     items = []
     for name, sources in groups:
-        item = _item(generator, phase, name, sources, inputs, "")
+        item = _item(generator, phase, settings, name, sources, inputs, "")
         key = item_key(generator.name, phase.name, sources, item.inputs, config, versions)
         items.append(item.model_copy(update={"key": key}))
     return items
@@ -72,13 +72,17 @@ def plan_item(
 def _item(
     generator: Generator,
     phase: Phase,
+    settings: Record,
     name: str,
     sources: Sequence[SourceImage],
     inputs: dict[str, tuple[Artifact, ...]],
     key: str,
 ) -> WorkItem:
     labels = {note.label for source in sources for note in source.annotations}
-    made = tuple(artifact for label in sorted(labels) for artifact in inputs.get(label, ()))
+    if phase.choose_inputs is None:
+        made = tuple(artifact for label in sorted(labels) for artifact in inputs.get(label, ()))
+    else:
+        made = phase.choose_inputs(settings, sources, inputs)
     return WorkItem(
         generator=generator.name,
         phase=phase.name,

@@ -63,9 +63,11 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
     small = find_small_classes(labels)
     labels = [(split, label) for split, label in labels if label not in small]
     per_class = _train_per_class(recipe, labels)
-    references = sum(
-        min(count, recipe.references_per_class or count) for count in per_class.values()
-    )
+    used = {
+        label: min(count, recipe.references_per_class or count)
+        for label, count in per_class.items()
+    }
+    references = sum(used.values())
     references = min(references, limit or references)
     stages: list[StagePlan] = []
     per_photo: dict[str, int] = {}
@@ -73,14 +75,16 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
     made: dict[str, int] = {}
     for name, settings in recipe.generators.items():
         generator = find_generator(name)
+        taken = [used[label] for label in used if generator.makes_images_of(settings, label)]
+        share = sum(taken) / max(sum(used.values()), 1)
         planned, images = plan_generator(
-            generator, settings, references, len(per_class), recipe.resize
+            generator, settings, references, len(per_class), recipe.resize, share
         )
         made[name] = images
         if generator.phases[-1].unit == "class":
             images_per_class[name] = images // max(len(per_class), 1)
         else:
-            per_photo[name] = images // max(references, 1)
+            per_photo[name] = images // max(round(references * share), 1)
         stages += _stage_plans(name, planned)
     photos = Counter(label for _, label in labels)
     if recipe.select is not None:
@@ -123,11 +127,19 @@ def _stage_plans(name: str, planned: PlanningRun) -> list[StagePlan]:
 
 
 def plan_generator(
-    generator: Generator, settings: Record, references: int, classes: int, resizing: Resize
+    generator: Generator,
+    settings: Record,
+    references: int,
+    classes: int,
+    resizing: Resize,
+    share: float = 1.0,
 ) -> tuple[PlanningRun, int]:
     """The stages of a generator over its references, and the images that it would make.
 
     A phase is planned once, for a typical work item, and multiplied by the number of items.
+
+    Args:
+        share: of the references, those of classes that get images.
     """
     total, images = PlanningRun(), 0
     inputs: tuple[Artifact, ...] = ()
@@ -138,6 +150,8 @@ def plan_generator(
             size, items = -(-references // max(classes, 1)), classes
         else:
             size, items = phase.shard_size, -(-references // phase.shard_size)
+        if generator.is_last(phase):
+            items = round(items * share)
         run = PlanningRun()
         sources = tuple(_example_photo(number) for number in range(max(size, 1)))
         item = WorkItem(

@@ -1,10 +1,11 @@
 """Settings that name a class are compared with the classes of the photos."""
 
 import difflib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from flows.config.recipe import Recipe
+from flows.generators.catalog import find_generator
 from models.data.names import shorten
 from models.data.records import Record
 from tasks.ingest.find_sources import list_labels
@@ -44,9 +45,10 @@ def _likely(name: str, labels: Collection[str]) -> str:
     return f"{listed}, ..." if 1 < len(likely) < len(known) else listed
 
 
-def _named_classes(recipe: Recipe) -> Iterator[tuple[str, Mapping[str, object]]]:
-    """The fields of a recipe whose keys are classes, and their content."""
+def _named_classes(recipe: Recipe) -> Iterator[tuple[str, Collection[str]]]:
+    """The fields of a recipe that name classes, and the classes."""
     for generator, settings in recipe.generators.items():
+        yield f"generators.{generator}.classes", find_generator(generator).classes(settings)
         for name, section in settings:
             for field in ("prompts", "negative_prompts"):
                 texts = getattr(section, field, None) if isinstance(section, Record) else None

@@ -22,13 +22,17 @@ def check_names(section: str, names: Sequence[str], taken: Sequence[str] = ()) -
         known.add(comparable(name))
 
 
-def default_datasets(generator: str) -> tuple[DatasetSpec, ...]:
+def default_datasets(generator: str, *, of_some_classes: bool = False) -> tuple[DatasetSpec, ...]:
     """The training sets of a generator.
 
     ``real``, ``synthetic`` and ``mixed`` have the same number of images, as in the study.
+
+    Args:
+        of_some_classes: the generator makes images of some classes alone, so that no dataset needs
+            its images in every class.
     """
     made = {generator: "all"}
-    return tuple(
+    specs = tuple(
         DatasetSpec.model_validate(content)
         for content in (
             {"name": "real", "real": 1.0, "description": "real photos"},
@@ -68,6 +72,8 @@ def default_datasets(generator: str) -> tuple[DatasetSpec, ...]:
             },
         )
     )
+    needing_all = ("synthetic", "mixed") if of_some_classes else ()
+    return tuple(spec for spec in specs if spec.name not in needing_all)
 
 
 _BASELINES = (
@@ -139,7 +145,8 @@ def default_trainings(
         )
         for spec in datasets
     )
-    return plain + (_BASELINES if baselines else ())
+    names = {spec.name for spec in datasets}
+    return plain + tuple(spec for spec in _BASELINES if baselines and spec.dataset in names)
 
 
 def distinct_trainings(

@@ -130,7 +130,10 @@ class Recipe(Record):
     @property
     def dataset_specs(self) -> tuple[DatasetSpec, ...]:
         """The training sets to compare."""
-        return self.datasets or default_datasets(next(iter(self.generators)))
+        if self.datasets:
+            return self.datasets
+        name, settings = next(iter(self.generators.items()))
+        return default_datasets(name, of_some_classes=bool(find_generator(name).classes(settings)))
 
     @property
     def training_specs(self) -> tuple[TrainingSpec, ...]:

@@ -1,10 +1,10 @@
 """What a generator is: settings, and one to three phases that are plain functions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from models.data.records import Artifact, Record
+from models.data.records import Artifact, Record, SourceImage
 from models.reporting.metrics import Factor
 from tasks.engine.planning_run import PlanningRun
 from tasks.engine.run_context import RunContext
@@ -13,6 +13,11 @@ from tasks.engine.work_items import SharedInputs, WorkItem
 # A phase calls stages; in a planning run they return placeholders, so a phase must not look into
 # the contents of artifacts.
 PhaseFunction = Callable[[RunContext | PlanningRun, Any, WorkItem, SharedInputs], list[Artifact]]
+
+# Settings, the sources of a work item, and what earlier phases made by class -> its inputs.
+ChooseInputs = Callable[
+    [Any, Sequence[SourceImage], Mapping[str, Sequence[Artifact]]], tuple[Artifact, ...]
+]
 
 
 @dataclass(frozen=True)
@@ -26,12 +31,15 @@ class Phase:
         run: calls stages, top to bottom, as the figure of the paper does. The last phase returns
             finished images; an earlier one returns what the next phases need.
         shard_size: references of a shard.
+        choose_inputs: chooses what a work item gets of earlier phases; None: all that they made
+            for its classes.
     """
 
     name: str
     unit: Literal["image", "class", "shard"]
     run: PhaseFunction
     shard_size: int = 1
+    choose_inputs: ChooseInputs | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,7 @@ class Generator:
         settings: the section of a recipe.
         phases: in the order in which they run.
         factors: from the settings, the factors whose product is the number of images per photo.
+        classes: from the settings, the classes that get images; none listed: all.
         needs: what the photos must have, ``boxes`` or ``masks``; checked before anything runs.
         needs_of: from the settings, what the photos must have too.
     """
@@ -57,10 +66,16 @@ class Generator:
     factors: Callable[[Any], tuple[Factor, ...]]
     needs: frozenset[str] = frozenset()
     needs_of: Callable[[Any], frozenset[str]] = lambda _settings: frozenset()
+    classes: Callable[[Any], tuple[str, ...]] = lambda _: ()
 
     def phase(self, name: str) -> Phase:
         """The phase of that name."""
         return next(phase for phase in self.phases if phase.name == name)
+
+    def makes_images_of(self, settings: Any, label: str) -> bool:
+        """Whether a class gets images."""
+        wanted = self.classes(settings)
+        return not wanted or label in wanted
 
     def is_last(self, phase: Phase) -> bool:
         """Whether the phase returns the finished images."""

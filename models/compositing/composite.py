@@ -55,7 +55,7 @@ def composite(
     scene = _fit_background(background, size)
     box = (rgba.shape[1], rgba.shape[0])
     placement = draw_placement(box, background.horizon, size, rng, settings)
-    colours, alpha, depth = _transform(_clean_edge(rgba), depth, placement)
+    colours, alpha, depth = _transform(clean_edge(rgba), depth, placement)
     corner = _corner(placement, alpha)
     surroundings = _surroundings(scene, corner, alpha)
     strength = settings.colour_matching * rng.uniform(0.6, 1.0)
@@ -97,7 +97,7 @@ def _fit_background(background: Background, size: Size) -> Pixels:
     return np.ascontiguousarray(resized[top : top + height, left : left + width])
 
 
-def _clean_edge(rgba: Pixels) -> Pixels:
+def clean_edge(rgba: Pixels) -> Pixels:
     """The object with alpha shrunk by about a px and edge colours replaced by inner ones.
 
     Mattes keep a little of the old background, which would show as a halo on the new one.

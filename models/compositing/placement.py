@@ -77,7 +77,7 @@ def draw_placement(
     return Placement(float(scale), rotation, (float(x), float(y)))
 
 
-def rotated_size(box: tuple[int, int], degrees: float) -> tuple[float, float]:
+def rotated_size(box: tuple[float, float], degrees: float) -> tuple[float, float]:
     """(width, height) of the upright box around a rotated box, px."""
     cos, sin = abs(np.cos(np.radians(degrees))), abs(np.sin(np.radians(degrees)))
     return float(box[0] * cos + box[1] * sin), float(box[0] * sin + box[1] * cos)

@@ -5,6 +5,7 @@ are
 in px of the image; masks are run-length encoded as in COCO, so that they travel as JSON text.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
@@ -13,6 +14,9 @@ import numpy as np
 from models.data.formats.annotated import Box, box_of_mask
 from models.data.formats.polygons import decode_runs, encode_mask
 from models.data.pixels import Bools, resize
+
+# x, y, width, height in whole px.
+PixelBox = tuple[int, int, int, int]
 
 
 class ImageObject(TypedDict):
@@ -27,6 +31,21 @@ def scale_box(box: Sequence[float], factor_x: float, factor_y: float) -> Box:
     """A box (x, y, width, height in px) after its image was resized by these factors."""
     x, y, width, height = box
     return (x * factor_x, y * factor_y, width * factor_x, height * factor_y)
+
+
+def add_margin(box: Box, margin: float, width: int, height: int) -> PixelBox:
+    """The whole px around a box that is wider by ``margin`` of its sides on each side.
+
+    Args:
+        box: x, y, width, height in px.
+        margin: share of the box's width (left, right) and height (above, below).
+        width, height: the photo's sides in px, at which the result is cut.
+    """
+    x, y, w, h = box
+    left, top = max(0, math.floor(x - margin * w)), max(0, math.floor(y - margin * h))
+    right = min(width, math.ceil(x + w + margin * w))
+    bottom = min(height, math.ceil(y + h + margin * h))
+    return left, top, right - left, bottom - top
 
 
 def resize_mask(mask: Bools, width: int, height: int) -> Bools:

@@ -148,7 +148,8 @@ class Sample(Record):
     ``image`` is the JPEG that a dataset holds, or the last image that was made where the sample was
     rejected; boxes and masks of ``annotations`` are in px of it. ``generator`` is empty for a real
     image. ``sources`` are the names of all source images it was made from. ``family`` is that of
-    the source image; generated images have none of their own.
+    the source image; generated images have none of their own. ``counted_as`` is the class that
+    datasets count an image in whose objects are of several classes; it is empty for all others.
     """
 
     name: str
@@ -158,14 +159,15 @@ class Sample(Record):
     generator: str = ""
     sources: tuple[str, ...]
     family: str = ""
+    counted_as: str = ""
     lineage: Lineage = Lineage()
     scores: dict[str, float] = {}
     reject_reason: str | None = None
 
     @property
     def label(self) -> str:
-        """The class of the image."""
-        return image_label(self.annotations)
+        """The class of the image, or the one that datasets count it in."""
+        return self.counted_as or image_label(self.annotations)
 
     @property
     def reject_kind(self) -> str:

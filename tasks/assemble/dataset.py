@@ -16,7 +16,11 @@ class Dataset(Record):
 def one_document(
     _parameters: Dataset, name: str, train: Sequence[Sample], val: Sequence[Sample]
 ) -> list[Job]:
-    """One document. Classes and generators are part of its key, since folders may be renamed."""
+    """One document. Classes and generators are part of its key, since folders may be renamed.
+
+    Images with objects of several classes are left out: they have no class to be learnt.
+    """
+    train = [sample for sample in train if not sample.counted_as]
     samples = [*train, *val]
     labels = "\n".join(f"{sample.label}\t{sample.generator}" for sample in samples)
     variant: dict[str, int | str] = {

@@ -35,7 +35,11 @@ def make_samples(
         sample = _sample(run, item, image, verdict["reason"], verdict["scores"])
         if jpeg is not None:
             notes = annotations_at(image, jpeg, masks_of[image.id], item.sources[0].label)
-            sample = sample.model_copy(update={"image": jpeg, "annotations": notes})
+            is_mixed = len({note.label for note in notes}) > 1
+            counted_as = item.sources[0].label if is_mixed else ""
+            sample = sample.model_copy(
+                update={"image": jpeg, "annotations": notes, "counted_as": counted_as}
+            )
         samples.append(sample)
     for artifact in run.made.values():
         if artifact.reject_reason is not None:
@@ -62,7 +66,6 @@ def annotations_at(
             for mask, box in zip(masks, boxes, strict=True)
         ) or (Annotation(label=label),)
     mask_of = {int(mask.variant["object"]): mask for mask in masks}
-    assert image.shape is not None
     notes = []
     for number, entry in enumerate(objects):
         mask = mask_of.get(number)
@@ -70,6 +73,7 @@ def annotations_at(
         if box is None:
             continue
         if mask is None:
+            assert image.shape is not None
             box = _in_px_of(jpeg, box, image.shape[1], image.shape[0])
         notes.append(Annotation(label=entry["label"], box=tuple(box), mask=mask))
     return tuple(notes) or (Annotation(label=label),)
@@ -124,7 +128,7 @@ def _sample(
         image=image,
         annotations=(Annotation(label=item.sources[0].label),),
         generator=item.generator,
-        sources=tuple(source.name for source in item.sources),
+        sources=tuple(image.metadata.get("sources") or [source.name for source in item.sources]),
         lineage=Lineage(
             stages=_once(artifact.stage for artifact in lineage),
             models=_once(

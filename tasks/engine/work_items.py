@@ -69,12 +69,14 @@ class Result(Record):
 class GenerationRecord(Record):
     """The document of a finished work item: its samples, and all artifacts that were made for it.
 
-    While it and everything it names is in the store, no run is started for the item.
+    While it and everything it names is in the store, no run is started for the item. ``earlier``
+    is what earlier phases made of its photos; contact sheets show it.
     """
 
     outputs: tuple[Artifact, ...] = ()
     samples: tuple[Sample, ...]
     artifacts: tuple[Artifact, ...]
+    earlier: tuple[Artifact, ...] = ()
 
     @property
     def counts(self) -> dict[str, StageCount]:

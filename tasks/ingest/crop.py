@@ -1,21 +1,18 @@
 """Crop: one annotated object cut out of its normalised photo."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from models.data.formats.annotated import Box
+from models.data.objects import PixelBox
 from models.data.photo_file.alpha import judge_alpha
 from models.data.pixels import Pixels, rgb
 from models.data.records import Artifact, Record
 from models.screening.quality import describe_hashes
 from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.stage import stage
-
-PixelBox = tuple[int, int, int, int]
 
 
 class Crop(Record):
@@ -64,18 +61,3 @@ def describe_pixels(pixels: Pixels, notes: Sequence[str] = ()) -> dict[str, Any]
         "height": pixels.shape[0],
         "notes": list(notes),
     }
-
-
-def add_margin(box: Box, margin: float, width: int, height: int) -> PixelBox:
-    """The whole px around a box that is wider by ``margin`` of its sides on each side.
-
-    Args:
-        box: x, y, width, height in px.
-        margin: share of the box's width (left, right) and height (above, below).
-        width, height: the photo's sides in px, at which the result is cut.
-    """
-    x, y, w, h = box
-    left, top = max(0, math.floor(x - margin * w)), max(0, math.floor(y - margin * h))
-    right = min(width, math.ceil(x + w + margin * w))
-    bottom = min(height, math.ceil(y + h + margin * h))
-    return left, top, right - left, bottom - top

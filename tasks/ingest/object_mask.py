@@ -9,11 +9,10 @@ import numpy as np
 
 from models.data.formats.annotated import box_of_mask
 from models.data.formats.polygons import decode_runs
-from models.data.objects import resize_mask
+from models.data.objects import PixelBox, resize_mask
 from models.data.records import Artifact, Record
 from tasks.engine.jobs import StageInput, StageOutput
 from tasks.engine.stage import stage
-from tasks.ingest.crop import PixelBox
 
 
 class ObjectMask(Record):

@@ -10,12 +10,12 @@ from typing import TypedDict
 from models.data.find_photos import Refused
 from models.data.formats.annotated import ObjectAnnotation
 from models.data.names import comparable, safe_stem
-from models.data.objects import scale_box
+from models.data.objects import PixelBox, add_margin, scale_box
 from models.data.records import Annotation, Artifact, SourceImage, Split
 from models.data.splits.near_duplicates import HashedPhoto, group_near_duplicates
 from models.data.splits.splitting import SplitResult
 from tasks.engine.run_context import RunContext
-from tasks.ingest.crop import Crop, CropRequest, PixelBox, add_margin, crop
+from tasks.ingest.crop import Crop, CropRequest, crop
 from tasks.ingest.find_sources import NO_OBJECT, FoundPhoto, problem_of_labels
 from tasks.ingest.object_mask import (
     ObjectMask,

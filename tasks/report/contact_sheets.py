@@ -15,7 +15,7 @@ from models.data.pixels import Pixels, rgb
 from models.data.records import Artifact
 from models.reporting.input import AlphaStyle, Gap, Sheet, SheetRow, Thumb
 from tasks.engine.run_context import RunContext
-from tasks.engine.work_items import GenerationRecord
+from tasks.engine.work_items import SOURCE_STAGES, GenerationRecord
 
 COLUMNS = 7
 # Lines below each other in a column, such as shifts of a scene.
@@ -64,7 +64,9 @@ class _Rows:
     ) -> None:
         self.run = run
         self.shown_as = shown_as
-        self.artifacts = {artifact.id: artifact for artifact in record.artifacts}
+        photos = [a for a in record.artifacts if a.stage in SOURCE_STAGES]
+        made = [a for a in record.artifacts if a.stage not in SOURCE_STAGES]
+        self.artifacts = {a.id: a for a in (*photos, *record.earlier, *made)}
         self.reject_reasons = {
             sample.image.id: sample.reject_kind
             for sample in record.samples

@@ -5,6 +5,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
+from models.data.formats.polygons import decode_runs
+from models.data.pixels import Pixels, add_alpha
 from models.data.records import Artifact, Record
 from models.screening.quality import measure as measure_image
 from tasks.engine.jobs import Job, StageInput, StageOutput, pairing_key
@@ -37,7 +41,29 @@ def measure(inputs: Sequence[StageInput], parameters: Measure) -> Iterator[Stage
     """
     for item in inputs:
         rows = [
-            {"digest": image.digest, **asdict(measure_image(item.load(position)))}
+            {
+                "digest": image.digest,
+                **asdict(measure_image(_with_mask(item.load(position), image))),
+                **_composition(image),
+            }
             for position, image in enumerate(item.job.inputs)
         ]
         yield StageOutput({"images": rows})
+
+
+def _with_mask(pixels: Pixels, image: Artifact) -> Pixels:
+    """The image with the masks of its objects together as alpha, if its metadata has masks."""
+    masks = [entry["mask"] for entry in image.metadata.get("objects", ()) if entry["mask"]]
+    if not masks or pixels.shape[2] == 4:
+        return pixels
+    height, width = pixels.shape[:2]
+    together = np.zeros((height, width), np.bool_)
+    for mask in masks:
+        together |= decode_runs(mask, height, width)
+    return add_alpha(pixels, np.where(together, 255, 0).astype(np.uint8))
+
+
+def _composition(image: Artifact) -> dict[str, str]:
+    """What images have in common that are meant to be alike, such as blendings of one scene."""
+    known = image.metadata.get("composition")
+    return {} if known is None else {"composition": str(known)}

@@ -68,10 +68,18 @@ def judge(
         rows: measures as `tasks.screen.measure` writes them, all of one reference.
     """
     codes = [int(row["dhash"], 16) for row in rows]
-    kept: list[int] = []
+    kept: list[tuple[int, str | None]] = []
     verdicts = []
     for row, code, (bits, owner) in zip(rows, codes, heldout.nearest(codes), strict=True):
-        twin = min((hamming(code, other) for other in kept), default=FAR)
+        composition = row.get("composition")
+        twin = min(
+            (
+                hamming(code, other)
+                for other, its_composition in kept
+                if composition is None or composition != its_composition
+            ),
+            default=FAR,
+        )
         scores = {
             name: row[name] for name in ("contrast", "sharpness", "object_fraction", "cut_fraction")
         } | {"heldout_bits": bits, "sibling_bits": twin}
@@ -79,7 +87,7 @@ def judge(
         if reason is None and bits <= limits.heldout_bits:
             reason = f"too near to a held-out photo: {owner}"
         if reason is None:
-            kept.append(code)
+            kept.append((code, composition))
         figures = {name: round(float(x), 5) for name, x in scores.items() if x is not None}
         verdict = {"digest": row["digest"], "accepted": reason is None, "reason": reason}
         verdicts.append({**verdict, "scores": figures})

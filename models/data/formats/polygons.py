@@ -72,6 +72,31 @@ def encode_mask(mask: Bools) -> str:
     return str(runs["counts"].decode("ascii"))
 
 
+def encode_part(part: Bools, corner: tuple[int, int], size: tuple[int, int]) -> str:
+    """What `encode_mask` returns for an image that is empty but for one part.
+
+    It is far faster than that where the part is small.
+
+    Args:
+        part: bool HxW.
+        corner: x and y of the part in px of the image.
+        size: width and height of the image in px.
+    """
+    width, height = size
+    columns = np.zeros((part.shape[1], part.shape[0] + 2), np.int8)
+    columns[:, 1:-1] = part.T
+    edges = np.flatnonzero(np.diff(columns.ravel()))
+    column, row = np.divmod(edges, part.shape[0] + 2)
+    places = (column + corner[0]) * height + row + corner[1]
+    # A run that ends at the bottom of a column goes on where the next column begins with one.
+    changes = np.flatnonzero(np.diff(places) == 0)
+    places = np.delete(places, np.concatenate([changes, changes + 1]))
+    counts = np.diff(places, prepend=0, append=width * height).tolist()
+    counts = counts[: len(counts) - (counts[-1] == 0)]
+    runs = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+    return str(runs["counts"].decode("ascii"))
+
+
 def decode_runs(counts: str | Sequence[int], height: int, width: int) -> Bools:
     """The mask (bool HxW) of COCO run lengths, compressed (text) or not (numbers).
 

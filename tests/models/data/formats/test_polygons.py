@@ -9,6 +9,8 @@ from scipy import ndimage
 
 from models.data.formats.polygons import (
     decode_runs,
+    encode_mask,
+    encode_part,
     encode_runs,
     mask_to_polygon,
     polygons_to_mask,
@@ -43,6 +45,15 @@ def test_compressed_runs_are_those_of_pycocotools(mask: Bools) -> None:
     runs = encode_runs(mask)
     np.testing.assert_array_equal(coco_mask.decode(runs), mask)
     np.testing.assert_array_equal(decode_runs(runs["counts"], *mask.shape), mask)
+
+
+@given(masks(), st.tuples(*[st.integers(0, 3)] * 4))
+def test_a_part_of_an_empty_image_has_the_runs_of_the_whole(
+    mask: Bools, space: tuple[int, int, int, int]
+) -> None:
+    left, top, right, bottom = space
+    whole = np.pad(mask, ((top, bottom), (left, right)))
+    assert encode_part(mask, (left, top), whole.shape[::-1]) == encode_mask(whole)
 
 
 @given(masks())
