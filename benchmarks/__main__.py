@@ -13,8 +13,8 @@ from synthset.main import PREFECT_DEFAULTS
 # The cheap benchmarks come first; `memory` reuses the largest run of `rerun`.
 NAMES = (
     "codecs",
-    "copy_paste",
     "stages",
+    "copy_paste",
     "flops",
     "overhead",
     "wrappers",
