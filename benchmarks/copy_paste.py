@@ -1,8 +1,8 @@
 """Compares composing scenes (640x480, 3 objects, JPEG) with scripts by hand and with flip-data.
 
-All sides have the same cut-outs and backgrounds in memory, encode JPEG of quality 95, and make
-boxes; all but flip-data make masks. That package (PyPI, GPL-3.0) is measured where it is installed;
-synthset does not need it.
+All sides have the same cut-outs and backgrounds in memory, encode JPEG, and make boxes; all but
+flip-data make masks. The quality is 95, except that flip-data has its own. That package (PyPI,
+GPL-3.0) is measured where it is installed; synthset does not need it.
 """
 
 import contextlib
