@@ -115,7 +115,8 @@ class Stage(Generic[P]):
         done = run.store.find(self.name, keys)
         missing = {key: job for key, job in zip(keys, jobs, strict=True) if key not in done}
         if missing:
-            unit = hashlib.sha256("".join(sorted(missing)).encode()).hexdigest()
+            # The lease is of the whole plan: a worker that starts later lacks fewer artifacts.
+            unit = hashlib.sha256("".join(sorted(keys)).encode()).hexdigest()
             with run.store.lease(f"{self.name}/{unit}"):
                 done |= run.store.find(self.name, list(missing))
                 missing = {key: job for key, job in missing.items() if key not in done}

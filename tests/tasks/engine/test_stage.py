@@ -1,3 +1,4 @@
+import contextlib
 import json
 import threading
 from collections.abc import Iterator, Sequence
@@ -181,6 +182,29 @@ def test_two_workers_do_the_same_work_once(store: Store) -> None:
     for worker in workers:
         worker.join()
     assert sorted(context.counts["grain"].computed for context in contexts) == [0, 6]
+
+
+def test_a_worker_that_starts_later_waits_for_the_same_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def names_of_leases(store: Store, done: int) -> list[str]:
+        """The leases of a run of all six copies, of which some are done."""
+        context, photos = begin(store)
+        grain.run(context, Brighten(), photos[:done])
+        names: list[str] = []
+        lease = store.lease
+
+        def noted(name: str) -> contextlib.AbstractContextManager[None]:
+            names.append(name)
+            return lease(name)
+
+        monkeypatch.setattr(store, "lease", noted)
+        grain.run(RunContext(store, "later"), Brighten(), photos)
+        return names
+
+    first = names_of_leases(open_store(tmp_path / "first"), done=0)
+    assert len(first) == 1
+    assert names_of_leases(open_store(tmp_path / "second"), done=1) == first
 
 
 def test_in_a_flow_a_stage_is_a_task_run_and_reuse_shows_as_cached(
