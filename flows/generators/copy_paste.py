@@ -11,10 +11,10 @@ from models.reporting.metrics import Factor
 from tasks.engine.planning_run import PlanningRun
 from tasks.engine.run_context import RunContext
 from tasks.engine.work_items import SharedInputs, WorkItem
-from tasks.generate.backdrop import backdrop
-from tasks.generate.compose_scenes import choose_bank, compose_scenes
-from tasks.generate.cut_out import cut_out
-from tasks.generate.object_crop import object_crop
+from tasks.generate.pasting.backdrop import backdrop
+from tasks.generate.pasting.compose_scenes import choose_bank, compose_scenes
+from tasks.generate.pasting.cut_out import cut_out
+from tasks.generate.pasting.object_crop import object_crop
 from tasks.generate.segment import segment
 from tasks.settings.copy_paste import (
     Backdrops,

@@ -11,10 +11,10 @@ from models.data.records import Annotation, Artifact, Record, SourceImage
 from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.run_context import RunContext
 from tasks.engine.stage import stage
-from tasks.generate.backdrop import backdrop
-from tasks.generate.compose_scenes import choose_bank, compose_scenes
-from tasks.generate.cut_out import cut_out
-from tasks.generate.object_crop import object_crop
+from tasks.generate.pasting.backdrop import backdrop
+from tasks.generate.pasting.compose_scenes import choose_bank, compose_scenes
+from tasks.generate.pasting.cut_out import cut_out
+from tasks.generate.pasting.object_crop import object_crop
 from tasks.generate.segment import segment
 from tasks.screen.measure import Measure, measure
 from tasks.screen.screen import Screen, screen
