@@ -1,6 +1,7 @@
 """Decoded contents of artifacts, kept for the next stage within a limit of memory."""
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,19 @@ from cachetools import LRUCache
 CACHE_BYTES = 512 * 2**20
 
 
-class ContentCache:
-    """Contents by digest; the least recently used ones leave first. Safe to use from threads."""
+def _size(content: Any) -> int:
+    return content.nbytes if isinstance(content, np.ndarray) else 1024
 
-    def __init__(self, size: int = CACHE_BYTES) -> None:
-        self._contents: LRUCache[str, Any] = LRUCache(size, getsizeof=_size)
+
+class ContentCache:
+    """Contents by digest; the least recently used ones leave first. Safe to use from threads.
+
+    ``size_of`` gives the bytes of a content.
+    """
+
+    def __init__(self, size: int = CACHE_BYTES, size_of: Callable[[Any], int] = _size) -> None:
+        self._size_of = size_of
+        self._contents: LRUCache[str, Any] = LRUCache(size, getsizeof=size_of)
         self._lock = threading.Lock()
 
     def get(self, digest: str) -> Any | None:
@@ -29,9 +38,7 @@ class ContentCache:
         if isinstance(content, np.ndarray):
             content.setflags(write=False)
         with self._lock:
-            if digest not in self._contents and _size(content) <= self._contents.maxsize:
+            if digest in self._contents:
+                return
+            if self._size_of(content) <= self._contents.maxsize:
                 self._contents[digest] = content
-
-
-def _size(content: Any) -> int:
-    return content.nbytes if isinstance(content, np.ndarray) else 1024

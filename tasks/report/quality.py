@@ -1,16 +1,14 @@
 """Quality: figures about the images of all generators, from their features; one document."""
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from pydantic import Field
 
-from models.data.records import Artifact, Record, Sample
+from models.data.records import Record, Sample
 from models.quality.measure import EmbeddedImage, measure_quality
-from tasks.embed.embed import load_features
-from tasks.engine.jobs import Job, StageInput, StageOutput
+from tasks.embed.embed import load_features, one_document
+from tasks.engine.jobs import StageInput, StageOutput
 from tasks.engine.planning_run import Cost
 from tasks.engine.stage import stage
 
@@ -42,34 +40,11 @@ def draw_samples(samples: Sequence[Sample], quality: Quality) -> list[Sample]:
     return sorted(drawn, key=lambda sample: (sample.generator, sample.split, sample.name))
 
 
-def one_document(
-    _parameters: Record, samples: Sequence[Sample], embedded: Sequence[Artifact]
-) -> list[Job]:
-    """One document. Names, classes and splits are part of its key, since folders may be renamed."""
-    rows = [
-        {
-            "image": sample.image.id,
-            "name": sample.name,
-            "label": sample.label,
-            "split": sample.split,
-            "generator": sample.generator,
-            "source": " + ".join(sample.sources),
-        }
-        for sample in samples
-    ]
-    digest = hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
-    inputs = tuple(
-        artifact.model_copy(update={"metadata": row})
-        for artifact, row in zip(embedded, rows, strict=True)
-    )
-    return [Job(inputs, {"images": digest}, name="quality")]
-
-
 @stage(
     "quality",
     version=1,
     media="json",
-    plan=one_document,
+    plan=lambda _, samples, embedded: one_document(samples, embedded, "quality"),
     key_params=lambda _settings: {},
     cost=Cost(ms=1000),
 )

@@ -1,7 +1,5 @@
 """Select: which accepted images of a generator are enough like the real photos of their class."""
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -12,7 +10,7 @@ from models.data.pixels import Floats
 from models.data.records import Artifact, Record, Sample
 from models.quality.distances import Matrix
 from models.quality.select import Indices, Step, best_of, reduce_distance, similarity
-from tasks.embed.embed import load_features
+from tasks.embed.embed import load_features, one_document
 from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.planning_run import Cost
 from tasks.engine.stage import stage
@@ -52,27 +50,9 @@ class Select(Record):
 def one_per_generator(
     _parameters: Select, samples: Sequence[Sample], embedded: Sequence[Artifact]
 ) -> list[Job]:
-    """One document over the images of one generator, and the train and val photos.
-
-    Classes, splits and sources are part of its key, since folders may be renamed.
-    """
-    rows = [
-        {
-            "image": sample.image.id,
-            "label": sample.label,
-            "split": sample.split,
-            "generator": sample.generator,
-            "source": " + ".join(sample.sources),
-        }
-        for sample in samples
-    ]
-    digest = hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
-    inputs = tuple(
-        artifact.model_copy(update={"metadata": row})
-        for artifact, row in zip(embedded, rows, strict=True)
-    )
+    """One document over the images of one generator, and the train and val photos."""
     names = dict.fromkeys(sample.generator for sample in samples if sample.generator)
-    return [Job(inputs, {"images": digest}, name=" + ".join(names) or "none")]
+    return one_document(samples, embedded, " + ".join(names) or "none")
 
 
 @stage("select", version=1, media="json", plan=one_per_generator, cost=Cost(ms=1000))

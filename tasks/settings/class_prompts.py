@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -60,6 +60,22 @@ class ClassPrompts(Record):
             "prompt": _fill(_draw(templates, f"{label}/{number}"), label),
             "negative_prompt": _fill(negative, label),
         }
+
+
+class Sd15Prompts(ClassPrompts):
+    """What all uses of Stable Diffusion 1.5 share."""
+
+    steps: int = Field(50, ge=1, le=200, description="Denoising steps.")
+    guidance_scale: float = Field(
+        7.5, ge=0, le=30, description="How strictly the prompt is followed; 1 or less: loosely."
+    )
+    scheduler: Literal["pndm", "unipc", "dpm++", "euler", "ddim"] = Field(
+        "pndm", description="Sampler; pndm is the published one."
+    )
+    checkpoint: Checkpoint = Field(
+        "stable-diffusion-v1-5/stable-diffusion-v1-5",
+        description="Weights of Stable Diffusion 1.5, or of a network of the same layout.",
+    )
 
 
 def _fill(template: str, label: str) -> str:

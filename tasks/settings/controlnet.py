@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from models.data.records import Checkpoint, Record
-from tasks.settings.class_prompts import ClassPrompts
+from tasks.settings.class_prompts import ClassPrompts, Sd15Prompts
 from tasks.settings.prompt_text import LabelText
 
 Level = Annotated[int, Field(ge=0, le=255)]
@@ -45,7 +45,7 @@ class ColourMap(_Condition):
 Condition = Edges | ColourMap
 
 
-class _Controlnet(ClassPrompts):
+class _Controlnet(Sd15Prompts):
     """What both models share: Stable Diffusion 1.5 and how strictly it follows."""
 
     # The condition's pixels are the stage's input.
@@ -68,16 +68,8 @@ class _Controlnet(ClassPrompts):
     control_end: float = Field(
         1.0, ge=0, le=1, description="Share of the steps in which the condition is followed."
     )
-    steps: int = Field(50, ge=1, le=200, description="Denoising steps.")
-    guidance_scale: float = Field(
-        7.5, ge=0, le=30, description="How strictly the prompt is followed; 1 or less: loosely."
-    )
     scheduler: Literal["pndm", "unipc", "dpm++", "euler", "ddim"] = Field(
         "unipc", description="Sampler; pndm is the published one of Stable Diffusion 1.5."
-    )
-    checkpoint: Checkpoint = Field(
-        "stable-diffusion-v1-5/stable-diffusion-v1-5",
-        description="Weights of Stable Diffusion 1.5, or of a network of the same layout.",
     )
 
     @property

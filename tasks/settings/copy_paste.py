@@ -67,7 +67,7 @@ class ComposeScenes(SceneSettings):
         ("none", "alpha", "gaussian", "box"),
         min_length=1,
         description="Blendings that versions get in turn, in an order drawn per scene; poisson is"
-        " about 10 times as slow.",
+        " about 7 times as slow.",
     )
     one_class_share: float = Field(
         1.0,

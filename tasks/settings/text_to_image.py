@@ -5,12 +5,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from models.data.records import Checkpoint
-from tasks.settings.class_prompts import ClassPrompts
+from tasks.settings.class_prompts import ClassPrompts, Sd15Prompts
 
 Side = Annotated[int, Field(ge=64, le=4096, multiple_of=64)]
 
 
-class TextToImageSd15(ClassPrompts):
+class TextToImageSd15(Sd15Prompts):
     """Stable Diffusion 1.5, the study's network."""
 
     model: Literal["sd15"] = Field(
@@ -18,17 +18,6 @@ class TextToImageSd15(ClassPrompts):
     )
     width: Side = Field(512, description="Width of an image, px; a multiple of 64.")
     height: Side = Field(512, description="Height of an image, px; a multiple of 64.")
-    steps: int = Field(50, ge=1, le=200, description="Denoising steps.")
-    guidance_scale: float = Field(
-        7.5, ge=0, le=30, description="How strictly the prompt is followed; 1 or less: loosely."
-    )
-    scheduler: Literal["pndm", "unipc", "dpm++", "euler", "ddim"] = Field(
-        "pndm", description="Sampler; pndm is the published one."
-    )
-    checkpoint: Checkpoint = Field(
-        "stable-diffusion-v1-5/stable-diffusion-v1-5",
-        description="Weights of Stable Diffusion 1.5, or of a network of the same layout.",
-    )
 
     @property
     def checkpoints(self) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from cachetools import LRUCache
 
 from models.compositing.compose_scene import label_objects, paint_scene
 from models.compositing.cut_out import CutOut, prepare_cut_out
@@ -14,6 +13,7 @@ from models.compositing.distractors import draw_shape
 from models.compositing.scene_layout import Layout, draw_layout
 from models.data.pixels import Pixels, encode_jpeg
 from models.data.records import Artifact
+from tasks.engine.content_cache import ContentCache
 from tasks.engine.jobs import Job, StageInput, StageOutput, default_key_params
 from tasks.engine.planning_run import Cost
 from tasks.engine.stage import stage
@@ -130,8 +130,8 @@ def _composition(job: Job, parameters: ComposeScenes) -> str:
 def _draw_scene(item: StageInput, parameters: ComposeScenes, seed: int) -> tuple[Pixels, Layout]:
     rng = np.random.default_rng(seed)
     last = len(item.job.inputs) - 1
-    background = _cut_background(_prepared.load(item, last), parameters, rng)
-    cut_outs = [_prepared.load(item, position) for position in range(last)]
+    background = _cut_background(_load_prepared(item, last), parameters, rng)
+    cut_outs = [_load_prepared(item, position) for position in range(last)]
     count = int(item.job.variant["count"])
     distractors = cut_outs[count:]
     if parameters.distractors == "shapes":
@@ -166,30 +166,24 @@ def _describe(job: Job, layout: Layout, composition: str) -> dict[str, Any]:
     return {"objects": objects, "sources": sources, "composition": composition[:16]}
 
 
-class _Prepared:
-    """Cut-outs and backdrops that scenes of several photos share, decoded once per process."""
-
-    def __init__(self) -> None:
-        self._kept: LRUCache[str, Any] = LRUCache(_CACHE_BYTES, getsizeof=_bytes_of)
-
-    def load(self, item: StageInput, position: int) -> Any:
-        """The cut-out or the backdrop that is an input of a job."""
-        artifact = item.job.inputs[position]
-        content = self._kept.get(artifact.digest)
-        if content is None:
-            content = item.load(position)
-            if artifact.stage == CUT_OUT:
-                content = prepare_cut_out(content)
-            if _bytes_of(content) <= self._kept.maxsize:
-                self._kept[artifact.digest] = content
-        return content
+def _load_prepared(item: StageInput, position: int) -> Any:
+    """The cut-out or the backdrop that is an input of a job, decoded once per process."""
+    artifact = item.job.inputs[position]
+    content = _prepared.get(artifact.digest)
+    if content is None:
+        content = item.load(position)
+        if artifact.stage == CUT_OUT:
+            content = prepare_cut_out(content)
+        _prepared.put(artifact.digest, content)
+    return content
 
 
 def _bytes_of(content: CutOut | Pixels) -> int:
     return content.bytes if isinstance(content, CutOut) else content.nbytes
 
 
-_prepared = _Prepared()
+# Scenes of several photos share cut-outs and backdrops.
+_prepared = ContentCache(_CACHE_BYTES, _bytes_of)
 
 
 def _class_of(cut_out: Artifact) -> str:
