@@ -1,8 +1,6 @@
 """Generators over their work items: phase after phase, one child run per item."""
 
-import json
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from flows.config.recipe import Recipe
 from flows.execution.results import (
@@ -17,11 +15,10 @@ from flows.generators.catalog import find_generator
 from flows.items import make_items, require_annotations
 from models.data.records import Artifact, Record, Sample, SourceImage, Sources
 from tasks.engine.integrity import verify_inputs_on_error
-from tasks.engine.item_documents import load_samples
+from tasks.engine.item_documents import Selected, load_samples, load_selections
 from tasks.engine.run_context import RunContext
 from tasks.engine.work_items import ItemConfig, Result, SharedInputs
 from tasks.screen.heldout_index import HeldOut, index_heldout
-from tasks.screen.select import with_selection
 from tasks.store.store import Store
 
 
@@ -36,23 +33,37 @@ class Generation(Record):
 
     def load_samples(self, store: Store) -> dict[str, list[Sample]]:
         """Per generator, its finished images, rejected ones included."""
-        selected: dict[str, dict[str, Any]] = {}
-        for document in self.selections:
-            selected |= json.loads(store.read(document))["images"]
+        selected = load_selections(store, self.selections)
         return {
             generator: [
-                with_selection(sample, selected.get(sample.image.id))
+                sample
                 for result in results
                 if result.failure is None
-                for sample in load_samples(store, result.key)
+                for sample in load_samples(store, result.key, selected)
             ]
             for generator, results in self.results.items()
         }
+
+    def with_selections(self, store: Store, documents: Sequence[Artifact]) -> "Generation":
+        """The same results after a selection: fewer images are accepted."""
+        selected = load_selections(store, documents)
+        results = {
+            generator: tuple(_with_accepted(store, result, selected) for result in results)
+            for generator, results in self.results.items()
+        }
+        return Generation(results=results, selections=tuple(documents))
 
     @property
     def all(self) -> list[Result]:
         """The results of all generators."""
         return [result for results in self.results.values() for result in results]
+
+
+def _with_accepted(store: Store, result: Result, selected: Selected) -> Result:
+    if result.failure is not None:
+        return result
+    samples = load_samples(store, result.key, selected)
+    return result.model_copy(update={"accepted": sum(sample.is_accepted for sample in samples)})
 
 
 def generate_all(

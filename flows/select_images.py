@@ -43,7 +43,7 @@ def select_images(
         embedded = embed(own, Embed(), [sample.image for sample in compared])
         documents += select(own, recipe.select, compared, embedded)
     run.add_counts("select", {name: own.counts[name] for name in ("embed", "select")})
-    return generation.model_copy(update={"selections": tuple(documents)})
+    return generation.with_selections(run.store, documents)
 
 
 def photo_samples(run: RunContext, recipe: Recipe, photos: Sequence[SourceImage]) -> list[Sample]:

@@ -96,10 +96,9 @@ def draw_selection(selections: Sequence[ClassSelection], style: Style = SVG) -> 
         panel.set_title(escape_math(f"{found.generator} · {found.label}"))
         panel.set_xlabel(f"images left (kept: {found.kept})")
     panels[0].set_ylabel("squared discrepancy")
-    looks: dict[str, tuple[str, Dashes]] = {
-        "to train photos": (dataset_look(0)[0], "-"),
-        "to val photos": (colour, "--"),
-    }
+    looks: dict[str, tuple[str, Dashes]] = {"to train photos": (dataset_look(0)[0], "-")}
+    if any(distance is not None for found in shown for _, _, distance in found.curve):
+        looks["to val photos"] = (colour, "--")
     handles = [
         Line2D([], [], color=own, linestyle=dashes, lw=2.2, label=name)
         for name, (own, dashes) in looks.items()

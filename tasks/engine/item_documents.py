@@ -6,16 +6,20 @@ that decides it, so that the same work is the same document on every machine.
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
-from models.data.records import Sample
+from models.data.records import Artifact, Sample
 from tasks.engine.work_items import GenerationRecord, ItemConfig, Result, WorkItem
 from tasks.store.errors import MissingArtifactError
 from tasks.store.store import STAGES_WAIT_S, Store, open_store, parse_record
 
+# What a selection says of images, by their ids: similarity, and the reason if one is rejected.
+Selected = Mapping[str, Mapping[str, Any]]
+NOTHING_SELECTED: Selected = MappingProxyType({})
 # A bucket answers several small writes at a time.
 _WRITERS = 8
 # Results whose artifacts are looked up together: each names hundreds of them.
@@ -91,13 +95,35 @@ def load_record(store: Store, key: str) -> GenerationRecord | None:
     return next(load_records(store, [key]))
 
 
-def load_samples(store: Store, key: str) -> tuple[Sample, ...]:
-    """The samples of a finished item.
+def load_samples(
+    store: Store, key: str, selected: Selected = NOTHING_SELECTED
+) -> tuple[Sample, ...]:
+    """The samples of a finished item, after a selection if there was one.
 
     Raises:
         MissingArtifactError: somebody removed the record during the run.
     """
-    return tuple(Sample.model_validate(row) for row in _record_content(store, key)["samples"])
+    rows = _record_content(store, key)["samples"]
+    return tuple(with_selection(Sample.model_validate(row), selected) for row in rows)
+
+
+def load_selections(store: Store, documents: Sequence[Artifact]) -> Selected:
+    """What the documents of the stage `select` say of each image."""
+    selected: dict[str, Mapping[str, Any]] = {}
+    for document in documents:
+        selected |= json.loads(store.read(document))["images"]
+    return selected
+
+
+def with_selection(sample: Sample, selected: Selected) -> Sample:
+    """The sample with its similarity, and with the reason if a selection rejects it."""
+    found = selected.get(sample.image.id)
+    if found is None or not sample.is_accepted:
+        return sample
+    scores = dict(sample.scores)
+    if found["similarity"] is not None:
+        scores["similarity"] = found["similarity"]
+    return sample.model_copy(update={"scores": scores, "reject_reason": found["reason"]})
 
 
 def artifact_ids(store: Store, key: str) -> list[str]:

@@ -43,7 +43,7 @@ def draw_sheet(
         record: all artifacts and samples of the reference.
         shown_as: the explanation of each stage that has a row.
     """
-    rows = _Rows(run, record, shown_as)
+    rows = _Rows(run, name, record, shown_as)
     return Sheet(name, label, tuple(rows.draw()))
 
 
@@ -60,11 +60,12 @@ class _Rows:
     """Draws the rows of one reference photo."""
 
     def __init__(
-        self, run: RunContext, record: GenerationRecord, shown_as: Mapping[str, str]
+        self, run: RunContext, name: str, record: GenerationRecord, shown_as: Mapping[str, str]
     ) -> None:
         self.run = run
         self.shown_as = shown_as
-        photos = [a for a in record.artifacts if a.stage in SOURCE_STAGES]
+        # Background photos come from the same stage; they belong to all references.
+        photos = [a for a in record.artifacts if a.stage in SOURCE_STAGES and a.name == name]
         made = [a for a in record.artifacts if a.stage not in SOURCE_STAGES]
         self.artifacts = {a.id: a for a in (*photos, *record.earlier, *made)}
         self.reject_reasons = {

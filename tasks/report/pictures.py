@@ -9,7 +9,7 @@ from models.data.records import Artifact, Sample
 from models.quality.records import NearPair, QualityMetrics
 from models.reporting.input import RejectGroup, Sheet, Thumb
 from tasks.engine.fetch_images import find_artifacts
-from tasks.engine.item_documents import load_record
+from tasks.engine.item_documents import load_record, load_selections, with_selection
 from tasks.engine.run_context import RunContext
 from tasks.engine.work_items import GenerationRecord
 from tasks.report.contact_sheets import draw_sheet
@@ -27,7 +27,7 @@ def draw_sheets(run: RunContext, summary: RunSummary) -> tuple[Sheet, ...]:
     with_results = [reference for reference in summary.references if reference.key]
     sheets = []
     for reference in _alternate_classes(with_results)[:SHEETS]:
-        record = load_record(run.store, str(reference.key))
+        record = _load_record(run, summary, reference)
         if record is not None:
             sheets.append(
                 draw_sheet(run, reference.name, reference.label, record, summary.shown_as)
@@ -117,10 +117,22 @@ def _rejected(run: RunContext, summary: RunSummary) -> Iterator[tuple[Sample, Ar
     """Rejected samples with a picture: their own, the one that they were to be made from, or none
     where they were to be made from text."""
     for reference in summary.references:
-        record = load_record(run.store, reference.key) if reference.key else None
+        record = _load_record(run, summary, reference)
         for sample in record.samples if record else ():
             if record and not sample.is_accepted:
                 yield sample, _picture_of(sample, record)
+
+
+def _load_record(
+    run: RunContext, summary: RunSummary, reference: ReferenceSummary
+) -> GenerationRecord | None:
+    """The record of a reference; images that the selection rejected are rejected."""
+    record = load_record(run.store, reference.key) if reference.key else None
+    if record is None or not summary.selections:
+        return record
+    selected = load_selections(run.store, summary.selections)
+    samples = tuple(with_selection(sample, selected) for sample in record.samples)
+    return record.model_copy(update={"samples": samples})
 
 
 def _picture_of(sample: Sample, record: GenerationRecord) -> Artifact | None:

@@ -19,7 +19,7 @@ from tasks.engine.stage import stage
 Row = Mapping[str, Any]
 # Fewer images, or train photos, of a class are not compared as sets.
 LEAST_SET = 4
-WRONG_CLASS = "more like photos of the class"
+WRONG_CLASS = "more like another class"
 NOT_THE_BEST = "less like the photos of its class than a sibling"
 NOT_CHOSEN = "less like the photos of its class than the images that are kept"
 
@@ -66,16 +66,6 @@ def select(inputs: Sequence[StageInput], parameters: Select) -> Iterator[StageOu
         rows = [artifact.metadata for artifact in item.job.inputs]
         features = np.stack([load_features(item.run, artifact) for artifact in item.job.inputs])
         yield StageOutput(select_rows(rows, features, parameters))
-
-
-def with_selection(sample: Sample, selected: Row | None) -> Sample:
-    """The sample with what the document of its generator says of it, if it does."""
-    if selected is None or not sample.is_accepted:
-        return sample
-    scores = dict(sample.scores)
-    if selected["similarity"] is not None:
-        scores["similarity"] = selected["similarity"]
-    return sample.model_copy(update={"scores": scores, "reject_reason": selected["reason"]})
 
 
 def select_rows(
@@ -132,7 +122,7 @@ def _select_class(
             if other == label or not len(photos):
                 continue
             for at in np.flatnonzero(similarity(images, photos) > own):
-                reasons[at] = reasons[at] or f"{WRONG_CLASS} {other}"
+                reasons[at] = reasons[at] or f"{WRONG_CLASS}: {other}"
     left = _places(reasons)
     best = best_of(own[left], [sources[at] for at in left], parameters.best_of)
     _reject(reasons, left, left[best], NOT_THE_BEST)

@@ -20,6 +20,9 @@ def select_from(
     recipe = Recipe(select=settings)
     selected = select_images(run, recipe, sources, make_generation(run, sources))
     samples = selected.load_samples(run.store)["copies"]
+    if settings is not None:
+        (result,) = selected.results["copies"]
+        assert result.accepted == sum(sample.is_accepted for sample in samples)
     return [sample.reject_reason for sample in samples], run.counts
 
 

@@ -181,3 +181,16 @@ def test_a_rejected_sample_shows_its_reason(maker: Maker) -> None:
 )
 def test_spread_picks_at_even_distances(count: int, expected: list[int]) -> None:
     assert spread(range(5), count) == expected
+
+
+def test_background_photos_are_no_photos_of_a_reference(maker: Maker) -> None:
+    photo = maker.make("ingest", picture(1))
+    room = maker.make("ingest", picture(2))
+    made = maker.make("paste", picture(3), photo, scene=0)
+    record = GenerationRecord(
+        samples=(), artifacts=(photo, room.model_copy(update={"name": "rooms/a"}), made)
+    )
+    sheet = draw_sheet(
+        maker.run, "mug/a", "mug", record, {"ingest": "the photo", "paste": "pasted"}
+    )
+    assert [(row.stage, len(row.cells)) for row in sheet.rows] == [("ingest", 1), ("paste", 1)]

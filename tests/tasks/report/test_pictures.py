@@ -40,6 +40,6 @@ def test_images_that_were_to_be_made_from_text_are_counted_without_a_picture(
     images = tuple(run.made.values())
     record = GenerationRecord(samples=tuple(map(rejected, images)), artifacts=images)
     save_result(run.store, Result(key="k" * 64), record)
-    summary: Any = SimpleNamespace(references=[SimpleNamespace(key="k" * 64)])
+    summary: Any = SimpleNamespace(selections=(), references=[SimpleNamespace(key="k" * 64)])
     (group,) = draw_rejects(run, summary)
     assert (group.reason, group.count, group.thumbs) == ("flagged", 2, ())

@@ -3,16 +3,13 @@
 from typing import Any
 
 import numpy as np
-import pytest
 
-from models.data.records import Annotation, Artifact, Sample
 from tasks.screen.select import (
     NOT_CHOSEN,
     NOT_THE_BEST,
     WRONG_CLASS,
     Select,
     select_rows,
-    with_selection,
 )
 
 # Features of two values: a mug points right, a shoe up.
@@ -50,7 +47,7 @@ def reasons_of(
 
 def test_an_image_that_is_more_like_another_class_is_rejected() -> None:
     images = [(1.0, 0.2), (0.2, 1.0)]
-    assert reasons_of(images, ["a", "a"], Select(keep=1.0)) == [None, f"{WRONG_CLASS} shoe"]
+    assert reasons_of(images, ["a", "a"], Select(keep=1.0)) == [None, f"{WRONG_CLASS}: shoe"]
     assert reasons_of(images, ["a", "a"], ALL) == [None, None]
 
 
@@ -96,29 +93,3 @@ def test_a_class_without_references_is_not_judged() -> None:
     rows = [row("photo/2", "shoe"), row("made/0", "mug", source="a")]
     found: Any = select_rows(rows, np.array([SHOE, SHOE], np.float32), Select())
     assert found["images"]["made/0"] == {"similarity": None, "reason": None}
-
-
-@pytest.fixture
-def sample() -> Sample:
-    image = Artifact(key="a", stage="resize", version=1, name="a", media="jpg", digest="d", size=1)
-    return Sample(
-        name="mug/a",
-        split="train",
-        image=image,
-        annotations=(Annotation(label="mug"),),
-        generator="multiview",
-        sources=("mug/a",),
-        scores={"contrast": 0.5},
-    )
-
-
-def test_a_sample_carries_similarity_and_reason(sample: Sample) -> None:
-    marked = with_selection(sample, {"similarity": 0.25, "reason": NOT_CHOSEN})
-    assert marked.scores == {"contrast": 0.5, "similarity": 0.25}
-    assert marked.reject_reason == NOT_CHOSEN
-    assert with_selection(sample, None) == sample
-
-
-def test_what_screening_rejected_keeps_its_reason(sample: Sample) -> None:
-    blurred = sample.model_copy(update={"reject_reason": "blurred"})
-    assert with_selection(blurred, {"similarity": 0.2, "reason": None}) == blurred
