@@ -58,16 +58,16 @@ class Background:
         Returns:
             Whether there was a process to end.
         """
-        found = self._members()
+        found = left = self._members()
         for number in (signal.SIGTERM, signal.SIGKILL):
-            for process in self._members():
+            for process in left:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.send_signal(number)
             # Not psutil.wait_procs: it waits for zombies, which some containers never reap.
             deadline = time.monotonic() + timeout_s
-            while (members := self._members()) and time.monotonic() < deadline:
+            while (left := self._left_of(left)) and time.monotonic() < deadline:
                 time.sleep(_PAUSE_S)
-            if not members:
+            if not left:
                 break
         self._record.unlink(missing_ok=True)
         return bool(found)
@@ -93,6 +93,11 @@ class Background:
         members = [process for process in psutil.process_iter() if self._has_mark(process)]
         return members if leader is None or leader in members else [leader, *members]
 
+    def _left_of(self, signalled: Sequence[psutil.Process]) -> list[psutil.Process]:
+        """The members, and the signalled processes that still end: these have no environment."""
+        ending = [process for process in signalled if _is_alive(process)]
+        return list(dict.fromkeys((*self._members(), *ending)))
+
     def _has_mark(self, process: psutil.Process) -> bool:
         try:
             return process.environ().get(_MARK) == self._mark and _is_alive(process)
@@ -101,4 +106,7 @@ class Background:
 
 
 def _is_alive(process: psutil.Process) -> bool:
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -103,6 +103,21 @@ def test_children_of_a_crashed_process_are_stopped_too(
     assert not is_alive(orphan)
 
 
+def test_a_process_that_is_ending_is_waited_for(
+    background: Background, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    background.start(("sleep", "300"), dict(os.environ))
+    members = background._members()
+    assert len(members) == 1
+    # The environment of a process that ends is gone before the process is.
+    monkeypatch.setattr(background, "_members", list)
+    assert background._left_of(members) == members
+    members[0].kill()
+    while is_alive(members[0].pid):
+        time.sleep(0.02)
+    assert background._left_of(members) == []
+
+
 def test_process_that_ignores_the_first_signal_is_killed(background: Background) -> None:
     program = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(300)"
     background.start((sys.executable, "-c", program), dict(os.environ))
