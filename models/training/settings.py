@@ -11,7 +11,9 @@ from models.data.specs import Augmentation, Classifier, TrainingSpec
 
 LoggerName = Literal["csv", "tensorboard", "wandb", "mlflow"]
 # These fields change neither weights nor history, so they are part of no key.
-NON_KEY_FIELDS = frozenset({"loggers", "memory_mb", "seeds", "workers"})
+# ``task`` is none either: the inputs and settings of each task differ.
+NON_KEY_FIELDS = frozenset({"loggers", "memory_mb", "seeds", "task", "workers"})
+Task = Literal["classification", "segmentation"]
 
 
 class TrainingParameters(Record):

@@ -12,6 +12,18 @@ if TYPE_CHECKING:
     from models.evaluation.classification import DatasetScores
 
 LabelledImages = Sequence[tuple[Path, int]]
+
+
+@dataclass(frozen=True)
+class ObjectTruth:
+    """One object of an image: the index of its class, and the file of its 8-bit mask, if any."""
+
+    label: int
+    mask: Path | None = None
+
+
+# The objects of images by image file. Classification needs none.
+Truth = Mapping[Path, Sequence[ObjectTruth]]
 # Columns by name, ready for JSON, each with one entry per image.
 Predictions = Mapping[str, list[Any]]
 
