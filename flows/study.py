@@ -140,6 +140,8 @@ def _of(samples: Sequence[Sample], split: str) -> list[Sample]:
 def _settings(recipe: Recipe) -> TrainingParameters:
     if recipe.train is None:
         raise ValueError(f"recipe {recipe.name}: a study needs the section train; add it")
+    if recipe.train.needs_masks:
+        raise ValueError("train.task: a study trains classifiers; set it to classification")
     return recipe.train
 
 

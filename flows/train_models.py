@@ -166,6 +166,7 @@ def training_key(recipe: Recipe, datasets: Datasets) -> str:
         "trainings": [spec.model_dump(mode="json") for spec in trainings_of(recipe, datasets)[0]],
         "datasets": {name: document.id for name, document in datasets.documents.items()},
         "test": datasets.test.id,
+        "truths": {name: document.id for name, document in datasets.truths.items()},
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -202,9 +203,11 @@ def _train(recipe: Recipe, datasets: Datasets, store: Store, scratch: Path) -> T
     with show_progress("training epochs", epochs) as advance:
         run = RunContext(store, "training", scratch=scratch, on_step=advance)
         for spec, own, document in zip(specs, settings, documents, strict=True):
-            made = train(run, own, spec.name, [document])
+            truth = [datasets.truths[spec.dataset]] if own.needs_masks else []
+            made = train(run, own, spec.name, [document], truth)
             checkpoints += made
-            scores += score(run, own, made, [document], [datasets.test])
+            truth += [datasets.truths["test"]] if own.needs_masks else []
+            scores += score(run, own, made, [document], [datasets.test], truth)
     return Trained(
         checkpoints=tuple(checkpoints),
         scores=tuple(scores),

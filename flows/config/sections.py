@@ -44,6 +44,8 @@ def first_error(error: ValidationError, root: type[Record]) -> str:
     message = message[:1].lower() + message[1:]
     if fault["loc"] == ("generators",) and fault["type"] == "value_error":
         return f"generators.{message}"
+    if fault["loc"] == ("train",) and fault["type"] == "value_error":
+        return message
     value = "" if fault["type"] == "value_error" else f" (given: {_shown(fault['input'])})"
     hint = quoting_hint(fault["input"]) if fault["type"] == "string_type" else ""
     return f"{field}: {message}{value}{hint}" if field else f"{message}{value}{hint}"

@@ -21,7 +21,7 @@ from models.training.lightning_trainer import load_batches, seeded_torch
 from models.training.pretrained import published_weights
 from models.training.resumable import Training, check_machine, read_weights, train_or_resume
 from models.training.settings import NON_KEY_FIELDS, TrainingParameters
-from models.training.task import LabelledImages
+from models.training.task import LabelledImages, Truth
 
 
 def check_ready(parameters: TrainingParameters) -> None:
@@ -48,6 +48,7 @@ def train_once(
     *,
     groups: Sequence[int] | None = None,
     progress: Callable[[int], None] | None = None,
+    truth: Truth | None = None,
 ) -> TrainedModel:
     """Train a classifier on ``train`` and keep the epoch that is best on ``val``.
 

@@ -1,9 +1,10 @@
 """The settings of a segmentation training; importing them imports no torch."""
 
-from typing import Literal
+from typing import ClassVar, Literal, get_args
 
 from pydantic import Field
 
+from models.data.specs import TrainingSpec
 from models.training.settings import TrainingParameters
 
 Network = Literal["deeplabv3_resnet101", "lraspp_efficientnet_lite0"]
@@ -14,7 +15,9 @@ SegmentationAugmentation = Literal["none", "flip", "crop"]
 class SegmentationParameters(TrainingParameters):
     """How a segmentation network is trained; the defaults are those of the published study."""
 
-    task: Literal["segmentation"] = "segmentation"
+    needs_masks: ClassVar[bool] = True
+
+    task: Literal["segmentation"] = Field("segmentation", description="Each pixel gets a class.")
     ground_truth: GroundTruth = Field(
         "classes",
         description="classes: background and each label. trimap: the values 0, 128 and 255 of "
@@ -38,3 +41,8 @@ class SegmentationParameters(TrainingParameters):
         description="Random changes of train images and masks. crop: flip, zoom, shift and light.",
     )
     linear_copies: Literal[0] = Field(0, description="No linear classifier segments images.")
+
+    def allows(self, spec: TrainingSpec) -> bool:
+        """Whether masks can follow the augmentation, and a network is trained."""
+        augments = get_args(SegmentationAugmentation)
+        return spec.classifier != "linear" and (spec.augment is None or spec.augment in augments)
