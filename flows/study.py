@@ -143,6 +143,8 @@ def _settings(recipe: Recipe) -> TrainingParameters:
     if recipe.select is not None:
         # Each number of photos would need a selection of its own, by its own photos.
         raise ValueError(f"recipe {recipe.name}: a study can't select images; set select=null")
+    if recipe.train.needs_masks:
+        raise ValueError("train.task: a study trains classifiers; set it to classification")
     return recipe.train
 
 

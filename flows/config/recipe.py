@@ -24,6 +24,7 @@ from models.data.records import Record
 from models.data.specs import DatasetSpec, TrainingSpec
 from models.data.splits.splitting import SplitParameters
 from models.evaluation.settings import VerdictSettings
+from models.training.segmentation.settings import SegmentationParameters
 from models.training.settings import TrainingParameters
 from tasks.assemble.choose import Assemble
 from tasks.assemble.resize import Resize
@@ -89,7 +90,7 @@ class Recipe(Record):
         "datasets is not listed either.",
     )
     assemble: Assemble = Assemble()
-    train: TrainingParameters | None = Field(
+    train: TrainingParameters | SegmentationParameters | None = Field(
         default_factory=TrainingParameters,
         description="How each dataset is tried; none: not at all.",
     )
@@ -105,6 +106,29 @@ class Recipe(Record):
         if renamed is not None:
             raise ValueError(f"{renamed[0]} was renamed: use {renamed[1]}")
         return content
+
+    @model_validator(mode="before")
+    @classmethod
+    def _decide_by_task(cls, content: Any) -> Any:
+        """Let the headline figure of the task decide the verdict, unless the recipe names one."""
+        section = content.get("train") if isinstance(content, dict) else None
+        if _task_in(section) != "segmentation" or not isinstance(content.get("verdict", {}), dict):
+            return content
+        return {**content, "verdict": {"metric": "miou", **content.get("verdict", {})}}
+
+    @field_validator("train", mode="before")
+    @classmethod
+    def _read_train(cls, content: Any) -> Any:
+        """The settings of the task that the section names."""
+        if content is None or isinstance(content, TrainingParameters):
+            return content
+        settings = SegmentationParameters if _task_in(content) == "segmentation" else None
+        try:
+            return (settings or TrainingParameters).model_validate(content)
+        except ValidationError as error:
+            line = first_error(error, settings or TrainingParameters)
+            dot = "." if error.errors()[0]["loc"] else ": "
+            raise ValueError(f"train{dot}{line}") from error
 
     @field_validator("generators", mode="before")
     @classmethod
@@ -140,7 +164,8 @@ class Recipe(Record):
         """The trainings to compare; none without the section ``train``."""
         if self.train is None:
             return ()
-        return self.trainings or default_trainings(self.dataset_specs, baselines=not self.datasets)
+        specs = default_trainings(self.dataset_specs, baselines=not self.datasets)
+        return self.trainings or tuple(spec for spec in specs if self.train.allows(spec))
 
     @model_validator(mode="after")
     def _check_trainings(self) -> Self:
@@ -152,7 +177,28 @@ class Recipe(Record):
                     f"trainings.{spec.name}: there is no dataset {spec.dataset} in this recipe; "
                     f"use one of: {', '.join(known)}"
                 )
+            if self.train is not None and not self.train.allows(spec):
+                raise ValueError(
+                    f"trainings.{spec.name}: {self.train.task} has no such augment or classifier; "
+                    "use none, flip or crop, and a network"
+                )
         return self
+
+    @model_validator(mode="after")
+    def _check_metric(self) -> Self:
+        of_pixels = self.train is not None and self.train.needs_masks
+        if self.train is not None and (self.verdict.metric == "miou") != of_pixels:
+            raise ValueError(
+                f"verdict.metric: {self.verdict.metric} is no figure of {self.train.task}; use "
+                f"{'miou' if of_pixels else 'accuracy, f1_macro or f1_weighted'}"
+            )
+        return self
+
+
+def _task_in(section: Any) -> Any:
+    if isinstance(section, TrainingParameters):
+        return section.task
+    return section.get("task") if isinstance(section, dict) else None
 
 
 def _read_settings(name: str, section: Any, profile: Profile) -> Record:

@@ -11,6 +11,7 @@ from models.data.records import Record
 from models.evaluation.answers import Conclusion
 from models.evaluation.classification import DatasetScores, TrainingScores
 from models.evaluation.comparison import Difference, Interval
+from models.evaluation.segmentation import SegmentationScores
 from models.quality.records import ClassSelection, QualityMetrics
 
 
@@ -85,11 +86,12 @@ class DatasetMetrics(Record):
     synthetic: dict[str, int] = Field({}, description="Those of them that were generated.")
     val: dict[str, int]
     seeds: int = Field(0, description="Trainings, one per seed.")
-    val_scores: DatasetScores | None = None
-    test: DatasetScores | None = None
+    val_scores: DatasetScores | SegmentationScores | None = None
+    test: DatasetScores | SegmentationScores | None = None
     accuracy: Interval | None = Field(
         None, description="Test accuracy with its interval, over test photos and seeds."
     )
+    miou: Interval | None = Field(None, description="The same for the mean IoU of segmentation.")
 
 
 class TrainingMetrics(Record):
@@ -107,8 +109,8 @@ class TrainingMetrics(Record):
     history: dict[str, tuple[float, ...]] = Field(
         description="One value per epoch: epoch, learning_rate, train_loss, val_f1_macro, ..."
     )
-    val: TrainingScores
-    test: TrainingScores
+    val: TrainingScores | SegmentationScores
+    test: TrainingScores | SegmentationScores
 
 
 class Cost(Record):

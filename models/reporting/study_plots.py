@@ -29,6 +29,7 @@ METRIC_NAMES: dict[Metric, str] = {
     "accuracy": "accuracy",
     "f1_macro": "macro F1",
     "f1_weighted": "weighted F1",
+    "miou": "mean IoU",
 }
 Look = tuple[str, Dashes]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import timm
 from huggingface_hub import constants, get_session, hf_hub_download, try_to_load_from_cache
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import PretrainedCfg, load_state_dict
 from torch import nn
 
@@ -109,6 +110,18 @@ def head_names(network: nn.Module) -> tuple[str, ...]:
     """Prefixes of the names of a network's weights that are its head, such as ``classifier.``."""
     names = getattr(network, "pretrained_cfg", {}).get("classifier") or "head"
     return tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
+
+
+def normalisation(network: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Channel means and deviations, in 0..1, that normalise the network's input."""
+    settings = getattr(network, "pretrained_cfg", {})
+    mean = settings.get("mean", IMAGENET_DEFAULT_MEAN)
+    return tuple(mean), tuple(settings.get("std", IMAGENET_DEFAULT_STD))
+
+
+def count_parameters(network: nn.Module) -> int:
+    """The number of parameters of a network."""
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def _why_unreachable() -> str | None:

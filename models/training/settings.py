@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -11,12 +11,17 @@ from models.data.specs import Augmentation, Classifier, TrainingSpec
 
 LoggerName = Literal["csv", "tensorboard", "wandb", "mlflow"]
 # These fields change neither weights nor history, so they are part of no key.
-NON_KEY_FIELDS = frozenset({"loggers", "memory_mb", "seeds", "workers"})
+# ``task`` is none either: the inputs and settings of each task differ.
+NON_KEY_FIELDS = frozenset({"loggers", "memory_mb", "seeds", "task", "workers"})
+Task = Literal["classification", "segmentation"]
 
 
 class TrainingParameters(Record):
     """How a classifier is trained; the defaults are those of the published study."""
 
+    needs_masks: ClassVar[bool] = False
+
+    task: Task = Field("classification", description="What the networks learn.")
     classifier: Classifier = Field(
         "network",
         description="network: all weights are trained. linear: logistic regression on the features "
@@ -86,6 +91,8 @@ class TrainingParameters(Record):
 
     @model_validator(mode="after")
     def _check(self) -> "TrainingParameters":
+        if self.task != type(self).model_fields["task"].default:
+            raise ValueError(f"task: {self.task} has settings of its own; use its class")
         if self.weights_file is not None and not self.pretrained:
             raise ValueError("weights_file is set but pretrained is false; remove one of the two")
         if len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
@@ -95,6 +102,10 @@ class TrainingParameters(Record):
         if any(milestone < 1 for milestone in self.milestones):
             raise ValueError(f"milestones: {self.milestones} are not all 1 or more; correct them")
         return self
+
+    def allows(self, spec: TrainingSpec) -> bool:
+        """Whether a training may differ in this way from these settings."""
+        return True
 
     @property
     def planned_epochs(self) -> int:

@@ -15,9 +15,9 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import save_file
 
-from models.training.classification.module import TrainingDivergedError
 from models.training.classification.networks import build_network
 from models.training.classification.train import check_ready, predict, train_once
+from models.training.epoch_module import TrainingDivergedError
 from models.training.history import TrainedModel
 from models.training.pretrained import WeightsMissingError
 from models.training.settings import TrainingParameters, equal_steps
