@@ -1,10 +1,11 @@
 """What a study asks, what it repeats, and the published figures that its own are compared with."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from models.data.records import Record
+from models.evaluation.classification import Metric
 
 # photos: real photos per class. generated: generated images in percent of the real photos.
 # images: generated images per class. method: the series themselves.
@@ -15,9 +16,10 @@ class PublishedFigure(Record):
     """A figure of the study that is repeated, as its authors published it."""
 
     series: str = Field(description="The series, as methods of the grid are named.")
-    x: str = Field("", description="Where it is on the x axis, as its ticks are named.")
+    photos: str = Field("", description="Real photos, as in photos_per_class; empty: as x says.")
+    x: str = Field("", description="Its place on the x axis: 5%, 1000% or 200; empty for methods.")
     split: Literal["val", "test"] = Field("test", description="The photos that were predicted.")
-    figure: str = Field(description="accuracy, f1_macro, f1_weighted or miou.")
+    figure: Metric = Field(description="accuracy, f1_macro, f1_weighted or miou.")
     value: float = Field(ge=0, le=1, description="The figure; 0.9 is 90 %.")
 
 
@@ -32,5 +34,22 @@ class Description(Record):
     needs: str = Field("", description="Photos, checkpoints, GPU and hours that it needs.")
     x: Axis = Field("photos", description="The x axis of its figure.")
     published: tuple[PublishedFigure, ...] = Field(
-        (), description="Figures of the published study; none: the page has no such column."
+        (),
+        description="Figures of the published study; none: the page has no such column. In place "
+        "of x and value, a row may have values: {x: value}.",
     )
+
+    @field_validator("published", mode="before")
+    @classmethod
+    def _expand(cls, content: Any) -> Any:
+        """Rows with several values as one row for each."""
+        if not isinstance(content, list):
+            return content
+        rows: list[Any] = []
+        for row in content:
+            if isinstance(row, dict) and isinstance(row.get("values"), dict):
+                shared = {name: value for name, value in row.items() if name != "values"}
+                rows += [{**shared, "x": x, "value": value} for x, value in row["values"].items()]
+            else:
+                rows.append(row)
+        return rows
