@@ -130,11 +130,12 @@ def check_folder(folder: Path, settings: dict[str, Any]) -> None:
     if not path.exists():
         return
     saved = json.loads(path.read_text())
-    for name, value in settings.items():
-        if saved.get(name) != value:
+    # A field that was added later is in one of both alone, where the other has its default.
+    for name in (*settings, *sorted(set(saved) - set(settings))):
+        if saved.get(name) != settings.get(name):
             raise ValueError(
-                f"{folder}: holds a training with {name} {saved.get(name)}, not {value}; "
-                "choose another folder"
+                f"{folder}: holds a training with {name} {saved.get(name)}, not "
+                f"{settings.get(name)}; choose another folder"
             )
 
 

@@ -2,17 +2,23 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from models.data.records import Record
 from models.data.specs import Augmentation, Classifier, TrainingSpec
+from models.training.policy_settings import RANGED_POLICIES, PolicyRanges
 
 LoggerName = Literal["csv", "tensorboard", "wandb", "mlflow"]
 # These fields change neither weights nor history, so they are part of no key.
 # ``task`` is none either: the inputs and settings of each task differ.
 NON_KEY_FIELDS = frozenset({"loggers", "memory_mb", "seeds", "task", "workers"})
+# Fields that were added later, each with the value of trainings before it. With this value a field
+# is part of no key, so that a run finds those trainings.
+ADDED_FIELDS: dict[str, object] = {
+    "augment_ranges": None,
+}
 Task = Literal["classification", "segmentation"]
 
 
@@ -80,6 +86,10 @@ class TrainingParameters(Record):
         "auto", description="auto: bf16 or fp16 mixed on a CUDA GPU, 32-bit on CPU."
     )
     augment: Augmentation = Field("flip", description="Random changes of train images.")
+    augment_ranges: PolicyRanges | None = Field(
+        None,
+        description="Ranges of augment: custom and rotate_blur_flip; none: those of the studies.",
+    )
     workers: int = Field(0, ge=0, le=256, description="Loader processes; 0: none.")
     threads: int | None = Field(
         None, ge=1, le=1024, description="CPU threads of torch; None: torch's choice."
@@ -106,6 +116,18 @@ class TrainingParameters(Record):
     def allows(self, spec: TrainingSpec) -> bool:
         """Whether a training may differ in this way from these settings."""
         return True
+
+    def key_params(self) -> dict[str, Any]:
+        """The settings that decide the weights and the history, ready for JSON."""
+        settings = self.model_dump(mode="json", exclude=set(NON_KEY_FIELDS))
+        ranges = self.augment_ranges or PolicyRanges()
+        is_used = self.augment in RANGED_POLICIES
+        settings["augment_ranges"] = ranges.model_dump(mode="json") if is_used else None
+        return {
+            name: value
+            for name, value in settings.items()
+            if name not in ADDED_FIELDS or value != ADDED_FIELDS[name]
+        }
 
     @property
     def planned_epochs(self) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from models.data.records import Artifact
-from models.training.settings import NON_KEY_FIELDS, TrainingParameters
+from models.training.settings import TrainingParameters
 from models.training.task import task_of
 from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.stage import stage
@@ -15,7 +15,7 @@ from tasks.train.read_images import labelled_images, object_truth
 
 def training_key_params(parameters: TrainingParameters) -> dict[str, Any]:
     """The settings that decide the weights; a weights file counts by its bytes, not its path."""
-    settings = parameters.model_dump(mode="json", exclude=set(NON_KEY_FIELDS))
+    settings = parameters.key_params()
     if parameters.weights_file is not None:
         blob = Path(parameters.weights_file).read_bytes()
         settings["weights_file"] = hashlib.sha256(blob).hexdigest()
