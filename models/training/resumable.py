@@ -31,6 +31,7 @@ from models.training.lightning_trainer import (
 )
 from models.training.pretrained import count_parameters
 from models.training.sampler import FixedStepsSampler
+from models.training.schedule import Schedule
 from models.training.settings import TrainingParameters
 
 SETTINGS_FILE, RESULT_FILE = "run.json", "trained.json"
@@ -88,6 +89,7 @@ def train_or_resume(
         if saved is not None:
             module.on_load_checkpoint(saved)
         module.seed = training.seed
+        module.schedule = Schedule(training.parameters, training.steps)
         if not module.is_finished():
             _fit(module, training, folder, progress)
     trained = TrainedModel.model_validate(

@@ -24,6 +24,9 @@ from models.training.settings import (
         {"optimiser": "adam"},
         {"batch_size": 1},
         {"augment_ranges": {"blur_min": 3.0}},
+        {"epoch_choices": (5, 5)},
+        {"epoch_choices": (0, 5)},
+        {"freeze": "body"},
     ],
 )
 def test_rejects_values_out_of_range_by_name(changes: dict[str, Any]) -> None:
@@ -62,3 +65,9 @@ def test_fields_that_were_added_later_keep_the_keys_of_older_trainings() -> None
     named = TrainingParameters(augment="custom", augment_ranges=PolicyRanges())
     changed = TrainingParameters(augment="custom", augment_ranges=PolicyRanges(flip=0.1))
     assert custom.key_params() == named.key_params() != changed.key_params()
+
+
+def test_each_choice_of_epochs_is_planned() -> None:
+    assert TrainingParameters(epochs=20, epoch_choices=(5, 10)).planned_epochs == 15
+    linear = TrainingParameters(classifier="linear", epoch_choices=(5, 10))
+    assert linear.planned_epochs == 1
