@@ -30,7 +30,11 @@ def pin_checkpoints(recipe: Recipe) -> Recipe:
         )
         for name, settings in recipe.generators.items()
     }
-    return recipe.model_copy(update={"generators": generators})
+    changes: dict[str, Any] = {"generators": generators}
+    if recipe.train is not None and (used := checkpoints_of(recipe.train)):
+        revision = pinned(used[0]).partition("@")[2]
+        changes["train"] = recipe.train.model_copy(update={"revision": revision})
+    return recipe.model_copy(update=changes)
 
 
 def checkpoints_in(recipe: Recipe) -> list[str]:
@@ -109,11 +113,13 @@ def checkpoint_warnings(recipe: Recipe) -> list[str]:
 
 
 def _sections(recipe: Recipe) -> Iterator[tuple[str, Any]]:
-    """The sections of all generators that have a model."""
+    """The sections of all generators that have a model, and the training's if it has weights."""
     for settings in recipe.generators.values():
         for name, section in settings:
             if isinstance(section, Record) and hasattr(section, "model"):
                 yield name, section
+    if recipe.train is not None and checkpoints_of(recipe.train):
+        yield "train", recipe.train
 
 
 def _chosen_files(section: Record, reference: str) -> list[str]:
