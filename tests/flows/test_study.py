@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from flows import study_points
+from flows.studies import points as study_points
 from flows.config.recipe import Recipe, load_recipe
 from flows.config.study import BASELINES
 from flows.pipeline import RunPaths

@@ -76,7 +76,7 @@ def _draw_numbers(scores: StudyScores, description: Description, style: Style) -
 
 def _draw_amounts(scores: StudyScores, description: Description, style: Style) -> bytes:
     numbers = list(dict.fromkeys(found.point.photos_name for found in scores.points))
-    figure, panels = panel_grid(len(numbers), style, columns=min(3, len(numbers)), size=(3.6, 3.3))
+    figure, panels = panel_grid(len(numbers), style, columns=min(3, len(numbers)), size=(4.2, 3.3))
     looks = _looks_of(scores.points)
     amounts = sorted({_amount(found, description) for found in scores.points} - {_ALONE_AT})
     for panel, number in zip(panels, numbers, strict=True):
