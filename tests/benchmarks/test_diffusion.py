@@ -94,10 +94,10 @@ def test_results_sum_passes() -> None:
 @pytest.mark.parametrize(
     "names",
     [
-        ["upscale", "segment", "outpaint"],
+        ["upscale", "segment"],
         pytest.param([stage.name for stage in STAGES], marks=pytest.mark.e2e),
     ],
-    ids=["three stages", "every stage"],
+    ids=["two stages", "every stage"],
 )
 def test_stages_are_measured_by_hand_and_eager(setting: Setting, names: list[str]) -> None:
     stages = [stage for stage in STAGES if stage.name in names]
@@ -310,6 +310,7 @@ def test_full_size_checkpoints_are_in_the_wanted_precision(tmp_path: Path) -> No
     assert {weight.dtype for weight in upscale.modules[0].parameters()} == {torch.bfloat16}
 
 
+@pytest.mark.e2e
 def test_the_command_writes_its_figures(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.diffusion_gpu", "--tiny", "--stages", "upscale"]
     file = tmp_path / "figures.json"

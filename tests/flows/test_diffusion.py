@@ -177,11 +177,9 @@ def check_revisions(item: Item, without: set[str]) -> None:
             assert artifact.licence not in (None, "Apache-2.0") or stage == "depth"
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 @pytest.mark.usefixtures("prefect_server")
-@pytest.mark.parametrize(
-    "name", [pytest.param("diffusion", marks=pytest.mark.e2e), "other_networks"]
-)
+@pytest.mark.parametrize("name", ["diffusion", "other_networks"])
 def test_networks_run_with_every_field_changed(
     name: str,
     models_folder: Path,

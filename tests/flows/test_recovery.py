@@ -112,7 +112,7 @@ def test_a_training_killed_between_epochs_continues_with_the_next(
     assert len(epochs) >= 5
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 def test_no_server_outlives_a_killed_command(undisturbed: Undisturbed, tmp_path: Path) -> None:
     run = Run(undisturbed.recipe, undisturbed.photos, tmp_path / "out")
     command = subprocess.Popen(

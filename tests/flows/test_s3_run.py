@@ -27,7 +27,7 @@ def run(undisturbed: Undisturbed, tmp_path: Path) -> Run:
     return Run(undisturbed.recipe, undisturbed.photos, tmp_path / "out")
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 @pytest.mark.usefixtures("moto")
 def test_a_bucket_gives_the_same_datasets_as_a_folder(
     cli: Cli, undisturbed: Undisturbed, run: Run, url: str

@@ -520,7 +520,7 @@ def test_a_study_of_the_images_of_a_run(cli: Cli, again: Run) -> None:
     assert refused.startswith("synthset: --shares: ")
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 def test_work_in_parallel_gives_the_same_datasets(
     cli: Cli, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
