@@ -5,10 +5,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from flows.studies import points as study_points
 from flows.config.recipe import Recipe, load_recipe
 from flows.config.study import BASELINES
 from flows.pipeline import RunPaths
+from flows.studies import points as study_points
 from flows.study import StudyResult, study
 from tasks.study.grid import Grid, Method
 from tests.tiny import Undisturbed, files_of
