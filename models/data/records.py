@@ -88,7 +88,8 @@ class SourceImage(Record):
     ``name`` is ``<class>/<stem>`` and unique in a run; ``file`` is the path below the photo folder.
     An image of a class folder has one annotation without a box. A *reference* is a source image
     that a generator uses. ``family`` names the photos that show the same scene: it is the first
-    file among them, or the file itself, and one family is never in two splits.
+    file among them, or the file itself, and one family is never in two splits. ``source_digest`` is
+    that of the photo's file, and of the box in a crop; see `draw_digest`.
     """
 
     name: str
@@ -98,11 +99,20 @@ class SourceImage(Record):
     annotations: tuple[Annotation, ...]
     prompt: str | None = None
     family: str = ""
+    source_digest: str = ""
 
     @property
     def label(self) -> str:
         """The class of the image."""
         return image_label(self.annotations)
+
+    @property
+    def draw_digest(self) -> str:
+        """What random draws of photos follow from.
+
+        The digest of the stored image would change with the library that writes PNG files.
+        """
+        return self.source_digest or self.image.digest
 
 
 class Sources(Record):

@@ -42,6 +42,7 @@ def ingest_photos(
             run,
             readable,
             files.photos,
+            files.digests,
             parameters.crop_margin,
             parameters.min_side,
             splits.family_bits,

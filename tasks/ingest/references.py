@@ -16,7 +16,7 @@ def choose_references(
     """
 
     def draw(photo: SourceImage) -> str:
-        return hashlib.sha256(f"{seed}{photo.image.digest}".encode()).hexdigest()
+        return hashlib.sha256(f"{seed}{photo.draw_digest}".encode()).hexdigest()
 
     turns: list[tuple[int, str, SourceImage]] = []
     for label in sorted({photo.label for photo in photos}):

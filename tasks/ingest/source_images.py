@@ -1,5 +1,6 @@
 """Source images that have no split yet: whole photos, or the annotated objects cut out of them."""
 
+import hashlib
 import itertools
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -126,6 +127,7 @@ def make_crops(
     run: RunContext,
     photos: Sequence[FoundPhoto],
     images: Mapping[str, Artifact],
+    digests: Mapping[str, str],
     margin: float,
     min_side: int,
     near_duplicate_bits: int | None,
@@ -135,6 +137,7 @@ def make_crops(
 
     Args:
         images: the normalised photo by file.
+        digests: the digest of the file's bytes by file.
         margin: share of the object's width and height that is added on each side.
         min_side: least width and height of an object in px of the normalised photo.
         near_duplicate_bits: photos whose hashes differ in at most so many bits show one scene;
@@ -167,7 +170,7 @@ def make_crops(
         box = add_margin(item.box, margin, *_size(image))
         requests.append(CropRequest(image, box, names[file]))
     crops = crop(run, Crop(), requests)
-    scenes = _scenes(photos, images, near_duplicate_bits, links)
+    scenes = _scenes(photos, images, digests, near_duplicate_bits, links)
     candidates = [
         Candidate(
             file=file,
@@ -178,7 +181,7 @@ def make_crops(
             photo_size=_size(request.photo),
             box=request.box,
             objects=(item,),
-            digest=image.digest,
+            digest=hashlib.sha256(f"{digests[photo.file]} {request.box}".encode()).hexdigest(),
             group=scenes[photo.file],
         )
         for (file, photo, _, item), request, image in zip(found, requests, crops, strict=True)
@@ -236,6 +239,7 @@ def make_source_images(
                 annotations=tuple(annotations),
                 prompt=candidate.photo.prompt,
                 family=result.families[candidate.file],
+                source_digest=candidate.digest,
             )
         )
     return sorted(sources, key=lambda source: source.name)
@@ -299,6 +303,7 @@ def _scale_object(item: ObjectAnnotation, photo: FoundPhoto, image: Artifact) ->
 def _scenes(
     photos: Sequence[FoundPhoto],
     images: Mapping[str, Artifact],
+    digests: Mapping[str, str],
     bits: int | None,
     links: Sequence[tuple[str, str]],
 ) -> dict[str, str]:
@@ -308,7 +313,7 @@ def _scenes(
             file=photo.file,
             label="",
             given_split=photo.split,
-            digest=images[photo.file].digest,
+            digest=digests[photo.file],
             **hashes_of(images[photo.file]),
         )
         for photo in photos

@@ -16,7 +16,7 @@ def count_looks(store: Store, photos: Sources, scores: Sequence[Artifact]) -> in
     Predictions count by their keys, so that a repeated run adds nothing. The same test photos are
     the same test set, whatever size they are resized to.
     """
-    tests = _digest(photo.image.digest for photo in photos.of("test"))
+    tests = _digest(photo.draw_digest for photo in photos.of("test"))
     seen = _digest(artifact.key for artifact in scores)
     store.put_document(f"test-sets/{tests}/{seen}.json", b"{}")
     return len(store.documents(f"test-sets/{tests}"))

@@ -98,7 +98,7 @@ def order_photos(photos: Sequence[SourceImage], replicate: int) -> dict[str, lis
     """Per class, the photos in the order in which the subsets of a replicate take them."""
 
     def draw(photo: SourceImage) -> str:
-        return hashlib.sha256(f"photo {replicate} {photo.image.digest}".encode()).hexdigest()
+        return hashlib.sha256(f"photo {replicate} {photo.draw_digest}".encode()).hexdigest()
 
     ordered: dict[str, list[SourceImage]] = {}
     for photo in sorted(photos, key=draw):

@@ -118,6 +118,19 @@ def content(run: RunContext, source: SourceImage, number: int = 0) -> tuple[Box,
     return note.box, run.load(note.mask) == 255
 
 
+def test_splits_of_crops_do_not_follow_from_how_the_store_compresses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixed_set(tmp_path, "coco")
+    found = []
+    for level in (1, 9):
+        monkeypatch.setattr("models.data.png._LEVEL", level)
+        run = RunContext(open_store(tmp_path / f"store-{level}"), "test")
+        sources = ingest_photos(run, tmp_path / "photos", Ingest(), SplitParameters())
+        found.append({source.name: (source.split, source.draw_digest) for source in sources.images})
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_crops_every_object_with_its_box_and_mask(
     run: RunContext, tmp_path: Path, form: str

@@ -137,3 +137,19 @@ def test_references_are_drawn_per_class_and_a_limit_takes_some_of_each_class(
     assert {found.label for found in choose_references(train, None, 2, 0)} == set(CLASSES)
     assert choose_references(train[::-1], 3, None, 0) == three
     assert choose_references(train, 3, None, 1) != three
+
+
+def test_draws_do_not_follow_from_how_the_store_compresses(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for level in (1, 9):
+        monkeypatch.setattr("models.data.png._LEVEL", level)
+        run = RunContext(open_store(tmp_path / f"store-{level}"), "test")
+        sources = ingest_photos(run, photos, Ingest(), SplitParameters())
+        chosen = choose_references(sources.of("train"), 2, None, 0)
+        splits = {source.file: source.split for source in sources.images}
+        bytes_of = {source.file: source.image.digest for source in sources.images}
+        found.append(([source.name for source in chosen], splits, bytes_of))
+    assert found[0][:2] == found[1][:2]
+    assert found[0][2] != found[1][2]
