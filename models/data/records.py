@@ -89,8 +89,7 @@ class SourceImage(Record):
     An image of a class folder has one annotation without a box. A *reference* is a source image
     that a generator uses. ``family`` names the photos that show the same scene: it is the first
     file among them, or the file itself, and one family is never in two splits. ``source_digest`` is
-    that of the photo's file, and of the box in a crop; see `draw_digest`.
-    """
+    the digest of the photo's file, and of the box in a crop."""
 
     name: str
     file: str
@@ -108,10 +107,7 @@ class SourceImage(Record):
 
     @property
     def draw_digest(self) -> str:
-        """What random draws of photos follow from.
-
-        The digest of the stored image would change with the library that writes PNG files.
-        """
+        """What random draws of photos follow from, whatever library wrote the stored PNG file."""
         return self.source_digest or self.image.digest
 
 
