@@ -1,4 +1,4 @@
-"""The figure of a study: its axis, its lines, and published figures beside them."""
+"""The figure of a study: its axis, its lines, and published figures as diamonds."""
 
 import re
 
@@ -23,7 +23,6 @@ def draw(x: Axis, *published: PublishedFigure) -> str:
     [
         ("photos", ["photos alone, randaugment", "2 per photo", "5 photos", "macro F1"]),
         ("generated", ["0%", "100%", "200%", "5 photos per class", "cut", "macro F1"]),
-        ("images", ["5 photos per class", "generated images per class", "10", "20"]),
         ("method", ["cut, 5, 2 per photo", "photos alone, flip, all", "weighted F1", "val photos"]),
     ],
 )
@@ -32,6 +31,17 @@ def test_each_axis_has_its_ticks_and_lines(x: Axis, texts: list[str]) -> None:
     assert not [text for text in texts if text not in svg]
     assert svg == draw(x)
     assert DIAMOND not in svg
+
+
+def test_images_alone_are_counted_per_class_as_in_the_grid() -> None:
+    scores = evaluate_study(make_points(with_photos=False), ["cut"])
+    svg, percent = (
+        draw_study(scores, Description(x=x), SVG).decode() for x in ("images", "generated")
+    )
+    assert svg == percent
+    labels = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+    assert {"0", "10", "20", "generated images per class"} <= set(labels)
+    assert "200%" not in labels
 
 
 def test_one_amount_per_method_gives_a_line_per_method() -> None:
