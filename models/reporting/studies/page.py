@@ -12,7 +12,11 @@ from models.reporting.tables import percent, points
 
 
 def render_study(
-    title: str, description: Description, scores: StudyScores, left_out: Sequence[str]
+    title: str,
+    description: Description,
+    scores: StudyScores,
+    left_out: Sequence[str],
+    same_photos: Sequence[str] = (),
 ) -> str:
     """The study as one self-contained HTML page in the look of the report.
 
@@ -21,6 +25,7 @@ def render_study(
         description: what the study asks, and the published figures.
         scores: all points and choices.
         left_out: a line per number of photos or point that is left out.
+        same_photos: numbers of photos with which all replicates take the same photos.
     """
     template = template_environment().get_template("study.html.j2")
     return template.render(
@@ -31,6 +36,7 @@ def render_study(
         scores=scores,
         charts=[(figure, inline_svg(figure)) for figure in _draw_charts(scores, description)],
         left_out=left_out,
+        same_photos=same_photos,
         line_name=line_name,
         metric_names=METRIC_NAMES,
         published_of=lambda found: list(_published_of(found, description)),
@@ -88,6 +94,7 @@ def _say_method(scores: StudyScores, method: str, is_named: bool) -> str:
                 text.format(
                     who="they" if parts else who,
                     photos=_join(outcomes[outcome]),
+                    instead_of=f" to {who}" if is_named and not parts else "",
                     margin=f"{100 * scores.margin:g}",
                 )
             )
@@ -101,7 +108,7 @@ _OUTCOMES = {
     "loss": "{who} lower the test score with {photos} per class",
     "none": "{who} do not help with {photos} per class: a gain of {margin} points is excluded",
     "open": "this test cannot tell whether {who} help with {photos} per class",
-    "alone": "with {photos} per class, val prefers the photos alone",
+    "alone": "with {photos} per class, val prefers the photos alone{instead_of}",
 }
 
 

@@ -69,6 +69,33 @@ def test_the_page_has_every_point_and_escapes_names() -> None:
     )
 
 
+def test_the_page_says_where_intervals_hold_less_than_usual() -> None:
+    few, many = "over test photos alone, because", "over replicates and test photos"
+    narrow = "With all photos per class and with 9 photos per class, all replicates take the same"
+    lone = evaluate_study(make_points(replicates=1), ["cut"])
+    same = ["all photos per class", "9 photos per class"]
+    usual, same_photos, once = (
+        " ".join(render_study("garments", Description(), scores, [], names).split())
+        for scores, names in ((make_scores(), []), (make_scores(), same), (lone, []))
+    )
+    assert many in usual
+    assert "too narrow" not in usual
+    assert narrow in same_photos
+    assert few in once
+    assert many not in once
+
+
+def test_each_method_that_val_does_not_choose_is_named() -> None:
+    scores = make_scores()
+    second = scores.choices[1]
+    other = second.model_copy(update={"method": "paste"})
+    both = scores.model_copy(update={"choices": (second, other)})
+    assert say_answer(both) == (
+        "With all photos per class, val prefers the photos alone to images of cut. "
+        "With all photos per class, val prefers the photos alone to images of paste."
+    )
+
+
 def test_published_figures_have_a_column() -> None:
     known = PublishedFigure(
         series="cut", x="2 per photo", photos="5", figure="accuracy", value=0.91
