@@ -131,10 +131,13 @@ def _outcome(best: PointScores, margin: float) -> str:
 
 
 def _join(names: Sequence[str]) -> str:
-    """``5, 8 and all photos``."""
+    """``5, 8 and all photos``, ``5% and 20% of the photos``."""
     *first, last = names
     joined = f"{', '.join(first)} and {last}" if first else last
-    return f"{joined} photo{'s' if first or last.partition(' ')[0] != '1' else ''}"
+    number = last.partition(" ")[0]
+    if number.endswith("%"):
+        return f"{joined} of the photos"
+    return f"{joined} photo{'s' if first or number != '1' else ''}"
 
 
 def _draw_charts(scores: StudyScores, description: Description) -> Iterator[Figure]:

@@ -52,16 +52,20 @@ def test_one_amount_per_method_gives_a_line_per_method() -> None:
     assert "generated images per real photo" not in svg
 
 
-def test_published_figures_stand_beside_the_measured_ones() -> None:
+def test_a_panel_shows_the_published_figures_of_a_curve() -> None:
     known = PublishedFigure(series="cut", x="200%", photos="5", figure="f1_macro", value=0.5)
-    plain, marked = draw("generated"), draw("generated", known)
+    second = known.model_copy(update={"x": "100%"})
+    plain, marked = draw("generated"), draw("generated", known, second)
     assert DIAMOND in marked
     markers = len(re.findall("<use", marked)) - len(re.findall("<use", plain))
-    assert markers == 2, "one beside the line, one in the legend"
-    elsewhere = known.model_copy(update={"x": "300%"})
-    assert (
-        len(re.findall("<use", draw("generated", elsewhere))) == len(re.findall("<use", plain)) + 1
-    )
+    assert markers == 3, "two in the panel, and one in the legend"
+
+
+@pytest.mark.parametrize("other", [{"x": "300%"}, {"photos": "all"}, {"figure": "accuracy"}])
+def test_a_panel_shows_no_published_figure_that_is_a_single_point(other: dict[str, str]) -> None:
+    known = PublishedFigure(series="cut", x="200%", photos="5", figure="f1_macro", value=0.5)
+    second = known.model_copy(update={"x": "100%", **other})
+    assert draw("generated", known, second) == draw("generated")
 
 
 def test_a_figure_is_written_as_png() -> None:

@@ -45,6 +45,13 @@ def test_the_answer_follows_from_the_intervals_of_the_choices() -> None:
         assert re.fullmatch(pattern + rest, say_answer(with_gain(scores, low, high)))
 
 
+def test_the_answer_calls_a_share_a_part_of_the_photos() -> None:
+    scores = make_scores()
+    choice = scores.choices[1].model_copy(update={"photos_per_class": "20%"})
+    answer = say_answer(scores.model_copy(update={"choices": (choice,)}))
+    assert answer == "With 20% of the photos per class, val prefers the photos alone."
+
+
 def test_a_choice_names_share_scores_and_gain() -> None:
     first, second = make_scores().choices
     pattern = (
