@@ -45,6 +45,21 @@ def test_the_answer_follows_from_the_intervals_of_the_choices() -> None:
         assert re.fullmatch(pattern + rest, say_answer(with_gain(scores, low, high)))
 
 
+def test_the_answer_is_silent_about_numbers_of_photos_without_images() -> None:
+    points = make_points()
+    alone = [found for found in points if not found.point.has_images]
+    kept = [
+        found
+        for found in points
+        if found.point.photos_per_class == "all" or not found.point.has_images
+    ]
+    scores = evaluate_study(kept, ["cut"])
+    assert say_answer(scores) == "With all photos per class, val prefers the photos alone."
+    none = evaluate_study(alone, ["cut"])
+    assert say_answer(none).startswith("No point with generated images could be trained")
+    assert say_answer(none) in render_study("garments", Description(), none, [])
+
+
 def test_the_answer_calls_a_share_a_part_of_the_photos() -> None:
     scores = make_scores()
     choice = scores.choices[1].model_copy(update={"photos_per_class": "20%"})
