@@ -60,7 +60,7 @@ def _published_of(found: PointScores, description: Description) -> Iterator[str]
 def say_answer(scores: StudyScores) -> str:
     """What the choices of val gained on test, in one sentence per method."""
     if not scores.choices:
-        return "No point with generated images could be trained; each is left out with a reason."
+        return "No point with generated images was trained."
     return " ".join(
         _say_method(scores, method, len(scores.methods) > 1) for method in scores.methods
     )

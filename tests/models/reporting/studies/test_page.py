@@ -56,7 +56,7 @@ def test_the_answer_is_silent_about_numbers_of_photos_without_images() -> None:
     scores = evaluate_study(kept, ["cut"])
     assert say_answer(scores) == "With all photos per class, val prefers the photos alone."
     none = evaluate_study(alone, ["cut"])
-    assert say_answer(none).startswith("No point with generated images could be trained")
+    assert say_answer(none) == "No point with generated images was trained."
     assert say_answer(none) in render_study("garments", Description(), none, [])
 
 
