@@ -36,8 +36,8 @@ from deployments.work_pools import (
     Infrastructure,
     apply_pool,
 )
+from flows.config.checks.validate import check_recipe_size, refuse_out_in_photos, relative_paths
 from flows.config.recipe import Recipe
-from flows.config.validate import check_recipe_size, refuse_out_in_photos, relative_paths
 from models.data.records import Record
 
 IN_MEMORY = "prefect.server.concurrency.lease_storage.memory"

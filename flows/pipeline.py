@@ -10,9 +10,9 @@ from prefect import flow
 from pydantic import Field
 
 from flows.build_datasets import Datasets, build_datasets
-from flows.config.check_classes import check_classes_of
 from flows.config.checkpoints import checkpoint_warnings, pin_checkpoints, used_models
-from flows.config.prompt_limit import prompt_warnings
+from flows.config.checks.classes import check_classes_of
+from flows.config.checks.prompt_limit import prompt_warnings
 from flows.config.recipe import Recipe
 from flows.early_end import FOLDER as EARLY
 from flows.early_end import Steps, report_early_end

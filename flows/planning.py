@@ -7,9 +7,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from flows.config.check_photos import check_photos, count_train_photos, find_small_classes
 from flows.config.checkpoints import absent_checkpoints, checkpoint_warnings
-from flows.config.prompt_limit import prompt_warnings
+from flows.config.checks.photos import check_photos, count_train_photos, find_small_classes
+from flows.config.checks.prompt_limit import prompt_warnings
 from flows.config.recipe import Recipe
 from flows.generators.base import Generator
 from flows.generators.catalog import find_generator

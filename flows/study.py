@@ -21,7 +21,7 @@ from flows.studies.images import StudyImages, make_study_images
 from flows.studies.points import Trainer, score_points
 from models.data.pixels import Floats
 from models.data.records import Record, Sample, Sources
-from models.evaluation.study import Choice, evaluate_study
+from models.evaluation.study import Choice, ScoredPoint, evaluate_study
 from models.evaluation.study_description import Description
 from models.reporting.studies.page import say_answer
 from models.training.settings import TrainingParameters
@@ -37,7 +37,12 @@ from tasks.ingest.photos import ingest_photos
 from tasks.report.study import write_study
 from tasks.store.store import RUNS_WAIT_S, open_store
 from tasks.study.grid import Grid
-from tasks.study.photo_sets import draw_photo_sets, leave_out_numbers
+from tasks.study.photo_sets import (
+    PhotoSets,
+    draw_photo_sets,
+    find_same_photos,
+    leave_out_numbers,
+)
 from tasks.study.subsets import draw_subsets
 
 
@@ -124,7 +129,8 @@ def _run_once(
     with_images = [name for name, method in series.items() if method.synthetic]
     scores = evaluate_study(scored, with_images, recipe.verdict)
     left_out = [*left_out, *more]
-    files = write_study(paths.out, recipe.name, description, scores, scored, left_out)
+    same = _name_same_photos(sets, scored)
+    files = write_study(paths.out, recipe.name, description, scores, scored, left_out, same)
     _pin(run, make_run_id(paths.out), sources, images)
     shutil.rmtree(run.scratch, ignore_errors=True)
     return StudyResult(
@@ -160,6 +166,14 @@ def _features(run: RunContext, grid: Grid, train: Sequence[Sample]) -> Mapping[s
         sample.name: load_features(run, features)
         for sample, features in zip(train, embedded, strict=True)
     }
+
+
+def _name_same_photos(sets: PhotoSets, scored: Sequence[ScoredPoint]) -> list[str]:
+    """The numbers of photos with which all of several replicates take the same photos."""
+    same = find_same_photos(sets)
+    points = [found.point for found in scored]
+    found = [point for point in points if (point.photos_per_class, point.photos_by) in same]
+    return list(dict.fromkeys(point.photos_name for point in found))
 
 
 def _of(samples: Sequence[Sample], split: str) -> list[Sample]:

@@ -58,7 +58,7 @@ def start_flow(
         TemporaryServerError, ServerLostError: the Prefect server does not start, or ended.
     """
     from flows.config.checkpoints import pin_checkpoints, require_checkpoints
-    from flows.config.validate import check_paths, check_recipe_size
+    from flows.config.checks.validate import check_paths, check_recipe_size
 
     require_checkpoints(loaded, source)
     loaded = pin_checkpoints(loaded)

@@ -63,6 +63,7 @@ class Choice(Record):
 class StudyScores(Record):
     """All points, and the choice per method with generated images and number of photos.
 
+    A number of photos for which a method has no point has no choice of that method.
     Images do not help where their gain is below ``margin``, 0 to 1, with confidence.
     """
 
@@ -111,6 +112,8 @@ def evaluate_study(
             made = [
                 found for found in same if found.point.has_images and found.point.method == method
             ]
+            if not made:
+                continue
             best = choose_best([*alone, *made], metric)
             choices.append(
                 Choice(

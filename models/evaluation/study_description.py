@@ -7,8 +7,8 @@ from pydantic import Field, field_validator
 from models.data.records import Record
 from models.evaluation.classification import Metric
 
-# photos: real photos per class. generated: generated images in percent of the real photos.
-# images: generated images per class. method: the series themselves.
+# photos: real photos per class. generated, images: generated images, in percent of the real photos
+# or per class, as the grid lists them. method: the series themselves.
 Axis = Literal["photos", "generated", "images", "method"]
 
 

@@ -21,6 +21,7 @@ def write_study(
     scores: StudyScores,
     scored: Sequence[ScoredPoint],
     left_out: Sequence[str],
+    same_photos: Sequence[str],
 ) -> dict[str, Path]:
     """Write ``study.parquet``, ``study.html``, ``study.svg`` and ``study.png``.
 
@@ -29,11 +30,12 @@ def write_study(
     Returns:
         The files under the names table, page, svg and png.
     """
+    page = render_study(title, description, scores, left_out, same_photos)
     table = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(list(figure_rows(scored))), table)
     contents = {
         "table": ("study.parquet", table.getvalue().to_pybytes()),
-        "page": ("study.html", render_study(title, description, scores, left_out).encode()),
+        "page": ("study.html", page.encode()),
         "svg": ("study.svg", draw_study(scores, description, SVG)),
         "png": ("study.png", draw_study(scores, description, PNG)),
     }

@@ -86,6 +86,15 @@ def draw_photo_sets(
     return sets
 
 
+def find_same_photos(sets: PhotoSets) -> set[tuple[str, PhotoOrder]]:
+    """The numbers, with their orders, with which all of several replicates take the same photos."""
+    return {
+        (str(number), order)
+        for (number, order), drawn in sets.items()
+        if len(drawn) > 1 and len({found.names for found in drawn}) == 1
+    }
+
+
 def all_photos(sets: PhotoSets) -> list[SourceImage]:
     """The photos that any set holds, in the order of their names."""
     used = {

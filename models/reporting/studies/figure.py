@@ -1,10 +1,11 @@
 """The figure that answers a study's question, as SVG or PNG bytes, with the published figures.
 
-Generated images per class or in percent of the photos are on a logarithmic axis that begins with 0,
-one panel per number of photos. A study of methods has a row per method, and a panel per figure.
+Generated images, as the grid counts them, are on a logarithmic axis that begins with 0, one panel
+per number of photos. A study of methods has a row per method, and a panel per figure.
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -25,8 +26,7 @@ from models.reporting.figure_style import (
 )
 from models.reporting.studies.plots import GREY_DASHES, METRIC_NAMES, Look, draw_all
 
-# Where photos alone are, one step of the logarithmic axis before the smallest amount.
-_ALONE_AT = 0.0
+_ALONE_AT = 0.0  # One step of the logarithmic axis before the smallest amount.
 
 
 def draw_study(scores: StudyScores, description: Description, style: Style = SVG) -> bytes:
@@ -66,11 +66,11 @@ def _draw_numbers(scores: StudyScores, description: Description, style: Style) -
         panel.plot(places, values, color=colour, linestyle=dashes, lw=1.8, marker="o", ms=3.5)
         for place, found in zip(places, line, strict=True):
             _whisker(panel, place, found, colour)
-    _plot_published(panel, description.published, scores, looks, ticks)
+    has_published = _plot_published(panel, description.published, scores, looks, ticks)
     panel.set_ylabel(f"{METRIC_NAMES[scores.metric]} on test photos")
     panel.set_xlabel("real photos per class")
     _name_ticks(panel, ticks)
-    add_legend(figure, _handles(looks, bool(description.published)), style)
+    add_legend(figure, _handles(looks, has_published), style)
     return write_figure(figure, style)
 
 
@@ -78,43 +78,36 @@ def _draw_amounts(scores: StudyScores, description: Description, style: Style) -
     numbers = list(dict.fromkeys(found.point.photos_name for found in scores.points))
     figure, panels = panel_grid(len(numbers), style, columns=min(3, len(numbers)), size=(4.2, 3.3))
     looks = _looks_of(scores.points)
-    amounts = sorted({_amount(found, description) for found in scores.points} - {_ALONE_AT})
+    amounts = sorted({_amount(found) for found in scores.points} - {_ALONE_AT})
+    is_per_class = any(found.point.images_per_class for found in scores.points)
+    ticks = _ticks(amounts, "" if is_per_class else "%")
+    has_published = False
     for panel, number in zip(panels, numbers, strict=True):
         if panel is not panels[0]:
             panel.sharey(panels[0])
         found = [point for point in scores.points if point.point.photos_name == number]
         for position, (method, look) in enumerate(looks.items()):
             line = [point for point in found if point.point.method == method]
-            _plot_method(panel, line, look, position, amounts, description)
+            _plot_method(panel, line, look, position, amounts)
         label = found[0].point.photos_label
         known = [row for row in description.published if row.photos in ("", label)]
-        _plot_published(panel, known, scores, looks, _ticks(amounts, description))
+        has_published |= _plot_published(panel, known, scores, looks, ticks)
         panel.set_title(number)
-        _name_ticks(panel, _ticks(amounts, description))
+        _name_ticks(panel, ticks)
     panels[0].set_ylabel(f"{METRIC_NAMES[scores.metric]} on test photos")
-    figure.supxlabel(_AXIS_NAMES[description.x], color=style.ink, fontsize=9)
-    add_legend(figure, _handles(looks, bool(description.published)), style)
+    axis = "per class" if is_per_class else "in percent of the real photos"
+    figure.supxlabel(f"generated images {axis}", color=style.ink, fontsize=9)
+    add_legend(figure, _handles(looks, has_published), style)
     return write_figure(figure, style)
 
 
-_AXIS_NAMES = {
-    "generated": "generated images in percent of the real photos",
-    "images": "generated images per class",
-}
+def _amount(found: PointScores) -> float:
+    """Generated images per class, or else in percent of the real photos."""
+    return found.point.images_per_class or 100 * found.point.share
 
 
-def _amount(found: PointScores, description: Description) -> float:
-    point = found.point
-    if not point.has_images:
-        return _ALONE_AT
-    per_photo = point.share or point.synthetic / point.real
-    per_class = point.images_per_class or round(point.share * point.real)
-    return 100 * per_photo if description.x == "generated" else float(per_class)
-
-
-def _ticks(amounts: Sequence[float], description: Description) -> dict[str, float]:
+def _ticks(amounts: Sequence[float], unit: str) -> dict[str, float]:
     """The name of each amount, and its place."""
-    unit = "%" if description.x == "generated" else ""
     return {f"{amount:g}{unit}": _place(amount, amounts) for amount in (_ALONE_AT, *amounts)}
 
 
@@ -129,7 +122,6 @@ def _plot_method(
     look: Look,
     position: int,
     amounts: Sequence[float],
-    description: Description,
 ) -> None:
     """A line over amounts; a training of photos alone is a level over the whole panel."""
     colour, dashes = look
@@ -138,9 +130,7 @@ def _plot_method(
             panel.axhline(found.test.value, color=colour, linestyle=dashes, lw=1.2)
             _whisker(panel, 0.06 * (position - 1), found, colour)
     made = [found for found in line if found.point.has_images]
-    places = [
-        _place(_amount(found, description), amounts) + 0.05 * (position - 3) for found in made
-    ]
+    places = [_place(_amount(found), amounts) + 0.05 * (position - 3) for found in made]
     values = [found.test.value for found in made]
     panel.plot(places, values, color=colour, linestyle=dashes, lw=1.8, marker="o", ms=3.5)
     for place, found in zip(places, made, strict=True):
@@ -157,11 +147,22 @@ def _plot_published(
     scores: StudyScores,
     looks: dict[str, Look],
     ticks: dict[str, float],
-) -> None:
-    for row in published:
-        is_shown = row.split == "test" and row.figure == scores.metric and row.series in looks
-        if is_shown and row.x in ticks:
-            _diamond(panel, ticks[row.x], row.value, looks[row.series][0])
+) -> bool:
+    """Mark the published figures where a series has two or more, and return whether there are any.
+
+    They are of other photos, so that only the shape of a curve can be compared.
+    """
+    shown = [
+        row
+        for row in published
+        if row.split == "test" and row.figure == scores.metric and row.series in looks
+        if row.x in ticks
+    ]
+    if max(Counter(row.series for row in shown).values(), default=0) < 2:
+        return False
+    for row in shown:
+        _diamond(panel, ticks[row.x], row.value, looks[row.series][0])
+    return True
 
 
 def _diamond(panel: Axes, x: float, y: float, colour: str) -> None:

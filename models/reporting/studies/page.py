@@ -12,7 +12,11 @@ from models.reporting.tables import percent, points
 
 
 def render_study(
-    title: str, description: Description, scores: StudyScores, left_out: Sequence[str]
+    title: str,
+    description: Description,
+    scores: StudyScores,
+    left_out: Sequence[str],
+    same_photos: Sequence[str] = (),
 ) -> str:
     """The study as one self-contained HTML page in the look of the report.
 
@@ -21,6 +25,7 @@ def render_study(
         description: what the study asks, and the published figures.
         scores: all points and choices.
         left_out: a line per number of photos or point that is left out.
+        same_photos: numbers of photos with which all replicates take the same photos.
     """
     template = template_environment().get_template("study.html.j2")
     return template.render(
@@ -31,6 +36,7 @@ def render_study(
         scores=scores,
         charts=[(figure, inline_svg(figure)) for figure in _draw_charts(scores, description)],
         left_out=left_out,
+        same_photos=same_photos,
         line_name=line_name,
         metric_names=METRIC_NAMES,
         published_of=lambda found: list(_published_of(found, description)),
@@ -53,6 +59,8 @@ def _published_of(found: PointScores, description: Description) -> Iterator[str]
 
 def say_answer(scores: StudyScores) -> str:
     """What the choices of val gained on test, in one sentence per method."""
+    if not scores.choices:
+        return "No point with generated images was trained."
     return " ".join(
         _say_method(scores, method, len(scores.methods) > 1) for method in scores.methods
     )
@@ -88,6 +96,7 @@ def _say_method(scores: StudyScores, method: str, is_named: bool) -> str:
                 text.format(
                     who="they" if parts else who,
                     photos=_join(outcomes[outcome]),
+                    instead_of=f" to {who}" if is_named and not parts else "",
                     margin=f"{100 * scores.margin:g}",
                 )
             )
@@ -101,7 +110,7 @@ _OUTCOMES = {
     "loss": "{who} lower the test score with {photos} per class",
     "none": "{who} do not help with {photos} per class: a gain of {margin} points is excluded",
     "open": "this test cannot tell whether {who} help with {photos} per class",
-    "alone": "with {photos} per class, val prefers the photos alone",
+    "alone": "with {photos} per class, val prefers the photos alone{instead_of}",
 }
 
 
@@ -124,10 +133,13 @@ def _outcome(best: PointScores, margin: float) -> str:
 
 
 def _join(names: Sequence[str]) -> str:
-    """``5, 8 and all photos``."""
+    """``5, 8 and all photos``, ``5% and 20% of the photos``."""
     *first, last = names
     joined = f"{', '.join(first)} and {last}" if first else last
-    return f"{joined} photo{'s' if first or last.partition(' ')[0] != '1' else ''}"
+    number = last.partition(" ")[0]
+    if number.endswith("%"):
+        return f"{joined} of the photos"
+    return f"{joined} photo{'s' if first or number != '1' else ''}"
 
 
 def _draw_charts(scores: StudyScores, description: Description) -> Iterator[Figure]:

@@ -7,8 +7,12 @@ import pytest
 from flows.config.changes import RecipeError
 from flows.config.recipe import STUDIES, load_recipe
 from flows.config.study import list_studies, load_study, series_of, summarize_study
-from tasks.study.grid import Method
+from flows.generators.catalog import find_generator
+from flows.planning import plan_generator
+from tasks.study.grid import Method, count_photos
 
+# Per class, to train.
+PHOTOS_OF_THE_THESIS = 100
 FILE = """\
 generators: {multiview: {}, copy_paste: {}, text_to_image: {}}
 train: {classifier: linear, augment: crop}
@@ -123,6 +127,28 @@ def test_each_shipped_study_can_be_used_and_says_what_it_needs(name: str) -> Non
     assert recipe.profile == "classical"
     assert {found.series for found in section.published} <= section.grid.methods.keys()
     assert len(summary.text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("profile", ["classical", "diffusion"])
+@pytest.mark.parametrize("name", list_studies())
+def test_generators_make_enough_images_for_every_point(name: str, profile: str) -> None:
+    recipe, section = load_study(name, [f"profile={profile}"])
+    methods = series_of(recipe, section.grid)
+    made: dict[str, int] = {}
+    is_per_photo: dict[str, bool] = {}
+    for label, settings in recipe.generators.items():
+        generator = find_generator(label)
+        _, made[label] = plan_generator(generator, settings, 1, 1, recipe.resize)
+        is_per_photo[label] = generator.phases[-1].unit == "image"
+    available = recipe.split.train or PHOTOS_OF_THE_THESIS
+    share, per_class = max(section.grid.amounts)
+    parts = {part for method in methods.values() for part in method.synthetic.items()}
+    for number in section.grid.photos_per_class:
+        photos = count_photos(number, 5 if number == "all" else available)
+        total = per_class or share * photos
+        for label, part in parts:
+            enough = made[label] * (photos if is_per_photo[label] else 1)
+            assert total * part <= enough, f"{number} photos, {label}"
 
 
 def test_the_studies_of_the_published_work_are_there() -> None:

@@ -19,8 +19,11 @@ ACCURACIES: dict[tuple[str, float, Augmentation], tuple[float, float]] = {
 }
 
 
-def make_points(replicates: int = 3) -> list[ScoredPoint]:
-    """Points of the method ``cut``, and of photos alone."""
+def make_points(replicates: int = 3, *, with_photos: bool = True) -> list[ScoredPoint]:
+    """Points of the method ``cut``, and of photos alone.
+
+    Without photos, ``cut`` has its images alone, counted per class.
+    """
     scored = []
     for (photos, share, augment), (val, test) in ACCURACIES.items():
         real = 10 if photos == "5" else 40
@@ -32,6 +35,10 @@ def make_points(replicates: int = 3) -> list[ScoredPoint]:
             synthetic=int(share * real),
             augment=augment,
         )
+        if share and not with_photos:
+            alone = {"real": 0, "with_photos": False, "share": 0.0}
+            amount = {"images_per_class": int(10 * share)}
+            point = point.model_copy(update={**alone, **amount})
         predictions = [make_dataset("study", accuracy, replicates) for accuracy in (val, test)]
         scored.append(ScoredPoint(point, *predictions))
     return scored

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from tasks.study.grid import Grid
-from tasks.study.photo_sets import all_photos, draw_photo_sets, leave_out_numbers
+from tasks.study.photo_sets import (
+    all_photos,
+    draw_photo_sets,
+    find_same_photos,
+    leave_out_numbers,
+)
 from tests.tasks.assemble.cases import photos_of, samples
 
 PHOTOS = photos_of(samples("", {"kiwi": 6, "plum": 7}))
@@ -40,6 +45,15 @@ def test_all_photos_are_those_that_a_set_holds() -> None:
     names = {photo.name for photo in all_photos(sets)}
     assert names == frozenset().union(*(found.names for drawn in sets.values() for found in drawn))
     assert len(names) < len(PHOTOS)
+
+
+def test_numbers_that_leave_nothing_to_draw_are_found() -> None:
+    grid = Grid(photos_per_class=(3, "all"), photos_by=("random", "alike"), seeds=4)
+    features = {photo.name: np.ones(2, np.float32) for photo in PHOTOS}
+    same = find_same_photos(draw_photo_sets(grid, PHOTOS, features))
+    assert same == {("all", "random"), ("all", "alike")}
+    once = grid.model_copy(update={"seeds": 1})
+    assert find_same_photos(draw_photo_sets(once, PHOTOS, features)) == set()
 
 
 def test_alike_photos_are_nearest_to_the_first_and_different_ones_far_from_all() -> None:

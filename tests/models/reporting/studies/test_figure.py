@@ -1,4 +1,4 @@
-"""The figure of a study: its axis, its lines, and published figures beside them."""
+"""The figure of a study: its axis, its lines, and published figures as diamonds."""
 
 import re
 
@@ -23,7 +23,6 @@ def draw(x: Axis, *published: PublishedFigure) -> str:
     [
         ("photos", ["photos alone, randaugment", "2 per photo", "5 photos", "macro F1"]),
         ("generated", ["0%", "100%", "200%", "5 photos per class", "cut", "macro F1"]),
-        ("images", ["5 photos per class", "generated images per class", "10", "20"]),
         ("method", ["cut, 5, 2 per photo", "photos alone, flip, all", "weighted F1", "val photos"]),
     ],
 )
@@ -34,6 +33,17 @@ def test_each_axis_has_its_ticks_and_lines(x: Axis, texts: list[str]) -> None:
     assert DIAMOND not in svg
 
 
+def test_images_alone_are_counted_per_class_as_in_the_grid() -> None:
+    scores = evaluate_study(make_points(with_photos=False), ["cut"])
+    svg, percent = (
+        draw_study(scores, Description(x=x), SVG).decode() for x in ("images", "generated")
+    )
+    assert svg == percent
+    labels = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+    assert {"0", "10", "20", "generated images per class"} <= set(labels)
+    assert "200%" not in labels
+
+
 def test_one_amount_per_method_gives_a_line_per_method() -> None:
     points = [found for found in make_points() if found.point.share != 2]
     scores = evaluate_study(points, ["cut"])
@@ -42,16 +52,20 @@ def test_one_amount_per_method_gives_a_line_per_method() -> None:
     assert "generated images per real photo" not in svg
 
 
-def test_published_figures_stand_beside_the_measured_ones() -> None:
+def test_a_panel_shows_the_published_figures_of_a_curve() -> None:
     known = PublishedFigure(series="cut", x="200%", photos="5", figure="f1_macro", value=0.5)
-    plain, marked = draw("generated"), draw("generated", known)
+    second = known.model_copy(update={"x": "100%"})
+    plain, marked = draw("generated"), draw("generated", known, second)
     assert DIAMOND in marked
     markers = len(re.findall("<use", marked)) - len(re.findall("<use", plain))
-    assert markers == 2, "one beside the line, one in the legend"
-    elsewhere = known.model_copy(update={"x": "300%"})
-    assert (
-        len(re.findall("<use", draw("generated", elsewhere))) == len(re.findall("<use", plain)) + 1
-    )
+    assert markers == 3, "two in the panel, and one in the legend"
+
+
+@pytest.mark.parametrize("other", [{"x": "300%"}, {"photos": "all"}, {"figure": "accuracy"}])
+def test_a_panel_shows_no_published_figure_that_is_a_single_point(other: dict[str, str]) -> None:
+    known = PublishedFigure(series="cut", x="200%", photos="5", figure="f1_macro", value=0.5)
+    second = known.model_copy(update={"x": "100%", **other})
+    assert draw("generated", known, second) == draw("generated")
 
 
 def test_a_figure_is_written_as_png() -> None:

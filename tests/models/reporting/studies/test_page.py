@@ -45,6 +45,28 @@ def test_the_answer_follows_from_the_intervals_of_the_choices() -> None:
         assert re.fullmatch(pattern + rest, say_answer(with_gain(scores, low, high)))
 
 
+def test_the_answer_is_silent_about_numbers_of_photos_without_images() -> None:
+    points = make_points()
+    alone = [found for found in points if not found.point.has_images]
+    kept = [
+        found
+        for found in points
+        if found.point.photos_per_class == "all" or not found.point.has_images
+    ]
+    scores = evaluate_study(kept, ["cut"])
+    assert say_answer(scores) == "With all photos per class, val prefers the photos alone."
+    none = evaluate_study(alone, ["cut"])
+    assert say_answer(none) == "No point with generated images was trained."
+    assert say_answer(none) in render_study("garments", Description(), none, [])
+
+
+def test_the_answer_calls_a_share_a_part_of_the_photos() -> None:
+    scores = make_scores()
+    choice = scores.choices[1].model_copy(update={"photos_per_class": "20%"})
+    answer = say_answer(scores.model_copy(update={"choices": (choice,)}))
+    assert answer == "With 20% of the photos per class, val prefers the photos alone."
+
+
 def test_a_choice_names_share_scores_and_gain() -> None:
     first, second = make_scores().choices
     pattern = (
@@ -66,6 +88,33 @@ def test_the_page_has_every_point_and_escapes_names() -> None:
     assert "9 photos per class: left out" in page
     assert page == render_study(
         "<b>garments", Description(), make_scores(), ["9 photos per class: left out"]
+    )
+
+
+def test_the_page_says_where_intervals_hold_less_than_usual() -> None:
+    few, many = "over test photos alone, because", "over replicates and test photos"
+    narrow = "With all photos per class and with 9 photos per class, all replicates take the same"
+    lone = evaluate_study(make_points(replicates=1), ["cut"])
+    same = ["all photos per class", "9 photos per class"]
+    usual, same_photos, once = (
+        " ".join(render_study("garments", Description(), scores, [], names).split())
+        for scores, names in ((make_scores(), []), (make_scores(), same), (lone, []))
+    )
+    assert many in usual
+    assert "too narrow" not in usual
+    assert narrow in same_photos
+    assert few in once
+    assert many not in once
+
+
+def test_each_method_that_val_does_not_choose_is_named() -> None:
+    scores = make_scores()
+    second = scores.choices[1]
+    other = second.model_copy(update={"method": "paste"})
+    both = scores.model_copy(update={"choices": (second, other)})
+    assert say_answer(both) == (
+        "With all photos per class, val prefers the photos alone to images of cut. "
+        "With all photos per class, val prefers the photos alone to images of paste."
     )
 
 

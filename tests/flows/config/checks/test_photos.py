@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.config.check_photos import check_photos, find_small_classes
+from flows.config.checks.photos import check_photos, find_small_classes
 from flows.config.recipe import Recipe
 from flows.planning import make_plan
 from models.data.splits.splitting import SplitParameters

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.config.prompt_limit import prompt_warnings
+from flows.config.checks.prompt_limit import prompt_warnings
 from flows.config.recipe import load_recipe
 from flows.planning import make_plan
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.config.check_classes import check_classes
+from flows.config.checks.classes import check_classes
 from flows.config.recipe import Recipe, load_recipe
 
 LABELS = ("mug", "Toy car", "007", "训练", "tea pot", "cup", "plate")

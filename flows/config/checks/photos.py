@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from flows.config.check_classes import check_classes
+from flows.config.checks.classes import check_classes
 from flows.config.recipe import Recipe
 from models.data.records import Split
 from models.data.splits.quotas import count_train

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from prefect._internal.schemas.validators import validate_parameter_size
 
+from flows.config.checks.validate import check_paths, check_recipe_size, relative_paths
 from flows.config.recipe import load_recipe
-from flows.config.validate import check_paths, check_recipe_size, relative_paths
 from models.data.files import FolderError
 from models.training.settings import TrainingParameters
 from tasks.store.errors import StoreAccessError

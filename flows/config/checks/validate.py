@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from flows.config.check_photos import check_photos
+from flows.config.checks.photos import check_photos
 from flows.config.recipe import Recipe
 from models.data.files import check_writable
 from models.data.records import Record
