@@ -1,8 +1,8 @@
 """PNG files, written without OpenCV: rows filtered by NumPy, compressed by libdeflate.
 
 libpng and zlib take three times as long. The bytes don't depend on the machine, because libdeflate
-compresses alike on every processor. Sources: PNG specification (W3C, third edition), sections 5, 9
-and 11.
+compresses alike on every processor. Another version of it may give other bytes, and what is made of
+them is then computed again. Sources: PNG specification (W3C, third edition), sections 5, 9 and 11.
 """
 
 import struct

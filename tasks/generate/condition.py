@@ -28,7 +28,7 @@ def one_per_photo(
 
 @stage(
     "condition",
-    version=1,
+    version=2,
     plan=one_per_photo,
     cost=Cost(
         ms=2,

@@ -1,5 +1,6 @@
 """Select: which accepted images of a generator are enough like the real photos of their class."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -67,7 +68,10 @@ def one_per_generator(
         artifact.model_copy(update={"metadata": {"name_of": label}})
         for label, artifact in names.items()
     )
-    return [replace(job, inputs=job.inputs + named)]
+    # Labels are no part of the features of a name: "red_mug" and "red mug" give one sentence.
+    labels = hashlib.sha256("\n".join(names).encode()).hexdigest()
+    variant = {**job.variant, "names": labels} if names else job.variant
+    return [replace(job, inputs=job.inputs + named, variant=variant)]
 
 
 @stage("select", version=2, media="json", plan=one_per_generator, cost=Cost(ms=1000))

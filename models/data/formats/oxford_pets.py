@@ -1,5 +1,6 @@
 """Oxford-IIIT Pet (Parkhi et al., "Cats and Dogs", CVPR 2012), read by torchvision's loader."""
 
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,14 @@ from models.data import read_photo, trimaps
 from models.data.formats.annotated import (
     AnnotatedDataset,
     AnnotatedImage,
+    AnnotationError,
     ObjectAnnotation,
     box_of_mask,
     check_splits,
 )
 from models.data.formats.published import Location, Published, locate, malformed
 from models.data.photo_colours import PhotoRejectedError
+from models.data.photo_file.open_image import reject_errors
 from models.data.pixels import Pixels
 
 PETS = Published(
@@ -41,7 +44,7 @@ def read_pets(folder: Path, *, labels_only: bool = False) -> AnnotatedDataset:
         labels_only: give labels without boxes and masks, and open no photo.
 
     Raises:
-        AnnotationError: a folder or list is missing or malformed.
+        AnnotationError: a folder or list is missing or malformed, or the loader has changed.
     """
     location = locate(folder, PETS)
     splits: dict[str, list[AnnotatedImage]] = {}
@@ -73,6 +76,11 @@ def _list_photos(location: Location, official: str) -> list[tuple[Path, Path, st
         rows = list(zip(found._images, found._segs, found._labels, strict=True))
     except (OSError, ValueError, RuntimeError) as error:
         raise malformed(listed, error) from error
+    except AttributeError as error:
+        raise AnnotationError(
+            f"torchvision {version('torchvision')}: its loader of {PETS.name} has changed ({error})"
+            "; install torchvision 0.29"
+        ) from error
     return [
         (location.place(photo, listed), location.place(trimap, listed), label_of[number])
         for photo, trimap, number in rows
@@ -101,12 +109,12 @@ def _read_trimap(file: Path, size: tuple[int, int]) -> Pixels:
     Raises:
         PhotoRejectedError: it can't be read, has another size than the photo, or shows no pet.
     """
+    if not file.is_file():
+        raise PhotoRejectedError("its trimap is missing")
     try:
-        with Image.open(file, formats=["PNG"]) as image:
+        with reject_errors(), Image.open(file, formats=["PNG"]) as image:
             levels = np.asarray(image, np.uint8)
-    except FileNotFoundError as error:
-        raise PhotoRejectedError("its trimap is missing") from error
-    except (OSError, ValueError, SyntaxError) as error:
+    except PhotoRejectedError as error:
         raise PhotoRejectedError("its trimap is no sound PNG") from error
     if levels.shape != (size[1], size[0]):
         shape = "x".join(str(side) for side in (*levels.shape[1::-1], *levels.shape[2:]))

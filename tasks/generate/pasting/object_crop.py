@@ -32,7 +32,7 @@ def one_per_object(_parameters: ObjectCrop, photos: Sequence[SourceImage]) -> li
     return jobs
 
 
-@stage("object_crop", version=1, plan=one_per_object, cost=Cost(ms=1, ms_per_mp=20, mb_per_mp=1.2))
+@stage("object_crop", version=2, plan=one_per_object, cost=Cost(ms=1, ms_per_mp=20, mb_per_mp=1.2))
 def object_crop(inputs: Sequence[StageInput], parameters: ObjectCrop) -> Iterator[StageOutput]:
     """RGB + mask where the annotation has a mask; else RGB of the box with its margin, or of the
     whole photo.

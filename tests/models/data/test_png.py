@@ -1,5 +1,6 @@
 """PNG files hold exactly the pixels, and other programs read them."""
 
+import hashlib
 import io
 from typing import Any
 
@@ -37,6 +38,21 @@ def test_pillow_reads_the_same_pixels(name: str) -> None:
     blob = write_png(IMAGES[name])
     Image.open(io.BytesIO(blob)).verify()
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(blob))), IMAGES[name])
+
+
+def test_opencv_and_pillow_read_a_wide_and_a_tall_image() -> None:
+    for shape in ((1, 70_000, 3), (70_000, 1, 3)):
+        image = RNG.integers(0, 256, shape, np.uint8)
+        blob = write_png(image)
+        np.testing.assert_array_equal(decode(blob), image)
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(blob))), image)
+
+
+def test_bytes_are_the_same_on_every_machine() -> None:
+    """A failure means that libdeflate compresses in another way: here, or in this version."""
+    ramp = np.arange(64 * 96 * 3) % 251 * (np.arange(64 * 96 * 3) // 97) % 256
+    digest = hashlib.sha256(write_png(ramp.astype(np.uint8).reshape(64, 96, 3))).hexdigest()
+    assert digest == "8201ffc4d43dcd1fba28016c8b9a5f53518a9809b80e7cc2f5c57e7543453623"
 
 
 def test_compresses_a_flat_image_as_well_as_opencv() -> None:

@@ -4,12 +4,14 @@ from typing import Any
 
 import numpy as np
 
+from models.data.records import Artifact
 from tasks.screen.select import (
     NOT_CHOSEN,
     NOT_THE_BEST,
     WRONG_CLASS,
     WRONG_NAME,
     Select,
+    select,
     select_rows,
 )
 
@@ -106,3 +108,12 @@ def test_a_class_without_references_is_not_judged() -> None:
     rows = [row("photo/2", "shoe"), row("made/0", "mug", source="a")]
     found: Any = select_rows(rows, np.array([SHOE, SHOE], np.float32), Select())
     assert found["images"]["made/0"] == {"similarity": None, "reason": None}
+
+
+def test_another_label_of_the_same_name_is_another_selection() -> None:
+    """A reason contains the label, and the features of a name don't."""
+    made = Artifact(
+        key="a", stage="embed_text", version=1, name="", media="json", digest="a", size=0
+    )
+    keys = {select.key(*select.plan(ALL, [], [], {label: made}), ALL) for label in ("a b", "a_b")}
+    assert len(keys) == 2

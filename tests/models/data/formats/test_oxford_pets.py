@@ -1,7 +1,10 @@
 """Oxford-IIIT Pet is read as torchvision's loader reads it."""
 
 import shutil
+import struct
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,13 +116,20 @@ def test_photos_that_can_not_be_used_say_why(copy: Path) -> None:
     (trimaps / "Abyssinian_1.png").unlink()
     (trimaps / "Abyssinian_3.png").write_bytes(b"no image")
     write_levels(trimaps / "Abyssinian_5.png", (40, 44), 7)
+    sound = (trimaps / "Abyssinian_2.png").read_bytes()
+    # The width and height of its header.
+    head = sound[12:16] + struct.pack(">II", 20_000, 20_000) + sound[24:29]
+    huge = sound[:12] + head + struct.pack(">I", zlib.crc32(head)) + sound[33:]
+    (trimaps / "Abyssinian_2.png").write_bytes(huge)
     write_levels(trimaps / "Abyssinian_7.png", (40, 44), 2)
     write_levels(trimaps / "saint_bernard_1.png", (20, 22), 1)
     (images / "saint_bernard_3.jpg").unlink()
     (images / "saint_bernard_5.jpg").write_bytes(b"no image")
     read = read_pets(copy)
-    assert {image.file.stem: image.problem for image in read.splits["test"] if image.problem} == {
+    images_read = [*read.splits["train"], *read.splits["test"]]
+    assert {image.file.stem: image.problem for image in images_read if image.problem} == {
         "Abyssinian_1": "its trimap is missing",
+        "Abyssinian_2": "its trimap is no sound PNG",
         "Abyssinian_3": "its trimap is no sound PNG",
         "Abyssinian_5": "its trimap has other values than 1, 2 and 3",
         "Abyssinian_7": "its trimap shows no pet",
@@ -127,6 +137,17 @@ def test_photos_that_can_not_be_used_say_why(copy: Path) -> None:
         "saint_bernard_5": "the content is text, not an image",
     }
     assert len(read.splits["test"]) == 8
+
+
+def test_a_loader_that_has_changed_is_named(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Changed(OxfordIIITPet):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            del self._images
+
+    monkeypatch.setattr("torchvision.datasets.OxfordIIITPet", Changed)
+    with pytest.raises(AnnotationError, match=r"torchvision 0\.\d+.*: its loader .* has changed"):
+        read_pets(pets)
 
 
 def write_levels(file: Path, shape: tuple[int, int], level: int) -> None:
