@@ -70,7 +70,8 @@ def build_datasets(recipe: Recipe, run_id: str, out: Path, store: str) -> Datase
     )
     require_datasets(short, len(sources.classes), recipe.leave_out_classes)
     train, val, test = (_of(real, split, short) for split in ("train", "val", "test"))
-    chosen, repeated = _choose(recipe, train, synthetic, references)
+    usable = {name: mark_left_out(samples, short) for name, samples in synthetic.items()}
+    chosen, repeated = _choose(recipe, train, usable, references)
     splits = {name: {"train": samples, "val": val} for name, samples in chosen.items()}
     classes = leave_out(sources, short).classes
     written = write_datasets(run.store, out, splits, test, classes)
