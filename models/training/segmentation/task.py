@@ -12,7 +12,7 @@ from models.training.history import TrainedModel
 from models.training.segmentation.data import segment_names, with_masks
 from models.training.segmentation.settings import SegmentationParameters
 from models.training.segmentation.train import (
-    Prediction,
+    ClassMaps,
     check_ready,
     predict_maps,
     train_segmentation,
@@ -73,23 +73,23 @@ def _predict(
     """``{"confusion", "maps"}``: pixel counts of each image, and class maps of some images."""
     own = _own(settings)
     masked = with_masks(images, truth, classes, own)
-    found = predict_maps(checkpoint, masked, own)
-    shown = set(np.linspace(0, max(len(found) - 1, 0), SHOWN).round().astype(int).tolist())
+    shown = set(np.linspace(0, max(len(images) - 1, 0), SHOWN).round().astype(int).tolist())
+    found = predict_maps(checkpoint, masked, own, shown)
     return {
         "confusion": [prediction.confusion.tolist() for prediction in found],
         "maps": [
-            _encode(prediction, len(masked.classes)) if index in shown else None
-            for index, prediction in enumerate(found)
+            None if prediction.maps is None else _encode(prediction.maps, len(masked.classes))
+            for prediction in found
         ],
     }
 
 
-def _encode(prediction: Prediction, classes: int) -> dict[str, Any]:
+def _encode(maps: ClassMaps, classes: int) -> dict[str, Any]:
     """Both class maps as COCO's run lengths, one per class of pixels."""
     return {
-        "size": list(prediction.truth.shape),
-        "truth": [encode_mask(prediction.truth == index) for index in range(classes)],
-        "prediction": [encode_mask(prediction.class_map == index) for index in range(classes)],
+        "size": list(maps.truth.shape),
+        "truth": [encode_mask(maps.truth == index) for index in range(classes)],
+        "prediction": [encode_mask(maps.predicted == index) for index in range(classes)],
     }
 
 
