@@ -1,7 +1,7 @@
 """Vision tasks: what a dataset can be used to train, and how the result is measured."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -31,21 +31,35 @@ Truth = Mapping[Path, Sequence[ObjectTruth]]
 Predictions = Mapping[str, list[Any]]
 
 
+@dataclass(frozen=True)
+class TrainingSets:
+    """The images that one training learns from, and those that choose its epoch.
+
+    Args:
+        val: photos that choose the epoch; a class may be missing.
+        classes: their names, by index.
+        groups: the group of each train image; each group gives as many draws. Empty: one group.
+        truth: the objects of train and val images, for tasks that need masks.
+    """
+
+    train: LabelledImages
+    val: LabelledImages
+    classes: Sequence[str]
+    groups: Sequence[int] = ()
+    truth: Truth = field(default_factory=dict)
+
+
 class Train(Protocol):
     """Trains one model in a folder of its own and resumes there; see `train_once`."""
 
     def __call__(
         self,
-        train: LabelledImages,
-        val: LabelledImages,
-        classes: Sequence[str],
+        sets: TrainingSets,
         parameters: TrainingParameters,
         seed: int,
         folder: Path,
         *,
-        groups: Sequence[int] | None = None,
         progress: Callable[[int], None] | None = None,
-        truth: Truth | None = None,
     ) -> TrainedModel: ...
 
 
@@ -58,7 +72,7 @@ class VisionTask:
         settings: the record of the settings that belong to this task.
         check: raises ValueError where these settings cannot be trained. Its second argument says
             whether the training runs on this machine; if not, only the names are checked.
-        trainer: what trains with these settings, on images with their class index.
+        trainer: what trains with these settings.
         predict: from (checkpoint, images, settings, classes, truth) to columns of predictions.
         score: from (truth, predictions, classes) to figures and curves.
         names: further names that predictions are counted by, such as the segments of pixels.

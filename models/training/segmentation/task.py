@@ -18,7 +18,7 @@ from models.training.segmentation.train import (
     train_segmentation,
 )
 from models.training.settings import TrainingParameters
-from models.training.task import LabelledImages, Predictions, Train, Truth, VisionTask
+from models.training.task import LabelledImages, Predictions, Train, TrainingSets, Truth, VisionTask
 
 # Photos whose class maps are kept for the report.
 SHOWN = 6
@@ -35,23 +35,19 @@ def _own(settings: TrainingParameters) -> SegmentationParameters:
 
 
 def _train(
-    train: LabelledImages,
-    val: LabelledImages,
-    classes: Sequence[str],
+    sets: TrainingSets,
     parameters: TrainingParameters,
     seed: int,
     folder: Path,
     *,
-    groups: Sequence[int] | None = None,
     progress: Callable[[int], None] | None = None,
-    truth: Truth | None = None,
 ) -> TrainedModel:
     settings = _own(parameters)
     train_set, val_set = (
-        with_masks(images, truth or {}, classes, settings) for images in (train, val)
+        with_masks(images, sets.truth, sets.classes, settings) for images in (sets.train, sets.val)
     )
     return train_segmentation(
-        train_set, val_set, settings, seed, folder, groups=groups, progress=progress
+        train_set, val_set, settings, seed, folder, groups=sets.groups, progress=progress
     )
 
 

@@ -96,13 +96,13 @@ def train_segmentation(
     seed: int,
     folder: Path,
     *,
-    groups: Sequence[int] | None = None,
+    groups: Sequence[int] = (),
     progress: Callable[[int], None] | None = None,
 ) -> TrainedModel:
     """Train a network on ``train`` and keep the epoch with the best mean IoU on ``val``.
 
     A training that was killed continues after its last saved epoch. A finished training is
-    returned as it is. `train_once` of classification explains the other arguments.
+    returned as it is. `train_once` of classification and `TrainingSets` explain the arguments.
 
     Raises:
         WeightsMissingError: published weights are asked for and are not on this machine.
