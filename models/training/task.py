@@ -1,18 +1,12 @@
-"""Vision tasks: what a dataset can be used to train, and how the result is measured."""
+"""Vision tasks: what a dataset can be used to train, and what the result predicts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from models.training.history import TrainedModel
 from models.training.settings import TrainingParameters
-
-if TYPE_CHECKING:
-    from models.evaluation.classification import DatasetScores
-    from models.evaluation.segmentation import SegmentationScores
-
-    Scores = DatasetScores | SegmentationScores
 
 LabelledImages = Sequence[tuple[Path, int]]
 
@@ -74,9 +68,7 @@ class VisionTask:
             whether the training runs on this machine; if not, only the names are checked.
         trainer: what trains with these settings.
         predict: from (checkpoint, images, settings, classes, truth) to columns of predictions.
-        score: from (truth, predictions, classes) to figures and curves.
         names: further names that predictions are counted by, such as the segments of pixels.
-        headline: the figure of ``score`` that decides the verdict.
     """
 
     name: Literal["classification", "segmentation"]
@@ -84,8 +76,6 @@ class VisionTask:
     check: Callable[[TrainingParameters, bool], None]
     trainer: Callable[[TrainingParameters], Train]
     predict: Callable[[Path, LabelledImages, TrainingParameters, Sequence[str], Truth], Predictions]
-    score: "Callable[[Sequence[int], Predictions, Sequence[str]], Scores]"
-    headline: Literal["f1_macro", "miou"]
     names: Callable[[TrainingParameters, Sequence[str]], dict[str, list[str]]] = (
         lambda settings, classes: {}
     )

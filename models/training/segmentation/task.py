@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from models.data.formats.polygons import encode_mask
-from models.evaluation.segmentation import SegmentationScores, score_segmentation
 from models.training.history import TrainedModel
 from models.training.segmentation.data import segment_names, with_masks
 from models.training.segmentation.settings import SegmentationParameters
@@ -89,19 +88,11 @@ def _encode(maps: ClassMaps, classes: int) -> dict[str, Any]:
     }
 
 
-def _score(
-    _truth: Sequence[int], predictions: Predictions, classes: Sequence[str]
-) -> SegmentationScores:
-    return score_segmentation(np.asarray(predictions["confusion"], np.int64)[None], classes)
-
-
 SEGMENTATION = VisionTask(
     name="segmentation",
     settings=SegmentationParameters,
     check=_check,
     trainer=_trainer,
     predict=_predict,
-    score=_score,
-    headline="miou",
     names=_names,
 )
