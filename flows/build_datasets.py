@@ -70,20 +70,23 @@ def build_datasets(recipe: Recipe, run_id: str, out: Path, store: str) -> Datase
     )
     require_datasets(short, len(sources.classes), recipe.leave_out_classes)
     train, val, test = (_of(real, split, short) for split in ("train", "val", "test"))
-    chosen, repeated = _choose(recipe, train, synthetic, references)
+    usable = {name: mark_left_out(samples, short) for name, samples in synthetic.items()}
+    chosen, repeated = _choose(recipe, train, usable, references)
     splits = {name: {"train": samples, "val": val} for name, samples in chosen.items()}
     classes = leave_out(sources, short).classes
     written = write_datasets(run.store, out, splits, test, classes)
     made = [sample for samples in synthetic.values() for sample in samples]
     listed = mark_left_out([*real, *made], short)
     held = {name: [*samples, *val] for name, samples in chosen.items()}
-    truths = _truths(run, recipe, held, test)
+    by_pixel = recipe.train is not None and recipe.train.needs_masks
+    truths = _truths(run, held, test) if by_pixel else {}
+    settings = Dataset(by_pixel=by_pixel)
     write_manifest(out / "manifest.parquet", listed, sources.refused, chosen)
     datasets = Datasets(
         documents={
-            name: dataset(run, Dataset(), name, samples, val)[0] for name, samples in chosen.items()
+            name: dataset(run, settings, name, samples, val)[0] for name, samples in chosen.items()
         },
-        test=dataset(run, Dataset(), "test", [], test)[0],
+        test=dataset(run, settings, "test", [], test)[0],
         volumes={name: _volumes(samples, val) for name, samples in chosen.items()},
         origins={name: find_origin(samples, train, references) for name, samples in chosen.items()},
         families=families_of(sources, [*val, *test]),
@@ -100,10 +103,8 @@ def build_datasets(recipe: Recipe, run_id: str, out: Path, store: str) -> Datase
 
 
 def _truths(
-    run: RunContext, recipe: Recipe, samples: Mapping[str, list[Sample]], test: list[Sample]
+    run: RunContext, samples: Mapping[str, list[Sample]], test: list[Sample]
 ) -> dict[str, Artifact]:
-    if recipe.train is None or not recipe.train.needs_masks:
-        return {}
     return {
         name: ground_truth(run, GroundTruth(), name, found)[0]
         for name, found in {**samples, "test": test}.items()

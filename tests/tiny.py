@@ -85,7 +85,7 @@ _FORKS.set_forkserver_preload(
     [
         "models.training.classification.train",
         "models.augmentation.transforms",
-        "models.reporting.plots",
+        "models.reporting.plots.datasets",
         "flows.pipeline",
     ]
 )

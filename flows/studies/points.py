@@ -92,10 +92,11 @@ def _train_group(
 ) -> list[Artifact]:
     """The scores of subsets with the same settings."""
     run = trainer.run
-    (test,) = dataset.run(run, Dataset(), "test", [], trainer.test)
+    kind = Dataset(by_pixel=settings.needs_masks)
+    (test,) = dataset.run(run, kind, "test", [], trainer.test)
     documents = list(
         chain.from_iterable(
-            dataset.run(run, Dataset(), subset.name, subset.train, trainer.val) for subset in group
+            dataset.run(run, kind, subset.name, subset.train, trainer.val) for subset in group
         )
     )
     truths: list[Artifact] = []

@@ -8,22 +8,22 @@ from xml.etree import ElementTree
 from markupsafe import Markup
 
 from models.evaluation.classification import DatasetScores
-from models.reporting.figure_style import DATASET_LOOKS, SVG, Style
 from models.reporting.metrics import Metrics
-from models.reporting.plot_classes import (
+from models.reporting.plots.classes import (
     draw_confusion_matrix,
     draw_pr_curves,
     draw_prediction_share,
     draw_threshold_curves,
 )
-from models.reporting.plot_losses import describe_losses, draw_losses
-from models.reporting.plot_quality import (
+from models.reporting.plots.datasets import draw_comparison, draw_learning_curves
+from models.reporting.plots.losses import describe_losses, draw_losses
+from models.reporting.plots.quality import (
     describe_nearest,
     describe_selection,
     draw_nearest,
     draw_selection,
 )
-from models.reporting.plots import draw_comparison, draw_learning_curves
+from models.reporting.plots.style import DATASET_LOOKS, SVG, Style
 from models.reporting.tables import SCORES, decimal, percent
 
 # The figure that the section on quality shows.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from models.quality.records import Diversity, QualityMetrics, SetComparison
-from models.reporting.plot_quality import distances_of
+from models.reporting.plots.quality import distances_of
 from models.reporting.tables import DASH, count, decimal, percent
 
 YARDSTICK = "real train"

@@ -1,18 +1,12 @@
-"""Vision tasks: what a dataset can be used to train, and how the result is measured."""
+"""Vision tasks: what a dataset can be used to train, and what the result predicts."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from models.training.history import TrainedModel
 from models.training.settings import TrainingParameters
-
-if TYPE_CHECKING:
-    from models.evaluation.classification import DatasetScores
-    from models.evaluation.segmentation import SegmentationScores
-
-    Scores = DatasetScores | SegmentationScores
 
 LabelledImages = Sequence[tuple[Path, int]]
 
@@ -31,21 +25,35 @@ Truth = Mapping[Path, Sequence[ObjectTruth]]
 Predictions = Mapping[str, list[Any]]
 
 
+@dataclass(frozen=True)
+class TrainingSets:
+    """The images that one training learns from, and those that choose its epoch.
+
+    Args:
+        val: photos that choose the epoch; a class may be missing.
+        classes: their names, by index.
+        groups: the group of each train image; each group gives as many draws. Empty: one group.
+        truth: the objects of train and val images, for tasks that need masks.
+    """
+
+    train: LabelledImages
+    val: LabelledImages
+    classes: Sequence[str]
+    groups: Sequence[int] = ()
+    truth: Truth = field(default_factory=dict)
+
+
 class Train(Protocol):
     """Trains one model in a folder of its own and resumes there; see `train_once`."""
 
     def __call__(
         self,
-        train: LabelledImages,
-        val: LabelledImages,
-        classes: Sequence[str],
+        sets: TrainingSets,
         parameters: TrainingParameters,
         seed: int,
         folder: Path,
         *,
-        groups: Sequence[int] | None = None,
         progress: Callable[[int], None] | None = None,
-        truth: Truth | None = None,
     ) -> TrainedModel: ...
 
 
@@ -58,11 +66,9 @@ class VisionTask:
         settings: the record of the settings that belong to this task.
         check: raises ValueError where these settings cannot be trained. Its second argument says
             whether the training runs on this machine; if not, only the names are checked.
-        trainer: what trains with these settings, on images with their class index.
+        trainer: what trains with these settings.
         predict: from (checkpoint, images, settings, classes, truth) to columns of predictions.
-        score: from (truth, predictions, classes) to figures and curves.
         names: further names that predictions are counted by, such as the segments of pixels.
-        headline: the figure of ``score`` that decides the verdict.
     """
 
     name: Literal["classification", "segmentation"]
@@ -70,8 +76,6 @@ class VisionTask:
     check: Callable[[TrainingParameters, bool], None]
     trainer: Callable[[TrainingParameters], Train]
     predict: Callable[[Path, LabelledImages, TrainingParameters, Sequence[str], Truth], Predictions]
-    score: "Callable[[Sequence[int], Predictions, Sequence[str]], Scores]"
-    headline: Literal["f1_macro", "miou"]
     names: Callable[[TrainingParameters, Sequence[str]], dict[str, list[str]]] = (
         lambda settings, classes: {}
     )

@@ -2,7 +2,9 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
+
+from pydantic import Field
 
 from models.data.records import Record, Sample
 from tasks.engine.jobs import Job, StageInput, StageOutput
@@ -10,17 +12,22 @@ from tasks.engine.stage import stage
 
 
 class Dataset(Record):
-    """A dataset document has no settings."""
+    """Which images networks learn from. The images are part of the key, so that this is not."""
+
+    NON_KEY_FIELDS: ClassVar[frozenset[str]] = frozenset({"by_pixel"})
+
+    by_pixel: bool = Field(False, description="Whether each pixel has a class, not the image.")
 
 
 def one_document(
-    _parameters: Dataset, name: str, train: Sequence[Sample], val: Sequence[Sample]
+    parameters: Dataset, name: str, train: Sequence[Sample], val: Sequence[Sample]
 ) -> list[Job]:
     """One document. Classes and generators are part of its key, since folders may be renamed.
 
-    Images with objects of several classes are left out: they have no class to be learnt.
+    Unless each pixel has a class, images with objects of several classes are left out: they have
+    no class of their own to be learnt.
     """
-    train = [sample for sample in train if not sample.counted_as]
+    train = [sample for sample in train if parameters.by_pixel or not sample.counted_as]
     samples = [*train, *val]
     labels = "\n".join(f"{sample.label}\t{sample.generator}" for sample in samples)
     variant: dict[str, int | str] = {

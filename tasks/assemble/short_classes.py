@@ -71,17 +71,26 @@ def require_datasets(short: Mapping[str, str], classes: int, may_leave_out: bool
 def mark_left_out(samples: Sequence[Sample], left_out: Mapping[str, str]) -> list[Sample]:
     """The same samples; those of classes that are left out are rejected, unless they were before.
 
+    So are images of another class that show an object of such a class.
+
     Args:
         left_out: why each class is left out.
     """
     return [
-        sample.model_copy(
-            update={"reject_reason": f"its class {left_out[sample.label]}; it is left out"}
-        )
-        if sample.is_accepted and sample.label in left_out
+        sample.model_copy(update={"reject_reason": reason})
+        if sample.is_accepted and (reason := _why_left_out(sample, left_out))
         else sample
         for sample in samples
     ]
+
+
+def _why_left_out(sample: Sample, left_out: Mapping[str, str]) -> str:
+    if sample.label in left_out:
+        return f"its class {left_out[sample.label]}; it is left out"
+    for note in sample.annotations:
+        if note.label in left_out:
+            return f"the class {note.label!r} of an object {left_out[note.label]}; it is left out"
+    return ""
 
 
 def _shortages(

@@ -1,7 +1,7 @@
 """The pictures of a report: contact sheets, rejected images, samples, wrong predictions."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -124,31 +124,30 @@ def draw_segments(run: RunContext, summary: RunSummary) -> tuple[tuple[Thumb, ..
         for image, found in shown.items():
             if image not in rows:
                 photo = Thumb(run.load(artifacts[image]), artifacts[image].name, "photo")
-                words = _say_colours(found, predictions["segments"])
-                rows[image] = [photo, Thumb(_paint(found, "truth"), words, "truth")]
-            rows[image].append(Thumb(_paint(found, "prediction"), training))
+                truth = _draw_class_map(found, "truth", predictions["segments"], "truth")
+                rows[image] = [photo, truth]
+            predicted = _draw_class_map(found, "prediction", predictions["segments"], training)
+            rows[image].append(predicted)
     return tuple(tuple(row) for row in rows.values())
 
 
-def _say_colours(found: dict[str, Any], segments: Sequence[str]) -> str:
-    """Which class of pixels has which colour, of those that are in a true class map."""
-    height, width = found["size"]
-    names = list(_COLOURS)
-    return ", ".join(
-        f"{segments[number + 1]}: {names[number % len(names)]}"
-        for number, runs in enumerate(found["truth"][1:])
-        if decode_runs(runs, height, width).any()
-    )
+def _draw_class_map(
+    found: Mapping[str, Any], part: str, segments: Sequence[str], title: str
+) -> Thumb:
+    """A class map in colours; the caption names the colour of each class that it shows.
 
-
-def _paint(found: dict[str, Any], name: str) -> Pixels:
-    """A class map in colours, RGB: background is black."""
+    Background is black.
+    """
     height, width = found["size"]
-    picture = np.zeros((height, width, 3), np.uint8)
-    colours = list(_COLOURS.values())
-    for number, runs in enumerate(found[name][1:]):
-        picture[decode_runs(runs, height, width)] = colours[number % len(colours)]
-    return picture
+    picture: Pixels = np.zeros((height, width, 3), np.uint8)
+    colours, words = list(_COLOURS.items()), []
+    for number, runs in enumerate(found[part][1:]):
+        name, colour = colours[number % len(colours)]
+        pixels = decode_runs(runs, height, width)
+        if pixels.any():
+            picture[pixels] = colour
+            words.append(f"{segments[number + 1]}: {name}")
+    return Thumb(picture, ", ".join(words), title)
 
 
 def draw_pairs(run: RunContext, quality: QualityMetrics | None) -> tuple[tuple[Thumb, Thumb], ...]:

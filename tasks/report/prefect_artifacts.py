@@ -14,10 +14,10 @@ from models.data.names import make_key
 from models.data.pixels import encode_jpeg, fit_within
 from models.reporting.contact_sheet import contact_sheet
 from models.reporting.dataset_card import escape_markdown
-from models.reporting.figure_style import PNG
 from models.reporting.figures import draw_scoreboard
 from models.reporting.input import Sheet
 from models.reporting.metrics import Metrics
+from models.reporting.plots.style import PNG
 from tasks.store.layout import document_name
 from tasks.store.store import Store
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from models.data.files import write_atomic
 from models.evaluation.study import ScoredPoint, StudyScores, figure_rows
 from models.evaluation.study_description import Description
-from models.reporting.figure_style import PNG, SVG
+from models.reporting.plots.style import PNG, SVG
 from models.reporting.studies.figure import draw_study
 from models.reporting.studies.page import render_study
 

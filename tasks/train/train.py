@@ -9,7 +9,7 @@ from models.data.records import Artifact
 from models.training.epoch_choices import train_choices
 from models.training.history import TrainedModel
 from models.training.settings import TrainingParameters
-from models.training.task import task_of
+from models.training.task import TrainingSets, task_of
 from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.stage import stage
 from tasks.train.read_images import labelled_images, object_truth
@@ -72,21 +72,12 @@ def _train(item: StageInput, parameters: TrainingParameters) -> TrainedModel:
     classes = content["classes"]
     images, val = (labelled_images(item.run, content[part], classes) for part in ("train", "val"))
     truth = object_truth(item, 1, [*content["train"], *content["val"]], classes)
-    groups = _real_and_synthetic(content) if parameters.balanced else None
+    groups = _real_and_synthetic(content) if parameters.balanced else ()
+    sets = TrainingSets(images, val, classes, groups, truth)
     train_model = task_of(parameters).trainer(parameters)
 
     def train_in(own: TrainingParameters, folder: Path) -> TrainedModel:
-        return train_model(
-            images,
-            val,
-            classes,
-            own,
-            seed,
-            folder,
-            groups=groups,
-            progress=_report_epochs(item),
-            truth=truth,
-        )
+        return train_model(sets, own, seed, folder, progress=_report_epochs(item))
 
     folder = item.run.scratch / "training" / name / f"seed-{seed}-{item.key[:8]}"
     return train_choices(parameters, folder, train_in)

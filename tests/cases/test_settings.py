@@ -10,6 +10,7 @@ from prefect import flow
 
 from models.training.classification.train import train_once
 from models.training.settings import TrainingParameters
+from models.training.task import TrainingSets
 from tests.tiny import CLASSES, RECIPE, Cli, draw_photos, files_of
 
 
@@ -33,7 +34,9 @@ def test_loader_processes_work_inside_a_flow(prefect_server: None, tmp_path: Pat
 
     @flow
     def work() -> int:
-        return train_once(images, images, CLASSES, parameters, 0, tmp_path / "run").epochs_run
+        return train_once(
+            TrainingSets(images, images, CLASSES), parameters, 0, tmp_path / "run"
+        ).epochs_run
 
     assert work() == 2
 

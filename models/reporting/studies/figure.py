@@ -14,7 +14,7 @@ from matplotlib.ticker import NullLocator, PercentFormatter
 
 from models.evaluation.study import PointScores, StudyScores
 from models.evaluation.study_description import Description, PublishedFigure
-from models.reporting.figure_style import (
+from models.reporting.plots.style import (
     SVG,
     Style,
     add_legend,

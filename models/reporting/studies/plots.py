@@ -8,7 +8,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
 
 from models.evaluation.classification import Metric
 from models.evaluation.study import PointScores, StudyScores
-from models.reporting.figure_style import (
+from models.reporting.plots.style import (
     SVG,
     Dashes,
     Style,

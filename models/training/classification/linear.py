@@ -33,7 +33,7 @@ from models.training.history import EpochRecord, TrainedModel
 from models.training.lightning_trainer import BEST
 from models.training.sampler import FixedStepsSampler
 from models.training.settings import TrainingParameters
-from models.training.task import LabelledImages, Truth
+from models.training.task import LabelledImages, TrainingSets
 
 # The inverse strengths of regularisation (scikit-learn's C) that val chooses from.
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)
@@ -46,16 +46,12 @@ Head = dict[str, Floats]
 
 
 def train_linear(
-    train: LabelledImages,
-    val: LabelledImages,
-    classes: Sequence[str],
+    sets: TrainingSets,
     parameters: TrainingParameters,
     seed: int,
     folder: Path,
     *,
-    groups: Sequence[int] | None = None,
     progress: Callable[[int], None] | None = None,
-    truth: Truth | None = None,
 ) -> TrainedModel:
     """Train a linear classifier; arguments and result are those of `train_once`.
 
@@ -66,12 +62,12 @@ def train_linear(
         ValueError: a photo is unreadable.
     """
     started = time.monotonic()
-    check_sets(train, val, classes)
+    check_sets(sets)
     folder.mkdir(parents=True, exist_ok=True)
-    groups = list(groups or [0] * len(train))
-    features, labels, group_of = _train_features(train, groups, parameters, seed)
-    held_out = embed_files([path for path, _ in val])
-    val_labels = np.array([label for _, label in val], np.int64)
+    groups = sets.groups or [0] * len(sets.train)
+    features, labels, group_of = _train_features(sets.train, groups, parameters, seed)
+    held_out = embed_files([path for path, _ in sets.val])
+    val_labels = np.array([label for _, label in sets.val], np.int64)
     # The order of additions depends on the number of threads.
     with threadpool_limits(1):
         scaler = StandardScaler().fit(features)
@@ -85,15 +81,15 @@ def train_linear(
         on_train = _measure(heads[best], features, labels)
     record = {f"val_{name}": value for name, value in figures[best].items()}
     record |= {f"train_{name}": value for name, value in on_train.items()}
-    _save(folder / BEST, heads[best], classes)
+    _save(folder / BEST, heads[best], sets.classes)
     if progress is not None:
         progress(0)
     return TrainedModel(
         network=f"linear on {NETWORK}",
         parameters_count=sum(heads[best][name].size for name in ("weight", "bias")),
-        classes=tuple(classes),
+        classes=tuple(sets.classes),
         seed=seed,
-        train_images=len(train),
+        train_images=len(sets.train),
         steps_per_epoch=1,
         epochs_run=1,
         best_epoch=0,

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from models.embedding.weights import embedded_tensors
-from models.evaluation.classification import DatasetScores, as_probabilities, score
 from models.training.classification.linear import predict_linear, train_linear
 from models.training.classification.networks import check_network
 from models.training.classification.train import check_ready, predict, train_once
@@ -45,16 +44,10 @@ def _predict(
     return {"probabilities": [[float(f"{figure:.7g}") for figure in row] for row in rows]}
 
 
-def _score(truth: Sequence[int], predictions: Predictions, classes: Sequence[str]) -> DatasetScores:
-    return score(truth, as_probabilities(predictions), classes)
-
-
 CLASSIFICATION = VisionTask(
     name="classification",
     settings=TrainingParameters,
     check=_check,
     trainer=_trainer,
     predict=_predict,
-    score=_score,
-    headline="f1_macro",
 )

@@ -21,7 +21,7 @@ from models.training.lightning_trainer import load_batches, seeded_torch
 from models.training.pretrained import published_weights
 from models.training.resumable import Training, check_machine, read_weights, train_or_resume
 from models.training.settings import TrainingParameters
-from models.training.task import LabelledImages, Truth
+from models.training.task import TrainingSets
 
 
 def check_ready(parameters: TrainingParameters) -> None:
@@ -39,27 +39,21 @@ def check_ready(parameters: TrainingParameters) -> None:
 
 
 def train_once(
-    train: LabelledImages,
-    val: LabelledImages,
-    classes: Sequence[str],
+    sets: TrainingSets,
     parameters: TrainingParameters,
     seed: int,
     folder: Path,
     *,
-    groups: Sequence[int] | None = None,
     progress: Callable[[int], None] | None = None,
-    truth: Truth | None = None,
 ) -> TrainedModel:
-    """Train a classifier on ``train`` and keep the epoch that is best on ``val``.
+    """Train a classifier on the train images and keep the epoch that is best on the val photos.
 
     A training that was killed continues after its last saved epoch. A finished training is
     returned as it is.
 
     Args:
-        val: photos that choose the epoch; a class may be missing.
         seed: seed of the first weights, the image order, the augmentation and dropout.
         folder: where checkpoints and logs are written; no other training may use it.
-        groups: the group of each train image; each group gives as many draws. None: one group.
         progress: called with each epoch's number, from 0, once the epoch is on disk.
 
     Raises:
@@ -68,16 +62,17 @@ def train_once(
         ValueError: a set is empty or has an unreadable photo, a logger is not installed, or the
             folder holds another training.
     """
-    check_sets(train, val, classes)
+    check_sets(sets)
+    classes = sets.classes
     training = Training(
         parameters=parameters,
         classes=classes,
         seed=seed,
-        described=_describe(train, val, classes, parameters, seed),
-        groups=groups or [0] * len(train),
+        described=_describe(sets, parameters, seed),
+        groups=sets.groups or [0] * len(sets.train),
         check=lambda: check_ready(parameters),
         build=lambda is_new: _build_module(parameters, classes, parameters if is_new else None),
-        load=lambda: _load_sets(train, val, parameters, seed),
+        load=lambda: _load_sets(sets, parameters, seed),
     )
     return train_or_resume(training, folder, progress)
 
@@ -114,28 +109,29 @@ def _build_module(
 
 
 def _load_sets(
-    train: LabelledImages, val: LabelledImages, parameters: TrainingParameters, seed: int
+    sets: TrainingSets, parameters: TrainingParameters, seed: int
 ) -> tuple[Dataset[Any], Dataset[Any]]:
     train_set, val_set = (
         LetterboxedDataset(
             images, parameters.image_size, parameters.memory_mb, parameters.workers + 1
         )
-        for images in (train, val)
+        for images in (sets.train, sets.val)
     )
     train_set.augmentation, train_set.seed = parameters.augment, seed
     train_set.ranges = parameters.augment_ranges
     return train_set, val_set
 
 
-def check_sets(train: LabelledImages, val: LabelledImages, classes: Sequence[str]) -> None:
+def check_sets(sets: TrainingSets) -> None:
     """Check that there are classes, and images of each.
 
     Raises:
         ValueError: there are too few; the line names the set.
     """
+    classes = sets.classes
     if len(classes) < 2:
         raise ValueError(f"classes: {list(classes)} are too few; give at least two")
-    for name, images in (("train", train), ("val", val)):
+    for name, images in (("train", sets.train), ("val", sets.val)):
         if not images:
             raise ValueError(f"{name} set: it has no image; give at least one per class")
         for path, label in images:
@@ -144,19 +140,13 @@ def check_sets(train: LabelledImages, val: LabelledImages, classes: Sequence[str
                     f"{name} set: {path} has class {label} of {len(classes)}; "
                     f"give 0 to {len(classes) - 1}"
                 )
-    seen = {label for _, label in train}
+    seen = {label for _, label in sets.train}
     missing = [name for index, name in enumerate(classes) if index not in seen]
     if missing:
         raise ValueError(f"train set: class {missing[0]!r} has no image; give at least one")
 
 
-def _describe(
-    train: LabelledImages,
-    val: LabelledImages,
-    classes: Sequence[str],
-    parameters: TrainingParameters,
-    seed: int,
-) -> dict[str, Any]:
+def _describe(sets: TrainingSets, parameters: TrainingParameters, seed: int) -> dict[str, Any]:
     """Everything that decides the weights and the history."""
-    sets = {"train": digest_images(train), "val": digest_images(val)}
-    return parameters.key_params() | {"seed": seed, "classes": list(classes)} | sets
+    digests = {"train": digest_images(sets.train), "val": digest_images(sets.val)}
+    return parameters.key_params() | {"seed": seed, "classes": list(sets.classes)} | digests

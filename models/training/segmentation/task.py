@@ -7,18 +7,17 @@ from typing import Any
 import numpy as np
 
 from models.data.formats.polygons import encode_mask
-from models.evaluation.segmentation import SegmentationScores, score_segmentation
 from models.training.history import TrainedModel
 from models.training.segmentation.data import segment_names, with_masks
 from models.training.segmentation.settings import SegmentationParameters
 from models.training.segmentation.train import (
-    Prediction,
+    ClassMaps,
     check_ready,
     predict_maps,
     train_segmentation,
 )
 from models.training.settings import TrainingParameters
-from models.training.task import LabelledImages, Predictions, Train, Truth, VisionTask
+from models.training.task import LabelledImages, Predictions, Train, TrainingSets, Truth, VisionTask
 
 # Photos whose class maps are kept for the report.
 SHOWN = 6
@@ -35,23 +34,19 @@ def _own(settings: TrainingParameters) -> SegmentationParameters:
 
 
 def _train(
-    train: LabelledImages,
-    val: LabelledImages,
-    classes: Sequence[str],
+    sets: TrainingSets,
     parameters: TrainingParameters,
     seed: int,
     folder: Path,
     *,
-    groups: Sequence[int] | None = None,
     progress: Callable[[int], None] | None = None,
-    truth: Truth | None = None,
 ) -> TrainedModel:
     settings = _own(parameters)
     train_set, val_set = (
-        with_masks(images, truth or {}, classes, settings) for images in (train, val)
+        with_masks(images, sets.truth, sets.classes, settings) for images in (sets.train, sets.val)
     )
     return train_segmentation(
-        train_set, val_set, settings, seed, folder, groups=groups, progress=progress
+        train_set, val_set, settings, seed, folder, groups=sets.groups, progress=progress
     )
 
 
@@ -73,30 +68,24 @@ def _predict(
     """``{"confusion", "maps"}``: pixel counts of each image, and class maps of some images."""
     own = _own(settings)
     masked = with_masks(images, truth, classes, own)
-    found = predict_maps(checkpoint, masked, own)
-    shown = set(np.linspace(0, max(len(found) - 1, 0), SHOWN).round().astype(int).tolist())
+    shown = set(np.linspace(0, max(len(images) - 1, 0), SHOWN).round().astype(int).tolist())
+    found = predict_maps(checkpoint, masked, own, shown)
     return {
         "confusion": [prediction.confusion.tolist() for prediction in found],
         "maps": [
-            _encode(prediction, len(masked.classes)) if index in shown else None
-            for index, prediction in enumerate(found)
+            None if prediction.maps is None else _encode(prediction.maps, len(masked.classes))
+            for prediction in found
         ],
     }
 
 
-def _encode(prediction: Prediction, classes: int) -> dict[str, Any]:
+def _encode(maps: ClassMaps, classes: int) -> dict[str, Any]:
     """Both class maps as COCO's run lengths, one per class of pixels."""
     return {
-        "size": list(prediction.truth.shape),
-        "truth": [encode_mask(prediction.truth == index) for index in range(classes)],
-        "prediction": [encode_mask(prediction.class_map == index) for index in range(classes)],
+        "size": list(maps.truth.shape),
+        "truth": [encode_mask(maps.truth == index) for index in range(classes)],
+        "prediction": [encode_mask(maps.predicted == index) for index in range(classes)],
     }
-
-
-def _score(
-    _truth: Sequence[int], predictions: Predictions, classes: Sequence[str]
-) -> SegmentationScores:
-    return score_segmentation(np.asarray(predictions["confusion"], np.int64)[None], classes)
 
 
 SEGMENTATION = VisionTask(
@@ -105,7 +94,5 @@ SEGMENTATION = VisionTask(
     check=_check,
     trainer=_trainer,
     predict=_predict,
-    score=_score,
-    headline="miou",
     names=_names,
 )

@@ -1,6 +1,6 @@
 """Training of one segmentation network on photos with masks, and its predictions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,12 +57,19 @@ class SegmentationModule(EpochModule):
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """What a network says of one photo: its class map, and pixels of class i seen as class j."""
+class ClassMaps:
+    """The predicted and the true class map of one photo, of the size of its masks."""
 
-    class_map: Pixels
+    predicted: Pixels
     truth: Pixels
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network says of one photo: pixels of class i seen as class j, and maps if kept."""
+
     confusion: Counts
+    maps: ClassMaps | None
 
 
 def check_ready(parameters: SegmentationParameters) -> None:
@@ -89,13 +96,13 @@ def train_segmentation(
     seed: int,
     folder: Path,
     *,
-    groups: Sequence[int] | None = None,
+    groups: Sequence[int] = (),
     progress: Callable[[int], None] | None = None,
 ) -> TrainedModel:
     """Train a network on ``train`` and keep the epoch with the best mean IoU on ``val``.
 
     A training that was killed continues after its last saved epoch. A finished training is
-    returned as it is. `train_once` of classification explains the other arguments.
+    returned as it is. `train_once` of classification and `TrainingSets` explain the arguments.
 
     Raises:
         WeightsMissingError: published weights are asked for and are not on this machine.
@@ -121,11 +128,17 @@ def train_segmentation(
 
 
 def predict_maps(
-    checkpoint: Path, images: MaskedImages, parameters: SegmentationParameters
+    checkpoint: Path,
+    images: MaskedImages,
+    parameters: SegmentationParameters,
+    kept: Container[int],
 ) -> list[Prediction]:
-    """The predicted and the true class map of each photo, and their confusion counts.
+    """The confusion counts of each photo, and the class maps of some.
 
-    Maps have the size of the masks. Computed in 32 bit, so the same inputs give the same figures.
+    Computed in 32 bit, so the same inputs give the same figures.
+
+    Args:
+        kept: numbers of the photos whose maps are kept. Those of some thousand photos take GBs.
 
     Raises:
         ValueError: the checkpoint is of another network or other classes, or a photo is unreadable.
@@ -141,9 +154,10 @@ def predict_maps(
             truth = images.map_of(index)
             square = torch.from_numpy(read_square(path, parameters.image_size))
             logits = module(square[None].to(device)).float().cpu()
-            class_map = _undo_letterbox(logits, truth.shape[0], truth.shape[1])
-            confusion = count_confusion(truth, class_map, len(images.classes))
-            predictions.append(Prediction(class_map, truth, confusion))
+            predicted = _undo_letterbox(logits, truth.shape[0], truth.shape[1])
+            confusion = count_confusion(truth, predicted, len(images.classes))
+            maps = ClassMaps(predicted, truth) if index in kept else None
+            predictions.append(Prediction(confusion, maps))
     return predictions
 
 

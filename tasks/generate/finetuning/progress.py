@@ -10,7 +10,7 @@ from models.data.files import write_atomic
 from models.data.pixels import encode_png
 from models.diffusion.finetuning.denoiser import Denoiser, Progress
 from models.diffusion.finetuning.samples import draw_samples
-from models.reporting.plot_losses import draw_losses
+from models.reporting.plots.losses import draw_losses
 from tasks.engine.jobs import StageInput
 from tasks.settings.finetuning import Finetuning
 

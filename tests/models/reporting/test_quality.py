@@ -8,7 +8,7 @@ from models.quality.records import QualityMetrics
 from models.reporting.figures import NEAREST_PHOTOS, draw_figures
 from models.reporting.input import ReportInput, Thumb
 from models.reporting.page import render_report
-from models.reporting.plot_quality import describe_nearest, draw_nearest
+from models.reporting.plots.quality import describe_nearest, draw_nearest
 from models.reporting.quality import describe_quality, quality_labels, quality_tables
 from tests.models.quality.test_measure import copies, measured, photos
 from tests.models.reporting.report_case import change, draw_scene, make_empty_metrics

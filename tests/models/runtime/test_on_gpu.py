@@ -139,11 +139,14 @@ def test_networks_take_turns_on_the_card(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_training_repeats_on_the_card(tmp_path: Path) -> None:
     from models.training.classification.train import predict, train_once
+    from models.training.task import TrainingSets
 
     photos = draw_photos(tmp_path / "photos")
     classes = ("red", "green", "blue")
     first, second = (
-        train_once(photos[:28], photos[28:], classes, parameters(), 7, tmp_path / str(at))
+        train_once(
+            TrainingSets(photos[:28], photos[28:], classes), parameters(), 7, tmp_path / str(at)
+        )
         for at in range(2)
     )
     assert_same_training(first, second)

@@ -2,6 +2,7 @@ from pathlib import Path
 
 from models.data.records import Annotation, Sample
 from tasks.assemble.dataset import Dataset, dataset
+from tasks.engine.jobs import default_key_params
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.store.store import open_store
 from tests.tasks.assemble.cases import samples
@@ -49,3 +50,22 @@ def test_renamed_classes_and_moved_photos_are_other_documents(tmp_path: Path) ->
     assert content["classes"] == ["cups", "pans"]
     run, _ = document(tmp_path, drawn[:3], drawn[3:])
     assert run.counts["dataset"] == StageCount(computed=1)
+
+
+def test_images_of_several_classes_are_for_networks_that_give_each_pixel_a_class(
+    tmp_path: Path,
+) -> None:
+    scenes = samples("copy_paste", {"cup": 2})
+    scenes[1] = scenes[1].model_copy(update={"counted_as": "cup"})
+    run = RunContext(open_store(tmp_path / "store"), "test")
+    lengths = [
+        len(
+            run.load(dataset.run(run, Dataset(by_pixel=by_pixel), "scenes", scenes, [])[0])["train"]
+        )
+        for by_pixel in (False, True)
+    ]
+    assert lengths == [1, 2]
+
+
+def test_the_kind_of_training_is_in_no_key() -> None:
+    assert default_key_params(Dataset(by_pixel=True)) == {}

@@ -3,7 +3,7 @@
 import pytest
 
 from flows.config.recipe import Recipe
-from models.data.records import Sample
+from models.data.records import Annotation, Sample
 from models.data.specs import DatasetSpec
 from tasks.assemble.choose import Assemble, choose
 from tasks.assemble.gaps import DatasetTooSmallError
@@ -114,3 +114,17 @@ def test_samples_of_a_class_that_is_left_out_are_rejected_and_keep_an_earlier_re
     listed = [*samples("", {"cow": 1, "hen": 1}), *rejected("cow", "blank")]
     reasons = [sample.reject_reason for sample in mark_left_out(listed, {"cow": "has 0 of 1"})]
     assert reasons == ["its class has 0 of 1; it is left out", None, "blank"]
+
+
+def test_a_scene_with_an_object_of_a_class_that_is_left_out_is_in_no_dataset() -> None:
+    scenes = samples("copy_paste", {"hen": 3})
+    notes = (*scenes[1].annotations, Annotation(label="cow"))
+    scenes[1] = scenes[1].model_copy(update={"annotations": notes, "counted_as": "hen"})
+    marked = mark_left_out(scenes, {"cow": "has 0 of 1"})
+    reason = "the class 'cow' of an object has 0 of 1; it is left out"
+    assert [sample.reject_reason for sample in marked] == [None, reason, None]
+    spec = DatasetSpec(name="hybrid", real="all", synthetic={"copy_paste": "all"})
+    real = [sample for sample in REAL if sample.label == "hen"]
+    chosen = choose([spec], real, {"copy_paste": marked}, REFERENCES, Assemble())
+    labels = {note.label for sample in chosen["hybrid"] for note in sample.annotations}
+    assert labels == {"hen"}

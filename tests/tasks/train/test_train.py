@@ -17,7 +17,12 @@ from tasks.engine.stage import stage
 from tasks.store.store import open_store
 from tasks.train.evaluate import one_job_per_checkpoint, score
 from tasks.train.train import once_per_seed, train, training_key_params
-from tests.models.training.classification.test_train import CLASSES, draw_photos, parameters
+from tests.models.training.classification.test_train import (
+    CLASSES,
+    draw_photos,
+    parameters,
+    sets_of,
+)
 
 
 class Settings(Record):
@@ -132,7 +137,7 @@ def test_loader_processes_work_after_a_flow_has_run(prefect_server: None, tmp_pa
     do_nothing()
     photos = draw_photos(tmp_path / "photos")
     settings = parameters(epochs=1, workers=2)
-    trained = train_once(photos[:28], photos[28:], CLASSES, settings, 7, tmp_path / "run")
+    trained = train_once(sets_of(photos), settings, 7, tmp_path / "run")
     assert trained.epochs_run == 1
 
 

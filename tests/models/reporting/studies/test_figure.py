@@ -6,7 +6,7 @@ import pytest
 
 from models.evaluation.study import evaluate_study
 from models.evaluation.study_description import Axis, Description, PublishedFigure
-from models.reporting.figure_style import PNG, SVG
+from models.reporting.plots.style import PNG, SVG
 from models.reporting.studies.figure import draw_study
 from tests.models.evaluation.study_case import make_points
 

@@ -9,6 +9,7 @@ import torch
 from models.training.classification import linear
 from models.training.classification.linear import predict_linear, train_linear
 from models.training.settings import TrainingParameters
+from models.training.task import TrainingSets
 from tests.models.training.classification.test_train import CLASSES, Photos, draw_photos
 
 PLAIN = TrainingParameters(classifier="linear", augment="none")
@@ -22,7 +23,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Photos:
 def test_two_images_per_class_are_enough_for_plain_colours(photos: Photos, tmp_path: Path) -> None:
     done: list[int] = []
     trained = train_linear(
-        photos[:6], photos[6:12], CLASSES, PLAIN, 0, tmp_path, progress=done.append
+        TrainingSets(photos[:6], photos[6:12], CLASSES), PLAIN, 0, tmp_path, progress=done.append
     )
     paths, truth = [path for path, _ in photos[12:]], [label for _, label in photos[12:]]
     probabilities = predict_linear(trained.checkpoint, paths, CLASSES)
@@ -38,7 +39,9 @@ def test_two_images_per_class_are_enough_for_plain_colours(photos: Photos, tmp_p
 def test_the_seed_decides_augmented_images_alone(photos: Photos, tmp_path: Path) -> None:
     crop = TrainingParameters(classifier="linear", augment="crop", linear_copies=4)
     checkpoints = [
-        train_linear(photos[:6], photos[6:12], CLASSES, settings, seed, tmp_path / name).checkpoint
+        train_linear(
+            TrainingSets(photos[:6], photos[6:12], CLASSES), settings, seed, tmp_path / name
+        ).checkpoint
         for name, settings, seed in (
             ("a", PLAIN, 0),
             ("b", PLAIN, 1),
@@ -59,7 +62,7 @@ def test_both_groups_weigh_the_same(photos: Photos, tmp_path: Path) -> None:
     biases = [
         torch.load(
             train_linear(
-                train, photos[21:27], CLASSES, PLAIN, 0, tmp_path / name, groups=own
+                TrainingSets(train, photos[21:27], CLASSES, groups=own), PLAIN, 0, tmp_path / name
             ).checkpoint,
             weights_only=True,
         )["head"]["weight"]
@@ -73,7 +76,7 @@ def test_both_groups_weigh_the_same(photos: Photos, tmp_path: Path) -> None:
 
 def test_two_classes_have_two_rows(photos: Photos, tmp_path: Path) -> None:
     two = [(path, label) for path, label in photos if label < 2]
-    trained = train_linear(two[:6], two[6:10], CLASSES[:2], PLAIN, 0, tmp_path)
+    trained = train_linear(TrainingSets(two[:6], two[6:10], CLASSES[:2]), PLAIN, 0, tmp_path)
     rows = predict_linear(trained.checkpoint, [path for path, _ in two[10:]], CLASSES[:2])
     assert rows.shape == (18, 2)
     assert (rows.argmax(axis=1) == [label for _, label in two[10:]]).mean() >= 0.9
@@ -82,10 +85,10 @@ def test_two_classes_have_two_rows(photos: Photos, tmp_path: Path) -> None:
 def test_an_image_is_embedded_once(
     photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train_linear(photos[:6], photos[6:12], CLASSES, PLAIN, 0, tmp_path / "first")
+    train_linear(TrainingSets(photos[:6], photos[6:12], CLASSES), PLAIN, 0, tmp_path / "first")
 
     def refuse(images: list[Path]) -> None:
         assert not images
 
     monkeypatch.setattr("models.embedding.cache.embed", lambda images: refuse(images) or [])
-    train_linear(photos[:6], photos[6:12], CLASSES, PLAIN, 1, tmp_path / "second")
+    train_linear(TrainingSets(photos[:6], photos[6:12], CLASSES), PLAIN, 1, tmp_path / "second")

@@ -11,6 +11,7 @@ from models.embedding.weights import embedded_tensors
 from models.training.classification.train import train_once
 from models.training.epoch_choices import train_choices
 from models.training.settings import TrainingParameters
+from models.training.task import TrainingSets
 from tests.markdown import ROOT, read_blocks
 from tests.models.training.classification.test_train import CLASSES, draw_photos
 
@@ -70,7 +71,9 @@ def test_the_settings_train_the_embedded_backbone(study: str, tmp_path: Path) ->
     trained = train_choices(
         settings,
         tmp_path / "run",
-        lambda own, folder: train_once(photos[:6], photos[6:9], CLASSES, own, 0, folder),
+        lambda own, folder: train_once(
+            TrainingSets(photos[:6], photos[6:9], CLASSES), own, 0, folder
+        ),
     )
     assert [choice.epochs for choice in trained.epoch_choices] == list(settings.epoch_choices)
     state = torch.load(trained.checkpoint, weights_only=True)["state_dict"]

@@ -21,6 +21,7 @@ from models.training.epoch_module import TrainingDivergedError
 from models.training.history import TrainedModel
 from models.training.pretrained import WeightsMissingError
 from models.training.settings import TrainingParameters, equal_steps
+from models.training.task import TrainingSets
 
 CLASSES = ("red", "green", "blue")
 FAST: dict[str, Any] = {
@@ -58,6 +59,11 @@ def draw_photos(folder: Path) -> Photos:
     return photos
 
 
+def sets_of(photos: Photos) -> TrainingSets:
+    """The first 28 photos as train images, the others as val."""
+    return TrainingSets(photos[:28], photos[28:], CLASSES)
+
+
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Photos:
     return draw_photos(tmp_path_factory.mktemp("photos"))
@@ -66,7 +72,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Photos:
 @pytest.fixture(scope="module")
 def trained(photos: Photos, tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     folder = tmp_path_factory.mktemp("trained")
-    return train_once(photos[:28], photos[28:], CLASSES, parameters(), 7, folder)
+    return train_once(sets_of(photos), parameters(), 7, folder)
 
 
 def weights(folder: Path, name: str = "last.ckpt") -> dict[str, torch.Tensor]:
@@ -127,9 +133,9 @@ def test_the_seed_decides_the_weights(
     trained: TrainedModel, photos: Photos, tmp_path: Path
 ) -> None:
     torch.manual_seed(123)  # the process's own generator must not matter
-    again = train_once(photos[:28], photos[28:], CLASSES, parameters(), 7, tmp_path / "again")
+    again = train_once(sets_of(photos), parameters(), 7, tmp_path / "again")
     assert_same_training(trained, again)
-    other = train_once(photos[:28], photos[28:], CLASSES, parameters(epochs=1), 8, tmp_path / "o")
+    other = train_once(sets_of(photos), parameters(epochs=1), 8, tmp_path / "o")
     assert other.history[0] != trained.history[0]
 
 
@@ -140,7 +146,7 @@ def test_a_killed_training_resumes_to_the_same_weights(
         import os, signal, sys
         from pathlib import Path
         from models.training.classification.module import ClassifierModule
-        from tests.models.training.classification.test_train import CLASSES, draw_photos, parameters
+        from tests.models.training.classification.test_train import draw_photos, parameters, sets_of
         from models.training.classification.train import train_once
 
         original = ClassifierModule.on_train_batch_start
@@ -152,7 +158,7 @@ def test_a_killed_training_resumes_to_the_same_weights(
 
         ClassifierModule.on_train_batch_start = kill_in_third_epoch
         photos = draw_photos(Path(sys.argv[1]) / "photos")
-        train_once(photos[:28], photos[28:], CLASSES, parameters(), 7, Path(sys.argv[1]) / "run")
+        train_once(sets_of(photos), parameters(), 7, Path(sys.argv[1]) / "run")
     """)
     command = [sys.executable, "-c", script, str(tmp_path)]
     killed = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -160,9 +166,7 @@ def test_a_killed_training_resumes_to_the_same_weights(
     epochs: list[int] = []
     # The same photos are read from another folder: only their content counts.
     run = train_once(
-        photos[:28],
-        photos[28:],
-        CLASSES,
+        sets_of(photos),
         parameters(),
         7,
         tmp_path / "run",
@@ -188,10 +192,8 @@ def test_a_training_resumed_with_loader_processes_gives_the_same_weights(
     trained: TrainedModel, photos: Photos, tmp_path: Path
 ) -> None:
     with pytest.raises(StoppedError):
-        train_once(
-            photos[:28], photos[28:], CLASSES, parameters(), 7, tmp_path, progress=stop_after(0)
-        )
-    run = train_once(photos[:28], photos[28:], CLASSES, parameters(workers=1), 7, tmp_path)
+        train_once(sets_of(photos), parameters(), 7, tmp_path, progress=stop_after(0))
+    run = train_once(sets_of(photos), parameters(workers=1), 7, tmp_path)
     assert_same_training(trained, run)
 
 
@@ -199,12 +201,11 @@ def test_a_corrupt_checkpoint_restarts_the_training(
     trained: TrainedModel, photos: Photos, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(StoppedError):
-        train_once(
-            photos[:28], photos[28:], CLASSES, parameters(), 7, tmp_path, progress=stop_after(1)
-        )
+        train_once(sets_of(photos), parameters(), 7, tmp_path, progress=stop_after(1))
     (tmp_path / "last.ckpt").write_bytes((tmp_path / "last.ckpt").read_bytes()[:1000])
     assert_same_training(
-        trained, train_once(photos[:28], photos[28:], CLASSES, parameters(), 7, tmp_path)
+        trained,
+        train_once(sets_of(photos), parameters(), 7, tmp_path),
     )
     assert "last.ckpt: cannot be read" in caplog.text
 
@@ -212,7 +213,7 @@ def test_a_corrupt_checkpoint_restarts_the_training(
 def test_a_finished_training_is_returned_as_it_is(trained: TrainedModel, photos: Photos) -> None:
     folder = trained.checkpoint.parent
     before = (folder / "last.ckpt").stat().st_mtime_ns
-    again = train_once(photos[:28], photos[28:], CLASSES, parameters(), 7, folder)
+    again = train_once(sets_of(photos), parameters(), 7, folder)
     assert again == trained
     assert (folder / "last.ckpt").stat().st_mtime_ns == before
     assert TrainedModel.model_validate_json(trained.model_dump_json()) == trained
@@ -223,18 +224,20 @@ def test_rejects_the_folder_of_another_training(
 ) -> None:
     folder = trained.checkpoint.parent
     with pytest.raises(ValueError, match="holds a training with epochs 4, not 5"):
-        train_once(photos[:28], photos[28:], CLASSES, parameters(epochs=5), 7, folder)
+        train_once(sets_of(photos), parameters(epochs=5), 7, folder)
     other = tmp_path / "0.png"
     cv2.imwrite(str(other), np.full((40, 56, 3), 9, np.uint8))
     with pytest.raises(ValueError, match="holds a training with train"):
-        train_once([(other, 0), *photos[1:28]], photos[28:], CLASSES, parameters(), 7, folder)
+        train_once(
+            TrainingSets([(other, 0), *photos[1:28]], photos[28:], CLASSES), parameters(), 7, folder
+        )
 
 
 def test_sets_of_any_size_take_the_same_steps(photos: Photos, tmp_path: Path) -> None:
     sets = {"real": photos[:3], "synthetic": photos[:28]}
     shared = equal_steps(parameters(epochs=2), [len(images) for images in sets.values()])
     models = {
-        name: train_once(images, photos[28:], CLASSES, shared, 7, tmp_path / name)
+        name: train_once(TrainingSets(images, photos[28:], CLASSES), shared, 7, tmp_path / name)
         for name, images in sets.items()
     }
     steps = {
@@ -247,7 +250,7 @@ def test_sets_of_any_size_take_the_same_steps(photos: Photos, tmp_path: Path) ->
 
 def test_early_stopping_waits_for_its_number_of_epochs(photos: Photos, tmp_path: Path) -> None:
     slow = parameters(learning_rate=1e-9, epochs=30, early_stopping_patience=2, augment="none")
-    run = train_once(photos[:28], photos[28:], CLASSES, slow, 7, tmp_path)
+    run = train_once(sets_of(photos), slow, 7, tmp_path)
     assert run.epochs_run == run.best_epoch + 3 < 30
 
 
@@ -266,7 +269,7 @@ def test_training_writes_only_into_its_folder(
     monkeypatch.chdir(working_folder)
     state, threads = torch.get_rng_state(), torch.get_num_threads()
     short = parameters(epochs=1, loggers=("csv", "tensorboard"))
-    train_once(photos[:28], photos[28:], CLASSES, short, 7, tmp_path / "run")
+    train_once(sets_of(photos), short, 7, tmp_path / "run")
     assert not list(working_folder.iterdir())
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "best.ckpt",
@@ -291,7 +294,7 @@ def test_trainings_in_threads_do_not_disturb_each_other(
     models: list[TrainedModel] = []
 
     def train(folder: Path) -> None:
-        models.append(train_once(photos[:28], photos[28:], CLASSES, parameters(), 7, folder))
+        models.append(train_once(sets_of(photos), parameters(), 7, folder))
 
     threads = [threading.Thread(target=train, args=(tmp_path / name,)) for name in "ab"]
     for thread in threads:
@@ -310,7 +313,7 @@ def test_missing_weights_fail_before_the_training_starts(
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     study = TrainingParameters(revision="abc123")
     with pytest.raises(WeightsMissingError) as caught:
-        train_once(photos[:28], photos[28:], CLASSES, study, 42, tmp_path / "run")
+        train_once(sets_of(photos), study, 42, tmp_path / "run")
     message = str(caught.value)
     assert "timm/efficientnet_b3.ra2_in1k@abc123" in message
     assert "weights_file" in message
@@ -342,13 +345,13 @@ def test_training_starts_from_a_weights_file(
     tuned = parameters(
         pretrained=True, weights_file=trained.checkpoint, epochs=1, learning_rate=1e-5
     )
-    run = train_once(photos[:28], photos[28:], CLASSES, tuned, 7, tmp_path)
+    run = train_once(sets_of(photos), tuned, 7, tmp_path)
     assert run.history[0].train_loss < trained.history[1].train_loss
 
 
 def test_timm_networks_train(photos: Photos, tmp_path: Path) -> None:
     settings = parameters(network="test_vit", epochs=1, steps_per_epoch=1, precision="bf16-mixed")
-    run = train_once(photos[:28], photos[28:], CLASSES, settings, 7, tmp_path)
+    run = train_once(sets_of(photos), settings, 7, tmp_path)
     paths = [path for path, _ in photos[:2]]
     assert np.isfinite(predict(run.checkpoint, paths, settings, CLASSES)).all()
 
@@ -356,12 +359,12 @@ def test_timm_networks_train(photos: Photos, tmp_path: Path) -> None:
 def test_a_diverged_training_names_the_fix(photos: Photos, tmp_path: Path) -> None:
     wild = parameters(network="test_vit", optimizer="sgd", learning_rate=10.0, steps_per_epoch=30)
     with pytest.raises(TrainingDivergedError, match="lower learning_rate"):
-        train_once(photos[:28], photos[28:], CLASSES, wild, 7, tmp_path)
+        train_once(sets_of(photos), wild, 7, tmp_path)
 
 
 def test_rejects_sets_that_cannot_be_trained(photos: Photos, tmp_path: Path) -> None:
     def train(images: Photos, val: Photos, classes: tuple[str, ...] = CLASSES) -> None:
-        train_once(images, val, classes, parameters(), 7, tmp_path / "run")
+        train_once(TrainingSets(images, val, classes), parameters(), 7, tmp_path / "run")
 
     with pytest.raises(ValueError, match="train set: it has no image"):
         train([], photos)
@@ -390,7 +393,7 @@ def test_the_body_is_frozen_for_some_steps(photos: Photos, tmp_path: Path) -> No
     frozen = {}
     for steps in (0, 4, 8):
         settings = parameters(epochs=2, frozen_steps=steps, augment="none")
-        train_once(photos[:28], photos[28:], CLASSES, settings, 7, tmp_path / str(steps))
+        train_once(sets_of(photos), settings, 7, tmp_path / str(steps))
         frozen[steps] = body_and_head(tmp_path / str(steps))
     # 2 epochs of 4 steps: with 8 frozen ones the body keeps its first statistics, which are 0.
     assert torch.count_nonzero(frozen[8][0]) == 0
@@ -406,7 +409,7 @@ def test_groups_are_drawn_equally_often(photos: Photos, tmp_path: Path) -> None:
     settings = parameters(epochs=1, augment="none", steps_per_epoch=4)
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder, groups in zip(folders, (None, [0] * 3 + [1] * 25), strict=True):
-        train_once(train, photos[28:], CLASSES, settings, 7, folder, groups=groups)
+        train_once(TrainingSets(train, photos[28:], CLASSES, groups=groups), settings, 7, folder)
     first, second = (weights(folder)["network.head.weight"] for folder in folders)
     assert not torch.equal(first, second)
 
@@ -425,7 +428,7 @@ def test_a_frozen_body_keeps_its_weights_and_statistics(photos: Photos, tmp_path
         epochs=2,
         steps_per_epoch=2,
     )
-    train_once(photos[:28], photos[28:], CLASSES, settings, 7, tmp_path / "run")
+    train_once(sets_of(photos), settings, 7, tmp_path / "run")
     after = weights(tmp_path / "run")
     body = [name for name in before if not name.startswith("fc.")]
     assert sum("running_var" in name for name in body) == 20
@@ -438,11 +441,11 @@ def test_a_frozen_body_keeps_its_weights_and_statistics(photos: Photos, tmp_path
 
 def test_one_cycle_resumes_to_the_same_weights(photos: Photos, tmp_path: Path) -> None:
     settings = parameters(schedule="onecycle", epochs=3)
-    sets = (photos[:28], photos[28:], CLASSES, settings, 7)
-    whole = train_once(*sets, tmp_path / "whole")
+    whole = train_once(sets_of(photos), settings, 7, tmp_path / "whole")
+    stopped = tmp_path / "stopped"
     with pytest.raises(StoppedError):
-        train_once(*sets, tmp_path / "stopped", progress=stop_after(0))
-    assert_same_training(whole, train_once(*sets, tmp_path / "stopped"))
+        train_once(sets_of(photos), settings, 7, stopped, progress=stop_after(0))
+    assert_same_training(whole, train_once(sets_of(photos), settings, 7, stopped))
     rates = [record.learning_rate for record in whole.history]
     # 12 steps: the rate is highest after 2.6 of them, and each epoch reports that of its last step.
     assert rates[0] > rates[1] > rates[2]

@@ -90,9 +90,14 @@ def test_learns_is_saved_and_resumes_exactly(published: dict[str, Tensor], tmp_p
     assert all(torch.equal(left[name], right[name]) for name in right)
     name = "network.backbone.conv.weight"
     assert not torch.equal(right[name], published["backbone.conv.weight"])
-    assert [found.class_map.shape for found in predict_maps(whole.checkpoint, val, SETTINGS)] == [
-        (48, SIDE)
-    ] * 2
+    found, other = predict_maps(whole.checkpoint, val, SETTINGS, {0})
+    assert found.maps is not None
+    assert found.maps.predicted.shape == (48, SIDE)
+    assert (found.confusion.sum(), other.confusion.sum(), other.maps) == (
+        48 * SIDE,
+        48 * SIDE,
+        None,
+    )
 
 
 def test_names_the_command_that_fetches_missing_weights(

@@ -55,14 +55,16 @@ def test_learns_colours_resumes_exactly_and_agrees_with_scikit_learn(
     )
     assert all(torch.equal(first[name], second[name]) for name in second)
 
-    predictions = predict_maps(whole.checkpoint, val, SETTINGS)
-    assert predictions[0].class_map.shape == (48, SIDE)
-    confusion = sum(prediction.confusion for prediction in predictions)
+    predictions = predict_maps(whole.checkpoint, val, SETTINGS, range(5))
+    maps = [prediction.maps for prediction in predictions if prediction.maps is not None]
+    assert len(maps) == 5
+    assert maps[0].predicted.shape == (48, SIDE)
+    confusion = sum(prediction.confusion for prediction in predictions[:5])
     hits = np.diag(confusion)
     ious = hits / (confusion.sum(axis=0) + confusion.sum(axis=1) - hits)
     expected = jaccard_score(
-        np.concatenate([prediction.truth.ravel() for prediction in predictions]),
-        np.concatenate([prediction.class_map.ravel() for prediction in predictions]),
+        np.concatenate([found.truth.ravel() for found in maps]),
+        np.concatenate([found.predicted.ravel() for found in maps]),
         average=None,
     )
     np.testing.assert_allclose(ious, expected)

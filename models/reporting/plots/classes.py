@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from models.evaluation.classification import DatasetScores
-from models.reporting.figure_style import (
+from models.reporting.plots.style import (
     DATASET_LOOKS,
     SVG,
     Style,

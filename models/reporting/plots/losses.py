@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from models.reporting.figure_style import (
+from models.reporting.plots.style import (
     SVG,
     Style,
     add_legend,

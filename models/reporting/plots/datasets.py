@@ -1,6 +1,6 @@
-"""The figures of the report as SVG or PNG bytes. The same input gives the same bytes.
+"""Figures that compare datasets, as SVG or PNG bytes. The same input gives the same bytes.
 
-Datasets take their colours by position, see `models.reporting.figure_style`.
+Datasets take their colours by position, see `models.reporting.plots.style`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from models.evaluation.comparison import Interval
-from models.reporting.figure_style import (
+from models.reporting.plots.style import (
     SVG,
     Style,
     add_legend,

@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from models.quality.records import ClassSelection, NearestDistances, QualityMetrics
-from models.reporting.figure_style import (
+from models.reporting.plots.style import (
     SVG,
     Dashes,
     Style,

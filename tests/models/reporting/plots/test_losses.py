@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.reporting.plot_losses import describe_losses, draw_losses, mean_losses
+from models.reporting.plots.losses import describe_losses, draw_losses, mean_losses
 
 
 def test_a_point_is_the_mean_of_a_fiftieth_of_the_steps() -> None:
