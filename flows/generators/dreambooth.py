@@ -5,14 +5,14 @@ from typing import Any
 from pydantic import Field
 
 from flows.generators.base import Generator, Phase
+from flows.generators.learned_images import draw_class
 from models.data.records import Artifact, Record
 from models.reporting.metrics import Factor
 from tasks.engine.planning_run import PlanningRun
 from tasks.engine.run_context import RunContext
 from tasks.engine.work_items import SharedInputs, WorkItem
 from tasks.generate.finetuning.dreambooth import dreambooth
-from tasks.generate.finetuning.scratch import remove_copies, remove_states
-from tasks.generate.segment import segment
+from tasks.generate.finetuning.scratch import remove_states
 from tasks.generate.text_to_image import text_to_image
 from tasks.settings.finetuning import (
     SubjectImages,
@@ -57,9 +57,7 @@ def make_images(
 ) -> list[Artifact]:
     """All images of one class."""
     drawing = settings.text_to_image.with_word(settings.training.word)
-    images = text_to_image(run, drawing, item.sources[0].label, item.inputs)
-    remove_copies(run, item.inputs)
-    return images if settings.segment is None else segment(run, settings.segment, images)
+    return draw_class(run, drawing, settings.segment, item)
 
 
 def factors(settings: Any) -> tuple[Factor, ...]:

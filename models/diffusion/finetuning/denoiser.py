@@ -18,7 +18,7 @@ from torch.nn import functional
 from models.data.pixels import Pixels
 from models.runtime.batching import device_of
 from models.runtime.hardware import Machine
-from models.runtime.loading import load_strictly, read_json
+from models.runtime.loading import WrongCheckpointError, load_strictly, read_json
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,10 @@ class Denoiser:
     def loss(
         self, latents: Tensor, text: tuple[Tensor, Tensor | None], random: torch.Generator
     ) -> Tensor:
-        """Mean squared error of the noise predicted at a random time, of each image: [B].
+        """Mean squared error of what the U-Net predicts at a random time, of each image: [B].
+
+        That is the noise, or the velocity (Salimans and Ho, "Progressive Distillation for Fast
+        Sampling of Diffusion Models", ICLR 2022), as the checkpoint's schedule says.
 
         Args:
             latents: [B, 4, H / 8, W / 8].
@@ -109,10 +112,13 @@ class Denoiser:
             sizes = torch.tensor([[height, width, 0, 0, height, width]] * len(latents))
             added = {"text_embeds": pooled, "time_ids": sizes.to(latents)}
         noisy = self.noise.add_noise(latents, noise, times)
+        target = noise
+        if self.noise.config.prediction_type == "v_prediction":
+            target = self.noise.get_velocity(latents, noise, times)
         kind = latents.device.type
         with torch.autocast(kind, dtype=torch.bfloat16, enabled=kind == "cuda"):
             predicted = self.unet(noisy, times, hidden, added_cond_kwargs=added).sample
-        return functional.mse_loss(predicted.float(), noise, reduction="none").mean((1, 2, 3))
+        return functional.mse_loss(predicted.float(), target, reduction="none").mean((1, 2, 3))
 
 
 # A function that is called after each step of a training with the losses of all steps so far, and
@@ -133,7 +139,7 @@ def load_denoiser(root: Path, machine: Machine, vae: Path | None = None) -> Deno
         vae: folder of a VAE that replaces the checkpoint's own.
 
     Raises:
-        WrongCheckpointError: a part is missing or corrupt.
+        WrongCheckpointError: a part is missing or corrupt, or the U-Net predicts something else.
     """
     from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
@@ -144,6 +150,12 @@ def load_denoiser(root: Path, machine: Machine, vae: Path | None = None) -> Deno
         encoders["text_encoder_2"] = CLIPTextModelWithProjection
     tokenizers = (root / name.replace("text_encoder", "tokenizer") for name in encoders)
     schedule = read_json(root / "scheduler" / "scheduler_config.json")
+    predicted = schedule.get("prediction_type", "epsilon")
+    if predicted not in ("epsilon", "v_prediction"):
+        raise WrongCheckpointError(
+            f"{root}/scheduler: prediction_type is {predicted}; give a checkpoint with epsilon or "
+            "v_prediction"
+        )
     return Denoiser(
         tuple(CLIPTokenizer.from_pretrained(path, local_files_only=True) for path in tokenizers),
         tuple(load_strictly(kind, root / name, full) for name, kind in encoders.items()),

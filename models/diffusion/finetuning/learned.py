@@ -15,6 +15,8 @@ from models.runtime.hardware import Machine
 from models.runtime.loading import WrongCheckpointError, fill, load_strictly
 
 LearnedKind = Literal["word", "unet", "lora"]
+# Folders of a checkpoint: one of Stable Diffusion 1.5, both of SDXL.
+TOKENIZERS = ("tokenizer", "tokenizer_2")
 
 
 @dataclass(frozen=True)
@@ -35,14 +37,18 @@ class Learned:
 class LearnedWeights:
     """The learned weights that a pipeline has now, and how it gets others.
 
+    What an image shows depends on its own weights alone: those of earlier images are removed first.
+
     Args:
-        base: folder of the checkpoint, whose U-Net comes back when its weights were replaced.
-        pipeline: of diffusers; no other pipeline may share its U-Net and its text encoders.
+        base: folder of the checkpoint, whose U-Net and tokenizers come back when they were changed.
+        pipeline: of diffusers; no other pipeline may share its U-Net, text encoders and tokenizers.
     """
 
     def __init__(self, base: Path, pipeline: Any) -> None:
         self._base, self._pipeline = base, pipeline
         self._current: Learned | None = None
+        # After an error the pipeline may have a part of these.
+        self._last_put: Learned | None = None
 
     def use(self, learned: Learned) -> bool:
         """Put weights into the pipeline; returns whether it had others.
@@ -52,7 +58,10 @@ class LearnedWeights:
         """
         if learned == self._current:
             return False
-        self._restore_unet(learned)
+        self._current = None
+        if self._last_put is not None:
+            self._remove(self._last_put, learned)
+        self._last_put = learned
         if learned.kind == "word":
             self._put_word(learned)
         elif learned.kind == "unet":
@@ -62,16 +71,26 @@ class LearnedWeights:
         self._current = learned
         return True
 
-    def _restore_unet(self, coming: Learned) -> None:
-        """The checkpoint's own U-Net, unless all its weights will be replaced anyway."""
-        before, self._current = self._current, None
-        if before is not None and before.kind == "lora":
+    def _remove(self, put: Learned, coming: Learned) -> None:
+        """Undo what was put, unless what comes replaces all of it."""
+        if put.kind == "lora":
             self._pipeline.unet.unload_lora()
-        elif before is not None and before.kind == "unet" and coming.kind != "unet":
+        elif put.kind == "unet" and coming.kind != "unet":
             unet = self._pipeline.unet
             cpu = Machine(torch.device("cpu"), unet.dtype)
             own = load_strictly(type(unet), self._base / "unet", cpu)
             fill(unet, own.state_dict(), self._base)
+        elif put.kind == "word" and coming.word != put.word:
+            self._forget_words()
+
+    def _forget_words(self) -> None:
+        """Give the tokenizers their own words; others refer to them, so they stay the same objects.
+
+        The row of a word stays in the table of embeddings, where the next word replaces it.
+        """
+        for name, (tokenizer, _) in zip(TOKENIZERS, _encoders(self._pipeline), strict=False):
+            own = type(tokenizer).from_pretrained(self._base / name, local_files_only=True)
+            vars(tokenizer).update(vars(own))
 
     def _put_word(self, learned: Learned) -> None:
         vectors = load_file(learned.file)
@@ -89,7 +108,16 @@ class LearnedWeights:
     def _put_lora(self, file: Path) -> None:
         unet = self._pipeline.unet
         device, dtype = device_of(unet), dtype_of(unet)
-        unet.load_lora_adapter(load_file(file), prefix="unet")
+        try:
+            unet.load_lora_adapter(load_file(file), prefix="unet")
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:160]
+            raise WrongCheckpointError(
+                f"{file}: no LoRA of this U-Net ({reason}); give one that was learned with "
+                f"{self._base}"
+            ) from error
         # The method of diffusers warns of every cast.
         nn.Module.to(unet, device, dtype)
 

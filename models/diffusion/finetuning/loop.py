@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
@@ -57,6 +58,9 @@ def train_weights(
         schedule: steps and learning rate.
         folder: of this training alone; it holds the state file.
         progress: called after each step with the losses of all steps so far.
+
+    Raises:
+        ValueError: a loss or a weight is not finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
     optimizer = torch.optim.AdamW(weights, lr=schedule.learning_rate)
@@ -68,6 +72,7 @@ def train_weights(
             loss = loss_of(draw) / schedule.accumulation
             loss.backward()  # type: ignore[no-untyped-call]
             mean += loss.item()
+        _require_finite(mean, len(losses) + 1, folder)
         if schedule.max_norm is not None:
             nn.utils.clip_grad_norm_(weights, schedule.max_norm)
         optimizer.step()
@@ -75,6 +80,8 @@ def train_weights(
         if len(losses) % schedule.save_every == 0 or len(losses) == schedule.steps:
             _save(folder / STATE, weights, optimizer, losses)
         progress(losses)
+    for weight in weights:
+        _require_finite(float(weight.detach().norm()), len(losses), folder)
     return losses
 
 
@@ -107,6 +114,15 @@ def photo_of(seed: int, draw: int, photos: int) -> int:
     """The photo of a draw: each photo once, in a new order, before any is used again."""
     order = np.random.default_rng((seed, draw // photos)).permutation(photos)
     return int(order[draw % photos])
+
+
+def _require_finite(number: float, step: int, folder: Path) -> None:
+    """Check a loss, or the norm of a weight; such weights would draw no image."""
+    if not math.isfinite(number):
+        raise ValueError(
+            f"{folder}: the training diverged at step {step} (a loss or weight is {number}); give "
+            "a lower learning_rate"
+        )
 
 
 def _save(

@@ -22,6 +22,8 @@ def show_progress(
 ) -> Progress:
     """A function that writes losses and samples every ``sample_every`` steps and at the end.
 
+    Without samples, it writes losses every ``save_every`` steps.
+
     Args:
         prompt: of the samples.
         folder: of the training.
@@ -32,14 +34,15 @@ def show_progress(
     def progress(losses: Sequence[float], networks: Denoiser) -> None:
         step = len(losses)
         item.run.on_batch(f"{stage} · {label}", step, parameters.steps)
-        every = parameters.sample_every
-        if every is not None and (step % every == 0 or step == parameters.steps):
+        every = parameters.sample_every or parameters.save_every
+        if step % every == 0 or step == parameters.steps:
             log.info("%s: %s: step %d of %d", stage, label, step, parameters.steps)
             _write_losses(folder, label, losses)
-            sheet = draw_samples(
-                networks, prompt, count=parameters.samples, size=parameters.size, seed=item.seed
-            )
-            write_atomic(folder / "samples" / f"step-{step:06d}.png", encode_png(sheet))
+            if parameters.sample_every is not None:
+                sheet = draw_samples(
+                    networks, prompt, count=parameters.samples, size=parameters.size, seed=item.seed
+                )
+                write_atomic(folder / "samples" / f"step-{step:06d}.png", encode_png(sheet))
         item.run.check_cancelled()
 
     return progress

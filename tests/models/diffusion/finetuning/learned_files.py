@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from models.diffusion.finetuning.denoiser import Denoiser
@@ -29,6 +30,12 @@ def write_word(file: Path, denoiser: Denoiser, seed: int) -> Learned:
         file,
     )
     return Learned("word", file, WORD)
+
+
+def metadata_of(file: Path) -> dict[str, str]:
+    """The texts that a safetensors file holds besides its tensors."""
+    with safe_open(file, framework="pt") as opened:
+        return dict(opened.metadata() or {})
 
 
 def tune(folder: Path, denoiser: Denoiser, kind: LearnedKind) -> Learned:

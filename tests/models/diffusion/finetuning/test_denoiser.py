@@ -1,5 +1,6 @@
 """The loss of tiny networks, and the samples that they draw while they learn."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,23 +11,13 @@ from models.data.pixels import Pixels
 from models.diffusion.finetuning.denoiser import Denoiser, load_denoiser
 from models.diffusion.finetuning.loop import random_of
 from models.diffusion.finetuning.samples import draw_samples
-from models.runtime.hardware import Machine
 from models.runtime.loading import WrongCheckpointError
-from tests.checkpoints import sd15, sdxl
-
-CPU = Machine(torch.device("cpu"), torch.float32)
+from tests.models.diffusion.finetuning.conftest import CPU
 
 
 @pytest.fixture(scope="module")
-def denoisers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Denoiser]:
-    folder = tmp_path_factory.mktemp("checkpoints")
-    sd15.build(folder / "sd15")
-    sdxl.build(folder / "sdxl")
-    sdxl.build_vae(folder / "vae")
-    return {
-        "sd15": load_denoiser(folder / "sd15", CPU),
-        "sdxl": load_denoiser(folder / "sdxl", CPU, folder / "vae"),
-    }
+def denoisers(denoiser: Denoiser, sdxl_denoiser: Denoiser) -> dict[str, Denoiser]:
+    return {"sd15": denoiser, "sdxl": sdxl_denoiser}
 
 
 def a_photo(height: int = 80, width: int = 64) -> Pixels:
@@ -58,6 +49,23 @@ def test_the_loss_is_that_of_the_noise_that_the_scheduler_added(
         noisy = denoiser.noise.add_noise(latents, noise, time)
         predicted = denoiser.unet(noisy, time, text[0]).sample
     assert float(loss) == pytest.approx(float((predicted - noise).square().mean()))
+
+
+def test_a_network_that_predicts_the_velocity_learns_it(denoisers: dict[str, Denoiser]) -> None:
+    denoiser = denoisers["sd15"]
+    schedule = denoiser.noise.from_config(denoiser.noise.config, prediction_type="v_prediction")
+    latents = denoiser.encode([a_photo()], 64).mean
+    with torch.no_grad():
+        text = denoiser.embed(["a cup"])
+        loss = replace(denoiser, noise=schedule).loss(latents, text, random_of(1, 0))
+        random = random_of(1, 0)
+        noise = torch.randn(latents.shape, generator=random)
+        time = torch.randint(1000, (1,), generator=random)
+        kept = schedule.alphas_cumprod[time]
+        noisy = kept.sqrt() * latents + (1 - kept).sqrt() * noise
+        velocity = kept.sqrt() * noise - (1 - kept).sqrt() * latents
+        predicted = denoiser.unet(noisy, time, text[0]).sample
+    assert float(loss) == pytest.approx(float((predicted - velocity).square().mean()))
 
 
 def test_sdxl_reads_the_size_of_the_photos(denoisers: dict[str, Denoiser]) -> None:
@@ -102,6 +110,16 @@ def test_samples_depend_on_prompt_and_seed_alone(
     # The second image of a seed is the first one of the next seed.
     assert np.array_equal(first[:, 64:], draw("a cup", 0)[:, :64])
     assert not np.array_equal(first, draw("no cup", 2**63 - 1))
+
+
+def test_a_network_that_predicts_the_image_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet" / "config.json").write_text("{}")
+    (tmp_path / "scheduler").mkdir()
+    schedule = tmp_path / "scheduler" / "scheduler_config.json"
+    schedule.write_text('{"prediction_type": "sample"}')
+    with pytest.raises(WrongCheckpointError, match="scheduler: prediction_type is sample; give"):
+        load_denoiser(tmp_path, CPU)
 
 
 def test_a_folder_without_a_part_is_named(tmp_path: Path) -> None:

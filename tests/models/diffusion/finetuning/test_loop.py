@@ -88,6 +88,21 @@ def test_a_state_that_can_not_be_read_is_not_used(tmp_path: Path, content: bytes
     assert torch.equal(again, weight)
 
 
+@pytest.mark.parametrize("first_bad_draw", [1, 2])
+def test_a_training_that_diverged_gives_no_weights(tmp_path: Path, first_bad_draw: int) -> None:
+    weight = a_weight()
+
+    def loss_of(draw: int) -> Tensor:
+        # The loss of the last draw is finite, and its gradient is not.
+        bad = weight * torch.inf if draw == 1 else (weight - weight.detach()).abs().sqrt()
+        return (bad if draw == first_bad_draw else weight).sum()
+
+    schedule = Schedule(steps=3, learning_rate=0.1, save_every=1)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=rf"diverged at step {first_bad_draw + 1} \(.* nan\)"):
+            train_weights([weight], loss_of, schedule, tmp_path, ignore)
+
+
 def test_every_photo_is_used_once_before_any_is_used_again() -> None:
     drawn = [photo_of(7, draw, 4) for draw in range(40)]
     rounds = [tuple(drawn[first : first + 4]) for first in range(0, 40, 4)]

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from models.data.pixels import Pixels
 from models.diffusion.finetuning.denoiser import load_denoiser
-from models.diffusion.finetuning.learned import Learned
+from models.diffusion.finetuning.learned import Learned, LearnedKind
 from models.diffusion.safety import SafeImage
 from models.diffusion.sd15.learned import Sd15Learned, Sd15LearnedRequest
 from models.runtime.hardware import Machine
@@ -46,10 +46,12 @@ def network(root: Path) -> Sd15Learned:
     return Sd15Learned.load(root, machine=CPU)
 
 
-def draw(network: Sd15Learned, *weights: Learned) -> list[Pixels]:
-    requests = [
-        Sd15LearnedRequest(
-            prompt=PROMPTS[learned.kind],
+def draw(network: Sd15Learned, *weights: Learned, prompt: str | None = None) -> list[Pixels]:
+    """An image of each weights, in their order: requests of one call would be sorted by weights."""
+    images = []
+    for learned in weights:
+        request = Sd15LearnedRequest(
+            prompt=prompt or PROMPTS[learned.kind],
             negative="",
             seed=5,
             steps=2,
@@ -57,10 +59,7 @@ def draw(network: Sd15Learned, *weights: Learned) -> list[Pixels]:
             height=64,
             learned=learned,
         )
-        for learned in weights
-    ]
-    images = []
-    for result in network.compute(requests):
+        (result,) = network.compute([request])
         assert isinstance(result, SafeImage)
         images.append(result.image)
     return images
@@ -103,6 +102,36 @@ def test_draws_what_diffusers_draws_in_any_order_of_weights(
         # Random networks multiply a rounding.
         assert own < 0.5, distances
         assert own < 0.3 * min(distances.values()), (own, distances)
+
+
+@pytest.mark.parametrize("name", ["lora", "word with another name"])
+def test_a_word_means_nothing_to_other_weights_that_draw_later(
+    root: Path, learned: dict[str, Learned], tmp_path: Path, name: str
+) -> None:
+    file = tmp_path / "named.safetensors"
+    save_file({"<other>": torch.ones(32)}, file)
+    weights = {**learned, "word with another name": Learned("word", file, "<other>")}[name]
+    network = Sd15Learned.load(root, machine=CPU)
+    before, _, after = draw(
+        network, weights, learned["word"], weights, prompt=f"a {WORD} <other> cup"
+    )
+    assert np.array_equal(before, after)
+
+
+@pytest.mark.parametrize("kind", ["unet", "lora"])
+def test_an_error_leaves_nothing_of_its_weights(
+    root: Path, learned: dict[str, Learned], tmp_path: Path, kind: LearnedKind
+) -> None:
+    network = Sd15Learned.load(root, machine=CPU)
+    (before,) = draw(network, learned["word"])
+    tensors = load_file(learned[kind].file)
+    tensors[max(tensors)] = torch.zeros(3, 5)
+    file = tmp_path / "misshapen.safetensors"
+    save_file(tensors, file)
+    with pytest.raises(WrongCheckpointError, match=r"misshapen\.safetensors: .* \(Error"):
+        draw(network, Learned(kind, file))
+    (after,) = draw(network, learned["word"])
+    assert np.array_equal(before, after)
 
 
 def test_weights_of_another_network_are_refused(network: Sd15Learned, tmp_path: Path) -> None:

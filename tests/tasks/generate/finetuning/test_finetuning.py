@@ -91,25 +91,37 @@ def test_a_changed_photo_retrains_one_class_and_a_renamed_one_none(tmp_path: Pat
 
 
 def test_a_cancelled_training_continues_and_gives_the_same_weights(tmp_path: Path) -> None:
-    def learn(run: RunContext) -> Artifact:
-        (made,) = textual_inversion.run(run, WORD, photos_of(run, "mug", 0), "mug")
-        return made
-
     steps: list[int] = []
 
     def on_batch(stage: str, done: int, _total: int) -> None:
         steps.extend([done] if stage == "textual_inversion · mug" else [])
 
+    def learn(run: RunContext, settings: LearnWordOn = WORD, first: int = 0) -> Artifact:
+        (made,) = textual_inversion.run(run, settings, photos_of(run, "mug", first), "mug")
+        return made
+
+    def cancel(settings: LearnWordOn = WORD, first: int = 0) -> None:
+        steps.clear()
+        run = open_run(tmp_path / "killed", on_batch=on_batch, is_cancelled=lambda: len(steps) == 3)
+        with pytest.raises(KeyboardInterrupt):
+            learn(run, settings, first)
+        assert steps == [1, 2, 3]
+
     whole = learn(open_run(tmp_path / "whole"))
-    cancelled = open_run(
-        tmp_path / "killed", on_batch=on_batch, is_cancelled=lambda: len(steps) == 3
-    )
-    with pytest.raises(KeyboardInterrupt):
-        learn(cancelled)
+    # Their states are not continued.
+    cancel(settings=WORD.model_copy(update={"learning_rate": 1e-3}))
+    cancel(first=20)
+    cancel()
     resumed = learn(open_run(tmp_path / "killed", on_batch=on_batch))
     assert steps == [1, 2, 3, 3, 4, 5]
     assert (resumed.key, resumed.digest) == (whole.key, whole.digest)
     assert resumed.metadata == whole.metadata
+    losses = [
+        next((tmp_path / name / "scratch").rglob(f"mug-*-{whole.key[:12]}/losses.csv"))
+        for name in ("whole", "killed")
+    ]
+    assert losses[0].read_bytes() == losses[1].read_bytes()
+    assert not list(tmp_path.rglob("samples")), "WORD draws none"
 
 
 def test_leaves_losses_and_sample_sheets_and_removes_the_state(
