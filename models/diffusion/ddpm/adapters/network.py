@@ -1,0 +1,117 @@
+"""A U-Net with the parts that a fine-tuning adds, and which of its weights are trained."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from models.data.records import Record
+from models.diffusion.ddpm.adapters.condition import ConditionEncoder
+from models.diffusion.ddpm.adapters.time_aware import (
+    BOTTLENECK,
+    TimeAwareAdapters,
+    attention_blocks,
+)
+from models.diffusion.ddpm.unet import Unet
+from models.runtime.batching import device_of, dtype_of
+from models.runtime.loading import WrongCheckpointError
+
+# Name of the settings in the metadata of a weights file.
+SETTINGS = "synthset"
+
+
+class Adaptation(Record):
+    """What a fine-tuning adds to a U-Net, and what of the U-Net it trains."""
+
+    trains: Literal["attention", "all"] = Field(
+        "attention", description="Weights of the U-Net that are trained; the others are frozen."
+    )
+    bottleneck: int | None = Field(
+        BOTTLENECK, ge=1, description="Width of the time-aware adapters; null: no adapters."
+    )
+    condition_channels: int | None = Field(
+        None, ge=1, description="Channels of the picture that images follow; null: no picture."
+    )
+
+
+class AdaptedUnet(nn.Module):
+    """A U-Net, its adapters if any, and its condition encoder if any.
+
+    The adapters are attached to ``unet``. Before the training it computes what ``unet`` does.
+    """
+
+    def __init__(self, unet: Unet, adaptation: Adaptation) -> None:
+        super().__init__()
+        self.adaptation, self.unet = adaptation, unet
+        self.adapters: TimeAwareAdapters | None = None
+        self.condition_encoder: ConditionEncoder | None = None
+        if adaptation.bottleneck is not None:
+            self.adapters = TimeAwareAdapters(unet, adaptation.bottleneck)
+            self.adapters.attach(unet)
+        if adaptation.condition_channels is not None:
+            self.condition_encoder = ConditionEncoder(unet, adaptation.condition_channels)
+        # The new parts go where the U-Net is.
+        self.to(device=device_of(unet), dtype=dtype_of(unet))
+
+    def forward(self, images: Tensor, times: Tensor, pictures: Tensor | None = None) -> Tensor:
+        """As `Unet`; ``pictures`` [B, condition_channels, H, W] in -1..1 are what images follow."""
+        added = None
+        if self.condition_encoder is not None and pictures is not None:
+            added = self.condition_encoder(pictures.to(dtype_of(self.unet)))
+        result: Tensor = self.unet(images, times, added=added)
+        return result
+
+    def train_adaptation(self) -> dict[str, nn.Parameter]:
+        """Freeze all weights but those that are trained; these by name."""
+        self.requires_grad_(self.adaptation.trains == "all")
+        for _, block in attention_blocks(self.unet):
+            block.requires_grad_(True)
+        for part in (self.adapters, self.condition_encoder):
+            if part is not None:
+                part.requires_grad_(True)
+        return {name: weight for name, weight in self.named_parameters() if weight.requires_grad}
+
+
+def save_adaptation(adaptation: Adaptation, weights: Mapping[str, Tensor], file: Path) -> None:
+    """Write trained weights, by the names of `AdaptedUnet.train_adaptation`, and the settings."""
+    settings = {"format": "pt", SETTINGS: adaptation.model_dump_json()}
+    tensors = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
+    save_file(tensors, file, metadata=settings)
+
+
+def load_adaptation(unet: Unet, file: Path) -> AdaptedUnet:
+    """The U-Net with the weights that `save_adaptation` wrote, frozen; ``unet`` is changed.
+
+    Raises:
+        WrongCheckpointError: the file holds no such weights, or those of another U-Net.
+    """
+    try:
+        with safe_open(file, framework="pt") as opened:
+            about = json.loads((opened.metadata() or {})[SETTINGS])
+            weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        adaptation = Adaptation.model_validate(about)
+    except (OSError, SafetensorError, KeyError, ValueError, ValidationError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise WrongCheckpointError(
+            f"{file}: no weights of a fine-tuned U-Net ({reason}); train again"
+        ) from None
+    network = AdaptedUnet(unet, adaptation)
+    expected = network.train_adaptation()
+    unlike = [
+        name
+        for name in sorted({*expected, *weights})
+        if name not in expected
+        or name not in weights
+        or expected[name].shape != weights[name].shape
+    ]
+    if unlike:
+        raise WrongCheckpointError(
+            f"{file}: weights of another U-Net ({unlike[0]}); use the checkpoint it was tuned from"
+        )
+    network.load_state_dict(weights, strict=False)
+    return network.eval().requires_grad_(False)
