@@ -5,6 +5,7 @@ section 4.
 """
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from models.diffusion.ddpm.blocks import Norm, attend
@@ -12,15 +13,21 @@ from models.diffusion.ddpm.config import UnetConfig
 from models.diffusion.ddpm.unet import Encoder
 
 
+class ClassifierConfig(UnetConfig):
+    """The shape of a classifier; ``classes`` are those that it tells apart."""
+
+    classes: int = Field(ge=2, description="Classes that it tells apart.")
+
+
 class NoisyClassifier(Encoder):
     """Logits of noisy images; images must have the size of the config."""
 
-    def __init__(self, config: UnetConfig, classes: int) -> None:
+    def __init__(self, config: ClassifierConfig) -> None:
         super().__init__(config)
         width = config.widths[-1]
         side = config.image_size // 2 ** (len(config.widths) - 1)
         heads = width // config.head_channels if config.head_channels else config.heads
-        pool = AttentionPool(width, side * side, heads, classes)
+        pool = AttentionPool(width, side * side, heads, config.classes)
         self.out = nn.Sequential(Norm(width), nn.SiLU(), pool)
 
     def forward(self, images: Tensor, times: Tensor) -> Tensor:

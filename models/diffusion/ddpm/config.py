@@ -1,4 +1,4 @@
-"""The shape of an ADM U-Net, as its ``config.json`` says it, and those of published checkpoints.
+"""The shape of an ADM U-Net, as its ``config.json`` says it, and that of a published checkpoint.
 
 Source: Dhariwal and Nichol, "Diffusion Models Beat GANs on Image Synthesis", NeurIPS 2021, and the
 authors' program guided-diffusion (MIT).
@@ -7,13 +7,14 @@ authors' program guided-diffusion (MIT).
 from pydantic import Field, model_validator
 
 from models.data.records import Record
+from models.diffusion.ddpm.schedule import Curve
 
 # Channels that a GroupNorm layer computes together come from this many groups.
 GROUPS = 32
 
 
 class UnetConfig(Record):
-    """The shape of a U-Net, or of the classifier that is its encoder.
+    """The shape of a U-Net, or of the classifier that is its encoder, and its noise schedule.
 
     The same weights give other results with another ``qkv_first``, ``scale_shift_norm`` or number
     of heads, so the shape is stored with the weights.
@@ -42,6 +43,8 @@ class UnetConfig(Record):
     learned_variance: bool = Field(True, description="The network predicts the variance, too.")
     classes: int | None = Field(None, ge=1, description="Classes it is conditioned on, if any.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Of residual blocks, in training.")
+    curve: Curve = Field("linear", description="How the noise grows over the steps.")
+    steps: int = Field(1000, ge=2, description="Steps from an image to pure noise.")
 
     @model_validator(mode="after")
     def _fits(self) -> "UnetConfig":

@@ -1,13 +1,15 @@
-"""Load a U-Net in the layout of published checkpoints, and write one."""
+"""Load U-Nets and classifiers; U-Nets are in the layout of published checkpoints."""
 
 from pathlib import Path
 
 from pydantic import ValidationError
+from safetensors.torch import save_file
 
+from models.diffusion.ddpm.classifier import ClassifierConfig, NoisyClassifier
 from models.diffusion.ddpm.config import IMAGENET_256, UnetConfig
 from models.diffusion.ddpm.unet import Unet
+from models.diffusion.ddpm.weights_file import read_weights
 from models.runtime.batching import to_device
-from models.runtime.compile import compile_blocks
 from models.runtime.hardware import Machine
 from models.runtime.loading import WrongCheckpointError, fill, read_json, read_tensors
 
@@ -28,7 +30,27 @@ def load_unet(folder: Path, machine: Machine) -> Unet:
     fill(network, read_tensors(folder, FILE), folder)
     network = network.eval().requires_grad_(False).to(dtype=machine.dtype)
     to_device(network, machine.device)
-    compile_blocks(network, machine)
+    return network
+
+
+def save_unet(network: Unet, folder: Path) -> None:
+    """Write a U-Net into a folder that `load_unet` reads."""
+    weights = {name: weight.cpu().contiguous() for name, weight in network.state_dict().items()}
+    save_file(weights, folder / f"{FILE}.safetensors", metadata={"format": "pt"})
+    (folder / CONFIG).write_text(network.config.model_dump_json(indent=1), encoding="utf-8")
+
+
+def load_classifier(file: Path, machine: Machine) -> NoisyClassifier:
+    """The classifier of a file that `save_weights` wrote, frozen, on the machine's device.
+
+    Raises:
+        WrongCheckpointError: the file can't be read, or holds another network.
+    """
+    config, weights = read_weights(ClassifierConfig, file)
+    network = NoisyClassifier(config)
+    fill(network, weights, file)
+    network = network.eval().requires_grad_(False).to(dtype=machine.dtype)
+    to_device(network, machine.device)
     return network
 
 

@@ -153,8 +153,9 @@ def classifier_gradient(
     def gradient(noisy: Tensor, times: Tensor) -> Tensor:
         with torch.inference_mode(mode=False), torch.enable_grad():
             images = noisy.detach().clone().requires_grad_(True)
-            chances = functional.log_softmax(classify(images, times), dim=-1)
-            total = chances.gather(1, classes[:, None]).sum()
+            # Copies, because tensors of inference mode can't take part in a gradient.
+            chances = functional.log_softmax(classify(images, times.clone()), dim=-1)
+            total = chances.gather(1, classes[:, None].clone()).sum()
             (result,) = torch.autograd.grad(total, images)
         return scale * result
 

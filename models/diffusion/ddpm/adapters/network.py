@@ -1,13 +1,9 @@
 """A U-Net with the parts that a fine-tuning adds, and which of its weights are trained."""
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from pydantic import Field
 from torch import Tensor, nn
 
 from models.data.records import Record
@@ -18,11 +14,9 @@ from models.diffusion.ddpm.adapters.time_aware import (
     attention_blocks,
 )
 from models.diffusion.ddpm.unet import Unet
+from models.diffusion.ddpm.weights_file import read_weights
 from models.runtime.batching import device_of, dtype_of
 from models.runtime.loading import WrongCheckpointError
-
-# Name of the settings in the metadata of a weights file.
-SETTINGS = "synthset"
 
 
 class Adaptation(Record):
@@ -77,29 +71,13 @@ class AdaptedUnet(nn.Module):
         return {name: weight for name, weight in self.named_parameters() if weight.requires_grad}
 
 
-def save_adaptation(adaptation: Adaptation, weights: Mapping[str, Tensor], file: Path) -> None:
-    """Write trained weights, by the names of `AdaptedUnet.train_adaptation`, and the settings."""
-    settings = {"format": "pt", SETTINGS: adaptation.model_dump_json()}
-    tensors = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
-    save_file(tensors, file, metadata=settings)
-
-
 def load_adaptation(unet: Unet, file: Path) -> AdaptedUnet:
-    """The U-Net with the weights that `save_adaptation` wrote, frozen; ``unet`` is changed.
+    """The U-Net with the weights of a file that `save_weights` wrote, frozen; ``unet`` is changed.
 
     Raises:
         WrongCheckpointError: the file holds no such weights, or those of another U-Net.
     """
-    try:
-        with safe_open(file, framework="pt") as opened:
-            about = json.loads((opened.metadata() or {})[SETTINGS])
-            weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        adaptation = Adaptation.model_validate(about)
-    except (OSError, SafetensorError, KeyError, ValueError, ValidationError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise WrongCheckpointError(
-            f"{file}: no weights of a fine-tuned U-Net ({reason}); train again"
-        ) from None
+    adaptation, weights = read_weights(Adaptation, file)
     network = AdaptedUnet(unet, adaptation)
     expected = network.train_adaptation()
     unlike = [

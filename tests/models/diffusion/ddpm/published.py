@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from models.diffusion.ddpm.classifier import NoisyClassifier
+from models.diffusion.ddpm.classifier import ClassifierConfig, NoisyClassifier
 from models.diffusion.ddpm.config import UnetConfig
 from models.diffusion.ddpm.process import Predict
 from models.diffusion.ddpm.unet import Unet
@@ -60,7 +60,8 @@ def published_unet(name: str) -> Unet:
 def published_classifier() -> NoisyClassifier:
     skip_without_goldens()
     about = json.loads((FOLDER / "unet_a.json").read_text())["classifier"]
-    network = NoisyClassifier(config_of(about), about["out_channels"])
+    shape = config_of(about).model_dump() | {"classes": about["out_channels"]}
+    network = NoisyClassifier(ClassifierConfig(**shape))
     network.load_state_dict(load_file(FOLDER / "classifier.weights.safetensors"), strict=True)
     return network.eval().requires_grad_(False)
 

@@ -12,11 +12,11 @@ from models.diffusion.ddpm.adapters.network import (
     Adaptation,
     AdaptedUnet,
     load_adaptation,
-    save_adaptation,
 )
 from models.diffusion.ddpm.adapters.time_aware import attention_blocks, detach
 from models.diffusion.ddpm.config import UnetConfig
 from models.diffusion.ddpm.unet import Unet
+from models.diffusion.ddpm.weights_file import save_weights
 from models.runtime.loading import WrongCheckpointError
 from tests.models.diffusion.ddpm.tiny import TINY, tiny_unet
 
@@ -115,7 +115,7 @@ def test_the_picture_changes_the_result_after_training() -> None:
 
 def test_trained_weights_are_saved_alone_and_loaded_again(tmp_path: Path) -> None:
     network, file = trained(), tmp_path / "adaptation.safetensors"
-    save_adaptation(BOTH, network.train_adaptation(), file)
+    save_weights(BOTH, network.train_adaptation(), file)
     assert not any("in_layers" in name for name in load_file(file))
     loaded = load_adaptation(tiny_unet(), file)
     assert loaded.adaptation == BOTH
@@ -136,8 +136,10 @@ def test_wrong_weights_are_refused(tmp_path: Path, case: str) -> None:
             unet = tiny_unet(config=TINY.model_copy(update={"channels": 64}))
         else:
             weights.popitem()
-        save_adaptation(BOTH, weights, file)
-    with pytest.raises(WrongCheckpointError, match=r"(no weights of a fine|weights of another U)"):
+        save_weights(BOTH, weights, file)
+    with pytest.raises(
+        WrongCheckpointError, match=r"(no weights with settings of Adaptation|weights of another U)"
+    ):
         load_adaptation(unet, file)
 
 
