@@ -26,6 +26,8 @@ class Schedule:
         accumulation: losses, of a photo each, whose mean gives an update.
         max_norm: bound of the gradients' norm; None: no bound.
         save_every: steps between writes of the state file.
+        weight_decay: of AdamW; 0 makes it Adam.
+        average_decay: share of the old in a moving average of the weights; None: no average.
     """
 
     steps: int
@@ -33,6 +35,8 @@ class Schedule:
     accumulation: int = 1
     max_norm: float | None = None
     save_every: int = 100
+    weight_decay: float = 0.01
+    average_decay: float | None = None
 
 
 def train_weights(
@@ -41,6 +45,7 @@ def train_weights(
     schedule: Schedule,
     folder: Path,
     progress: Callable[[int, float], None] = lambda _step, _loss: None,
+    averages: Sequence[Tensor] = (),
 ) -> list[float]:
     """Train weights in place and return the loss of every step.
 
@@ -53,10 +58,15 @@ def train_weights(
         schedule: steps and learning rate.
         folder: of this training alone; it holds the state file.
         progress: called with the number of steps done and the loss of the last one.
+        averages: changed in place into the moving averages of the weights; copies of them at the
+            start. Empty if the schedule has no ``average_decay``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    optimizer = torch.optim.AdamW(weights, lr=schedule.learning_rate)
-    losses = _resume(folder / STATE, weights, optimizer)
+    optimizer = torch.optim.AdamW(
+        weights, lr=schedule.learning_rate, weight_decay=schedule.weight_decay
+    )
+    kept = [*weights, *averages]
+    losses = _resume(folder / STATE, kept, optimizer)
     for step in range(len(losses), schedule.steps):
         optimizer.zero_grad()
         mean = 0.0
@@ -67,9 +77,11 @@ def train_weights(
         if schedule.max_norm is not None:
             nn.utils.clip_grad_norm_(weights, schedule.max_norm)
         optimizer.step()
+        if schedule.average_decay is not None:
+            _move(averages, weights, 1 - schedule.average_decay)
         losses.append(mean)
         if len(losses) % schedule.save_every == 0 or len(losses) == schedule.steps:
-            _save(folder / STATE, weights, optimizer, losses)
+            _save(folder / STATE, kept, optimizer, losses)
         progress(len(losses), mean)
     return losses
 
@@ -100,6 +112,12 @@ def photo_of(seed: int, draw: int, photos: int) -> int:
     """The photo of a draw: each photo once, in a new order, before any is used again."""
     order = np.random.default_rng((seed, draw // photos)).permutation(photos)
     return int(order[draw % photos])
+
+
+@torch.no_grad()
+def _move(averages: Sequence[Tensor], weights: Sequence[Tensor], share: float) -> None:
+    for average, weight in zip(averages, weights, strict=True):
+        average.lerp_(weight, share)
 
 
 def _save(
