@@ -56,7 +56,9 @@ class UnetConfig(Record):
                 )
         smallest = 2 ** (len(self.multipliers) - 1)
         if self.image_size % smallest:
-            raise ValueError(f"image_size: {self.image_size} is no multiple of {smallest}")
+            raise ValueError(
+                f"image_size: {self.image_size} is no multiple of {smallest}; give one"
+            )
         return self
 
     @property

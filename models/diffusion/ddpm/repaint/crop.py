@@ -45,7 +45,7 @@ def crop_around(mask: Bools, size: int, context: float) -> Crop:
     if longer > min(height, width):
         raise ValueError(
             f"mask: its box is {longer} px long, and the scene {width}x{height}; "
-            "paint a smaller part"
+            "choose a smaller part"
         )
     side = min(height, width, max(size, round(context * longer)))
     left = (int(columns[0]) + int(columns[-1]) + 1 - side) // 2
