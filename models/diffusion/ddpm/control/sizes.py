@@ -4,7 +4,7 @@ Source of the guidance: Dhariwal and Nichol, "Diffusion Models Beat GANs on Imag
 NeurIPS 2021, section 4.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -40,7 +40,6 @@ def train_classifier(
     batch: int,
     seed: int,
     folder: Path,
-    progress: Callable[[int, float], None] = lambda _step, _loss: None,
 ) -> list[float]:
     """Train a classifier in place on crops with noise of all steps; return the loss of every step.
 
@@ -54,7 +53,6 @@ def train_classifier(
         batch: crops per loss.
         seed: 0 .. 2**62 - 1.
         folder: of this training alone; holds its state.
-        progress: called after each step with its number and loss.
 
     Raises:
         ValueError: the number of classes is not that of the crops.
@@ -79,6 +77,8 @@ def train_classifier(
 
     with repeatable(seed):
         network.train().requires_grad_(True)
-        losses = train_weights(list(network.parameters()), loss_of, schedule, folder, progress)
+        losses = train_weights(
+            list(network.parameters()), loss_of, schedule, folder, lambda *_: None
+        )
         network.eval().requires_grad_(False)
     return losses
