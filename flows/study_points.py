@@ -9,7 +9,7 @@ from models.data.records import Artifact, Sample
 from models.evaluation.study import Point, ScoreContent, ScoredPoint, join_replicates
 from models.training.settings import TrainingParameters, equal_steps
 from tasks.assemble.dataset import Dataset, dataset
-from tasks.embed.embed import Embed, embed, load_features
+from tasks.embed.embed import EmbedBackbone, embed, load_features
 from tasks.engine.run_context import RunContext
 from tasks.study.subsets import Subset
 from tasks.train.evaluate import score
@@ -76,6 +76,6 @@ def _embed_once(trainer: Trainer, subsets: Sequence[Subset]) -> None:
 
     samples = (trainer.val, trainer.test, *(subset.train for subset in subsets))
     images = {sample.image.id: sample.image for found in samples for sample in found}
-    embedded = embed(trainer.run, Embed(), list(images.values()))
+    embedded = embed(trainer.run, EmbedBackbone(), list(images.values()))
     for image, features in zip(images.values(), embedded, strict=True):
         remember_features(image.digest, load_features(trainer.run, features))
