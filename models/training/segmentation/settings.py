@@ -23,6 +23,13 @@ class SegmentationParameters(TrainingParameters):
         description="classes: background and each label. trimap: the values 0, 128 and 255 of "
         "masks, which are background, border and object.",
     )
+    border: float = Field(
+        0.02,
+        ge=0,
+        le=0.2,
+        description="For a trimap: width of the border that masks without one get, such as those "
+        "of generated images; share of the longer side, half of it outside of the outline.",
+    )
     classifier: Literal["network"] = Field("network", description="All weights are trained.")
     network: Network = Field(
         "lraspp_efficientnet_lite0",
