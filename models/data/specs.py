@@ -8,6 +8,7 @@ from models.data.records import Record
 
 Augmentation = Literal["none", "flip", "crop", "randaugment", "autoaugment", "trivial"]
 Classifier = Literal["network", "linear"]
+Profile = Literal["classical", "diffusion"]
 
 
 class DatasetSpec(Record):

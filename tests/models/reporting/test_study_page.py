@@ -3,6 +3,7 @@
 import re
 
 from models.evaluation.study import PointScores, StudyScores, evaluate_study
+from models.evaluation.study_description import Description
 from models.reporting.figure_style import PNG, SVG
 from models.reporting.study_page import render_study, say_answer, say_choice
 from models.reporting.study_plots import draw_study
@@ -58,14 +59,16 @@ def test_a_choice_names_share_scores_and_gain() -> None:
 
 def test_the_page_has_every_point_and_escapes_names() -> None:
     scores = make_scores()
-    page = render_study("<b>garments", scores, ["9 photos per class: left out"])
+    page = render_study("<b>garments", Description(), scores, ["9 photos per class: left out"])
     assert "<b>garments" not in page
     assert "&lt;b&gt;garments" in page
     assert page.index(say_answer(scores)) < page.index("<svg")
     assert page.count("<svg") == 2
     assert page.count("<tr>") == 1 + len(scores.points)
     assert "9 photos per class: left out" in page
-    assert page == render_study("<b>garments", make_scores(), ["9 photos per class: left out"])
+    assert page == render_study(
+        "<b>garments", Description(), make_scores(), ["9 photos per class: left out"]
+    )
 
 
 def test_the_chart_is_the_same_for_the_same_scores() -> None:
