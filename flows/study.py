@@ -23,7 +23,7 @@ from models.data.pixels import Floats
 from models.data.records import Record, Sample, Sources
 from models.evaluation.study import Choice, evaluate_study
 from models.evaluation.study_description import Description
-from models.reporting.study_page import say_answer
+from models.reporting.studies.page import say_answer
 from models.training.settings import TrainingParameters
 from models.training.task import task_of
 from tasks.assemble.ground_truth import require_masks

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from models.data.records import Record
+from models.evaluation.classification import Metric
 
 # photos: real photos per class. generated: generated images in percent of the real photos.
 # images: generated images per class. method: the series themselves.
@@ -16,8 +17,9 @@ class PublishedFigure(Record):
 
     series: str = Field(description="The series, as methods of the grid are named.")
     x: str = Field("", description="Where it is on the x axis, as its ticks are named.")
+    photos: str = Field("", description="Real photos per class, as in the grid; empty: any.")
     split: Literal["val", "test"] = Field("test", description="The photos that were predicted.")
-    figure: str = Field(description="accuracy, f1_macro, f1_weighted or miou.")
+    figure: Metric = Field(description="accuracy, f1_macro, f1_weighted or miou.")
     value: float = Field(ge=0, le=1, description="The figure; 0.9 is 90 %.")
 
 
