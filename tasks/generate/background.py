@@ -50,7 +50,7 @@ def scenes_of_each(
 
 @stage(
     "background",
-    version=2,
+    version=3,
     plan=scenes_of_each,
     batch_size=8,
     cost=Cost(

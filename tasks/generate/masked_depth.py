@@ -22,7 +22,7 @@ class MaskedDepth(Record):
 
 @stage(
     "masked_depth",
-    version=1,
+    version=2,
     cost=Cost(ms=1, ms_per_mp=13, mb_per_mp=0.4),
     shown_as="the depth of the object alone",
 )

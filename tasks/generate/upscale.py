@@ -70,7 +70,7 @@ def _megapixels(parameters: Upscale, megapixels: float) -> float:
 
 @stage(
     "upscale",
-    version=1,
+    version=2,
     cost=Cost(
         ms=2,
         ms_per_mp=38,
