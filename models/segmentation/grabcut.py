@@ -167,8 +167,8 @@ def _upsample_guided(pixels: Pixels, small: Pixels, cut: Bools) -> Alpha:
     guide = np.asarray(small / 255, np.float32)
     gain, offset = _guided_coefficients(guide, cut.astype(np.float32), radius=3, eps=4e-4)
     size = pixels.shape[1::-1]
-    gain, offset = (np.asarray(cv2.resize(part, size), np.float32) for part in (gain, offset))
-    alpha = np.einsum("hwc,hwc->hw", gain, np.asarray(pixels / 255, np.float32)) + offset
+    products = cv2.multiply(cv2.resize(gain / 255, size), pixels, dtype=cv2.CV_32F)
+    alpha = cv2.add(cv2.transform(products, np.ones((1, 3))), cv2.resize(offset, size))
     # The filter leaves haze inside and outside; a steeper ramp makes the edge tight again.
     alpha = np.clip((alpha - 0.2) / 0.6, 0, 1)
     kernel = np.ones((9, 9), np.uint8)

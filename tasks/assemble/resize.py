@@ -35,7 +35,7 @@ class Resize(Record):
 def resize(inputs: Sequence[StageInput], parameters: Resize) -> Iterator[StageOutput]:
     """RGB JPEGs; ``metadata`` has width and height."""
     for item in inputs:
-        image = pixels.fit_within(pixels.rgb(item.load()), parameters.longest_side)
+        image = pixels.rgb(pixels.fit_within(item.load(), parameters.longest_side))
         height, width = image.shape[:2]
         blob = pixels.encode_jpeg(image, parameters.quality)
         yield StageOutput(blob, metadata={"width": width, "height": height})
