@@ -19,6 +19,9 @@ _LUMA = np.array([0.2989, 0.587, 0.114])
 # Normally distributed noise for each value of a random byte.
 _NORMAL = np.array([NormalDist().inv_cdf((byte + 0.5) / 256) for byte in range(256)], np.float32)
 
+# Rows at a time, whose floats then stay in the processor's cache.
+_ROWS = 64
+
 
 def augment_image(image: Pixels, ranges: AugmentRanges, rng: np.random.Generator) -> Pixels:
     """Return a changed copy of the same size.
@@ -134,10 +137,15 @@ def _turn_hue(colours: Pixels, turn: float) -> Pixels:
     """Turn the hue by a share of the circle, -0.5..0.5."""
     if turn == 0:
         return colours
-    hue, saturation, value = cv2.split(cv2.cvtColor(colours.astype(np.float32), cv2.COLOR_RGB2HSV))
-    # OpenCV takes degrees above 360, but none below 0.
-    turned = cv2.merge([hue + np.float32(360 * (turn % 1.0)), saturation, value])
-    return round_to_uint8(np.asarray(cv2.cvtColor(turned, cv2.COLOR_HSV2RGB), np.float32))
+    result = np.empty_like(colours)
+    for first in range(0, len(colours), _ROWS):
+        rows = slice(first, first + _ROWS)
+        part = colours[rows].astype(np.float32)
+        hsv = np.asarray(cv2.cvtColor(part, cv2.COLOR_RGB2HSV), np.float32)
+        # OpenCV takes degrees above 360, but none below 0.
+        hsv[..., 0] += np.float32(360 * (turn % 1.0))
+        result[rows] = round_to_uint8(np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), np.float32))
+    return result
 
 
 def _blur(pixels: Pixels, sigma: float) -> Pixels:
@@ -151,8 +159,12 @@ def _blur(pixels: Pixels, sigma: float) -> Pixels:
 def _add_noise(pixels: Pixels, sigma: float, rng: np.random.Generator) -> Pixels:
     """Add normally distributed noise, `sigma` in grey levels."""
     draws = np.frombuffer(rng.bytes(pixels.size), np.uint8).reshape(pixels.shape)
-    noise = cv2.LUT(draws, _NORMAL * np.float32(sigma))
-    return np.asarray(cv2.add(pixels, noise, dtype=cv2.CV_8U), np.uint8)
+    values = _NORMAL * np.float32(sigma)
+    result = np.empty_like(pixels)
+    for first in range(0, len(pixels), _ROWS):
+        rows = slice(first, first + _ROWS)
+        result[rows] = cv2.add(pixels[rows], cv2.LUT(draws[rows], values), dtype=cv2.CV_8U)
+    return result
 
 
 def _draw(rng: np.random.Generator, limit: float) -> float:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from models.compositing.backgrounds.scene import Background, Size
 from models.compositing.edge import EDGE_PAD, clean_edge, edge_width
 from models.compositing.placement import (
+    Depth,
     Placement,
     draw_placement,
     object_box,
@@ -33,7 +34,7 @@ def composite(
     size: Size,
     rng: np.random.Generator,
     *,
-    depth: Floats | None = None,
+    depth: Floats | Depth | None = None,
     settings: CompositeSettings | None = None,
 ) -> Pixels:
     """The object in the scene, uint8 HxWx4: RGB and the object's alpha at its new position.
@@ -43,34 +44,34 @@ def composite(
         background: the empty scene; it is cropped and scaled to `size` where it differs.
         size: (width, height) of the result in px.
         rng: draws the placement and how strongly the object is adapted.
-        depth: float HxW of the object's image, 0..1, nearer is larger. It shades the object and
-            decides which of its feet touch the ground.
+        depth: HxW of the object's image, float 0..1 or uint16, nearer is larger. It shades the
+            object and decides which of its feet touch the ground.
         settings: size and position limits, colour matching, shadow.
 
     Raises:
         ValueError: the alpha is empty, or an array has the wrong shape.
     """
     settings = settings or CompositeSettings()
-    rgba, depth = _crop_to_object(rgba_object, depth)
+    rgba, near = _crop_to_object(rgba_object, depth)
     scene = _fit_background(background, size)
     box = (rgba.shape[1], rgba.shape[0])
     placement = draw_placement(box, background.horizon, size, rng, settings)
-    colours, alpha, depth = _transform(rgba, depth, placement)
+    colours, alpha, near = _transform(rgba, near, placement)
     corner = _corner(placement, alpha)
     surroundings = _surroundings(scene, corner, alpha)
     strength = settings.colour_matching * rng.uniform(0.6, 1.0)
     colours = _match_colours(colours, alpha, surroundings, strength)
     pose = Pose(background.horizon > 0, background.light, corner)
-    if depth is not None:
-        colours = shade_by_relief(colours, alpha, depth, background.light[0])
+    if near is not None:
+        colours = shade_by_relief(colours, alpha, near, background.light[0])
     colours, alpha, scene = _match_focus(colours, alpha, scene, surroundings)
     colours = _match_noise(colours, surroundings, rng)
     if settings.shadow > 0:
-        scene = cast_shadow(scene, alpha, depth, pose, settings.shadow * rng.uniform(0.75, 1.0))
+        scene = cast_shadow(scene, alpha, near, pose, settings.shadow * rng.uniform(0.75, 1.0))
     return _blend(scene, colours, alpha, corner)
 
 
-def _crop_to_object(rgba: Pixels, depth: Floats | None) -> tuple[Pixels, Floats | None]:
+def _crop_to_object(rgba: Pixels, depth: Floats | Depth | None) -> tuple[Pixels, Floats | None]:
     if rgba.ndim != 3 or rgba.shape[2] != 4:
         raise ValueError(f"the object of shape {rgba.shape} is no RGBA image; give HxWx4")
     if depth is not None and depth.shape != rgba.shape[:2]:
@@ -79,7 +80,10 @@ def _crop_to_object(rgba: Pixels, depth: Floats | None) -> tuple[Pixels, Floats 
             "give both of one size"
         )
     box = object_box(rgba)
-    return rgba[box], None if depth is None else depth[box].astype(np.float32)
+    if depth is None:
+        return rgba[box], None
+    levels = depth[box].astype(np.float32)
+    return rgba[box], levels / np.float32(65535) if depth.dtype == np.uint16 else levels
 
 
 def _fit_background(background: Background, size: Size) -> Pixels:

@@ -36,21 +36,22 @@ def clean_edge(rgba: Pixels, width: float) -> Pixels:
     inside = np.clip((soft - 0.9) / 0.09, 0, 1)
     colours = cv2.cvtColor(padded, cv2.COLOR_RGBA2RGB).astype(np.float32)
     grown = _grow(colours, np.asarray(inside, np.float32), width)
-    clean = grown + (colours - grown) * inside[..., None]
+    clean = grown + (colours - grown) * cv2.merge([inside] * 3)
     return np.dstack([round_to_uint8(clean), round_to_uint8(shrunk * 255)])
 
 
 def _grow(colours: Floats, weight: Floats, radius: float) -> Floats:
     """Colours averaged over the weighted neighbourhood; over a wider one where it is empty."""
     grown, known = np.zeros_like(colours), np.zeros_like(weight)
-    weighted = colours * weight[..., None]
+    weighted = cv2.multiply(colours, cv2.merge([weight] * 3))
     for step in (1, 3):
         mean = _blur(weight, step * radius, step)
         share = np.clip(mean / 0.02, 0, 1) * (1 - known)
-        portion = (share / np.maximum(mean, 1e-4))[..., None]
-        grown += portion * _blur(weighted, step * radius, step)
+        portion = np.asarray(share / np.maximum(mean, 1e-4), np.float32)
+        blurred = _blur(np.asarray(weighted, np.float32), step * radius, step)
+        grown += cv2.multiply(blurred, cv2.merge([portion] * 3))
         known += share
-    return np.asarray(grown + colours * (1 - known)[..., None], np.float32)
+    return np.asarray(grown + colours * cv2.merge([1 - known] * 3), np.float32)
 
 
 def _blur(values: Floats, sigma: float, step: int) -> Floats:

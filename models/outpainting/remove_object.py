@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from models.data.pixels import Bools, Floats, Pixels, round_to_uint8
+from models.data.pixels import Bools, Floats, Pixels
 
 
 def grow_mask(mask: Bools) -> Bools:
@@ -41,12 +41,15 @@ def remove_object(rgba: Pixels, mask: Bools) -> Pixels:
     smooth = cv2.resize(filled, (width, height), interpolation=cv2.INTER_CUBIC)
     x, y, wide, tall = cv2.boundingRect(hole.astype(np.uint8))
     box = slice(y, y + tall), slice(x, x + wide)
-    result = smooth[box] + _borrowed_texture(cv2.subtract(pixels, smooth, dtype=cv2.CV_16S), hole)
+    detail = _borrowed_texture(cv2.subtract(pixels, smooth, dtype=cv2.CV_16S), hole)
+    result = cv2.add(smooth[box], detail, dtype=cv2.CV_16S)
     inner = _frame_ramp(width, height, box)
     soft = cv2.GaussianBlur(hole[box].astype(np.float32), (0, 0), 2.0) * inner
-    weight = np.where(mask[box], np.float32(1), soft)[..., None]
-    mixed = pixels[box] + (result - pixels[box]) * weight
-    pixels[box] = round_to_uint8(mixed)
+    weight = np.where(mask[box], np.float32(1), soft)
+    change = cv2.multiply(
+        cv2.subtract(result, pixels[box], dtype=cv2.CV_32F), cv2.merge([weight] * 3)
+    )
+    pixels[box] = cv2.add(pixels[box], change, dtype=cv2.CV_8U)
     return pixels
 
 
@@ -59,8 +62,8 @@ def _frame_ramp(width: int, height: int, box: tuple[slice, slice]) -> Floats:
         np.minimum(np.arange(side), np.arange(side)[::-1]) / max(1.0, 0.03 * side)
         for side in (height, width)
     )
-    ramps = np.minimum(1.0, down[box[0]]), np.minimum(1.0, across[box[1]])
-    return np.minimum(ramps[0][:, None], ramps[1][None]).astype(np.float32)
+    ramps = [np.minimum(1, ramp).astype(np.float32) for ramp in (down[box[0]], across[box[1]])]
+    return np.minimum(ramps[0][:, None], ramps[1][None])
 
 
 def _borrowed_texture(detail: npt.NDArray[Any], hole: Bools) -> npt.NDArray[Any]:

@@ -123,11 +123,13 @@ def relief_depth(pixels: Pixels, alpha: Alpha) -> Floats:
     sigma = max(1.0, 0.02 * max(height, width))
     detail = np.clip(grey - _blur_wide(grey, sigma), -0.25, 0.25)
     # A step of 0.05 separates the feet from the ground; 2.5 makes up for the flat cushion.
-    foot = ground[min(top + box_height, height) - 1]
-    inside = foot + 0.05 + 2.5 * bulge + 0.08 * detail
-    depth = ground[:, None] * (1 - alpha) + inside * alpha
+    foot = float(ground[min(top + box_height, height) - 1])
+    inside = np.asarray(cv2.addWeighted(bulge, 2.5, detail, 0.08, foot + 0.05), np.float32)
+    depth = (inside - ground[:, None]) * alpha + ground[:, None]
     low, high = float(depth.min()), float(depth.max())
-    return np.asarray((depth - low) / max(high - low, 1e-6), np.float32)
+    depth -= np.float32(low)
+    depth /= np.float32(max(high - low, 1e-6))
+    return depth
 
 
 def _blur_wide(image: Floats, sigma: float) -> Floats:

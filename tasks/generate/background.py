@@ -86,9 +86,8 @@ def _composite(
                 rng,
                 top_view_probability=parameters.top_view_probability,
             )
-        depth = item.load(1).astype(np.float32) / 65535.0
         settings = parameters.ranges
-        image = composite(item.load(0), empty, size, rng, depth=depth, settings=settings)
+        image = composite(item.load(0), empty, size, rng, depth=item.load(1), settings=settings)
         prompt = sentence if scene in sentence else f"{sentence} {scene}"
         yield StageOutput(image, prompt=prompt, metadata={"scene": scene})
 

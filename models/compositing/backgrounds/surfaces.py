@@ -58,7 +58,7 @@ def _shade(colour: Floats, tone: Floats) -> Floats:
 
 def _mix(first: Floats, second: Floats, weight: Floats) -> Floats:
     """From `first` to `second` by a weight map in 0..1."""
-    return first + (second - first) * weight[..., None]
+    return first + (second - first) * cv2.merge([weight] * 3)
 
 
 WOODS: tuple[Colour, ...] = (
