@@ -26,7 +26,7 @@ class Resize(Record):
     media="jpg",
     cost=Cost(
         ms=1,
-        ms_per_mp=13,
+        ms_per_mp=7,
         mb_per_mp=0.25,
         # Of an image with sides of 3 : 4.
         megapixels=lambda parameters, mp: min(mp, parameters.longest_side**2 * 0.75 / 1e6),

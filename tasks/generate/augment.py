@@ -34,7 +34,7 @@ def copies_of_each(parameters: Augment, views: Sequence[Artifact]) -> list[Job]:
     "augment",
     version=2,
     plan=copies_of_each,
-    cost=Cost(ms_per_mp=105, mb_per_mp=1.0),
+    cost=Cost(ms_per_mp=25, mb_per_mp=1.0),
     shown_as="copies of the enlarged views, changed in colour and position",
 )
 def augment(inputs: Sequence[StageInput], parameters: Augment) -> Iterator[StageOutput]:

@@ -54,8 +54,8 @@ def scenes_of_each(
     plan=scenes_of_each,
     batch_size=8,
     cost=Cost(
-        ms=28,
-        ms_per_mp=185,
+        ms=30,
+        ms_per_mp=90,
         mb_per_mp=1.4,
         megapixels=lambda parameters, _: parameters.width * parameters.height / 1e6,
         tflop={"sdxl-controlnet-depth": (0, 417)},

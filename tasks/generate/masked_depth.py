@@ -23,7 +23,7 @@ class MaskedDepth(Record):
 @stage(
     "masked_depth",
     version=2,
-    cost=Cost(ms=1, ms_per_mp=13, mb_per_mp=0.4),
+    cost=Cost(ms=1, ms_per_mp=9, mb_per_mp=0.4),
     shown_as="the depth of the object alone",
 )
 def masked_depth(inputs: Sequence[StageInput], parameters: MaskedDepth) -> Iterator[StageOutput]:
