@@ -168,7 +168,6 @@ def _upsample_guided(pixels: Pixels, small: Pixels, cut: Bools) -> Alpha:
     kernel = np.ones((9, 9), np.uint8)
     mask = cut.astype(np.uint8)
     inside, near = cv2.erode(mask, kernel), cv2.dilate(mask, kernel)
-    # The filter decides between `inside` and `near`; its windows reach a little farther.
     undecided = cv2.dilate(near - inside, kernel) > 0
     gain, offset = _guided_coefficients(guide, mask.astype(np.float32), undecided, 3, 4e-4)
     size = pixels.shape[1::-1]
@@ -184,17 +183,13 @@ def _upsample_guided(pixels: Pixels, small: Pixels, cut: Bools) -> Alpha:
 def _guided_coefficients(
     guide: Floats, target: Floats, where: Bools, radius: int, eps: float
 ) -> tuple[Floats, Floats]:
-    """Return the per-window linear model, averaged over windows (He et al., eqs. 19 and 20).
-
-    Windows around px outside `where` count as zero.
-    """
+    """Return the linear model of each window, 0 outside `where`, averaged (eqs. 19 and 20)."""
     window = (2 * radius + 1, 2 * radius + 1)
 
     def mean(values: Floats) -> Floats:
         return np.asarray(cv2.blur(values, window), np.float32)
 
     centre, level = mean(guide)[where], mean(target)[where]
-    # Products of channel k with all three.
     products = [mean(guide * guide[..., k : k + 1])[where] for k in range(3)]
     spread = np.stack(products, 1) - centre[:, :, None] * centre[:, None, :]
     cross = mean(guide * target[..., None])[where] - centre * level[:, None]
