@@ -38,6 +38,6 @@ class PolicyRanges(Record):
     def _check(self) -> Self:
         if self.blur_min > self.blur_max:
             raise ValueError(
-                f"blur_min: {self.blur_min} is above blur_max {self.blur_max}; correct one of the two"
+                f"blur_min: {self.blur_min} is above blur_max {self.blur_max}; correct one of them"
             )
         return self
