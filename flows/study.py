@@ -23,11 +23,11 @@ from models.data.pixels import Floats
 from models.data.records import Record, Sample, Sources
 from models.evaluation.study import Choice, evaluate_study
 from models.evaluation.study_description import Description
-from models.reporting.study_page import say_answer
+from models.reporting.studies.page import say_answer
 from models.training.settings import TrainingParameters
 from models.training.task import task_of
 from tasks.assemble.ground_truth import require_masks
-from tasks.embed.embed import Embed, embed, load_features
+from tasks.embed.embed import EmbedBackbone, embed, load_features
 from tasks.engine.integrity import verify_inputs_on_error
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.run_documents import make_run_id, pin_artifacts
@@ -155,7 +155,7 @@ def _features(run: RunContext, grid: Grid, train: Sequence[Sample]) -> Mapping[s
     """The features of train photos by name, where the grid orders photos by them."""
     if grid.photos_by == ("random",):
         return {}
-    embedded = embed(run, Embed(), [sample.image for sample in train])
+    embedded = embed(run, EmbedBackbone(), [sample.image for sample in train])
     return {
         sample.name: load_features(run, features)
         for sample, features in zip(train, embedded, strict=True)

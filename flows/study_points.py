@@ -13,7 +13,7 @@ from models.evaluation.study_replicates import ScoreContent, join_replicates
 from models.training.settings import TrainingParameters, equal_steps
 from tasks.assemble.dataset import Dataset, dataset
 from tasks.assemble.ground_truth import GroundTruth, ground_truth
-from tasks.embed.embed import Embed, embed, load_features
+from tasks.embed.embed import EmbedBackbone, embed, load_features
 from tasks.engine.run_context import RunContext
 from tasks.study.subsets import Subset
 from tasks.train.evaluate import score
@@ -114,6 +114,6 @@ def _embed_once(trainer: Trainer, subsets: Sequence[Subset]) -> None:
 
     samples = (trainer.val, trainer.test, *(subset.train for subset in subsets))
     images = {sample.image.id: sample.image for found in samples for sample in found}
-    embedded = embed(trainer.run, Embed(), list(images.values()))
+    embedded = embed(trainer.run, EmbedBackbone(), list(images.values()))
     for image, features in zip(images.values(), embedded, strict=True):
         remember_features(image.digest, load_features(trainer.run, features))

@@ -16,8 +16,8 @@ class PublishedFigure(Record):
     """A figure of the study that is repeated, as its authors published it."""
 
     series: str = Field(description="The series, as methods of the grid are named.")
-    photos: str = Field("", description="Real photos, as in photos_per_class; empty: as x says.")
-    x: str = Field("", description="Its place on the x axis: 5%, 1000% or 200; empty for methods.")
+    x: str = Field("", description="Where it is on the x axis, as its ticks are named.")
+    photos: str = Field("", description="Real photos per class, as in the grid; empty: any.")
     split: Literal["val", "test"] = Field("test", description="The photos that were predicted.")
     figure: Metric = Field(description="accuracy, f1_macro, f1_weighted or miou.")
     value: float = Field(ge=0, le=1, description="The figure; 0.9 is 90 %.")

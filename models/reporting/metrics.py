@@ -105,6 +105,10 @@ class TrainingMetrics(Record):
     epochs: int
     steps_per_epoch: int
     best_epoch: int = Field(description="The epoch whose weights were kept, counted from 0.")
+    epoch_choices: dict[str, float] = Field(
+        {},
+        description="The best score on val for each of train.epoch_choices: macro F1, or mean IoU.",
+    )
     seconds: float
     history: dict[str, tuple[float, ...]] = Field(
         description="One value per epoch: epoch, learning_rate, train_loss, val_f1_macro, ..."

@@ -19,7 +19,7 @@ class ObjectMask(Record):
     """The mask has no settings: its runs, size and box are its input."""
 
 
-@stage("object_mask", version=1)
+@stage("object_mask", version=2)
 def object_mask(inputs: Sequence[StageInput], _parameters: ObjectMask) -> Iterator[StageOutput]:
     """Masks, uint8 HxW, 255 = object. A mask without a pixel is rejected."""
     for item in inputs:
@@ -35,7 +35,7 @@ def object_mask(inputs: Sequence[StageInput], _parameters: ObjectMask) -> Iterat
             yield StageOutput(reject_reason="no px of the mask is left")
 
 
-@stage("alpha_mask", version=1)
+@stage("alpha_mask", version=2)
 def alpha_mask(inputs: Sequence[StageInput], _parameters: ObjectMask) -> Iterator[StageOutput]:
     """The mask of a cut-out, uint8 HxW, 255 where its alpha is 128 or more.
 

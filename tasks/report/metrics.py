@@ -130,6 +130,10 @@ def _training(checkpoint: Artifact, model: ScoredModel) -> TrainingMetrics:
         epochs=metadata["epochs_run"],
         steps_per_epoch=metadata["steps_per_epoch"],
         best_epoch=metadata["best_epoch"],
+        epoch_choices={
+            str(choice["epochs"]): choice["val_score"]
+            for choice in metadata.get("epoch_choices", ())
+        },
         seconds=metadata["seconds"],
         history={name: tuple(values) for name, values in history.items()},
         val=_training_scores(model.content, "val"),

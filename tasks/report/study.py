@@ -10,8 +10,8 @@ from models.data.files import write_atomic
 from models.evaluation.study import ScoredPoint, StudyScores, figure_rows
 from models.evaluation.study_description import Description
 from models.reporting.figure_style import PNG, SVG
-from models.reporting.study_page import render_study
-from models.reporting.study_plots import draw_study
+from models.reporting.studies.figure import draw_study
+from models.reporting.studies.page import render_study
 
 
 def write_study(
@@ -34,8 +34,8 @@ def write_study(
     contents = {
         "table": ("study.parquet", table.getvalue().to_pybytes()),
         "page": ("study.html", render_study(title, description, scores, left_out).encode()),
-        "svg": ("study.svg", draw_study(scores, SVG)),
-        "png": ("study.png", draw_study(scores, PNG)),
+        "svg": ("study.svg", draw_study(scores, description, SVG)),
+        "png": ("study.png", draw_study(scores, description, PNG)),
     }
     for name, content in contents.values():
         write_atomic(out / name, content)

@@ -67,6 +67,12 @@ def stored_sample(
     )
 
 
+def stored_image(store: Store, name: str, image: pixels.Pixels) -> Artifact:
+    """A PNG in the store, as a stage would have left it."""
+    made = _put(store, "draw", name, pixels.encode_png(image), {})
+    return made.model_copy(update={"shape": image.shape})
+
+
 def _unstored(name: str) -> Artifact:
     return Artifact(
         key=name, stage="resize", version=1, name=name, media="jpg", digest=name, size=1

@@ -6,7 +6,8 @@ from models.evaluation.study import Choice, PointScores, StudyScores
 from models.evaluation.study_description import Description
 from models.reporting.figures import Figure, inline_svg
 from models.reporting.page import template_environment
-from models.reporting.study_plots import METRIC_NAMES, draw_gains, draw_scores, line_name
+from models.reporting.studies.figure import draw_study, has_several_amounts
+from models.reporting.studies.plots import METRIC_NAMES, draw_gains, draw_scores, line_name
 from models.reporting.tables import percent, points
 
 
@@ -28,11 +29,26 @@ def render_study(
         metric=METRIC_NAMES[scores.metric],
         answer=say_answer(scores),
         scores=scores,
-        charts=[(figure, inline_svg(figure)) for figure in _draw_charts(scores)],
+        charts=[(figure, inline_svg(figure)) for figure in _draw_charts(scores, description)],
         left_out=left_out,
         line_name=line_name,
+        metric_names=METRIC_NAMES,
+        published_of=lambda found: list(_published_of(found, description)),
         say_choice=say_choice,
     )
+
+
+def _published_of(found: PointScores, description: Description) -> Iterator[str]:
+    """The published figures of a point, such as ``test accuracy 91.0%``."""
+    point = found.point
+    amounts = ("", point.amount_name, f"{100 * point.share:g}%", str(point.images_per_class))
+    for row in description.published:
+        if (
+            row.series == point.method
+            and row.photos in ("", point.photos_label)
+            and row.x in (*amounts, point.photos_label, point.method)
+        ):
+            yield f"{row.split} {METRIC_NAMES[row.figure]} {percent(row.value)}"
 
 
 def say_answer(scores: StudyScores) -> str:
@@ -114,7 +130,20 @@ def _join(names: Sequence[str]) -> str:
     return f"{joined} photo{'s' if first or last.partition(' ')[0] != '1' else ''}"
 
 
-def _draw_charts(scores: StudyScores) -> Iterator[Figure]:
+def _draw_charts(scores: StudyScores, description: Description) -> Iterator[Figure]:
+    """The figure of the study's axis; for numbers of photos, two charts per method."""
+    if description.x != "photos" or not has_several_amounts(scores):
+        yield Figure(
+            "study",
+            description.question,
+            "; ".join(
+                f"{found.point.photos_name}, {found.point.method}, "
+                f"{line_name(found)}: {percent(found.test.value)}"
+                for found in scores.points
+            ),
+            draw_study(scores, description),
+        )
+        return
     for method in scores.methods:
         yield Figure(
             f"scores-{method}",

@@ -24,7 +24,7 @@ from models.reporting.figure_style import (
 _STEP = 0.055
 _SIZE = (8.4, 4.0)
 # Photos alone are grey, so that the colours are left for shares.
-_GREY_DASHES: tuple[Dashes, ...] = ("-", "--", ":", "-.", (0, (1, 3)))
+GREY_DASHES: tuple[Dashes, ...] = ("-", "--", ":", "-.", (0, (1, 3)))
 METRIC_NAMES: dict[Metric, str] = {
     "accuracy": "accuracy",
     "f1_macro": "macro F1",
@@ -53,7 +53,7 @@ def draw_gains(scores: StudyScores, method: str, style: Style = SVG) -> bytes:
     return write_figure(figure, style)
 
 
-def draw_study(scores: StudyScores, style: Style = SVG) -> bytes:
+def draw_all(scores: StudyScores, style: Style = SVG) -> bytes:
     """Both charts of every method in one figure: scores at the left, gains at the right."""
     rows = len(scores.methods)
     figure = new_figure(style, (2 * _SIZE[0], _SIZE[1] * rows))
@@ -86,7 +86,7 @@ def _looks_of(lines: Mapping[str, Sequence[PointScores]]) -> list[Look]:
     alone = [name for name, line in lines.items() if not line[0].point.has_images]
     shares = [name for name in lines if name not in alone]
     return [
-        (SVG.ink, _GREY_DASHES[alone.index(name) % len(_GREY_DASHES)])
+        (SVG.ink, GREY_DASHES[alone.index(name) % len(GREY_DASHES)])
         if name in alone
         else dataset_look(shares.index(name))
         for name in lines
