@@ -14,6 +14,7 @@ from models.data.records import Artifact, Origin, Record, Sample, Sources
 from tasks.assemble.annotate import Annotate, annotate
 from tasks.assemble.choose import choose, find_repeated
 from tasks.assemble.dataset import Dataset, dataset
+from tasks.assemble.ground_truth import GroundTruth, ground_truth
 from tasks.assemble.manifest import write_manifest
 from tasks.assemble.origin import find_origin
 from tasks.assemble.resize import resize
@@ -31,6 +32,7 @@ class Datasets(Record):
 
     ``repeated`` names default datasets that are left out: each would hold the images of another.
     ``left_out`` says of classes with too few images why no dataset holds them.
+    ``truths`` are ground truth documents by dataset, and of ``test``, for tasks that need masks.
     ``families`` has the near-duplicate family of each val and test photo, by its artifact's id.
     """
 
@@ -44,6 +46,7 @@ class Datasets(Record):
     written: int
     counts: dict[str, StageCount]
     repeated: dict[str, str] = {}
+    truths: dict[str, Artifact] = {}
     left_out: dict[str, str] = {}
 
 
@@ -87,10 +90,22 @@ def build_datasets(recipe: Recipe, run_id: str, out: Path, store: str) -> Datase
         written=written,
         counts=run.counts,
         repeated=repeated,
+        truths=_truths(run, recipe, {name: [*found, *val] for name, found in chosen.items()}, test),
         left_out=short,
     )
     save_part(run.store, run_id, datasets)
     return datasets
+
+
+def _truths(
+    run: RunContext, recipe: Recipe, samples: Mapping[str, list[Sample]], test: list[Sample]
+) -> dict[str, Artifact]:
+    if recipe.train is None or not recipe.train.needs_masks:
+        return {}
+    return {
+        name: ground_truth(run, GroundTruth(), name, found)[0]
+        for name, found in {**samples, "test": test}.items()
+    }
 
 
 def _choose(

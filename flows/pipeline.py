@@ -29,6 +29,7 @@ from flows.summary import RunResult, summarize
 from flows.train_models import Trained, require_trainable_models, train_models
 from models.data.files import check_writable
 from models.data.records import Record, Sources
+from tasks.assemble.ground_truth import require_masks
 from tasks.assemble.write_datasets import refuse_foreign
 from tasks.engine.integrity import verify_inputs_on_error
 from tasks.engine.run_context import RunContext
@@ -108,6 +109,8 @@ def run_steps(
     steps.sources = sources = ingest_photos(run, paths.photos, recipe.ingest, recipe.split)
     require_classes(sources, recipe.split, recipe.leave_out_classes)
     show_notes(sources.warnings)
+    if recipe.train is not None and recipe.train.needs_masks:
+        require_masks(sources.images)
     backgrounds, refused = ingest_backgrounds(
         run, recipe.backgrounds, recipe.ingest, sources.of("val", "test"), recipe.split
     )
@@ -173,6 +176,7 @@ def pin_results(
     for document in generation.selections:
         ids += [document.id, *document.parents]
     ids += [document.id for document in (*datasets.documents.values(), datasets.test)]
+    ids += [document.id for document in datasets.truths.values()]
     ids += [artifact.id for artifact in (*trained.checkpoints, *trained.scores)]
     keys = [result.key for result in generation.all if result.failure is None]
     pin_artifacts(run.store, run_id, ids, keys)

@@ -3,13 +3,17 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from flows.execution.progress import show_progress
 from models.data.records import Artifact, Sample
-from models.evaluation.study import Point, ScoreContent, ScoredPoint, join_replicates
+from models.evaluation.study import ScoredPoint
+from models.evaluation.study_point import Point
+from models.evaluation.study_replicates import ScoreContent, join_replicates
 from models.training.settings import TrainingParameters, equal_steps
 from tasks.assemble.dataset import Dataset, dataset
-from tasks.embed.embed import Embed, embed, load_features
+from tasks.assemble.ground_truth import GroundTruth, ground_truth
+from tasks.embed.embed import EmbedBackbone, embed, load_features
 from tasks.engine.run_context import RunContext
 from tasks.study.subsets import Subset
 from tasks.train.evaluate import score
@@ -39,20 +43,16 @@ def score_points(trainer: Trainer, subsets: Sequence[Subset]) -> list[ScoredPoin
     Replicates are trained one after the other, so that a study that is stopped has whole ones.
     """
     run, steps = trainer.run, equal_steps(trainer.settings, [len(found.train) for found in subsets])
-    if trainer.settings.classifier == "linear":
-        _embed_once(trainer, subsets)
-    test = dataset.run(run, Dataset(), "test", [], trainer.test)
-    groups: dict[tuple[int, str], list[Subset]] = defaultdict(list)
-    for subset in subsets:
-        groups[subset.replicate, subset.point.augment].append(subset)
+    linear = [found for found in subsets if found.point.classifier == "linear"]
+    if linear:
+        _embed_once(trainer, linear)
+    groups = _group(subsets, apart=trainer.settings.needs_masks)
     contents: dict[Point, list[ScoreContent]] = {found.point: [] for found in subsets}
-    with show_progress("training epochs", len(subsets) * steps.planned_epochs) as advance:
+    epochs = sum(_settings(steps, found).planned_epochs for found in subsets)
+    with show_progress("training epochs", epochs) as advance:
         run.on_step = advance
-        for (replicate, augment), group in sorted(groups.items(), key=lambda entry: entry[0][0]):
-            settings = steps.model_copy(update={"augment": augment, "seeds": (replicate,)})
-            documents = [_document(trainer, subset) for subset in group]
-            checkpoints = train(run, settings, TRAINING, documents)
-            scores = score(run, settings, checkpoints, documents, test)
+        for group in groups:
+            scores = _train_group(trainer, _settings(steps, group[0]), group)
             for subset, scored in zip(group, scores, strict=True):
                 contents[subset.point].append(run.load(scored))
     return [
@@ -65,9 +65,47 @@ def score_points(trainer: Trainer, subsets: Sequence[Subset]) -> list[ScoredPoin
     ]
 
 
-def _document(trainer: Trainer, subset: Subset) -> Artifact:
-    (document,) = dataset.run(trainer.run, Dataset(), subset.name, subset.train, trainer.val)
-    return document
+def _group(subsets: Sequence[Subset], *, apart: bool) -> list[list[Subset]]:
+    """Subsets that one call of a stage trains: of one replicate, with the same settings.
+
+    ``apart``: each by itself, because its masks are inputs of its training alone.
+    """
+    groups: dict[tuple[int, str, str, int], list[Subset]] = defaultdict(list)
+    for number, subset in enumerate(subsets):
+        point = subset.point
+        own = number if apart else 0
+        groups[subset.replicate, point.augment, point.classifier, own].append(subset)
+    return [group for _, group in sorted(groups.items(), key=lambda entry: entry[0][0])]
+
+
+def _settings(parameters: TrainingParameters, subset: Subset) -> TrainingParameters:
+    own = {
+        "augment": subset.point.augment,
+        "classifier": subset.point.classifier,
+        "seeds": (subset.replicate,),
+    }
+    return parameters.model_copy(update=own)
+
+
+def _train_group(
+    trainer: Trainer, settings: TrainingParameters, group: Sequence[Subset]
+) -> list[Artifact]:
+    """The scores of subsets with the same settings."""
+    run = trainer.run
+    (test,) = dataset.run(run, Dataset(), "test", [], trainer.test)
+    documents = list(
+        chain.from_iterable(
+            dataset.run(run, Dataset(), subset.name, subset.train, trainer.val) for subset in group
+        )
+    )
+    truths: list[Artifact] = []
+    tested: list[Artifact] = []
+    if settings.needs_masks:
+        (subset,) = group
+        truths = ground_truth.run(run, GroundTruth(), subset.name, [*subset.train, *trainer.val])
+        tested = ground_truth.run(run, GroundTruth(), "test", trainer.test)
+    checkpoints = train(run, settings, TRAINING, documents, truths)
+    return score(run, settings, checkpoints, documents, [test], [*truths, *tested])
 
 
 def _embed_once(trainer: Trainer, subsets: Sequence[Subset]) -> None:
@@ -76,6 +114,6 @@ def _embed_once(trainer: Trainer, subsets: Sequence[Subset]) -> None:
 
     samples = (trainer.val, trainer.test, *(subset.train for subset in subsets))
     images = {sample.image.id: sample.image for found in samples for sample in found}
-    embedded = embed(trainer.run, Embed(), list(images.values()))
+    embedded = embed(trainer.run, EmbedBackbone(), list(images.values()))
     for image, features in zip(images.values(), embedded, strict=True):
         remember_features(image.digest, load_features(trainer.run, features))

@@ -168,6 +168,7 @@ def training_key(recipe: Recipe, datasets: Datasets) -> str:
         "trainings": [spec.model_dump(mode="json") for spec in trainings_of(recipe, datasets)[0]],
         "datasets": {name: document.id for name, document in datasets.documents.items()},
         "test": datasets.test.id,
+        "truths": {name: document.id for name, document in datasets.truths.items()},
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -202,16 +203,24 @@ def _train(recipe: Recipe, datasets: Datasets, store: Store, scratch: Path) -> T
     # All trainings come before all scores: if one input is corrupt, all of its kind are checked.
     with show_progress("training epochs", epochs) as advance:
         run = RunContext(store, "training", scratch=scratch, on_step=advance)
-        with verify_inputs_on_error(store, documents):
+        masked = recipe.train.needs_masks
+        truths = [[datasets.truths[spec.dataset]] if masked else [] for spec in specs]
+        tested = [datasets.truths["test"]] if masked else []
+        with verify_inputs_on_error(store, [*documents, *itertools.chain(*truths)]):
             made = [
-                train(run, own, spec.name, [document])
-                for spec, own, document in zip(specs, settings, documents, strict=True)
+                train(run, own, spec.name, [document], truth)
+                for spec, own, document, truth in zip(
+                    specs, settings, documents, truths, strict=True
+                )
             ]
         checkpoints = list(itertools.chain.from_iterable(made))
-        with verify_inputs_on_error(store, [*documents, datasets.test, *checkpoints]):
+        inputs = [*documents, datasets.test, *checkpoints, *itertools.chain(*truths), *tested]
+        with verify_inputs_on_error(store, inputs):
             scores = [
-                score(run, own, found, [document], [datasets.test])
-                for own, found, document in zip(settings, made, documents, strict=True)
+                score(run, own, found, [document], [datasets.test], [*truth, *tested])
+                for own, found, document, truth in zip(
+                    settings, made, documents, truths, strict=True
+                )
             ]
     return Trained(
         checkpoints=tuple(checkpoints),

@@ -11,7 +11,6 @@ from pydantic import Field, SerializeAsAny, ValidationError, field_validator, mo
 from flows.config.comparison import check_names, default_datasets, default_trainings
 from flows.config.profiles import (
     MODELS,
-    Profile,
     require_models,
     with_models,
     without_other_models,
@@ -19,11 +18,13 @@ from flows.config.profiles import (
 from flows.config.read_yaml import read_yaml
 from flows.config.renamed import find_renamed
 from flows.config.sections import first_error
+from flows.config.study_section import StudySection, split_study
 from flows.generators.catalog import GENERATORS, find_generator
 from models.data.records import Record
-from models.data.specs import DatasetSpec, TrainingSpec
+from models.data.specs import DatasetSpec, Profile, TrainingSpec
 from models.data.splits.splitting import SplitParameters
 from models.evaluation.settings import VerdictSettings
+from models.training.segmentation.settings import SegmentationParameters
 from models.training.settings import TrainingParameters
 from tasks.assemble.choose import Assemble
 from tasks.assemble.resize import Resize
@@ -33,6 +34,7 @@ from tasks.screen.screen import Screen
 from tasks.screen.select import Select
 
 RECIPES = Path(str(files("recipes")))
+STUDIES = RECIPES / "studies"
 
 
 class RecipeError(ValueError):
@@ -89,7 +91,7 @@ class Recipe(Record):
         "datasets is not listed either.",
     )
     assemble: Assemble = Assemble()
-    train: TrainingParameters | None = Field(
+    train: TrainingParameters | SegmentationParameters | None = Field(
         default_factory=TrainingParameters,
         description="How each dataset is tried; none: not at all.",
     )
@@ -105,6 +107,29 @@ class Recipe(Record):
         if renamed is not None:
             raise ValueError(f"{renamed[0]} was renamed: use {renamed[1]}")
         return content
+
+    @model_validator(mode="before")
+    @classmethod
+    def _decide_by_task(cls, content: Any) -> Any:
+        """Let the headline figure of the task decide the verdict, unless the recipe names one."""
+        section = content.get("train") if isinstance(content, dict) else None
+        if _task_in(section) != "segmentation" or not isinstance(content.get("verdict", {}), dict):
+            return content
+        return {**content, "verdict": {"metric": "miou", **content.get("verdict", {})}}
+
+    @field_validator("train", mode="before")
+    @classmethod
+    def _read_train(cls, content: Any) -> Any:
+        """The settings of the task that the section names."""
+        if content is None or isinstance(content, TrainingParameters):
+            return content
+        settings = SegmentationParameters if _task_in(content) == "segmentation" else None
+        try:
+            return (settings or TrainingParameters).model_validate(content)
+        except ValidationError as error:
+            line = first_error(error, settings or TrainingParameters)
+            dot = "." if error.errors()[0]["loc"] else ": "
+            raise ValueError(f"train{dot}{line}") from error
 
     @field_validator("generators", mode="before")
     @classmethod
@@ -140,7 +165,8 @@ class Recipe(Record):
         """The trainings to compare; none without the section ``train``."""
         if self.train is None:
             return ()
-        return self.trainings or default_trainings(self.dataset_specs, baselines=not self.datasets)
+        specs = default_trainings(self.dataset_specs, baselines=not self.datasets)
+        return self.trainings or tuple(spec for spec in specs if self.train.allows(spec))
 
     @model_validator(mode="after")
     def _check_trainings(self) -> Self:
@@ -152,7 +178,28 @@ class Recipe(Record):
                     f"trainings.{spec.name}: there is no dataset {spec.dataset} in this recipe; "
                     f"use one of: {', '.join(known)}"
                 )
+            if self.train is not None and not self.train.allows(spec):
+                raise ValueError(
+                    f"trainings.{spec.name}: {self.train.task} has no such augment or classifier; "
+                    "use none, flip or crop, and a network"
+                )
         return self
+
+    @model_validator(mode="after")
+    def _check_metric(self) -> Self:
+        of_pixels = self.train is not None and self.train.needs_masks
+        if self.train is not None and (self.verdict.metric == "miou") != of_pixels:
+            raise ValueError(
+                f"verdict.metric: {self.verdict.metric} is no figure of {self.train.task}; use "
+                f"{'miou' if of_pixels else 'accuracy, f1_macro or f1_weighted'}"
+            )
+        return self
+
+
+def _task_in(section: Any) -> Any:
+    if isinstance(section, TrainingParameters):
+        return section.task
+    return section.get("task") if isinstance(section, dict) else None
 
 
 def _read_settings(name: str, section: Any, profile: Profile) -> Record:
@@ -178,15 +225,27 @@ def _read_settings(name: str, section: Any, profile: Profile) -> Record:
 def load_recipe(source: str | Path, changes: list[str] | None = None) -> Recipe:
     """The recipe of a YAML file, or of a shipped name such as ``demo``, with changes applied.
 
+    Of a study's file, its recipe.
+
     Args:
-        source: a path, or the name of a file in ``recipes/`` without its suffix.
+        source: a path, or the name of a file in ``recipes/`` or ``recipes/studies/`` without its
+            suffix.
         changes: ``section.field=value`` strings; values are read as YAML. A change of the profile
             replaces the models of the file, and drops the fields that only these have.
 
     Raises:
         RecipeError: no such recipe, no such field, or a value out of bounds; one line says which.
     """
-    path = _find(source)
+    path = find_recipe(source)
+    return recipe_of(path, read_recipe_file(path, changes or [])[0])
+
+
+def read_recipe_file(path: Path, changes: list[str]) -> tuple[dict[str, Any], StudySection | None]:
+    """The fields of a file's recipe, with changes applied, and its section ``study``, if any.
+
+    Raises:
+        RecipeError: the file can't be read, or the section can't be used; one line says why.
+    """
     try:
         content = read_yaml(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -201,9 +260,21 @@ def load_recipe(source: str | Path, changes: list[str] | None = None) -> Recipe:
         content["backgrounds"] = str(path.parent / content["backgrounds"])
     content.setdefault("name", path.stem)
     own_profile = content.get("profile", "classical")
-    fields = _changed(content, changes or [])
+    fields = _changed(content, changes)
     if fields.get("profile", "classical") != own_profile:
-        fields = _changed(_drop_replaced_models(content, fields["profile"]), changes or [])
+        fields = _changed(_drop_replaced_models(content, fields["profile"]), changes)
+    try:
+        return split_study(fields)
+    except ValueError as error:
+        raise RecipeError(f"{path}: {error}") from error
+
+
+def recipe_of(path: Path, fields: dict[str, Any]) -> Recipe:
+    """The recipe of fields that were read from a file.
+
+    Raises:
+        RecipeError: no such field, or a value out of bounds; one line says which.
+    """
     try:
         return Recipe.model_validate(fields)
     except ValidationError as error:
@@ -231,15 +302,24 @@ def _drop_replaced_models(content: dict[str, Any], profile: Any) -> dict[str, An
     return {**content, "generators": sections}
 
 
-def _find(source: str | Path) -> Path:
+def find_recipe(source: str | Path) -> Path:
+    """The file of a recipe or of a study.
+
+    Raises:
+        RecipeError: there is none of that name.
+    """
     path = Path(source)
     if path.is_file():
         return path
-    shipped = RECIPES / f"{source}.yaml"
-    if len(path.parts) == 1 and shipped.is_file():
-        return shipped
+    for folder in (RECIPES, STUDIES):
+        shipped = folder / f"{source}.yaml"
+        if len(path.parts) == 1 and shipped.is_file():
+            return shipped
     names = ", ".join(list_recipes())
-    raise RecipeError(f"no recipe {source}: give a YAML file or one of the shipped names: {names}")
+    raise RecipeError(
+        f"no recipe {source}: give a YAML file or one of the shipped names: {names}; `synthset "
+        "study --list` shows the studies"
+    )
 
 
 def list_recipes() -> list[str]:

@@ -10,6 +10,7 @@ from flows.config.recipe import Recipe
 from flows.config.sections import model_of, settings_classes
 from flows.generators.catalog import GENERATORS
 from models.data.records import Record
+from models.training.segmentation.settings import SegmentationParameters
 
 HEAD = """# Recipe fields
 
@@ -39,11 +40,24 @@ class _Row(NamedTuple):
 def describe_fields() -> str:
     """The page."""
     lines = [HEAD, TABLE, *(_line(row) for row in _rows("", Recipe, Recipe()))]
+    lines += [
+        "",
+        "## `train` with `task: segmentation`",
+        "",
+        _doc(SegmentationParameters),
+        "",
+        TABLE,
+    ]
+    lines += [_line(row) for row in _rows("", SegmentationParameters, SegmentationParameters())]
     for generator in GENERATORS:
         title = f"## `generators.{generator.name}`"
-        lines += ["", title, "", generator.settings.__doc__ or "", "", TABLE]
+        lines += ["", title, "", _doc(generator.settings), "", TABLE]
         lines += [_line(row) for row in _rows("", generator.settings, generator.settings())]
     return "\n".join(lines) + "\n"
+
+
+def _doc(settings: type[Record]) -> str:
+    return settings.__doc__ or ""
 
 
 def _rows(prefix: str, settings: type[Record], defaults: Record | None) -> Iterator[_Row]:
@@ -57,7 +71,7 @@ def _field_rows(name: str, field: FieldInfo, default: Any) -> Iterator[_Row]:
     classes = settings_classes(field.annotation)
     if not classes or default is None:
         yield _Row(name, field, default)
-    if len(classes) > 1:
+    if len(classes) > 1 and model_of(classes[0]) is not None:
         yield from _union_rows(f"{name}.", classes, default)
     elif classes:
         yield from _rows(f"{name}.", classes[0], default)

@@ -45,6 +45,8 @@ def first_error(error: ValidationError, root: type[Record]) -> str:
     sections = fault["input"]
     if fault["loc"] == ("generators",) and isinstance(sections, dict) and sections:
         return f"generators.{message}"
+    if fault["loc"] == ("train",) and fault["type"] == "value_error":
+        return message
     value = "" if fault["type"] == "value_error" else f" (given: {_shown(fault['input'])})"
     hint = quoting_hint(fault["input"]) if fault["type"] == "string_type" else ""
     return f"{field}: {message}{value}{hint}" if field else f"{message}{value}{hint}"

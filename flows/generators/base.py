@@ -77,6 +77,11 @@ class Generator:
         wanted = self.classes(settings)
         return not wanted or label in wanted
 
+    @property
+    def is_per_photo(self) -> bool:
+        """Whether each image is made of one photo, whatever the other photos are."""
+        return all(phase.unit == "image" and phase.choose_inputs is None for phase in self.phases)
+
     def is_last(self, phase: Phase) -> bool:
         """Whether the phase returns the finished images."""
         return phase == self.phases[-1]

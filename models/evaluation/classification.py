@@ -18,7 +18,7 @@ Labels = npt.NDArray[np.int64]
 Probabilities = npt.NDArray[np.float32]
 Values = npt.NDArray[np.float64]
 
-Metric = Literal["accuracy", "f1_macro", "f1_weighted"]
+Metric = Literal["accuracy", "f1_macro", "f1_weighted", "miou"]
 
 CURVE_POINTS = 100
 CALIBRATION_BINS = 15
@@ -210,8 +210,8 @@ def metric_of_counts(metric: Metric, support: Values, hits: Values, predicted: V
     """A metric in 0..1 from counts per class, all (..., classes); counts may be fractions.
 
     Args:
-        metric: which one.
-        support: photos of each class.
+        metric: which one; ``miou`` is the mean of the Jaccard index of each class.
+        support: photos, or pixels, of each class.
         hits: those of them that were predicted rightly.
         predicted: photos that were predicted as each class.
     """
@@ -219,14 +219,19 @@ def metric_of_counts(metric: Metric, support: Values, hits: Values, predicted: V
     present = support > 1e-9
     if metric == "accuracy":
         return np.asarray(hits.sum(axis=-1) / np.maximum(support.sum(axis=-1), 1e-9))
+    if metric == "miou":
+        ious = np.where(present, hits / np.maximum(support + predicted - hits, 1e-9), 0.0)
+        return np.asarray(ious.sum(axis=-1) / np.maximum(present.sum(axis=-1), 1))
     f1 = 2 * hits / np.maximum(support + predicted, 1e-9)
     shares = np.where(present, support if metric == "f1_weighted" else 1.0, 0.0)
     return np.asarray((f1 * shares).sum(axis=-1) / np.maximum(shares.sum(axis=-1), 1e-9))
 
 
-def best_constant(metric: Metric, truth: Labels) -> float:
-    """The metric, 0..1, of the best answer that is the same class for every photo."""
-    support = np.bincount(truth).astype(np.float64)
+def best_constant(metric: Metric, support: Values) -> float:
+    """The metric, 0..1, of the best answer that is the same class for every photo or pixel.
+
+    ``support`` counts the photos or pixels of each class.
+    """
     hits = np.diag(support)
     predicted = np.eye(len(support)) * support.sum()
     return float(metric_of_counts(metric, support, hits, predicted).max())

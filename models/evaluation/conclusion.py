@@ -142,7 +142,7 @@ def _photos_to_replace(trainings: Trainings) -> list[str]:
 
 
 def _has_skill(names: Sequence[str], trainings: Trainings, settings: VerdictSettings) -> bool:
-    constant = best_constant(settings.metric, trainings.datasets[names[0]].y_true)
+    constant = best_constant(settings.metric, trainings.datasets[names[0]].support)
     best = max(trainings.intervals[name].value for name in names)
     return best > constant + _LEAST_SKILL
 

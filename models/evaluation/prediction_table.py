@@ -3,12 +3,14 @@
 ``predictions.parquet`` has one row per prediction. The verdict is computed from it alone.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -16,7 +18,11 @@ import pyarrow.parquet as pq
 from models.data.files import write_atomic
 from models.data.records import Origin
 from models.evaluation.classification import as_probabilities
-from models.evaluation.predictions import UNKNOWN, DatasetPredictions
+from models.evaluation.predictions import (
+    UNKNOWN,
+    DatasetPredictions,
+    SegmentationPredictions,
+)
 from models.evaluation.settings import VerdictSettings
 
 FILE_NAME = "predictions.parquet"
@@ -35,7 +41,10 @@ COLUMNS = {
     "prediction": pa.string(),
 }
 SCORE = "score_"
-_SETTINGS = b"verdict"
+# Segmentation has this column instead: per image, pixels of segment i seen as j, row by row.
+# The file's metadata names the segments, and the classes of whole images.
+CONFUSION = "confusion"
+_SETTINGS, _SEGMENTS, _CLASSES = b"verdict", b"segments", b"classes"
 
 
 @dataclass(frozen=True)
@@ -43,9 +52,10 @@ class ScoredModel:
     """One trained model and the content of its ``score`` artifact.
 
     ``content`` has ``classes``, and for ``val`` and ``test`` the columns ``images`` (ids),
-    ``truth`` (class indices) and ``probabilities`` (one row per image). ``origin`` says what stands
-    behind the training. ``families`` has the near-duplicate family of images by their id; an image
-    without an entry is a family of its own.
+    ``truth`` (class indices) and ``probabilities`` (one row per image). That of a segmentation
+    network has ``segments``, and ``confusion`` (one square of pixel counts per image) instead.
+    ``origin`` says what stands behind the training. ``families`` has the near-duplicate family of
+    images by their id; an image without an entry is a family of its own.
     """
 
     dataset: str
@@ -65,7 +75,14 @@ def tabulate(models: Sequence[ScoredModel]) -> pa.Table:
         raise ValueError("predictions: no model was trained; train at least one")
     classes = list(models[0].content["classes"])
     scores = [(f"{SCORE}{name}", pa.float32()) for name in classes]
-    schema = pa.schema([*COLUMNS.items(), *scores])
+    if "segments" in models[0].content:
+        content = {
+            _SEGMENTS: json.dumps(models[0].content["segments"]).encode(),
+            _CLASSES: json.dumps(classes).encode(),
+        }
+        schema = pa.schema([*COLUMNS.items(), (CONFUSION, pa.list_(pa.int64()))], content)
+    else:
+        schema = pa.schema([*COLUMNS.items(), *scores])
     parts = [
         pa.table(_split_columns(model, split, classes), schema=schema)
         for model in models
@@ -81,7 +98,7 @@ def write_predictions(path: Path, models: Sequence[ScoredModel], settings: Verdi
     """
     buffer = pa.BufferOutputStream()
     table = tabulate(models).combine_chunks()
-    content = {_SETTINGS: settings.model_dump_json().encode()}
+    content = (table.schema.metadata or {}) | {_SETTINGS: settings.model_dump_json().encode()}
     pq.write_table(table.replace_schema_metadata(content), buffer)
     write_atomic(path, buffer.getvalue().to_pybytes())
 
@@ -112,34 +129,41 @@ def group_by_dataset(table: pa.Table) -> list[DatasetPredictions]:
         ValueError: the seeds of a dataset were tested on different photos.
     """
     classes = [name.removeprefix(SCORE) for name in table.column_names if name.startswith(SCORE)]
+    content = table.schema.metadata or {}
+    segments = tuple(json.loads(content.get(_SEGMENTS, b"[]")))
+    classes = classes or json.loads(content.get(_CLASSES, b"[]"))
     test = table.filter(pc.equal(table["split"], "test"))
     rows: dict[str, dict[int, list[int]]] = {}
     for row, (dataset, seed) in enumerate(
         zip(test["dataset"].to_pylist(), test["seed"].to_pylist(), strict=True)
     ):
         rows.setdefault(dataset, {}).setdefault(seed, []).append(row)
-    scores = np.stack([test[f"{SCORE}{name}"].to_numpy() for name in classes], axis=1)
+    if segments:
+        scores: npt.NDArray[Any] = np.array(test[CONFUSION].to_pylist(), np.float64)
+        scores = scores.reshape(-1, len(segments), len(segments))
+    else:
+        scores = np.stack([test[f"{SCORE}{name}"].to_numpy() for name in classes], axis=1)
     images = np.array(test["image"].to_pylist())
     families = np.array(test["family"].to_pylist())
     origins = test.select(["synthetic", "photos", "photos_per_class"])
     class_indices = {name: index for index, name in enumerate(classes)}
     truth = np.array([class_indices[name] for name in test["truth"].to_pylist()], np.int64)
-    datasets = []
+    datasets: list[DatasetPredictions] = []
     for name, seeds in rows.items():
         first, *others = seeds.values()
         if any(not np.array_equal(images[first], images[other]) for other in others):
             raise ValueError(f"dataset {name}: its seeds have different test photos; use one set")
-        probabilities = np.stack([scores[seed_rows] for seed_rows in seeds.values()])
-        datasets.append(
-            DatasetPredictions(
-                name,
-                truth[first],
-                probabilities,
-                tuple(classes),
-                Origin.model_validate(origins.slice(first[0], 1).to_pylist()[0]),
-                np.unique(families[first], return_inverse=True)[1],
+        stacked = np.stack([scores[seed_rows] for seed_rows in seeds.values()])
+        origin = Origin.model_validate(origins.slice(first[0], 1).to_pylist()[0])
+        codes = np.unique(families[first], return_inverse=True)[1]
+        shared = (tuple(classes), origin, codes)
+        if segments:
+            empty = np.empty(0, np.float32)
+            datasets.append(
+                SegmentationPredictions(name, truth[first], empty, *shared, stacked, segments)
             )
-        )
+        else:
+            datasets.append(DatasetPredictions(name, truth[first], stacked, *shared))
     return datasets
 
 
@@ -150,7 +174,6 @@ def _split_columns(model: ScoredModel, split: str, classes: list[str]) -> dict[s
             "compare models of the same classes"
         )
     content = model.content[split]
-    probabilities = as_probabilities(content).reshape(-1, len(classes))
     count = len(content["images"])
     columns = {
         "dataset": [model.dataset] * count,
@@ -162,7 +185,11 @@ def _split_columns(model: ScoredModel, split: str, classes: list[str]) -> dict[s
         "image": list(content["images"]),
         "family": [model.families.get(image, image) for image in content["images"]],
         "truth": [classes[label] for label in content["truth"]],
-        "prediction": [classes[label] for label in probabilities.argmax(axis=1)],
     }
+    if "segments" in model.content:
+        rows = [np.ravel(counts).tolist() for counts in content["confusion"]]
+        return columns | {"prediction": [None] * count, CONFUSION: rows}
+    probabilities = as_probabilities(content).reshape(-1, len(classes))
+    columns["prediction"] = [classes[label] for label in probabilities.argmax(axis=1)]
     scores = {f"{SCORE}{name}": probabilities[:, index] for index, name in enumerate(classes)}
     return columns | scores

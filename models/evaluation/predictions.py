@@ -55,6 +55,11 @@ class DatasetPredictions:
         """The number of families of test photos."""
         return len(np.unique(self.families))
 
+    @property
+    def support(self) -> Values:
+        """Photos, or pixels, of each class."""
+        return np.asarray(next(self.family_counts())[0].sum(axis=0))
+
     def values(self, metric: Metric) -> Values:
         """The metric of each seed, 0..1."""
         totals = np.stack([counts.sum(axis=1) for counts in self.family_counts()], axis=1)
@@ -73,3 +78,42 @@ class DatasetPredictions:
         for predicted in self.probabilities.argmax(axis=2):
             hits = count(self.y_true, (predicted == self.y_true).astype(np.float64))
             yield np.stack([count(self.y_true), hits, count(predicted)])
+
+
+@dataclass(frozen=True)
+class SegmentationPredictions(DatasetPredictions):
+    """Confusion counts of the test photos by the networks that were trained on one dataset.
+
+    ``confusion`` (seeds, photos, segments, segments) counts pixels of segment i seen as segment j;
+    ``segments`` are their names. ``y_true`` and ``classes`` are those of whole photos, which decide
+    the strata of the jackknife. ``probabilities`` is empty.
+    """
+
+    confusion: Values = field(default_factory=lambda: np.empty(0))
+    segments: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.families) == 0:
+            object.__setattr__(self, "families", np.arange(len(self.y_true)))
+        expected = (len(self.y_true), len(self.segments), len(self.segments))
+        if self.confusion.ndim != 4 or self.confusion.shape[1:] != expected:
+            raise ValueError(
+                f"dataset {self.name}: confusion has shape {self.confusion.shape}; give (seeds, "
+                "photos, segments, segments)"
+            )
+
+    @property
+    def seeds(self) -> int:
+        """The number of trainings."""
+        return len(self.confusion)
+
+    def family_counts(self) -> Iterator[Values]:
+        """Per seed, counts (3, families, segments): pixels of a segment, hits, predicted pixels."""
+        rows = np.unique(self.families, return_inverse=True)[1]
+        for photos in self.confusion.astype(np.float64):
+            counts = np.stack(
+                [photos.sum(axis=2), np.diagonal(photos, axis1=1, axis2=2), photos.sum(axis=1)]
+            )
+            summed = np.zeros((self.family_count, 3, len(self.segments)))
+            np.add.at(summed, rows, counts.transpose(1, 0, 2))
+            yield summed.transpose(1, 0, 2)

@@ -19,6 +19,7 @@ _METRICS: dict[Metric, str] = {
     "accuracy": "accuracy",
     "f1_macro": "macro F1",
     "f1_weighted": "weighted F1",
+    "miou": "mean IoU",
 }
 
 
@@ -75,7 +76,8 @@ def _compare_scores(
     """
     names = (answer.candidate, answer.rival)
     ahead, behind = (float(trainings.datasets[name].values("accuracy").mean()) for name in names)
-    if (ahead - behind) * answer.gain > 0 or ahead == behind:
+    is_share_of_photos = conclusion.metric != "miou"
+    if is_share_of_photos and ((ahead - behind) * answer.gain > 0 or ahead == behind):
         what, head = " of test photos right", ""
     else:
         ahead, behind = (conclusion.intervals[name].value for name in names)

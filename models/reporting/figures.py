@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 from markupsafe import Markup
 
 from models.evaluation.classification import DatasetScores
+from models.evaluation.segmentation import SegmentationScores
 from models.reporting.figure_style import DATASET_LOOKS, SVG, Style
 from models.reporting.metrics import Metrics
 from models.reporting.plot_quality import (
@@ -68,12 +69,12 @@ def draw_figures(metrics: Metrics) -> Iterator[Figure]:
             draw_selection(metrics.selections),
             on_page=True,
         )
-    scores = {name: data.test for name, data in metrics.datasets.items() if data.test is not None}
-    if not scores:
+    tested = [name for name, data in metrics.datasets.items() if data.test is not None]
+    if not tested:
         return
     histories = {
         name: [run.history for run in metrics.runs if run.dataset == name]
-        for name in scores
+        for name in tested
         # A linear classifier has no epochs.
         if not any(run.network.startswith("linear") for run in metrics.runs if run.dataset == name)
     }
@@ -89,6 +90,13 @@ def draw_figures(metrics: Metrics) -> Iterator[Figure]:
         title = TITLES[metrics.verdict.metric]
         description = f"{title} on the test photos of each dataset, with its 95 % interval."
         yield Figure("comparison", "Comparison", description, draw_scoreboard(metrics, SVG))
+    scores = {
+        name: data.test
+        for name, data in metrics.datasets.items()
+        if isinstance(data.test, DatasetScores)
+    }
+    if not scores:
+        return
     yield Figure(
         "precision-recall",
         "Precision by recall",
@@ -180,9 +188,12 @@ def _describe_learning(metrics: Metrics) -> str:
     for name in metrics.datasets:
         runs = [run for run in metrics.runs if run.dataset == name]
         if runs:
-            scores = [run.val.f1_macro for run in runs]
+            is_miou = isinstance(runs[0].val, SegmentationScores)
+            metric = "miou" if is_miou else "f1_macro"
+            scores = [float(getattr(run.val, metric)) for run in runs]
             parts.append(
-                f"{name}: {len(runs)} trainings, validation macro F1 of the kept epochs "
+                f"{name}: {len(runs)} trainings, validation "
+                f"{'mean IoU' if is_miou else 'macro F1'} of the kept epochs "
                 f"{percent(min(scores))} to {percent(max(scores))}"
             )
     return "; ".join(parts)

@@ -52,7 +52,8 @@ class Headline:
 
 def headline_of(metrics: Metrics, datasets: Sequence[Dataset]) -> Headline:
     """The verdict of the run, or a plain sentence where there is none."""
-    metric = metrics.verdict.metric if metrics.verdict else "accuracy"
+    plain = "miou" if any(found.metrics.miou for found in datasets) else "accuracy"
+    metric = metrics.verdict.metric if metrics.verdict else plain
     bars = tuple(_bars(metrics, datasets, metric))
     text = metrics.verdict.text if metrics.verdict else _plain_sentence(metrics, datasets, bars)
     if metrics.test_looks:
@@ -76,7 +77,7 @@ def headline_of(metrics: Metrics, datasets: Sequence[Dataset]) -> Headline:
 def _bars(metrics: Metrics, datasets: Sequence[Dataset], metric: str) -> list[Bar]:
     bars = []
     for dataset in datasets:
-        interval = dataset.metrics.accuracy
+        interval = dataset.metrics.accuracy or dataset.metrics.miou
         if metrics.verdict:
             interval = metrics.verdict.intervals.get(dataset.name)
         if interval is not None:

@@ -82,8 +82,9 @@ class ReportInput:
     """Everything on the page.
 
     ``dataset_samples`` holds train images per dataset. ``misclassified`` are test photos that the
-    networks predicted wrongly, as their captions say. ``near_pairs`` hold a generated image and the
-    photo nearest to it.
+    networks predicted wrongly, as their captions say.
+    ``segmented`` has a row per test photo: the photo, its true class map, and that of the first
+    seed of each training. ``near_pairs`` hold a generated image and the photo nearest to it.
     """
 
     title: str
@@ -94,4 +95,5 @@ class ReportInput:
     dataset_samples: Mapping[str, tuple[Thumb, ...]] = field(default_factory=dict)
     test_samples: tuple[Thumb, ...] = ()
     misclassified: tuple[Thumb, ...] = ()
+    segmented: tuple[tuple[Thumb, ...], ...] = ()
     near_pairs: tuple[tuple[Thumb, Thumb], ...] = ()

@@ -11,6 +11,7 @@ from models.data.records import Record
 from models.evaluation.answers import Conclusion
 from models.evaluation.classification import DatasetScores, TrainingScores
 from models.evaluation.comparison import Difference, Interval
+from models.evaluation.segmentation import SegmentationScores
 from models.quality.records import ClassSelection, QualityMetrics
 
 
@@ -85,11 +86,12 @@ class DatasetMetrics(Record):
     synthetic: dict[str, int] = Field({}, description="Those of them that were generated.")
     val: dict[str, int]
     seeds: int = Field(0, description="Trainings, one per seed.")
-    val_scores: DatasetScores | None = None
-    test: DatasetScores | None = None
+    val_scores: DatasetScores | SegmentationScores | None = None
+    test: DatasetScores | SegmentationScores | None = None
     accuracy: Interval | None = Field(
         None, description="Test accuracy with its interval, over test photos and seeds."
     )
+    miou: Interval | None = Field(None, description="The same for the mean IoU of segmentation.")
 
 
 class TrainingMetrics(Record):
@@ -103,12 +105,16 @@ class TrainingMetrics(Record):
     epochs: int
     steps_per_epoch: int
     best_epoch: int = Field(description="The epoch whose weights were kept, counted from 0.")
+    epoch_choices: dict[str, float] = Field(
+        {},
+        description="The best score on val for each of train.epoch_choices: macro F1, or mean IoU.",
+    )
     seconds: float
     history: dict[str, tuple[float, ...]] = Field(
         description="One value per epoch: epoch, learning_rate, train_loss, val_f1_macro, ..."
     )
-    val: TrainingScores
-    test: TrainingScores
+    val: TrainingScores | SegmentationScores
+    test: TrainingScores | SegmentationScores
 
 
 class Cost(Record):

@@ -99,11 +99,12 @@ def _tables(metrics: Metrics) -> dict[str, Any]:
         "headline": headline_of(metrics, datasets),
         "score_rows": tables.score_rows(datasets, metrics.verdict),
         "class_rows": tables.class_rows(datasets, metrics.classes),
+        "class_score": "Jaccard index" if any(d.metrics.miou for d in datasets) else "F1",
         "has_seeds": any(dataset.has_seeds for dataset in datasets),
         "details": [
             _detail(dataset, dataset.metrics.test)
             for dataset in datasets
-            if dataset.metrics.test is not None
+            if isinstance(dataset.metrics.test, DatasetScores)
         ],
         "most_cpu_s": max([1e-9, *(stage.cpu_s for stage in metrics.stages.values())]),
         "generated": tables.count_generated(metrics),
@@ -167,6 +168,7 @@ def _pictures(report: ReportInput) -> dict[str, Any]:
         ],
         "test_samples": take(report.test_samples),
         "misclassified": take(report.misclassified),
+        "segmented": [take(row) for row in report.segmented],
         "near_pairs": [take(pair) for pair in report.near_pairs],
         "open_sheets": OPEN_SHEETS,
     }
@@ -183,5 +185,7 @@ def _every_thumb(report: ReportInput) -> Iterator[Thumb]:
         yield from samples
     yield from report.test_samples
     yield from report.misclassified
+    for pictures in report.segmented:
+        yield from pictures
     for pair in report.near_pairs:
         yield from pair

@@ -55,6 +55,7 @@ _CURVES = {
     "loss": "Loss",
     "accuracy": "Accuracy",
     "f1_macro": "Macro F1",
+    "miou": "Mean IoU",
     "learning_rate": "Learning rate",
 }
 _LINE_WIDTHS = {"val": 2.1, "train": 0.9}
@@ -63,7 +64,7 @@ History = Mapping[str, Sequence[float]]
 
 
 def draw_learning_curves(histories: Mapping[str, Sequence[History]], style: Style = SVG) -> bytes:
-    """Loss, accuracy, macro F1 and learning rate over the epochs, a line per dataset.
+    """Loss, accuracy, macro F1 (or mean IoU) and learning rate over the epochs, a line per dataset.
 
     Lines are means over the seeds and bands their range; val is drawn thick, train thin.
 
@@ -80,14 +81,16 @@ def draw_learning_curves(histories: Mapping[str, Sequence[History]], style: Styl
     ):
         raise ValueError("histories: give at least one dataset, each with a history of epochs")
     figure, panels = panel_grid(4, style, columns=2, size=(4.2, 2.7))
-    for panel, (name, title) in zip(panels, _CURVES.items(), strict=True):
+    missing = "f1_macro" if "val_miou" in seeds_of[0][0] else "miou"
+    shown = [(name, title) for name, title in _CURVES.items() if name != missing]
+    for panel, (name, title) in zip(panels, shown, strict=True):
         panel.set_title(title)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         for position, seeds in enumerate(seeds_of):
             _draw_history(panel, seeds, name, position)
         if name == "learning_rate":
             panel.set_yscale("log")
-        if name in ("accuracy", "f1_macro"):
+        if name in ("accuracy", "f1_macro", "miou"):
             panel.set_ylim(0, 1.02)
             panel.yaxis.set_major_formatter(PercentFormatter(1.0))
     for panel in panels[2:]:

@@ -13,6 +13,7 @@ from typing import TypeGuard
 from models.data.records import Record
 from models.evaluation.answers import Conclusion
 from models.evaluation.classification import DatasetScores
+from models.evaluation.segmentation import SegmentationScores
 from models.reporting.metrics import DatasetMetrics, Metrics, TrainingMetrics
 
 DASH = "\N{EN DASH}"
@@ -24,6 +25,7 @@ SCORES = (
     ("accuracy", "Accuracy", "share of correct predictions"),
     ("f1_macro", "Macro F1", "every class counts the same"),
     ("f1_weighted", "Weighted F1", "every photo counts the same"),
+    ("miou", "Mean IoU", "every class of pixels counts the same"),
     ("roc_auc", "ROC-AUC", "one class against the rest, macro average"),
     ("calibration_error", "Calibration error", "how far confidence is from accuracy"),
     ("brier", "Brier score", "0 is best, 2 is worst"),
@@ -205,18 +207,35 @@ def score_rows(datasets: Sequence[Dataset], verdict: Conclusion | None) -> tuple
 def class_rows(datasets: Sequence[Dataset], classes: Sequence[str]) -> tuple[TableRow, ...]:
     """F1 on the test photos, means over the seeds: one row per class, one cell per dataset.
 
-    Without any test scores there are no rows.
+    Of segmentation it is the Jaccard index, with a row per class of pixels. Without any test scores
+    there are no rows.
     """
     tests = [dataset.metrics.test for dataset in datasets]
     scored = [test for test in tests if test is not None]
     if not scored:
         return ()
     rows = []
+    if isinstance(scored[0], SegmentationScores):
+        return tuple(_segment_row(label, tests) for label in scored[0].classes)
     for label in classes:
-        values = [test.per_class[label].f1 if test else None for test in tests]
+        values = [
+            test.per_class[label].f1 if isinstance(test, DatasetScores) else None for test in tests
+        ]
+        assert isinstance(scored[0], DatasetScores)
         note = f"{count(scored[0].per_class[label].support)} photos"
         rows.append(TableRow(label, tuple(Cell(decimal(value)) for value in values), note))
     return tuple(rows)
+
+
+def _segment_row(
+    label: str, tests: Sequence[DatasetScores | SegmentationScores | None]
+) -> TableRow:
+    rows = [
+        test.per_class[label] if isinstance(test, SegmentationScores) else None for test in tests
+    ]
+    pixels = max(row.pixels if row else 0 for row in rows)
+    cells = tuple(Cell(decimal(row.iou if row else None)) for row in rows)
+    return TableRow(label, cells, f"{count(pixels)} pixels")
 
 
 def class_score_rows(scores: DatasetScores) -> tuple[TableRow, ...]:

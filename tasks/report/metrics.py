@@ -5,18 +5,22 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from models.data.records import Artifact
 from models.evaluation.averages import mean_over_seeds
 from models.evaluation.classification import (
     DatasetScores,
+    Metric,
     TrainingScores,
     as_probabilities,
     score,
 )
-from models.evaluation.comparison import dataset_interval
+from models.evaluation.comparison import Interval, dataset_interval
 from models.evaluation.conclusion import conclude
 from models.evaluation.prediction_table import ScoredModel, group_by_dataset, tabulate
-from models.evaluation.predictions import DatasetPredictions
+from models.evaluation.predictions import DatasetPredictions, SegmentationPredictions
+from models.evaluation.segmentation import SegmentationScores, score_segmentation
 from models.quality.records import ClassSelection, QualityMetrics
 from models.reporting.metrics import (
     DatasetMetrics,
@@ -126,6 +130,10 @@ def _training(checkpoint: Artifact, model: ScoredModel) -> TrainingMetrics:
         epochs=metadata["epochs_run"],
         steps_per_epoch=metadata["steps_per_epoch"],
         best_epoch=metadata["best_epoch"],
+        epoch_choices={
+            str(choice["epochs"]): choice["val_score"]
+            for choice in metadata.get("epoch_choices", ())
+        },
         seconds=metadata["seconds"],
         history={name: tuple(values) for name, values in history.items()},
         val=_training_scores(model.content, "val"),
@@ -133,8 +141,10 @@ def _training(checkpoint: Artifact, model: ScoredModel) -> TrainingMetrics:
     )
 
 
-def _training_scores(predicted: Predictions, split: str) -> TrainingScores:
+def _training_scores(predicted: Predictions, split: str) -> TrainingScores | SegmentationScores:
     scores = _score([predicted], split)
+    if isinstance(scores, SegmentationScores):
+        return scores
     return TrainingScores.model_validate(
         scores.model_dump(include=set(TrainingScores.model_fields))
     )
@@ -157,13 +167,22 @@ def _dataset(
         update={
             "val_scores": _score(seeds, "val"),
             "test": _score(seeds, "test"),
-            "accuracy": dataset_interval(trained, "accuracy"),
+            **_interval(trained),
         }
     )
 
 
-def _score(seeds: Sequence[Predictions], split: str) -> DatasetScores:
+def _interval(trained: DatasetPredictions) -> dict[str, Interval]:
+    """The figure that a page shows without a verdict: accuracy, or mean IoU of segmentation."""
+    metric: Metric = "miou" if isinstance(trained, SegmentationPredictions) else "accuracy"
+    return {metric: dataset_interval(trained, metric)}
+
+
+def _score(seeds: Sequence[Predictions], split: str) -> DatasetScores | SegmentationScores:
     """The scores of one split: means over the seeds."""
+    if "segments" in seeds[0]:
+        confusion = np.array([seed[split]["confusion"] for seed in seeds], np.int64)
+        return score_segmentation(confusion, seeds[0]["segments"])
     return mean_over_seeds(
         [
             score(seed[split]["truth"], as_probabilities(seed[split]), seed["classes"])

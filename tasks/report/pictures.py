@@ -2,9 +2,12 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
+from models.data.formats.polygons import decode_runs
+from models.data.pixels import Pixels
 from models.data.records import Artifact, Sample
 from models.quality.records import NearPair, QualityMetrics
 from models.reporting.input import RejectGroup, Sheet, Thumb
@@ -20,6 +23,16 @@ PER_REJECT = 6
 PER_CLASS = 4
 MISTAKES = 12
 PAIRS = 3
+# Colours of the classes of pixels: Okabe and Ito (2008), which colour-blind readers tell apart.
+_COLOURS = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+    (204, 121, 167),
+)
 
 
 def draw_sheets(run: RunContext, summary: RunSummary) -> tuple[Sheet, ...]:
@@ -71,6 +84,8 @@ def draw_mistakes(run: RunContext, summary: RunSummary) -> tuple[Thumb, ...]:
     for document in summary.scores:
         predictions = run.load(document)
         classes, test = predictions["classes"], predictions["test"]
+        if "probabilities" not in test:
+            continue
         for image, truth, row in zip(
             test["images"], test["truth"], test["probabilities"], strict=True
         ):
@@ -88,6 +103,38 @@ def draw_mistakes(run: RunContext, summary: RunSummary) -> tuple[Thumb, ...]:
         caption = f"{artifacts[image].name}: wrong in {len(wrong)} of {len(summary.scores)}"
         thumbs.append(Thumb(run.load(artifacts[image]), f"{caption} trainings", title))
     return tuple(thumbs)
+
+
+def draw_segments(run: RunContext, summary: RunSummary) -> tuple[tuple[Thumb, ...], ...]:
+    """Some test photos, their true class map, and that of the first seed of each training."""
+    rows: dict[str, list[Thumb]] = {}
+    seen: set[str] = set()
+    for checkpoint, document in zip(summary.checkpoints, summary.scores, strict=True):
+        training, test = str(checkpoint.variant["dataset"]), run.load(document)["test"]
+        if training in seen or "maps" not in test:
+            continue
+        seen.add(training)
+        shown = {
+            image: found
+            for image, found in zip(test["images"], test["maps"], strict=True)
+            if found is not None
+        }
+        artifacts = find_artifacts(run, list(shown))
+        for image, found in shown.items():
+            if image not in rows:
+                photo = Thumb(run.load(artifacts[image]), artifacts[image].name, "photo")
+                rows[image] = [photo, Thumb(_paint(found, "truth"), "truth")]
+            rows[image].append(Thumb(_paint(found, "prediction"), training))
+    return tuple(tuple(row) for row in rows.values())
+
+
+def _paint(found: dict[str, Any], name: str) -> Pixels:
+    """A class map in colours, RGB: background is black."""
+    height, width = found["size"]
+    picture = np.zeros((height, width, 3), np.uint8)
+    for number, runs in enumerate(found[name][1:]):
+        picture[decode_runs(runs, height, width)] = _COLOURS[number % len(_COLOURS)]
+    return picture
 
 
 def draw_pairs(run: RunContext, quality: QualityMetrics | None) -> tuple[tuple[Thumb, Thumb], ...]:

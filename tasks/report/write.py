@@ -23,6 +23,7 @@ from tasks.report.pictures import (
     draw_mistakes,
     draw_pairs,
     draw_rejects,
+    draw_segments,
     draw_sheets,
     draw_test,
 )
@@ -70,6 +71,7 @@ def _write(run: RunContext, summary: RunSummary, out: Path) -> WrittenReport:
             dataset_samples=draw_datasets(run, summary),
             test_samples=draw_test(run, summary),
             misclassified=draw_mistakes(run, summary),
+            segmented=draw_segments(run, summary),
             near_pairs=draw_pairs(run, metrics.quality),
         )
     )

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from models.data.records import Artifact
 from models.training.settings import TrainingParameters
 from models.training.task import task_of
-from tasks.engine.fetch_images import fetch_images
 from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.stage import stage
+from tasks.train.read_images import labelled_images, object_truth
 
 
 def one_job_per_checkpoint(
@@ -15,11 +15,18 @@ def one_job_per_checkpoint(
     checkpoints: Sequence[Artifact],
     datasets: Sequence[Artifact],
     test: Sequence[Artifact],
+    truths: Sequence[Artifact] = (),
 ) -> list[Job]:
-    """Per checkpoint: the checkpoint, the dataset it was trained on (for val), the test photos."""
+    """Per checkpoint: the checkpoint, the dataset it was trained on (for val), the test photos.
+
+    ``truths`` are the ground truth documents of all images, for tasks that need masks.
+    """
     datasets_by_id = {dataset.id: dataset for dataset in datasets}
     return [
-        Job((checkpoint, datasets_by_id[checkpoint.parents[0]], *test), name=checkpoint.name)
+        Job(
+            (checkpoint, datasets_by_id[checkpoint.parents[0]], *test, *truths),
+            name=checkpoint.name,
+        )
         for checkpoint in checkpoints
     ]
 
@@ -28,6 +35,9 @@ def prediction_key_params(parameters: TrainingParameters) -> dict[str, object]:
     """The settings that a prediction depends on; the checkpoint's bytes hold the others."""
     if parameters.classifier == "linear":
         return {"classifier": "linear"}
+    if parameters.task != "classification":
+        names = {"task", "network", "image_size", "ground_truth", "border"}
+        return parameters.model_dump(mode="json", include=names)
     return {"network": parameters.network, "image_size": parameters.image_size}
 
 
@@ -52,10 +62,11 @@ def score(inputs: Sequence[StageInput], parameters: TrainingParameters) -> Itera
         checkpoint = item.run.store.fetch(item.job.inputs[0], item.run.scratch / "checkpoints")
         splits = {}
         for name, rows in (("val", dataset["val"]), ("test", test["val"])):
-            files = fetch_images(item.run, [image for image, _ in rows])
+            images = labelled_images(item.run, rows, classes)
+            truth = object_truth(item, 3, rows, classes)
             splits[name] = {
                 "images": [image for image, _ in rows],
                 "truth": [classes.index(label) for _, label in rows],
-                **task.predict(checkpoint, files, parameters, classes),
+                **task.predict(checkpoint, images, parameters, classes, truth),
             }
-        yield StageOutput({"classes": classes, **splits})
+        yield StageOutput({"classes": classes, **task.names(parameters, classes), **splits})

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from models.evaluation.prediction_table import read_predictions
 from tests.tasks.ingest.test_annotated import draw_images, write_set
 from tests.tiny import RECIPE, Cli
 
@@ -32,3 +33,30 @@ def test_run_on_a_coco_set_crops_its_objects_and_finishes(cli: Cli, tmp_path: Pa
     assert {stage: found["computed"] for stage, found in again["stages"].items()} == dict.fromkeys(
         again["stages"], 0
     )
+
+
+def test_segmentation_is_trained_scored_and_shown(cli: Cli, tmp_path: Path) -> None:
+    images = draw_images(tmp_path / "drawn", [["disc", "block"]] * 6)
+    splits = {"train": images[:3], "val": images[3:4], "test": images[4:]}
+    write_set(tmp_path / "photos", "coco", splits)
+    recipe, out = tmp_path / "tiny.yaml", tmp_path / "out"
+    recipe.write_text(RECIPE)
+    changes = {
+        "train": "{task: segmentation, image_size: 64, epochs: 1, steps_per_epoch: 2, "
+        "batch_size: 4, seeds: [0], loggers: []}",
+        "references_per_class": "1",
+    }
+    settings = [part for name, value in changes.items() for part in ("--set", f"{name}={value}")]
+    arguments = ("run", recipe, "--photos", tmp_path / "photos", "--out", out, "--json", *settings)
+    summary = cli.run(*arguments).found
+    metrics = json.loads((out / "metrics.json").read_bytes())
+    assert summary["verdict"]["metric"] == "miou"
+    (name, *_) = metrics["datasets"]
+    test = metrics["datasets"][name]["test"]
+    assert list(test["per_class"]) == ["background", "block", "disc"]
+    datasets, _ = read_predictions(out / "predictions.parquet")
+    found = next(dataset for dataset in datasets if dataset.name == name)
+    assert found.values("miou").mean() == pytest.approx(test["miou"])
+    page = (out / "report.html").read_text()
+    assert "Predicted masks" in page
+    assert "Jaccard index of each class" in page

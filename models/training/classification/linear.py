@@ -27,13 +27,13 @@ from models.data.square import read_square
 from models.embedding.backbone import IMAGE_SIZE, embed
 from models.embedding.cache import embed_files
 from models.embedding.weights import CHECKPOINT, NETWORK
-from models.training.classification.data import augment
+from models.training.classification.augment import augment
 from models.training.classification.train import check_sets
 from models.training.history import EpochRecord, TrainedModel
 from models.training.lightning_trainer import BEST
 from models.training.sampler import FixedStepsSampler
 from models.training.settings import TrainingParameters
-from models.training.task import LabelledImages
+from models.training.task import LabelledImages, Truth
 
 # The inverse strengths of regularisation (scikit-learn's C) that val chooses from.
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)
@@ -55,6 +55,7 @@ def train_linear(
     *,
     groups: Sequence[int] | None = None,
     progress: Callable[[int], None] | None = None,
+    truth: Truth | None = None,
 ) -> TrainedModel:
     """Train a linear classifier; arguments and result are those of `train_once`.
 
@@ -70,14 +71,14 @@ def train_linear(
     groups = list(groups or [0] * len(train))
     features, labels, group_of = _train_features(train, groups, parameters, seed)
     held_out = embed_files([path for path, _ in val])
-    truth = np.array([label for _, label in val], np.int64)
+    val_labels = np.array([label for _, label in val], np.int64)
     # The order of additions depends on the number of threads.
     with threadpool_limits(1):
         scaler = StandardScaler().fit(features)
         heads = [
             _fit(scaler, features, labels, _weights(group_of), strength) for strength in STRENGTHS
         ]
-        figures = [_measure(head, held_out, truth) for head in heads]
+        figures = [_measure(head, held_out, val_labels) for head in heads]
         best = max(
             range(len(heads)), key=lambda at: (figures[at]["f1_macro"], -figures[at]["loss"])
         )
@@ -142,6 +143,7 @@ def _train_features(
                 read_square(train[index][0], IMAGE_SIZE),
                 parameters.augment,
                 np.random.default_rng([seed, draw]),
+                parameters.augment_ranges,
             )
             for index, draw in draws[first : first + AT_ONCE]
         ]

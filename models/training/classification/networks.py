@@ -8,7 +8,6 @@ import difflib
 from typing import Any
 
 import timm
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -117,15 +116,3 @@ def check_network(name: str) -> None:
         raise ValueError(
             f"network: timm has no checkpoint {name!r}; use {' or '.join([family, *tags])}"
         ) from None
-
-
-def normalisation(network: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Channel means and deviations, in 0..1, that normalise the network's input."""
-    settings = getattr(network, "pretrained_cfg", {})
-    mean = settings.get("mean", IMAGENET_DEFAULT_MEAN)
-    return tuple(mean), tuple(settings.get("std", IMAGENET_DEFAULT_STD))
-
-
-def count_parameters(network: nn.Module) -> int:
-    """The number of parameters of a network."""
-    return sum(parameter.numel() for parameter in network.parameters())

@@ -9,7 +9,7 @@ from models.training.classification.linear import predict_linear, train_linear
 from models.training.classification.networks import check_network
 from models.training.classification.train import check_ready, predict, train_once
 from models.training.settings import TrainingParameters
-from models.training.task import Predictions, Train, VisionTask
+from models.training.task import LabelledImages, Predictions, Train, Truth, VisionTask
 
 
 def _check(settings: TrainingParameters, on_this_machine: bool) -> None:
@@ -28,18 +28,20 @@ def _trainer(settings: TrainingParameters) -> Train:
 
 def _predict(
     checkpoint: Path,
-    images: Sequence[Path],
+    images: LabelledImages,
     settings: TrainingParameters,
     classes: Sequence[str],
+    _truth: Truth,
 ) -> Predictions:
     """``{"probabilities"}``: per image one figure per class, with seven significant digits.
 
     Rounded to a number of decimals, an improbable class would get 0 and an infinite loss.
     """
+    files = [path for path, _ in images]
     if settings.classifier == "linear":
-        rows = predict_linear(checkpoint, images, classes)
+        rows = predict_linear(checkpoint, files, classes)
     else:
-        rows = predict(checkpoint, images, settings, classes)
+        rows = predict(checkpoint, files, settings, classes)
     return {"probabilities": [[float(f"{figure:.7g}") for figure in row] for row in rows]}
 
 

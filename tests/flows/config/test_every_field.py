@@ -12,6 +12,7 @@ from flows.config.recipe import Recipe, load_recipe
 from flows.config.sections import model_of, settings_classes
 from flows.generators.catalog import GENERATORS
 from models.data.records import Record
+from models.training.segmentation.settings import SegmentationParameters
 
 # Fields whose values depend on each other or on the recipe, and values that are valid.
 VALUES: dict[str, Any] = {
@@ -43,12 +44,18 @@ def fields_below(
     for name, field in settings.model_fields.items():
         classes = settings_classes(field.annotation)
         path = f"{prefix}{name}"
-        if not classes and name != "model":
+        if not classes and name not in ("model", "task") and not _has_one_choice(field.annotation):
             yield path, field, models
         for member in classes:
             model = model_of(member)
             named = {**models, f"{path}.model": model} if model else models
+            if member is SegmentationParameters:
+                named = {path: "{task: segmentation}"}
             yield from fields_below(f"{path}.", member, named)
+
+
+def _has_one_choice(annotation: Any) -> bool:
+    return get_origin(annotation) is Literal and len(get_args(annotation)) == 1
 
 
 def other_value(path: str, field: FieldInfo) -> Any:

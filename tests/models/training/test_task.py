@@ -4,7 +4,9 @@ import sys
 import numpy as np
 import pytest
 
+from models.data.specs import TrainingSpec
 from models.training.classification.task import CLASSIFICATION
+from models.training.segmentation.settings import SegmentationParameters
 from models.training.settings import TrainingParameters
 from models.training.task import task_of
 
@@ -31,3 +33,11 @@ def test_flows_and_stages_of_training_import_no_torch() -> None:
     code = "import flows.train_models, tasks.train.evaluate, sys; print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"
+
+
+def test_segmentation_allows_what_masks_can_follow() -> None:
+    settings = SegmentationParameters()
+    assert task_of(settings).headline == "miou"
+    assert settings.allows(TrainingSpec(name="a", dataset="real", augment="crop"))
+    assert not settings.allows(TrainingSpec(name="a", dataset="real", augment="randaugment"))
+    assert not settings.allows(TrainingSpec(name="a", dataset="real", classifier="linear"))

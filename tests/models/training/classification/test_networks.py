@@ -4,8 +4,8 @@ import torch
 from models.training.classification.networks import (
     build_network,
     check_network,
-    count_parameters,
 )
+from models.training.pretrained import count_parameters
 
 
 @pytest.mark.parametrize(("name", "size"), [("small_cnn", 96), ("test_vit", 96), ("resnet10t", 64)])

@@ -1,4 +1,4 @@
-"""The optimiser of a classifier: its head and its body may learn at different rates."""
+"""The optimiser of a network: its head and its body may learn at different rates."""
 
 from typing import Any
 
