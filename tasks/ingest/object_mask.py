@@ -11,11 +11,9 @@ from models.data.formats.annotated import ObjectAnnotation, box_of_mask
 from models.data.formats.polygons import decode_runs
 from models.data.objects import PixelBox, resize_mask
 from models.data.records import Artifact, Record
+from models.data.trimaps import BORDER
 from tasks.engine.jobs import StageInput, StageOutput
 from tasks.engine.stage import stage
-
-# The value of a border in masks of trimaps; with it, px count as object from this value on.
-BORDER = 128
 
 
 class ObjectMask(Record):
@@ -26,20 +24,23 @@ class ObjectMask(Record):
 def object_mask(inputs: Sequence[StageInput], _parameters: ObjectMask) -> Iterator[StageOutput]:
     """Masks, uint8 HxW, 255 = object. A mask without a pixel is rejected.
 
-    The mask of a trimap has 128 where its border is, so that 128 and more is pet and border.
+    The mask of a trimap has 128 where its border is.
     """
     for item in inputs:
         annotation = item.job.inputs[0].metadata
         height, width = annotation["size"]
         mask = decode_runs(annotation["counts"], height, width)
-        inner = mask
+        inner = outer = mask
         if "border" in annotation:
-            inner = mask & ~decode_runs(annotation["border"], height, width)
+            border = decode_runs(annotation["border"], height, width)
+            inner, outer = mask & ~border, mask | border
         x, y, width, height = annotation["box"]
         part = (slice(y, y + height), slice(x, x + width))
-        mask, inner = (resize_mask(area, *annotation["photo_size"])[part] for area in (mask, inner))
-        if mask.any():
-            yield StageOutput(np.where(inner, 255, np.where(mask, BORDER, 0)).astype(np.uint8))
+        inner, outer = (
+            resize_mask(area, *annotation["photo_size"])[part] for area in (inner, outer)
+        )
+        if outer.any():
+            yield StageOutput(np.where(inner, 255, np.where(outer, BORDER, 0)).astype(np.uint8))
         else:
             yield StageOutput(reject_reason="no px of the mask is left")
 

@@ -29,7 +29,7 @@ class ObjectAnnotation:
     ``box`` is x, y, width, height in px from the top left corner of the image. ``runs`` are the
     COCO run lengths of its mask; ``mask`` is that mask, bool HxW of the whole image, made when it
     is read. Readers fill the box from the mask where the file has a mask alone. ``border_runs``
-    are the px of the mask that a trimap calls its border; None where no trimap is known.
+    are the px that a trimap calls border, in the mask or next to it; None without a trimap.
     """
 
     def __init__(

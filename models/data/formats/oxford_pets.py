@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from models.data import read_photo
+from models.data import read_photo, trimaps
 from models.data.formats.annotated import (
     AnnotatedDataset,
     AnnotatedImage,
@@ -24,14 +24,18 @@ PETS = Published(
 )
 # Levels of a trimap.
 _PET, _BACKGROUND, _BORDER = 1, 2, 3
+# The values of these levels in the project's masks.
+_VALUES = np.array(
+    [trimaps.BACKGROUND, trimaps.OBJECT, trimaps.BACKGROUND, trimaps.BORDER], np.uint8
+)
 
 
 def read_pets(folder: Path, *, labels_only: bool = False) -> AnnotatedDataset:
     """The photos of Oxford-IIIT Pet with the masks of their trimaps.
 
     The official trainval is "train", and the official test is "test". The classes are the breeds,
-    as the loader writes them. Mask and box hold pet and border. A photo without a sound trimap
-    can't be used; ``problem`` says why. A photo whose file is missing has no object.
+    as the loader writes them. Masks end in the middle of the border. A photo without a sound
+    trimap can't be used; ``problem`` says why. A photo whose file is missing has no object.
 
     Args:
         labels_only: give labels without boxes and masks, and open no photo.
@@ -83,7 +87,7 @@ def _read_photo(photo: Path, trimap: Path, label: str) -> AnnotatedImage:
         levels = _read_trimap(trimap, size)
     except PhotoRejectedError as error:
         return AnnotatedImage(photo, 0, 0, problem=str(error))
-    mask, border = levels != _BACKGROUND, levels == _BORDER
+    mask, border = trimaps.solid_mask(_VALUES[levels]), levels == _BORDER
     box = box_of_mask(mask)
     assert box is not None
     x, y, width, height = map(float, box)

@@ -11,8 +11,11 @@ from torchvision.datasets import Food101, OxfordIIITPet
 
 from flows.config.recipe import Recipe
 from flows.planning import make_plan
+from models.data.formats.annotated import box_of_mask
 from models.data.records import Sources
 from models.data.splits.splitting import SplitParameters
+from models.data.trimaps import solid_mask
+from tasks.assemble.annotate import Annotate, annotate
 from tasks.engine.run_context import RunContext
 from tasks.generate.pasting.object_crop import object_crop
 from tasks.ingest.photos import ingest_photos
@@ -58,8 +61,7 @@ def test_pets_have_the_labels_and_trimaps_of_torchvision(
             assert note.mask is not None
             expected = LEVELS[np.asarray(trimap)]
             np.testing.assert_array_equal(run.load(note.mask), expected)
-            y, x = np.nonzero(expected)
-            assert note.box == (x.min(), y.min(), np.ptp(x) + 1, np.ptp(y) + 1)
+            assert note.box == box_of_mask(solid_mask(expected))
             seen += 1
     assert seen == len(found.images) == 16
 
@@ -86,8 +88,7 @@ def test_crops_of_pets_have_the_border_in_their_masks(run: RunContext, pets: Pat
         assert note.box is not None
         mask = run.load(note.mask)
         assert set(np.unique(mask)) == {0, 128, 255}
-        y, x = np.nonzero(mask >= 128)
-        assert note.box[2:] == (np.ptp(x) + 1, np.ptp(y) + 1)
+        assert note.box == box_of_mask(solid_mask(mask))
 
 
 def test_a_smaller_photo_has_a_smaller_trimap(run: RunContext, tmp_path: Path) -> None:
@@ -107,10 +108,18 @@ def test_a_smaller_photo_has_a_smaller_trimap(run: RunContext, tmp_path: Path) -
             assert abs((mask == value).mean() - (levels == level).mean()) < 0.02
 
 
-def test_the_border_of_a_cut_out_is_half_transparent(run: RunContext, found: Sources) -> None:
-    for image in object_crop(run, ObjectCrop(), found.images[:1]):
-        alpha = run.load(image)[..., 3]
-        assert set(np.unique(alpha)) == {0, 128, 255}
+def test_cut_outs_and_datasets_end_in_the_middle_of_the_border(
+    run: RunContext, found: Sources
+) -> None:
+    source = found.images[0]
+    mask = source.annotations[0].mask
+    assert mask is not None
+    pet = solid_mask(run.load(mask))
+    (cut_out,) = object_crop(run, ObjectCrop(), [source])
+    np.testing.assert_array_equal(run.load(cut_out)[..., 3], np.where(pet, 255, 0))
+    (small,) = annotate(run, Annotate(), [mask])
+    np.testing.assert_array_equal(run.load(small), run.load(mask))
+    assert small.metadata["area"] == pet.sum()
 
 
 def test_photos_of_another_type_are_read_and_corrupt_ones_refused(

@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 from torchvision.datasets import OxfordIIITPet
 
-from models.data.formats.annotated import AnnotationError
+from models.data.formats.annotated import AnnotationError, box_of_mask
 from models.data.formats.detect import detect_format
 from models.data.formats.oxford_pets import read_pets
+from models.data.formats.polygons import encode_runs
+from models.data.trimaps import solid_mask
 from tests.models.data.formats.published_cases import write_pets
 
 
@@ -39,9 +41,10 @@ def test_files_labels_splits_and_trimaps_are_those_of_torchvision(pets: Path, le
             levels = np.asarray(trimap)
             assert item.label == loader.classes[number]
             assert (image.width, image.height) == photo.size
-            np.testing.assert_array_equal(item.mask, levels != 2)
-            assert item.box == (*np.argwhere(levels != 2).min(0)[::-1], *item.box[2:])
-            assert item.border_runs is not None
+            pet = solid_mask(np.array([0, 255, 0, 128], np.uint8)[levels])
+            np.testing.assert_array_equal(item.mask, pet)
+            assert item.box == box_of_mask(pet)
+            assert item.border_runs == encode_runs(levels == 3)
         assert [image.file for image in read.splits[split]] == loader._images
 
 
