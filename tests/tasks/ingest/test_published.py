@@ -25,7 +25,7 @@ from tasks.store.store import open_store
 from tests.models.data.formats.published_cases import write_food101, write_pets
 
 WHOLE = Ingest(objects="image")
-# Circles on noise look alike to no one but the hash of a blank photo.
+# The tiny photos are noise: photos that look alike are tested elsewhere.
 SPLITS = SplitParameters(train=4, val=2, test=2, val_from="test", group_by="none")
 LEVELS = np.array([0, 255, 0, 128], np.uint8)
 
