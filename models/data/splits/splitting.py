@@ -116,10 +116,11 @@ class SplitParameters(Record):
             raise ValueError(f"{pattern!r} captures nothing; put the group's name in parentheses")
         return pattern
 
-    @field_validator("val", "test")
+    @field_validator("val", "test", mode="before")
     @classmethod
-    def _check_share(cls, size: float) -> float:
-        if isinstance(size, float) and not size < 1:
+    def _check_share(cls, size: object) -> object:
+        is_number = isinstance(size, int | float) and not isinstance(size, bool)
+        if not is_number or (isinstance(size, float) and not size < 1):
             raise ValueError(f"{size} is neither a share below 1 nor a whole number; correct it")
         return size
 
