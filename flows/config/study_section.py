@@ -1,8 +1,8 @@
 """The section ``study`` of a recipe file: the question, the grid, the generators that take part."""
 
-from typing import Any, Self
+from typing import Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
 from flows.config.sections import first_error
 from models.evaluation.study_description import Description
@@ -13,16 +13,6 @@ class StudySection(Description):
     """What a study asks, what it compares, and what it is compared with."""
 
     grid: Grid = Field(Grid(), description="What the study compares.")
-
-    @model_validator(mode="after")
-    def _check_published(self) -> Self:
-        for found in self.published:
-            if self.grid.methods and found.series not in self.grid.methods:
-                raise ValueError(
-                    f"published: there is no method {found.series}; use one of: "
-                    f"{', '.join(self.grid.methods)}"
-                )
-        return self
 
 
 def split_study(fields: dict[str, Any]) -> tuple[dict[str, Any], StudySection | None]:

@@ -1,8 +1,8 @@
 """What a study asks, what it repeats, and the published figures that its own are compared with."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from models.data.records import Record
 from models.evaluation.classification import Metric
@@ -34,5 +34,22 @@ class Description(Record):
     needs: str = Field("", description="Photos, checkpoints, GPU and hours that it needs.")
     x: Axis = Field("photos", description="The x axis of its figure.")
     published: tuple[PublishedFigure, ...] = Field(
-        (), description="Figures of the published study; none: the page has no such column."
+        (),
+        description="Figures of the published study; none: the page has no such column. In place "
+        "of x and value, a row may have values: {x: value}.",
     )
+
+    @field_validator("published", mode="before")
+    @classmethod
+    def _expand(cls, content: Any) -> Any:
+        """Rows with several values as one row for each."""
+        if not isinstance(content, list):
+            return content
+        rows: list[Any] = []
+        for row in content:
+            if isinstance(row, dict) and isinstance(row.get("values"), dict):
+                shared = {name: value for name, value in row.items() if name != "values"}
+                rows += [{**shared, "x": x, "value": value} for x, value in row["values"].items()]
+            else:
+                rows.append(row)
+        return rows

@@ -113,7 +113,7 @@ def _add_images(
         for label, count in _labels(base).items():
             total = point.images_per_class or point.share * count
             for generator, part in parts.items():
-                wanted = total * part
+                wanted = round(total * part, 9)
                 available = images[generator][label]
                 if not 1 <= wanted <= len(available):
                     return [], [

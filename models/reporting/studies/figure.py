@@ -159,7 +159,8 @@ def _plot_published(
     ticks: dict[str, float],
 ) -> None:
     for row in published:
-        if row.split == "test" and row.figure == scores.metric and row.x in ticks:
+        is_shown = row.split == "test" and row.figure == scores.metric and row.series in looks
+        if is_shown and row.x in ticks:
             _diamond(panel, ticks[row.x], row.value, looks[row.series][0])
 
 
