@@ -36,6 +36,8 @@ TEXTS = {
     "safety_checker": "acme/own@1",
     "group_pattern": "(own) words",
     "group_by": "folder",
+    "word": "own",
+    "placeholder": "<own>",
 }
 
 
