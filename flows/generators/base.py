@@ -68,6 +68,11 @@ class Generator:
     needs_of: Callable[[Any], frozenset[str]] = lambda _settings: frozenset()
     classes: Callable[[Any], tuple[str, ...]] = lambda _: ()
 
+    @property
+    def learns(self) -> bool:
+        """Whether it first learns a class from all its photos, and then draws images of it."""
+        return len(self.phases) > 1 and self.phases[-1].unit == "class"
+
     def phase(self, name: str) -> Phase:
         """The phase of that name."""
         return next(phase for phase in self.phases if phase.name == name)

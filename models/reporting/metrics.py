@@ -117,6 +117,14 @@ class TrainingMetrics(Record):
     test: TrainingScores | SegmentationScores
 
 
+class Finetuned(Record):
+    """How a generator learned a class from its photos."""
+
+    stage: str
+    label: str
+    losses: tuple[float, ...] = Field(description="The loss of each step.")
+
+
 class Cost(Record):
     """Seconds behind one training: CPU time of generation, duration of the training of one seed."""
 
@@ -159,6 +167,9 @@ class Metrics(Record):
     quality: QualityMetrics | None = Field(None, description="What the images are like.")
     selections: tuple[ClassSelection, ...] = Field(
         (), description="What the section select kept, per generator and class."
+    )
+    finetuned: tuple[Finetuned, ...] = Field(
+        (), description="Trainings of generators, such as dreambooth, per class."
     )
     costs: dict[str, Cost] = {}
     test_looks: int = Field(
