@@ -30,7 +30,8 @@ def pin_checkpoints(recipe: Recipe) -> Recipe:
         )
         for name, settings in recipe.generators.items()
     }
-    return recipe.model_copy(update={"generators": generators})
+    select = recipe.select and _pin_section(recipe.select, checkpoints_of(recipe.select.features))
+    return recipe.model_copy(update={"generators": generators, "select": select})
 
 
 def checkpoints_in(recipe: Recipe) -> list[str]:
@@ -109,11 +110,13 @@ def checkpoint_warnings(recipe: Recipe) -> list[str]:
 
 
 def _sections(recipe: Recipe) -> Iterator[tuple[str, Any]]:
-    """The sections of all generators that have a model."""
+    """The sections that have a model: of all generators, and of the selection."""
     for settings in recipe.generators.values():
         for name, section in settings:
             if isinstance(section, Record) and hasattr(section, "model"):
                 yield name, section
+    if recipe.select is not None:
+        yield "select", recipe.select.features
 
 
 def _chosen_files(section: Record, reference: str) -> list[str]:

@@ -11,10 +11,9 @@ import cv2
 import numpy as np
 
 from models.data.pixels import Pixels
+from models.data.trimaps import BORDER, OBJECT
 
 Colour = tuple[int, int, int]
-# Levels of a trimap: background, the border that is neither, and the object.
-BACKGROUND, BORDER, OBJECT = 0, 128, 255
 
 
 def edge_map(image: Pixels, low: float, high: float) -> Pixels:
@@ -27,17 +26,6 @@ def edge_map(image: Pixels, low: float, high: float) -> Pixels:
     """
     grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
     return np.repeat(np.asarray(cv2.Canny(grey, low, high), np.uint8)[..., None], 3, axis=2)
-
-
-def as_trimap(mask: Pixels) -> Pixels:
-    """The levels 0, 128 and 255 of a mask, uint8 HxW.
-
-    A mask that has other levels, such as a soft edge, has no border: 128 and more is object.
-    """
-    levels = set(np.unique(mask).tolist())
-    if BORDER in levels and levels <= {BACKGROUND, BORDER, OBJECT}:
-        return mask
-    return np.where(mask >= BORDER, OBJECT, BACKGROUND).astype(np.uint8)
 
 
 def colour_map(

@@ -11,6 +11,7 @@ from models.evaluation.classification import DatasetScores
 from models.evaluation.segmentation import SegmentationScores
 from models.reporting.figure_style import DATASET_LOOKS, SVG, Style
 from models.reporting.metrics import Metrics
+from models.reporting.plot_losses import describe_losses, draw_losses
 from models.reporting.plot_quality import (
     describe_nearest,
     describe_selection,
@@ -53,7 +54,7 @@ class Figure:
 
 
 def draw_figures(metrics: Metrics) -> Iterator[Figure]:
-    """Nearest photos, learning curves, comparison, precision-recall; then three per dataset."""
+    """Quality, losses of generators, learning curves, comparison; then three per dataset."""
     if metrics.quality is not None and metrics.quality.nearest:
         yield Figure(
             NEAREST_PHOTOS,
@@ -67,6 +68,15 @@ def draw_figures(metrics: Metrics) -> Iterator[Figure]:
             "What the selection left out",
             describe_selection(metrics.selections),
             draw_selection(metrics.selections),
+            on_page=True,
+        )
+    for stage in dict.fromkeys(found.stage for found in metrics.finetuned):
+        losses = {row.label: row.losses for row in metrics.finetuned if row.stage == stage}
+        yield Figure(
+            f"{stage}-losses",
+            f"How {stage} learned",
+            describe_losses(losses),
+            draw_losses(losses),
             on_page=True,
         )
     tested = [name for name, data in metrics.datasets.items() if data.test is not None]

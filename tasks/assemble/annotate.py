@@ -1,15 +1,19 @@
 """Annotate: the mask and the box of each object, at the size that datasets hold."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 from pydantic import Field
 
 from models.data import pixels
 from models.data.formats.annotated import box_of_mask
 from models.data.formats.polygons import decode_runs, encode_mask
+from models.data.pixels import Pixels
 from models.data.records import Artifact, Record
+from models.data.trimaps import is_trimap, solid_mask
 from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.planning_run import Cost
 from tasks.engine.stage import stage
@@ -23,15 +27,17 @@ class Annotate(Record):
 
 def masks_of_each(_parameters: Annotate, images: Sequence[Artifact]) -> list[Job]:
     """A job per object that has a mask: those in the image's metadata, or else the one in its
-    alpha channel. A grey image is a mask itself."""
+    alpha channel. A grey image is a mask itself.
+
+    Masks of the metadata are no part of an image's bytes, so their digest is part of the key.
+    """
     jobs = []
     for image in images:
         if "objects" in image.metadata:
-            jobs += [
-                Job((image,), {"object": number})
-                for number, entry in enumerate(image.metadata["objects"])
-                if entry["mask"] is not None
-            ]
+            for number, entry in enumerate(image.metadata["objects"]):
+                if entry["mask"] is not None:
+                    digest = hashlib.sha256(entry["mask"].encode()).hexdigest()
+                    jobs.append(Job((image,), {"object": number, "mask": digest}))
         elif image.shape is None or len(image.shape) == 2 or image.shape[2] == 4:
             jobs.append(Job((image,)))
     return jobs
@@ -39,7 +45,7 @@ def masks_of_each(_parameters: Annotate, images: Sequence[Artifact]) -> list[Job
 
 @stage(
     "annotate",
-    version=1,
+    version=2,
     plan=masks_of_each,
     cost=Cost(
         ms=0.5,
@@ -49,14 +55,17 @@ def masks_of_each(_parameters: Annotate, images: Sequence[Artifact]) -> list[Job
     ),
 )
 def annotate(inputs: Sequence[StageInput], parameters: Annotate) -> Iterator[StageOutput]:
-    """8-bit masks, 255 = object; ``metadata`` has the box (x, y, width, height) in px,
-    the area in px, and the mask as COCO's run lengths."""
+    """8-bit masks, 255 = object; a trimap keeps its values 0, 128 and 255.
+
+    ``metadata`` has the box (x, y, width, height) in px, the area in px, and the mask as COCO's
+    run lengths. The outline of a trimap's object runs in the middle of the border.
+    """
     for item in inputs:
-        alpha = pixels.fit_within(_alpha(item), parameters.longest_side)
-        mask = alpha >= 128
+        kept = _fit(_mask_of(item), parameters.longest_side)
+        mask = solid_mask(kept)
         box = box_of_mask(mask)
         yield StageOutput(
-            np.where(mask, 255, 0).astype(np.uint8),
+            kept,
             metadata={
                 "boxes": [] if box is None else [list(box)],
                 "rle": encode_mask(mask),
@@ -65,7 +74,16 @@ def annotate(inputs: Sequence[StageInput], parameters: Annotate) -> Iterator[Sta
         )
 
 
-def _alpha(item: StageInput) -> Any:
+def _fit(mask: Pixels, longest_side: int) -> Pixels:
+    """A mask at the size of a dataset's image: 0 and 255, or the values of a trimap."""
+    small = pixels.fit_within(mask, longest_side)
+    if not is_trimap(mask):
+        return np.where(small >= 128, 255, 0).astype(np.uint8)
+    size = small.shape[::-1]
+    return np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
+
+
+def _mask_of(item: StageInput) -> Any:
     content = item.load()
     number = item.job.variant.get("object")
     if number is not None:

@@ -3,14 +3,13 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from models.data.formats.annotated import box_of_mask
 from models.data.formats.polygons import encode_mask
 from models.data.objects import ImageObject
 from models.data.pixels import Pixels, rgb
 from models.data.records import Artifact
-from models.diffusion.conditions import BORDER, as_trimap, colour_map, edge_map
+from models.data.trimaps import as_trimap, solid_mask
+from models.diffusion.conditions import colour_map, edge_map
 from models.diffusion.grid import fit_mask_to_grid, fit_to_grid
 from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.planning_run import Cost
@@ -77,6 +76,6 @@ def _masks_of(item: StageInput) -> list[Pixels]:
 
 
 def _object(label: str, trimap: Pixels) -> ImageObject:
-    mask = np.asarray(trimap >= BORDER)
+    mask = solid_mask(trimap)
     box = box_of_mask(mask)
     return {"label": label, "box": None if box is None else list(box), "mask": encode_mask(mask)}

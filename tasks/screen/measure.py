@@ -1,5 +1,7 @@
 """Measure: what screening needs to know of each finished image, one document per scene."""
 
+import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -21,16 +23,34 @@ class Measure(Record):
 
 
 def scene_by_scene(_parameters: Measure, images: Sequence[Artifact]) -> list[Job]:
-    """One job per scene, with all its shifts as inputs."""
+    """One job per scene, with all its shifts as inputs.
+
+    Objects and composition are no part of an image's bytes, so their digest is part of the key.
+    """
     scenes: dict[Any, list[Artifact]] = defaultdict(list)
     for image in images:
         scenes[pairing_key(image, "shift")].append(image)
-    return [Job(tuple(shifts)) for shifts in scenes.values()]
+    return [Job(tuple(shifts), _described(shifts)) for shifts in scenes.values()]
+
+
+def _described(images: Sequence[Artifact]) -> dict[str, int | str]:
+    """A digest of what the metadata of images say of their content; empty if they say nothing."""
+    known = [
+        {
+            name: image.metadata[name]
+            for name in ("objects", "composition")
+            if name in image.metadata
+        }
+        for image in images
+    ]
+    if not any(known):
+        return {}
+    return {"described": hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()}
 
 
 @stage(
     "measure",
-    version=1,
+    version=2,
     media="json",
     plan=scene_by_scene,
     cost=Cost(ms=2, ms_per_mp=2.6, reads_all_inputs=True),

@@ -36,7 +36,7 @@ def prediction_key_params(parameters: TrainingParameters) -> dict[str, object]:
     if parameters.classifier == "linear":
         return {"classifier": "linear"}
     if parameters.task != "classification":
-        names = {"task", "network", "image_size", "ground_truth"}
+        names = {"task", "network", "image_size", "ground_truth", "border"}
         return parameters.model_dump(mode="json", include=names)
     return {"network": parameters.network, "image_size": parameters.image_size}
 

@@ -4,7 +4,7 @@ Source: Ho et al., "Denoising Diffusion Probabilistic Models", NeurIPS 2020, the
 et al., "SDXL", ICLR 2024, for the sizes that SDXL also reads.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,15 @@ class Denoiser:
         with torch.autocast(kind, dtype=torch.bfloat16, enabled=kind == "cuda"):
             predicted = self.unet(noisy, times, hidden, added_cond_kwargs=added).sample
         return functional.mse_loss(predicted.float(), noise, reduction="none").mean((1, 2, 3))
+
+
+# A function that is called after each step of a training with the losses of all steps so far, and
+# the networks as they are now. It must not change them.
+Progress = Callable[[Sequence[float], Denoiser], None]
+
+
+def ignore_progress(_losses: Sequence[float], _networks: Denoiser) -> None:
+    """A `Progress` that does nothing."""
 
 
 def load_denoiser(root: Path, machine: Machine, vae: Path | None = None) -> Denoiser:

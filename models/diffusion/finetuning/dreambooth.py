@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from models.data.pixels import Pixels
-from models.diffusion.finetuning.denoiser import Denoiser
+from models.diffusion.finetuning.denoiser import Denoiser, Progress, ignore_progress
 from models.diffusion.finetuning.loop import (
     Schedule,
     photo_of,
@@ -67,12 +67,13 @@ def tune_unet(
     schedule: Schedule,
     seed: int,
     folder: Path,
-    progress: Callable[[int, float], None] = lambda _step, _loss: None,
+    progress: Progress = ignore_progress,
 ) -> TunedUnet:
     """Train all weights of the U-Net, or a LoRA of its attention layers.
 
-    The file is one that diffusers reads: the U-Net's weights, which go with the checkpoint's
-    ``unet/config.json``, or a LoRA for ``load_lora_weights``. The text encoders stay as they are.
+    The file is one that diffusers reads: the U-Net's weights in float16, which go with the
+    checkpoint's ``unet/config.json``, or a LoRA for ``load_lora_weights``. The text encoders stay
+    as they are.
 
     Args:
         denoiser: the networks; they are as before on return.
@@ -82,20 +83,19 @@ def tune_unet(
         schedule: steps and learning rate.
         seed: 0 .. 2**63 - 1.
         folder: of this training alone; holds its state and its result.
-        progress: called after each step with its number and loss.
+        progress: called after each step with all losses so far and the networks.
     """
     with repeatable(seed):
         unet = _trainable_unet(denoiser, rank)
         networks = replace(denoiser, unet=unet)
         weights = [weight for weight in unet.parameters() if weight.requires_grad]
         loss_of = _loss(networks, subject, size, seed)
-        losses = train_weights(weights, loss_of, schedule, folder, progress)
+        losses = train_weights(
+            weights, loss_of, schedule, folder, lambda so_far: progress(so_far, networks)
+        )
         if rank is None:
             file = folder / UNET_WEIGHTS
-            tensors = {
-                name: tensor.cpu().contiguous() for name, tensor in unet.state_dict().items()
-            }
-            save_file(tensors, file, metadata={"format": "pt"})
+            save_file(_in_half_precision(unet), file, metadata={"format": "pt"})
         else:
             file = folder / LORA_WEIGHTS
             _save_lora(unet, folder, is_sdxl=denoiser.is_sdxl)
@@ -143,6 +143,11 @@ def _trainable_unet(denoiser: Denoiser, rank: int | None) -> Any:
             )
         )
     return unet
+
+
+def _in_half_precision(unet: Any) -> dict[str, Tensor]:
+    """Weights as checkpoints are published; those of SDXL in float32 are too large for S3."""
+    return {name: tensor.half().cpu().contiguous() for name, tensor in unet.state_dict().items()}
 
 
 def _save_lora(unet: Any, folder: Path, *, is_sdxl: bool) -> None:

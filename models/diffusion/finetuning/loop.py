@@ -1,7 +1,9 @@
 """A training loop that can be killed after any step and ends with the same weights."""
 
 import contextlib
+import logging
 import os
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.runtime.torch_state import TORCH_STATE
+from models.runtime.torch_state import one_torch_thread
+
+log = logging.getLogger("synthset.models")
 
 STATE = "state.pt"
 
@@ -25,7 +29,7 @@ class Schedule:
         learning_rate: of AdamW.
         accumulation: losses, of a photo each, whose mean gives an update.
         max_norm: bound of the gradients' norm; None: no bound.
-        save_every: steps between writes of the state file.
+        save_every: steps between writes of the state file; the last step is always saved.
         weight_decay: of AdamW; 0 makes it Adam.
         average_decay: share of the old in a moving average of the weights; None: no average.
     """
@@ -44,20 +48,20 @@ def train_weights(
     loss_of: Callable[[int], Tensor],
     schedule: Schedule,
     folder: Path,
-    progress: Callable[[int, float], None] = lambda _step, _loss: None,
+    progress: Callable[[Sequence[float]], None],
     averages: Sequence[Tensor] = (),
 ) -> list[float]:
     """Train weights in place and return the loss of every step.
 
-    A training that was stopped continues from the state file of its folder. An exception that
-    ``progress`` raises stops a training after its state was saved.
+    A training that was stopped continues from the state file of its folder, and repeats the steps
+    after it. An exception that ``progress`` raises stops a training.
 
     Args:
         weights: float32 parameters.
         loss_of: from the number of a draw, its loss; equal numbers must draw equal noise.
         schedule: steps and learning rate.
         folder: of this training alone; it holds the state file.
-        progress: called with the number of steps done and the loss of the last one.
+        progress: called after each step with the losses of all steps so far.
         averages: changed in place into the moving averages of the weights; copies of them at the
             start. Empty if the schedule has no ``average_decay``.
     """
@@ -82,14 +86,17 @@ def train_weights(
         losses.append(mean)
         if len(losses) % schedule.save_every == 0 or len(losses) == schedule.steps:
             _save(folder / STATE, kept, optimizer, losses)
-        progress(len(losses), mean)
+        progress(losses)
     return losses
 
 
 @contextlib.contextmanager
 def repeatable(seed: int) -> Iterator[None]:
-    """Seed torch and choose operations that repeat; the former state is restored on exit."""
-    with TORCH_STATE, torch.random.fork_rng():
+    """Seed torch and choose operations that repeat; the former state is restored on exit.
+
+    A CPU computes with one thread, since sums of several depend on their number.
+    """
+    with one_torch_thread(), torch.random.fork_rng():
         before = torch.are_deterministic_algorithms_enabled()
         warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
         torch.manual_seed(seed)
@@ -138,7 +145,12 @@ def _resume(file: Path, weights: Sequence[Tensor], optimizer: torch.optim.Optimi
     """Copy the state of a stopped training, if any, and return the losses of its steps."""
     if not file.is_file():
         return []
-    state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        # As after a power failure, since the file is not flushed to the disk.
+        log.warning("%s can't be read (%s); the training starts again", file, error)
+        return []
     with torch.no_grad():
         for weight, saved in zip(weights, state["weights"], strict=True):
             weight.copy_(saved)

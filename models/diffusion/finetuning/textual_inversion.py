@@ -5,7 +5,7 @@ Textual Inversion", ICLR 2023.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from models.data.pixels import Pixels
-from models.diffusion.finetuning.denoiser import Denoiser, as_parameter
+from models.diffusion.finetuning.denoiser import Denoiser, Progress, as_parameter, ignore_progress
 from models.diffusion.finetuning.loop import (
     Schedule,
     photo_of,
@@ -58,7 +58,7 @@ def learn_word(
     schedule: Schedule,
     seed: int,
     folder: Path,
-    progress: Callable[[int, float], None] = lambda _step, _loss: None,
+    progress: Progress = ignore_progress,
 ) -> LearnedWord:
     """Train the embedding of ``placeholder``; all other weights stay as they are.
 
@@ -74,7 +74,7 @@ def learn_word(
         schedule: steps and learning rate.
         seed: 0 .. 2**63 - 1.
         folder: of this training alone; holds its state and its result.
-        progress: called after each step with its number and loss.
+        progress: called after each step with all losses so far and the networks.
 
     Raises:
         ValueError: the tokenizers have the placeholder, or the initializer is empty.
@@ -90,10 +90,12 @@ def learn_word(
             text = networks.embed([f"{template} {placeholder}"])
             return networks.loss(latents.sample(photo, random), text, random).mean()
 
-        losses = train_weights(vectors, loss_of, schedule, folder, progress)
+        losses = train_weights(
+            vectors, loss_of, schedule, folder, lambda so_far: progress(so_far, networks)
+        )
     keys = SDXL_KEYS if denoiser.is_sdxl else (placeholder,)
     learned = {key: vector.detach().cpu() for key, vector in zip(keys, vectors, strict=True)}
-    save_file(learned, folder / WEIGHTS)
+    save_file(learned, folder / WEIGHTS, metadata={"word": placeholder})
     return LearnedWord(file=folder / WEIGHTS, losses=losses)
 
 

@@ -17,23 +17,34 @@ from torchvision.transforms import v2 as transforms
 
 from models.data.pixels import Pixels, decode
 from models.data.square import read_bytes, read_square
-from models.training.segmentation.settings import GroundTruth, SegmentationAugmentation
+from models.data.trimaps import BORDER as BORDER_LEVEL
+from models.data.trimaps import OBJECT as OBJECT_LEVEL
+from models.data.trimaps import add_border, is_trimap, solid_mask
+from models.training.segmentation.settings import (
+    GroundTruth,
+    SegmentationAugmentation,
+    SegmentationParameters,
+)
 from models.training.task import LabelledImages, ObjectTruth
 
 UNKNOWN = 255
 BACKGROUND, BORDER, OBJECT = "background", "border", "object"
 TRIMAP = (BACKGROUND, BORDER, OBJECT)
-_TRIMAP_VALUES = (0, 128, 255)
 
 
 @dataclass(frozen=True)
 class MaskedImages:
-    """Photos with their objects; ``classes`` are the names of a class map's numbers."""
+    """Photos with their objects; ``classes`` are the names of a class map's numbers.
+
+    ``border`` is the width of the border that a mask without one gets for a trimap, as a share of
+    its longer side.
+    """
 
     files: tuple[Path, ...]
     objects: tuple[tuple[ObjectTruth, ...], ...]
     classes: tuple[str, ...]
     ground_truth: GroundTruth
+    border: float = 0.0
 
     def map_of(self, index: int) -> Pixels:
         """The class map of a photo at the size of its masks.
@@ -41,7 +52,9 @@ class MaskedImages:
         Raises:
             ValueError: the photo has no mask, or a trimap has other values.
         """
-        return draw_class_map(self.files[index], self.objects[index], self.ground_truth)
+        return draw_class_map(
+            self.files[index], self.objects[index], self.ground_truth, self.border
+        )
 
 
 def segment_names(classes: Sequence[str], ground_truth: GroundTruth) -> tuple[str, ...]:
@@ -53,7 +66,7 @@ def with_masks(
     images: LabelledImages,
     truth: Mapping[Path, Sequence[ObjectTruth]],
     classes: Sequence[str],
-    ground_truth: GroundTruth,
+    settings: SegmentationParameters,
 ) -> MaskedImages:
     """The photos with their objects.
 
@@ -66,15 +79,20 @@ def with_masks(
     return MaskedImages(
         tuple(path for path, _ in images),
         tuple(tuple(truth[path]) for path, _ in images),
-        segment_names(classes, ground_truth),
-        ground_truth,
+        segment_names(classes, settings.ground_truth),
+        settings.ground_truth,
+        settings.border,
     )
 
 
 def draw_class_map(
-    photo: Path, objects: Sequence[ObjectTruth], ground_truth: GroundTruth
+    photo: Path, objects: Sequence[ObjectTruth], ground_truth: GroundTruth, border: float
 ) -> Pixels:
     """The class map of a photo's objects; where objects overlap, the smallest is on top.
+
+    Args:
+        border: width of the border that a mask without one gets for a trimap, as a share of the
+            mask's longer side; 0: none.
 
     Raises:
         ValueError: a mask is missing, or a trimap has other values than 0, 128 and 255.
@@ -83,15 +101,23 @@ def draw_class_map(
     if not masks:
         raise ValueError(f"{photo}: it has no mask; segmentation needs one of each object")
     class_map = np.zeros(masks[0][1].shape, np.uint8)
-    for label, mask in sorted(masks, key=lambda found: -int((found[1] >= 128).sum())):
+    for label, mask in sorted(masks, key=lambda found: -int(solid_mask(found[1]).sum())):
         if ground_truth == "classes":
-            class_map[mask >= 128] = label + 1
+            class_map[solid_mask(mask)] = label + 1
             continue
-        if not np.isin(mask, _TRIMAP_VALUES).all():
-            raise ValueError(f"{photo}: its mask is no trimap; give the values 0, 128 and 255")
-        class_map[mask == 128] = TRIMAP.index(BORDER)
-        class_map[mask == 255] = TRIMAP.index(OBJECT)
+        trimap = _require_trimap(photo, mask, border * max(mask.shape))
+        class_map[trimap == BORDER_LEVEL] = TRIMAP.index(BORDER)
+        class_map[trimap == OBJECT_LEVEL] = TRIMAP.index(OBJECT)
     return class_map
+
+
+def _require_trimap(photo: Path, mask: Pixels, border: float) -> Pixels:
+    """The mask if it is a trimap, or one with a border of so many px along its outline."""
+    if is_trimap(mask):
+        return mask
+    if not np.isin(mask, (0, OBJECT_LEVEL)).all():
+        raise ValueError(f"{photo}: its mask is no trimap; give the values 0, 128 and 255")
+    return add_border(mask == OBJECT_LEVEL, border)
 
 
 def _read_mask(photo: Path, found: ObjectTruth) -> Pixels:

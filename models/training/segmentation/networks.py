@@ -12,7 +12,9 @@ from torchvision.models.segmentation.lraspp import LRASPPHead
 
 from models.embedding.weights import NETWORK
 from models.training.pretrained import (
+    TORCHVISION_FILES,
     WeightsMissingError,
+    find_in_torch_cache,
     load_weights_file,
     published_settings,
     published_weights,
@@ -101,13 +103,15 @@ def find_deeplab() -> Path:
 
     Raises:
         WeightsMissingError: it is not there; the line says how to get it.
+        ValueError: the file is corrupt.
     """
-    path = Path(torch.hub.get_dir()) / "checkpoints" / DEEPLAB_FILE
-    if not path.is_file():
+    path = find_in_torch_cache(f"{TORCHVISION_FILES}{DEEPLAB_FILE}")
+    if path is None:
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
         raise WeightsMissingError(
-            f"pretrained weights: {path} is missing; fetch it from "
-            f"https://download.pytorch.org/models/{DEEPLAB_FILE}, or use weights that are "
-            "installed: --set train.network=lraspp_efficientnet_lite0"
+            f"pretrained weights: {folder / DEEPLAB_FILE} is missing; fetch it from "
+            f"{TORCHVISION_FILES}{DEEPLAB_FILE}, or use weights that are installed: "
+            "--set train.network=lraspp_efficientnet_lite0"
         )
     return path
 

@@ -23,6 +23,13 @@ class SegmentationParameters(TrainingParameters):
         description="classes: background and each label. trimap: the values 0, 128 and 255 of "
         "masks, which are background, border and object.",
     )
+    border: float = Field(
+        0.02,
+        ge=0,
+        le=0.2,
+        description="For a trimap: width of the border that masks without one get, such as those "
+        "of generated images; share of the longer side, half of it outside of the outline.",
+    )
     classifier: Literal["network"] = Field("network", description="All weights are trained.")
     network: Network = Field(
         "lraspp_efficientnet_lite0",
@@ -40,6 +47,7 @@ class SegmentationParameters(TrainingParameters):
         "flip",
         description="Random changes of train images and masks. crop: flip, zoom, shift and light.",
     )
+    augment_ranges: Literal[None] = Field(None, description="No augmentation here has ranges.")
     linear_copies: Literal[0] = Field(0, description="No linear classifier segments images.")
 
     def allows(self, spec: TrainingSpec) -> bool:

@@ -48,7 +48,7 @@ def _train(
 ) -> TrainedModel:
     settings = _own(parameters)
     train_set, val_set = (
-        with_masks(images, truth or {}, classes, settings.ground_truth) for images in (train, val)
+        with_masks(images, truth or {}, classes, settings) for images in (train, val)
     )
     return train_segmentation(
         train_set, val_set, settings, seed, folder, groups=groups, progress=progress
@@ -72,7 +72,7 @@ def _predict(
 ) -> Predictions:
     """``{"confusion", "maps"}``: pixel counts of each image, and class maps of some images."""
     own = _own(settings)
-    masked = with_masks(images, truth, classes, own.ground_truth)
+    masked = with_masks(images, truth, classes, own)
     found = predict_maps(checkpoint, masked, own)
     shown = set(np.linspace(0, max(len(found) - 1, 0), SHOWN).round().astype(int).tolist())
     return {

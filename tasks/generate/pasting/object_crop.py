@@ -8,6 +8,7 @@ import numpy as np
 from models.data.objects import add_margin
 from models.data.pixels import add_alpha, rgb
 from models.data.records import Artifact, Box, SourceImage
+from models.data.trimaps import is_trimap, solid_mask
 from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.planning_run import Cost
 from tasks.engine.stage import stage
@@ -39,7 +40,10 @@ def object_crop(inputs: Sequence[StageInput], parameters: ObjectCrop) -> Iterato
     for item in inputs:
         image = rgb(item.load())
         if len(item.job.inputs) > 1:
-            yield StageOutput(add_alpha(image, item.load(1)))
+            # A border is cut in its middle: half transparent px would keep their old background.
+            mask = item.load(1)
+            alpha = np.where(solid_mask(mask), 255, 0) if is_trimap(mask) else mask
+            yield StageOutput(add_alpha(image, alpha.astype(np.uint8)))
         elif (box := box_of(item.job)) is not None:
             height, width = image.shape[:2]
             x, y, w, h = add_margin(box, parameters.box_margin, width, height)

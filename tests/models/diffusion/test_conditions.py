@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from models.diffusion.conditions import as_trimap, colour_map, edge_map
+from models.diffusion.conditions import colour_map, edge_map
 
 RED, GREY, BLACK = (255, 0, 0), (9, 9, 9), (0, 0, 0)
 
@@ -17,12 +17,6 @@ def test_edges_are_white_where_the_photo_has_a_step() -> None:
     assert edges[38:42, 5:60].max(axis=0).min() == 255
     assert not edges[5:30].any(), "the weak step is below both thresholds"
     assert edge_map(photo, 20, 60)[5:30, 30:34].any()
-
-
-def test_a_trimap_keeps_its_border_and_a_soft_edge_gets_none() -> None:
-    trimap = np.array([[0, 128, 255]], np.uint8)
-    assert as_trimap(trimap).tolist() == [[0, 128, 255]]
-    assert as_trimap(np.array([[0, 100, 128, 255]], np.uint8)).tolist() == [[0, 0, 255, 255]]
 
 
 def test_objects_and_borders_get_their_colours() -> None:

@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.data.formats.polygons import encode_mask
 from models.data.pixels import encode_png
 from models.data.records import Artifact
 from tasks.engine.run_context import RunContext
@@ -11,6 +12,7 @@ from tasks.ingest.read_files import Ingest, ingest
 from tasks.screen.measure import Measure, measure
 from tasks.screen.screen import FAR, NEAR, HeldOutHashes, Screen, judge, screen
 from tasks.store.store import open_store
+from tests.tasks.assemble.cases import stored_image
 
 LIMITS = Screen()
 NOBODY = HeldOutHashes([], NEAR)
@@ -121,3 +123,18 @@ def test_a_run_without_held_out_photos_is_screened_too(tmp_path: Path) -> None:
     (verdict,) = run.load(verdicts)["images"]
     assert verdict["accepted"]
     assert verdict["scores"]["heldout_bits"] == FAR
+
+
+def test_equal_images_with_other_objects_are_measured_by_their_own_masks(tmp_path: Path) -> None:
+    run = RunContext(open_store(tmp_path / "store"), "test")
+    image = stored_image(run.store, "mug/a", np.full((40, 40, 3), 90, np.uint8))
+    shares = []
+    for width in (10, 20):
+        mask = np.zeros((40, 40), np.bool_)
+        mask[:20, :width] = True
+        objects = [{"label": "mug", "box": None, "mask": encode_mask(mask)}]
+        (measured,) = measure(
+            run, Measure(), [image.model_copy(update={"metadata": {"objects": objects}})]
+        )
+        shares.append(run.load(measured)["images"][0]["object_fraction"])
+    assert shares == [0.125, 0.25]

@@ -78,7 +78,7 @@ def train_classifier(
     with repeatable(seed):
         network.train().requires_grad_(True)
         losses = train_weights(
-            list(network.parameters()), loss_of, schedule, folder, lambda *_: None
+            list(network.parameters()), loss_of, schedule, folder, lambda _: None
         )
         network.eval().requires_grad_(False)
     return losses

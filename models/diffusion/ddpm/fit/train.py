@@ -141,7 +141,7 @@ class _Training:
         weights = list(self.trained.values())
         self.network.train()
         return train_weights(
-            weights, self._loss, schedule, self.folder, lambda *_: None, self.averages
+            weights, self._loss, schedule, self.folder, lambda _: None, self.averages
         )
 
     def _loss(self, draw: int) -> Tensor:

@@ -1,5 +1,6 @@
 """Textual Inversion at tiny size: it learns, resumes, and plain diffusers reads its file."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,15 +73,17 @@ def test_the_loss_falls_on_fixed_noise(root: Path, denoiser: Denoiser, tmp_path:
 
 
 def test_a_killed_training_ends_with_the_same_weights(denoiser: Denoiser, tmp_path: Path) -> None:
-    def stop(step: int, _loss: float) -> None:
-        if step == 3:
+    def stop(losses: Sequence[float], _networks: Denoiser) -> None:
+        if len(losses) == 3:
             raise KeyboardInterrupt
 
     whole = learn(denoiser, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         learn(denoiser, tmp_path / "killed", progress=stop)
     steps: list[int] = []
-    resumed = learn(denoiser, tmp_path / "killed", progress=lambda step, _loss: steps.append(step))
+    resumed = learn(
+        denoiser, tmp_path / "killed", progress=lambda losses, _: steps.append(len(losses))
+    )
     assert steps == [3, 4, 5, 6]
     assert resumed.losses == whole.losses
     assert resumed.file.read_bytes() == whole.file.read_bytes()

@@ -20,6 +20,7 @@ SETTINGS = SegmentationParameters(
     image_size=SIDE, epochs=4, steps_per_epoch=6, batch_size=4, learning_rate=0.01, threads=1,
     loggers=(),
 )  # fmt: skip
+TRIMAP = SETTINGS.model_copy(update={"ground_truth": "trimap", "border": 0.1})
 
 
 def _draw(folder: Path, number: int, values: tuple[int, int] = (0, 255)) -> None:
@@ -39,7 +40,7 @@ def _images(folder: Path, numbers: range, trimap: bool = False) -> MaskedImages:
     truth = {
         path: [ObjectTruth(label, path.with_name(f"{path.stem}_mask.png"))] for path, label in files
     }
-    return with_masks(files, truth, ("red", "blue"), "trimap" if trimap else "classes")
+    return with_masks(files, truth, ("red", "blue"), TRIMAP if trimap else SETTINGS)
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +91,13 @@ def test_learns_colours_resumes_exactly_and_agrees_with_scikit_learn(
 def test_a_trimap_gives_three_classes_and_other_values_are_refused(tmp_path: Path) -> None:
     _draw(tmp_path, 0, (0, 128))
     _draw(tmp_path, 1, (0, 77))
-    images = _images(tmp_path, range(2), trimap=True)
+    _draw(tmp_path, 2, (0, 255))
+    images = _images(tmp_path, range(3), trimap=True)
     assert images.classes == ("background", "border", "object")
     assert set(np.unique(images.map_of(0))) == {0, 1}
+    drawn = images.map_of(2)
+    across = drawn[int(np.argwhere(drawn == 2)[:, 0].mean())]
+    assert 12 <= (across == 1).sum() <= 14, "a tenth of 64 px left and right of the disc"
     with pytest.raises(ValueError, match="its mask is no trimap; give the values 0, 128 and 255"):
         images.map_of(1)
 
@@ -100,7 +105,7 @@ def test_a_trimap_gives_three_classes_and_other_values_are_refused(tmp_path: Pat
 def test_a_photo_without_a_mask_is_refused_by_name(tmp_path: Path) -> None:
     photo = tmp_path / "photo.png"
     with pytest.raises(ValueError, match=r"photo\.png: it has an object without a mask"):
-        with_masks([(photo, 0)], {photo: [ObjectTruth(0)]}, ("red",), "classes")
+        with_masks([(photo, 0)], {photo: [ObjectTruth(0)]}, ("red",), SETTINGS)
 
 
 def test_the_mask_moves_with_its_photo() -> None:
