@@ -18,17 +18,13 @@ from tasks.store.store import open_store
 from tests.checkpoints import sd15
 
 CHECKPOINT = "stable-diffusion-v1-5/stable-diffusion-v1-5"
-TINY: dict[str, Any] = {"size": 64, "steps": 5, "accumulation": 1, "save_every": 2, "samples": 2}
-WORD = LearnWordOn(**TINY, sample_every=3, model="sd15", checkpoint=CHECKPOINT, vae=None)
-LORA = TuneUnetOn(
-    **TINY,
-    sample_every=None,
-    lora_rank=2,
-    prior_images=0,
-    model="sd15",
-    checkpoint=CHECKPOINT,
-    vae=None,
-)
+TINY: dict[str, Any] = {
+    **{"size": 64, "steps": 5, "accumulation": 1, "save_every": 2},
+    **{"samples": 2, "sample_every": None},
+    **{"model": "sd15", "checkpoint": CHECKPOINT, "vae": None},
+}
+WORD = LearnWordOn(**TINY)
+LORA = TuneUnetOn(**TINY, lora_rank=2, prior_images=0)
 
 
 @pytest.fixture(scope="module")
@@ -124,9 +120,13 @@ def test_a_cancelled_training_continues_and_gives_the_same_weights(
     assert resumed.metadata == whole.metadata
 
 
-def test_leaves_losses_and_sample_sheets_and_removes_the_state(tmp_path: Path) -> None:
+def test_leaves_losses_and_sample_sheets_and_removes_the_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.diffusion.finetuning.samples.STEPS", 2)
     run = open_run(tmp_path)
-    made = textual_inversion.run(run, WORD, photos_of(run, "mug", 0), "mug")
+    sampled = WORD.model_copy(update={"sample_every": 3})
+    made = textual_inversion.run(run, sampled, photos_of(run, "mug", 0), "mug")
     (folder,) = (run.scratch / "textual_inversion").iterdir()
     assert (folder / "state.pt").is_file()
     remove_states(run, made)
