@@ -19,6 +19,7 @@ LONGEST = 240
 PASSED_ON = {
     "flows/config/recipe.py: raise"
     " RecipeError(f\"--set {change}: {' '.join(str(error).split())}\")",
+    "flows/config/recipe.py: raise RecipeError(f'{path}: {error}')",
     "flows/early_end.py: raise ended",
     "flows/execution/results.py: raise MissingArtifactError(f'{result.item}: {result.failure}')",
     "models/data/formats/coco.py: raise AnnotationError(f'{where}: {error}')",
