@@ -17,8 +17,8 @@ from flows.execution.results import run_with_repair
 from flows.execution.run_items import Execution
 from flows.execution.run_names import pipeline_name
 from flows.pipeline import RunPaths, cancel_child_runs
-from flows.study_images import StudyImages, make_study_images
-from flows.study_points import Trainer, score_points
+from flows.studies.images import StudyImages, make_study_images
+from flows.studies.points import Trainer, score_points
 from models.data.pixels import Floats
 from models.data.records import Record, Sample, Sources
 from models.evaluation.study import Choice, evaluate_study
