@@ -8,6 +8,7 @@ GPL-3.0) is measured where it is installed; synthset does not need it.
 import contextlib
 import importlib
 import io
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from benchmarks.machine import table
+from benchmarks.over_cores import rates_over_cores
 from models.compositing.backgrounds.scene import SCENES, procedural_background
 from models.compositing.compose_scene import label_objects, paint_scene
 from models.compositing.cut_out import prepare_cut_out
@@ -28,6 +30,7 @@ from models.data.pixels import Pixels, encode_jpeg
 
 WIDTH, HEIGHT, OBJECTS, QUALITY = 640, 480, 3, 95
 SMALLEST, LARGEST = 0.25, 0.5
+CORES = 2
 SETTINGS = SceneSettings(
     min_objects=OBJECTS, max_objects=OBJECTS, smallest=SMALLEST, largest=LARGEST, truncation=0
 )
@@ -53,6 +56,19 @@ def main(_folder: Path) -> None:
     others = [name for name in rates if not name.startswith("synthset")]
     ratios = ", ".join(f"{rates[MIXED] / rates[name]:.1f} times {name}" for name in others)
     print(f"\n**synthset makes {rates[MIXED]:.0f} images per CPU second**: {ratios}.")
+    if len(os.sched_getaffinity(0)) >= CORES:
+        alone, together = rates_over_cores(_prepare, 400, CORES)
+        print(
+            f"\n**{CORES} processes make {together.per_s / alone.per_s:.2f} times the images of "
+            f"one per second** ({together.per_s:.0f} and {alone.per_s:.0f}), and "
+            f"{together.per_cpu_s / alone.per_cpu_s:.2f} times as many per CPU second."
+        )
+
+
+def _prepare() -> Make:
+    """What a process of its own makes: the scenes of `MIXED`."""
+    cv2.setNumThreads(1)
+    return _synthset(_draw_cut_outs(), _draw_backgrounds(), None)
 
 
 def _rate(make: Make, count: int) -> float:
