@@ -15,6 +15,7 @@ from pathlib import Path
 from benchmarks.machine import table, tree_cpu_s
 from benchmarks.photos import draw_photo, ingest_photo, make_samples_of
 from benchmarks.replay import Contents, replay
+from deployments.server.embedded import temporary_server
 from flows.config.recipe import Recipe, load_recipe
 from flows.execution.progress import show_progress
 from flows.finish import Finish
@@ -79,7 +80,7 @@ def measure(recipe: Recipe, photo: Path, folder: Path, repeats: int) -> Costs:
 def measure_prefect(recipe: Recipe, photo: Path, folder: Path, runs: int) -> float:
     """Return Prefect's CPU seconds for one reference: child run, task runs, progress and server.
 
-    The start of the server is not included.
+    The server is that of a command without a configured one. Its start is not included.
     """
     from prefect import flow
 
@@ -109,7 +110,8 @@ def measure_prefect(recipe: Recipe, photo: Path, folder: Path, runs: int) -> flo
             time.sleep(SETTLE_S)
             return tree_cpu_s() - started
 
-    with_prefect_s = parent() / runs
+    with temporary_server():
+        with_prefect_s = parent() / runs
     started = time.process_time()
     for _ in range(runs):
         _make(store, inputs)

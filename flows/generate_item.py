@@ -7,8 +7,11 @@ from flows.execution.local import is_stopped
 from flows.execution.progress import log_progress, stage_progress, this_run
 from flows.execution.results import run_with_repair
 from flows.finish import Finish, finish_samples
+from flows.generators.base import Phase
 from flows.generators.catalog import find_generator
+from models.data.names import digest_of_name
 from models.data.records import Artifact, Sample
+from models.data.settings import settings
 from tasks.engine.item_documents import load_item, save_result
 from tasks.engine.run_context import RunContext
 from tasks.engine.work_items import (
@@ -40,7 +43,8 @@ def generate_item(name: str, phase: str, store: str, key: str) -> Result:
     opened = open_store(store, wait_s=STAGES_WAIT_S)
     with record_failure(opened, key), stage_progress() as on_batch:
         item, config = load_item(opened, key)
-        run = RunContext(opened, name, is_cancelled=is_stopped, on_batch=on_batch)
+        scratch = settings().scratch / digest_of_name(opened.url)
+        run = RunContext(opened, name, scratch, is_cancelled=is_stopped, on_batch=on_batch)
         result, record = _generate_item(run, item, config)
     save_result(opened, result, record)
     return result
@@ -51,7 +55,7 @@ def _generate_item(
 ) -> tuple[Result, GenerationRecord]:
     generator = find_generator(item.generator)
     phase = generator.phase(item.phase)
-    settings = generator.settings.model_validate(config.settings)
+    own_settings = generator.settings.model_validate(config.settings)
     finish = Finish.model_validate(config.finish)
     inputs = {artifact.id for artifact in _inputs_of(item, config.shared)}
 
@@ -60,8 +64,8 @@ def _generate_item(
         samples: tuple[Sample, ...] = ()
         is_last = generator.is_last(phase)
         outputs: list[Artifact] = []
-        if not is_last or generator.makes_images_of(settings, item.sources[0].label):
-            outputs = phase.run(run, settings, item, config.shared)
+        if not is_last or generator.makes_images_of(own_settings, item.sources[0].label):
+            outputs = phase.run(run, own_settings, item, config.shared)
         if is_last:
             samples = finish_samples(run, item, outputs, config.shared, finish)
             outputs = []
@@ -69,7 +73,7 @@ def _generate_item(
             outputs=tuple(outputs),
             samples=samples,
             artifacts=_made_for(run, inputs),
-            earlier=_made_earlier(item),
+            earlier=_made_earlier(item, phase),
         )
 
     def can_repair(error: Exception) -> bool:
@@ -95,8 +99,10 @@ def _inputs_of(item: WorkItem, shared: SharedInputs) -> list[Artifact]:
     return [*images, *masks, *item.inputs, *shared.heldout, *shared.backgrounds]
 
 
-def _made_earlier(item: WorkItem) -> tuple[Artifact, ...]:
-    """What earlier phases made of the photos of an item."""
+def _made_earlier(item: WorkItem, phase: Phase) -> tuple[Artifact, ...]:
+    """What earlier phases made of the photos of an item; of a class, all that they made."""
+    if phase.unit == "class":
+        return item.inputs
     names = {source.name for source in item.sources}
     return tuple(artifact for artifact in item.inputs if artifact.name in names)
 

@@ -8,7 +8,7 @@ from flows.config.recipe import Recipe
 from flows.generate import Generation
 from flows.select_images import EXAMPLE, photo_samples
 from models.data.records import Artifact, Record, Sources
-from tasks.embed.embed import Embed, embed
+from tasks.embed.embed import EmbedBackbone, embed
 from tasks.engine.planning_run import PlanningRun
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.report.data import RunSummary
@@ -64,7 +64,7 @@ def measure_quality(
     for made in generation.load_samples(run.store).values():
         samples += [sample for sample in made if sample.label in sources.classes]
     drawn = draw_samples(samples, recipe.quality)
-    embedded = embed(own, Embed(), [sample.image for sample in drawn])
+    embedded = embed(own, EmbedBackbone(), [sample.image for sample in drawn])
     (document,) = quality(own, recipe.quality, drawn, embedded)
     return MeasuredQuality.of(document, embedded, own, round(time.process_time() - started, 2))
 
@@ -83,7 +83,7 @@ def plan_quality(
     amount = sum(min(count, _SPLITS * limit) for count in photos.values())
     amount += sum(min(count, limit * len(photos)) for count in images.values())
     each, total = PlanningRun(), PlanningRun()
-    embed(each, Embed(), [EXAMPLE])
+    embed(each, EmbedBackbone(), [EXAMPLE])
     total.add(each, amount)
     quality(total, settings, [], [])
     return total

@@ -47,7 +47,7 @@ log = logging.getLogger("synthset.pipeline")
 class RunPaths(Record):
     """Where a run reads and writes."""
 
-    photos: Path = Field(description="Photos by class, or a COCO, VOC or YOLO set.")
+    photos: Path = Field(description="Photos by class, or a set in a known format.")
     out: Path = Field(description="Folder for datasets, report and manifest.")
     store: str = Field(description="Artifact store: a folder or s3://bucket/prefix.")
 

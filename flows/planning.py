@@ -1,13 +1,13 @@
 """Plan a run: counts per stage, disk and time, from file names alone."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from flows.config.check_photos import check_photos, find_small_classes
+from flows.config.check_photos import check_photos, count_train_photos, find_small_classes
 from flows.config.checkpoints import absent_checkpoints, checkpoint_warnings
 from flows.config.prompt_limit import prompt_warnings
 from flows.config.recipe import Recipe
@@ -16,7 +16,7 @@ from flows.generators.catalog import find_generator
 from flows.items import plan_item
 from flows.measure_quality import plan_quality
 from flows.select_images import plan_selection
-from models.data.records import Annotation, Artifact, Record, SourceImage, Split
+from models.data.records import Annotation, Artifact, Record, SourceImage
 from tasks.assemble.resize import Resize
 from tasks.engine.planning_run import PlanningRun
 from tasks.engine.work_items import SharedInputs, WorkItem
@@ -60,9 +60,9 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
         ValueError: a run can't begin with these photos; see `check_photos`.
     """
     labels = check_photos(recipe, folder, limit)
-    small = find_small_classes(labels)
+    small = find_small_classes(labels, recipe.split)
     labels = [(split, label) for split, label in labels if label not in small]
-    per_class = _train_per_class(recipe, labels)
+    per_class = count_train_photos(labels, recipe.split)
     used = {
         label: min(count, recipe.references_per_class or count)
         for label, count in per_class.items()
@@ -203,15 +203,6 @@ def _products(counts: Mapping[str, int]) -> str:
 
 def _figures(artifacts: int, cost: StagePlan | Plan) -> list[str]:
     return [f"{artifacts}", *(f"{getattr(cost, figure):.0f}" for figure in COSTS)]
-
-
-def _train_per_class(recipe: Recipe, labels: Sequence[tuple[Split | None, str]]) -> dict[str, int]:
-    """Train images per class, after the splits that no folder gives are taken out."""
-    counts = Counter(label for split, label in labels if split in (None, "train"))
-    given = {split for split, _ in labels}
-    kept = 1.0 if "val" in given else 1.0 - recipe.split.val
-    kept -= 0.0 if "test" in given else recipe.split.test
-    return {label: max(1, round(count * kept)) for label, count in sorted(counts.items())}
 
 
 def _example_photo(number: int) -> SourceImage:

@@ -6,7 +6,7 @@ from flows.config.recipe import Recipe
 from flows.generate import Generation
 from models.data.records import Annotation, Artifact, Sample, SourceImage, Sources
 from tasks.assemble.resize import resize
-from tasks.embed.embed import Embed, embed
+from tasks.embed.embed import EmbedClip, embed, embed_text, name_class
 from tasks.engine.planning_run import PlanningRun
 from tasks.engine.run_context import RunContext
 from tasks.screen.select import Select, select
@@ -28,22 +28,43 @@ def select_images(
 
     Raises:
         EmbeddedWeightsError: the package with the network's weights is missing or changed.
+        CheckpointMissingError: the weights of CLIP are not on this machine.
     """
-    if recipe.select is None:
+    settings = recipe.select
+    if settings is None:
         return generation
     # A context of its own: the run counts `resize` where the datasets are built.
     own = RunContext(run.store, "select")
     references = {name for result in generation.all for name in result.sources}
     used = [photo for photo in sources.of("train") if photo.name in references]
     photos = photo_samples(own, recipe, [*used, *sources.of("val")])
+    names = _embed_names(own, settings, sources.classes)
     documents = []
     for samples in generation.load_samples(run.store).values():
         made = [sample for sample in samples if sample.is_accepted and _has_one_class(sample)]
-        compared = [*photos, *made]
-        embedded = embed(own, Embed(), [sample.image for sample in compared])
-        documents += select(own, recipe.select, compared, embedded)
-    run.add_counts("select", {name: own.counts[name] for name in ("embed", "select")})
+        embedded = embed(own, settings.features, [one.image for one in (*photos, *made)])
+        # An image without features, which a network can't give, takes no part.
+        features = {artifact.parents[0]: artifact for artifact in embedded}
+        compared = [one for one in (*photos, *made) if one.image.id in features]
+        rows = [features[one.image.id] for one in compared]
+        documents += select(own, settings, compared, rows, names)
+    counts = {name: count for name, count in own.counts.items() if name != "resize"}
+    run.add_counts("select", counts)
     return generation.with_selections(run.store, documents)
+
+
+def _embed_names(
+    run: RunContext | PlanningRun, settings: Select, classes: Sequence[str]
+) -> dict[str, Artifact]:
+    """Per class the features of its name, if the selection compares images with names."""
+    network = settings.features
+    if not isinstance(network, EmbedClip) or not network.class_names:
+        return {}
+    sentences = [name_class(network, label) for label in classes]
+    embedded = embed_text(run, network, list(dict.fromkeys(sentences)))
+    features = {artifact.name: artifact for artifact in embedded}
+    pairs = zip(classes, sentences, strict=True)
+    return {label: features[text] for label, text in pairs if text in features}
 
 
 def photo_samples(run: RunContext, recipe: Recipe, photos: Sequence[SourceImage]) -> list[Sample]:
@@ -76,8 +97,9 @@ def plan_selection(
         images: images per generator.
     """
     each, total = PlanningRun(), PlanningRun()
-    embed(each, Embed(), [EXAMPLE])
+    embed(each, settings.features, [EXAMPLE])
     total.add(each, sum(photos.values()) + sum(images.values()))
+    _embed_names(total, settings, list(photos))
     for _ in images:
-        select(total, settings, [], [])
+        select(total, settings, [], [], {})
     return total

@@ -1,28 +1,33 @@
-"""Study: how many photos, and how many generated images per photo, a classifier needs."""
+"""Study: how many photos, which images and how many of them a classifier needs."""
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 
 from prefect import flow
 
 from flows.build_datasets import families_of, real_samples
 from flows.config.checkpoints import pin_checkpoints
 from flows.config.recipe import Recipe
+from flows.config.study import series_of
 from flows.early_end import RunEndedError
 from flows.execution.crash_limit import fail_after_too_many_crashes
 from flows.execution.progress import log_progress, show_notes, this_run
 from flows.execution.results import run_with_repair
 from flows.execution.run_items import Execution
 from flows.execution.run_names import pipeline_name
-from flows.generate import Generation, generate_all
 from flows.pipeline import RunPaths, cancel_child_runs
-from flows.study_points import Trainer, score_points
+from flows.studies.images import StudyImages, make_study_images
+from flows.studies.points import Trainer, score_points
+from models.data.pixels import Floats
 from models.data.records import Record, Sample, Sources
 from models.evaluation.study import Choice, evaluate_study
-from models.reporting.study_page import say_answer
+from models.evaluation.study_description import Description
+from models.reporting.studies.page import say_answer
 from models.training.settings import TrainingParameters
 from models.training.task import task_of
+from tasks.assemble.ground_truth import require_masks
+from tasks.embed.embed import EmbedBackbone, embed, load_features
 from tasks.engine.integrity import verify_inputs_on_error
 from tasks.engine.run_context import RunContext, StageCount
 from tasks.engine.run_documents import make_run_id, pin_artifacts
@@ -31,10 +36,9 @@ from tasks.ingest.left_out import require_classes
 from tasks.ingest.photos import ingest_photos
 from tasks.report.study import write_study
 from tasks.store.store import RUNS_WAIT_S, open_store
-from tasks.study.subsets import Grid, draw_subsets, leave_out_numbers, photos_of
-
-# Augmentations of real photos alone, besides that of the recipe; the last one is the strongest.
-BASELINES = ("none", "crop", "randaugment")
+from tasks.study.grid import Grid
+from tasks.study.photo_sets import draw_photo_sets, leave_out_numbers
+from tasks.study.subsets import draw_subsets
 
 
 class StudyResult(Record):
@@ -56,7 +60,11 @@ class StudyResult(Record):
 
 @flow(name="study", flow_run_name=pipeline_name, on_cancellation=[cancel_child_runs])
 def study(
-    recipe: Recipe, paths: RunPaths, grid: Grid = Grid(), execution: Execution = Execution()
+    recipe: Recipe,
+    paths: RunPaths,
+    grid: Grid = Grid(),
+    execution: Execution = Execution(),
+    description: Description = Description(),
 ) -> StudyResult:
     """Train with several numbers of photos and of generated images, and say what helps.
 
@@ -71,14 +79,18 @@ def study(
     log_progress()
     fail_after_too_many_crashes(this_run())
     recipe = pin_checkpoints(recipe)
-    for settings in _all_settings(recipe):
-        task_of(settings).check(settings, True)
+    settings = _settings(recipe)
+    for method in series_of(recipe, grid).values():
+        own = {"augment": method.augment, "classifier": method.classifier}
+        task_of(settings).check(settings.model_copy(update=own), True)
     run = RunContext(
         open_store(paths.store, wait_s=RUNS_WAIT_S), recipe.name, scratch=paths.out / "trainings"
     )
     started = time.monotonic()
     return run_with_repair(
-        lambda is_last: _run_once(run, recipe, paths, grid, execution, started, is_last)
+        lambda is_last: _run_once(
+            run, recipe, paths, grid, execution, description, started, is_last
+        )
     )
 
 
@@ -88,38 +100,32 @@ def _run_once(
     paths: RunPaths,
     grid: Grid,
     execution: Execution,
+    description: Description,
     started: float,
     is_last: bool,
 ) -> StudyResult:
-    sources = ingest_photos(run, paths.photos, recipe.ingest, recipe.split)
-    require_classes(sources, recipe.split, recipe.leave_out_classes)
-    show_notes(sources.warnings)
-    for split in ("val", "test"):
-        if not sources.of(split):
-            raise RunEndedError(f"{paths.photos}: no {split} photos are left; add photos")
-    photos = sources.of("train")
-    grid, left_out = leave_out_numbers(photos, grid)
-    used = photos_of(photos, grid)
+    sources = _read_photos(run, recipe, paths)
+    grid, left_out = leave_out_numbers(sources.of("train"), grid)
     backgrounds, refused = ingest_backgrounds(
         run, recipe.backgrounds, recipe.ingest, sources.of("val", "test"), recipe.split
     )
     left_out += [f"{entry.file}: {entry.reason}" for entry in refused]
     left_out += sources.warnings
-    generation = generate_all(run, recipe, sources, used, backgrounds, execution, is_last)
+    real = real_samples(run, recipe, sources)
+    by_name = {sample.name: sample for sample in real}
+    sets = draw_photo_sets(grid, sources.of("train"), _features(run, grid, _of(real, "train")))
+    images = make_study_images(run, recipe, sources, sets, backgrounds, execution, is_last)
+    series = series_of(recipe, grid)
     with verify_inputs_on_error(run.store, run.made.values()):
-        synthetic = generation.load_samples(run.store)
-        real = real_samples(run, recipe, sources)
-        by_name = {sample.name: sample for sample in real}
-        augment, baselines = _augmentations(recipe)
-        subsets, more = draw_subsets(grid, used, by_name, synthetic, augment, baselines)
+        subsets, more = draw_subsets(grid, sets, by_name, images.made, series)
         val, test = _of(real, "val"), _of(real, "test")
         families = families_of(sources, [*val, *test])
-        trainer = Trainer(run, _settings(recipe), val, test, families)
-        scored = score_points(trainer, subsets)
-    scores = evaluate_study(scored, list(synthetic), recipe.verdict)
+        scored = score_points(Trainer(run, _settings(recipe), val, test, families), subsets)
+    with_images = [name for name, method in series.items() if method.synthetic]
+    scores = evaluate_study(scored, with_images, recipe.verdict)
     left_out = [*left_out, *more]
-    files = write_study(paths.out, recipe.name, scores, scored, left_out)
-    _pin(run, make_run_id(paths.out), sources, generation)
+    files = write_study(paths.out, recipe.name, description, scores, scored, left_out)
+    _pin(run, make_run_id(paths.out), sources, images)
     shutil.rmtree(run.scratch, ignore_errors=True)
     return StudyResult(
         recipe=recipe.name,
@@ -133,6 +139,29 @@ def _run_once(
     )
 
 
+def _read_photos(run: RunContext, recipe: Recipe, paths: RunPaths) -> Sources:
+    sources = ingest_photos(run, paths.photos, recipe.ingest, recipe.split)
+    require_classes(sources, recipe.split, recipe.leave_out_classes)
+    show_notes(sources.warnings)
+    for split in ("val", "test"):
+        if not sources.of(split):
+            raise RunEndedError(f"{paths.photos}: no {split} photos are left; add photos")
+    if _settings(recipe).needs_masks:
+        require_masks(sources.images)
+    return sources
+
+
+def _features(run: RunContext, grid: Grid, train: Sequence[Sample]) -> Mapping[str, Floats]:
+    """The features of train photos by name, where the grid orders photos by them."""
+    if grid.photos_by == ("random",):
+        return {}
+    embedded = embed(run, EmbedBackbone(), [sample.image for sample in train])
+    return {
+        sample.name: load_features(run, features)
+        for sample, features in zip(train, embedded, strict=True)
+    }
+
+
 def _of(samples: Sequence[Sample], split: str) -> list[Sample]:
     return [sample for sample in samples if sample.split == split]
 
@@ -143,30 +172,12 @@ def _settings(recipe: Recipe) -> TrainingParameters:
     if recipe.select is not None:
         # Each number of photos would need a selection of its own, by its own photos.
         raise ValueError(f"recipe {recipe.name}: a study can't select images; set select=null")
-    if recipe.train.needs_masks:
-        raise ValueError("train.task: a study trains classifiers; set it to classification")
     return recipe.train
 
 
-def _augmentations(recipe: Recipe) -> tuple[str, tuple[str, ...]]:
-    """The augmentation of points with generated images, and those of points without any.
-
-    A linear classifier learns from generated images as they are: each image is embedded once.
-    """
-    settings = _settings(recipe)
-    augment = "none" if settings.classifier == "linear" else settings.augment
-    return augment, tuple(dict.fromkeys((augment, settings.augment, *BASELINES)))
-
-
-def _all_settings(recipe: Recipe) -> Iterator[TrainingParameters]:
-    for augment in _augmentations(recipe)[1]:
-        yield _settings(recipe).model_copy(update={"augment": augment})
-
-
-def _pin(run: RunContext, run_id: str, sources: Sources, generation: Generation) -> None:
+def _pin(run: RunContext, run_id: str, sources: Sources, images: StudyImages) -> None:
     """Pin what a rerun needs, so that `store gc` keeps it."""
-    keys = [result.key for result in generation.all if result.failure is None]
     masks = [note.mask for source in sources.images for note in source.annotations]
     ids = [source.image.id for source in sources.images]
     ids += [mask.id for mask in masks if mask is not None]
-    pin_artifacts(run.store, run_id, [*ids, *run.made], keys)
+    pin_artifacts(run.store, run_id, [*ids, *run.made], images.keys)

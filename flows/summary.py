@@ -108,7 +108,11 @@ def summarize(
         shown_as=_explanations(recipe),
         arithmetic=_arithmetic(recipe, generation),
         photos=sources,
-        references=tuple(_reference(result) for result in generation.all),
+        references=tuple(
+            _reference(result).model_copy(update={"is_learned": find_generator(name).learns})
+            for name, results in generation.results.items()
+            for result in results
+        ),
         stages=_stages(run.counts, generation.all),
         rejects={} if datasets is None else datasets.rejects,
         warnings=(*warnings, *_safety_retries(run.counts)),

@@ -16,11 +16,14 @@ from synthset import deploy, models_app, recipe, run, store, study
 from synthset.output import Command, renamed_command
 
 # No telemetry. A busy laptop may take long to start the embedded server. The terminal shows our own
-# progress, while the UI gets the full log.
+# progress, while the UI gets the full log. The server writes the states of task runs once a second,
+# 50 at most: Prefect's own setting is a transaction for each, which takes twice the CPU time.
 PREFECT_DEFAULTS = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "50",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
     "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
     # Prefect's own limit is 0.5 MB: a recipe with a prompt for each of 4,000 classes is larger.
     "PREFECT_SERVER_API_MAX_PARAMETER_SIZE": "16777216",

@@ -25,6 +25,6 @@ RecipeName = Annotated[
     str, typer.Argument(help="A YAML file, or a name that `synthset recipe list` shows.")
 ]
 Photos = Annotated[
-    Path, typer.Option(help="Photos in class folders, or a COCO, VOC or YOLO dataset.")
+    Path, typer.Option(help="Photos in class folders, COCO, VOC, YOLO, Oxford-IIIT Pet, Food-101.")
 ]
 Profile = Annotated[str | None, typer.Option(help="classical or diffusion.")]

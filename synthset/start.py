@@ -22,9 +22,35 @@ def prepare_flow(
     *labels: str,
     limit: int | None = None,
 ) -> "Iterator[tuple[Recipe, RunPaths]]":
-    """The recipe and the paths of a run, where a flow can be called; ``labels`` are more tags.
+    """The recipe and the paths of a run, where a flow can be called; see `start_flow`.
+
+    Raises:
+        RecipeError: there is no such recipe, or it can't be used.
+    """
+    from flows.config.recipe import load_recipe
+
+    loaded = load_recipe(recipe, changes)
+    with start_flow(loaded, recipe, photos, out, store, *labels, limit=limit) as started:
+        yield started
+
+
+@contextmanager
+def start_flow(
+    loaded: "Recipe",
+    source: str,
+    photos: Path,
+    out: Path,
+    store: str | None,
+    *labels: str,
+    limit: int | None = None,
+) -> "Iterator[tuple[Recipe, RunPaths]]":
+    """The recipe with its checkpoints and the paths of a run, where a flow can be called.
 
     Bad input is found before Prefect is imported, which takes seconds.
+
+    Args:
+        source: the name or the file of the recipe.
+        labels: more tags of the flow run.
 
     Raises:
         ValueError: recipe, photos, folders or the configured Prefect server can't be used; one line
@@ -32,11 +58,9 @@ def prepare_flow(
         TemporaryServerError, ServerLostError: the Prefect server does not start, or ended.
     """
     from flows.config.checkpoints import pin_checkpoints, require_checkpoints
-    from flows.config.recipe import load_recipe
     from flows.config.validate import check_paths, check_recipe_size
 
-    loaded = load_recipe(recipe, changes)
-    require_checkpoints(loaded, recipe)
+    require_checkpoints(loaded, source)
     loaded = pin_checkpoints(loaded)
     photos, out = photos.resolve(), out.resolve()
     store = store or str(out / "store")

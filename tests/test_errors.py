@@ -17,6 +17,7 @@ from tests.error_lines.templates import Template
 LONGEST = 240
 # Statements that pass on the line of an error that was raised elsewhere, with its place in front.
 PASSED_ON = {
+    "flows/config/recipe.py: raise RecipeError(f'{path}: {error}')",
     "flows/config/recipe.py: raise"
     " RecipeError(f\"--set {change}: {' '.join(str(error).split())}\")",
     "flows/early_end.py: raise ended",

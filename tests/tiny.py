@@ -128,6 +128,7 @@ class Cli:
         self._own = {
             **{"OMP_NUM_THREADS": "1", "PREFECT_HOME": str(folder / "home"), "DO_NOT_TRACK": "1"},
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "SYNTHSET_SCRATCH": str(folder / "scratch"),
         }
         if api_url is not None:
             self._own["PREFECT_API_URL"] = api_url

@@ -50,7 +50,7 @@ def _named_classes(recipe: Recipe) -> Iterator[tuple[str, Collection[str]]]:
     for generator, settings in recipe.generators.items():
         yield f"generators.{generator}.classes", find_generator(generator).classes(settings)
         for name, section in settings:
-            for field in ("prompts", "negative_prompts"):
+            for field in ("prompts", "negative_prompts", "initializers"):
                 texts = getattr(section, field, None) if isinstance(section, Record) else None
                 if isinstance(texts, dict):
                     yield f"generators.{generator}.{name}.{field}", texts

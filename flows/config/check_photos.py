@@ -7,6 +7,8 @@ from pathlib import Path
 from flows.config.check_classes import check_classes
 from flows.config.recipe import Recipe
 from models.data.records import Split
+from models.data.splits.quotas import count_train
+from models.data.splits.splitting import SplitParameters
 from tasks.assemble.choose import numbers_of
 from tasks.assemble.gaps import explain_gap
 from tasks.ingest.backgrounds import list_backgrounds
@@ -30,7 +32,7 @@ def check_photos(recipe: Recipe, folder: Path, limit: int | None) -> Labels:
     labels = list_labels(folder, recipe.ingest.format, recipe.ingest.objects)
     classes = {label for _, label in labels}
     check_classes(recipe, classes)
-    small = find_small_classes(labels)
+    small = find_small_classes(labels, recipe.split)
     if small and (not recipe.leave_out_classes or len(classes) - len(small) < min(2, len(classes))):
         label, why = next(iter(small.items()))
         more = f" ({len(small) - 1} more classes have too few)" if len(small) > 1 else ""
@@ -43,8 +45,10 @@ def check_photos(recipe: Recipe, folder: Path, limit: int | None) -> Labels:
             f"--limit {limit} leaves {used - limit} of {used} classes without a reference; give"
             f" --limit {used} or more"
         )
-    train = _count_train(labels)
-    _check_volumes(recipe, {name: train[name] for name in sorted(classes - small.keys())})
+    train = _count_pool(labels)
+    most = recipe.split.train or len(labels)
+    kept = {name: min(train[name], most) for name in sorted(classes - small.keys())}
+    _check_volumes(recipe, kept)
     if recipe.split.listed_groups:
         found = find_sources(folder, recipe.ingest.format, labels_only=True)
         read_groups(found.photos, recipe.split, [entry.file for entry in found.refused])
@@ -53,11 +57,11 @@ def check_photos(recipe: Recipe, folder: Path, limit: int | None) -> Labels:
     return labels
 
 
-def find_small_classes(labels: Labels) -> dict[str, str]:
+def find_small_classes(labels: Labels, parameters: SplitParameters) -> dict[str, str]:
     """The classes with fewer photos than splits, each with what it has and needs."""
-    given = {split for split, _ in labels}
-    splits = ["train", *(name for name in ("val", "test") if name not in given)]
-    counts = _count_train(labels)
+    drawn = parameters.pools({split for split, _ in labels})["train"].wanted
+    splits = ["train", *(name for name in ("val", "test") if name in drawn)]
+    counts = _count_pool(labels)
     needs = f"needs {len(splits)} ({', '.join(splits)})"
     return {
         label: f"has {counts[label]} photo{'' if counts[label] == 1 else 's'}, {needs}"
@@ -66,7 +70,14 @@ def find_small_classes(labels: Labels) -> dict[str, str]:
     }
 
 
-def _count_train(labels: Labels) -> Counter[str]:
+def count_train_photos(labels: Labels, parameters: SplitParameters) -> dict[str, int]:
+    """Train photos per class, after the splits that no folder gives are taken out."""
+    pool = parameters.pools({split for split, _ in labels})["train"]
+    counts = sorted(_count_pool(labels).items())
+    return {label: count_train(count, pool) for label, count in counts}
+
+
+def _count_pool(labels: Labels) -> Counter[str]:
     """Photos per class that may become train photos."""
     return Counter(label for split, label in labels if split in (None, "train"))
 

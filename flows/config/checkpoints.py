@@ -31,6 +31,9 @@ def pin_checkpoints(recipe: Recipe) -> Recipe:
         for name, settings in recipe.generators.items()
     }
     changes: dict[str, Any] = {"generators": generators}
+    changes["select"] = recipe.select and _pin_section(
+        recipe.select, checkpoints_of(recipe.select.features)
+    )
     if recipe.train is not None and (used := checkpoints_of(recipe.train)):
         revision = pinned(used[0]).partition("@")[2]
         changes["train"] = recipe.train.model_copy(update={"revision": revision})
@@ -113,11 +116,13 @@ def checkpoint_warnings(recipe: Recipe) -> list[str]:
 
 
 def _sections(recipe: Recipe) -> Iterator[tuple[str, Any]]:
-    """The sections of all generators that have a model, and the training's if it has weights."""
+    """The sections that have a model or weights: of generators, selection and training."""
     for settings in recipe.generators.values():
         for name, section in settings:
             if isinstance(section, Record) and hasattr(section, "model"):
                 yield name, section
+    if recipe.select is not None:
+        yield "select", recipe.select.features
     if recipe.train is not None and checkpoints_of(recipe.train):
         yield "train", recipe.train
 

@@ -1,11 +1,10 @@
 """Profiles: the model of each stage whose section of a recipe names none."""
 
-from typing import Any, Literal
+from typing import Any
 
 from flows.config.sections import model_of, settings_classes
 from models.data.records import Record
-
-Profile = Literal["classical", "diffusion"]
+from models.data.specs import Profile
 
 # Per profile: section of a generator -> model. A section that is not here has one way of working.
 MODELS: dict[Profile, dict[str, str]] = {

@@ -4,10 +4,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from flows.config.profiles import MODELS, Profile, require_models, with_models, without_other_models
+from flows.config.profiles import MODELS, require_models, with_models, without_other_models
 from flows.config.sections import first_error
 from flows.generators.catalog import GENERATORS, find_generator
 from models.data.records import Record
+from models.data.specs import Profile
 from models.training.segmentation.settings import SegmentationParameters
 from models.training.settings import TrainingParameters
 

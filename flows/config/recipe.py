@@ -9,14 +9,14 @@ from pydantic import Field, SerializeAsAny, ValidationError, field_validator, mo
 
 from flows.config.changes import RecipeError, change_content
 from flows.config.comparison import check_names, default_datasets, default_trainings
-from flows.config.profiles import Profile
 from flows.config.read_sections import drop_replaced_models, read_settings, read_train, task_in
 from flows.config.read_yaml import read_yaml
 from flows.config.renamed import find_renamed
 from flows.config.sections import first_error
+from flows.config.study_section import StudySection, split_study
 from flows.generators.catalog import find_generator
 from models.data.records import Record
-from models.data.specs import DatasetSpec, TrainingSpec
+from models.data.specs import DatasetSpec, Profile, TrainingSpec
 from models.data.splits.splitting import SplitParameters
 from models.evaluation.settings import VerdictSettings
 from models.training.segmentation.settings import SegmentationParameters
@@ -29,6 +29,7 @@ from tasks.screen.screen import Screen
 from tasks.screen.select import Select
 
 RECIPES = Path(str(files("recipes")))
+STUDIES = RECIPES / "studies"
 
 
 class Recipe(Record):
@@ -181,15 +182,27 @@ class Recipe(Record):
 def load_recipe(source: str | Path, changes: list[str] | None = None) -> Recipe:
     """The recipe of a YAML file, or of a shipped name such as ``demo``, with changes applied.
 
+    Of a study's file, its recipe.
+
     Args:
-        source: a path, or the name of a file in ``recipes/`` without its suffix.
+        source: a path, or the name of a file in ``recipes/`` or ``recipes/studies/`` without its
+            suffix.
         changes: ``section.field=value`` strings; values are read as YAML. A change of the profile
             replaces the models of the file, and drops the fields that only these have.
 
     Raises:
         RecipeError: no such recipe, no such field, or a value out of bounds; one line says which.
     """
-    path = _find(source)
+    path = find_recipe(source)
+    return recipe_of(path, read_recipe_file(path, changes or [])[0])
+
+
+def read_recipe_file(path: Path, changes: list[str]) -> tuple[dict[str, Any], StudySection | None]:
+    """The fields of a file's recipe, with changes applied, and its section ``study``, if any.
+
+    Raises:
+        RecipeError: the file can't be read, or the section can't be used; one line says why.
+    """
     try:
         content = read_yaml(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -204,24 +217,45 @@ def load_recipe(source: str | Path, changes: list[str] | None = None) -> Recipe:
         content["backgrounds"] = str(path.parent / content["backgrounds"])
     content.setdefault("name", path.stem)
     own_profile = content.get("profile", "classical")
-    fields = change_content(content, changes or [])
+    fields = change_content(content, changes)
     if fields.get("profile", "classical") != own_profile:
-        fields = change_content(drop_replaced_models(content, fields["profile"]), changes or [])
+        fields = change_content(drop_replaced_models(content, fields["profile"]), changes)
+    try:
+        return split_study(fields)
+    except ValueError as error:
+        raise RecipeError(f"{path}: {error}") from error
+
+
+def recipe_of(path: Path, fields: dict[str, Any]) -> Recipe:
+    """The recipe of fields that were read from a file.
+
+    Raises:
+        RecipeError: no such field, or a value out of bounds; one line says which.
+    """
     try:
         return Recipe.model_validate(fields)
     except ValidationError as error:
         raise RecipeError(f"{path}: {first_error(error, Recipe)}") from error
 
 
-def _find(source: str | Path) -> Path:
+def find_recipe(source: str | Path) -> Path:
+    """The file of a recipe or of a study.
+
+    Raises:
+        RecipeError: there is none of that name.
+    """
     path = Path(source)
     if path.is_file():
         return path
-    shipped = RECIPES / f"{source}.yaml"
-    if len(path.parts) == 1 and shipped.is_file():
-        return shipped
+    for folder in (RECIPES, STUDIES):
+        shipped = folder / f"{source}.yaml"
+        if len(path.parts) == 1 and shipped.is_file():
+            return shipped
     names = ", ".join(list_recipes())
-    raise RecipeError(f"no recipe {source}: give a YAML file or one of the shipped names: {names}")
+    raise RecipeError(
+        f"no recipe {source}: give a YAML file or one of the shipped names: {names}; `synthset "
+        "study --list` shows the studies"
+    )
 
 
 def list_recipes() -> list[str]:

@@ -8,6 +8,7 @@ from pydantic_core import PydanticUndefined
 
 from flows.config.recipe import Recipe
 from flows.config.sections import model_of, settings_classes
+from flows.config.study_section import StudySection
 from flows.generators.catalog import GENERATORS
 from models.data.records import Record
 from models.training.segmentation.settings import SegmentationParameters
@@ -23,6 +24,9 @@ names the model of a section that names none.
 
 `synthset recipe schema` writes this page; a test compares it with the code.
 """
+STUDY = (
+    "What `synthset study` compares; see [study.md](study.md). `synthset run` ignores the section."
+)
 TABLE = "| field | default | bounds | meaning |\n|---|---|---|---|"
 
 
@@ -49,6 +53,8 @@ def describe_fields() -> str:
         TABLE,
     ]
     lines += [_line(row) for row in _rows("", SegmentationParameters, SegmentationParameters())]
+    lines += ["", "## `study`", "", STUDY, "", TABLE]
+    lines += [_line(row) for row in _rows("", StudySection, StudySection())]
     for generator in GENERATORS:
         title = f"## `generators.{generator.name}`"
         lines += ["", title, "", _doc(generator.settings), "", TABLE]
@@ -78,6 +84,9 @@ def _field_rows(name: str, field: FieldInfo, default: Any) -> Iterator[_Row]:
     elif get_origin(field.annotation) is tuple:
         for element in settings_classes(get_args(field.annotation)[0]):
             yield from _rows(f"{name}[].", element, None)
+    elif get_origin(field.annotation) is dict:
+        for element in settings_classes(get_args(field.annotation)[1]):
+            yield from _rows(f"{name}.NAME.", element, None)
 
 
 def _union_rows(prefix: str, classes: tuple[type[Record], ...], default: Any) -> Iterator[_Row]:

@@ -68,6 +68,11 @@ class Generator:
     needs_of: Callable[[Any], frozenset[str]] = lambda _settings: frozenset()
     classes: Callable[[Any], tuple[str, ...]] = lambda _: ()
 
+    @property
+    def learns(self) -> bool:
+        """Whether it first learns a class from all its photos, and then draws images of it."""
+        return len(self.phases) > 1 and self.phases[-1].unit == "class"
+
     def phase(self, name: str) -> Phase:
         """The phase of that name."""
         return next(phase for phase in self.phases if phase.name == name)
@@ -76,6 +81,11 @@ class Generator:
         """Whether a class gets images."""
         wanted = self.classes(settings)
         return not wanted or label in wanted
+
+    @property
+    def is_per_photo(self) -> bool:
+        """Whether each image is made of one photo, whatever the other photos are."""
+        return all(phase.unit == "image" and phase.choose_inputs is None for phase in self.phases)
 
     def is_last(self, phase: Phase) -> bool:
         """Whether the phase returns the finished images."""

@@ -1,6 +1,14 @@
 """All ways to make images. To add a generator, write its file and add a line here."""
 
-from flows.generators import controlnet, copy_paste, image_to_image, multiview, text_to_image
+from flows.generators import (
+    controlnet,
+    copy_paste,
+    dreambooth,
+    image_to_image,
+    multiview,
+    text_to_image,
+    textual_inversion,
+)
 from flows.generators.base import Generator
 
 GENERATORS: tuple[Generator, ...] = (
@@ -8,6 +16,8 @@ GENERATORS: tuple[Generator, ...] = (
     image_to_image.GENERATOR,
     text_to_image.GENERATOR,
     controlnet.GENERATOR,
+    textual_inversion.GENERATOR,
+    dreambooth.GENERATOR,
     copy_paste.GENERATOR,
 )
 

@@ -1,10 +1,9 @@
 """Composite an object onto a background: place it, match colour and focus, cast its shadow.
 
-Sources: foreground colours at the soft edge by blurring the opaque inside outwards (Forte,
-"Approximate Fast Foreground Colour Estimation", ICIP 2021); colour statistics moved part of the way
-to the background's in Lab (Reinhard et al., "Color Transfer between Images", IEEE CG&A 2001); focus
-compared by re-blurring (Zhuo & Sim, "Defocus map estimation from a single image", Pattern
-Recognition 2011). `models.compositing.shadow` casts the shadow.
+Sources: colour statistics moved part of the way to the background's in Lab (Reinhard et al., "Color
+Transfer between Images", IEEE CG&A 2001); focus compared by re-blurring (Zhuo & Sim, "Defocus map
+estimation from a single image", Pattern Recognition 2011). `models.compositing.edge` cleans the
+object's edge, `models.compositing.shadow` casts the shadow.
 """
 
 from typing import Any
@@ -14,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from models.compositing.backgrounds.scene import Background, Size
+from models.compositing.edge import EDGE_PAD, clean_edge, edge_width
 from models.compositing.placement import (
+    Depth,
     Placement,
     draw_placement,
     object_box,
@@ -33,7 +34,7 @@ def composite(
     size: Size,
     rng: np.random.Generator,
     *,
-    depth: Floats | None = None,
+    depth: Floats | Depth | None = None,
     settings: CompositeSettings | None = None,
 ) -> Pixels:
     """The object in the scene, uint8 HxWx4: RGB and the object's alpha at its new position.
@@ -43,34 +44,34 @@ def composite(
         background: the empty scene; it is cropped and scaled to `size` where it differs.
         size: (width, height) of the result in px.
         rng: draws the placement and how strongly the object is adapted.
-        depth: float HxW of the object's image, 0..1, nearer is larger. It shades the object and
-            decides which of its feet touch the ground.
+        depth: HxW of the object's image, float 0..1 or uint16, nearer is larger. It shades the
+            object and decides which of its feet touch the ground.
         settings: size and position limits, colour matching, shadow.
 
     Raises:
         ValueError: the alpha is empty, or an array has the wrong shape.
     """
     settings = settings or CompositeSettings()
-    rgba, depth = _crop_to_object(rgba_object, depth)
+    rgba, near = _crop_to_object(rgba_object, depth)
     scene = _fit_background(background, size)
     box = (rgba.shape[1], rgba.shape[0])
     placement = draw_placement(box, background.horizon, size, rng, settings)
-    colours, alpha, depth = _transform(clean_edge(rgba), depth, placement)
+    colours, alpha, near = _transform(rgba, near, placement)
     corner = _corner(placement, alpha)
     surroundings = _surroundings(scene, corner, alpha)
     strength = settings.colour_matching * rng.uniform(0.6, 1.0)
     colours = _match_colours(colours, alpha, surroundings, strength)
     pose = Pose(background.horizon > 0, background.light, corner)
-    if depth is not None:
-        colours = shade_by_relief(colours, alpha, depth, background.light[0])
+    if near is not None:
+        colours = shade_by_relief(colours, alpha, near, background.light[0])
     colours, alpha, scene = _match_focus(colours, alpha, scene, surroundings)
     colours = _match_noise(colours, surroundings, rng)
     if settings.shadow > 0:
-        scene = cast_shadow(scene, alpha, depth, pose, settings.shadow * rng.uniform(0.75, 1.0))
+        scene = cast_shadow(scene, alpha, near, pose, settings.shadow * rng.uniform(0.75, 1.0))
     return _blend(scene, colours, alpha, corner)
 
 
-def _crop_to_object(rgba: Pixels, depth: Floats | None) -> tuple[Pixels, Floats | None]:
+def _crop_to_object(rgba: Pixels, depth: Floats | Depth | None) -> tuple[Pixels, Floats | None]:
     if rgba.ndim != 3 or rgba.shape[2] != 4:
         raise ValueError(f"the object of shape {rgba.shape} is no RGBA image; give HxWx4")
     if depth is not None and depth.shape != rgba.shape[:2]:
@@ -79,7 +80,10 @@ def _crop_to_object(rgba: Pixels, depth: Floats | None) -> tuple[Pixels, Floats 
             "give both of one size"
         )
     box = object_box(rgba)
-    return rgba[box], None if depth is None else depth[box].astype(np.float32)
+    if depth is None:
+        return rgba[box], None
+    levels = depth[box].astype(np.float32)
+    return rgba[box], levels / np.float32(65535) if depth.dtype == np.uint16 else levels
 
 
 def _fit_background(background: Background, size: Size) -> Pixels:
@@ -97,64 +101,14 @@ def _fit_background(background: Background, size: Size) -> Pixels:
     return np.ascontiguousarray(resized[top : top + height, left : left + width])
 
 
-def clean_edge(rgba: Pixels) -> Pixels:
-    """The object with alpha shrunk by about a px and edge colours replaced by inner ones.
-
-    Mattes keep a little of the old background, which would show as a halo on the new one.
-    """
-    padded = cv2.copyMakeBorder(rgba, 4, 4, 4, 4, cv2.BORDER_CONSTANT, value=(0, 0, 0, 0))
-    alpha = padded[..., 3].astype(np.float32) / 255
-    rim = float(np.clip(0.006 * max(rgba.shape[:2]), 1.8, 3.0))
-    soft = cv2.GaussianBlur(alpha, (0, 0), 0.5 * rim)
-    # A blurred straight edge crosses 0.5 where it was; 0.42..0.92 sets it back by about a px.
-    shrunk = np.clip((soft - 0.42) / 0.5, 0, 1)
-    inside = np.clip((soft - 0.9) / 0.09, 0, 1)[..., None]
-    colours = padded[..., :3].astype(np.float32)
-    grown = _grow(colours, inside[..., 0], rim)
-    clean = grown + (colours - grown) * inside
-    return np.dstack([round_to_uint8(clean), round_to_uint8(shrunk * 255)])
-
-
-def _grow(colours: Floats, weight: Floats, radius: float) -> Floats:
-    """Colours averaged over the weighted neighbourhood; over a wider one where it is empty."""
-    grown, known = np.zeros_like(colours), np.zeros_like(weight)
-    weighted = colours * weight[..., None]
-    for step in (1, 3):
-        mean = _blur(weight, step * radius, step)
-        share = np.clip(mean / 0.02, 0, 1) * (1 - known)
-        portion = (share / np.maximum(mean, 1e-4))[..., None]
-        grown += portion * _blur(weighted, step * radius, step)
-        known += share
-    return np.asarray(grown + colours * (1 - known)[..., None], np.float32)
-
-
-def _blur(values: Floats, sigma: float, step: int) -> Floats:
-    """A Gaussian blur, computed on every `step`-th px.
-
-    With step 3 a wide blur looks the same and costs a tenth.
-    """
-    if step == 1:
-        return np.asarray(cv2.GaussianBlur(values, (0, 0), sigma), np.float32)
-    size = values.shape[1::-1]
-    coarse = (max(1, size[0] // step), max(1, size[1] // step))
-    small = cv2.resize(values, coarse, interpolation=cv2.INTER_AREA)
-    blurred = cv2.GaussianBlur(small, (0, 0), sigma / step)
-    return np.asarray(cv2.resize(blurred, size, interpolation=cv2.INTER_LINEAR), np.float32)
-
-
 def _transform(
     rgba: Pixels, depth: Floats | None, placement: Placement
 ) -> tuple[Floats, Alpha, Floats | None]:
     """Colours (0..255), alpha (0..1) and depth, scaled and rotated as the placement says."""
-    height, width = rgba.shape[:2]
-    new = (max(2, round(width * placement.scale)), max(2, round(height * placement.scale)))
-    # `_clean_edge` extended colours beyond the edge, so scaling needs no premultiplied colours.
-    layers: list[cv2.typing.MatLike] = [resize(rgba, *new, scale=placement.scale)]
-    if depth is not None:
-        # `_clean_edge` added 4 px on each side of the object.
-        padded = cv2.copyMakeBorder(depth, 4, 4, 4, 4, cv2.BORDER_REPLICATE)
-        layers.append(cv2.resize(padded, new, interpolation=cv2.INTER_LINEAR))
+    rgba, depth = _scale(rgba, depth, placement.scale)
+    layers: list[cv2.typing.MatLike] = [rgba] if depth is None else [rgba, depth]
     if placement.rotation:
+        new = rgba.shape[1::-1]
         span = rotated_size(new, placement.rotation)
         large = (int(np.ceil(span[0])) + 2, int(np.ceil(span[1])) + 2)
         matrix = cv2.getRotationMatrix2D((new[0] / 2, new[1] / 2), placement.rotation, 1.0)
@@ -166,9 +120,35 @@ def _transform(
             )
             for layer in layers
         ]
-    colours = layers[0][..., :3].astype(np.float32)
-    alpha = layers[0][..., 3].astype(np.float32) / np.float32(255)
+    colours = cv2.cvtColor(layers[0], cv2.COLOR_RGBA2RGB).astype(np.float32)
+    alpha = cv2.extractChannel(layers[0], 3).astype(np.float32) / np.float32(255)
     return colours, alpha, np.asarray(layers[1], np.float32) if depth is not None else None
+
+
+def _scale(rgba: Pixels, depth: Floats | None, scale: float) -> tuple[Pixels, Floats | None]:
+    """The object and its depth with a clean edge, scaled.
+
+    The edge is cleaned at the smaller of both sizes, which costs less. Colours then continue beyond
+    the edge, so enlarging needs no premultiplied colours.
+    """
+    pad, width = EDGE_PAD, edge_width(rgba.shape[:2])
+    if scale < 1:
+        size = _scaled_size(rgba, scale)
+        small = resize(rgba, *size, scale=scale)
+        scaled = clean_edge(small, max(1.2, scale * width))
+    else:
+        clean = clean_edge(rgba, width)
+        scaled = resize(clean, *_scaled_size(clean, scale), scale=scale)
+    if depth is None:
+        return scaled, None
+    around = pad if scale >= 1 else round(pad / scale)
+    padded = cv2.copyMakeBorder(depth, around, around, around, around, cv2.BORDER_REPLICATE)
+    new = scaled.shape[1::-1]
+    return scaled, np.asarray(cv2.resize(padded, new, interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _scaled_size(image: Pixels, scale: float) -> Size:
+    return max(2, round(image.shape[1] * scale)), max(2, round(image.shape[0] * scale))
 
 
 def _corner(placement: Placement, alpha: Alpha) -> Corner:
@@ -193,7 +173,7 @@ def _match_colours(colours: Floats, alpha: Alpha, surroundings: Pixels, strength
     solid = alpha > 0.9
     if strength <= 0 or not solid.any():
         return colours
-    lab = cv2.cvtColor(np.clip(colours / 255, 0, 1).astype(np.float32), cv2.COLOR_RGB2LAB)
+    lab = cv2.cvtColor(colours * np.float32(1 / 255), cv2.COLOR_RGB2LAB)
     thumbnail = cv2.resize(surroundings, (48, 48), interpolation=cv2.INTER_AREA)
     scene_lab = cv2.cvtColor(thumbnail.astype(np.float32) / 255, cv2.COLOR_RGB2LAB).reshape(-1, 3)
     # Every third px of a large object gives its statistics.
@@ -202,9 +182,9 @@ def _match_colours(colours: Floats, alpha: Alpha, surroundings: Pixels, strength
     target, spread = scene_lab.mean(0, dtype=np.float64), scene_lab.std(0, dtype=np.float64)
     lift = float(np.clip(0.35 * strength * (target[0] - mean[0]), -12, 12))
     gain = float(np.clip((spread[0] / deviation[0]) ** (0.3 * strength), 0.88, 1.12))
-    lab[..., 0] = np.clip((lab[..., 0] - mean[0]) * gain + mean[0] + lift, 0, 100)
-    lab[..., 1:] += _chroma_move(mean[1:], target[1:], strength).astype(np.float32)
-    return np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB) * 255, np.float32)
+    move = [mean[0] * (1 - gain) + lift, *_chroma_move(mean[1:], target[1:], strength)]
+    matched = cv2.transform(lab, np.column_stack([np.diag([gain, 1.0, 1.0]), move]))
+    return np.asarray(cv2.cvtColor(matched, cv2.COLOR_LAB2RGB) * np.float32(255), np.float32)
 
 
 def _chroma_move(
@@ -269,7 +249,8 @@ def _match_noise(colours: Floats, surroundings: Pixels, rng: np.random.Generator
     if missing <= 0.25:
         return colours
     grain = rng.standard_normal(colours.shape[:2], dtype=np.float32)
-    return np.asarray(colours + grain[..., None] * np.float32(min(missing**0.5, 3.0)), np.float32)
+    grain *= np.float32(min(missing**0.5, 3.0))
+    return np.asarray(cv2.add(colours, cv2.merge([grain] * 3)), np.float32)
 
 
 def _measure_noise(pixels: Pixels | Floats) -> float:
@@ -290,9 +271,10 @@ def _blend(scene: Pixels, colours: Floats, alpha: Alpha, corner: Corner) -> Pixe
     result[..., 3] = 0
     part = result[top:bottom, left:right]
     weight = alpha[inside]
-    above, below = np.clip(colours[inside], 0, 255), part[..., :3].astype(np.float32)
     # Squares stand for linear light (gamma 2).
-    mixed = np.sqrt(below**2 + (above**2 - below**2) * weight[..., None])
+    below = np.square(scene[top:bottom, left:right], dtype=np.float32)
+    above = np.square(np.clip(colours[inside], 0, 255))
+    mixed = np.sqrt(below + (above - below) * cv2.merge([weight] * 3))
     part[..., :3] = round_to_uint8(mixed)
     part[..., 3] = round_to_uint8(weight * 255)
     return result

@@ -89,7 +89,8 @@ def object_box(rgba: Pixels) -> tuple[slice, slice]:
     Raises:
         ValueError: the alpha channel is empty.
     """
-    x, y, width, height = cv2.boundingRect((rgba[..., 3] > _OBJECT_ALPHA).astype(np.uint8))
+    _, object_px = cv2.threshold(cv2.extractChannel(rgba, 3), _OBJECT_ALPHA, 255, 0)
+    x, y, width, height = cv2.boundingRect(object_px)
     if width == 0:
         raise ValueError("the object's alpha is empty; give an image whose alpha covers an object")
     return slice(y, y + height), slice(x, x + width)

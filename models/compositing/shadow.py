@@ -12,6 +12,9 @@ import numpy as np
 
 from models.data.pixels import Alpha, Floats, Pixels
 
+# A shadow below this share changes no px.
+_INVISIBLE = 1e-3
+
 
 @dataclass(frozen=True)
 class Pose:
@@ -38,24 +41,27 @@ def cast_shadow(
         pose: where the object is, and whether it stands or lies.
         strength: darkness of the deepest shadow, 0..1.
     """
-    pad = int(0.8 * max(alpha.shape)) + 8
-    padded = cv2.copyMakeBorder(alpha, pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=0)
-    # Shadows are smooth: a quarter of the resolution is enough.
-    scale = min(1.0, 96 / max(alpha.shape))
-    size = (max(8, round(padded.shape[1] * scale)), max(8, round(padded.shape[0] * scale)))
-    small = np.asarray(cv2.resize(padded, size, interpolation=cv2.INTER_AREA), np.float32)
+    # Shadows are smooth: a part of the resolution is enough.
+    step = max(1, -(-max(alpha.shape) // 96))
+    # A shadow reaches as far as 0.8 times the object.
+    pad = int(0.8 * max(alpha.shape)) // step + 2
+    small = _reduce(alpha, step, pad, cv2.BORDER_CONSTANT)
     if pose.stands:
-        small_depth = None
-        if depth is not None:
-            wide = cv2.copyMakeBorder(depth, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
-            small_depth = np.asarray(
-                cv2.resize(wide, size, interpolation=cv2.INTER_AREA), np.float32
-            )
+        small_depth = None if depth is None else _reduce(depth, step, pad, cv2.BORDER_REPLICATE)
         dark = _standing_shadow(small, small_depth, pose.light)
     else:
         dark = _lying_shadow(small, pose.light)
-    full = cv2.resize(dark, padded.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    return _darken(scene, np.asarray(full, np.float32) * strength, pose.corner, pad)
+    corner = (pose.corner[0] - pad * step, pose.corner[1] - pad * step)
+    return _darken(scene, dark * np.float32(strength), step, corner)
+
+
+def _reduce(values: Floats, step: int, pad: int, border: int) -> Floats:
+    """Means of step x step px, with `pad` cells more on each side."""
+    height, width = values.shape
+    even = cv2.copyMakeBorder(values, 0, -height % step, 0, -width % step, border)
+    size = (even.shape[1] // step, even.shape[0] // step)
+    small = cv2.resize(even, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.copyMakeBorder(small, pad, pad, pad, pad, border), np.float32)
 
 
 def _standing_shadow(small: Alpha, depth: Floats | None, light: tuple[float, float]) -> Floats:
@@ -134,17 +140,28 @@ def _lying_shadow(small: Alpha, light: tuple[float, float]) -> Floats:
     return np.asarray(1 - (1 - edge) * (1 - cast), np.float32)
 
 
-def _darken(scene: Pixels, dark: Floats, corner: tuple[int, int], pad: int) -> Pixels:
+def _darken(scene: Pixels, dark: Floats, step: int, corner: tuple[int, int]) -> Pixels:
+    """The scene under a shadow.
+
+    `dark` has one value for each step x step px, from `corner` (x, y) on. Only the rectangle where
+    it changes px is computed.
+    """
+    x, y, wide, tall = cv2.boundingRect((dark > _INVISIBLE).astype(np.uint8))
+    around = cv2.copyMakeBorder(dark, 1, 1, 1, 1, cv2.BORDER_CONSTANT)
+    size = ((wide + 2) * step, (tall + 2) * step)
+    full = cv2.resize(around[y : y + tall + 2, x : x + wide + 2], size)
+    x, y = corner[0] + (x - 1) * step, corner[1] + (y - 1) * step
     height, width = scene.shape[:2]
-    x, y = corner[0] - pad, corner[1] - pad
     left, top = max(x, 0), max(y, 0)
-    right, bottom = min(x + dark.shape[1], width), min(y + dark.shape[0], height)
-    part = dark[top - y : bottom - y, left - x : right - x, None]
-    # The sky or the room lights a shadow: its colour is a little cooler than the light.
-    tint = np.array([1.0, 0.985, 0.95], np.float32)
+    right, bottom = min(x + size[0], width), min(y + size[1], height)
     result = scene.copy()
-    darkened = result[top:bottom, left:right] * (1 - np.clip(part * tint, 0, 0.92))
-    result[top:bottom, left:right] = np.rint(darkened).astype(np.uint8)
+    if wide == 0 or left >= right or top >= bottom:
+        return result
+    part = full[top - y : bottom - y, left - x : right - x]
+    # The sky or the room lights a shadow: its colour is a little cooler than the light.
+    light = cv2.merge([1 - np.clip(part * tint, 0, 0.92) for tint in (1.0, 0.985, 0.95)])
+    box = result[top:bottom, left:right]
+    box[:] = cv2.multiply(box, light, dtype=cv2.CV_8U)
     return result
 
 
@@ -153,12 +170,18 @@ def shade_by_relief(colours: Floats, alpha: Alpha, depth: Floats, light_x: float
 
     ``depth``: float HxW in 0..1, nearer is larger. ``light_x``: -1 (left) to 1 (right).
     """
-    size = max(alpha.shape)
-    smooth = cv2.GaussianBlur(depth, (0, 0), 0.03 * size + 0.5)
+    # Relief is smooth: at most 160 cells along the object are enough.
+    step = max(1, -(-max(alpha.shape) // 160))
+    cells = _reduce(depth, step, 0, cv2.BORDER_REPLICATE)
+    small = _reduce(alpha, step, 0, cv2.BORDER_CONSTANT)
+    size = max(cells.shape)
+    smooth = cv2.GaussianBlur(cells, (0, 0), 0.03 * size + 0.5)
     slope_x = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=0.125) * size
     slope_y = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, scale=0.125) * size
     # Depth grows towards the viewer: where it rises to the right, the surface faces left.
     facing = -slope_x * light_x + 0.5 * slope_y
-    inside = cv2.GaussianBlur(alpha, (0, 0), 0.01 * size + 0.5)[..., None]
-    shade = 1 + 0.1 * np.tanh(0.6 * facing)[..., None] * inside
-    return np.asarray(np.clip(colours * shade, 0, 255), np.float32)
+    inside = cv2.GaussianBlur(small, (0, 0), 0.01 * size + 0.5)
+    shade = np.asarray(1 + 0.1 * np.tanh(0.6 * facing) * inside, np.float32)
+    height, width = alpha.shape
+    full = cv2.resize(shade, (shade.shape[1] * step, shade.shape[0] * step))[:height, :width]
+    return np.asarray(np.clip(cv2.multiply(colours, cv2.merge([full] * 3)), 0, 255), np.float32)

@@ -35,6 +35,10 @@ class Settings(BaseSettings):
         default_factory=lambda: platformdirs.user_cache_path("synthset") / "models",
         description="Folder of the checkpoints.",
     )
+    scratch: Path = Field(
+        default_factory=lambda: platformdirs.user_cache_path("synthset") / "scratch",
+        description="Folder of trainings of generators: states, losses and sample sheets.",
+    )
     device: str | None = Field(
         None, description="Where networks run, such as cuda:1 or cpu. Default: the first GPU."
     )
@@ -74,7 +78,7 @@ class Settings(BaseSettings):
     )
     traceback: bool = Field(False, description="Print the traceback of every error.")
 
-    @field_validator("models")
+    @field_validator("models", "scratch")
     @classmethod
     def _expand_home(cls, folder: Path) -> Path:
         return folder.expanduser()

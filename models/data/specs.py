@@ -6,8 +6,18 @@ from pydantic import Field, StrictInt
 
 from models.data.records import Record
 
-Augmentation = Literal["none", "flip", "crop", "randaugment", "autoaugment", "trivial"]
+Augmentation = Literal[
+    "none",
+    "flip",
+    "crop",
+    "randaugment",
+    "autoaugment",
+    "trivial",
+    "custom",
+    "rotate_blur_flip",
+]
 Classifier = Literal["network", "linear"]
+Profile = Literal["classical", "diffusion"]
 
 
 class DatasetSpec(Record):

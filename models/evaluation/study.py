@@ -1,47 +1,17 @@
 """Scores of a study by numbers of photos and images, and the best share, chosen on val alone."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from models.data.records import Record
-from models.evaluation.classification import LEAST_PROBABILITY, Metric, as_probabilities
+from models.evaluation.classification import LEAST_PROBABILITY, Metric
 from models.evaluation.comparison import Difference, Interval, compare, dataset_interval
-from models.evaluation.predictions import DatasetPredictions
+from models.evaluation.predictions import DatasetPredictions, SegmentationPredictions
 from models.evaluation.settings import VerdictSettings
-
-# The content of a ``score`` artifact.
-ScoreContent = Mapping[str, Any]
-
-
-class Point(Record):
-    """A point of the grid: what its classifiers are trained on.
-
-    ``share`` is the number of generated images per real photo; 0 has no generator. ``real`` and
-    ``synthetic`` count the train images of all classes.
-    """
-
-    photos_per_class: str
-    real: int
-    generator: str = ""
-    share: float = 0.0
-    synthetic: int = 0
-    augment: str
-
-    @property
-    def photos_name(self) -> str:
-        """``5 photos per class``."""
-        noun = "photo" if self.photos_per_class == "1" else "photos"
-        return f"{self.photos_per_class} {noun} per class"
-
-    @property
-    def images_name(self) -> str:
-        """What names its images: photos per class, share and generator."""
-        if not self.share:
-            return self.photos_name
-        return f"{self.photos_name} + {self.share:g} {self.generator}"
+from models.evaluation.study_point import Point
 
 
 @dataclass(frozen=True)
@@ -53,29 +23,19 @@ class ScoredPoint:
     test: DatasetPredictions
 
 
-def join_replicates(
-    contents: Sequence[ScoreContent], split: Literal["val", "test"], families: Mapping[str, str]
-) -> DatasetPredictions:
-    """The predictions of a point for one split, from the ``score`` content of each replicate.
+class PointFigure(Record):
+    """A figure of a point on one split, with its interval over photos and replicates."""
 
-    ``families`` has the near-duplicate family of images by their id; an image without an entry is a
-    family of its own.
-    """
-    first = contents[0]
-    names = [families.get(image, image) for image in first[split]["images"]]
-    return DatasetPredictions(
-        split,
-        np.array(first[split]["truth"], np.int64),
-        np.stack([as_probabilities(content[split]) for content in contents]),
-        tuple(first["classes"]),
-        families=np.unique(names, return_inverse=True)[1],
-    )
+    split: Literal["val", "test"]
+    figure: Metric
+    interval: Interval
 
 
 class PointScores(Record):
     """The scores of a point: mean over replicates on val, mean with interval on test.
 
     ``gain`` is over the best point without generated images; none for that point itself.
+    ``figures`` has all figures of the task, on val and test.
     """
 
     point: Point
@@ -85,22 +45,23 @@ class PointScores(Record):
     val: float
     test: Interval
     gain: Difference | None
+    figures: tuple[PointFigure, ...] = ()
 
 
 class Choice(Record):
-    """The best point of a number of photos, and the best one without generated images.
+    """The best point of a method with a number of photos, and the best one of photos alone.
 
     Val chooses both: see `choose_best`.
     """
 
-    generator: str
+    method: str
     photos_per_class: str
     best: PointScores
     rival: PointScores
 
 
 class StudyScores(Record):
-    """All points, and the choice per generator and number of photos.
+    """All points, and the choice per method with generated images and number of photos.
 
     Images do not help where their gain is below ``margin``, 0 to 1, with confidence.
     """
@@ -111,21 +72,28 @@ class StudyScores(Record):
     choices: tuple[Choice, ...]
 
     @property
-    def generators(self) -> tuple[str, ...]:
-        """The generators that have a choice, in their order."""
-        return tuple(dict.fromkeys(choice.generator for choice in self.choices))
+    def methods(self) -> tuple[str, ...]:
+        """The methods that have a choice, in their order."""
+        return tuple(dict.fromkeys(choice.method for choice in self.choices))
 
-    def of(self, generator: str) -> list[PointScores]:
-        """The points of a generator, and those without generated images."""
-        return [found for found in self.points if found.point.generator in ("", generator)]
+    def of(self, method: str) -> list[PointScores]:
+        """The points of a method, and those without generated images."""
+        return [
+            found
+            for found in self.points
+            if not found.point.has_images or found.point.method == method
+        ]
 
 
 def evaluate_study(
     scored: Sequence[ScoredPoint],
-    generators: Sequence[str],
+    methods: Sequence[str],
     settings: VerdictSettings = VerdictSettings(),
 ) -> StudyScores:
     """The scores of all points, and what val chooses; test decides nothing.
+
+    Args:
+        methods: those with generated images.
 
     Raises:
         ValueError: a number of photos has no point without generated images.
@@ -133,18 +101,21 @@ def evaluate_study(
     metric = settings.metric
     points: list[PointScores] = []
     choices: list[Choice] = []
-    for photos in dict.fromkeys(found.point.photos_per_class for found in scored):
-        same = [found for found in scored if found.point.photos_per_class == photos]
-        rival = choose_best([found for found in same if not found.point.share], metric)
+    for photos in dict.fromkeys(found.point.photos_name for found in scored):
+        same = [found for found in scored if found.point.photos_name == photos]
+        alone = [found for found in same if not found.point.has_images]
+        rival = choose_best(alone, metric)
         scores = {found.point: _score(found, rival, metric) for found in same}
         points += scores.values()
-        for generator in generators:
-            candidates = [found for found in same if found.point.generator in ("", generator)]
-            best = choose_best(candidates, metric)
+        for method in methods:
+            made = [
+                found for found in same if found.point.has_images and found.point.method == method
+            ]
+            best = choose_best([*alone, *made], metric)
             choices.append(
                 Choice(
-                    generator=generator,
-                    photos_per_class=photos,
+                    method=method,
+                    photos_per_class=rival.point.photos_label,
                     best=scores[best.point],
                     rival=scores[rival.point],
                 )
@@ -174,13 +145,18 @@ def choose_best(candidates: Sequence[ScoredPoint], metric: Metric) -> ScoredPoin
     )
 
 
-def figure_rows(
-    scored: Sequence[ScoredPoint], metrics: Sequence[Metric]
-) -> Iterator[dict[str, str | int | float]]:
-    """A row per point, replicate, split and metric, for a table."""
+def figures_of(predictions: DatasetPredictions) -> tuple[Metric, ...]:
+    """The figures of the task that the predictions belong to."""
+    if isinstance(predictions, SegmentationPredictions):
+        return ("miou",)
+    return ("accuracy", "f1_macro", "f1_weighted")
+
+
+def figure_rows(scored: Sequence[ScoredPoint]) -> Iterator[dict[str, str | int | float]]:
+    """A row per point, replicate, split and figure, for a table."""
     for found in scored:
         for split, predictions in (("val", found.val), ("test", found.test)):
-            for metric in metrics:
+            for metric in figures_of(predictions):
                 for replicate, value in enumerate(predictions.values(metric)):
                     yield {
                         **found.point.model_dump(),
@@ -197,12 +173,18 @@ def _val_mean(found: ScoredPoint, metric: Metric) -> float:
 
 
 def _log_loss(predictions: DatasetPredictions) -> float:
-    """The mean over replicates and photos, in nats."""
+    """The mean over replicates and photos, in nats; 0 where pixels are predicted."""
+    if isinstance(predictions, SegmentationPredictions):
+        return 0.0
     own = predictions.probabilities[:, np.arange(len(predictions.y_true)), predictions.y_true]
     return float(-np.log(np.maximum(own.astype(np.float64), LEAST_PROBABILITY)).mean())
 
 
 def _score(found: ScoredPoint, rival: ScoredPoint, metric: Metric) -> PointScores:
+    splits: tuple[tuple[Literal["val", "test"], DatasetPredictions], ...] = (
+        ("val", found.val),
+        ("test", found.test),
+    )
     return PointScores(
         point=found.point,
         replicates=len(found.test.probabilities),
@@ -211,4 +193,9 @@ def _score(found: ScoredPoint, rival: ScoredPoint, metric: Metric) -> PointScore
         val=_val_mean(found, metric),
         test=dataset_interval(found.test, metric),
         gain=None if found is rival else compare(found.test, rival.test, metric),
+        figures=tuple(
+            PointFigure(split=split, figure=figure, interval=dataset_interval(predictions, figure))
+            for split, predictions in splits
+            for figure in figures_of(predictions)
+        ),
     )

@@ -8,14 +8,15 @@ Above and below, the strip is one piece that may slide sideways.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from models.data.pixels import Bools, Floats, Pixels, round_to_uint8
+from models.data.pixels import Bools, Floats, Pixels
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,13 @@ class _Match:
     scale: int
     size: tuple[int, int]
     pad: int
+
+    def flipped(self) -> "_Match":
+        """The same for the scene's left edge, as its mirror image."""
+        small, hidden = (
+            np.asarray(cv2.flip(part, 1), np.float32) for part in (self.small, self.hidden)
+        )
+        return replace(self, small=small, hidden=hidden)
 
     def jumps(self) -> Floats:
         """Per px, how much more it differs from its left neighbour than px at the edge do.
@@ -68,9 +76,10 @@ def extend_both_sides(
 ) -> Pixels:
     """The scene with `pad` columns more at its left and at its right."""
     sides = []
+    right = _prepare_match(pixels, avoid, pad)
     for step in (1, -1):
         image = pixels if step == 1 else np.asarray(cv2.flip(pixels, 1), np.uint8)
-        match = _prepare_match(image, np.ascontiguousarray(avoid[:, ::step]), pad)
+        match = right if step == 1 else right.flipped()
         columns, rows = find(match, rng)
         strip = cv2.remap(image, columns, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
         sides.append(_fit_to_edge(np.asarray(strip, np.uint8), image[:, -1])[:, ::step])
@@ -153,24 +162,29 @@ def _fit_to_edge(strip: Pixels, edge: Pixels) -> Pixels:
     """
     pad = strip.shape[1] - 1
     gap = (edge.astype(np.float32) - strip[:, 0])[:, None]
-    distance = np.arange(pad, dtype=np.float32)[None, :, None]
-    result = strip[:, 1:].astype(np.float32)
+    distance = np.arange(pad, dtype=np.float32)
+    # Channel by channel, because NumPy is slow where the last axis is short.
+    planes = [np.zeros((len(gap), pad), np.float32) for _ in range(3)]
     for sigma, length in ((0.02, 0.35), (0.004, 0.08), (0.0, 0.03)):
         part = cv2.GaussianBlur(gap, (1, 0), sigmaX=0, sigmaY=sigma * len(gap)) if sigma else gap
         part = np.asarray(part, np.float32).reshape(gap.shape)
-        result += part * np.exp(-distance / max(length * pad, 3.0))
+        fade = np.exp(-distance / max(length * pad, 3.0))
+        for channel, plane in enumerate(planes):
+            plane += part[..., channel] * fade
         gap = gap - part
-    return round_to_uint8(result)
+    return np.asarray(cv2.add(strip[:, 1:], cv2.merge(planes), dtype=cv2.CV_8U), np.uint8)
 
 
 def _cheapest_path(cost: Floats, drift: float) -> npt.NDArray[np.intp]:
     """Per row the column of the cheapest path downwards; a step to the side costs `drift`."""
     rows, columns = cost.shape
-    total = cost.copy()
-    for row in range(1, rows):
-        above = np.pad(total[row - 1], 1, constant_values=np.inf)
+    # A column of infinite cost at each side, so that no path leaves.
+    total = np.full((rows, columns + 2), np.inf, np.float32)
+    total[:, 1:-1] = cost
+    for above, here in pairwise(total):
         aside = np.minimum(above[:-2], above[2:]) + drift
-        total[row] += np.minimum(above[1:-1], aside)
+        here[1:-1] += np.minimum(above[1:-1], aside)
+    total = total[:, 1:-1]
     path = np.empty(rows, np.intp)
     path[-1] = int(np.argmin(total[-1]))
     for row in range(rows - 2, -1, -1):

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from models.data.pixels import Bools, Floats, Pixels, round_to_uint8
+from models.data.pixels import Bools, Floats, Pixels
 
 
 def grow_mask(mask: Bools) -> Bools:
@@ -23,7 +23,7 @@ def remove_object(rgba: Pixels, mask: Bools) -> Pixels:
 
     Colours come from a small inpainting (Telea 2004), texture from the neighbourhood.
     """
-    pixels = np.ascontiguousarray(rgba[..., :3])
+    pixels = np.asarray(cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), np.uint8)
     if not mask.any():
         return pixels
     height, width = mask.shape
@@ -41,29 +41,36 @@ def remove_object(rgba: Pixels, mask: Bools) -> Pixels:
     smooth = cv2.resize(filled, (width, height), interpolation=cv2.INTER_CUBIC)
     x, y, wide, tall = cv2.boundingRect(hole.astype(np.uint8))
     box = slice(y, y + tall), slice(x, x + wide)
-    result = smooth[box] + _borrowed_texture(cv2.subtract(pixels, smooth, dtype=cv2.CV_16S), hole)
-    inner = _frame_ramp(width, height)[box]
+    detail = _borrowed_texture(cv2.subtract(pixels, smooth, dtype=cv2.CV_16S), hole)
+    result = cv2.add(smooth[box], detail, dtype=cv2.CV_16S)
+    inner = _frame_ramp(width, height, box)
     soft = cv2.GaussianBlur(hole[box].astype(np.float32), (0, 0), 2.0) * inner
-    weight = np.where(mask[box], np.float32(1), soft)[..., None]
-    mixed = pixels[box] + (result - pixels[box]) * weight
-    pixels[box] = round_to_uint8(mixed)
+    weight = np.where(mask[box], np.float32(1), soft)
+    change = cv2.multiply(
+        cv2.subtract(result, pixels[box], dtype=cv2.CV_32F), cv2.merge([weight] * 3)
+    )
+    pixels[box] = cv2.add(pixels[box], change, dtype=cv2.CV_8U)
     return pixels
 
 
-def _frame_ramp(width: int, height: int) -> Floats:
-    """0 at the frame, rising to 1 inside: borders must continue the scene's true edge."""
-    ramps = [
+def _frame_ramp(width: int, height: int, box: tuple[slice, slice]) -> Floats:
+    """0 at the frame, rising to 1 inside: borders must continue the scene's true edge.
+
+    `box`: rows and columns of the frame to return.
+    """
+    down, across = (
         np.minimum(np.arange(side), np.arange(side)[::-1]) / max(1.0, 0.03 * side)
-        for side in (width, height)
-    ]
-    return np.minimum(1.0, np.minimum(ramps[0][None], ramps[1][:, None])).astype(np.float32)
+        for side in (height, width)
+    )
+    ramps = [np.minimum(1, ramp).astype(np.float32) for ramp in (down[box[0]], across[box[1]])]
+    return np.minimum(ramps[0][:, None], ramps[1][None])
 
 
-def _borrowed_texture(detail: npt.NDArray[Any], hole: Bools) -> Floats:
-    """Fine detail from next to the hole, copied into the hole's box; 0 where there is none."""
+def _borrowed_texture(detail: npt.NDArray[Any], hole: Bools) -> npt.NDArray[Any]:
+    """Fine detail (int16) from next to the hole, copied into the hole's box; 0 where is none."""
     height, width = hole.shape
     x, y, wide, tall = cv2.boundingRect(hole.astype(np.uint8))
-    filled = np.zeros((tall, wide, 3), np.float32)
+    filled = np.zeros((tall, wide, 3), np.int16)
     empty = np.ones((tall, wide), np.bool_)
     for dx, dy in ((wide, 0), (-wide, 0), (0, tall), (0, -tall)):
         left, right = max(x + dx, 0), min(x + dx + wide, width)
@@ -72,6 +79,6 @@ def _borrowed_texture(detail: npt.NDArray[Any], hole: Bools) -> Floats:
             continue
         target = slice(top - y - dy, bottom - y - dy), slice(left - x - dx, right - x - dx)
         new = empty[target] & ~hole[top:bottom, left:right]
-        filled[target][new] = detail[top:bottom, left:right][new]
+        cv2.copyTo(detail[top:bottom, left:right], new.astype(np.uint8), filled[target])
         empty[target] &= ~new
     return filled

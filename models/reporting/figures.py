@@ -16,6 +16,7 @@ from models.reporting.plot_classes import (
     draw_prediction_share,
     draw_threshold_curves,
 )
+from models.reporting.plot_losses import describe_losses, draw_losses
 from models.reporting.plot_quality import (
     describe_nearest,
     describe_selection,
@@ -51,7 +52,7 @@ class Figure:
 
 
 def draw_figures(metrics: Metrics) -> Iterator[Figure]:
-    """Nearest photos, learning curves, comparison, precision-recall; then three per dataset."""
+    """Quality, losses of generators, learning curves, comparison; then three per dataset."""
     if metrics.quality is not None and metrics.quality.nearest:
         yield Figure(
             NEAREST_PHOTOS,
@@ -65,6 +66,15 @@ def draw_figures(metrics: Metrics) -> Iterator[Figure]:
             "What the selection left out",
             describe_selection(metrics.selections),
             draw_selection(metrics.selections),
+            on_page=True,
+        )
+    for stage in dict.fromkeys(found.stage for found in metrics.finetuned):
+        losses = {row.label: row.losses for row in metrics.finetuned if row.stage == stage}
+        yield Figure(
+            f"{stage}-losses",
+            f"How {stage} learned",
+            describe_losses(losses),
+            draw_losses(losses),
             on_page=True,
         )
     tested = [name for name, data in metrics.datasets.items() if data.test is not None]

@@ -105,12 +105,24 @@ class TrainingMetrics(Record):
     epochs: int
     steps_per_epoch: int
     best_epoch: int = Field(description="The epoch whose weights were kept, counted from 0.")
+    epoch_choices: dict[str, float] = Field(
+        {},
+        description="The best score on val for each of train.epoch_choices: macro F1, or mean IoU.",
+    )
     seconds: float
     history: dict[str, tuple[float, ...]] = Field(
         description="One value per epoch: epoch, learning_rate, train_loss, val_f1_macro, ..."
     )
     val: TrainingScores | SegmentationScores
     test: TrainingScores | SegmentationScores
+
+
+class Finetuned(Record):
+    """How a generator learned a class from its photos."""
+
+    stage: str
+    label: str
+    losses: tuple[float, ...] = Field(description="The loss of each step.")
 
 
 class Cost(Record):
@@ -155,6 +167,9 @@ class Metrics(Record):
     quality: QualityMetrics | None = Field(None, description="What the images are like.")
     selections: tuple[ClassSelection, ...] = Field(
         (), description="What the section select kept, per generator and class."
+    )
+    finetuned: tuple[Finetuned, ...] = Field(
+        (), description="Trainings of generators, such as dreambooth, per class."
     )
     costs: dict[str, Cost] = {}
     test_looks: int = Field(

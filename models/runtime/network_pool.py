@@ -13,6 +13,7 @@ import logging
 import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -127,6 +128,17 @@ class NetworkPool:
         with self._device_lock:
             self._make_room(except_for=None)
 
+    @contextmanager
+    def without_networks(self) -> Iterator[None]:
+        """Keep the device free of this pool's networks; other threads wait with their requests."""
+        with self._device_lock:
+            self._make_room(except_for=None)
+            try:
+                yield
+            finally:
+                gc.collect()
+                release_memory()
+
     @property
     def on_device(self) -> int:
         """Bytes of weights that lie on the device, or are being moved there."""
@@ -233,6 +245,14 @@ def network_pool() -> NetworkPool:
         if not _pools:
             _pools.append(NetworkPool(this_machine()))
         return _pools[0]
+
+
+def device_alone() -> AbstractContextManager[None]:
+    """A context in which its thread alone loads networks and uses the device, as for a training.
+
+    Networks of this process leave the device first; with residency ``all`` they stay.
+    """
+    return network_pool().without_networks()
 
 
 def clear_device() -> None:

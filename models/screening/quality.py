@@ -49,11 +49,11 @@ def measure(image: Pixels) -> Quality:
     has_alpha = image.shape[2] == 4
     code = cv2.COLOR_RGBA2GRAY if has_alpha else cv2.COLOR_RGB2GRAY
     grey = np.asarray(cv2.cvtColor(image, code), np.uint8)
-    contrast = float(grey.std()) / 255.0
+    contrast = float(cv2.meanStdDev(grey)[1].item()) / 255.0
     hash_digits = f"{_dhash_of_grey(grey, HASH_SIDE):064x}"
     if not has_alpha:
         return Quality(contrast, _measure_sharpness(grey), None, None, None, hash_digits, None)
-    mask = image[..., 3] > 127
+    mask = np.asarray(cv2.extractChannel(image, 3) > 127)
     box = box_of_mask(mask)
     return Quality(
         contrast=contrast,

@@ -165,34 +165,35 @@ def _keep_object(cut: Bools, saliency: Floats) -> Bools:
 def _upsample_guided(pixels: Pixels, small: Pixels, cut: Bools) -> Alpha:
     """Apply the colour guided filter at full size, with coefficients from the working size."""
     guide = np.asarray(small / 255, np.float32)
-    gain, offset = _guided_coefficients(guide, cut.astype(np.float32), radius=3, eps=4e-4)
-    size = pixels.shape[1::-1]
-    gain, offset = (np.asarray(cv2.resize(part, size), np.float32) for part in (gain, offset))
-    alpha = np.einsum("hwc,hwc->hw", gain, np.asarray(pixels / 255, np.float32)) + offset
-    # The filter leaves haze inside and outside; a steeper ramp makes the edge tight again.
-    alpha = np.clip((alpha - 0.2) / 0.6, 0, 1)
     kernel = np.ones((9, 9), np.uint8)
     mask = cut.astype(np.uint8)
     inside, near = cv2.erode(mask, kernel), cv2.dilate(mask, kernel)
+    undecided = cv2.dilate(near - inside, kernel) > 0
+    gain, offset = _guided_coefficients(guide, mask.astype(np.float32), undecided, 3, 4e-4)
+    size = pixels.shape[1::-1]
+    products = cv2.multiply(cv2.resize(gain / 255, size), pixels, dtype=cv2.CV_32F)
+    alpha = cv2.add(cv2.transform(products, np.ones((1, 3))), cv2.resize(offset, size))
+    # The filter leaves haze inside and outside; a steeper ramp makes the edge tight again.
+    alpha = np.clip((alpha - 0.2) / 0.6, 0, 1)
     alpha[cv2.resize(inside, size, interpolation=cv2.INTER_NEAREST) > 0] = 1
     alpha[cv2.resize(near, size, interpolation=cv2.INTER_NEAREST) == 0] = 0
     return np.asarray(alpha, np.float32)
 
 
 def _guided_coefficients(
-    guide: Floats, target: Floats, radius: int, eps: float
+    guide: Floats, target: Floats, where: Bools, radius: int, eps: float
 ) -> tuple[Floats, Floats]:
-    """Return the per-window linear model, averaged over windows (He et al., eqs. 19 and 20)."""
+    """Return the linear model of each window, 0 outside `where`, averaged (eqs. 19 and 20)."""
     window = (2 * radius + 1, 2 * radius + 1)
 
     def mean(values: Floats) -> Floats:
         return np.asarray(cv2.blur(values, window), np.float32)
 
-    centre, level = mean(guide), mean(target)
-    outer = (guide[..., :, None] * guide[..., None, :]).reshape(*guide.shape[:2], 9)
-    spread = np.stack([mean(np.ascontiguousarray(outer[..., k])) for k in range(9)], -1)
-    spread = spread.reshape(*guide.shape, 3) - centre[..., :, None] * centre[..., None, :]
-    cross = mean(guide * target[..., None]) - centre * level[..., None]
-    gain = np.linalg.solve(spread + eps * np.eye(3, dtype=np.float32), cross[..., None])[..., 0]
-    offset = level - (gain * centre).sum(-1)
-    return mean(np.asarray(gain, np.float32)), mean(np.asarray(offset, np.float32))
+    centre, level = mean(guide)[where], mean(target)[where]
+    products = [mean(guide * guide[..., k : k + 1])[where] for k in range(3)]
+    spread = np.stack(products, 1) - centre[:, :, None] * centre[:, None, :]
+    cross = mean(guide * target[..., None])[where] - centre * level[:, None]
+    solved = np.linalg.solve(spread + eps * np.eye(3, dtype=np.float32), cross[..., None])[..., 0]
+    gain, offset = np.zeros_like(guide), np.zeros_like(target)
+    gain[where], offset[where] = solved, level - (solved * centre).sum(-1)
+    return mean(gain), mean(offset)

@@ -19,6 +19,7 @@ from torchmetrics import MeanMetric, MetricCollection
 from models.training.history import Epoch, best_epoch
 from models.training.optimizer import build_optimizer
 from models.training.pretrained import head_names, normalisation
+from models.training.schedule import Schedule
 from models.training.settings import TrainingParameters
 
 
@@ -52,7 +53,9 @@ class EpochModule(L.LightningModule):
         super().__init__()
         self.network = network
         self.settings = settings
-        self.learning_rates = settings.learning_rates()
+        # `train_or_resume` replaces it by that of the training's number of steps.
+        self.schedule = Schedule(settings, 1)
+        self.learning_rate = 0.0
         self.optimizer = build_optimizer(network, settings)
         self.metadata = metadata
         self.history: list[Epoch] = []
@@ -93,12 +96,13 @@ class EpochModule(L.LightningModule):
         return self.optimizer
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Seed the epoch and set its rate; Lightning skips the epoch's own hook when it resumes."""
+        """Seed the epoch, and set the rate; Lightning skips the epoch's own hook on resuming."""
         if batch_idx == 0:
             torch.manual_seed(self.seed * 100_003 + self.current_epoch)
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.learning_rates[self.current_epoch] * group["factor"]
-        if self.settings.frozen_steps:
+        self.learning_rate = self.schedule.apply(self.optimizer, self.current_epoch, batch_idx)
+        if self.settings.freeze == "body":
+            self._freeze_body(True)
+        elif self.settings.frozen_steps:
             self._freeze_body(self.global_step < self.settings.frozen_steps)
 
     def _freeze_body(self, is_frozen: bool) -> None:
@@ -142,7 +146,7 @@ class EpochModule(L.LightningModule):
             row |= {k: round(float(v), 6) for k, v in collection.compute().items()}
         for metric in (self.train_loss, self.val_loss, self.train_metrics, self.val_metrics):
             metric.reset()
-        row["learning_rate"] = self.learning_rates[self.current_epoch]
+        row["learning_rate"] = self.learning_rate
         if not math.isfinite(row["train_loss"] + row["val_loss"]):
             raise TrainingDivergedError(
                 f"training diverged in epoch {self.current_epoch}: the loss on train is "

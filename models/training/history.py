@@ -10,7 +10,8 @@ from models.data.records import Record
 class Epoch(Record, ABC):
     """Figures of one epoch: losses in nats, all others in 0..1, epochs counted from 0.
 
-    The train figures are those of augmented images, measured while the weights changed.
+    The train figures are those of augmented images, measured while the weights changed. The
+    learning rate is that of the head in the last step.
     """
 
     epoch: int
@@ -58,8 +59,24 @@ class SegmentationEpoch(Epoch):
         return self.val_miou
 
 
+class EpochChoice(Record):
+    """One of several lengths of a training: its best epoch on val, counted from 0.
+
+    ``val_score`` is macro F1 or mean IoU; ``chosen``: whether its weights were kept.
+    """
+
+    epochs: int
+    best_epoch: int
+    val_score: float
+    val_loss: float
+    chosen: bool
+
+
 class TrainedModel(Record):
-    """A finished training. ``checkpoint`` holds the weights of ``best_epoch``, counted from 0."""
+    """A finished training. ``checkpoint`` holds the weights of ``best_epoch``, counted from 0.
+
+    ``epoch_choices`` are empty where the recipe names one number of epochs.
+    """
 
     network: str
     parameters_count: int
@@ -72,6 +89,12 @@ class TrainedModel(Record):
     history: tuple[EpochRecord | SegmentationEpoch, ...]
     checkpoint: Path
     seconds: float
+    epoch_choices: tuple[EpochChoice, ...] = ()
+
+    @property
+    def best(self) -> EpochRecord | SegmentationEpoch:
+        """The epoch whose weights were kept."""
+        return self.history[self.best_epoch]
 
 
 def best_epoch(history: Sequence[Epoch]) -> int:

@@ -1,10 +1,12 @@
 """First weights of a network: embedded, published by timm, from a local file, or random."""
 
+import hashlib
 import threading
 from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from huggingface_hub import constants, get_session, hf_hub_download, try_to_load_from_cache
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import PretrainedCfg, load_state_dict
@@ -15,6 +17,7 @@ from models.embedding.weights import NETWORK, embedded_tensors
 # Prefixes under which training frameworks, this one included, store the network in a checkpoint.
 WRAPPERS = ("network.", "module.", "model.")
 HUB_TIMEOUT_S = 5.0
+TORCHVISION_FILES = "https://download.pytorch.org/models/"
 
 
 class WeightsMissingError(ValueError):
@@ -47,16 +50,23 @@ def is_embedded(name: str, revision: str | None) -> bool:
 
 
 def find_published(name: str, revision: str | None) -> Path:
-    """The file of a network's published checkpoint in the hub cache, downloaded if necessary.
+    """The file of a network's published checkpoint, downloaded into the hub's cache if necessary.
+
+    torchvision's own file in torch's cache, such as ``resnet18-f37072fd.pth``, is used where the
+    checkpoint is torchvision's and no revision is named.
 
     Raises:
         WeightsMissingError: timm publishes none, or the hub is unreachable.
+        ValueError: the file in torch's cache is corrupt.
     """
     settings = published_settings(name)
     if not settings.hf_hub_id:
         raise WeightsMissingError(
             f"{name} has no published weights; set pretrained: false or give weights_file"
         )
+    in_torch_cache = None if revision else find_in_torch_cache(str(settings.url or ""))
+    if in_torch_cache is not None:
+        return in_torch_cache
     repository = str(settings.hf_hub_id)
     filename = str(settings.hf_hub_filename or "model.safetensors")
     cached = try_to_load_from_cache(repository, filename, revision=revision)
@@ -73,6 +83,26 @@ def find_published(name: str, revision: str | None) -> Path:
         f"{constants.ENDPOINT} gives none ({reason}); use the weights that are installed: "
         f"--set train.network={NETWORK}; or give weights_file"
     )
+
+
+def find_in_torch_cache(url: str) -> Path | None:
+    """The file of a download of torchvision in torch's cache; None if it is not there.
+
+    Its name ends with the first eight digits of its sha256.
+
+    Raises:
+        ValueError: the file has another sha256.
+    """
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if not url.startswith(TORCHVISION_FILES) or not path.is_file():
+        return None
+    wanted = path.stem.rpartition("-")[2]
+    found = hashlib.sha256(path.read_bytes()).hexdigest()[: len(wanted)]
+    if found != wanted:
+        raise ValueError(
+            f"{path}: its sha256 begins with {found}, not {wanted} as its name says; fetch it again"
+        )
+    return path
 
 
 def load_weights_file(network: nn.Module, path: Path) -> None:

@@ -31,6 +31,7 @@ from models.training.lightning_trainer import (
 )
 from models.training.pretrained import count_parameters
 from models.training.sampler import FixedStepsSampler
+from models.training.schedule import Schedule
 from models.training.settings import TrainingParameters
 
 SETTINGS_FILE, RESULT_FILE = "run.json", "trained.json"
@@ -88,6 +89,7 @@ def train_or_resume(
         if saved is not None:
             module.on_load_checkpoint(saved)
         module.seed = training.seed
+        module.schedule = Schedule(training.parameters, training.steps)
         if not module.is_finished():
             _fit(module, training, folder, progress)
     trained = TrainedModel.model_validate(
@@ -130,11 +132,12 @@ def check_folder(folder: Path, settings: dict[str, Any]) -> None:
     if not path.exists():
         return
     saved = json.loads(path.read_text())
-    for name, value in settings.items():
-        if saved.get(name) != value:
+    # A field that was added later is in one of both alone, where the other has its default.
+    for name in (*settings, *sorted(set(saved) - set(settings))):
+        if saved.get(name) != settings.get(name):
             raise ValueError(
-                f"{folder}: holds a training with {name} {saved.get(name)}, not {value}; "
-                "choose another folder"
+                f"{folder}: holds a training with {name} {saved.get(name)}, not "
+                f"{settings.get(name)}; choose another folder"
             )
 
 

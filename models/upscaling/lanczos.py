@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from models.data.pixels import Pixels
+from models.data.pixels import Pixels, add_alpha, rgb
 
 
 def upscale_lanczos(image: Pixels, factor: int, sharpen: float = 0.3) -> Pixels:
@@ -19,6 +19,8 @@ def upscale_lanczos(image: Pixels, factor: int, sharpen: float = 0.3) -> Pixels:
         image, (width * factor, height * factor), interpolation=cv2.INTER_LANCZOS4
     ).astype(np.uint8)
     if sharpen > 0 and factor > 1:
-        blurred = cv2.GaussianBlur(enlarged[..., :3], (0, 0), factor / 2)
-        enlarged[..., :3] = cv2.addWeighted(enlarged[..., :3], 1 + sharpen, blurred, -sharpen, 0)
+        colours = rgb(enlarged)
+        blurred = cv2.GaussianBlur(colours, (0, 0), factor / 2)
+        sharp = np.asarray(cv2.addWeighted(colours, 1 + sharpen, blurred, -sharpen, 0), np.uint8)
+        return sharp if image.shape[2] == 3 else add_alpha(sharp, enlarged[..., 3])
     return enlarged

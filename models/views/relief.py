@@ -119,15 +119,25 @@ def relief_depth(pixels: Pixels, alpha: Alpha) -> Floats:
     height, width = alpha.shape
     ground = _ground_depth(height)
     bulge = inflate(alpha, natural_depth(alpha)) / max(height, width)
-    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
+    grey = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.float32) / np.float32(255)
     sigma = max(1.0, 0.02 * max(height, width))
-    detail = np.clip(grey - cv2.GaussianBlur(grey, (0, 0), sigma), -0.25, 0.25)
+    detail = np.clip(grey - _blur_wide(grey, sigma), -0.25, 0.25)
     # A step of 0.05 separates the feet from the ground; 2.5 makes up for the flat cushion.
-    foot = ground[min(top + box_height, height) - 1]
-    inside = foot + 0.05 + 2.5 * bulge + 0.08 * detail
-    depth = ground[:, None] * (1 - alpha) + inside * alpha
+    foot = float(ground[min(top + box_height, height) - 1])
+    inside = np.asarray(cv2.addWeighted(bulge, 2.5, detail, 0.08, foot + 0.05), np.float32)
+    depth = (inside - ground[:, None]) * alpha + ground[:, None]
     low, high = float(depth.min()), float(depth.max())
-    return np.asarray((depth - low) / max(high - low, 1e-6), np.float32)
+    depth -= np.float32(low)
+    depth /= np.float32(max(high - low, 1e-6))
+    return depth
+
+
+def _blur_wide(image: Floats, sigma: float) -> Floats:
+    """Return the image blurred by a Gaussian, computed at a size at which `sigma` is about 4 px."""
+    size = image.shape[1::-1]
+    step = max(1.0, sigma / 4)
+    small = cv2.resize(image, None, fx=1 / step, fy=1 / step, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(cv2.GaussianBlur(small, (0, 0), sigma / step), size), np.float32)
 
 
 def _ground_depth(height: int) -> Floats:

@@ -120,9 +120,8 @@ def with_selection(sample: Sample, selected: Selected) -> Sample:
     found = selected.get(sample.image.id)
     if found is None or not sample.is_accepted:
         return sample
-    scores = dict(sample.scores)
-    if found["similarity"] is not None:
-        scores["similarity"] = found["similarity"]
+    named = ((name, found.get(name)) for name in ("similarity", "name_similarity"))
+    scores = {**sample.scores, **{name: score for name, score in named if score is not None}}
     return sample.model_copy(update={"scores": scores, "reject_reason": found["reason"]})
 
 

@@ -25,6 +25,8 @@ class Cost:
         reads_all_inputs: whether that size is of all inputs together, and not of the first.
         tflop: per network: trillion operations per artifact, and per megapixel of it (counted by
             ``python -m benchmarks flops`` at the published sizes).
+        repeats: from the stage's settings, how often these operations are done, as in a training.
+        megabytes: from the stage's settings, megabytes in the store besides those per megapixel.
     """
 
     ms: float = 0.0
@@ -33,6 +35,8 @@ class Cost:
     megapixels: Callable[[Any, float], float] = lambda _settings, megapixels: megapixels
     reads_all_inputs: bool = False
     tflop: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    repeats: Callable[[Any], float] = lambda _settings: 1.0
+    megabytes: Callable[[Any], float] = lambda _settings: 0.0
 
 
 # CPU milliseconds per megapixel around a network: decode, encode, move to the device and back.
@@ -79,12 +83,13 @@ class PlanningRun:
             megapixels = cost.megapixels(settings, input_size)
             sized.append(placeholder.model_copy(update={"metadata": {"megapixels": megapixels}}))
             planned.artifacts += 1
-            planned.megabytes += megapixels * cost.mb_per_mp
+            planned.megabytes += megapixels * cost.mb_per_mp + cost.megabytes(settings)
             fixed, per_megapixel = cost.ms, cost.ms_per_mp
             if network is not None:
                 fixed, per_megapixel = 0.0, _MS_PER_MP_AROUND_NETWORK
                 once, each = cost.tflop.get(network, (0.0, 0.0))
-                planned.gpu_seconds += (once + megapixels * each) / TFLOP_PER_S
+                operations = (once + megapixels * each) * cost.repeats(settings)
+                planned.gpu_seconds += operations / TFLOP_PER_S
             planned.cpu_seconds += (fixed + megapixels * per_megapixel) / 1e3
         self.made.update((placeholder.id, placeholder) for placeholder in sized)
         return sized

@@ -1,6 +1,7 @@
 """What the stages of one flow run share: the store, decoded contents, counts and progress."""
 
 import json
+import shutil
 import threading
 import time
 from collections import defaultdict
@@ -105,6 +106,29 @@ class RunContext:
         self.remember(artifact, content)
         self._local.decoded = self.decoded_cpu_s + time.thread_time() - started
         return content
+
+    def fetch(self, artifact: Artifact) -> Path:
+        """A file with the bytes of an artifact, for reading only; its bytes are checked once.
+
+        Raises:
+            MissingArtifactError, CorruptArtifactError: as `load`.
+        """
+        name = f"file of {artifact.digest}"
+        file: Path | None = self._contents.get(name)
+        if file is None:
+            file = self.store.fetch(artifact, self._copies_of(artifact))
+            self._contents.put(name, file)
+        return file
+
+    def remove_copy(self, artifact: Artifact) -> None:
+        """Remove the copy that `fetch` made; without one, as of a store that is a folder, nothing.
+
+        It is for large files. A run that fetches the artifact later needs its own context.
+        """
+        shutil.rmtree(self._copies_of(artifact), ignore_errors=True)
+
+    def _copies_of(self, artifact: Artifact) -> Path:
+        return self.scratch / "files" / artifact.digest[:16]
 
     def remember(self, artifact: Artifact, content: Any) -> None:
         """Keep a decoded content for the next stage."""

@@ -62,8 +62,8 @@ Depth = Annotated[DepthRelief | DepthDpt | DepthAnythingV2, Field(discriminator=
 
 @stage(
     "depth",
-    version=1,
-    cost=Cost(ms_per_mp=50, mb_per_mp=0.4, tflop={"dpt": (0.52, 0), "depth-anything": (0.17, 0)}),
+    version=2,
+    cost=Cost(ms_per_mp=18, mb_per_mp=0.4, tflop={"dpt": (0.52, 0), "depth-anything": (0.17, 0)}),
     shown_as="the depth; brighter is nearer",
 )
 def depth(inputs: Sequence[StageInput], parameters: Depth) -> Iterator[StageOutput]:

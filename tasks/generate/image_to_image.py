@@ -78,7 +78,7 @@ def images_of_each(
 
 @stage(
     "image_to_image",
-    version=2,
+    version=3,
     plan=images_of_each,
     batch_size=8,
     cost=Cost(

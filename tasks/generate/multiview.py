@@ -48,7 +48,7 @@ def original_and_views(parameters: Multiview, photos: Sequence[Artifact]) -> lis
 
 @stage(
     "multiview",
-    version=2,
+    version=3,
     plan=original_and_views,
     batch_size=BATCH,
     cost=Cost(

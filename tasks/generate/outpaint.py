@@ -37,10 +37,10 @@ def shifts_of_each(parameters: Outpaint, scenes: Sequence[Artifact], label: str)
 
 @stage(
     "outpaint",
-    version=1,
+    version=2,
     plan=shifts_of_each,
     batch_size=16,
-    cost=Cost(ms=6, ms_per_mp=47, mb_per_mp=1.4, tflop={"sd2-inpaint": (0, 214)}),
+    cost=Cost(ms=4, ms_per_mp=25, mb_per_mp=1.4, tflop={"sd2-inpaint": (0, 214)}),
     shown_as="the scenes shifted over the grid",
 )
 def outpaint(inputs: Sequence[StageInput], parameters: Outpaint) -> Iterator[StageOutput]:

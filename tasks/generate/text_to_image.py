@@ -1,12 +1,14 @@
 """Text to image: images of a class from its name alone (the fruit study: Stable Diffusion 1.5).
 
 No step knows the object's mask, so the images have no alpha. No photo is read: the same prompts
-give the same images for any photos.
+give the same images for any photos. With weights that were learned of a class, its prompts name
+what was learned.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from models.data.records import Artifact
 from models.diffusion.prompts import without_weights
 from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.planning_run import Cost
@@ -18,13 +20,15 @@ if TYPE_CHECKING:
     from models.diffusion.sdxl.text_to_image import SdxlTextRequest
 
 
-def images_of_class(parameters: TextToImage, label: str) -> list[Job]:
-    """Images 0 to n - 1 of a class, each with its prompts."""
+def images_of_class(
+    parameters: TextToImage, label: str, learned: Sequence[Artifact] = ()
+) -> list[Job]:
+    """Images 0 to n - 1 of a class, each with its prompts and the weights to draw it with."""
     return [
         Job(
-            (),
+            tuple(learned),
             {"label": label, "image": number, **parameters.texts_of(label, number)},
-            name=f"{label}/text_to_image",
+            name=learned[0].name if learned else f"{label}/text_to_image",
         )
         for number in range(parameters.n_images)
     ]
@@ -64,15 +68,18 @@ def text_to_image(inputs: Sequence[StageInput], parameters: TextToImage) -> Iter
 def _sd15_requests(
     inputs: Sequence[StageInput], parameters: TextToImageSd15
 ) -> tuple[Any, list["Sd15Request"]]:
+    from models.diffusion.sd15.learned import Sd15Learned, Sd15LearnedRequest
     from models.diffusion.sd15.text_to_image import Sd15Request, Sd15TextToImage
 
-    return Sd15TextToImage, [
-        Sd15Request(
+    is_learned = bool(inputs[0].job.inputs)
+    request = Sd15LearnedRequest if is_learned else Sd15Request
+    return Sd15Learned if is_learned else Sd15TextToImage, [
+        request(
             # This network reads brackets and signs as text.
             prompt=without_weights(str(item.job.variant["prompt"])),
             negative=without_weights(str(item.job.variant["negative_prompt"])),
             seed=item.seed,
-            **_common(parameters),
+            **_common(item, parameters),
         )
         for item in inputs
     ]
@@ -81,20 +88,29 @@ def _sd15_requests(
 def _sdxl_requests(
     inputs: Sequence[StageInput], parameters: TextToImageSdxl
 ) -> tuple[Any, list["SdxlTextRequest"]]:
+    from models.diffusion.sdxl.learned import SdxlLearned, SdxlLearnedRequest
     from models.diffusion.sdxl.text_to_image import SdxlTextRequest, SdxlTextToImage
 
-    return SdxlTextToImage, [
-        SdxlTextRequest(
+    is_learned = bool(inputs[0].job.inputs)
+    request = SdxlLearnedRequest if is_learned else SdxlTextRequest
+    return SdxlLearned if is_learned else SdxlTextToImage, [
+        request(
             prompt=str(item.job.variant["prompt"]),
             negative=str(item.job.variant["negative_prompt"]),
             seed=item.seed,
-            **_common(parameters),
+            **_common(item, parameters),
         )
         for item in inputs
     ]
 
 
-def _common(parameters: TextToImage) -> dict[str, Any]:
-    """The fields of a request that both networks share."""
+def _common(item: StageInput, parameters: TextToImage) -> dict[str, Any]:
+    """The fields of a request that both networks share, and the learned weights of an image."""
+    from models.diffusion.finetuning.learned import Learned
+
     names = {"width", "height", "steps", "guidance_scale", "scheduler", "nsfw_retries"}
-    return parameters.model_dump(include=names)
+    common = parameters.model_dump(include=names)
+    for weights in item.job.inputs:
+        kind, word = weights.metadata["weights"], weights.metadata.get("word", "")
+        common["learned"] = Learned(kind, item.run.fetch(weights), word)
+    return common

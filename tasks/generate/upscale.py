@@ -70,10 +70,10 @@ def _megapixels(parameters: Upscale, megapixels: float) -> float:
 
 @stage(
     "upscale",
-    version=1,
+    version=2,
     cost=Cost(
-        ms=2,
-        ms_per_mp=38,
+        ms=1,
+        ms_per_mp=30,
         mb_per_mp=0.7,
         megapixels=_megapixels,
         tflop={"realesrgan": (0, 2.25)},

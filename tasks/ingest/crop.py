@@ -37,7 +37,7 @@ def crop_per_request(_parameters: Crop, requests: Sequence[CropRequest]) -> list
     ]
 
 
-@stage("crop", version=2, plan=crop_per_request)
+@stage("crop", version=3, plan=crop_per_request)
 def crop(inputs: Sequence[StageInput], _parameters: Crop) -> Iterator[StageOutput]:
     """The pixels of the box; ``metadata`` holds what that of a photo holds.
 

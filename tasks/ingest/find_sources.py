@@ -1,4 +1,4 @@
-"""Find the photos of a folder and what is annotated in them: class folders, COCO, VOC or YOLO."""
+"""Find the photos of a folder and what is annotated in them: class folders, or a known format."""
 
 import os
 from collections import defaultdict
@@ -14,7 +14,7 @@ from models.data.formats.detect import READERS, detect_format
 from models.data.names import check_label, comparable, shorten
 from models.data.records import Split
 
-Layout = Literal["auto", "folders", "coco", "voc", "yolo"]
+Layout = Literal["auto", "folders", "coco", "voc", "yolo", "oxford-iiit-pet", "food-101"]
 ObjectUse = Literal["crop", "image"]
 
 NO_OBJECT = "no object is annotated in it"
@@ -25,7 +25,8 @@ class FoundPhoto:
     """A photo file, and what its folder or its annotations say of it.
 
     ``file`` is its POSIX path below the photo folder. ``size`` is the width and height in px that
-    boxes and masks refer to; None in class folders, whose one object is the label of the photo.
+    boxes and masks refer to; None where the one object is the label of the photo, as in class
+    folders.
     """
 
     path: Path
@@ -49,7 +50,7 @@ def find_sources(folder: Path, layout: Layout, *, labels_only: bool = False) -> 
     """The photos below a folder with their objects.
 
     Args:
-        folder: class folders, or a COCO, VOC or YOLO set.
+        folder: class folders, or a set in one of the formats.
         layout: which of these; "auto": what the files in the folder say.
         labels_only: give labels without boxes and masks, and open no photo.
 
@@ -140,7 +141,7 @@ def _from_dataset(folder: Path, dataset: AnnotatedDataset) -> FoundSources:
                 objects = tuple(
                     item.replaced(labels[item.label], item.box) for item in image.objects
                 )
-                size = (image.width, image.height)
+                size = (image.width, image.height) if dataset.has_objects else None
                 given = SPLIT_NAMES.get(split)
                 photos.append(FoundPhoto(image.file, file, given, objects, size))
             else:

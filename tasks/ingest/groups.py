@@ -6,6 +6,8 @@ from collections.abc import Container, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from models.data.find_photos import SPLIT_NAMES
+from models.data.formats.food101 import FOOD101
+from models.data.formats.oxford_pets import PETS
 from models.data.splits.splitting import SplitParameters
 from tasks.ingest.find_sources import FoundPhoto
 
@@ -55,6 +57,8 @@ def link_groups(group_of: Mapping[str, str]) -> list[tuple[str, str]]:
 def _folder_of(photo: FoundPhoto) -> str:
     """The folders between the photo and its class folder, or below the folder of all images."""
     folders = list(PurePosixPath(photo.file).parent.parts)
+    if folders and folders[0] in (PETS.name, FOOD101.name):
+        folders.pop(0)
     if photo.size is None:
         return "/".join(folders[1 if photo.split is None else 2 :])
     while folders and folders[0].casefold() in _IMAGE_FOLDERS:

@@ -65,7 +65,7 @@ class Ingest(Record):
     )
 
 
-@stage("ingest", version=3)
+@stage("ingest", version=4)
 def ingest(inputs: Sequence[StageInput], parameters: Ingest) -> Iterator[StageOutput]:
     """Normalised photos, RGB or, of cut-outs, RGB + alpha.
 

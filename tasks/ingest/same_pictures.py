@@ -37,14 +37,14 @@ class SamePictures:
     notes: tuple[str, ...] = ()
 
 
-@stage("local_features", version=1)
+@stage("local_features", version=2)
 def local_features(inputs: Sequence[StageInput], _settings: Settings) -> Iterator[StageOutput]:
     """The local features of a photo as a table, see `pack_features`."""
     for item in inputs:
         yield StageOutput(pack_features(find_local_features(rgb(item.load()))))
 
 
-@stage("photo_features", version=1)
+@stage("photo_features", version=2)
 def photo_features(inputs: Sequence[StageInput], _settings: Settings) -> Iterator[StageOutput]:
     """The features of the backbone for a photo and its quarter turns, uint16 (4, 1280).
 

@@ -196,7 +196,7 @@ def make_source_images(
     used = [candidate for candidate in candidates if candidate.file in assigned]
     inputs = {
         (candidate.file, number): mask_as_artifact(
-            item.runs,
+            item,
             candidate.photo_size,
             candidate.box,
             candidate.name,

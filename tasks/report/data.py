@@ -8,9 +8,13 @@ from models.reporting.metrics import Arithmetic, ModelUse, ReferenceMetrics, Sta
 
 
 class ReferenceSummary(ReferenceMetrics):
-    """What was generated from one reference photo; ``key`` names its results in the store."""
+    """What was generated from one reference photo; ``key`` names its results in the store.
+
+    ``is_learned`` says that its generator first learned the class from its photos.
+    """
 
     key: str | None = None
+    is_learned: bool = False
 
 
 class DatasetSummary(Record):

@@ -30,6 +30,7 @@ from models.reporting.metrics import (
 from tasks.engine.run_context import RunContext
 from tasks.report.costs import measure_costs
 from tasks.report.data import DatasetSummary, RunSummary
+from tasks.report.finetuned import find_finetuned
 from tasks.report.looks import count_looks
 
 # Per split: truth, probabilities and image ids of one training.
@@ -65,7 +66,7 @@ def gather_metrics(run: RunContext, summary: RunSummary) -> Metrics:
         refused=tuple(RefusedFile(file=file, reason=reason) for file, reason in photos.refused),
         notes=(*summary.warnings, *photos.warnings, *photos.notes),
         references=tuple(
-            ReferenceMetrics.model_validate(reference.model_dump(exclude={"key"}))
+            ReferenceMetrics.model_validate(reference.model_dump(exclude={"key", "is_learned"}))
             for reference in summary.references
         ),
         arithmetic=summary.arithmetic,
@@ -76,6 +77,7 @@ def gather_metrics(run: RunContext, summary: RunSummary) -> Metrics:
             for name, dataset in summary.datasets.items()
         },
         runs=trainings,
+        finetuned=tuple(find_finetuned(run.store, summary)),
         costs=measure_costs(summary, trainings, answer),
         test_looks=count_looks(run.store, summary.photos, summary.scores) if models else 0,
         comparisons=answer.differences if answer else (),
@@ -128,6 +130,10 @@ def _training(checkpoint: Artifact, model: ScoredModel) -> TrainingMetrics:
         epochs=metadata["epochs_run"],
         steps_per_epoch=metadata["steps_per_epoch"],
         best_epoch=metadata["best_epoch"],
+        epoch_choices={
+            str(choice["epochs"]): choice["val_score"]
+            for choice in metadata.get("epoch_choices", ())
+        },
         seconds=metadata["seconds"],
         history={name: tuple(values) for name, values in history.items()},
         val=_score([model.content], "val").of_training(),

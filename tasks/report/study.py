@@ -2,22 +2,22 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.data.files import write_atomic
-from models.evaluation.classification import Metric
 from models.evaluation.study import ScoredPoint, StudyScores, figure_rows
+from models.evaluation.study_description import Description
 from models.reporting.figure_style import PNG, SVG
-from models.reporting.study_page import render_study
-from models.reporting.study_plots import draw_study
+from models.reporting.studies.figure import draw_study
+from models.reporting.studies.page import render_study
 
 
 def write_study(
     out: Path,
     title: str,
+    description: Description,
     scores: StudyScores,
     scored: Sequence[ScoredPoint],
     left_out: Sequence[str],
@@ -30,12 +30,12 @@ def write_study(
         The files under the names table, page, svg and png.
     """
     table = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(list(figure_rows(scored, get_args(Metric)))), table)
+    pq.write_table(pa.Table.from_pylist(list(figure_rows(scored))), table)
     contents = {
         "table": ("study.parquet", table.getvalue().to_pybytes()),
-        "page": ("study.html", render_study(title, scores, left_out).encode()),
-        "svg": ("study.svg", draw_study(scores, SVG)),
-        "png": ("study.png", draw_study(scores, PNG)),
+        "page": ("study.html", render_study(title, description, scores, left_out).encode()),
+        "svg": ("study.svg", draw_study(scores, description, SVG)),
+        "png": ("study.png", draw_study(scores, description, PNG)),
     }
     for name, content in contents.values():
         write_atomic(out / name, content)

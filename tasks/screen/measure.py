@@ -50,7 +50,7 @@ def _described(images: Sequence[Artifact]) -> dict[str, int | str]:
 
 @stage(
     "measure",
-    version=1,
+    version=2,
     media="json",
     plan=scene_by_scene,
     cost=Cost(ms=2, ms_per_mp=2.6, reads_all_inputs=True),

@@ -1,6 +1,7 @@
 """Select: which accepted images of a generator are enough like the real photos of their class."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from models.data.pixels import Floats
 from models.data.records import Artifact, Record, Sample
 from models.quality.distances import Matrix
 from models.quality.select import Indices, Step, best_of, reduce_distance, similarity
-from tasks.embed.embed import load_features, one_document
+from tasks.embed.embed import Embed, EmbedBackbone, load_features, one_document
 from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.planning_run import Cost
 from tasks.engine.stage import stage
@@ -20,13 +21,15 @@ Row = Mapping[str, Any]
 # Fewer images, or train photos, of a class are not compared as sets.
 LEAST_SET = 4
 WRONG_CLASS = "more like another class"
+WRONG_NAME = "more like the name of another class"
 NOT_THE_BEST = "less like the photos of its class than a sibling"
 NOT_CHOSEN = "less like the photos of its class than the images that are kept"
 
 
 class Select(Record):
-    """Which images stay, by the features of the embedded backbone. Test photos take no part."""
+    """Which images stay, by the features of a network. Test photos take no part."""
 
+    features: Embed = Field(EmbedBackbone(), description="The network that compares images.")
     own_class: bool = Field(
         True, description="Reject an image that is more like the photos of another class."
     )
@@ -48,28 +51,46 @@ class Select(Record):
 
 
 def one_per_generator(
-    _parameters: Select, samples: Sequence[Sample], embedded: Sequence[Artifact]
+    _parameters: Select,
+    samples: Sequence[Sample],
+    embedded: Sequence[Artifact],
+    names: Mapping[str, Artifact],
 ) -> list[Job]:
-    """One document over the images of one generator, and the train and val photos."""
-    names = dict.fromkeys(sample.generator for sample in samples if sample.generator)
-    return one_document(samples, embedded, " + ".join(names) or "none")
+    """One document over the images of one generator, and the train and val photos.
+
+    Args:
+        names: per class, the features of its name; empty: images are not compared with names.
+    """
+    generators = dict.fromkeys(sample.generator for sample in samples if sample.generator)
+    (job,) = one_document(samples, embedded, " + ".join(generators) or "none")
+    named = tuple(
+        artifact.model_copy(update={"metadata": {"name_of": label}})
+        for label, artifact in names.items()
+    )
+    return [replace(job, inputs=job.inputs + named)]
 
 
-@stage("select", version=1, media="json", plan=one_per_generator, cost=Cost(ms=1000))
+@stage("select", version=2, media="json", plan=one_per_generator, cost=Cost(ms=1000))
 def select(inputs: Sequence[StageInput], parameters: Select) -> Iterator[StageOutput]:
-    """``{"images": {id: {"similarity", "reason"}}, "classes": [...]}``.
+    """``{"images": {id: {"similarity", "name_similarity", "reason"}}, "classes": [...]}``.
 
     ``classes`` has per class its ``label``, ``images``, ``kept`` and, for the method ``distance``,
     the ``curve``: rows of images, distance to train photos, and to val photos or null.
+    ``name_similarity`` is there where images are compared with the names of classes.
     """
     for item in inputs:
-        rows = [artifact.metadata for artifact in item.job.inputs]
         features = np.stack([load_features(item.run, artifact) for artifact in item.job.inputs])
-        yield StageOutput(select_rows(rows, features, parameters))
+        known = [artifact.metadata for artifact in item.job.inputs]
+        rows = [row for row in known if "name_of" not in row]
+        names = {row["name_of"]: features[at] for at, row in enumerate(known) if "name_of" in row}
+        yield StageOutput(select_rows(rows, features[: len(rows)], parameters, names))
 
 
 def select_rows(
-    rows: Sequence[Row], features: Floats, parameters: Select
+    rows: Sequence[Row],
+    features: Floats,
+    parameters: Select,
+    names: Mapping[str, Floats] | None = None,
 ) -> dict[str, dict[str, Any] | list[dict[str, Any]]]:
     """What `select` writes.
 
@@ -77,20 +98,27 @@ def select_rows(
         rows: image, label, split, generator and source of each image and photo; the generator of a
             photo is empty.
         features: float (rows, values).
+        names: per class the features of its name, float (values,).
     """
     images: dict[str, Any] = {}
     classes: list[dict[str, Any]] = []
     labels = sorted({row["label"] for row in rows})
     train = {label: features[_find(rows, label, "train")] for label in labels}
+    named = {label: name[np.newaxis] for label, name in (names or {}).items()}
     for label in labels:
         places = [at for at, row in enumerate(rows) if row["generator"] and row["label"] == label]
         if not places:
             continue
         sources = [rows[at]["source"] for at in places]
-        val = features[_find(rows, label, "val")]
-        found, curve = _select_class(features[places], label, train, val, sources, parameters)
-        images |= {rows[at]["image"]: entry for at, entry in zip(places, found, strict=True)}
-        kept = sum(entry["reason"] is None for entry in found)
+        val, made = features[_find(rows, label, "val")], features[places]
+        reasons = _compare_classes(made, label, named, WRONG_NAME)
+        own, curve = _select_class(made, label, train, val, sources, parameters, reasons)
+        scores = {"similarity": own, "name_similarity": _similarity(made, named.get(label))}
+        for at, place in enumerate(places):
+            found = {name: round(float(x[at]), 5) for name, x in scores.items() if x is not None}
+            entry = {"similarity": None, **found, "reason": reasons[at]}
+            images[rows[place]["image"]] = entry
+        kept = sum(reason is None for reason in reasons)
         classes.append({"label": label, "images": len(places), "kept": kept, "curve": curve})
     return {"images": images, "classes": classes}
 
@@ -104,6 +132,25 @@ def _find(rows: Sequence[Row], label: str, split: str) -> list[int]:
     ]
 
 
+def _similarity(images: Floats, features: Floats | None) -> Matrix | None:
+    """`similarity`, or None without features to compare with."""
+    return None if features is None or not len(features) else similarity(images, features)
+
+
+def _compare_classes(
+    images: Floats, label: str, known: Mapping[str, Floats], reason: str
+) -> list[str | None]:
+    """Per image the reason and the class, if it is more like what is known of another class."""
+    reasons: list[str | None] = [None] * len(images)
+    own = _similarity(images, known.get(label))
+    for other, features in known.items():
+        found = None if other == label else _similarity(images, features)
+        if own is not None and found is not None:
+            for at in np.flatnonzero(found > own):
+                reasons[at] = reasons[at] or f"{reason}: {other}"
+    return reasons
+
+
 def _select_class(
     images: Floats,
     label: str,
@@ -111,26 +158,22 @@ def _select_class(
     val: Floats,
     sources: Sequence[str],
     parameters: Select,
-) -> tuple[list[dict[str, Any]], list[Step]]:
-    """The similarity of each image and why it is rejected, and the curve of the distance."""
-    if not len(train[label]):
-        return [{"similarity": None, "reason": None} for _ in images], []
-    own = similarity(images, train[label])
-    reasons: list[str | None] = [None] * len(images)
+    reasons: list[str | None],
+) -> tuple[Matrix | None, list[Step]]:
+    """The similarity of each image, and the curve of the distance; adds to the reasons."""
+    own = _similarity(images, train[label])
+    if own is None:
+        return None, []
     if parameters.own_class:
-        for other, photos in train.items():
-            if other == label or not len(photos):
-                continue
-            for at in np.flatnonzero(similarity(images, photos) > own):
-                reasons[at] = reasons[at] or f"{WRONG_CLASS}: {other}"
+        for at, reason in enumerate(_compare_classes(images, label, train, WRONG_CLASS)):
+            reasons[at] = reasons[at] or reason
     left = _places(reasons)
     best = best_of(own[left], [sources[at] for at in left], parameters.best_of)
     _reject(reasons, left, left[best], NOT_THE_BEST)
     left = _places(reasons)
     chosen, curve = _select_set(images[left], own[left], train[label], val, parameters)
     _reject(reasons, left, left[chosen], NOT_CHOSEN)
-    rows = zip(own, reasons, strict=True)
-    return [{"similarity": round(float(x), 5), "reason": reason} for x, reason in rows], curve
+    return own, curve
 
 
 def _select_set(

@@ -10,12 +10,17 @@ from models.captioning.template import class_words, with_class
 from models.data.names import normal_form
 from models.data.records import Checkpoint, Record
 from models.diffusion.prompts import escape, to_compel
-from tasks.settings.prompt_text import ClassTexts, LabelText
+from tasks.settings.prompt_text import ClassTexts, LabelText, SubjectText
 
+_NORMAL_CLASSES = AfterValidator(
+    lambda texts: {normal_form(label): text for label, text in texts.items()}
+)
 # Templates by class; classes in normal form C, as those of photos.
 ClassTemplates = Annotated[
-    dict[str, Annotated[tuple[LabelText, ...], Field(min_length=1)]],
-    AfterValidator(lambda texts: {normal_form(label): text for label, text in texts.items()}),
+    dict[str, Annotated[tuple[LabelText, ...], Field(min_length=1)]], _NORMAL_CLASSES
+]
+SubjectTemplates = Annotated[
+    dict[str, Annotated[tuple[SubjectText, ...], Field(min_length=1)]], _NORMAL_CLASSES
 ]
 
 

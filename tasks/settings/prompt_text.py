@@ -33,5 +33,7 @@ ClassTexts = Annotated[
 # A text about the class, without and with the colour of the object.
 LabelText = Annotated[str, _knows("{label}", "{a}")]
 ColourText = Annotated[str, _knows("{label}", "{colour}", "{a}")]
+# A text about the class and the word that names what was learned of it.
+SubjectText = Annotated[str, _knows("{word}", "{label}", "{a}")]
 # A text about the scene around the object.
 SceneText = Annotated[str, _knows("{scene}")]

@@ -5,81 +5,20 @@ smaller number of photos is a subset of a larger one. A smaller share of images 
 is a subset of a larger share.
 """
 
-import hashlib
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
 
-from pydantic import Field
-
-from models.data.records import Record, Sample, SourceImage
-from models.evaluation.study import Point
+from models.data.records import Sample
+from models.evaluation.study_point import Point
 from tasks.assemble.draw import take_turns
+from tasks.study.grid import Grid, Method
+from tasks.study.photo_sets import PhotoSets
 
-Number = Annotated[int, Field(strict=True, ge=1)] | Literal["all"]
-Share = Annotated[float, Field(gt=0)]
-# Per class, generated images in the order in which points take them.
-_Ordered = Mapping[str, Sequence[Sample]]
-
-
-class Grid(Record):
-    """What a study compares."""
-
-    photos_per_class: tuple[Number, ...] = Field(
-        (5, 8, 10, 24, 50, "all"), min_length=1, description="Real photos per class."
-    )
-    shares: tuple[Share, ...] = Field(
-        (0.5, 1.0, 2.0, 5.0, 10.0, 20.0),
-        description="Generated images per real photo; points without any are always there.",
-    )
-    seeds: int = Field(5, ge=1, description="Replicates.")
-
-
-def read_grid(numbers: str, shares: str, seeds: int) -> Grid:
-    """The grid of two lists that are separated by commas; share 0 is always part of a study.
-
-    Raises:
-        ValueError: a number or a share can't be read, is out of range, or is named twice.
-    """
-    return Grid(
-        photos_per_class=tuple(map(_read_number, _split("--photos-per-class", numbers))),
-        shares=tuple(share for share in map(_read_share, _split("--shares", shares)) if share),
-        seeds=seeds,
-    )
-
-
-def _split(option: str, text: str) -> list[str]:
-    words = [word.strip() for word in text.split(",")]
-    doubled = next((word for word in words if words.count(word) > 1), None)
-    if doubled is not None:
-        raise ValueError(f"{option}: {doubled!r} is named twice; name it once")
-    return words
-
-
-def _read_number(word: str) -> Number:
-    if word == "all":
-        return "all"
-    if not word.isdecimal() or int(word) < 1:
-        raise ValueError(
-            f"--photos-per-class: {word!r} is no number of photos; give whole numbers from 1, or "
-            "all, such as 5,10,all"
-        )
-    return int(word)
-
-
-def _read_share(word: str) -> float:
-    try:
-        share = float(word)
-    except ValueError:
-        share = math.nan
-    if not 0 <= share < math.inf:
-        raise ValueError(
-            f"--shares: {word!r} is no number of images per photo; give numbers from 0, such as "
-            "0,0.5,2"
-        )
-    return share
+# Per set of photos, by their names: the images that each generator made of them.
+Made = Mapping[frozenset[str], Mapping[str, Sequence[Sample]]]
+# Per generator and class, images in the order in which points take them.
+_Ordered = Mapping[str, Mapping[str, Sequence[Sample]]]
 
 
 @dataclass(frozen=True)
@@ -92,138 +31,101 @@ class Subset:
 
     @property
     def name(self) -> str:
-        """The name of its dataset: that of the point without its augmentation."""
+        """The name of its dataset: that of the point without its training."""
         return f"{self.point.images_name} · replicate {self.replicate}"
-
-
-def order_photos(photos: Sequence[SourceImage], replicate: int) -> dict[str, list[SourceImage]]:
-    """Per class, the photos in the order in which the subsets of a replicate take them."""
-
-    def draw(photo: SourceImage) -> str:
-        return hashlib.sha256(f"photo {replicate} {photo.image.digest}".encode()).hexdigest()
-
-    ordered: dict[str, list[SourceImage]] = {}
-    for photo in sorted(photos, key=draw):
-        ordered.setdefault(photo.label, []).append(photo)
-    return dict(sorted(ordered.items()))
-
-
-def leave_out_numbers(photos: Sequence[SourceImage], grid: Grid) -> tuple[Grid, list[str]]:
-    """The grid without the numbers of photos that a class lacks, and a line for each of them.
-
-    Raises:
-        ValueError: no number is left.
-    """
-    sizes = {label: len(found) for label, found in order_photos(photos, 0).items()}
-    smallest = min(sizes, key=lambda label: sizes[label])
-    kept: list[Number] = []
-    notes: list[str] = []
-    for number in grid.photos_per_class:
-        if number == "all" or number <= sizes[smallest]:
-            kept.append(number)
-        else:
-            notes.append(
-                f"{number} photos per class: left out, because class {smallest} has "
-                f"{sizes[smallest]} train photos"
-            )
-    if not kept:
-        raise ValueError(
-            f"--photos-per-class: class {smallest} has {sizes[smallest]} train photos, fewer than "
-            f"{min(map(int, grid.photos_per_class))}; give smaller numbers, or all"
-        )
-    return grid.model_copy(update={"photos_per_class": tuple(kept)}), notes
-
-
-def photos_of(photos: Sequence[SourceImage], grid: Grid) -> list[SourceImage]:
-    """The photos that any subset of any replicate holds, in the order of their names."""
-    used = {
-        photo.name
-        for replicate in range(grid.seeds)
-        for number in grid.photos_per_class
-        for photo in _first_photos(photos, number, replicate)
-    }
-    return sorted((photo for photo in photos if photo.name in used), key=lambda photo: photo.name)
 
 
 def draw_subsets(
     grid: Grid,
-    photos: Sequence[SourceImage],
+    sets: PhotoSets,
     real: Mapping[str, Sample],
-    synthetic: Mapping[str, Sequence[Sample]],
-    augment: str,
-    baselines: Sequence[str],
+    made: Made,
+    series: Mapping[str, Method],
 ) -> tuple[list[Subset], list[str]]:
     """The subsets of all points that every replicate can have, and a line for each other point.
 
     Args:
-        grid: what is compared.
-        photos: train photos.
+        sets: the photos of each number and order, one set per replicate.
         real: the sample of each photo by its name.
-        synthetic: per generator, its images.
-        augment: the augmentation of points with generated images.
-        baselines: the augmentations of points without any.
+        series: the methods by name, each with its augmentation and its classifier.
     """
     subsets: list[Subset] = []
     notes: list[str] = []
-    for number in grid.photos_per_class:
-        bases = [
-            tuple(real[photo.name] for photo in _first_photos(photos, number, replicate))
-            for replicate in range(grid.seeds)
+    for (number, order), drawn in sets.items():
+        bases = [tuple(real[photo.name] for photo in found.photos) for found in drawn]
+        ordered = [
+            order_images(made[found.names], base, found.replicate)
+            for found, base in zip(drawn, bases, strict=True)
         ]
-        plain = Point(photos_per_class=str(number), real=len(bases[0]), augment=augment)
-        for baseline in baselines:
-            point = plain.model_copy(update={"augment": baseline})
-            subsets += [Subset(point, place, base) for place, base in enumerate(bases)]
-        for generator, made in synthetic.items():
-            ordered = [order_images(made, base, place) for place, base in enumerate(bases)]
-            for share in grid.shares:
-                point = plain.model_copy(update={"generator": generator, "share": share})
-                found, note = _add_images(point, bases, ordered)
+        for name, method in series.items():
+            point = Point(
+                photos_per_class=str(number),
+                photos_by=order,
+                real=len(bases[0]) if method.real else 0,
+                with_photos=method.real,
+                method=name,
+                augment=method.augment or "none",
+                classifier=method.classifier or "network",
+            )
+            if not method.synthetic:
+                subsets += [Subset(point, place, base) for place, base in enumerate(bases)]
+                continue
+            for share, per_class in grid.amounts:
+                amount = {"share": share, "images_per_class": per_class}
+                found, note = _add_images(
+                    point.model_copy(update=amount), method.synthetic, bases, ordered
+                )
                 subsets += found
                 notes += note
     return subsets, notes
 
 
-def order_images(made: Sequence[Sample], photos: Sequence[Sample], replicate: int) -> _Ordered:
-    """Per class of the photos, the accepted images made of these photos alone.
+def order_images(
+    made: Mapping[str, Sequence[Sample]], photos: Sequence[Sample], replicate: int
+) -> _Ordered:
+    """Per generator and class of the photos, the accepted images made of these photos alone.
 
     The photos take turns, in an order that follows from their bytes and the replicate.
     """
     allowed = {photo.name for photo in photos}
-    by_label: dict[str, list[Sample]] = {label: [] for label in sorted(_labels(photos))}
-    for sample in made:
-        if sample.is_accepted and allowed.issuperset(sample.sources):
-            by_label[sample.label].append(sample)
-    return {label: take_turns(samples, replicate) for label, samples in by_label.items()}
+    ordered: dict[str, dict[str, list[Sample]]] = {}
+    for generator, samples in made.items():
+        by_label: dict[str, list[Sample]] = {label: [] for label in _labels(photos)}
+        for sample in samples:
+            if sample.is_accepted and allowed.issuperset(sample.sources):
+                by_label[sample.label].append(sample)
+        ordered[generator] = {
+            label: take_turns(found, replicate) for label, found in by_label.items()
+        }
+    return ordered
 
 
 def _add_images(
-    point: Point, bases: Sequence[Sequence[Sample]], ordered: Sequence[_Ordered]
+    point: Point,
+    parts: Mapping[str, float],
+    bases: Sequence[Sequence[Sample]],
+    ordered: Sequence[_Ordered],
 ) -> tuple[list[Subset], list[str]]:
     """The subsets of a point with generated images, or a line that says why there are none."""
     subsets = []
     for replicate, (base, images) in enumerate(zip(bases, ordered, strict=True)):
         taken: list[Sample] = []
         for label, count in _labels(base).items():
-            wanted = point.share * count
-            if not 1 <= wanted <= len(images[label]):
-                return [], [
-                    f"{point.images_name} images per photo: left out, because class {label} has "
-                    f"{len(images[label])} images of {wanted:g} in replicate {replicate}"
-                ]
-            taken += images[label][: int(wanted + 0.5)]
+            total = point.images_per_class or point.share * count
+            for generator, part in parts.items():
+                wanted = round(total * part, 9)
+                available = images[generator][label]
+                if not 1 <= wanted <= len(available):
+                    return [], [
+                        f"{point.images_name}: left out, because class {label} has "
+                        f"{len(available)} {generator} images of {wanted:g} in replicate "
+                        f"{replicate}"
+                    ]
+                taken += available[: int(wanted + 0.5)]
         filled = point.model_copy(update={"synthetic": len(taken)})
-        subsets.append(Subset(filled, replicate, (*base, *taken)))
+        photos = base if point.with_photos else ()
+        subsets.append(Subset(filled, replicate, (*photos, *taken)))
     return subsets, []
-
-
-def _first_photos(
-    photos: Sequence[SourceImage], number: Number, replicate: int
-) -> list[SourceImage]:
-    end = None if number == "all" else number
-    return [
-        photo for ordered in order_photos(photos, replicate).values() for photo in ordered[:end]
-    ]
 
 
 def _labels(photos: Sequence[Sample]) -> Counter[str]:

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from models.data.records import Artifact
-from models.training.settings import NON_KEY_FIELDS, TrainingParameters
+from models.training.epoch_choices import train_choices
+from models.training.history import TrainedModel
+from models.training.settings import TrainingParameters
 from models.training.task import task_of
 from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.stage import stage
@@ -15,7 +17,7 @@ from tasks.train.read_images import labelled_images, object_truth
 
 def training_key_params(parameters: TrainingParameters) -> dict[str, Any]:
     """The settings that decide the weights; a weights file counts by its bytes, not its path."""
-    settings = parameters.model_dump(mode="json", exclude=set(NON_KEY_FIELDS))
+    settings = parameters.key_params()
     if parameters.weights_file is not None:
         blob = Path(parameters.weights_file).read_bytes()
         settings["weights_file"] = hashlib.sha256(blob).hexdigest()
@@ -57,26 +59,37 @@ def train(inputs: Sequence[StageInput], parameters: TrainingParameters) -> Itera
     """
     from models.runtime.network_pool import clear_device
 
-    task = task_of(parameters)
     clear_device()
     for item in inputs:
-        training, seed = str(item.job.variant["dataset"]), int(item.job.variant["seed"])
-        content = item.load()
-        classes = content["classes"]
-        truth = object_truth(item, 1, [*content["train"], *content["val"]], classes)
-        trained = task.trainer(parameters)(
-            labelled_images(item.run, content["train"], classes),
-            labelled_images(item.run, content["val"], classes),
+        trained = _train(item, parameters)
+        metadata = trained.model_dump(mode="json", exclude={"checkpoint"})
+        yield StageOutput(trained.checkpoint.read_bytes(), metadata=metadata)
+
+
+def _train(item: StageInput, parameters: TrainingParameters) -> TrainedModel:
+    name, seed = str(item.job.variant["dataset"]), int(item.job.variant["seed"])
+    content = item.load()
+    classes = content["classes"]
+    images, val = (labelled_images(item.run, content[part], classes) for part in ("train", "val"))
+    truth = object_truth(item, 1, [*content["train"], *content["val"]], classes)
+    groups = _real_and_synthetic(content) if parameters.balanced else None
+    train_model = task_of(parameters).trainer(parameters)
+
+    def train_in(own: TrainingParameters, folder: Path) -> TrainedModel:
+        return train_model(
+            images,
+            val,
             classes,
-            parameters,
+            own,
             seed,
-            item.run.scratch / "training" / training / f"seed-{seed}-{item.key[:8]}",
-            groups=_real_and_synthetic(content) if parameters.balanced else None,
+            folder,
+            groups=groups,
             progress=_report_epochs(item),
             truth=truth,
         )
-        metadata = trained.model_dump(mode="json", exclude={"checkpoint"})
-        yield StageOutput(trained.checkpoint.read_bytes(), metadata=metadata)
+
+    folder = item.run.scratch / "training" / name / f"seed-{seed}-{item.key[:8]}"
+    return train_choices(parameters, folder, train_in)
 
 
 def _real_and_synthetic(content: Mapping[str, Any]) -> list[int]:

@@ -91,11 +91,19 @@ def test_results_sum_passes() -> None:
     assert made["background"].floor_s(peak=41.0) == pytest.approx(1.0)
 
 
-@pytest.mark.slow
-def test_every_stage_is_measured_by_hand_and_eager(setting: Setting) -> None:
-    counts = {stage.name: stage.least for stage in STAGES}
-    measured = diffusion_gpu.measure(setting, by_hand=1, reference=counts)
-    assert [stage.stage for stage in measured] == [stage.name for stage in STAGES]
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["upscale", "segment", "outpaint"],
+        pytest.param([stage.name for stage in STAGES], marks=pytest.mark.e2e),
+    ],
+    ids=["three stages", "every stage"],
+)
+def test_stages_are_measured_by_hand_and_eager(setting: Setting, names: list[str]) -> None:
+    stages = [stage for stage in STAGES if stage.name in names]
+    counts = {stage.name: stage.least for stage in stages}
+    measured = diffusion_gpu.measure(setting, stages, by_hand=1, reference=counts)
+    assert [stage.stage for stage in measured] == names
     for stage in measured:
         for speed in (stage.by_hand, stage.eager):
             assert speed.per_s > 0
@@ -133,7 +141,6 @@ def test_compiled_networks_are_measured_too(setting: Setting) -> None:
         compiler="eager",
     )
     assert measured.compiled is not None
-    assert measured.compiled.first_s > 10 * measured.eager.first_s
     assert 1 / measured.compiled.per_s < measured.compiled.first_s / 2
     (other,) = diffusion_gpu.measure(
         setting, [segment], by_hand=1, reference={"segment": 1}, compiler="eager"

@@ -9,6 +9,7 @@ import pytest
 
 from tests.checkpoints import (
     blip,
+    clip_model,
     depth_anything,
     dpt,
     florence,
@@ -42,6 +43,7 @@ BUILDERS: dict[str, Callable[[Path], None]] = {
     "stable-diffusion-v1-5/stable-diffusion-v1-5": sd15.build,
     "lllyasviel/control_v11p_sd15_canny": sd15.build_controlnet,
     "lllyasviel/control_v11p_sd15_seg": sd15.build_controlnet,
+    "openai/clip-vit-base-patch32": clip_model.build,
     "cross-attention/asymmetric-autoencoder-kl-x-2": sd2_inpaint.build_asymmetric_vae,
 }
 

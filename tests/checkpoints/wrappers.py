@@ -19,6 +19,7 @@ from models.diffusion.sd15.text_to_image import (
 from models.diffusion.sdxl.depth_controlnet import SdxlBackground, SdxlBackgroundRequest
 from models.diffusion.sdxl.image_to_image import SdxlImg2Img, SdxlImg2ImgRequest
 from models.diffusion.sdxl.text_to_image import SdxlTextRequest, SdxlTextToImage
+from models.embedding.clip import Clip, ClipRequest
 from models.outpainting.sd2 import OutpaintRequest, SD2Outpaint
 from models.runtime.batching import InvalidOutput
 from models.runtime.hardware import Machine
@@ -29,6 +30,7 @@ from models.upscaling.real_esrgan import RealEsrgan, RealEsrganRequest
 from models.views.zero123plus.network import Zero123Plus, Zero123PlusRequest
 from tests.checkpoints import (
     blip,
+    clip_model,
     depth_anything,
     dpt,
     florence,
@@ -120,6 +122,7 @@ CASES = {
     "florence": Case(
         Florence, [florence.build], lambda at: FlorenceRequest(photo(at), max_new_tokens=12)
     ),
+    "clip": Case(Clip, [clip_model.build], lambda at: ClipRequest(photo(at))),
     "sdxl controlnet": Case(
         SdxlBackground, [sdxl.build, sdxl.build_controlnet, sdxl.build_vae], scene
     ),

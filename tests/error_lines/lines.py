@@ -18,8 +18,8 @@ _FIX = re.compile(
     r"(?P<fix>['`]?(?:accept|add|annotate|call|cancel|change|check|choose|clear|compare|copy|correct"
     r"|crop|delete|deploy|download|export|fetch|fix|free|give|install|keep|leave|list|log in|lower"
     r"|make|merge|mount|move|name|pass|pip install|pull|put|quote|raise|remove|rename|restore|retry"
-    r"|rerun|run|save|see|segment|set|sort|start|store|synthset|train|try|unset|update|use|wait"
-    r"|write)\b.*)$"
+    r"|rerun|run|save|see|segment|set|sort|start|store|synthset|train|try|unpack|unset|update|use"
+    r"|wait|write)\b.*)$"
 )
 # A line that states what has to be names its fix.
 _DEMAND = re.compile(r"\b(must|needs?|has to|did you mean|knows)\b")

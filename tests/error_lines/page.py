@@ -37,7 +37,7 @@ REASON_ERRORS = ("PhotoRejectedError", "PromptError", "NoObjectError")
 TOPICS: dict[str, tuple[str, ...]] = {
     "Commands": ("synthset",),
     "Photos and their split": ("models/data", "tasks/ingest"),
-    "Annotated datasets: COCO, Pascal VOC, YOLO": ("models/data/formats",),
+    "Annotated datasets: COCO, Pascal VOC, YOLO, published sets": ("models/data/formats",),
     "Recipes": ("flows/config", "flows/generators", "tasks/settings"),
     "Runs and studies": ("flows", "tasks/engine", "tasks/study"),
     "Datasets and exports": ("tasks/assemble", "tasks/export"),

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -61,3 +62,12 @@ def test_segmentation_is_trained_scored_and_shown(cli: Cli, tmp_path: Path) -> N
     page = (out / "report.html").read_text()
     assert "Predicted masks" in page
     assert "Jaccard index of each class" in page
+    compared = (*arguments[:5], tmp_path / "study", "--store", out / "store", *arguments[6:])
+    grid = ("--photos-per-class", "all", "--shares", "1", "--seeds", "1")
+    result = cli.run("study", *compared[1:], *grid).found
+    rows = pq.read_table(result["files"]["table"]).to_pylist()
+    assert {row["figure"] for row in rows} == {"miou"}
+    # RandAugment moves no masks, so that it is no baseline.
+    assert list(dict.fromkeys(row["method"] for row in rows)) == [
+        *("photos alone, flip", "photos alone", "photos alone, crop", "multiview")
+    ]

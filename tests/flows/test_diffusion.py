@@ -52,7 +52,10 @@ MULTIVIEW = {
     "screen": 1,
 }
 IMAGE_TO_IMAGE = {"upscale": 1, "caption": 1, "image_to_image": 2, "segment": 2, "screen": 1}
-GENERATORS = ("multiview", "image_to_image", "text_to_image", "controlnet")
+GENERATORS = (
+    *("multiview", "image_to_image", "text_to_image", "controlnet"),
+    *("textual_inversion", "dreambooth"),
+)
 NETWORKS = {
     "upscale",
     "multiview",
@@ -373,6 +376,15 @@ def test_all_generators_fill_the_datasets_and_the_report_shows_every_stage(
     assert by_generator["text_to_image"][0]["prompt"].startswith("a photo of whole ")
     assert metrics["arithmetic"]["text_to_image"]["unit"] == "class"
     assert metrics["arithmetic"]["text_to_image"]["total"] == 2 * 2
+    for name, prompt in (("textual_inversion", "a photo of a <funny-ret>"), ("dreambooth", "sks")):
+        assert all(prompt in row["prompt"] for row in by_generator[name])
+        assert all({name, "text_to_image"} <= set(row["stages"]) for row in by_generator[name])
+        assert all(len(row["sources"]) == 1 for row in by_generator[name])
+        learned = [row for row in metrics["finetuned"] if row["stage"] == name]
+        assert sorted(row["label"] for row in learned) == ["bottle", "mug"]
+        assert {len(row["losses"]) for row in learned} == {4}
+        assert f"How {name} learned" in page
+    assert metrics["stages"]["text_to_image"]["computed"] == 2 * (2 + 1 + 2 + 1)
     for row in by_generator["controlnet"]:
         (note,) = json.loads(row["annotations"])
         assert note["mask"]

@@ -34,8 +34,8 @@ def test_every_field_is_set_in_one_of_the_recipes() -> None:
     every = set(fields_of(Recipe))
     for generator in GENERATORS:
         every |= set(fields_of(generator.settings))
-    # It excludes pretrained: false, and pretrained.yaml sets it for the class that defines it.
-    every.discard((SegmentationParameters, "weights_file"))
+    # They exclude pretrained: false, and pretrained.yaml sets them for the class that defines them.
+    every -= {(SegmentationParameters, name) for name in ("freeze", "weights_file")}
     recipes = [load_recipe(RECIPES / f"{name}.yaml", PATHS[name]) for name in PATHS]
     changed = {field for recipe in recipes for field in changed_fields(recipe)}
     missing = sorted(f"{settings.__name__}.{name}" for settings, name in every - changed)

@@ -4,10 +4,16 @@ from pathlib import Path
 
 import pytest
 
+from flows.config.checkpoints import checkpoints_in, pin_checkpoints, used_models
 from flows.config.recipe import Recipe
 from flows.select_images import plan_selection, select_images
+from models.checkpoints.import_folder import import_checkpoint
+from models.checkpoints.local import pinned
+from tasks.embed.embed import EmbedBackbone, EmbedClip, embed
+from tasks.engine.jobs import Job
 from tasks.engine.run_context import StageCount
-from tasks.screen.select import NOT_CHOSEN, WRONG_CLASS, Select
+from tasks.screen.select import NOT_CHOSEN, WRONG_CLASS, WRONG_NAME, Select
+from tests.checkpoints import clip_model
 from tests.flows.test_measure_quality import make_generation, make_sources, new_run
 
 
@@ -60,3 +66,51 @@ def test_the_plan_counts_photos_and_images() -> None:
 def test_the_share_is_above_0_and_at_most_1(keep: float) -> None:
     with pytest.raises(ValueError, match="keep"):
         Select(keep=keep)
+
+
+@pytest.fixture
+def clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EmbedClip:
+    """Settings of a tiny CLIP that lies in the folder of models."""
+    settings = EmbedClip()
+    clip_model.build(tmp_path / "published" / settings.checkpoint)
+    monkeypatch.setenv("SYNTHSET_MODELS", str(tmp_path / "models"))
+    import_checkpoint(settings.checkpoint, tmp_path / "published", lambda *_: None)
+    return settings
+
+
+def test_clip_compares_images_with_photos_and_with_the_names_of_classes(
+    tmp_path: Path, clip: EmbedClip
+) -> None:
+    recipe = pin_checkpoints(Recipe(select=Select(features=clip, own_class=False, keep=1.0)))
+    assert recipe.select is not None
+    assert checkpoints_in(recipe) == [pinned(clip.checkpoint)]
+    assert used_models(recipe)[-1]["licence"] == "MIT"
+    run = new_run(tmp_path)
+    sources = make_sources(run)
+    selected = select_images(run, recipe, sources, make_generation(run, sources))
+    assert run.counts["embed"] == StageCount(computed=5)
+    assert run.counts["embed_text"] == StageCount(computed=2)
+    for sample in selected.load_samples(run.store)["copies"]:
+        assert -1 <= sample.scores["name_similarity"] <= 1
+        assert sample.reject_reason in (None, f"{WRONG_NAME}: shoe")
+    # The backbone's features are others, and selecting again computes nothing.
+    _, counts = select_from(tmp_path, Select())
+    assert counts["embed"] == StageCount(computed=5)
+    _, counts = select_from(tmp_path, recipe.select)
+    assert counts["embed"] == StageCount(cached=5)
+    assert counts["embed_text"] == StageCount(cached=2)
+
+
+def test_features_have_the_key_of_their_network_and_revision() -> None:
+    clip = EmbedClip(checkpoint="acme/clip@1")
+    networks = [EmbedBackbone(), clip, EmbedClip(checkpoint="acme/clip@2")]
+    assert len({embed.key(Job(()), network) for network in networks}) == 3
+    unnamed = clip.model_copy(update={"class_names": False})
+    assert embed.key(Job(()), unnamed) == embed.key(Job(()), clip)
+
+
+def test_the_plan_counts_names_of_classes() -> None:
+    settings = Select(features=EmbedClip(sentence="{a}{label}"))
+    planned = plan_selection(settings, {"mug": 10, "shoe": 4}, {"copies": 25})
+    assert planned.stages["embed"].gpu_seconds > 0
+    assert planned.stages["embed_text"].artifacts == 2

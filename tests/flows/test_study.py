@@ -7,9 +7,10 @@ import pytest
 
 from flows import study_points
 from flows.config.recipe import Recipe, load_recipe
+from flows.config.study import BASELINES
 from flows.pipeline import RunPaths
-from flows.study import BASELINES, StudyResult, study
-from tasks.study.subsets import Grid
+from flows.study import StudyResult, study
+from tasks.study.grid import Grid, Method
 from tests.tiny import Undisturbed, files_of
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -44,7 +45,7 @@ def test_a_study_computes_only_what_an_earlier_run_and_study_lack(
     assert first.trainings == len(BASELINES) + 1
     assert [line.partition(":")[0] for line in first.left_out] == [
         "9 photos per class",
-        "2 photos per class + 50 multiview images per photo",
+        "2 photos per class + multiview images, 50 per photo",
     ]
     made = computed(first)
     # 4 train photos, 4 images of them, 2 val and 4 test photos.
@@ -62,12 +63,42 @@ def test_a_study_computes_only_what_an_earlier_run_and_study_lack(
 
 
 @pytest.mark.slow
+def test_methods_are_compared_on_images_of_their_own_photos(
+    undisturbed: Undisturbed, paths: RunPaths
+) -> None:
+    scenes = "{width: 64, height: 48, per_photo: 2, blends: 1, max_objects: 2, smallest: 0.5}"
+    pasting = f"generators.copy_paste={{backdrops: {{count: 2}}, scenes: {scenes}}}"
+    recipe = read_recipe(undisturbed, *LINEAR, pasting)
+    grid = Grid(
+        photos_per_class=("34%", "all"),
+        photos_by=("alike",),
+        images_per_class=(2,),
+        methods={
+            "few-shot": Method(augment="crop"),
+            "hybrid": Method(synthetic={"multiview": 0.5, "copy_paste": 0.5}, real=False),
+        },
+        seeds=1,
+    )
+    result = study(recipe, paths, grid)
+    assert result.left_out == ()
+    assert result.trainings == 4
+    rows = pq.read_table(paths.out / "study.parquet").to_pylist()
+    found = {(row["photos_per_class"], row["method"]): row for row in rows}
+    assert {point: (row["real"], row["synthetic"]) for point, row in found.items()} == {
+        ("34%", "few-shot"): (2, 0),
+        ("34%", "hybrid"): (0, 4),
+        ("all", "few-shot"): (6, 0),
+        ("all", "hybrid"): (0, 4),
+    }
+
+
+@pytest.mark.slow
 def test_a_study_of_a_network_that_was_killed_continues(
     undisturbed: Undisturbed, paths: RunPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = read_recipe(undisturbed, "train.epochs=1", "train.milestones=[]", "train.augment=none")
     grid = Grid(photos_per_class=(2,), shares=(1,), seeds=2)
-    monkeypatch.setattr("flows.study.BASELINES", ("none",))
+    monkeypatch.setattr("flows.config.study.BASELINES", ("none",))
     score, calls = study_points.score, []
 
     def stop(*arguments: object) -> object:

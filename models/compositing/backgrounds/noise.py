@@ -80,16 +80,21 @@ def laid_units(rng: np.random.Generator, bond: Bond, wobble: float = 0.18) -> tu
 
     `wobble` is how far edges deviate, as a share of the joint.
     """
-    ys, xs = np.indices((SIDE, SIDE), dtype=np.float32)
     deviation = octave_noise(rng, 12, 4, 0.6) * bond.joint * wobble
-    row = np.floor(ys * bond.rows / SIDE)
-    x = (xs * bond.columns / SIDE + (row % 2) * bond.offset) % bond.columns
-    column = np.floor(x)
     unit_h, unit_w = SIDE / bond.rows, SIDE / bond.columns
-    fy, fx = (ys * bond.rows / SIDE - row) * unit_h, (x - column) * unit_w
-    margin = np.minimum(np.minimum(fy, unit_h - fy), np.minimum(fx, unit_w - fx)) + deviation
+    texels = np.arange(SIDE, dtype=np.float32)
+    row = np.floor(texels * bond.rows / SIDE)
+    y = (texels * bond.rows / SIDE - row) * unit_h
+    # Positions along an even and along an odd row, then one of them for each line of texels.
+    shifts = np.array([[0], [1]], np.float32) * bond.offset
+    x = (texels * bond.columns / SIDE + shifts) % bond.columns
+    column = np.floor(x)
+    x = (x - column) * unit_w
+    kind, column = (row % 2).astype(np.intp), column.astype(np.intp)
+    to_side = np.minimum(x, unit_w - x)[kind]
+    margin = np.minimum(np.minimum(y, unit_h - y)[:, None], to_side) + deviation
     tones = np.clip(rng.normal(0, 1, (bond.rows, bond.columns)), -1.6, 1.6).astype(np.float32)
-    tone = tones[row.astype(np.intp), column.astype(np.intp)]
+    tone = tones[row.astype(np.intp)[:, None], column[kind]]
     return smoothstep(0.35 * bond.joint, 0.75 * bond.joint, margin), tone
 
 

@@ -197,7 +197,8 @@ def _lit_texture(surface: Surface, light: tuple[float, float], rotation: float) 
     along_y = relief[1:, 1:] - relief[:-1, 1:]
     # A slope that rises away from the light faces it.
     shade = np.clip(1.0 - strength * (x * along_x + y * along_y), 0.45, 1.5).astype(np.float32)
-    return np.asarray(np.clip(surface.albedo * (shade * 255.0)[..., None], 0, 255), np.uint8)
+    lit = cv2.multiply(surface.albedo, cv2.merge([shade * 255.0] * 3))
+    return np.asarray(np.clip(lit, 0, 255), np.uint8)
 
 
 def _project_ground(texture: Pixels, span: float, view: _View, size: Size) -> Pixels:
@@ -303,7 +304,7 @@ def _illuminate(
         gain = gain * (1 - rng.uniform(0.06, 0.2) * _cast_shadows(view, light, rng))
     gain = gain * (1 - rng.uniform(0.02, 0.12) * (xs**2 + ys**2))
     full = cv2.resize(gain.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
-    return np.asarray(pixels * full[..., None], np.float32)
+    return np.asarray(cv2.multiply(pixels, cv2.merge([full] * 3), dtype=cv2.CV_32F), np.float32)
 
 
 def _cast_shadows(view: _View, light: tuple[float, float], rng: np.random.Generator) -> Floats:
@@ -326,11 +327,13 @@ def _expose(lit: Floats, rng: np.random.Generator) -> Pixels:
     """The picture (uint8) with exposure, white balance and sensor noise of one camera."""
     warm = rng.uniform(-0.05, 0.05)
     balance = np.array([1 + warm, 1.0, 1 - warm]) * rng.uniform(0.88, 1.1)
-    values = lit * balance.astype(np.float32)
+    width = lit.shape[1]
+    # Rows of width x 3 values, because NumPy is slow where the last axis is short.
+    values = lit.reshape(len(lit), -1) * np.tile(balance.astype(np.float32), width)
     # A soft shoulder instead of clipped highlights.
-    over = np.maximum(values - 225, 0)
-    values = np.minimum(values, 225) + 30 * np.tanh(over / 30)
-    draws = np.frombuffer(rng.bytes(values.shape[0] * values.shape[1]), np.uint8)
-    noise = (draws.reshape(values.shape[:2]).astype(np.float32) - 127.5) / 73.6
-    values = values + noise[..., None] * np.float32(rng.uniform(0.8, 3.0))
-    return np.asarray(np.clip(values, 0, 255), np.uint8)
+    bright = np.flatnonzero(values > 225)
+    values.reshape(-1)[bright] = 225 + 30 * np.tanh((values.reshape(-1)[bright] - 225) / 30)
+    draws = np.frombuffer(rng.bytes(len(lit) * width), np.uint8).reshape(len(lit), width)
+    noise = (draws.astype(np.float32) - 127.5) / 73.6
+    values += np.repeat(noise * np.float32(rng.uniform(0.8, 3.0)), 3, axis=1)
+    return np.asarray(np.clip(values, 0, 255), np.uint8).reshape(lit.shape)

@@ -53,12 +53,12 @@ def _base(rng: np.random.Generator, palette: Sequence[Colour]) -> Floats:
 
 def _shade(colour: Floats, tone: Floats) -> Floats:
     """The colour times a tone map, clipped to 0..1."""
-    return np.asarray(np.clip(tone[..., None] * colour, 0.0, 1.0), np.float32)
+    return np.asarray(cv2.merge([np.clip(tone * part, 0.0, 1.0) for part in colour]), np.float32)
 
 
 def _mix(first: Floats, second: Floats, weight: Floats) -> Floats:
     """From `first` to `second` by a weight map in 0..1."""
-    return first + (second - first) * weight[..., None]
+    return first + (second - first) * cv2.merge([weight] * 3)
 
 
 WOODS: tuple[Colour, ...] = (

@@ -28,12 +28,20 @@ class ObjectAnnotation:
 
     ``box`` is x, y, width, height in px from the top left corner of the image. ``runs`` are the
     COCO run lengths of its mask; ``mask`` is that mask, bool HxW of the whole image, made when it
-    is read. Readers fill the box from the mask where the file has a mask alone.
+    is read. Readers fill the box from the mask where the file has a mask alone. ``border_runs``
+    are the px that a trimap calls border, in the mask or next to it; None without a trimap.
     """
 
-    def __init__(self, label: str, box: Box | None = None, mask: Bools | None = None) -> None:
+    def __init__(
+        self,
+        label: str,
+        box: Box | None = None,
+        mask: Bools | None = None,
+        border: Bools | None = None,
+    ) -> None:
         self.label, self.box = label, box
         self.runs = None if mask is None else encode_runs(mask)
+        self.border_runs = None if border is None else encode_runs(border)
 
     @property
     def mask(self) -> Bools | None:
@@ -42,7 +50,7 @@ class ObjectAnnotation:
     def replaced(self, label: str, box: Box | None) -> "ObjectAnnotation":
         """The object with another label and box and the same mask."""
         changed = ObjectAnnotation(label, box)
-        changed.runs = self.runs
+        changed.runs, changed.border_runs = self.runs, self.border_runs
         return changed
 
 
@@ -67,11 +75,13 @@ class AnnotatedDataset:
 
     ``splits``: images per split ("train", "val", "test"), or all under "" where the files name no
     splits. ``classes``: all classes, in the order of the files. ``notes``: what was left out.
+    ``has_objects``: whether objects have boxes or masks; if not, they are the classes of photos.
     """
 
     splits: dict[str, list[AnnotatedImage]]
     classes: list[str]
     notes: tuple[str, ...] = ()
+    has_objects: bool = True
 
 
 def box_of_mask(mask: Bools) -> tuple[int, int, int, int] | None:

@@ -5,10 +5,13 @@ from typing import Literal, Protocol
 
 from models.data.formats.annotated import AnnotatedDataset, AnnotationError
 from models.data.formats.coco import find_coco_files, read_coco
+from models.data.formats.food101 import FOOD101, read_food101
+from models.data.formats.oxford_pets import PETS, read_pets
+from models.data.formats.published import find_published
 from models.data.formats.voc import find_voc_folders, read_voc
 from models.data.formats.yolo import CONFIG, read_yolo
 
-Layout = Literal["folders", "coco", "voc", "yolo"]
+Layout = Literal["folders", "coco", "voc", "yolo", "oxford-iiit-pet", "food-101"]
 
 
 class Reader(Protocol):
@@ -17,7 +20,13 @@ class Reader(Protocol):
     def __call__(self, folder: Path, /, *, labels_only: bool = False) -> AnnotatedDataset: ...
 
 
-READERS: dict[str, Reader] = {"coco": read_coco, "voc": read_voc, "yolo": read_yolo}
+READERS: dict[str, Reader] = {
+    "coco": read_coco,
+    "voc": read_voc,
+    "yolo": read_yolo,
+    "oxford-iiit-pet": read_pets,
+    "food-101": read_food101,
+}
 
 
 def detect_format(folder: Path) -> Layout:
@@ -35,6 +44,10 @@ def detect_format(folder: Path) -> Layout:
         found.append("voc")
     if (folder / CONFIG).is_file():
         found.append("yolo")
+    if find_published(folder, PETS):
+        found.append("oxford-iiit-pet")
+    if find_published(folder, FOOD101):
+        found.append("food-101")
     if len(found) > 1:
         raise AnnotationError(
             f"{folder}: holds annotations of {' and '.join(found)}; keep those of one format"

@@ -5,40 +5,62 @@ Small collections often hold one scene or one file twice; splitting single image
 
 import itertools
 import re
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, StrictInt, field_validator, model_validator
 
 from models.data.find_photos import Refused
 from models.data.records import Record, Split
+from models.data.splits.copies import without_copies
 from models.data.splits.families import (
-    Families,
     Links,
     build_families,
     refuse_contradictions,
     refuse_straddling,
 )
 from models.data.splits.hold_out import (
-    HeldOutSplit,
     assign_splits,
     count_of,
     find_small_classes,
     without_classes,
 )
 from models.data.splits.near_duplicates import HashedPhoto
+from models.data.splits.notes import notes_on_families, notes_on_test
+from models.data.splits.quotas import Pool
 
 # What makes photos a family, besides the groups that the user gives.
 FAMILIES = ("pictures", "none", "folder", "prefix")
 
 
 class SplitParameters(Record):
-    """How photos are divided where the folders don't say so."""
+    """How photos are divided where the folders don't say so.
 
-    val: float = Field(0.15, gt=0, lt=1, description="share of each class's photos for validation")
-    test: float = Field(0.2, gt=0, lt=1, description="share of each class's photos for the test")
+    Numbers of photos hold for splits that the folders give, too.
+    """
+
+    train: int | None = Field(
+        None,
+        ge=1,
+        description="train photos of each class at most, the others are not used; none: all that"
+        " are not held out",
+    )
+    val: StrictInt | float = Field(
+        0.15,
+        gt=0,
+        description="validation photos of each class: 0.15 is a share of them, 50 a number. A share"
+        " counts only where the folders give no such split",
+    )
+    test: StrictInt | float = Field(
+        0.2, gt=0, description="test photos of each class: a share of them, or a number"
+    )
+    val_from: Literal["train", "test"] = Field(
+        "train",
+        description="the given split that val is taken out of, where the folders give train and"
+        " test alone",
+    )
     near_duplicate_bits: int = Field(
         32,
         ge=0,
@@ -94,11 +116,41 @@ class SplitParameters(Record):
             raise ValueError(f"{pattern!r} captures nothing; put the group's name in parentheses")
         return pattern
 
+    @field_validator("val", "test", mode="before")
+    @classmethod
+    def _check_share(cls, size: object) -> object:
+        is_number = isinstance(size, int | float) and not isinstance(size, bool)
+        if not is_number or (isinstance(size, float) and not size < 1):
+            raise ValueError(f"{size} is neither a share below 1 nor a whole number; correct it")
+        return size
+
     @model_validator(mode="after")
     def _leave_some_for_train(self) -> "SplitParameters":
-        if self.val + self.test >= 1:
+        shares = [size for size in (self.val, self.test) if isinstance(size, float)]
+        if sum(shares) >= 1:
             raise ValueError("val + test must be below 1, so that photos are left for train")
         return self
+
+    def pools(self, given: Container[Split | None]) -> dict[Split, Pool]:
+        """What becomes of the photos of each given split; those without one are in "train".
+
+        Args:
+            given: the splits that the folders give.
+        """
+        sizes: dict[Split, float] = {"test": self.test, "val": self.val}
+        drawn = {split: size for split, size in sizes.items() if split not in given}
+        pools: dict[Split, Pool] = {}
+        for split, size in sizes.items():
+            if split not in given:
+                continue
+            is_number = isinstance(size, int)
+            wanted = {split: size} if is_number else {}
+            if split == "test" and self.val_from == "test" and "val" in drawn:
+                wanted["val"] = drawn.pop("val")
+            pools[split] = Pool(wanted, None if is_number else split)
+        if self.train is not None:
+            return pools | {"train": Pool({**drawn, "train": self.train}, None)}
+        return pools | {"train": Pool(drawn, "train")}
 
     @property
     def family_bits(self) -> int | None:
@@ -141,9 +193,9 @@ def split(
     Of exact copies the first by name is kept. A photo that lies in two classes is refused in both.
     Splits given by folders are kept, with two exceptions: a train or val photo whose family holds a
     test photo is refused, and so is a train photo whose family holds a val photo. Test never
-    changes. A split that no folder gives is taken out of train by whole families, at least one per
-    class and split. Families are drawn in the order of a hash of seed and digest, so that one photo
-    more moves few others.
+    changes, but for the number of its photos. A split that no folder gives is taken out of train,
+    or val out of test, by whole families, at least one per class and split. Families are drawn in
+    the order of a hash of seed and digest, so that one photo more moves few others.
 
     Args:
         links: pairs of files that show the same picture, as `models.leakage` finds them.
@@ -156,25 +208,29 @@ def split(
     ordered = sorted(photos, key=lambda photo: photo.file)
     _check(ordered)
     bits = parameters.family_bits
-    kept, refused = _without_copies(ordered)
+    kept, refused = without_copies(ordered)
     notes = [f"{count_of(len(refused), 'exact copy', 'exact copies')} refused"] if refused else []
     families, straddling = refuse_straddling(build_families(kept, bits, links), bits, links)
     families, contradicting = refuse_contradictions(families, bits)
     families.sort(key=lambda family: family[0].file)
-    notes += [*_notes_on_families(families), *_notes_on_test(families)]
+    notes += [*notes_on_families(families), *notes_on_test(families)]
     given = {photo.given_split for family in families for photo in family}
-    wanted: dict[HeldOutSplit, float] = {"test": parameters.test, "val": parameters.val}
-    shares = {name: share for name, share in wanted.items() if name not in given}
+    pools = parameters.pools(given)
     labels = sorted({photo.label for photo in ordered})
-    small = find_small_classes(families, labels, shares)
+    small = find_small_classes(families, labels, ["train", *pools["train"].wanted])
     families, left_out = without_classes(families, small)
     labels = [label for label in labels if label not in small]
-    assigned, more_notes = assign_splits(families, labels, shares, parameters.seed)
+    drawn = assign_splits(families, labels, pools, parameters.seed)
     return SplitResult(
-        assigned=dict(sorted(assigned.items())),
-        families={photo.file: family[0].file for family in families for photo in family},
-        refused=(*refused, *straddling, *contradicting, *left_out),
-        notes=(*notes, *more_notes),
+        assigned=dict(sorted(drawn.assigned.items())),
+        families={
+            photo.file: family[0].file
+            for family in families
+            for photo in family
+            if photo.file in drawn.assigned
+        },
+        refused=(*refused, *straddling, *contradicting, *left_out, *drawn.unused),
+        notes=(*notes, *drawn.notes),
         left_out=small,
     )
 
@@ -188,62 +244,3 @@ def _check(photos: Sequence[HashedPhoto]) -> None:
         raise ValueError(
             f"some photos have a given split, but {without_split[0]} has none; give all or none"
         )
-
-
-def _without_copies(photos: Sequence[HashedPhoto]) -> tuple[list[HashedPhoto], list[Refused]]:
-    """The photos with one of each set of equal files, or none if their classes differ."""
-    same: dict[str, list[HashedPhoto]] = defaultdict(list)
-    for photo in photos:
-        same[photo.digest].append(photo)
-    dropped: dict[str, Refused] = {}
-    for copies in same.values():
-        tested = [photo for photo in copies if photo.given_split == "test"]
-        first = min(copies, key=lambda photo: (photo.given_split != "val", photo.file))
-        for photo in copies:
-            other = next((p for p in copies if p.label != photo.label), None)
-            if photo in tested:
-                continue
-            if tested:
-                reason = f"the same file as the test photo {tested[0].file}"
-                dropped[photo.file] = Refused(photo.file, reason, "copies of test photos")
-            elif other:
-                reason = (
-                    f"the same file is in the class {other.label!r} as {other.file}, so its class"
-                    " is unknown"
-                )
-                kind = f"copies of {other.label!r}"
-                dropped[photo.file] = Refused(photo.file, reason, kind)
-            elif photo is not first:
-                reason = f"the same file as {first.file}"
-                dropped[photo.file] = Refused(photo.file, reason, "copies of other photos")
-    kept = [photo for photo in photos if photo.file not in dropped]
-    return kept, list(dropped.values())
-
-
-def _notes_on_families(families: Families) -> list[str]:
-    """How many near-duplicates stay together; the objects of one photo are no news."""
-    together = [f for f in families if len({photo.group or photo.file for photo in f}) > 1]
-    if not together:
-        return []
-    groups = count_of(len(together), "group", "groups")
-    return [f"{sum(map(len, together))} near-duplicates in {groups} stay together"]
-
-
-def _notes_on_test(families: Sequence[list[HashedPhoto]]) -> list[str]:
-    """Notes on contradictions in a given test split, which is never changed."""
-    tested = [family for family in families if family[0].given_split == "test"]
-    digests = [photo.digest for family in tested for photo in family]
-    copies = len(digests) - len(set(digests))
-    notes = []
-    if copies:
-        notes.append(f"test holds {count_of(copies, 'exact copy', 'exact copies')}; kept as given")
-    for family in tested:
-        # The objects of one photo may well be of several classes.
-        alike = [photo for photo in family if photo.group is None]
-        other = next((photo for photo in alike if photo.label != alike[0].label), None)
-        if other is not None:
-            notes.append(
-                f"test holds the same photo in two classes, {alike[0].file} and {other.file}; kept"
-                " as given"
-            )
-    return notes

@@ -89,6 +89,10 @@ class SdxlText:
             self._cache[key] = self._encode(prompt)
         return self._cache[key]
 
+    def forget(self) -> None:
+        """Encode all prompts again, because the text encoders or tokenizers have changed."""
+        self._cache.clear()
+
     def batch(self, prompts: list[str], blocks: int) -> tuple[Tensor, Tensor]:
         """Embeddings [B, 77 blocks, D] and [B, P] of prompts, on the CPU.
 

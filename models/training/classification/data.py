@@ -6,29 +6,23 @@ of loader processes nor an interruption changes what the network sees.
 """
 
 import hashlib
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.transforms import v2 as transforms
 
 from models.data.pixels import Pixels
 from models.data.specs import Augmentation
-from models.data.square import GREY, read_bytes, read_square
+from models.data.square import read_bytes, read_square
+from models.training.classification.augment import augment
+from models.training.policy_settings import PolicyRanges
 from models.training.task import LabelledImages
 
 # Decoding releases the interpreter lock; more threads than this wait for the disk.
 DECODERS = 4
-_POLICIES: dict[str, Callable[..., transforms.Transform]] = {
-    "randaugment": transforms.RandAugment,
-    "autoaugment": transforms.AutoAugment,
-    "trivial": transforms.TrivialAugmentWide,
-}
 
 
 def digest_images(images: LabelledImages) -> str:
@@ -61,6 +55,7 @@ class LetterboxedDataset(Dataset[tuple[Tensor, int]]):
         self.images = [(Path(path), int(label)) for path, label in images]
         self.size = size
         self.augmentation: Augmentation = "none"
+        self.ranges: PolicyRanges | None = None
         self.seed = 0
         self.decoded: Pixels | None = None
         if processes * len(self.images) * size * size * 3 <= memory_mb * 2**20:
@@ -74,7 +69,8 @@ class LetterboxedDataset(Dataset[tuple[Tensor, int]]):
         path, label = self.images[index]
         square = read_square(path, self.size) if self.decoded is None else self.decoded[index]
         if draw is not None:
-            square = augment(square, self.augmentation, np.random.default_rng([self.seed, draw]))
+            rng = np.random.default_rng([self.seed, draw])
+            square = augment(square, self.augmentation, rng, self.ranges)
         return torch.from_numpy(np.ascontiguousarray(square)), label
 
     def _decode_all(self) -> Pixels:
@@ -84,38 +80,3 @@ class LetterboxedDataset(Dataset[tuple[Tensor, int]]):
             for index, square in enumerate(squares):
                 decoded[index] = square
         return decoded
-
-
-def augment(pixels: Pixels, augmentation: Augmentation, rng: np.random.Generator) -> Pixels:
-    """Augment a square RGB uint8 image; the copy has the same size.
-
-    ``flip`` mirrors half of the images. ``crop`` also zooms, shifts and changes the light. The
-    others mirror, then apply RandAugment (Cubuk et al. 2020), the ImageNet AutoAugment policy
-    (Cubuk et al. 2019) or TrivialAugment (Müller and Hutter 2021) of torchvision, with grey fill.
-    """
-    if augmentation == "none":
-        return pixels
-    if rng.random() < 0.5:
-        pixels = pixels[:, ::-1]
-    if augmentation == "flip":
-        return pixels
-    if augmentation == "crop":
-        return _zoom_and_light(np.ascontiguousarray(pixels), rng)
-    policy = _POLICIES[augmentation](fill=[float(GREY)] * 3)
-    # The policies draw from torch's global generator, which dropout draws from as well.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(rng.integers(2**62)))
-        changed = policy(torch.from_numpy(pixels.transpose(2, 0, 1).copy()))
-    return np.asarray(changed.numpy().transpose(1, 2, 0), np.uint8)
-
-
-def _zoom_and_light(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Zoom 0.9 to 1.4, shift up to 1/8 of the side, contrast and brightness up to 25 %."""
-    size = pixels.shape[0]
-    zoom = rng.uniform(0.9, 1.4)
-    shift = rng.uniform(-0.125, 0.125, 2) * size + (1 - zoom) * (size - 1) / 2
-    matrix = np.array([[zoom, 0.0, shift[0]], [0.0, zoom, shift[1]]])
-    moved = cv2.warpAffine(pixels, matrix, (size, size), borderMode=cv2.BORDER_REFLECT_101)
-    contrast, brightness = rng.uniform(0.75, 1.25), rng.uniform(-32.0, 32.0)
-    levels = (np.arange(256, dtype=np.float64) - GREY) * contrast + GREY + brightness
-    return np.asarray(cv2.LUT(moved, np.clip(np.rint(levels), 0, 255).astype(np.uint8)), np.uint8)

@@ -27,7 +27,7 @@ from models.data.square import read_square
 from models.embedding.backbone import IMAGE_SIZE, embed
 from models.embedding.cache import embed_files
 from models.embedding.weights import CHECKPOINT, NETWORK
-from models.training.classification.data import augment
+from models.training.classification.augment import augment
 from models.training.classification.train import check_sets
 from models.training.history import EpochRecord, TrainedModel
 from models.training.lightning_trainer import BEST
@@ -143,6 +143,7 @@ def _train_features(
                 read_square(train[index][0], IMAGE_SIZE),
                 parameters.augment,
                 np.random.default_rng([seed, draw]),
+                parameters.augment_ranges,
             )
             for index, draw in draws[first : first + AT_ONCE]
         ]

@@ -20,7 +20,7 @@ from models.training.history import TrainedModel
 from models.training.lightning_trainer import load_batches, seeded_torch
 from models.training.pretrained import published_weights
 from models.training.resumable import Training, check_machine, read_weights, train_or_resume
-from models.training.settings import NON_KEY_FIELDS, TrainingParameters
+from models.training.settings import TrainingParameters
 from models.training.task import LabelledImages, Truth
 
 
@@ -123,6 +123,7 @@ def _load_sets(
         for images in (train, val)
     )
     train_set.augmentation, train_set.seed = parameters.augment, seed
+    train_set.ranges = parameters.augment_ranges
     return train_set, val_set
 
 
@@ -157,6 +158,5 @@ def _describe(
     seed: int,
 ) -> dict[str, Any]:
     """Everything that decides the weights and the history."""
-    settings = parameters.model_dump(mode="json", exclude=set(NON_KEY_FIELDS))
     sets = {"train": digest_images(train), "val": digest_images(val)}
-    return settings | {"seed": seed, "classes": list(classes)} | sets
+    return parameters.key_params() | {"seed": seed, "classes": list(classes)} | sets

@@ -48,6 +48,7 @@ class SegmentationParameters(TrainingParameters):
         "flip",
         description="Random changes of train images and masks. crop: flip, zoom, shift and light.",
     )
+    augment_ranges: Literal[None] = Field(None, description="No augmentation here has ranges.")
     linear_copies: Literal[0] = Field(0, description="No linear classifier segments images.")
 
     @property

@@ -32,7 +32,6 @@ from models.training.segmentation.data import (
 )
 from models.training.segmentation.networks import build_segmentation_network
 from models.training.segmentation.settings import SegmentationParameters
-from models.training.settings import NON_KEY_FIELDS
 
 Counts = npt.NDArray[np.int64]
 
@@ -108,12 +107,11 @@ def train_segmentation(
         if not images.files:
             raise ValueError(f"{name} set: it has no image; give at least one")
     sets = {"train": digest_masked(train), "val": digest_masked(val)}
-    settings = parameters.model_dump(mode="json", exclude=set(NON_KEY_FIELDS))
     training = Training(
         parameters=parameters,
         classes=train.classes,
         seed=seed,
-        described=settings | {"seed": seed, "classes": list(train.classes)} | sets,
+        described=parameters.key_params() | {"seed": seed, "classes": list(train.classes)} | sets,
         groups=groups or [0] * len(train.files),
         check=lambda: check_ready(parameters),
         build=lambda is_new: _build(parameters, train.classes, parameters if is_new else None),

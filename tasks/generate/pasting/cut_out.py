@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from models.compositing.composite import clean_edge
 from models.compositing.cut_out import trim_cut_out
+from models.compositing.edge import clean_edge, edge_width
 from models.data.pixels import Pixels
 from models.data.records import Artifact
 from tasks.engine.jobs import Job, StageInput, StageOutput
@@ -52,7 +52,8 @@ def cut_out(inputs: Sequence[StageInput], parameters: CutOuts) -> Iterator[Stage
             and trimmed is not None
             and min(trimmed.shape[:2]) >= _LEAST_SIDE_TO_CLEAN
         ):
-            trimmed = trim_cut_out(clean_edge(trimmed), parameters.longest_side)
+            clean = clean_edge(trimmed, edge_width(trimmed.shape[:2]))
+            trimmed = trim_cut_out(clean, parameters.longest_side)
         if trimmed is None:
             yield StageOutput(reject_reason="no object found: its mask is empty")
         elif max(trimmed.shape[:2]) < parameters.min_side:

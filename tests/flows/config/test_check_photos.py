@@ -7,6 +7,9 @@ import pytest
 from flows.config.check_photos import check_photos, find_small_classes
 from flows.config.recipe import Recipe
 from flows.planning import make_plan
+from models.data.splits.splitting import SplitParameters
+
+SPLITS = SplitParameters()
 
 
 def write(folder: Path, **counts: int) -> Path:
@@ -22,7 +25,7 @@ def write(folder: Path, **counts: int) -> Path:
 def test_a_small_class_is_left_out_unless_the_recipe_stops_the_run(tmp_path: Path) -> None:
     photos = write(tmp_path, cow=2, hen=5, pig=5)
     labels = check_photos(Recipe(), photos, None)
-    assert find_small_classes(labels) == {"cow": "has 2 photos, needs 3 (train, val, test)"}
+    assert find_small_classes(labels, SPLITS) == {"cow": "has 2 photos, needs 3 (train, val, test)"}
     plan = make_plan(Recipe(), photos, None)
     assert list(plan.photos) == ["hen", "pig"]
     assert any("the class 'cow' has 2 photos" in warning for warning in plan.warnings)
@@ -40,7 +43,24 @@ def test_splits_that_folders_give_take_no_train_photos(tmp_path: Path) -> None:
     write(tmp_path / "train", cow=2, hen=1, pig=5)
     write(tmp_path / "test", cow=2, hen=2, pig=2)
     labels = check_photos(Recipe(), tmp_path, None)
-    assert find_small_classes(labels) == {"hen": "has 1 photo, needs 2 (train, val)"}
+    assert find_small_classes(labels, SPLITS) == {"hen": "has 1 photo, needs 2 (train, val)"}
+    assert find_small_classes(labels, SplitParameters(val_from="test")) == {}
+
+
+def test_a_plan_knows_numbers_of_photos_per_class(tmp_path: Path) -> None:
+    photos = write(tmp_path, cow=12, pig=7)
+    for split, train in (
+        ({"val": 2, "test": 3}, {"cow": 7, "pig": 2}),
+        ({"train": 4, "val": 2, "test": 3}, {"cow": 4, "pig": 2}),
+        ({"train": 4}, {"cow": 4, "pig": 4}),
+    ):
+        assert make_plan(Recipe.model_validate({"split": split}), photos, None).photos == train
+    with pytest.raises(ValueError, match="real"):
+        check_photos(
+            Recipe.model_validate({"split": {"train": 4}, "assemble": {"per_class": 5}}),
+            photos,
+            None,
+        )
 
 
 def test_a_limit_below_the_number_of_classes_is_refused(tmp_path: Path) -> None:

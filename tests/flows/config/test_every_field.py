@@ -21,6 +21,8 @@ VALUES: dict[str, Any] = {
     "datasets": [{"name": "own", "real": 5}],
     "trainings": [{"name": "own", "dataset": "real"}],
     "backgrounds": "rooms",
+    "split.val": 0.3,
+    "split.test": 40,
     **{
         f"generators.controlnet.controlnet.condition.{part}_colour": [1, 2, 3]
         for part in ("object", "border", "background")
@@ -34,6 +36,8 @@ TEXTS = {
     "safety_checker": "acme/own@1",
     "group_pattern": "(own) words",
     "group_by": "folder",
+    "word": "own",
+    "placeholder": "<own>",
 }
 
 

@@ -285,13 +285,14 @@ def test_another_profile_drops_the_fields_of_the_replaced_models() -> None:
     check_refused("multiview", ["profile=classical", change], "model extend has no field vae")
 
 
-def test_the_classical_profile_refuses_generators_that_only_networks_can_do() -> None:
+@pytest.mark.parametrize("name", ["text_to_image", "textual_inversion", "dreambooth"])
+def test_the_classical_profile_refuses_generators_that_only_networks_can_do(name: str) -> None:
     line = (
-        "generators.text_to_image: the profile classical has no model for it; set profile: "
+        f"generators.{name}: the profile classical has no model for it; set profile: "
         "diffusion, or text_to_image.model: sd15, with its weights on this machine"
     )
     with pytest.raises(RecipeError, match=line):
-        load_recipe("permissive", ["profile=classical", "generators.text_to_image={}"])
-    named = {"text_to_image": {"text_to_image": {"model": "sdxl"}}}
+        load_recipe("permissive", ["profile=classical", f"generators.{name}={{}}"])
+    named = {name: {"text_to_image": {"model": "sdxl"}}}
     recipe = Recipe.model_validate({"generators": named})
-    assert "sdxl" in recipe.generators["text_to_image"].model_dump_json()
+    assert "sdxl" in recipe.generators[name].model_dump_json()

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from torchvision.transforms.v2 import functional as transforms
 
 from models.augmentation.settings import AugmentRanges
-from models.augmentation.transforms import GREY, augment_image
+from models.augmentation.transforms import GREY, _draw_motion, _keep_inside, augment_image
 
 UNCHANGED = AugmentRanges.model_validate(dict.fromkeys(AugmentRanges.model_fields, 0))
 MOVED = UNCHANGED.model_copy(
@@ -99,21 +100,59 @@ def test_blur_smooths_and_noise_roughens():
     assert 0.5 < noisy.astype(float).std() < 20
 
 
-def test_depends_on_the_seed_and_not_on_torch_or_threads():
+def test_depends_on_the_seed_and_not_on_threads():
     image = draw_object()
-    threads = torch.get_num_threads()
+    threads = cv2.getNumThreads()
     results = []
     try:
         for count in (1, 2):
-            torch.set_num_threads(count)
-            torch.manual_seed(count)
-            state = torch.get_rng_state()
+            cv2.setNumThreads(count)
             results.append(augment_image(image, AugmentRanges(), rng(7)))
-            assert torch.equal(torch.get_rng_state(), state), "the global generator is unchanged"
     finally:
-        torch.set_num_threads(threads)
+        cv2.setNumThreads(threads)
     np.testing.assert_array_equal(*results)
     assert (augment_image(image, AugmentRanges(), rng(8)) != results[0]).any()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_colours_change_as_torchvision_changes_them(seed):
+    image = cv2.GaussianBlur(rng(3).integers(0, 256, (60, 80, 3)).astype(np.uint8), (0, 0), 2)
+    image = cv2.normalize(image, None, 0, 255, cv2.NORM_MINMAX)
+    limits = {"brightness": 0.2, "contrast": 0.3, "saturation": 0.5, "hue": 0.4}
+    changed = augment_image(image, UNCHANGED.model_copy(update=limits), rng(seed))
+    draws = rng(seed)
+    # Chance of a mirror image, rotation, shear, scale and corners are drawn first.
+    draws.uniform(size=12)
+    factors = {name: draws.uniform(-limit, limit) for name, limit in limits.items()}
+    expected = torch.from_numpy(image).permute(2, 0, 1)
+    expected = transforms.adjust_brightness(expected, 1 + factors["brightness"])
+    expected = transforms.adjust_contrast(expected, 1 + factors["contrast"])
+    expected = transforms.adjust_saturation(expected, 1 + factors["saturation"])
+    expected = transforms.adjust_hue(expected, factors["hue"]).permute(1, 2, 0).numpy()
+    difference = np.abs(changed.astype(int) - expected)
+    # torchvision rounds down after each change.
+    assert difference.max() <= 6
+    assert difference.mean() < 2
+    assert np.abs(expected.astype(int) - image).mean() > 8
+
+
+def test_geometry_moves_px_as_torchvision_moves_them():
+    image = cv2.GaussianBlur(draw_object(), (0, 0), 2)
+    moved = augment_image(image, MOVED, rng(1))
+    draws = rng(1)
+    flipped = image[:, ::-1] if draws.uniform() < MOVED.flip else image
+    matrix = _keep_inside(flipped[..., 3], _draw_motion((120, 160), MOVED, draws))
+    back = np.linalg.inv(matrix)
+    expected = transforms.perspective(
+        torch.from_numpy(flipped.copy()).permute(2, 0, 1),
+        startpoints=None,
+        endpoints=None,
+        fill=[GREY] * 3 + [0],
+        coefficients=(back / back[2, 2]).ravel()[:8].tolist(),
+    )
+    difference = np.abs(moved.astype(int) - expected.permute(1, 2, 0).numpy())
+    # Half a px to the side gives a mean of 0.46.
+    assert difference.mean() < 0.2
 
 
 def test_leaves_its_input_unchanged():

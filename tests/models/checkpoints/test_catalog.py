@@ -107,13 +107,13 @@ def test_recipes_use_pinned_revisions_except_for_the_asymmetric_vae() -> None:
 
 
 def test_a_recipe_with_deeplab_uses_its_weights_at_the_pinned_revision() -> None:
-    recipe = load_recipe("segmentation", ["train.network=deeplabv3_resnet101"])
+    recipe = load_recipe("copy_paste_masks", ["train.network=deeplabv3_resnet101"])
     assert checkpoints_in(recipe) == [DEEPLAB]
     pinned, known = pin_checkpoints(recipe).train, entry(DEEPLAB)
     assert pinned is not None
     assert known is not None
     assert pinned.revision == known.revision
-    assert checkpoints_in(load_recipe("segmentation")) == []
+    assert checkpoints_in(load_recipe("copy_paste_masks")) == []
 
 
 def test_list_prints_every_id_in_full(

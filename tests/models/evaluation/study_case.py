@@ -1,11 +1,13 @@
 """Points of a study with predictions drawn in code."""
 
-from models.evaluation.study import Point, ScoredPoint
+from models.data.specs import Augmentation
+from models.evaluation.study import ScoredPoint
+from models.evaluation.study_point import Point
 from tests.models.evaluation.prediction_case import make_dataset
 
 # Per point (photos per class, share, augmentation): accuracy on val and on test. On test, other
 # points are best than on val.
-ACCURACIES = {
+ACCURACIES: dict[tuple[str, float, Augmentation], tuple[float, float]] = {
     ("5", 0.0, "flip"): (0.5, 0.9),
     ("5", 0.0, "randaugment"): (0.6, 0.5),
     ("5", 1.0, "flip"): (0.9, 0.7),
@@ -18,14 +20,14 @@ ACCURACIES = {
 
 
 def make_points(replicates: int = 3) -> list[ScoredPoint]:
-    """Points of the generator ``cut``."""
+    """Points of the method ``cut``, and of photos alone."""
     scored = []
     for (photos, share, augment), (val, test) in ACCURACIES.items():
         real = 10 if photos == "5" else 40
         point = Point(
             photos_per_class=photos,
             real=real,
-            generator="cut" if share else "",
+            method="cut" if share else f"photos alone, {augment}",
             share=share,
             synthetic=int(share * real),
             augment=augment,

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from models.evaluation.comparison import compare, dataset_interval
-from models.evaluation.study import StudyScores, evaluate_study, figure_rows, join_replicates
+from models.evaluation.study import StudyScores, evaluate_study, figure_rows
+from models.evaluation.study_replicates import join_replicates
 from tests.models.evaluation.study_case import make_points
 
 
@@ -81,8 +82,8 @@ def test_replicates_are_joined_and_near_duplicates_are_one_family() -> None:
 
 def test_the_table_has_a_row_per_point_replicate_split_and_figure() -> None:
     scored = make_points(replicates=2)
-    rows = list(figure_rows(scored, ("accuracy", "f1_macro")))
-    assert len(rows) == len(scored) * 2 * 2 * 2
+    rows = list(figure_rows(scored))
+    assert len(rows) == len(scored) * 2 * 2 * 3
     means = [
         row["value"]
         for row in rows

@@ -279,6 +279,7 @@ def _training(name: str, position: int, seed: int, classes: tuple[str, ...]) -> 
         steps_per_epoch=9,
         seconds=21.5,
         best_epoch=int(val.argmax()),
+        epoch_choices={"6": 0.75, "12": 0.875},
         history={
             "epoch": tuple(epochs.tolist()),
             "learning_rate": tuple(0.01 * 0.1 ** (epoch // 5) for epoch in range(12)),

@@ -137,6 +137,7 @@ def test_every_figure_has_a_title_and_a_description(text: str) -> None:
     words = words_of(page)
     assert "mixed: 3 trainings, validation macro F1 of the kept epochs" in words
     assert "mixed: average precision mug" in words
+    assert "6: val 0.750, 12: val 0.875" in words
 
 
 def test_figures_with_the_same_ids_can_share_a_page() -> None:

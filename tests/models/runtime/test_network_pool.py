@@ -222,6 +222,27 @@ def test_references_at_the_same_time_share_a_batch() -> None:
     assert [len(call) for call in network.calls] == [1, 6]
 
 
+def test_a_training_has_the_device_alone_and_requests_wait_for_its_end() -> None:
+    pool = NetworkPool(machine())
+    pool.infer(Doubler, ["a"], [0])
+    order: list[str] = []
+
+    def reference() -> None:
+        pool.infer(Doubler, ["a"], [1])
+        order.append("request")
+
+    thread = threading.Thread(target=reference)
+    with pool.without_networks():
+        assert pool.on_device == 0
+        thread.start()
+        while not any(pool._queues.values()):
+            threading.Event().wait(0.01)
+        order.append("training")
+    thread.join(10)
+    assert order == ["training", "request"]
+    assert pool.on_device == 4_000
+
+
 def test_a_request_that_fails_takes_no_other_with_it() -> None:
     pool = NetworkPool(machine())
     pool.infer(Doubler, ["a"], [0])

@@ -3,7 +3,13 @@ from typing import Any
 import pytest
 
 from models.data.specs import TrainingSpec
-from models.training.settings import TrainingParameters, equal_steps, settings_of
+from models.training.policy_settings import PolicyRanges
+from models.training.settings import (
+    ADDED_FIELDS,
+    TrainingParameters,
+    equal_steps,
+    settings_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -17,6 +23,10 @@ from models.training.settings import TrainingParameters, equal_steps, settings_o
         {"epochs": 0},
         {"optimiser": "adam"},
         {"batch_size": 1},
+        {"augment_ranges": {"blur_min": 3.0}},
+        {"epoch_choices": (5, 5)},
+        {"epoch_choices": (0, 5)},
+        {"freeze": "body"},
     ],
 )
 def test_rejects_values_out_of_range_by_name(changes: dict[str, Any]) -> None:
@@ -43,3 +53,21 @@ def test_a_training_has_its_own_settings_and_those_of_the_recipe() -> None:
     changed = TrainingSpec(name="b", dataset="real", classifier="linear", balanced=False)
     assert settings_of(changed, shared).classifier == "linear"
     assert not settings_of(changed, shared).balanced
+
+
+def test_fields_that_were_added_later_keep_the_keys_of_older_trainings() -> None:
+    older = TrainingParameters().key_params()
+    assert not set(ADDED_FIELDS) & set(older)
+    assert set(ADDED_FIELDS) <= set(TrainingParameters.model_fields)
+    unused = TrainingParameters(augment_ranges=PolicyRanges(flip=0.1))
+    assert unused.key_params() == older
+    custom = TrainingParameters(augment="custom")
+    named = TrainingParameters(augment="custom", augment_ranges=PolicyRanges())
+    changed = TrainingParameters(augment="custom", augment_ranges=PolicyRanges(flip=0.1))
+    assert custom.key_params() == named.key_params() != changed.key_params()
+
+
+def test_each_choice_of_epochs_is_planned() -> None:
+    assert TrainingParameters(epochs=20, epoch_choices=(5, 10)).planned_epochs == 15
+    linear = TrainingParameters(classifier="linear", epoch_choices=(5, 10))
+    assert linear.planned_epochs == 1

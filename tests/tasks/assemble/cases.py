@@ -8,7 +8,7 @@ import numpy.typing as npt
 from models.data import pixels
 from models.data.formats.annotated import box_of_mask
 from models.data.formats.polygons import encode_mask
-from models.data.records import Annotation, Artifact, Sample, Split
+from models.data.records import Annotation, Artifact, Sample, SourceImage, Split
 from tasks.store.store import Store
 
 
@@ -25,6 +25,20 @@ def samples(generator: str, per_class: dict[str, int], per_source: int = 4) -> l
         )
         for label, count in per_class.items()
         for number in range(count)
+    ]
+
+
+def photos_of(real: list[Sample]) -> list[SourceImage]:
+    """The train photos that real samples show."""
+    return [
+        SourceImage(
+            name=sample.name,
+            file=sample.name,
+            split="train",
+            image=sample.image,
+            annotations=sample.annotations,
+        )
+        for sample in real
     ]
 
 

@@ -98,6 +98,27 @@ def test_a_network_costs_gpu_seconds() -> None:
     assert classical.stages["turn"].gpu_seconds == 0
 
 
+@stage(
+    "train_network",
+    version=1,
+    cost=Cost(
+        tflop={"network": (2.0, 0.0)},
+        repeats=lambda settings: 100 * settings.factor,
+        megabytes=lambda settings: 7.0 * settings.views,
+    ),
+)
+def train_network(inputs: Sequence[StageInput], parameters: Draw) -> Iterator[StageOutput]:
+    for item in inputs:
+        yield StageOutput(item.load())
+
+
+def test_a_training_repeats_its_operations_and_its_weights_have_a_size() -> None:
+    run = PlanningRun()
+    train_network(run, Draw(model="network"), [PHOTO])
+    assert run.stages["train_network"].gpu_seconds == pytest.approx(2 * 100 * 2 / TFLOP_PER_S)
+    assert run.stages["train_network"].megabytes == pytest.approx(7.0 * 3)
+
+
 def test_plans_add_up() -> None:
     once, many = PlanningRun(), PlanningRun()
     turn(once, Draw(), [PHOTO])

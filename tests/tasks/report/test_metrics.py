@@ -56,6 +56,7 @@ def summarise(
         "epochs_run": 2,
         "steps_per_epoch": 3,
         "best_epoch": 1,
+        "epoch_choices": [{"epochs": 2, "val_score": 0.5}, {"epochs": 4, "val_score": 0.25}],
         "seconds": 1.5,
     }
     checkpoints, scores, contents = [], [], {}
@@ -148,6 +149,7 @@ def test_scores_and_counts_are_means_over_seeds(
         runs = [run for run in metrics.runs if run.dataset == name]
         assert [run.test.accuracy for run in runs] == [scores.accuracy for scores in by_seed]
         assert runs[0].history == {"epoch": (0.0, 1.0), "val_loss": (0.5, 0.5)}
+        assert runs[0].epoch_choices == {"2": 0.5, "4": 0.25}
     assert list(metrics.datasets) == list(names)
     assert metrics.datasets["half"].description == "all half"
     assert Metrics.model_validate_json(metrics.model_dump_json()) == metrics

@@ -8,6 +8,7 @@ from tasks.screen.select import (
     NOT_CHOSEN,
     NOT_THE_BEST,
     WRONG_CLASS,
+    WRONG_NAME,
     Select,
     select_rows,
 )
@@ -49,6 +50,18 @@ def test_an_image_that_is_more_like_another_class_is_rejected() -> None:
     images = [(1.0, 0.2), (0.2, 1.0)]
     assert reasons_of(images, ["a", "a"], Select(keep=1.0)) == [None, f"{WRONG_CLASS}: shoe"]
     assert reasons_of(images, ["a", "a"], ALL) == [None, None]
+
+
+def test_an_image_that_is_more_like_the_name_of_another_class_is_rejected() -> None:
+    names = {"mug": np.array(MUG), "shoe": np.array(SHOE)}
+    rows = [row("photo/2", "shoe"), *(row(f"made/{at}", "mug", source="a") for at in range(2))]
+    features = np.array([SHOE, (1.0, 0.2), (0.2, 1.0)], np.float32)
+    found: Any = select_rows(rows, features, ALL, names)["images"]
+    # No mug is a reference, so the images are compared with names alone.
+    like, unlike = found["made/0"], found["made/1"]
+    assert (like["reason"], unlike["reason"]) == (None, f"{WRONG_NAME}: shoe")
+    assert like["similarity"] is None
+    assert like["name_similarity"] > 0.9 > unlike["name_similarity"]
 
 
 def test_the_best_of_the_images_of_the_same_photos_stays() -> None:

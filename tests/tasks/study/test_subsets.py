@@ -1,35 +1,31 @@
 """Subsets of a study are nested, hold images of their own photos alone, and never repeat one."""
 
-import pytest
-
-from models.data.records import Sample, SourceImage
-from tasks.study.subsets import (
-    Grid,
-    Subset,
-    draw_subsets,
-    leave_out_numbers,
-    photos_of,
-    read_grid,
-)
-from tests.tasks.assemble.cases import samples
+from models.data.records import Sample
+from tasks.study.grid import Grid, Method
+from tasks.study.photo_sets import draw_photo_sets
+from tasks.study.subsets import Subset, draw_subsets
+from tests.tasks.assemble.cases import photos_of, samples
 
 REAL = samples("", {"kiwi": 6, "plum": 7})
 MADE = samples("cut", {"kiwi": 24, "plum": 28}, per_source=4)
-PHOTOS = [
-    SourceImage(
-        name=sample.name,
-        file=sample.name,
-        split="train",
-        image=sample.image,
-        annotations=sample.annotations,
-    )
-    for sample in REAL
-]
+OTHER = samples("other", {"kiwi": 24, "plum": 28}, per_source=4)
+PHOTOS = photos_of(REAL)
+SERIES = {
+    "flip": Method(augment="flip"),
+    "randaugment": Method(augment="randaugment"),
+    "cut": Method(synthetic={"cut": 1.0}, augment="flip"),
+}
 
 
-def draw(grid: Grid, made: list[Sample] = MADE) -> tuple[list[Subset], list[str]]:
+def draw(
+    grid: Grid, made: list[Sample] = MADE, series: dict[str, Method] = SERIES
+) -> tuple[list[Subset], list[str]]:
     real = {sample.name: sample for sample in REAL}
-    return draw_subsets(grid, PHOTOS, real, {"cut": made}, "flip", ("flip", "randaugment"))
+    sets = draw_photo_sets(grid, PHOTOS, {})
+    images = {
+        found.names: {"cut": made, "other": OTHER} for drawn in sets.values() for found in drawn
+    }
+    return draw_subsets(grid, sets, real, images, series)
 
 
 def find(
@@ -87,52 +83,38 @@ def test_points_without_enough_images_are_left_out_by_name() -> None:
     subsets, left_out = draw(grid)
     assert {subset.point.share for subset in subsets} == {0, 4}
     assert left_out[1] == (
-        "2 photos per class + 5 cut images per photo: left out, because class kiwi has 8 images of "
-        "10 in replicate 0"
+        "2 photos per class + cut images, 5 per photo: left out, because class kiwi has 8 cut "
+        "images of 10 in replicate 0"
     )
     assert len(left_out) == 4
 
     rejected = [MADE[0].model_copy(update={"reject_reason": "blank"}), *MADE[1:]]
     _, left_out = draw(Grid(photos_per_class=("all",), shares=(4,), seeds=1), rejected)
-    assert "class kiwi has 23 images of 24" in left_out[0]
+    assert "class kiwi has 23 cut images of 24" in left_out[0]
 
 
-def test_numbers_of_photos_that_a_class_lacks_are_left_out_by_name() -> None:
-    grid, notes = leave_out_numbers(PHOTOS, Grid(photos_per_class=(6, 7, "all")))
-    assert grid.photos_per_class == (6, "all")
-    assert notes == ["7 photos per class: left out, because class kiwi has 6 train photos"]
-    with pytest.raises(ValueError, match="kiwi has 6 train photos, fewer than 8; give smaller"):
-        leave_out_numbers(PHOTOS, Grid(photos_per_class=(8, 9)))
-
-
-def test_images_are_made_of_the_photos_that_a_subset_holds() -> None:
-    grid = Grid(photos_per_class=(1, 2), shares=(1,), seeds=2)
-    used = {photo.name for photo in photos_of(PHOTOS, grid)}
-    subsets, _ = draw(grid)
-    assert used == {sample.name for subset in subsets for sample in subset.train} - {
-        sample.name for sample in MADE
+def test_a_hybrid_holds_the_parts_of_its_generators_and_no_photos_unless_they_are_part_of_it() -> (
+    None
+):
+    hybrid = {"cut": 0.25, "other": 0.75}
+    series = {
+        "photos": Method(),
+        "hybrid": Method(synthetic=hybrid),
+        "images alone": Method(synthetic=hybrid, real=False),
     }
-    assert len(used) < len(PHOTOS)
-
-
-def test_a_grid_is_read_from_two_lists() -> None:
-    grid = read_grid("5, 24,all", "0,0.5,2", 3)
-    assert grid == Grid(photos_per_class=(5, 24, "all"), shares=(0.5, 2.0), seeds=3)
-
-
-@pytest.mark.parametrize(
-    ("numbers", "shares", "complaint"),
-    [
-        ("5,some", "0", "--photos-per-class: 'some' is no number of photos"),
-        ("0", "0", "--photos-per-class: '0' is no number of photos"),
-        ("5", "1,x", "--shares: 'x' is no number of images per photo"),
-        ("5", "-1", "--shares: '-1' is no number of images per photo"),
-        ("5", "inf", "--shares: 'inf' is no number of images per photo"),
-        ("5,5", "0", "--photos-per-class: '5' is named twice"),
-    ],
-)
-def test_a_list_that_cannot_be_read_is_refused_by_name(
-    numbers: str, shares: str, complaint: str
-) -> None:
-    with pytest.raises(ValueError, match=complaint):
-        read_grid(numbers, shares, 5)
+    subsets, left_out = draw(
+        Grid(photos_per_class=(3,), images_per_class=(8, 99), seeds=1), MADE, series
+    )
+    counts = {
+        found.point.method: [
+            sum(s.generator == name for s in found.train) for name in ("", "cut", "other")
+        ]
+        for found in subsets
+    }
+    assert counts == {"photos": [6, 0, 0], "hybrid": [6, 4, 12], "images alone": [0, 4, 12]}
+    assert subsets[1].train[6:] == subsets[2].train
+    assert subsets[1].name == "3 photos per class + hybrid images, 8 per class · replicate 0"
+    assert [line.partition(":")[0] for line in left_out] == [
+        "3 photos per class + hybrid images, 99 per class",
+        "3 photos per class replaced by images alone images, 99 per class",
+    ]

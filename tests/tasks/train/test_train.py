@@ -98,6 +98,18 @@ def test_a_linear_classifier_goes_through_the_same_stages(run: RunContext) -> No
     assert 0 < rows.min() < 1e-3
 
 
+def test_val_chooses_one_of_several_numbers_of_epochs(run: RunContext) -> None:
+    settings = parameters(schedule="onecycle", epoch_choices=(1, 2), seeds=(3,))
+    (made,) = train.run(run, settings, "real", make_dataset(run, "real"))
+    choices = made.metadata["epoch_choices"]
+    assert [choice["epochs"] for choice in choices] == [1, 2]
+    (chosen,) = [choice for choice in choices if choice["chosen"]]
+    assert chosen["val_score"] == max(choice["val_score"] for choice in choices)
+    assert len(made.metadata["history"]) == chosen["epochs"]
+    folder = run.scratch / "training" / "real"
+    assert {path.parent.name for path in folder.glob("*/*/best.ckpt")} == {"epochs-1", "epochs-2"}
+
+
 def test_a_weights_file_counts_by_its_bytes(tmp_path: Path) -> None:
     keys = []
     for name, content in (("a.pth", b"1"), ("b.pth", b"1"), ("c.pth", b"2")):

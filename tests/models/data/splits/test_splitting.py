@@ -406,7 +406,13 @@ def test_bad_lists_of_photos() -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    [{"val": 0}, {"test": 1}, {"val": 0.5, "test": 0.5}, {"near_duplicate_bits": 97}, {"vall": 1}],
+    [
+        {"val": 0},
+        {"test": 1.0},
+        {"val": 0.5, "test": 0.5},
+        {"near_duplicate_bits": 97},
+        {"vall": 1},
+    ],
 )
 def test_bad_parameters(bad: dict[str, float]) -> None:
     with pytest.raises(ValidationError):

@@ -409,3 +409,42 @@ def test_groups_are_drawn_equally_often(photos: Photos, tmp_path: Path) -> None:
         train_once(train, photos[28:], CLASSES, settings, 7, folder, groups=groups)
     first, second = (weights(folder)["network.head.weight"] for folder in folders)
     assert not torch.equal(first, second)
+
+
+def test_a_frozen_body_keeps_its_weights_and_statistics(photos: Photos, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    before = build_network("resnet18", 3, 32).state_dict()
+    torch.save(before, tmp_path / "resnet18.pth")
+    settings = parameters(
+        network="resnet18",
+        pretrained=True,
+        weights_file=tmp_path / "resnet18.pth",
+        freeze="body",
+        optimizer="sgd",
+        weight_decay=0.1,
+        epochs=2,
+        steps_per_epoch=2,
+    )
+    train_once(photos[:28], photos[28:], CLASSES, settings, 7, tmp_path / "run")
+    after = weights(tmp_path / "run")
+    body = [name for name in before if not name.startswith("fc.")]
+    assert sum("running_var" in name for name in body) == 20
+    assert all(torch.equal(after[f"network.{name}"], before[name]) for name in body)
+    assert not torch.equal(after["network.fc.weight"], before["fc.weight"])
+    # Only the head has a momentum.
+    saved = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
+    assert len(saved["optimizer_states"][0]["state"]) == 2
+
+
+def test_one_cycle_resumes_to_the_same_weights(photos: Photos, tmp_path: Path) -> None:
+    settings = parameters(schedule="onecycle", epochs=3)
+    sets = (photos[:28], photos[28:], CLASSES, settings, 7)
+    whole = train_once(*sets, tmp_path / "whole")
+    with pytest.raises(StoppedError):
+        train_once(*sets, tmp_path / "stopped", progress=stop_after(0))
+    assert_same_training(whole, train_once(*sets, tmp_path / "stopped"))
+    rates = [record.learning_rate for record in whole.history]
+    # 12 steps: the rate is highest after 2.6 of them, and each epoch reports that of its last step.
+    assert rates[0] > rates[1] > rates[2]
+    assert rates[0] > 0.9 * settings.learning_rate
+    assert rates[2] < 1e-4 * settings.learning_rate

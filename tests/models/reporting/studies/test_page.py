@@ -3,9 +3,8 @@
 import re
 
 from models.evaluation.study import PointScores, StudyScores, evaluate_study
-from models.reporting.figure_style import PNG, SVG
-from models.reporting.study_page import render_study, say_answer, say_choice
-from models.reporting.study_plots import draw_study
+from models.evaluation.study_description import Description, PublishedFigure
+from models.reporting.studies.page import render_study, say_answer, say_choice
 from tests.models.evaluation.study_case import make_points
 
 
@@ -58,19 +57,23 @@ def test_a_choice_names_share_scores_and_gain() -> None:
 
 def test_the_page_has_every_point_and_escapes_names() -> None:
     scores = make_scores()
-    page = render_study("<b>garments", scores, ["9 photos per class: left out"])
+    page = render_study("<b>garments", Description(), scores, ["9 photos per class: left out"])
     assert "<b>garments" not in page
     assert "&lt;b&gt;garments" in page
     assert page.index(say_answer(scores)) < page.index("<svg")
     assert page.count("<svg") == 2
-    assert page.count("<tr>") == 1 + len(scores.points)
+    assert page.count("<tr>") == 2 * (1 + len(scores.points))
     assert "9 photos per class: left out" in page
-    assert page == render_study("<b>garments", make_scores(), ["9 photos per class: left out"])
+    assert page == render_study(
+        "<b>garments", Description(), make_scores(), ["9 photos per class: left out"]
+    )
 
 
-def test_the_chart_is_the_same_for_the_same_scores() -> None:
-    svg = draw_study(make_scores(), SVG)
-    assert svg == draw_study(make_scores(), SVG)
-    for text in (b"photos alone, randaugment", b"2 per photo", b"5 photos", b"macro F1"):
-        assert text in svg
-    assert draw_study(make_scores(), PNG).startswith(b"\x89PNG")
+def test_published_figures_have_a_column() -> None:
+    known = PublishedFigure(
+        series="cut", x="2 per photo", photos="5", figure="accuracy", value=0.91
+    )
+    page = render_study("garments", Description(published=(known,)), make_scores(), [])
+    assert page.count("test accuracy 91.0%") == 1
+    assert "Published" in page
+    assert "Published" not in render_study("garments", Description(), make_scores(), [])

@@ -3,38 +3,58 @@
 from collections.abc import Iterator, Sequence
 
 from models.evaluation.study import Choice, PointScores, StudyScores
+from models.evaluation.study_description import Description
 from models.reporting.figures import Figure, inline_svg
 from models.reporting.page import template_environment
-from models.reporting.study_plots import METRIC_NAMES, draw_gains, draw_scores, line_name
+from models.reporting.studies.figure import draw_study, has_several_amounts
+from models.reporting.studies.plots import METRIC_NAMES, draw_gains, draw_scores, line_name
 from models.reporting.tables import percent, points
 
 
-def render_study(title: str, scores: StudyScores, left_out: Sequence[str]) -> str:
+def render_study(
+    title: str, description: Description, scores: StudyScores, left_out: Sequence[str]
+) -> str:
     """The study as one self-contained HTML page in the look of the report.
 
     Args:
         title: the name of the recipe.
+        description: what the study asks, and the published figures.
         scores: all points and choices.
         left_out: a line per number of photos or point that is left out.
     """
     template = template_environment().get_template("study.html.j2")
     return template.render(
         title=title,
+        description=description,
         metric=METRIC_NAMES[scores.metric],
         answer=say_answer(scores),
         scores=scores,
-        charts=[(figure, inline_svg(figure)) for figure in _draw_charts(scores)],
+        charts=[(figure, inline_svg(figure)) for figure in _draw_charts(scores, description)],
         left_out=left_out,
         line_name=line_name,
+        metric_names=METRIC_NAMES,
+        published_of=lambda found: list(_published_of(found, description)),
         say_choice=say_choice,
     )
 
 
+def _published_of(found: PointScores, description: Description) -> Iterator[str]:
+    """The published figures of a point, such as ``test accuracy 91.0%``."""
+    point = found.point
+    amounts = ("", point.amount_name, f"{100 * point.share:g}%", str(point.images_per_class))
+    for row in description.published:
+        if (
+            row.series == point.method
+            and row.photos in ("", point.photos_label)
+            and row.x in (*amounts, point.photos_label, point.method)
+        ):
+            yield f"{row.split} {METRIC_NAMES[row.figure]} {percent(row.value)}"
+
+
 def say_answer(scores: StudyScores) -> str:
-    """What the choices of val gained on test, in one sentence per generator."""
+    """What the choices of val gained on test, in one sentence per method."""
     return " ".join(
-        _say_generator(scores, generator, len(scores.generators) > 1)
-        for generator in scores.generators
+        _say_method(scores, method, len(scores.methods) > 1) for method in scores.methods
     )
 
 
@@ -53,14 +73,14 @@ def say_choice(choice: Choice) -> str:
     )
 
 
-def _say_generator(scores: StudyScores, generator: str, is_named: bool) -> str:
+def _say_method(scores: StudyScores, method: str, is_named: bool) -> str:
     outcomes: dict[str, list[str]] = {}
     for choice in scores.choices:
-        if choice.generator == generator:
+        if choice.method == method:
             outcomes.setdefault(_outcome(choice.best, scores.margin), []).append(
                 _say_photos(choice, scores.margin)
             )
-    who = f"images of {generator}" if is_named else "generated images"
+    who = f"images of {method}" if is_named else "generated images"
     parts: list[str] = []
     for outcome, text in _OUTCOMES.items():
         if outcome in outcomes:
@@ -110,25 +130,38 @@ def _join(names: Sequence[str]) -> str:
     return f"{joined} photo{'s' if first or last.partition(' ')[0] != '1' else ''}"
 
 
-def _draw_charts(scores: StudyScores) -> Iterator[Figure]:
-    for generator in scores.generators:
+def _draw_charts(scores: StudyScores, description: Description) -> Iterator[Figure]:
+    """The figure of the study's axis; for numbers of photos, two charts per method."""
+    if description.x != "photos" or not has_several_amounts(scores):
         yield Figure(
-            f"scores-{generator}",
-            f"{generator}: test score by number of photos",
+            "study",
+            description.question,
+            "; ".join(
+                f"{found.point.photos_name}, {found.point.method}, "
+                f"{line_name(found)}: {percent(found.test.value)}"
+                for found in scores.points
+            ),
+            draw_study(scores, description),
+        )
+        return
+    for method in scores.methods:
+        yield Figure(
+            f"scores-{method}",
+            f"{method}: test score by number of photos",
             "; ".join(
                 f"{found.point.photos_name}, {line_name(found)}: {percent(found.test.value)}"
-                for found in scores.of(generator)
+                for found in scores.of(method)
             ),
-            draw_scores(scores, generator),
+            draw_scores(scores, method),
         )
         yield Figure(
-            f"gains-{generator}",
-            f"{generator}: gain over photos alone by share of generated images",
+            f"gains-{method}",
+            f"{method}: gain over photos alone by share of generated images",
             "; ".join(
                 f"{found.point.photos_name}, {line_name(found)}: "
                 f"{points(found.gain.difference)} points"
-                for found in scores.of(generator)
-                if found.gain is not None and found.point.share
+                for found in scores.of(method)
+                if found.gain is not None and found.point.has_images
             ),
-            draw_gains(scores, generator),
+            draw_gains(scores, method),
         )
