@@ -76,6 +76,8 @@ def build_datasets(recipe: Recipe, run_id: str, out: Path, store: str) -> Datase
     written = write_datasets(run.store, out, splits, test, classes)
     made = [sample for samples in synthetic.values() for sample in samples]
     listed = mark_left_out([*real, *made], short)
+    held = {name: [*samples, *val] for name, samples in chosen.items()}
+    truths = _truths(run, recipe, held, test)
     write_manifest(out / "manifest.parquet", listed, sources.refused, chosen)
     datasets = Datasets(
         documents={
@@ -90,7 +92,7 @@ def build_datasets(recipe: Recipe, run_id: str, out: Path, store: str) -> Datase
         written=written,
         counts=run.counts,
         repeated=repeated,
-        truths=_truths(run, recipe, {name: [*found, *val] for name, found in chosen.items()}, test),
+        truths=truths,
         left_out=short,
     )
     save_part(run.store, run_id, datasets)

@@ -217,7 +217,7 @@ def _train(recipe: Recipe, datasets: Datasets, store: Store, scratch: Path) -> T
         inputs = [*documents, datasets.test, *checkpoints, *itertools.chain(*truths), *tested]
         with verify_inputs_on_error(store, inputs):
             scores = [
-                score(run, own, found, [document], [datasets.test], [*truth, *tested])
+                score(run, own, found, [document], [datasets.test], truth, tested)
                 for own, found, document, truth in zip(
                     settings, made, documents, truths, strict=True
                 )

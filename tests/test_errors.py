@@ -17,9 +17,9 @@ from tests.error_lines.templates import Template
 LONGEST = 240
 # Statements that pass on the line of an error that was raised elsewhere, with its place in front.
 PASSED_ON = {
-    "flows/config/recipe.py: raise RecipeError(f'{path}: {error}')",
     "flows/config/recipe.py: raise"
     " RecipeError(f\"--set {change}: {' '.join(str(error).split())}\")",
+    "flows/config/recipe.py: raise RecipeError(f'{path}: {error}')",
     "flows/early_end.py: raise ended",
     "flows/execution/results.py: raise MissingArtifactError(f'{result.item}: {result.failure}')",
     "models/data/formats/coco.py: raise AnnotationError(f'{where}: {error}')",

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from flows.config.recipe import RecipeError, load_recipe
+from flows.config.changes import RecipeError
+from flows.config.recipe import load_recipe
 from models.data.find_photos import find_photos
 from models.data.names import check_label
 from models.data.photo_colours import PhotoRejectedError

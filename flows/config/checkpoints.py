@@ -30,8 +30,14 @@ def pin_checkpoints(recipe: Recipe) -> Recipe:
         )
         for name, settings in recipe.generators.items()
     }
-    select = recipe.select and _pin_section(recipe.select, checkpoints_of(recipe.select.features))
-    return recipe.model_copy(update={"generators": generators, "select": select})
+    changes: dict[str, Any] = {"generators": generators}
+    changes["select"] = recipe.select and _pin_section(
+        recipe.select, checkpoints_of(recipe.select.features)
+    )
+    if recipe.train is not None and (used := checkpoints_of(recipe.train)):
+        revision = pinned(used[0]).partition("@")[2]
+        changes["train"] = recipe.train.model_copy(update={"revision": revision})
+    return recipe.model_copy(update=changes)
 
 
 def checkpoints_in(recipe: Recipe) -> list[str]:
@@ -110,13 +116,15 @@ def checkpoint_warnings(recipe: Recipe) -> list[str]:
 
 
 def _sections(recipe: Recipe) -> Iterator[tuple[str, Any]]:
-    """The sections that have a model: of all generators, and of the selection."""
+    """The sections that have a model or weights: of generators, selection and training."""
     for settings in recipe.generators.values():
         for name, section in settings:
             if isinstance(section, Record) and hasattr(section, "model"):
                 yield name, section
     if recipe.select is not None:
         yield "select", recipe.select.features
+    if recipe.train is not None and checkpoints_of(recipe.train):
+        yield "train", recipe.train
 
 
 def _chosen_files(section: Record, reference: str) -> list[str]:

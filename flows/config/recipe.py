@@ -1,6 +1,5 @@
 """The recipe: everything that decides what a run makes, from YAML, then ``--set a.b=c``."""
 
-import copy
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
@@ -8,18 +7,14 @@ from typing import Any, Self
 import yaml
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
+from flows.config.changes import RecipeError, change_content
 from flows.config.comparison import check_names, default_datasets, default_trainings
-from flows.config.profiles import (
-    MODELS,
-    require_models,
-    with_models,
-    without_other_models,
-)
+from flows.config.read_sections import drop_replaced_models, read_settings, read_train, task_in
 from flows.config.read_yaml import read_yaml
 from flows.config.renamed import find_renamed
 from flows.config.sections import first_error
 from flows.config.study_section import StudySection, split_study
-from flows.generators.catalog import GENERATORS, find_generator
+from flows.generators.catalog import find_generator
 from models.data.records import Record
 from models.data.specs import DatasetSpec, Profile, TrainingSpec
 from models.data.splits.splitting import SplitParameters
@@ -35,10 +30,6 @@ from tasks.screen.select import Select
 
 RECIPES = Path(str(files("recipes")))
 STUDIES = RECIPES / "studies"
-
-
-class RecipeError(ValueError):
-    """A recipe can't be used; one line names the file and the field."""
 
 
 class Recipe(Record):
@@ -113,7 +104,7 @@ class Recipe(Record):
     def _decide_by_task(cls, content: Any) -> Any:
         """Let the headline figure of the task decide the verdict, unless the recipe names one."""
         section = content.get("train") if isinstance(content, dict) else None
-        if _task_in(section) != "segmentation" or not isinstance(content.get("verdict", {}), dict):
+        if task_in(section) != "segmentation" or not isinstance(content.get("verdict", {}), dict):
             return content
         return {**content, "verdict": {"metric": "miou", **content.get("verdict", {})}}
 
@@ -121,15 +112,7 @@ class Recipe(Record):
     @classmethod
     def _read_train(cls, content: Any) -> Any:
         """The settings of the task that the section names."""
-        if content is None or isinstance(content, TrainingParameters):
-            return content
-        settings = SegmentationParameters if _task_in(content) == "segmentation" else None
-        try:
-            return (settings or TrainingParameters).model_validate(content)
-        except ValidationError as error:
-            line = first_error(error, settings or TrainingParameters)
-            dot = "." if error.errors()[0]["loc"] else ": "
-            raise ValueError(f"train{dot}{line}") from error
+        return read_train(content)
 
     @field_validator("generators", mode="before")
     @classmethod
@@ -138,7 +121,7 @@ class Recipe(Record):
         if not isinstance(content, dict) or not content:
             raise ValueError("list at least one generator, such as {multiview: {}}")
         profile = info.data.get("profile", "classical")
-        return {name: _read_settings(name, section, profile) for name, section in content.items()}
+        return {name: read_settings(name, section, profile) for name, section in content.items()}
 
     @model_validator(mode="after")
     def _check_datasets(self) -> Self:
@@ -196,32 +179,6 @@ class Recipe(Record):
         return self
 
 
-def _task_in(section: Any) -> Any:
-    if isinstance(section, TrainingParameters):
-        return section.task
-    return section.get("task") if isinstance(section, dict) else None
-
-
-def _read_settings(name: str, section: Any, profile: Profile) -> Record:
-    """The settings of a generator from its section of a recipe.
-
-    Raises:
-        ValueError: there is no such generator or field, or the profile has no model for it; the
-            line begins with its name.
-    """
-    settings = find_generator(name).settings
-    if isinstance(section, Record):
-        section = section.model_dump(mode="json")
-    content = {} if section is None else section
-    if not isinstance(content, dict):
-        raise ValueError(f"{name}: a generator's section must be a mapping of fields")
-    require_models(content, settings, name, profile)
-    try:
-        return settings.model_validate(with_models(content, settings, profile))
-    except ValidationError as error:
-        raise ValueError(f"{name}.{first_error(error, settings)}") from error
-
-
 def load_recipe(source: str | Path, changes: list[str] | None = None) -> Recipe:
     """The recipe of a YAML file, or of a shipped name such as ``demo``, with changes applied.
 
@@ -260,9 +217,9 @@ def read_recipe_file(path: Path, changes: list[str]) -> tuple[dict[str, Any], St
         content["backgrounds"] = str(path.parent / content["backgrounds"])
     content.setdefault("name", path.stem)
     own_profile = content.get("profile", "classical")
-    fields = _changed(content, changes)
+    fields = change_content(content, changes)
     if fields.get("profile", "classical") != own_profile:
-        fields = _changed(_drop_replaced_models(content, fields["profile"]), changes)
+        fields = change_content(drop_replaced_models(content, fields["profile"]), changes)
     try:
         return split_study(fields)
     except ValueError as error:
@@ -279,27 +236,6 @@ def recipe_of(path: Path, fields: dict[str, Any]) -> Recipe:
         return Recipe.model_validate(fields)
     except ValidationError as error:
         raise RecipeError(f"{path}: {first_error(error, Recipe)}") from error
-
-
-def _changed(content: dict[str, Any], changes: list[str]) -> dict[str, Any]:
-    changed = copy.deepcopy(content)
-    for change in changes:
-        _apply(changed, change)
-    return changed
-
-
-def _drop_replaced_models(content: dict[str, Any], profile: Any) -> dict[str, Any]:
-    """A recipe's content for another profile: without the fields of models that this replaces."""
-    sections = content.get("generators")
-    if profile not in MODELS or not isinstance(sections, dict):
-        return content
-    sections = dict(sections)
-    for generator in GENERATORS:
-        section = sections.get(generator.name)
-        if isinstance(section, dict):
-            settings = generator.settings
-            sections[generator.name] = without_other_models(section, settings, profile)
-    return {**content, "generators": sections}
 
 
 def find_recipe(source: str | Path) -> Path:
@@ -325,24 +261,3 @@ def find_recipe(source: str | Path) -> Path:
 def list_recipes() -> list[str]:
     """The names of the recipes that synthset brings."""
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
-
-
-def _apply(content: dict[str, Any], change: str) -> None:
-    field, equals, text = change.partition("=")
-    if not equals or not field:
-        raise RecipeError(
-            f"--set {change}: write it as section.field=value, such as resize.longest_side=512"
-        )
-    *sections, last = field.split(".")
-    for section in sections:
-        below = content.setdefault(section, {})
-        if below is None:
-            below = content[section] = {}
-        if not isinstance(below, dict):
-            raise RecipeError(f"--set {change}: {section} has no fields; set {section} itself")
-        content = below
-    try:
-        content[last] = read_yaml(text)
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise RecipeError(f"--set {change}: no readable YAML; correct it: {reason}") from error

@@ -105,7 +105,7 @@ def _train_group(
         truths = ground_truth.run(run, GroundTruth(), subset.name, [*subset.train, *trainer.val])
         tested = ground_truth.run(run, GroundTruth(), "test", trainer.test)
     checkpoints = train(run, settings, TRAINING, documents, truths)
-    return score(run, settings, checkpoints, documents, [test], [*truths, *tested])
+    return score(run, settings, checkpoints, documents, [test], truths, tested)
 
 
 def _embed_once(trainer: Trainer, subsets: Sequence[Subset]) -> None:

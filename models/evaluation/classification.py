@@ -5,7 +5,7 @@ zero would lower the figures of every dataset alike.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +50,9 @@ class ClassCurves(Record):
 class TrainingScores(Record):
     """Scores of one training on the photos of one split."""
 
+    headline: ClassVar[Metric] = "f1_macro"
+    class_score: ClassVar[str] = "F1"
+
     accuracy: float
     f1_macro: float
     f1_weighted: float
@@ -65,6 +68,10 @@ class TrainingScores(Record):
     )
     prediction_share: dict[str, float] = Field(description="How often each class was predicted.")
 
+    def class_scores(self) -> dict[str, tuple[float | None, str]]:
+        """The F1 of each class, and the number of its photos in words."""
+        return {name: (row.f1, f"{row.support:,} photos") for name, row in self.per_class.items()}
+
 
 class DatasetScores(TrainingScores):
     """Scores on a set of photos. Over several seeds, all are means; see `mean_over_seeds`."""
@@ -74,6 +81,12 @@ class DatasetScores(TrainingScores):
     absent: tuple[str, ...] = Field(description="Classes without a photo in the split.")
     curves: dict[str, ClassCurves]
     text: str = Field(description="The classification report of scikit-learn.")
+
+    def of_training(self) -> TrainingScores:
+        """The scores without what is shown of a dataset alone, such as its curves."""
+        return TrainingScores.model_validate(
+            self.model_dump(include=set(TrainingScores.model_fields))
+        )
 
 
 def score(

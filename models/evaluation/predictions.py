@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -25,7 +26,10 @@ class DatasetPredictions:
     ``probabilities`` is float (seeds, photos, classes), in the same order of seeds and photos for
     every dataset that is compared. ``families`` are codes (photos,) of near-duplicate families:
     photos with the same code count as one observation. Without codes, each photo is a family.
+    ``shown_metric`` is the figure that a page shows without a verdict.
     """
+
+    shown_metric: ClassVar[Metric] = "accuracy"
 
     name: str
     y_true: Labels
@@ -88,6 +92,8 @@ class SegmentationPredictions(DatasetPredictions):
     ``segments`` are their names. ``y_true`` and ``classes`` are those of whole photos, which decide
     the strata of the jackknife. ``probabilities`` is empty.
     """
+
+    shown_metric: ClassVar[Metric] = "miou"
 
     confusion: Values = field(default_factory=lambda: np.empty(0))
     segments: tuple[str, ...] = ()

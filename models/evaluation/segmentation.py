@@ -4,13 +4,14 @@ Pixels are added up over the photos first. The mean IoU leaves out the classes w
 """
 
 from collections.abc import Sequence
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
 from models.data.records import Record
-from models.evaluation.classification import Values, metric_of_counts
+from models.evaluation.classification import Metric, Values, metric_of_counts
 
 
 class SegmentScores(Record):
@@ -25,6 +26,9 @@ class SegmentScores(Record):
 class SegmentationScores(Record):
     """Scores of a network, or means over the networks of several seeds, on the same photos."""
 
+    headline: ClassVar[Metric] = "miou"
+    class_score: ClassVar[str] = "Jaccard index"
+
     accuracy: float = Field(description="Share of pixels that are right.")
     miou: float = Field(description="Mean of the Jaccard index of the classes.")
     per_class: dict[str, SegmentScores]
@@ -33,6 +37,14 @@ class SegmentationScores(Record):
     )
     classes: tuple[str, ...] = Field(description="Classes of pixels, background first.")
     images: int
+
+    def class_scores(self) -> dict[str, tuple[float | None, str]]:
+        """The Jaccard index of each class of pixels, and the number of its pixels in words."""
+        return {name: (row.iou, f"{row.pixels:,} pixels") for name, row in self.per_class.items()}
+
+    def of_training(self) -> Self:
+        """The scores: those of a training have the same fields as those of a dataset."""
+        return self
 
 
 def score_segmentation(

@@ -8,9 +8,14 @@ from xml.etree import ElementTree
 from markupsafe import Markup
 
 from models.evaluation.classification import DatasetScores
-from models.evaluation.segmentation import SegmentationScores
 from models.reporting.figure_style import DATASET_LOOKS, SVG, Style
 from models.reporting.metrics import Metrics
+from models.reporting.plot_classes import (
+    draw_confusion_matrix,
+    draw_pr_curves,
+    draw_prediction_share,
+    draw_threshold_curves,
+)
 from models.reporting.plot_losses import describe_losses, draw_losses
 from models.reporting.plot_quality import (
     describe_nearest,
@@ -18,14 +23,7 @@ from models.reporting.plot_quality import (
     draw_nearest,
     draw_selection,
 )
-from models.reporting.plots import (
-    draw_comparison,
-    draw_confusion_matrix,
-    draw_learning_curves,
-    draw_pr_curves,
-    draw_prediction_share,
-    draw_threshold_curves,
-)
+from models.reporting.plots import draw_comparison, draw_learning_curves
 from models.reporting.tables import SCORES, decimal, percent
 
 # The figure that the section on quality shows.
@@ -198,12 +196,11 @@ def _describe_learning(metrics: Metrics) -> str:
     for name in metrics.datasets:
         runs = [run for run in metrics.runs if run.dataset == name]
         if runs:
-            is_miou = isinstance(runs[0].val, SegmentationScores)
-            metric = "miou" if is_miou else "f1_macro"
+            metric = runs[0].val.headline
+            title = TITLES[metric][:1].lower() + TITLES[metric][1:]
             scores = [float(getattr(run.val, metric)) for run in runs]
             parts.append(
-                f"{name}: {len(runs)} trainings, validation "
-                f"{'mean IoU' if is_miou else 'macro F1'} of the kept epochs "
+                f"{name}: {len(runs)} trainings, validation {title} of the kept epochs "
                 f"{percent(min(scores))} to {percent(max(scores))}"
             )
     return "; ".join(parts)

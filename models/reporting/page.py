@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import JsonValue
 
 from models.evaluation.classification import DatasetScores
-from models.reporting import tables
+from models.reporting import class_tables, tables
 from models.reporting.figures import NEAREST_PHOTOS, inline_svg
 from models.reporting.headline import headline_of
 from models.reporting.input import Gap, ReportInput, SheetRow, Thumb
@@ -43,8 +43,8 @@ class DatasetDetail:
 
     dataset: tables.Dataset
     test: DatasetScores
-    confusion: tables.Confusion
-    shares: tuple[tables.Share, ...]
+    confusion: class_tables.Confusion
+    shares: tuple[class_tables.Share, ...]
     class_scores: tuple[tables.TableRow, ...]
 
 
@@ -98,8 +98,8 @@ def _tables(metrics: Metrics) -> dict[str, Any]:
         "datasets": datasets,
         "headline": headline_of(metrics, datasets),
         "score_rows": tables.score_rows(datasets, metrics.verdict),
-        "class_rows": tables.class_rows(datasets, metrics.classes),
-        "class_score": "Jaccard index" if any(d.metrics.miou for d in datasets) else "F1",
+        "class_rows": class_tables.class_rows(datasets),
+        "class_score": next((run.test.class_score for run in metrics.runs), "F1"),
         "has_seeds": any(dataset.has_seeds for dataset in datasets),
         "details": [
             _detail(dataset, dataset.metrics.test)
@@ -136,9 +136,9 @@ def _detail(dataset: tables.Dataset, test: DatasetScores) -> DatasetDetail:
     return DatasetDetail(
         dataset,
         test,
-        tables.confusion_of(test),
-        tables.share_rows(test),
-        tables.class_score_rows(test),
+        class_tables.confusion_of(test),
+        class_tables.share_rows(test),
+        class_tables.class_score_rows(test),
     )
 
 

@@ -12,8 +12,6 @@ from typing import TypeGuard
 
 from models.data.records import Record
 from models.evaluation.answers import Conclusion
-from models.evaluation.classification import DatasetScores
-from models.evaluation.segmentation import SegmentationScores
 from models.reporting.metrics import DatasetMetrics, Metrics, TrainingMetrics
 
 DASH = "\N{EN DASH}"
@@ -31,7 +29,6 @@ SCORES = (
     ("brier", "Brier score", "0 is best, 2 is worst"),
 )
 _DECIMALS = ("roc_auc", "brier")
-_MISTAKES = 5
 
 
 @dataclass(frozen=True)
@@ -94,29 +91,6 @@ class TableRow:
     name: str
     cells: tuple[Cell, ...]
     note: str = ""
-
-
-@dataclass(frozen=True)
-class Share:
-    """How often a class is predicted and how often it occurs, 0..1.
-
-    ``width`` and ``mark`` are the same in percent of the largest share.
-    """
-
-    label: str
-    predicted: float
-    true: float
-    width: float
-    mark: float
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """Rows are true classes, columns predicted ones; ``mistakes`` are the most frequent ones."""
-
-    classes: tuple[str, ...]
-    rows: tuple[TableRow, ...]
-    mistakes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -202,84 +176,6 @@ def score_rows(datasets: Sequence[Dataset], verdict: Conclusion | None) -> tuple
             ]
             rows.append(TableRow(title, tuple(cells), note))
     return tuple(rows)
-
-
-def class_rows(datasets: Sequence[Dataset], classes: Sequence[str]) -> tuple[TableRow, ...]:
-    """F1 on the test photos, means over the seeds: one row per class, one cell per dataset.
-
-    Of segmentation it is the Jaccard index, with a row per class of pixels. Without any test scores
-    there are no rows.
-    """
-    tests = [dataset.metrics.test for dataset in datasets]
-    scored = [test for test in tests if test is not None]
-    if not scored:
-        return ()
-    rows = []
-    if isinstance(scored[0], SegmentationScores):
-        return tuple(_segment_row(label, tests) for label in scored[0].classes)
-    for label in classes:
-        values = [
-            test.per_class[label].f1 if isinstance(test, DatasetScores) else None for test in tests
-        ]
-        assert isinstance(scored[0], DatasetScores)
-        note = f"{count(scored[0].per_class[label].support)} photos"
-        rows.append(TableRow(label, tuple(Cell(decimal(value)) for value in values), note))
-    return tuple(rows)
-
-
-def _segment_row(
-    label: str, tests: Sequence[DatasetScores | SegmentationScores | None]
-) -> TableRow:
-    rows = [
-        test.per_class[label] if isinstance(test, SegmentationScores) else None for test in tests
-    ]
-    pixels = max(row.pixels if row else 0 for row in rows)
-    cells = tuple(Cell(decimal(row.iou if row else None)) for row in rows)
-    return TableRow(label, cells, f"{count(pixels)} pixels")
-
-
-def class_score_rows(scores: DatasetScores) -> tuple[TableRow, ...]:
-    """Precision, recall, F1 and average precision of each class."""
-    return tuple(
-        TableRow(
-            label,
-            tuple(
-                Cell(decimal(value))
-                for value in (row.precision, row.recall, row.f1, row.average_precision)
-            ),
-        )
-        for label, row in scores.per_class.items()
-    )
-
-
-def share_rows(scores: DatasetScores) -> tuple[Share, ...]:
-    """How often the networks predict each class, scaled to the largest share."""
-    true = {label: row.support / scores.images for label, row in scores.per_class.items()}
-    predicted = scores.prediction_share
-    scale = 100.0 / max(*predicted.values(), *true.values(), 1e-9)
-    return tuple(
-        Share(label, share, true[label], share * scale, true[label] * scale)
-        for label, share in predicted.items()
-    )
-
-
-def confusion_of(scores: DatasetScores) -> Confusion:
-    """The confusion matrix, each cell with its share of its row, and the most frequent mistakes.
-
-    Counts are means over the seeds.
-    """
-    rows, mistakes = [], []
-    for label, counts in zip(scores.classes, scores.confusion, strict=True):
-        total = sum(counts) or 1
-        cells = tuple(Cell(mean_count(amount), amount / total) for amount in counts)
-        rows.append(TableRow(label, cells))
-        mistakes += [
-            (amount, f"{label} predicted as {other}: {mean_count(amount)} of {total:.0f}")
-            for other, amount in zip(scores.classes, counts, strict=True)
-            if other != label and amount
-        ]
-    mistakes.sort(key=lambda mistake: -mistake[0])
-    return Confusion(scores.classes, tuple(rows), tuple(text for _, text in mistakes[:_MISTAKES]))
 
 
 def count_generated(metrics: Metrics) -> Generated:

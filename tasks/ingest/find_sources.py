@@ -149,7 +149,7 @@ def _from_dataset(folder: Path, dataset: AnnotatedDataset) -> FoundSources:
     notes = list(dataset.notes)
     if len(labels) == 1:
         notes.append(
-            f"the photos have one class, {next(iter(labels.values()))!r}; training needs 2"
+            f"the photos have one class, {next(iter(labels.values()))!r}; a classifier needs 2"
         )
     photos.sort(key=lambda photo: photo.file)
     return FoundSources(tuple(photos), tuple(refused), tuple(notes))

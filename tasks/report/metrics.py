@@ -11,15 +11,13 @@ from models.data.records import Artifact
 from models.evaluation.averages import mean_over_seeds
 from models.evaluation.classification import (
     DatasetScores,
-    Metric,
-    TrainingScores,
     as_probabilities,
     score,
 )
-from models.evaluation.comparison import Interval, dataset_interval
+from models.evaluation.comparison import dataset_interval
 from models.evaluation.conclusion import conclude
 from models.evaluation.prediction_table import ScoredModel, group_by_dataset, tabulate
-from models.evaluation.predictions import DatasetPredictions, SegmentationPredictions
+from models.evaluation.predictions import DatasetPredictions
 from models.evaluation.segmentation import SegmentationScores, score_segmentation
 from models.quality.records import ClassSelection, QualityMetrics
 from models.reporting.metrics import (
@@ -138,17 +136,8 @@ def _training(checkpoint: Artifact, model: ScoredModel) -> TrainingMetrics:
         },
         seconds=metadata["seconds"],
         history={name: tuple(values) for name, values in history.items()},
-        val=_training_scores(model.content, "val"),
-        test=_training_scores(model.content, "test"),
-    )
-
-
-def _training_scores(predicted: Predictions, split: str) -> TrainingScores | SegmentationScores:
-    scores = _score([predicted], split)
-    if isinstance(scores, SegmentationScores):
-        return scores
-    return TrainingScores.model_validate(
-        scores.model_dump(include=set(TrainingScores.model_fields))
+        val=_score([model.content], "val").of_training(),
+        test=_score([model.content], "test").of_training(),
     )
 
 
@@ -169,15 +158,9 @@ def _dataset(
         update={
             "val_scores": _score(seeds, "val"),
             "test": _score(seeds, "test"),
-            **_interval(trained),
+            trained.shown_metric: dataset_interval(trained, trained.shown_metric),
         }
     )
-
-
-def _interval(trained: DatasetPredictions) -> dict[str, Interval]:
-    """The figure that a page shows without a verdict: accuracy, or mean IoU of segmentation."""
-    metric: Metric = "miou" if isinstance(trained, SegmentationPredictions) else "accuracy"
-    return {metric: dataset_interval(trained, metric)}
 
 
 def _score(seeds: Sequence[Predictions], split: str) -> DatasetScores | SegmentationScores:

@@ -24,15 +24,15 @@ PER_CLASS = 4
 MISTAKES = 12
 PAIRS = 3
 # Colours of the classes of pixels: Okabe and Ito (2008), which colour-blind readers tell apart.
-_COLOURS = (
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (240, 228, 66),
-    (0, 114, 178),
-    (213, 94, 0),
-    (204, 121, 167),
-)
+_COLOURS = {
+    "orange": (230, 159, 0),
+    "sky blue": (86, 180, 233),
+    "green": (0, 158, 115),
+    "yellow": (240, 228, 66),
+    "blue": (0, 114, 178),
+    "red": (213, 94, 0),
+    "pink": (204, 121, 167),
+}
 
 
 def draw_sheets(run: RunContext, summary: RunSummary) -> tuple[Sheet, ...]:
@@ -110,7 +110,8 @@ def draw_segments(run: RunContext, summary: RunSummary) -> tuple[tuple[Thumb, ..
     rows: dict[str, list[Thumb]] = {}
     seen: set[str] = set()
     for checkpoint, document in zip(summary.checkpoints, summary.scores, strict=True):
-        training, test = str(checkpoint.variant["dataset"]), run.load(document)["test"]
+        training, predictions = str(checkpoint.variant["dataset"]), run.load(document)
+        test = predictions["test"]
         if training in seen or "maps" not in test:
             continue
         seen.add(training)
@@ -123,17 +124,30 @@ def draw_segments(run: RunContext, summary: RunSummary) -> tuple[tuple[Thumb, ..
         for image, found in shown.items():
             if image not in rows:
                 photo = Thumb(run.load(artifacts[image]), artifacts[image].name, "photo")
-                rows[image] = [photo, Thumb(_paint(found, "truth"), "truth")]
+                words = _say_colours(found, predictions["segments"])
+                rows[image] = [photo, Thumb(_paint(found, "truth"), words, "truth")]
             rows[image].append(Thumb(_paint(found, "prediction"), training))
     return tuple(tuple(row) for row in rows.values())
+
+
+def _say_colours(found: dict[str, Any], segments: Sequence[str]) -> str:
+    """Which class of pixels has which colour, of those that are in a true class map."""
+    height, width = found["size"]
+    names = list(_COLOURS)
+    return ", ".join(
+        f"{segments[number + 1]}: {names[number % len(names)]}"
+        for number, runs in enumerate(found["truth"][1:])
+        if decode_runs(runs, height, width).any()
+    )
 
 
 def _paint(found: dict[str, Any], name: str) -> Pixels:
     """A class map in colours, RGB: background is black."""
     height, width = found["size"]
     picture = np.zeros((height, width, 3), np.uint8)
+    colours = list(_COLOURS.values())
     for number, runs in enumerate(found[name][1:]):
-        picture[decode_runs(runs, height, width)] = _COLOURS[number % len(_COLOURS)]
+        picture[decode_runs(runs, height, width)] = colours[number % len(colours)]
     return picture
 
 

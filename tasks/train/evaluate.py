@@ -16,18 +16,22 @@ def one_job_per_checkpoint(
     datasets: Sequence[Artifact],
     test: Sequence[Artifact],
     truths: Sequence[Artifact] = (),
+    test_truths: Sequence[Artifact] = (),
 ) -> list[Job]:
     """Per checkpoint: the checkpoint, the dataset it was trained on (for val), the test photos.
 
-    ``truths`` are the ground truth documents of all images, for tasks that need masks.
+    ``truths`` has the ground truth document of each dataset, and ``test_truths`` that of the test
+    photos, for tasks that need masks.
     """
-    datasets_by_id = {dataset.id: dataset for dataset in datasets}
+    documents = {dataset.id: dataset for dataset in datasets}
+    masks = {
+        dataset.id: (truth, *test_truths)
+        for dataset, truth in (zip(datasets, truths, strict=True) if truths else ())
+    }
     return [
-        Job(
-            (checkpoint, datasets_by_id[checkpoint.parents[0]], *test, *truths),
-            name=checkpoint.name,
-        )
+        Job((checkpoint, documents[source], *test, *masks.get(source, ())), name=checkpoint.name)
         for checkpoint in checkpoints
+        for source in checkpoint.parents[:1]
     ]
 
 

@@ -32,15 +32,12 @@ def once_per_seed(
 ) -> list[Job]:
     """One job per dataset and seed; results and files carry the name of the training.
 
-    ``truths`` are the ground truth documents of all images, for tasks that need masks.
+    ``truths`` has the ground truth document of each dataset, for tasks that need masks.
     """
+    inputs = zip(datasets, truths, strict=True) if truths else ((found,) for found in datasets)
     return [
-        Job(
-            (dataset, *truths),
-            {"dataset": training, "seed": seed},
-            name=f"{training} · seed {seed}",
-        )
-        for dataset in datasets
+        Job(found, {"dataset": training, "seed": seed}, name=f"{training} · seed {seed}")
+        for found in inputs
         for seed in parameters.seeds
     ]
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from flows.config.changes import RecipeError
 from flows.config.check_classes import check_classes
-from flows.config.recipe import RecipeError, load_recipe
+from flows.config.recipe import load_recipe
 from models.data.find_photos import find_photos
 from models.data.splits.splitting import SplitParameters
 from tasks.engine.run_context import RunContext

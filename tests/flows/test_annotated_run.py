@@ -52,6 +52,7 @@ def test_segmentation_is_trained_scored_and_shown(cli: Cli, tmp_path: Path) -> N
     summary = cli.run(*arguments).found
     metrics = json.loads((out / "metrics.json").read_bytes())
     assert summary["verdict"]["metric"] == "miou"
+    assert metrics["stages"]["ground_truth"]["computed"] == len(metrics["datasets"]) + 1
     (name, *_) = metrics["datasets"]
     test = metrics["datasets"][name]["test"]
     assert list(test["per_class"]) == ["background", "block", "disc"]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from flows.config.changes import RecipeError
 from flows.config.checkpoints import (
     checkpoint_warnings,
     checkpoints_in,
@@ -16,7 +17,7 @@ from flows.config.checkpoints import (
     require_checkpoints,
     used_models,
 )
-from flows.config.recipe import Recipe, RecipeError, load_recipe
+from flows.config.recipe import Recipe, load_recipe
 from flows.execution.run_items import Execution
 from flows.finish import Finish
 from flows.generate import generate

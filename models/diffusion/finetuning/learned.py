@@ -81,8 +81,8 @@ class LearnedWeights:
             width = encoder.get_input_embeddings().embedding_dim
             if key not in vectors or vectors[key].shape != (width,):
                 raise WrongCheckpointError(
-                    f"{learned.file}: no embedding {key!r} of {width} numbers; learn the word with "
-                    "this checkpoint"
+                    f"{learned.file}: no embedding {key!r} of {width} numbers; give a word that "
+                    f"was learned with {self._base}"
                 )
             _set_word(tokenizer, encoder, learned.word, vectors[key])
 

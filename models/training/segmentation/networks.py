@@ -1,28 +1,20 @@
 """Networks that give each pixel a class: DeepLabV3 of the study, and a light one for laptops."""
 
-from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.segmentation import deeplabv3_resnet101
 from torchvision.models.segmentation.lraspp import LRASPPHead
 
+from models.checkpoints.local import locate
 from models.embedding.weights import NETWORK
-from models.training.pretrained import (
-    TORCHVISION_FILES,
-    WeightsMissingError,
-    find_in_torch_cache,
-    load_weights_file,
-    published_settings,
-    published_weights,
-)
+from models.training.pretrained import load_weights_file, published_settings, published_weights
 from models.training.segmentation.settings import SegmentationParameters
 
-# torchvision's file, trained on the images of COCO with the classes of Pascal VOC.
-DEEPLAB_FILE = "deeplabv3_resnet101_coco-586e9e4e.pth"
+# The file of the checkpoint, as the catalog names it.
+DEEPLAB_FILE = "deeplabv3_resnet101_coco.safetensors"
 # Features of the backbone, by their number: a quarter and a sixteenth of the image's side.
 _LOW, _HIGH = 1, 3
 
@@ -84,36 +76,19 @@ def build_segmentation_network(
     Without ``start`` all weights are random, and come from torch's global generator.
 
     Raises:
-        WeightsMissingError: published weights are asked for and are not on this machine.
+        WeightsMissingError: the embedded backbone, or another revision of it, is not here.
+        CheckpointMissingError: the published weights of DeepLabV3 are not on this machine.
         ValueError: the weights file is of another network.
     """
     if name != "deeplabv3_resnet101":
         network: nn.Module = LiteRASPP(classes, start)
     else:
         network = DeepLabV3(classes)
-        if start is not None and start.pretrained and start.weights_file is None:
-            load_weights_file(network, find_deeplab())
+        for reference in start.checkpoints if start is not None else ():
+            load_weights_file(network, locate(reference) / DEEPLAB_FILE)
     if start is not None and start.weights_file is not None:
         load_weights_file(network, start.weights_file)
     return network
-
-
-def find_deeplab() -> Path:
-    """The file of DeepLabV3's published weights in torch's cache.
-
-    Raises:
-        WeightsMissingError: it is not there; the line says how to get it.
-        ValueError: the file is corrupt.
-    """
-    path = find_in_torch_cache(f"{TORCHVISION_FILES}{DEEPLAB_FILE}")
-    if path is None:
-        folder = Path(torch.hub.get_dir()) / "checkpoints"
-        raise WeightsMissingError(
-            f"pretrained weights: {folder / DEEPLAB_FILE} is missing; fetch it from "
-            f"{TORCHVISION_FILES}{DEEPLAB_FILE}, or use weights that are installed: "
-            "--set train.network=lraspp_efficientnet_lite0"
-        )
-    return path
 
 
 def _enlarge(logits: Tensor, images: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from models.training.settings import TrainingParameters
 Network = Literal["deeplabv3_resnet101", "lraspp_efficientnet_lite0"]
 GroundTruth = Literal["classes", "trimap"]
 SegmentationAugmentation = Literal["none", "flip", "crop"]
+DEEPLAB = "pytorch/deeplabv3_resnet101_coco"
 
 
 class SegmentationParameters(TrainingParameters):
@@ -49,6 +50,14 @@ class SegmentationParameters(TrainingParameters):
     )
     augment_ranges: Literal[None] = Field(None, description="No augmentation here has ranges.")
     linear_copies: Literal[0] = Field(0, description="No linear classifier segments images.")
+
+    @property
+    def checkpoints(self) -> tuple[str, ...]:
+        """The checkpoint of the catalog that a training starts from, ``id@revision``; or none."""
+        is_published = self.pretrained and self.weights_file is None
+        if self.network != "deeplabv3_resnet101" or not is_published:
+            return ()
+        return (DEEPLAB if self.revision is None else f"{DEEPLAB}@{self.revision}",)
 
     def allows(self, spec: TrainingSpec) -> bool:
         """Whether masks can follow the augmentation, and a network is trained."""

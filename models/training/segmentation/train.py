@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
+from models.checkpoints.local import locate
 from models.data.pixels import Pixels
 from models.data.square import read_square
 from models.embedding.weights import NETWORK
@@ -29,7 +30,7 @@ from models.training.segmentation.data import (
     digest_masked,
     inner_box,
 )
-from models.training.segmentation.networks import build_segmentation_network, find_deeplab
+from models.training.segmentation.networks import build_segmentation_network
 from models.training.segmentation.settings import SegmentationParameters
 
 Counts = npt.NDArray[np.int64]
@@ -68,15 +69,16 @@ def check_ready(parameters: SegmentationParameters) -> None:
     """Check that this machine can train with these settings.
 
     Raises:
-        WeightsMissingError: published weights are asked for and are not on this machine.
+        CheckpointMissingError, WeightsMissingError: published weights are asked for and are not on
+            this machine.
         ValueError: the weights file is missing, a logger is not installed, or this machine lacks
             the precision.
     """
     check_machine(parameters)
     if parameters.pretrained and parameters.weights_file is None:
-        if parameters.network == "deeplabv3_resnet101":
-            find_deeplab()
-        else:
+        for reference in parameters.checkpoints:
+            locate(reference)
+        if not parameters.checkpoints:
             published_weights(NETWORK, parameters.revision)
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from flows.config.recipe import RECIPES, Recipe, RecipeError, load_recipe
+from flows.config.changes import RecipeError
+from flows.config.recipe import RECIPES, Recipe, load_recipe
 from flows.generators.catalog import find_generator
 from flows.generators.multiview import Settings as MultiviewSettings
 from tasks.settings.background import BackgroundComposite, BackgroundSdxl

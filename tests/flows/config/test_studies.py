@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.config.recipe import STUDIES, RecipeError, load_recipe
+from flows.config.changes import RecipeError
+from flows.config.recipe import STUDIES, load_recipe
 from flows.config.study import list_studies, load_study, series_of, summarize_study
 from tasks.study.grid import Method
 

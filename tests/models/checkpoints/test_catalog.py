@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
-from flows.config.checkpoints import checkpoints_in
+from flows.config.checkpoints import checkpoints_in, pin_checkpoints
 from flows.config.recipe import load_recipe
 from models.checkpoints.catalog import (
     CatalogEntry,
@@ -18,6 +18,7 @@ from models.checkpoints.catalog import (
     similar_ids,
     successor,
 )
+from models.training.segmentation.settings import DEEPLAB
 from synthset.models import list_checkpoints
 from tasks.settings.background import FewStep
 
@@ -103,6 +104,16 @@ def test_recipes_use_pinned_revisions_except_for_the_asymmetric_vae() -> None:
     assert unpinned & set(checkpoints_in(load_recipe("multiview"))) <= {
         "cross-attention/asymmetric-autoencoder-kl-x-2"
     }
+
+
+def test_a_recipe_with_deeplab_uses_its_weights_at_the_pinned_revision() -> None:
+    recipe = load_recipe("copy_paste_masks", ["train.network=deeplabv3_resnet101"])
+    assert checkpoints_in(recipe) == [DEEPLAB]
+    pinned, known = pin_checkpoints(recipe).train, entry(DEEPLAB)
+    assert pinned is not None
+    assert known is not None
+    assert pinned.revision == known.revision
+    assert checkpoints_in(load_recipe("copy_paste_masks")) == []
 
 
 def test_list_prints_every_id_in_full(

@@ -17,6 +17,7 @@ import pytest
 
 from models.data.pixels import decode
 from models.evaluation.comparison import Difference
+from models.reporting.class_tables import class_rows, confusion_of
 from models.reporting.contact_sheet import contact_sheet
 from models.reporting.figures import Figure, draw_figures, inline_svg
 from models.reporting.headline import headline_of
@@ -24,9 +25,7 @@ from models.reporting.input import Gap, ReportInput, Sheet, SheetRow, Thumb
 from models.reporting.metrics import Metrics, ModelUse, RefusedFile
 from models.reporting.page import render_report
 from models.reporting.tables import (
-    class_rows,
     composition_rows,
-    confusion_of,
     count_generated,
     duration,
     list_datasets,
@@ -482,7 +481,7 @@ def test_only_a_lead_beyond_doubt_is_bold(metrics: Metrics) -> None:
         marks = {row.name: [cell.is_best for cell in row.cells] for row in rows}
         assert marks.pop("Macro F1") == expected
         assert not any(map(any, marks.values()))
-    rows = class_rows(datasets, metrics.classes)
+    rows = class_rows(datasets)
     assert not any(cell.is_best for row in rows for cell in row.cells)
 
 

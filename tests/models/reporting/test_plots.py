@@ -15,16 +15,14 @@ from models.evaluation.classification import DatasetScores, score
 from models.evaluation.comparison import Interval
 from models.quality.records import ClassSelection
 from models.reporting.figure_style import DATASET_LOOKS, PNG, SVG, Style
-from models.reporting.plot_quality import describe_selection, draw_selection
-from models.reporting.plots import (
-    History,
-    draw_comparison,
+from models.reporting.plot_classes import (
     draw_confusion_matrix,
-    draw_learning_curves,
     draw_pr_curves,
     draw_prediction_share,
     draw_threshold_curves,
 )
+from models.reporting.plot_quality import describe_selection, draw_selection
+from models.reporting.plots import History, draw_comparison, draw_learning_curves
 
 Draw = Callable[[Style], bytes]
 # The style of the page, as pixels.

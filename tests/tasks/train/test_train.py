@@ -9,13 +9,14 @@ from prefect import flow
 
 from models.data.records import Artifact, Record
 from models.training.classification.train import train_once
+from models.training.segmentation.settings import SegmentationParameters
 from models.training.settings import TrainingParameters
 from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.run_context import RunContext
 from tasks.engine.stage import stage
 from tasks.store.store import open_store
-from tasks.train.evaluate import score
-from tasks.train.train import train, training_key_params
+from tasks.train.evaluate import one_job_per_checkpoint, score
+from tasks.train.train import once_per_seed, train, training_key_params
 from tests.models.training.classification.test_train import CLASSES, draw_photos, parameters
 
 
@@ -133,3 +134,25 @@ def test_loader_processes_work_after_a_flow_has_run(prefect_server: None, tmp_pa
     settings = parameters(epochs=1, workers=2)
     trained = train_once(photos[:28], photos[28:], CLASSES, settings, 7, tmp_path / "run")
     assert trained.epochs_run == 1
+
+
+def test_each_dataset_is_trained_and_scored_with_its_own_masks() -> None:
+    def made(name: str, parents: tuple[str, ...] = ()) -> Artifact:
+        fields = {"key": name, "stage": "x", "version": 1, "media": "json", "digest": name}
+        return Artifact(name=name, size=1, parents=parents, **fields)
+
+    datasets, truths = [made("few"), made("many")], [made("few masks"), made("many masks")]
+    settings = SegmentationParameters(seeds=(0, 1))
+    jobs = once_per_seed(settings, "study", datasets, truths)
+    assert [[found.name for found in job.inputs] for job in jobs] == [
+        ["few", "few masks"],
+        ["few", "few masks"],
+        ["many", "many masks"],
+        ["many", "many masks"],
+    ]
+    (job,) = one_job_per_checkpoint(
+        settings, [made("weights", (datasets[1].id,))], datasets, [made("test")], truths,
+        [made("test masks")],
+    )  # fmt: skip
+    names = ["weights", "many", "test", "many masks", "test masks"]
+    assert [found.name for found in job.inputs] == names

@@ -2,20 +2,18 @@
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import jaccard_score
 
 from models.training.lightning_trainer import LAST
-from models.training.segmentation.data import MaskedImages, augment_together, with_masks
+from models.training.segmentation.data import augment_together, with_masks
 from models.training.segmentation.settings import SegmentationParameters
 from models.training.segmentation.train import predict_maps, train_segmentation
 from models.training.task import ObjectTruth
+from tests.models.training.segmentation.cases import SIDE, draw, masked_images
 
-SIDE = 64
-COLOURS = {0: (40, 40, 220), 1: (220, 60, 40)}
 SETTINGS = SegmentationParameters(
     image_size=SIDE, epochs=4, steps_per_epoch=6, batch_size=4, learning_rate=0.01, threads=1,
     loggers=(),
@@ -23,38 +21,21 @@ SETTINGS = SegmentationParameters(
 TRIMAP = SETTINGS.model_copy(update={"ground_truth": "trimap", "border": 0.1})
 
 
-def _draw(folder: Path, number: int, values: tuple[int, int] = (0, 255)) -> None:
-    """A grey photo, wider than high, with a disc of the colour of its class, and its mask."""
-    rng = np.random.default_rng(number)
-    photo = rng.integers(90, 130, (48, SIDE, 3), np.uint8)
-    mask = np.full((48, SIDE), values[0], np.uint8)
-    centre = int(rng.integers(16, 48)), int(rng.integers(14, 34))
-    cv2.circle(photo, centre, 13, COLOURS[number % 2], -1)
-    cv2.circle(mask, centre, 13, values[1], -1)
-    cv2.imwrite(str(folder / f"{number}.png"), photo)
-    cv2.imwrite(str(folder / f"{number}_mask.png"), mask)
-
-
-def _images(folder: Path, numbers: range, trimap: bool = False) -> MaskedImages:
-    files = [(folder / f"{number}.png", number % 2) for number in numbers]
-    truth = {
-        path: [ObjectTruth(label, path.with_name(f"{path.stem}_mask.png"))] for path, label in files
-    }
-    return with_masks(files, truth, ("red", "blue"), TRIMAP if trimap else SETTINGS)
-
-
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
     for number in range(14):
-        _draw(folder, number)
+        draw(folder, number)
     return folder
 
 
 def test_learns_colours_resumes_exactly_and_agrees_with_scikit_learn(
     photos: Path, tmp_path: Path
 ) -> None:
-    train, val = _images(photos, range(8)), _images(photos, range(8, 14))
+    train, val = (
+        masked_images(photos, range(8), SETTINGS),
+        masked_images(photos, range(8, 14), SETTINGS),
+    )
 
     class KilledError(Exception):
         pass
@@ -89,10 +70,10 @@ def test_learns_colours_resumes_exactly_and_agrees_with_scikit_learn(
 
 
 def test_a_trimap_gives_three_classes_and_other_values_are_refused(tmp_path: Path) -> None:
-    _draw(tmp_path, 0, (0, 128))
-    _draw(tmp_path, 1, (0, 77))
-    _draw(tmp_path, 2, (0, 255))
-    images = _images(tmp_path, range(3), trimap=True)
+    draw(tmp_path, 0, (0, 128))
+    draw(tmp_path, 1, (0, 77))
+    draw(tmp_path, 2, (0, 255))
+    images = masked_images(tmp_path, range(3), TRIMAP)
     assert images.classes == ("background", "border", "object")
     assert set(np.unique(images.map_of(0))) == {0, 1}
     drawn = images.map_of(2)
@@ -112,8 +93,8 @@ def test_the_mask_moves_with_its_photo() -> None:
     photo = np.zeros((SIDE, SIDE, 3), np.uint8)
     photo[10:40, 5:25] = 255
     class_map = (photo[..., 0] == 255).astype(np.uint8)
-    for draw in range(5):
-        rng = np.random.default_rng(draw)
+    for number in range(5):
+        rng = np.random.default_rng(number)
         changed, moved = augment_together(photo, class_map, "crop", rng)
         assert moved.sum() > 0
         assert changed.shape == photo.shape

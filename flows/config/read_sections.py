@@ -1,0 +1,70 @@
+"""Sections of a recipe as settings: those of generators, and of the task that is trained."""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from flows.config.profiles import MODELS, require_models, with_models, without_other_models
+from flows.config.sections import first_error
+from flows.generators.catalog import GENERATORS, find_generator
+from models.data.records import Record
+from models.data.specs import Profile
+from models.training.segmentation.settings import SegmentationParameters
+from models.training.settings import TrainingParameters
+
+
+def task_in(section: Any) -> Any:
+    """The task that a section ``train`` names, if it names one."""
+    if isinstance(section, TrainingParameters):
+        return section.task
+    return section.get("task") if isinstance(section, dict) else None
+
+
+def read_train(content: Any) -> Any:
+    """The settings of the task that a section ``train`` names.
+
+    Raises:
+        ValueError: a field is unknown or out of bounds; the line begins with its name.
+    """
+    if content is None or isinstance(content, TrainingParameters):
+        return content
+    settings = SegmentationParameters if task_in(content) == "segmentation" else TrainingParameters
+    try:
+        return settings.model_validate(content)
+    except ValidationError as error:
+        dot = "." if error.errors()[0]["loc"] else ": "
+        raise ValueError(f"train{dot}{first_error(error, settings)}") from error
+
+
+def read_settings(name: str, section: Any, profile: Profile) -> Record:
+    """The settings of a generator from its section of a recipe.
+
+    Raises:
+        ValueError: there is no such generator or field, or the profile has no model for it; the
+            line begins with its name.
+    """
+    settings = find_generator(name).settings
+    if isinstance(section, Record):
+        section = section.model_dump(mode="json")
+    content = {} if section is None else section
+    if not isinstance(content, dict):
+        raise ValueError(f"{name}: a generator's section must be a mapping of fields")
+    require_models(content, settings, name, profile)
+    try:
+        return settings.model_validate(with_models(content, settings, profile))
+    except ValidationError as error:
+        raise ValueError(f"{name}.{first_error(error, settings)}") from error
+
+
+def drop_replaced_models(content: dict[str, Any], profile: Any) -> dict[str, Any]:
+    """A recipe's content for another profile: without the fields of models that this replaces."""
+    sections = content.get("generators")
+    if profile not in MODELS or not isinstance(sections, dict):
+        return content
+    sections = dict(sections)
+    for generator in GENERATORS:
+        section = sections.get(generator.name)
+        if isinstance(section, dict):
+            settings = generator.settings
+            sections[generator.name] = without_other_models(section, settings, profile)
+    return {**content, "generators": sections}
