@@ -19,8 +19,10 @@ from torch import nn
 
 from models.runtime.hardware import Machine
 
-# Blocks of these classes of diffusers take nearly all the time of a denoising step.
-BLOCKS = frozenset({"BasicTransformerBlock", "ResnetBlock2D"})
+# Blocks of these classes of diffusers, and of ADM's U-Net, take nearly all the time of a step.
+BLOCKS = frozenset(
+    {"BasicTransformerBlock", "ResnetBlock2D", "AdmResidualBlock", "AdmAttentionBlock"}
+)
 # Encoders run once per photo or scene: compiling them costs more time than it saves.
 ENCODER_PREFIX = "encoder."
 # By default the compiler stops at 8 graphs of a function. All blocks count as one function, and

@@ -31,6 +31,8 @@ class Schedule:
         accumulation: losses, of a photo each, whose mean gives an update.
         max_norm: bound of the gradients' norm; None: no bound.
         save_every: steps between writes of the state file; the last step is always saved.
+        weight_decay: of AdamW; 0 makes it Adam.
+        average_decay: share of the old in a moving average of the weights; None: no average.
     """
 
     steps: int
@@ -38,6 +40,8 @@ class Schedule:
     accumulation: int = 1
     max_norm: float | None = None
     save_every: int = 100
+    weight_decay: float = 0.01
+    average_decay: float | None = None
 
 
 def train_weights(
@@ -46,6 +50,7 @@ def train_weights(
     schedule: Schedule,
     folder: Path,
     progress: Callable[[Sequence[float]], None],
+    averages: Sequence[Tensor] = (),
 ) -> list[float]:
     """Train weights in place and return the loss of every step.
 
@@ -58,13 +63,18 @@ def train_weights(
         schedule: steps and learning rate.
         folder: of this training alone; it holds the state file.
         progress: called after each step with the losses of all steps so far.
+        averages: changed in place into the moving averages of the weights; copies of them at the
+            start. Empty if the schedule has no ``average_decay``.
 
     Raises:
         ValueError: a loss or a weight is not finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    optimizer = torch.optim.AdamW(weights, lr=schedule.learning_rate)
-    losses = _resume(folder / STATE, weights, optimizer)
+    optimizer = torch.optim.AdamW(
+        weights, lr=schedule.learning_rate, weight_decay=schedule.weight_decay
+    )
+    kept = [*weights, *averages]
+    losses = _resume(folder / STATE, kept, optimizer)
     for step in range(len(losses), schedule.steps):
         optimizer.zero_grad()
         mean = 0.0
@@ -76,9 +86,11 @@ def train_weights(
         if schedule.max_norm is not None:
             nn.utils.clip_grad_norm_(weights, schedule.max_norm)
         optimizer.step()
+        if schedule.average_decay is not None:
+            _move(averages, weights, 1 - schedule.average_decay)
         losses.append(mean)
         if len(losses) % schedule.save_every == 0 or len(losses) == schedule.steps:
-            _save(folder / STATE, weights, optimizer, losses)
+            _save(folder / STATE, kept, optimizer, losses)
         progress(losses)
     for weight in weights:
         _require_finite(float(weight.detach().norm()), len(losses), folder)
@@ -123,6 +135,12 @@ def _require_finite(number: float, step: int, folder: Path) -> None:
             f"{folder}: the training diverged at step {step} (a loss or weight is {number}); give "
             "a lower learning_rate"
         )
+
+
+@torch.no_grad()
+def _move(averages: Sequence[Tensor], weights: Sequence[Tensor], share: float) -> None:
+    for average, weight in zip(averages, weights, strict=True):
+        average.lerp_(weight, share)
 
 
 def _save(

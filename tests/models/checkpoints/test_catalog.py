@@ -54,7 +54,7 @@ def test_entry_is_consistent(known: CatalogEntry) -> None:
     assert total <= known.size * 1.01
     for weights in known.weights:
         for path in weights.choices:
-            assert re.fullmatch(r"[\w./-]+\.(safetensors|bin|pth)", path)
+            assert re.fullmatch(r"[\w./-]+\.(safetensors|bin|pth?)", path)
     if known.revision and known.revision.startswith("sha256-"):
         assert [f"sha256-{str(weights.sha256)[:16]}" for weights in known.weights] == [
             known.revision
