@@ -87,9 +87,10 @@ class SourceImage(Record):
 
     ``name`` is ``<class>/<stem>`` and unique in a run; ``file`` is the path below the photo folder.
     An image of a class folder has one annotation without a box. A *reference* is a source image
-    that a generator uses. ``family`` names the photos that show the same scene: it is the first
-    file among them, or the file itself, and one family is never in two splits. ``source_digest`` is
-    the digest of the photo's file, and of the box in a crop."""
+    that a generator uses. ``counted_as`` is the class that datasets count a photo in whose objects
+    are of several classes; it is empty for all others. ``family`` names the photos that show the
+    same scene: it is the first file among them, or the file itself, and one family is never in two
+    splits. ``source_digest`` is the digest of the photo's file, and of the box in a crop."""
 
     name: str
     file: str
@@ -99,11 +100,16 @@ class SourceImage(Record):
     prompt: str | None = None
     family: str = ""
     source_digest: str = ""
+    counted_as: str = ""
 
     @property
     def label(self) -> str:
-        """The class of the image."""
-        return image_label(self.annotations)
+        """The class of the image, or the one that datasets count it in."""
+        return self.counted_as or image_label(self.annotations)
+
+    def shows(self, label: str) -> bool:
+        """Whether an object of this class is in it, or it is of this class as a whole."""
+        return any(note.label == label for note in self.annotations)
 
     @property
     def draw_digest(self) -> str:

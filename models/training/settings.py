@@ -23,13 +23,14 @@ ADDED_FIELDS: dict[str, object] = {
     "schedule": "milestones",
 }
 MAX_EPOCHS = 10_000
-Task = Literal["classification", "segmentation"]
+Task = Literal["classification", "segmentation", "detection"]
 
 
 class TrainingParameters(Record):
     """How a classifier is trained; the defaults are those of the published study."""
 
     needs_masks: ClassVar[bool] = False
+    needs_boxes: ClassVar[bool] = False
 
     task: Task = Field("classification", description="What the networks learn.")
     classifier: Classifier = Field(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from models.data.records import Box
 from models.training.history import TrainedModel
 from models.training.settings import TrainingParameters
 
@@ -13,10 +14,14 @@ LabelledImages = Sequence[tuple[Path, int]]
 
 @dataclass(frozen=True)
 class ObjectTruth:
-    """One object of an image: the index of its class, and the file of its 8-bit mask, if any."""
+    """One object of an image: the index of its class, and where it is.
+
+    ``mask`` is the file of its 8-bit mask, if any; ``box`` is x, y, width, height in px.
+    """
 
     label: int
     mask: Path | None = None
+    box: Box | None = None
 
 
 # The objects of images by image file. Classification needs none.
@@ -33,7 +38,8 @@ class TrainingSets:
         val: photos that choose the epoch; a class may be missing.
         classes: their names, by index.
         groups: the group of each train image; each group gives as many draws. Empty: one group.
-        truth: the objects of train and val images, for tasks that need masks.
+        truth: the objects of train and val images, for tasks that need masks or boxes. A photo
+            without an object has an empty entry.
     """
 
     train: LabelledImages
@@ -71,7 +77,7 @@ class VisionTask:
         names: further names that predictions are counted by, such as the segments of pixels.
     """
 
-    name: Literal["classification", "segmentation"]
+    name: Literal["classification", "segmentation", "detection"]
     settings: type[TrainingParameters]
     check: Callable[[TrainingParameters, bool], None]
     trainer: Callable[[TrainingParameters], Train]
