@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -13,11 +12,7 @@ from models.data.pixels import Bools, Pixels
 from models.data.records import Box
 from models.diffusion.ddpm.control.bank import Shape, edges_around, place_shape
 from models.diffusion.ddpm.repaint.crop import Crop, crop_around_box, cut, cut_mask
-
-# What an object follows: nothing, edges, or a mask.
-Condition = Literal["none", "edges", "masks"]
-# What is painted: all px of the box, or those of the mask.
-MaskKind = Literal["square", "tight"]
+from models.diffusion.ddpm.repaint.settings import Condition, MaskKind
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,8 @@ from models.data.formats.annotated import box_of_mask
 from models.data.objects import PixelBox
 from models.diffusion.ddpm.control.bank import Shape
 from models.diffusion.ddpm.repaint.crop import Crop
-from models.diffusion.ddpm.repaint.part import MaskKind, Part, find_part, paint_order
+from models.diffusion.ddpm.repaint.part import Part, find_part, paint_order
+from models.diffusion.ddpm.repaint.settings import MaskKind
 
 FRAME = (100, 80)
 BOX: PixelBox = (40, 30, 10, 20)
