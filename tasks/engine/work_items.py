@@ -14,10 +14,14 @@ SOURCE_STAGES = ("ingest", "crop", "object_mask")
 
 
 class SharedInputs(Record):
-    """Inputs that all work items of a run share: the index of held-out photos, and backgrounds."""
+    """Inputs that all work items of a run share.
+
+    ``heldout`` is the index of held-out photos; ``regions`` are masks of where new objects may be.
+    """
 
     heldout: tuple[Artifact, ...] = ()
     backgrounds: tuple[Artifact, ...] = ()
+    regions: tuple[Artifact, ...] = ()
 
 
 class WorkItem(Record):
@@ -101,7 +105,7 @@ def item_key(
     Args:
         versions: the version of each stage that the phase calls.
     """
-    work = {
+    work: dict[str, Any] = {
         "generator": generator,
         "phase": phase,
         "sources": [
@@ -125,6 +129,10 @@ def item_key(
         ],
         "versions": dict(versions),
     }
+    if config.shared.regions:
+        work["regions"] = [
+            [region.variant["of"], region.digest] for region in config.shared.regions
+        ]
     text = json.dumps(work, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
