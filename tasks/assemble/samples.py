@@ -168,9 +168,14 @@ def _below(label: str, name: str) -> str:
 
 
 def _in_px_of(jpeg: Artifact, box: Box, width: float, height: float) -> Box:
-    """The box in px of the JPEG that was made of an image with these sides."""
+    """The box in px of the JPEG that was made of an image with these sides.
+
+    It is rounded to a millionth of a px, which every format of an export keeps.
+    """
     factor_x = float(jpeg.metadata["width"]) / width
-    return scale_box(box, factor_x, float(jpeg.metadata["height"]) / height)
+    scaled = scale_box(box, factor_x, float(jpeg.metadata["height"]) / height)
+    left, top, wide, tall = (round(side, 6) for side in scaled)
+    return left, top, wide, tall
 
 
 def _box(mask: Artifact) -> tuple[float, float, float, float] | None:
