@@ -18,7 +18,7 @@ from flows.generators.catalog import find_generator
 from models.data.records import Record
 from models.data.specs import DatasetSpec, Profile, TrainingSpec
 from models.data.splits.splitting import SplitParameters
-from models.evaluation.settings import FIGURES, VerdictSettings
+from models.evaluation.settings import VerdictSettings
 from models.training.segmentation.settings import SegmentationParameters
 from models.training.settings import TrainingParameters
 from tasks.assemble.choose import Assemble
@@ -104,10 +104,9 @@ class Recipe(Record):
     def _decide_by_task(cls, content: Any) -> Any:
         """Let the headline figure of the task decide the verdict, unless the recipe names one."""
         section = content.get("train") if isinstance(content, dict) else None
-        task = task_in(section)
-        if task not in tuple(FIGURES) or not isinstance(content.get("verdict", {}), dict):
+        if task_in(section) != "segmentation" or not isinstance(content.get("verdict", {}), dict):
             return content
-        return {**content, "verdict": {"metric": FIGURES[task][0], **content.get("verdict", {})}}
+        return {**content, "verdict": {"metric": "miou", **content.get("verdict", {})}}
 
     @field_validator("train", mode="before")
     @classmethod
@@ -171,10 +170,11 @@ class Recipe(Record):
 
     @model_validator(mode="after")
     def _check_metric(self) -> Self:
-        if self.train is not None and self.verdict.metric not in FIGURES[self.train.task]:
+        of_pixels = self.train is not None and self.train.needs_masks
+        if self.train is not None and (self.verdict.metric == "miou") != of_pixels:
             raise ValueError(
-                f"verdict.metric: {self.verdict.metric} is no figure of {self.train.task}; use one "
-                f"of: {', '.join(FIGURES[self.train.task])}"
+                f"verdict.metric: {self.verdict.metric} is no figure of {self.train.task}; use "
+                f"{'miou' if of_pixels else 'accuracy, f1_macro or f1_weighted'}"
             )
         return self
 

@@ -5,14 +5,6 @@ from pydantic import Field
 from models.data.records import Record
 from models.evaluation.classification import Metric
 
-# The figures of each task. The first decides the verdict, unless a recipe names another.
-FIGURES: dict[str, tuple[Metric, ...]] = {
-    "classification": ("f1_macro", "accuracy", "f1_weighted"),
-    "segmentation": ("miou",),
-    "detection": ("map_50_95", "map_50"),
-}
-
-
 class VerdictSettings(Record):
     """What decides whether synthetic images help."""
 
