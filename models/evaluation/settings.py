@@ -5,6 +5,7 @@ from pydantic import Field
 from models.data.records import Record
 from models.evaluation.classification import Metric
 
+
 class VerdictSettings(Record):
     """What decides whether synthetic images help."""
 

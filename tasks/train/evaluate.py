@@ -41,6 +41,7 @@ def prediction_key_params(parameters: TrainingParameters) -> dict[str, object]:
         return {"classifier": "linear"}
     if parameters.task != "classification":
         names = {"task", "network", "image_size", "ground_truth", "border"}
+        names |= {"anchor_scale", "score_threshold", "nms_threshold"}
         return parameters.model_dump(mode="json", include=names)
     return {"network": parameters.network, "image_size": parameters.image_size}
 
