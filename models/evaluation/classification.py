@@ -18,7 +18,7 @@ Labels = npt.NDArray[np.int64]
 Probabilities = npt.NDArray[np.float32]
 Values = npt.NDArray[np.float64]
 
-Metric = Literal["accuracy", "f1_macro", "f1_weighted", "miou"]
+Metric = Literal["accuracy", "f1_macro", "f1_weighted", "miou", "map_50_95", "map_50"]
 
 CURVE_POINTS = 100
 CALIBRATION_BINS = 15

@@ -59,13 +59,11 @@ def test_images_of_several_classes_are_for_networks_that_give_each_pixel_a_class
     scenes[1] = scenes[1].model_copy(update={"counted_as": "cup"})
     run = RunContext(open_store(tmp_path / "store"), "test")
     lengths = [
-        len(
-            run.load(dataset.run(run, Dataset(by_pixel=by_pixel), "scenes", scenes, [])[0])["train"]
-        )
-        for by_pixel in (False, True)
+        len(run.load(dataset.run(run, Dataset(by_object=value), "scenes", scenes, [])[0])["train"])
+        for value in (False, True)
     ]
     assert lengths == [1, 2]
 
 
 def test_the_kind_of_training_is_in_no_key() -> None:
-    assert default_key_params(Dataset(by_pixel=True)) == {}
+    assert default_key_params(Dataset(by_object=True)) == {}
