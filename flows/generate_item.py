@@ -96,7 +96,8 @@ def _inputs_of(item: WorkItem, shared: SharedInputs) -> list[Artifact]:
         note.mask for source in item.sources for note in source.annotations if note.mask is not None
     ]
     images = [source.image for source in item.sources]
-    return [*images, *masks, *item.inputs, *shared.heldout, *shared.backgrounds]
+    every = (*shared.heldout, *shared.backgrounds, *shared.regions)
+    return [*images, *masks, *item.inputs, *every]
 
 
 def _made_earlier(item: WorkItem, phase: Phase) -> tuple[Artifact, ...]:

@@ -19,6 +19,7 @@ from models.data.records import Record
 from models.data.specs import DatasetSpec, Profile, TrainingSpec
 from models.data.splits.splitting import SplitParameters
 from models.evaluation.settings import VerdictSettings
+from models.training.detection.settings import DetectionParameters
 from models.training.segmentation.settings import SegmentationParameters
 from models.training.settings import TrainingParameters
 from tasks.assemble.choose import Assemble
@@ -30,6 +31,12 @@ from tasks.screen.select import Select
 
 RECIPES = Path(str(files("recipes")))
 STUDIES = RECIPES / "studies"
+# The figures of each task that may decide the verdict; the first one does if none is named.
+METRICS = {
+    "classification": ("f1_macro", "accuracy", "f1_weighted"),
+    "segmentation": ("miou",),
+    "detection": ("map_50_95", "map_50"),
+}
 
 
 class Recipe(Record):
@@ -82,7 +89,7 @@ class Recipe(Record):
         "datasets is not listed either.",
     )
     assemble: Assemble = Assemble()
-    train: TrainingParameters | SegmentationParameters | None = Field(
+    train: TrainingParameters | SegmentationParameters | DetectionParameters | None = Field(
         default_factory=TrainingParameters,
         description="How each dataset is tried; none: not at all.",
     )
@@ -104,9 +111,10 @@ class Recipe(Record):
     def _decide_by_task(cls, content: Any) -> Any:
         """Let the headline figure of the task decide the verdict, unless the recipe names one."""
         section = content.get("train") if isinstance(content, dict) else None
-        if task_in(section) != "segmentation" or not isinstance(content.get("verdict", {}), dict):
+        metrics = METRICS.get(str(task_in(section)))
+        if metrics is None or not isinstance(content.get("verdict", {}), dict):
             return content
-        return {**content, "verdict": {"metric": "miou", **content.get("verdict", {})}}
+        return {**content, "verdict": {"metric": metrics[0], **content.get("verdict", {})}}
 
     @model_validator(mode="before")
     @classmethod
@@ -195,11 +203,13 @@ class Recipe(Record):
 
     @model_validator(mode="after")
     def _check_metric(self) -> Self:
-        of_pixels = self.train is not None and self.train.needs_masks
-        if self.train is not None and (self.verdict.metric == "miou") != of_pixels:
+        if self.train is None:
+            return self
+        metrics = METRICS[self.train.task]
+        if self.verdict.metric not in metrics:
             raise ValueError(
                 f"verdict.metric: {self.verdict.metric} is no figure of {self.train.task}; use "
-                f"{'miou' if of_pixels else 'accuracy, f1_macro or f1_weighted'}"
+                f"{' or '.join(metrics)}"
             )
         return self
 

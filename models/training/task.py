@@ -96,6 +96,10 @@ def task_of(settings: TrainingParameters) -> VisionTask:
         from models.training.segmentation.task import SEGMENTATION
 
         return SEGMENTATION
+    if settings.task == "detection":
+        from models.training.detection.task import DETECTION
+
+        return DETECTION
     from models.training.classification.task import CLASSIFICATION
 
     return CLASSIFICATION

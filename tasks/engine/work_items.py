@@ -14,10 +14,14 @@ SOURCE_STAGES = ("ingest", "crop", "object_mask")
 
 
 class SharedInputs(Record):
-    """Inputs that all work items of a run share: the index of held-out photos, and backgrounds."""
+    """Inputs that all work items of a run share.
+
+    ``heldout`` is the index of held-out photos; ``regions`` are masks of where new objects may be.
+    """
 
     heldout: tuple[Artifact, ...] = ()
     backgrounds: tuple[Artifact, ...] = ()
+    regions: tuple[Artifact, ...] = ()
 
 
 class WorkItem(Record):
@@ -143,6 +147,10 @@ def item_key(
     }
     if of_class and any(note.label != of_class for s in sources for note in s.annotations):
         work["class"] = of_class
+    if config.shared.regions:
+        work["regions"] = [
+            [region.variant["of"], region.digest] for region in config.shared.regions
+        ]
     text = json.dumps(work, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
