@@ -58,6 +58,7 @@ class Generator:
         classes: from the settings, the classes that get images; none listed: all.
         needs: what the photos must have, ``boxes`` or ``masks``; checked before anything runs.
         needs_of: from the settings, what the photos must have too.
+        of_one_object: its images show the one object of a photo, so that it can't use scenes.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Generator:
     factors: Callable[[Any], tuple[Factor, ...]]
     needs: frozenset[str] = frozenset()
     needs_of: Callable[[Any], frozenset[str]] = lambda _settings: frozenset()
+    of_one_object: bool = False
     classes: Callable[[Any], tuple[str, ...]] = lambda _: ()
 
     @property

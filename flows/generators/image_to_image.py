@@ -48,4 +48,10 @@ def factors(settings: Any) -> tuple[Factor, ...]:
     )
 
 
-GENERATOR = Generator("image_to_image", Settings, (Phase("images", "image", make_images),), factors)
+GENERATOR = Generator(
+    "image_to_image",
+    Settings,
+    (Phase("images", "image", make_images),),
+    factors,
+    of_one_object=True,
+)
