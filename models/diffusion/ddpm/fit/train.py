@@ -7,7 +7,6 @@ what is trained; Nichol and Dhariwal, "Improved Denoising Diffusion Probabilisti
 
 import contextlib
 import json
-import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -76,7 +75,7 @@ def fit_unet(
             raises stops the training.
 
     Raises:
-        ValueError: the crops have other pictures than the network, or the loss became infinite.
+        ValueError: the crops have other pictures than the network, or the training diverged.
     """
     if adaptation.condition_channels != crops.picture_channels:
         raise ValueError(
@@ -175,8 +174,6 @@ class _Training:
         return losses.total.mean()
 
     def _evaluate(self, loss: float, step: int) -> Evaluation:
-        if not math.isfinite(loss):
-            raise ValueError(f"the loss became {loss} before step {step}; lower learning_rate")
         with self._averaged():
             samples = draw_samples(
                 self.network, self.crops, self.settings.samples, self.settings.sample_spacing

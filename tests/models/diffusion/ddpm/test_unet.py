@@ -26,7 +26,9 @@ def test_predicts_what_the_published_program_does(name: str) -> None:
     network, expected = published_unet(name), numbers(name)
     with torch.inference_mode():
         result = network(expected["x"], expected["t"], expected.get("y"))
+        between = network(expected["x"], expected["t"] + 0.25, expected.get("y"))
     assert_close(result, expected["y_out"], 5e-5)
+    assert_close(between, expected["y_out_fractional_t"], 5e-5)
     # Weights of one layout of attention give another result in the other.
     for block in network.modules():
         if hasattr(block, "qkv_first"):
