@@ -64,7 +64,7 @@ def _generate_item(
         samples: tuple[Sample, ...] = ()
         is_last = generator.is_last(phase)
         outputs: list[Artifact] = []
-        if not is_last or generator.makes_images_of(own_settings, item.sources[0].label):
+        if not is_last or generator.makes_images_for(own_settings, item):
             outputs = phase.run(run, own_settings, item, config.shared)
         if is_last:
             samples = finish_samples(run, item, outputs, config.shared, finish)
@@ -96,7 +96,8 @@ def _inputs_of(item: WorkItem, shared: SharedInputs) -> list[Artifact]:
         note.mask for source in item.sources for note in source.annotations if note.mask is not None
     ]
     images = [source.image for source in item.sources]
-    return [*images, *masks, *item.inputs, *shared.heldout, *shared.backgrounds]
+    every = (*shared.heldout, *shared.backgrounds, *shared.regions)
+    return [*images, *masks, *item.inputs, *every]
 
 
 def _made_earlier(item: WorkItem, phase: Phase) -> tuple[Artifact, ...]:

@@ -116,6 +116,16 @@ class Recipe(Record):
             return content
         return {**content, "verdict": {"metric": metrics[0], **content.get("verdict", {})}}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _decide_objects(cls, content: Any) -> Any:
+        """Let a detector learn from whole photos, unless the recipe names what becomes of them."""
+        if not isinstance(content, dict) or task_in(content.get("train")) != "detection":
+            return content
+        section = content.get("ingest", {})
+        named = {"objects": "scene", **section} if isinstance(section, dict) else section
+        return {**content, "ingest": named}
+
     @field_validator("train", mode="before")
     @classmethod
     def _read_train(cls, content: Any) -> Any:
@@ -142,6 +152,21 @@ class Recipe(Record):
                         f"add it to generators, or use one of: {', '.join(self.generators)}"
                     )
         return self
+
+    @model_validator(mode="after")
+    def _check_scenes(self) -> Self:
+        is_of_images = self.train is not None and self.train.task == "classification"
+        if self.has_scenes and is_of_images:
+            raise ValueError(
+                "ingest.objects: scene gives photos of several classes, and a classifier learns one"
+                " class per image; use crop, or set train.task to detection or segmentation"
+            )
+        return self
+
+    @property
+    def has_scenes(self) -> bool:
+        """Whether photos are used whole, with objects of several classes or none."""
+        return self.ingest.objects == "scene"
 
     @property
     def dataset_specs(self) -> tuple[DatasetSpec, ...]:

@@ -206,7 +206,7 @@ def composition_rows(
         accepted[photo.label] += photo.accepted
     photos = metrics.photos.get("train", {})
     rows = []
-    for label in metrics.classes if datasets else ():
+    for label in _counted_classes(metrics) if datasets else ():
         available = f"{count(photos.get(label, 0))} + {count(accepted[label])}"
         rows.append((label, (available, *(dataset.composition(label) for dataset in datasets))))
     return tuple(rows)
@@ -216,10 +216,16 @@ def photo_rows(metrics: Metrics) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """Per class, its photos in train, val and test; the last row adds them up."""
     rows = [
         (label, tuple(metrics.photos.get(split, {}).get(label, 0) for split in SPLITS))
-        for label in metrics.classes
+        for label in _counted_classes(metrics)
     ]
     totals = tuple(sum(row[1][index] for row in rows) for index in range(len(SPLITS)))
     return (*rows, ("all classes", totals)) if rows else ()
+
+
+def _counted_classes(metrics: Metrics) -> list[str]:
+    """The classes, and what photos without an object are counted as."""
+    counted = (label for split in SPLITS for label in metrics.photos.get(split, {}))
+    return list(dict.fromkeys([*metrics.classes, *counted]))
 
 
 def _is_number(value: float | None) -> TypeGuard[float]:

@@ -11,6 +11,9 @@ from models.training.settings import TrainingParameters
 
 LabelledImages = Sequence[tuple[Path, int]]
 
+# The class index of an image in which no object is annotated.
+NO_CLASS = -1
+
 
 @dataclass(frozen=True)
 class ObjectTruth:

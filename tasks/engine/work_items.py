@@ -14,17 +14,22 @@ SOURCE_STAGES = ("ingest", "crop", "object_mask")
 
 
 class SharedInputs(Record):
-    """Inputs that all work items of a run share: the index of held-out photos, and backgrounds."""
+    """Inputs that all work items of a run share.
+
+    ``heldout`` is the index of held-out photos; ``regions`` are masks of where new objects may be.
+    """
 
     heldout: tuple[Artifact, ...] = ()
     backgrounds: tuple[Artifact, ...] = ()
+    regions: tuple[Artifact, ...] = ()
 
 
 class WorkItem(Record):
     """One unit of work of one phase of a generator.
 
-    ``sources`` are one image, all images of a class, or a shard of images; ``inputs`` are what
-    earlier phases made for its class; ``key`` is the digest of all that decides the result.
+    ``sources`` are one image, all images that show a class, or a shard of images; ``inputs`` are
+    what earlier phases made for its class; ``key`` is the digest of all that decides the result.
+    ``of_class`` is the class of an item that holds the images of a class; empty for others.
     """
 
     generator: str
@@ -33,6 +38,19 @@ class WorkItem(Record):
     key: str
     sources: tuple[SourceImage, ...]
     inputs: tuple[Artifact, ...] = ()
+    of_class: str = ""
+
+    @property
+    def label(self) -> str:
+        """Its class, or the one that its first image is counted in."""
+        return self.of_class or self.sources[0].label
+
+    @property
+    def classes(self) -> set[str]:
+        """Its class, or all classes that its images show."""
+        if self.of_class:
+            return {self.of_class}
+        return {note.label for source in self.sources for note in source.annotations}
 
 
 class ItemConfig(Record):
@@ -95,13 +113,15 @@ def item_key(
     inputs: Sequence[Artifact],
     config: ItemConfig,
     versions: Mapping[str, int],
+    of_class: str = "",
 ) -> str:
     """The digest of everything that a work item depends on.
 
     Args:
+        of_class: the class of the item. It is no part of the key where all sources are of it alone.
         versions: the version of each stage that the phase calls.
     """
-    work = {
+    work: dict[str, Any] = {
         "generator": generator,
         "phase": phase,
         "sources": [
@@ -125,6 +145,12 @@ def item_key(
         ],
         "versions": dict(versions),
     }
+    if of_class and any(note.label != of_class for s in sources for note in s.annotations):
+        work["class"] = of_class
+    if config.shared.regions:
+        work["regions"] = [
+            [region.variant["of"], region.digest] for region in config.shared.regions
+        ]
     text = json.dumps(work, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -151,4 +177,4 @@ def failed_result(item: WorkItem, failure: str, corrupt_input: bool) -> Result:
 
 def _empty_result(item: WorkItem) -> Result:
     sources = tuple(source.name for source in item.sources)
-    return Result(key=item.key, item=item.name, sources=sources, label=item.sources[0].label)
+    return Result(key=item.key, item=item.name, sources=sources, label=item.label)

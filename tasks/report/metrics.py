@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from models.data.records import Artifact
+from models.data.records import NO_OBJECT_LABEL, Artifact
 from models.evaluation.averages import mean_over_seeds
 from models.evaluation.classification import (
     DatasetScores,
@@ -111,7 +111,8 @@ def load_scored_models(run: RunContext, summary: RunSummary) -> list[ScoredModel
 
 def _photos_per_class(summary: RunSummary, split: str) -> dict[str, int]:
     labels = [photo.label for photo in summary.photos.of(split)]
-    return {label: labels.count(label) for label in summary.photos.classes}
+    bare = [NO_OBJECT_LABEL] if NO_OBJECT_LABEL in labels else []
+    return {label: labels.count(label) for label in (*summary.photos.classes, *bare)}
 
 
 def _training(checkpoint: Artifact, model: ScoredModel) -> TrainingMetrics:
