@@ -73,8 +73,7 @@ def annotations_at(
         if box is None:
             continue
         if mask is None:
-            assert image.shape is not None
-            box = _in_px_of(jpeg, box, image.shape[1], image.shape[0])
+            box = _in_px_of(jpeg, box, *_size_of(image))
         notes.append(Annotation(label=entry["label"], box=tuple(box), mask=mask))
     return tuple(notes) or (Annotation(label=label),)
 
@@ -143,6 +142,13 @@ def _sample(
         scores=dict(scores),
         reject_reason=reject_reason,
     )
+
+
+def _size_of(image: Artifact) -> tuple[int, int]:
+    """Width and height of an image in px; that of a JPEG is in its metadata."""
+    if image.shape is None:
+        return image.metadata["width"], image.metadata["height"]
+    return image.shape[1], image.shape[0]
 
 
 def _in_px_of(jpeg: Artifact, box: Box, width: float, height: float) -> Box:
