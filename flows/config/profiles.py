@@ -31,6 +31,7 @@ MODELS: dict[Profile, dict[str, str]] = {
         "image_to_image": "sdxl-img2img",
         "text_to_image": "sd15",
         "controlnet": "sd15-canny",
+        "inpaint": "sd15-inpaint",
     },
 }
 

@@ -4,7 +4,9 @@ from flows.generators import (
     controlnet,
     copy_paste,
     dreambooth,
+    good_photos,
     image_to_image,
+    inpaint,
     multiview,
     text_to_image,
     textual_inversion,
@@ -19,6 +21,8 @@ GENERATORS: tuple[Generator, ...] = (
     textual_inversion.GENERATOR,
     dreambooth.GENERATOR,
     copy_paste.GENERATOR,
+    inpaint.GENERATOR,
+    good_photos.GENERATOR,
 )
 
 

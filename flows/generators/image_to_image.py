@@ -20,6 +20,11 @@ from tasks.settings.segment import Segment
 class Settings(Record):
     """Variations of the whole photo, background included."""
 
+    classes: tuple[str, ...] = Field(
+        (),
+        description="Classes whose photos get images; 'no object' are photos without an object;"
+        " none listed: all.",
+    )
     upscale: Upscale = Field(UpscaleLanczos(factor=2), description="The photo, enlarged.")
     caption: Caption = Field(CaptionTemplate(), description="The sentence that becomes the prompt.")
     image_to_image: ImageToImage = Field(ImageToImage(), description="The images.")
@@ -48,4 +53,10 @@ def factors(settings: Any) -> tuple[Factor, ...]:
     )
 
 
-GENERATOR = Generator("image_to_image", Settings, (Phase("images", "image", make_images),), factors)
+GENERATOR = Generator(
+    "image_to_image",
+    Settings,
+    (Phase("images", "image", make_images),),
+    factors,
+    classes=lambda settings: settings.classes,
+)
