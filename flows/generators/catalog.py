@@ -3,6 +3,7 @@
 from flows.generators import (
     controlnet,
     copy_paste,
+    ddpm_repaint,
     dreambooth,
     image_to_image,
     multiview,
@@ -19,6 +20,7 @@ GENERATORS: tuple[Generator, ...] = (
     textual_inversion.GENERATOR,
     dreambooth.GENERATOR,
     copy_paste.GENERATOR,
+    ddpm_repaint.GENERATOR,
 )
 
 
