@@ -33,6 +33,7 @@ class Phase:
         shard_size: references of a shard.
         choose_inputs: chooses what a work item gets of earlier phases; None: all that they made
             for its classes.
+        only_wanted: a class that gets no images has no work item.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Phase:
     run: PhaseFunction
     shard_size: int = 1
     choose_inputs: ChooseInputs | None = None
+    only_wanted: bool = False
 
 
 @dataclass(frozen=True)

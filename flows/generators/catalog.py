@@ -3,6 +3,7 @@
 from flows.generators import (
     controlnet,
     copy_paste,
+    ddpm_repaint,
     dreambooth,
     good_photos,
     image_to_image,
@@ -23,6 +24,7 @@ GENERATORS: tuple[Generator, ...] = (
     copy_paste.GENERATOR,
     inpaint.GENERATOR,
     good_photos.GENERATOR,
+    ddpm_repaint.GENERATOR,
 )
 
 
