@@ -167,7 +167,7 @@ class Recipe(Record):
                 " class per image; use crop, or set train.task to detection or segmentation"
             )
         for name in self.generators if self.has_scenes else ():
-            if find_generator(name).of_one_object:
+            if find_generator(name).of_one_object(self.generators[name]):
                 raise ValueError(
                     f"generators.{name}: it makes images of one object, and ingest.objects: scene"
                     " gives photos of several; use copy_paste, or set ingest.objects to crop"

@@ -34,6 +34,7 @@ class Phase:
         shard_size: references of a shard.
         choose_inputs: chooses what a work item gets of earlier phases; None: all that they made
             for its classes.
+        only_wanted: a class that gets no images has no work item.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Phase:
     run: PhaseFunction
     shard_size: int = 1
     choose_inputs: ChooseInputs | None = None
+    only_wanted: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ class Generator:
         classes: from the settings, the classes that get images; none listed: all.
         needs: what the photos must have, ``boxes`` or ``masks``; checked before anything runs.
         needs_of: from the settings, what the photos must have too.
-        of_one_object: its images show the one object of a photo, so that it can't use scenes.
+        of_one_object: from the settings, whether its images show the one object of a photo, so that
+            it can't use scenes.
         placing: from the settings, where new objects go in photos; None if it paints into none.
             With it, photos of all classes are scenes for objects of ``classes``.
     """
@@ -70,7 +73,7 @@ class Generator:
     factors: Callable[[Any], tuple[Factor, ...]]
     needs: frozenset[str] = frozenset()
     needs_of: Callable[[Any], frozenset[str]] = lambda _settings: frozenset()
-    of_one_object: bool = False
+    of_one_object: Callable[[Any], bool] = lambda _: False
     classes: Callable[[Any], tuple[str, ...]] = lambda _: ()
     placing: Callable[[Any], PlaceObjects | None] = lambda _: None
 
