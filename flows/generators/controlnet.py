@@ -68,5 +68,5 @@ GENERATOR = Generator(
     (Phase("images", "image", make_images),),
     factors,
     needs_of=needs,
-    of_one_object=True,
+    of_one_object=lambda _: True,
 )

@@ -75,5 +75,9 @@ def factors(settings: Any) -> tuple[Factor, ...]:
 
 
 GENERATOR = Generator(
-    "multiview", Settings, (Phase("images", "image", make_images),), factors, of_one_object=True
+    "multiview",
+    Settings,
+    (Phase("images", "image", make_images),),
+    factors,
+    of_one_object=lambda _: True,
 )
