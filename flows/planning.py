@@ -76,11 +76,15 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
     made: dict[str, int] = {}
     for name, settings in recipe.generators.items():
         generator = find_generator(name)
-        share = 1.0
-        # Every photo is a scene of a shard, whatever it shows.
-        if generator.phases[-1].unit != "shard":
-            taken = [used[label] for label in used if generator.makes_images_of(settings, label)]
-            share = sum(taken) / max(sum(used.values()), 1)
+        # The photos of a shard are scenes, whatever they show, unless the settings name classes.
+        are_scenes, scenes = generator.phases[-1].unit == "shard", generator.scene_classes(settings)
+        taken = [
+            number
+            for label, number in used.items()
+            if not scenes or label in scenes
+            if are_scenes or generator.makes_images_of(settings, label)
+        ]
+        share = sum(taken) / max(sum(used.values()), 1)
         planned, images = plan_generator(
             generator, settings, references, len(per_class), recipe.resize, share
         )
@@ -159,7 +163,8 @@ def plan_generator(
         if generator.is_last(phase):
             items = round(items * share)
         run = PlanningRun()
-        sources = tuple(_example_photo(number) for number in range(max(size, 1)))
+        label = next(iter(generator.scene_classes(settings)), "example")
+        sources = tuple(_example_photo(number, label) for number in range(max(size, 1)))
         item = WorkItem(
             generator=generator.name,
             phase=phase.name,
@@ -211,7 +216,7 @@ def _figures(artifacts: int, cost: StagePlan | Plan) -> list[str]:
     return [f"{artifacts}", *(f"{getattr(cost, figure):.0f}" for figure in COSTS)]
 
 
-def _example_photo(number: int) -> SourceImage:
+def _example_photo(number: int, label: str) -> SourceImage:
     digest = f"{number:064x}"
     image = Artifact(
         key=digest, stage="ingest", version=1, name="example", media="png", digest=digest, size=0
@@ -221,5 +226,5 @@ def _example_photo(number: int) -> SourceImage:
         file=f"example/{number}.jpg",
         split="train",
         image=image,
-        annotations=(Annotation(label="example"),),
+        annotations=(Annotation(label=label),),
     )

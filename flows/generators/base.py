@@ -58,6 +58,8 @@ class Generator:
         phases: in the order in which they run.
         factors: from the settings, the factors whose product is the number of images per photo.
         classes: from the settings, the classes that get images; none listed: all.
+        scene_classes: from the settings, the classes whose photos are scenes for new objects; none
+            listed: all.
         needs: what the photos must have, ``boxes`` or ``masks``; checked before anything runs.
         needs_of: from the settings, what the photos must have too.
     """
@@ -69,6 +71,7 @@ class Generator:
     needs: frozenset[str] = frozenset()
     needs_of: Callable[[Any], frozenset[str]] = lambda _settings: frozenset()
     classes: Callable[[Any], tuple[str, ...]] = lambda _: ()
+    scene_classes: Callable[[Any], tuple[str, ...]] = lambda _: ()
 
     @property
     def learns(self) -> bool:

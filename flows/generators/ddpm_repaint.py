@@ -218,4 +218,5 @@ GENERATOR = Generator(
     needs=frozenset({"boxes"}),
     needs_of=needs_of,
     classes=lambda settings: settings.classes,
+    scene_classes=lambda settings: settings.place.scene_classes,
 )

@@ -93,10 +93,11 @@ GENERATOR = Generator(
     "inpaint",
     Settings,
     (
-        Phase("sizes", "class", learn_sizes),
+        Phase("sizes", "class", learn_sizes, only_wanted=True),
         Phase("paint", "shard", paint_shard, _SHARD, choose_inputs),
     ),
     factors,
     needs=frozenset({"boxes"}),
     classes=lambda settings: settings.classes,
+    scene_classes=lambda settings: settings.place.scene_classes,
 )
