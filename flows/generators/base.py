@@ -9,6 +9,7 @@ from models.reporting.metrics import Factor
 from tasks.engine.planning_run import PlanningRun
 from tasks.engine.run_context import RunContext
 from tasks.engine.work_items import SharedInputs, WorkItem
+from tasks.settings.placing import PlaceObjects
 
 # A phase calls stages; in a planning run they return placeholders, so a phase must not look into
 # the contents of artifacts.
@@ -58,10 +59,12 @@ class Generator:
         phases: in the order in which they run.
         factors: from the settings, the factors whose product is the number of images per photo.
         classes: from the settings, the classes that get images; none listed: all.
-        scene_classes: from the settings, the classes whose photos are scenes for new objects; none
-            listed: all.
         needs: what the photos must have, ``boxes`` or ``masks``; checked before anything runs.
         needs_of: from the settings, what the photos must have too.
+        of_one_object: from the settings, whether its images show the one object of a photo, so that
+            it can't use scenes.
+        placing: from the settings, where new objects go in photos; None if it paints into none.
+            With it, photos of `PlaceObjects.scene_classes` are scenes for objects of ``classes``.
     """
 
     name: str
@@ -70,8 +73,9 @@ class Generator:
     factors: Callable[[Any], tuple[Factor, ...]]
     needs: frozenset[str] = frozenset()
     needs_of: Callable[[Any], frozenset[str]] = lambda _settings: frozenset()
+    of_one_object: Callable[[Any], bool] = lambda _: False
     classes: Callable[[Any], tuple[str, ...]] = lambda _: ()
-    scene_classes: Callable[[Any], tuple[str, ...]] = lambda _: ()
+    placing: Callable[[Any], PlaceObjects | None] = lambda _: None
 
     @property
     def learns(self) -> bool:
@@ -82,10 +86,15 @@ class Generator:
         """The phase of that name."""
         return next(phase for phase in self.phases if phase.name == name)
 
-    def makes_images_of(self, settings: Any, label: str) -> bool:
-        """Whether a class gets images."""
+    def makes_objects_of(self, settings: Any, label: str) -> bool:
+        """Whether images show objects of a class, of whatever photos they are made."""
         wanted = self.classes(settings)
         return not wanted or label in wanted
+
+    def makes_images_of(self, settings: Any, label: str) -> bool:
+        """Whether photos of a class get images."""
+        placing = self.placing(settings)
+        return placing.is_scene((label,)) if placing else self.makes_objects_of(settings, label)
 
     def makes_images_for(self, settings: Any, item: WorkItem) -> bool:
         """Whether a work item of the last phase gives images: those of a class may have none.

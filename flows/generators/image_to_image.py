@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from flows.generators.base import Generator, Phase
-from models.data.records import Artifact, Record
+from models.data.records import NO_OBJECT_LABEL, Artifact, Record
 from models.reporting.metrics import Factor
 from tasks.engine.planning_run import PlanningRun
 from tasks.engine.run_context import RunContext
@@ -58,5 +58,7 @@ GENERATOR = Generator(
     Settings,
     (Phase("images", "image", make_images),),
     factors,
+    # Photos without an object may be multiplied: their images have none either.
+    of_one_object=lambda settings: settings.classes != (NO_OBJECT_LABEL,),
     classes=lambda settings: settings.classes,
 )

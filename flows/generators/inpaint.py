@@ -66,7 +66,7 @@ def choose_inputs(
     return tuple(
         artifact.model_copy(update={"metadata": {**artifact.metadata, _OF_CLASS: label}})
         for label in sorted(made)
-        if GENERATOR.makes_images_of(settings, label)
+        if GENERATOR.makes_objects_of(settings, label)
         for artifact in made[label]
     )
 
@@ -99,5 +99,5 @@ GENERATOR = Generator(
     factors,
     needs=frozenset({"boxes"}),
     classes=lambda settings: settings.classes,
-    scene_classes=lambda settings: settings.place.scene_classes,
+    placing=lambda settings: settings.place,
 )

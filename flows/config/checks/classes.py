@@ -49,7 +49,8 @@ def _named_classes(recipe: Recipe) -> Iterator[tuple[str, Collection[str]]]:
     for generator, settings in recipe.generators.items():
         found = find_generator(generator)
         yield f"generators.{generator}.classes", found.classes(settings)
-        yield f"generators.{generator}: scene_classes", found.scene_classes(settings)
+        if (placing := found.placing(settings)) is not None:
+            yield f"generators.{generator}: scene_classes", placing.scene_classes
         for name, section in settings:
             for field in ("prompts", "negative_prompts", "initializers"):
                 texts = getattr(section, field, None) if isinstance(section, Record) else None
