@@ -143,22 +143,26 @@ def plan_generator(
         share: of the references, those of classes that get images.
     """
     total, images = PlanningRun(), 0
+    label, placing = next(iter(generator.classes(settings)), "example"), generator.placing(settings)
+    shown = (label, *(placing.scene_classes if placing else ()))
     inputs: tuple[Artifact, ...] = ()
+    wanted = len(generator.classes(settings)) or classes
     for phase in generator.phases:
-        if phase.unit == "image":
-            size, items = 1, references
-        elif phase.unit == "class":
-            size, items = -(-references // max(classes, 1)), classes
-        else:
-            size, items = phase.shard_size, -(-references // phase.shard_size)
+        size, items = 1, references
+        if phase.unit == "class":
+            size = -(-references // max(classes, 1))
+            items = wanted if phase.only_wanted else classes
+        elif phase.unit == "shard":
+            # A photo of a shard stands for all; each class has its own images of it.
+            items = references * wanted
         if generator.is_last(phase):
             items = round(items * share)
         run = PlanningRun()
-        sources = tuple(_example_photo(number) for number in range(max(size, 1)))
+        sources = tuple(_example_photo(number, shown) for number in range(max(size, 1)))
         item = WorkItem(
             generator=generator.name,
             phase=phase.name,
-            name="example",
+            name=label,
             key="",
             sources=sources,
             inputs=inputs,
@@ -206,15 +210,16 @@ def _figures(artifacts: int, cost: StagePlan | Plan) -> list[str]:
     return [f"{artifacts}", *(f"{getattr(cost, figure):.0f}" for figure in COSTS)]
 
 
-def _example_photo(number: int) -> SourceImage:
+def _example_photo(number: int, shown: tuple[str, ...]) -> SourceImage:
     digest = f"{number:064x}"
     image = Artifact(
         key=digest, stage="ingest", version=1, name="example", media="png", digest=digest, size=0
     )
     return SourceImage(
-        name=f"example/{number}",
-        file=f"example/{number}.jpg",
+        name=f"{shown[0]}/{number}",
+        file=f"{shown[0]}/{number}.jpg",
         split="train",
         image=image,
-        annotations=(Annotation(label="example"),),
+        annotations=tuple(Annotation(label=label) for label in shown),
+        counted_as=shown[0],
     )

@@ -7,9 +7,9 @@ from itertools import chain
 
 from flows.execution.progress import show_progress
 from models.data.records import Artifact, Sample
+from models.evaluation.score_content import ScoreContent, join_seeds
 from models.evaluation.study import ScoredPoint
 from models.evaluation.study_point import Point
-from models.evaluation.study_replicates import ScoreContent, join_replicates
 from models.training.settings import TrainingParameters, equal_steps
 from tasks.assemble.dataset import Dataset, dataset
 from tasks.assemble.ground_truth import GroundTruth, ground_truth, object_boxes
@@ -61,8 +61,8 @@ def score_points(trainer: Trainer, subsets: Sequence[Subset]) -> list[ScoredPoin
     return [
         ScoredPoint(
             point,
-            val=join_replicates(found, "val", trainer.families),
-            test=join_replicates(found, "test", trainer.families),
+            val=join_seeds(found, "val", trainer.families),
+            test=join_seeds(found, "test", trainer.families),
         )
         for point, found in contents.items()
     ]

@@ -77,7 +77,7 @@ def _outline(
     draw.rectangle((x - 1, y - 1, x + width, y + height), outline=colour, width=2)
     if text:
         draw.text(
-            (x, y - 3), text, colour, _font(12), anchor="ls", stroke_width=1, stroke_fill=_INK
+            (x, y - 3), text, colour, _font(12), anchor="ls", stroke_width=2, stroke_fill=_INK
         )
 
 

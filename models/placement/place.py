@@ -17,7 +17,7 @@ _HEIGHT_RANGE = 0.1
 
 @dataclass(frozen=True)
 class PlacedBox:
-    """A new object: x, y, width, height in px, and how relevant its surroundings are, -1..1."""
+    """A new object: x, y, width, height in px, and how relevant its surroundings are, 0..1."""
 
     box: PixelBox
     score: float | None = None
@@ -71,7 +71,7 @@ def draw_free_box(
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """Free places of a scene, and how relevant the surroundings of each are, -1..1."""
+    """Free places of a scene, and how relevant the surroundings of each are, 0..1."""
 
     boxes: tuple[PixelBox, ...]
     scores: Floats

@@ -24,7 +24,7 @@ class PlacementSettings(Record):
     context: Literal["random", "relevant"] = Field(
         "random",
         description="random: all free places are equally likely; relevant: those whose surroundings"
-        " look like the surroundings of real objects.",
+        " look like those of real objects, by features of the embedded backbone.",
     )
     region: tuple[Polygon, ...] = Field(
         (),
@@ -64,14 +64,14 @@ class PlacementSettings(Record):
         " 20 ms.",
     )
     top_share: float = Field(
-        0.25,
+        0.2,
         gt=0,
         le=1,
         description="Share of the compared places, the best ones, that are drawn from.",
     )
     context_size: float = Field(
-        3.0,
-        ge=1,
+        4.0,
+        ge=1.5,
         le=20,
         description="Side of the compared surroundings, times the longer side of the object.",
     )

@@ -42,12 +42,11 @@ def make_samples(
         jpeg = jpeg_of.get(image.id)
         sample = _sample(run, item, image, verdict["reason"], verdict["scores"])
         if jpeg is not None:
-            label = str(image.metadata.get("counted_as", item.label))
+            label = _label_of(image, item)
             notes = annotations_at(image, jpeg, masks_of[image.id], label)
             is_other = {note.label for note in notes} != {label}
             sample = sample.model_copy(
                 update={
-                    "name": _below(label, sample.name),
                     "image": jpeg,
                     "annotations": notes,
                     "counted_as": label if is_other else "",
@@ -86,8 +85,7 @@ def annotations_at(
         if box is None:
             continue
         if mask is None:
-            assert image.shape is not None
-            box = _in_px_of(jpeg, box, image.shape[1], image.shape[0])
+            box = _in_px_of(jpeg, box, *_size_of(image))
         notes.append(Annotation(label=entry["label"], box=tuple(box), mask=mask))
     is_scene = "counted_as" in image.metadata
     return tuple(notes) or (Annotation(label=NO_OBJECT_LABEL if is_scene else label),)
@@ -138,12 +136,12 @@ def _sample(
     reject_reason: str | None,
     scores: Mapping[str, float],
 ) -> Sample:
-    lineage = run.lineage(image)
+    lineage, label = run.lineage(image), _label_of(image, item)
     return Sample(
-        name=sample_name(image),
+        name=_below(label, sample_name(image)),
         split=item.sources[0].split,
         image=image,
-        annotations=(Annotation(label=item.label),),
+        annotations=(Annotation(label=label),),
         generator=item.generator,
         sources=tuple(image.metadata.get("sources") or [source.name for source in item.sources]),
         lineage=Lineage(
@@ -162,15 +160,32 @@ def _sample(
     )
 
 
+def _label_of(image: Artifact, item: WorkItem) -> str:
+    """The class of an image: a shard has images of several."""
+    return str(image.metadata.get("counted_as") or image.variant.get("label") or item.label)
+
+
 def _below(label: str, name: str) -> str:
     """The name of an image in the folder of its class, where it was made of a photo of another."""
     return name if name.partition("/")[0] == label else f"{label}/{name}"
 
 
+def _size_of(image: Artifact) -> tuple[int, int]:
+    """Width and height of an image in px; that of a JPEG is in its metadata."""
+    if image.shape is None:
+        return image.metadata["width"], image.metadata["height"]
+    return image.shape[1], image.shape[0]
+
+
 def _in_px_of(jpeg: Artifact, box: Box, width: float, height: float) -> Box:
-    """The box in px of the JPEG that was made of an image with these sides."""
+    """The box in px of the JPEG that was made of an image with these sides.
+
+    It is rounded to a millionth of a px, which every format of an export keeps.
+    """
     factor_x = float(jpeg.metadata["width"]) / width
-    return scale_box(box, factor_x, float(jpeg.metadata["height"]) / height)
+    scaled = scale_box(box, factor_x, float(jpeg.metadata["height"]) / height)
+    left, top, wide, tall = (round(side, 6) for side in scaled)
+    return left, top, wide, tall
 
 
 def _box(mask: Artifact) -> tuple[float, float, float, float] | None:

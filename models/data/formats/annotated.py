@@ -17,6 +17,8 @@ from models.data.names import comparable
 from models.data.pixels import Bools
 
 Box = tuple[float, float, float, float]
+# Text formats keep boxes to a millionth of a px.
+ROUNDING_PX = 1e-6
 
 
 class AnnotationError(ValueError):
@@ -76,12 +78,14 @@ class AnnotatedDataset:
     ``splits``: images per split ("train", "val", "test"), or all under "" where the files name no
     splits. ``classes``: all classes, in the order of the files. ``notes``: what was left out.
     ``has_objects``: whether objects have boxes or masks; if not, they are the classes of photos.
+    ``has_class_folders``: whether the folder of a photo, below its split, is its class.
     """
 
     splits: dict[str, list[AnnotatedImage]]
     classes: list[str]
     notes: tuple[str, ...] = ()
     has_objects: bool = True
+    has_class_folders: bool = False
 
 
 def box_of_mask(mask: Bools) -> tuple[int, int, int, int] | None:
@@ -91,7 +95,7 @@ def box_of_mask(mask: Bools) -> tuple[int, int, int, int] | None:
 
 
 def fit_box(box: Box, width: int, height: int, where: str) -> Box:
-    """The box, clipped where it exceeds the image by less than 1 px.
+    """The box, clipped where it exceeds the image by less than 1 px and more than rounding does.
 
     Raises:
         AnnotationError: a side is not above 0, or the box exceeds the image by 1 px or more.
@@ -100,7 +104,7 @@ def fit_box(box: Box, width: int, height: int, where: str) -> Box:
     if not all(map(math.isfinite, box)) or w <= 0 or h <= 0:
         raise AnnotationError(f"{where}: the box {_shown(box)} needs a width and height above 0")
     excess = max(-x, -y, x + w - width, y + h - height)
-    if excess <= 0:
+    if excess <= ROUNDING_PX:
         return box
     left, top, right, bottom = max(x, 0.0), max(y, 0.0), min(x + w, width), min(y + h, height)
     if excess >= 1 or right <= left or bottom <= top:

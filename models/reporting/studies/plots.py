@@ -30,6 +30,8 @@ METRIC_NAMES: dict[Metric, str] = {
     "f1_macro": "macro F1",
     "f1_weighted": "weighted F1",
     "miou": "mean IoU",
+    "map_50_95": "mean AP",
+    "map_50": "mean AP50",
 }
 Look = tuple[str, Dashes]
 
@@ -146,7 +148,7 @@ def _plot_gains(panel: Axes, scores: StudyScores, method: str) -> None:
 
 
 def _amount(found: PointScores) -> float:
-    return found.point.images_per_class or found.point.share
+    return found.point.instances or found.point.images_per_class or found.point.share
 
 
 def _plot_line(

@@ -75,7 +75,7 @@ class DetectionParameters(TrainingParameters):
     weight_decay: float = Field(
         0.0001, ge=0, le=1, description="Weight decay per step, as torch defines it."
     )
-    label_smoothing: float = Field(0.0, ge=0, le=0, description="No detector smooths labels.")
+    label_smoothing: Literal[0] = Field(0, description="No detector smooths labels.")
     batch_size: int = Field(8, ge=2, le=4096, description="Images per step.")
     image_size: int = Field(
         384,

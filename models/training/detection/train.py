@@ -113,7 +113,10 @@ def check_objects(train: BoxedImages, val: BoxedImages, classes: Sequence[str]) 
         if not labels:
             raise ValueError(f"{name} set: no photo shows an object with a box; give at least one")
         if not labels <= set(range(len(classes))):
-            raise ValueError(f"{name} set: it shows class {max(labels)} of {len(classes)}; drop it")
+            raise ValueError(
+                f"{name} set: it shows class number {max(labels)}, and there are {len(classes)} "
+                "classes; remove that object"
+            )
         missing = [label for index, label in enumerate(classes) if index not in labels]
         if name == "train" and missing:
             raise ValueError(f"train set: no photo shows {missing[0]!r}; give at least one")

@@ -17,6 +17,7 @@ from models.data.formats.polygons import encode_mask
 from models.data.pixels import Bools, Floats, Pixels, rgb
 from models.data.records import Artifact, SourceImage
 from models.data.trimaps import solid_mask
+from models.placement.context import Relevance, crop_surroundings, score_places
 from models.placement.free_places import Scene
 from models.placement.place import (
     Candidates,
@@ -45,16 +46,19 @@ def places_in_scenes(
     learned: Sequence[Artifact],
     regions: Sequence[Artifact] = (),
 ) -> list[Job]:
-    """`versions` jobs per scene.
+    """`versions` jobs per scene that may get objects.
 
     Args:
         label: the class of the new objects.
-        scenes: real photos; their objects with a box stay, of whatever class.
+        scenes: real photos; those of `scene_classes` are used. Their objects with a box stay, of
+            whatever class.
         learned: what stage ``real_objects`` made of the class; none: no job.
         regions: masks of `SharedInputs.regions`: one for all scenes, or one per scene.
     """
     jobs = []
     for scene in scenes if learned else ():
+        if not parameters.is_scene({note.label for note in scene.annotations}):
+            continue
         masks: list[Artifact] = []
         objects: list[dict[str, Any]] = []
         for note in scene.annotations:
@@ -157,7 +161,8 @@ def _place(item: StageInput, image: Pixels, parameters: PlaceObjects) -> list[Pl
     candidates: Candidates | None = _candidates.get(digest)
     if candidates is None:
         rng = np.random.default_rng(int(digest[:16], 16))
-        scoring = _Scoring(image, learned["features"], parameters.context_size)
+        relevance = Relevance(learned["weights"], float(learned["bias"][0]))
+        scoring = _Scoring(image, relevance, parameters.context_size)
         candidates = find_candidates(scene, sizes, parameters, rng, scoring)
         _candidates.put(digest, candidates)
     return place_by_relevance(candidates, parameters, item.rng())
@@ -166,15 +171,14 @@ def _place(item: StageInput, image: Pixels, parameters: PlaceObjects) -> list[Pl
 class _Scoring:
     """Scores of the places of one scene, by features of the embedded backbone."""
 
-    def __init__(self, image: Pixels, real: Floats, context_size: float) -> None:
-        self.image, self.real, self.context_size = image, real, context_size
+    def __init__(self, image: Pixels, relevance: Relevance, context_size: float) -> None:
+        self.image, self.relevance, self.context_size = image, relevance, context_size
 
     def __call__(self, boxes: Sequence[Any]) -> Floats:
         from models.embedding.backbone import embed
-        from models.placement.context import crop_surroundings, score_places
 
         crops = [crop_surroundings(self.image, box, self.context_size) for box in boxes]
-        return score_places(embed(crops), self.real)
+        return score_places(embed(crops), self.relevance)
 
 
 def _sizes(

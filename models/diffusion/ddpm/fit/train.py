@@ -56,6 +56,7 @@ def fit_unet(
     seed: int,
     folder: Path,
     progress: Callable[[Evaluation], None] = lambda _: None,
+    on_step: Callable[[Sequence[float]], None] = lambda _: None,
 ) -> Fitted:
     """Train what ``adaptation`` adds to a U-Net, and what it trains of it.
 
@@ -70,6 +71,8 @@ def fit_unet(
         seed: 0 .. 2**62 - 1.
         folder: of this training alone; holds its state, sheets, evaluations and result.
         progress: called after each evaluation.
+        on_step: called after each step with the losses of all steps so far; an exception that it
+            raises stops the training.
 
     Raises:
         ValueError: the crops have other pictures than the network, or the training diverged.
@@ -81,7 +84,9 @@ def fit_unet(
         )
     folder.mkdir(parents=True, exist_ok=True)
     with repeatable(seed):
-        training = _Training(AdaptedUnet(unet, adaptation), crops, settings, embed, seed, folder)
+        training = _Training(
+            AdaptedUnet(unet, adaptation), crops, settings, embed, seed, folder, on_step
+        )
         return training.run(progress)
 
 
@@ -96,9 +101,10 @@ class _Training:
         embed: Embed,
         seed: int,
         folder: Path,
+        on_step: Callable[[Sequence[float]], None],
     ) -> None:
         self.network, self.crops, self.settings = network, crops, settings
-        self.embed, self.seed, self.folder = embed, seed, folder
+        self.embed, self.seed, self.folder, self.on_step = embed, seed, folder, on_step
         self.trained = network.train_adaptation()
         self.features = embed(crops.images)
         self.averages: list[Tensor] = []
@@ -140,7 +146,7 @@ class _Training:
         weights = list(self.trained.values())
         self.network.train()
         return train_weights(
-            weights, self._loss, schedule, self.folder, lambda _: None, self.averages
+            weights, self._loss, schedule, self.folder, self.on_step, self.averages
         )
 
     def _loss(self, draw: int) -> Tensor:
@@ -156,8 +162,15 @@ class _Training:
                 predicted: Tensor = self.network(noisy, times, moved)
             return predicted.float()
 
-        weight = self.settings.bound_weight
-        losses = diffusion_loss(predict, self.noise, images.to(device), noise, steps, weight)
+        losses = diffusion_loss(
+            predict,
+            self.noise,
+            images.to(device),
+            noise,
+            steps,
+            self.settings.bound_weight,
+            of_velocity=self.network.unet.config.prediction == "velocity",
+        )
         return losses.total.mean()
 
     def _evaluate(self, loss: float, step: int) -> Evaluation:

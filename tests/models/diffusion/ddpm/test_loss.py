@@ -82,3 +82,18 @@ def test_a_network_without_variance_has_the_simple_loss_alone() -> None:
     )
     assert losses.bound is None
     assert torch.equal(losses.total, losses.simple)
+
+
+def test_the_loss_of_the_velocity_is_its_mean_squared_error() -> None:
+    schedule, random = noise_schedule("cosine"), torch.Generator().manual_seed(0)
+    images, noise, wrong = torch.randn(3, 4, 3, 8, 8, generator=random)
+    steps = torch.tensor([0, 300, 700, 990])
+    kept = torch.tensor(schedule.kept[steps.numpy()]).float().reshape(4, 1, 1, 1)
+
+    def predict(noisy: Tensor, times: Tensor) -> Tensor:
+        velocity = kept.sqrt() * noise - (1 - kept).sqrt() * images + wrong
+        return kept.sqrt() * velocity + (1 - kept).sqrt() * noisy
+
+    losses = diffusion_loss(predict, schedule, images, noise, steps, of_velocity=True)
+    expected = wrong.square().flatten(1).mean(dim=1)
+    torch.testing.assert_close(losses.simple, expected, rtol=1e-3, atol=0)
