@@ -8,13 +8,14 @@ from models.data.specs import TrainingSpec
 from models.training.detection.published.names import (
     DETR_NETWORKS,
     DetrNetwork,
+    YoloNetwork,
     find_fault,
 )
 from models.training.settings import MAX_EPOCHS, TrainingParameters
 
 # Networks on the embedded backbone, which comes with the installation.
 EmbeddedNetwork = Literal["ssdlite_efficientnet_lite0", "retinanet_efficientnet_lite0"]
-Network = Literal[EmbeddedNetwork, DetrNetwork]
+Network = Literal[EmbeddedNetwork, DetrNetwork, YoloNetwork]
 DetectionAugmentation = Literal["none", "flip", "crop"]
 
 
@@ -29,7 +30,8 @@ class DetectionParameters(TrainingParameters):
         "ssdlite_efficientnet_lite0",
         description="ssdlite_efficientnet_lite0: the embedded backbone, a feature pyramid and a "
         "light head. retinanet_efficientnet_lite0: the same with the head of RetinaNet. "
-        "rtdetr_v2_r18vd, dfine_small and rfdetr_nano: published detectors of transformers.",
+        "rtdetr_v2_r18vd, dfine_small and rfdetr_nano: published detectors of transformers. "
+        "yolov5s, yolov8n and yolov8m: detectors of ultralytics, which is under AGPL-3.0.",
     )
     loss: Literal["focal", "cross_entropy"] = Field(
         "focal",
@@ -97,7 +99,7 @@ class DetectionParameters(TrainingParameters):
 
     @model_validator(mode="after")
     def _check_network(self) -> "DetectionParameters":
-        fault = find_fault(self.network, self.pretrained, self.weights_file, self.image_size)
+        fault = find_fault(self)
         if fault is not None:
             raise ValueError(fault)
         return self
