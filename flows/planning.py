@@ -76,11 +76,8 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
     made: dict[str, int] = {}
     for name, settings in recipe.generators.items():
         generator = find_generator(name)
-        share = 1.0
-        # Every photo is a scene of a shard, whatever it shows.
-        if generator.phases[-1].unit != "shard":
-            taken = [used[label] for label in used if generator.makes_images_of(settings, label)]
-            share = sum(taken) / max(sum(used.values()), 1)
+        taken = [used[label] for label in used if generator.makes_images_of(settings, label)]
+        share = sum(taken) / max(sum(used.values()), 1)
         planned, images = plan_generator(
             generator, settings, references, len(per_class), recipe.resize, share
         )
@@ -146,7 +143,8 @@ def plan_generator(
         share: of the references, those of classes that get images.
     """
     total, images = PlanningRun(), 0
-    label = next(iter(generator.classes(settings)), "example")
+    label, placing = next(iter(generator.classes(settings)), "example"), generator.placing(settings)
+    shown = (label, *(placing.scene_classes if placing else ()))
     inputs: tuple[Artifact, ...] = ()
     wanted = len(generator.classes(settings)) or classes
     for phase in generator.phases:
@@ -160,7 +158,7 @@ def plan_generator(
         if generator.is_last(phase):
             items = round(items * share)
         run = PlanningRun()
-        sources = tuple(_example_photo(number, label) for number in range(max(size, 1)))
+        sources = tuple(_example_photo(number, shown) for number in range(max(size, 1)))
         item = WorkItem(
             generator=generator.name,
             phase=phase.name,
@@ -212,15 +210,16 @@ def _figures(artifacts: int, cost: StagePlan | Plan) -> list[str]:
     return [f"{artifacts}", *(f"{getattr(cost, figure):.0f}" for figure in COSTS)]
 
 
-def _example_photo(number: int, label: str) -> SourceImage:
+def _example_photo(number: int, shown: tuple[str, ...]) -> SourceImage:
     digest = f"{number:064x}"
     image = Artifact(
         key=digest, stage="ingest", version=1, name="example", media="png", digest=digest, size=0
     )
     return SourceImage(
-        name=f"{label}/{number}",
-        file=f"{label}/{number}.jpg",
+        name=f"{shown[0]}/{number}",
+        file=f"{shown[0]}/{number}.jpg",
         split="train",
         image=image,
-        annotations=(Annotation(label=label),),
+        annotations=tuple(Annotation(label=label) for label in shown),
+        counted_as=shown[0],
     )
