@@ -79,8 +79,8 @@ class Generator:
 
     @property
     def learns(self) -> bool:
-        """Whether it first learns a class from all its photos, and then draws images of it."""
-        return len(self.phases) > 1 and self.phases[-1].unit == "class"
+        """Whether it first learns a class from all its photos, and then makes images of it."""
+        return len(self.phases) > 1 and self.phases[-1].unit in ("class", "shard")
 
     def phase(self, name: str) -> Phase:
         """The phase of that name."""

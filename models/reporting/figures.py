@@ -70,12 +70,14 @@ def draw_figures(metrics: Metrics) -> Iterator[Figure]:
             on_page=True,
         )
     for stage in dict.fromkeys(found.stage for found in metrics.finetuned):
-        losses = {row.label: row.losses for row in metrics.finetuned if row.stage == stage}
+        found = [row for row in metrics.finetuned if row.stage == stage]
+        losses = {row.label: row.losses for row in found}
+        scores = {row.label: row.scores for row in found}
         yield Figure(
             f"{stage}-losses",
             f"How {stage} learned",
-            describe_losses(losses),
-            draw_losses(losses),
+            describe_losses(losses, scores),
+            draw_losses(losses, every=found[0].loss_every, scores=scores),
             on_page=True,
         )
     tested = [name for name, data in metrics.datasets.items() if data.test is not None]

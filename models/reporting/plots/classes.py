@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from models.evaluation.classification import DatasetScores
+from models.evaluation.classification import DatasetScores, Values
 from models.evaluation.detection.average_precision import RECALLS
 from models.evaluation.detection.scores import DetectionScores
 from models.reporting.plots.style import (
@@ -55,7 +55,7 @@ LABELLED_DATASETS = 5
 class PrecisionRecall:
     """The precision-recall curve of one class, and its average precision, 0..1."""
 
-    recall: Sequence[float]
+    recall: Sequence[float] | Values
     precision: Sequence[float]
     area: float
 
@@ -65,9 +65,8 @@ def precision_recall_of(
 ) -> dict[str, PrecisionRecall]:
     """The curve of each class of a classifier, or of a detector at an IoU of 0.5."""
     if isinstance(scores, DetectionScores):
-        recalls = RECALLS.tolist()
         return {
-            label: PrecisionRecall(recalls, curve, scores.per_class[label].ap_50 or 0.0)
+            label: _cut(PrecisionRecall(RECALLS, curve, scores.per_class[label].ap_50 or 0.0))
             for label, curve in scores.curves.items()
         }
     return {
@@ -76,6 +75,12 @@ def precision_recall_of(
         )
         for label, curve in scores.curves.items()
     }
+
+
+def _cut(curve: PrecisionRecall) -> PrecisionRecall:
+    """The curve as far as its precision is above 0."""
+    reached = int(np.count_nonzero(curve.precision)) + 1
+    return replace(curve, recall=curve.recall[:reached], precision=curve.precision[:reached])
 
 
 def draw_pr_curves(

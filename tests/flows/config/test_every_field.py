@@ -24,6 +24,7 @@ VALUES: dict[str, Any] = {
     "split.val": 0.3,
     "split.test": 40,
     "generators.inpaint.place.region": [[[0.0, 0.5], [1.0, 0.5], [1.0, 1.0]]],
+    "generators.ddpm_repaint.place.region": [[[0, 0], [1, 0], [1, 1]]],
     **{
         f"generators.controlnet.controlnet.condition.{part}_colour": [1, 2, 3]
         for part in ("object", "border", "background")
@@ -39,6 +40,7 @@ TEXTS = {
     "group_by": "folder",
     "word": "own",
     "placeholder": "<own>",
+    "sample_spacing": "5",
 }
 
 
@@ -139,4 +141,6 @@ def test_accepts_another_value_and_keeps_it(
 def _own(path: str) -> list[str]:
     """A generator without the sections of the recipe, whose fields another model may not have."""
     parts = path.split(".")
+    if path == "generators.ddpm_repaint.repaint.mask":
+        return ["generators={ddpm_repaint: {fit: {condition: edges}}}"]
     return [f"generators.{parts[1]}={{}}"] if parts[0] == "generators" and len(parts) > 1 else []
