@@ -18,7 +18,7 @@ from models.data.records import Origin
 from models.evaluation.answers import Answer
 from models.evaluation.comparison import Interval
 from models.evaluation.conclusion import conclude
-from models.evaluation.predictions import DatasetPredictions
+from models.evaluation.predictions import ClassifierPredictions, DatasetPredictions
 
 ROUNDS = 2000
 GAINS = (0.0, 0.05)
@@ -123,7 +123,7 @@ def draw_trainings(
     families = np.repeat(np.arange(count), FAMILY)
     truth = np.repeat(np.arange(count) % len(CLASSES), FAMILY)
     photo = rng.normal(0, _PHOTO_SD, count)
-    datasets = []
+    datasets: list[DatasetPredictions] = []
     for index, accuracy in enumerate(accuracies):
         seed_sd = _seed_sd(accuracy, setting.spread / 100)
         logits = (
@@ -137,7 +137,11 @@ def draw_trainings(
         probabilities = np.eye(len(CLASSES), dtype=np.float32)[predicted]
         origin = Origin(synthetic=index > 0, photos="references", photos_per_class=5)
         name = ("few_shot", "synthetic")[index]
-        datasets.append(DatasetPredictions(name, truth, probabilities, CLASSES, origin, families))
+        datasets.append(
+            ClassifierPredictions(
+                name, truth, CLASSES, origin, families, probabilities=probabilities
+            )
+        )
     return datasets
 
 

@@ -11,10 +11,12 @@ from flows.execution.progress import log_progress
 from flows.execution.run_names import recipe_name
 from flows.generate import Generation
 from models.data.records import Artifact, Origin, Record, Sample, Sources
+from models.training.settings import TrainingParameters
 from tasks.assemble.annotate import Annotate, annotate
 from tasks.assemble.choose import choose, find_repeated
+from tasks.assemble.choose_scenes import choose_scenes
 from tasks.assemble.dataset import Dataset, dataset
-from tasks.assemble.ground_truth import GroundTruth, ground_truth
+from tasks.assemble.ground_truth import GroundTruth, ground_truth, object_boxes
 from tasks.assemble.manifest import write_manifest
 from tasks.assemble.origin import find_origin
 from tasks.assemble.resize import resize
@@ -32,7 +34,8 @@ class Datasets(Record):
 
     ``repeated`` names default datasets that are left out: each would hold the images of another.
     ``left_out`` says of classes with too few images why no dataset holds them.
-    ``truths`` are ground truth documents by dataset, and of ``test``, for tasks that need masks.
+    ``truths`` are documents of masks or boxes by dataset, and of ``test``, for tasks that need
+    them.
     ``families`` has the near-duplicate family of each val and test photo, by its artifact's id.
     """
 
@@ -65,9 +68,7 @@ def build_datasets(recipe: Recipe, run_id: str, out: Path, store: str) -> Datase
     real = real_samples(run, recipe, sources)
     synthetic = generation.load_samples(run.store)
     references = sorted({name for result in generation.all for name in result.sources})
-    short = find_short_classes(
-        recipe.dataset_specs, _of(real, "train"), synthetic, references, recipe.assemble
-    )
+    short = _find_short(recipe, _of(real, "train"), synthetic, references)
     require_datasets(short, len(sources.classes), recipe.leave_out_classes)
     train, val, test = (_of(real, split, short) for split in ("train", "val", "test"))
     usable = {name: mark_left_out(samples, short) for name, samples in synthetic.items()}
@@ -78,9 +79,8 @@ def build_datasets(recipe: Recipe, run_id: str, out: Path, store: str) -> Datase
     made = [sample for samples in synthetic.values() for sample in samples]
     listed = mark_left_out([*real, *made], short)
     held = {name: [*samples, *val] for name, samples in chosen.items()}
-    by_pixel = recipe.train is not None and recipe.train.needs_masks
-    truths = _truths(run, held, test) if by_pixel else {}
-    settings = Dataset(by_pixel=by_pixel)
+    truths = describe_objects(run, recipe.train, {**held, "test": test})
+    settings = dataset_settings(recipe, classes)
     write_manifest(out / "manifest.parquet", listed, sources.refused, chosen)
     datasets = Datasets(
         documents={
@@ -102,13 +102,44 @@ def build_datasets(recipe: Recipe, run_id: str, out: Path, store: str) -> Datase
     return datasets
 
 
-def _truths(
-    run: RunContext, samples: Mapping[str, list[Sample]], test: list[Sample]
+def describe_objects(
+    run: RunContext, settings: TrainingParameters | None, samples: Mapping[str, Sequence[Sample]]
 ) -> dict[str, Artifact]:
-    return {
-        name: ground_truth(run, GroundTruth(), name, found)[0]
-        for name, found in {**samples, "test": test}.items()
-    }
+    """The document of masks or boxes of some samples, by their name, if a training needs them.
+
+    Raises:
+        ValueError: an object lacks its mask or box; the line names the image.
+    """
+    if settings is None or not (settings.needs_masks or settings.needs_boxes):
+        return {}
+    describe = ground_truth if settings.needs_masks else object_boxes
+    return {name: describe(run, GroundTruth(), name, found)[0] for name, found in samples.items()}
+
+
+def dataset_settings(recipe: Recipe, classes: Sequence[str]) -> Dataset:
+    """How the documents of datasets list images: with all objects where a training needs them.
+
+    Args:
+        classes: all classes that objects of photos have.
+    """
+    training = recipe.train
+    if training is None or not (training.needs_masks or training.needs_boxes):
+        return Dataset()
+    # A class may be the one that no photo is counted in.
+    is_named = recipe.has_scenes or training.needs_boxes
+    return Dataset(by_object=True, classes=tuple(classes) if is_named else ())
+
+
+def _find_short(
+    recipe: Recipe,
+    train: Sequence[Sample],
+    synthetic: Mapping[str, Sequence[Sample]],
+    references: Sequence[str],
+) -> dict[str, str]:
+    """Classes with too few images. Scenes that are counted in another class may show a class."""
+    if recipe.has_scenes:
+        return {}
+    return find_short_classes(recipe.dataset_specs, train, synthetic, references, recipe.assemble)
 
 
 def _choose(
@@ -118,7 +149,8 @@ def _choose(
     references: Sequence[str],
 ) -> tuple[dict[str, list[Sample]], dict[str, str]]:
     """The train images of each dataset, and default datasets that would repeat another one."""
-    chosen = choose(recipe.dataset_specs, train, synthetic, references, recipe.assemble)
+    choose_images = choose_scenes if recipe.has_scenes else choose
+    chosen = choose_images(recipe.dataset_specs, train, synthetic, references, recipe.assemble)
     # Who lists the same images twice wants both.
     repeated = {} if recipe.datasets else find_repeated(chosen)
     return {name: samples for name, samples in chosen.items() if name not in repeated}, repeated

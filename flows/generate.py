@@ -11,6 +11,7 @@ from flows.execution.results import (
 from flows.execution.run_items import Execution, run_items
 from flows.finish import Finish
 from flows.generate_item import generate_item
+from flows.generators.base import Phase
 from flows.generators.catalog import find_generator
 from flows.items import make_items, require_annotations
 from models.data.records import Artifact, Record, Sample, SourceImage, Sources
@@ -159,18 +160,19 @@ def generate(
             return [*failed, *results]
         failed += [result for result in results if result.failure]
         lost = {name for result in failed for name in result.sources}
-        inputs = outputs_per_class(results, references)
+        inputs = outputs_per_class(results, references, phase)
         references = [reference for reference in references if reference.name not in lost]
     return failed
 
 
 def outputs_per_class(
-    results: Sequence[Result], references: Sequence[SourceImage]
+    results: Sequence[Result], references: Sequence[SourceImage], phase: Phase
 ) -> dict[str, tuple[Artifact, ...]]:
-    """What a phase made, by each class of the images that it was made of."""
-    label_of = {reference.name: reference.label for reference in references}
+    """What a phase made, by its class, or by each class of the images that it was made of."""
+    classes = {photo.name: {note.label for note in photo.annotations} for photo in references}
     outputs: dict[str, tuple[Artifact, ...]] = {}
     for result in results:
-        for label in sorted({label_of[name] for name in result.sources}):
+        shown = {label for name in result.sources for label in classes[name]}
+        for label in [result.label] if phase.unit == "class" else sorted(shown):
             outputs[label] = (*outputs.get(label, ()), *result.outputs)
     return outputs

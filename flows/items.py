@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from flows.finish import plan_finish
 from flows.generators.base import Generator, Phase
-from models.data.records import Artifact, Record, SourceImage
+from models.data.records import NO_OBJECT_LABEL, Artifact, Record, SourceImage
 from tasks.assemble.resize import Resize
 from tasks.engine.planning_run import PlanningRun
 from tasks.engine.work_items import ItemConfig, SharedInputs, WorkItem, item_key
@@ -18,18 +18,23 @@ def make_items(
     inputs: dict[str, tuple[Artifact, ...]],
     config: ItemConfig,
 ) -> list[WorkItem]:
-    """The work items of a phase: one per image, per class or per shard."""
+    """The work items of a phase: one per image, per class or per shard.
+
+    The item of a class holds all references that show the class, whatever else they show.
+    """
     groups = list(_groups(phase, references))
     if not groups:
         return []
     planned = PlanningRun()
-    probe = _item(generator, phase, settings, *groups[0], inputs, "planned")
+    probe = _item(generator, phase, settings, *groups[0], inputs)
     plan_item(planned, generator, phase, settings, probe, config.shared, Resize())
     versions = {stage: found.version for stage, found in planned.stages.items()}
     items = []
     for name, sources in groups:
-        item = _item(generator, phase, settings, name, sources, inputs, "")
-        key = item_key(generator.name, phase.name, sources, item.inputs, config, versions)
+        item = _item(generator, phase, settings, name, sources, inputs)
+        key = item_key(
+            generator.name, phase.name, sources, item.inputs, config, versions, item.of_class
+        )
         items.append(item.model_copy(update={"key": key}))
     return items
 
@@ -44,6 +49,8 @@ def require_annotations(
     """
     for reference in references:
         for note in reference.annotations:
+            if note.label == NO_OBJECT_LABEL:
+                continue
             has = {"boxes": note.box is not None, "masks": note.mask is not None}
             for need in sorted(generator.needs | generator.needs_of(settings)):
                 if not has[need]:
@@ -76,21 +83,20 @@ def _item(
     name: str,
     sources: Sequence[SourceImage],
     inputs: dict[str, tuple[Artifact, ...]],
-    key: str,
 ) -> WorkItem:
-    labels = {note.label for source in sources for note in source.annotations}
-    if phase.choose_inputs is None:
-        made = tuple(artifact for label in sorted(labels) for artifact in inputs.get(label, ()))
-    else:
-        made = phase.choose_inputs(settings, sources, inputs)
-    return WorkItem(
+    item = WorkItem(
         generator=generator.name,
         phase=phase.name,
         name=name,
-        key=key,
+        key="planned",
         sources=tuple(sources),
-        inputs=made,
+        of_class=name if phase.unit == "class" else "",
     )
+    if phase.choose_inputs is None:
+        made = tuple(found for label in sorted(item.classes) for found in inputs.get(label, ()))
+    else:
+        made = phase.choose_inputs(settings, sources, inputs)
+    return item.model_copy(update={"inputs": made})
 
 
 def _groups(
@@ -100,8 +106,9 @@ def _groups(
         for reference in references:
             yield reference.name, [reference]
     elif phase.unit == "class":
-        for label in sorted({reference.label for reference in references}):
-            yield label, [reference for reference in references if reference.label == label]
+        shown = {note.label for reference in references for note in reference.annotations}
+        for label in sorted(shown - {NO_OBJECT_LABEL}):
+            yield label, [reference for reference in references if reference.shows(label)]
     else:
         for number, first in enumerate(range(0, len(references), phase.shard_size)):
             yield f"shard {number}", list(references[first : first + phase.shard_size])

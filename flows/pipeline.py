@@ -29,7 +29,7 @@ from flows.summary import RunResult, summarize
 from flows.train_models import Trained, require_trainable_models, train_models
 from models.data.files import check_writable
 from models.data.records import Record, Sources
-from tasks.assemble.ground_truth import require_masks
+from tasks.assemble.ground_truth import require_objects
 from tasks.assemble.write_datasets import refuse_foreign
 from tasks.engine.integrity import verify_inputs_on_error
 from tasks.engine.run_context import RunContext
@@ -109,8 +109,7 @@ def run_steps(
     steps.sources = sources = ingest_photos(run, paths.photos, recipe.ingest, recipe.split)
     require_classes(sources, recipe.split, recipe.leave_out_classes)
     show_notes(sources.warnings)
-    if recipe.train is not None and recipe.train.needs_masks:
-        require_masks(sources.images)
+    require_objects(recipe.train, sources.images)
     backgrounds, refused = ingest_backgrounds(
         run, recipe.backgrounds, recipe.ingest, sources.of("val", "test"), recipe.split
     )

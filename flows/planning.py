@@ -60,7 +60,8 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
         ValueError: a run can't begin with these photos; see `check_photos`.
     """
     labels = check_photos(recipe, folder, limit)
-    small = find_small_classes(labels, recipe.split)
+    are_scenes = recipe.ingest.objects == "scene"
+    small = {} if are_scenes else find_small_classes(labels, recipe.split)
     labels = [(split, label) for split, label in labels if label not in small]
     per_class = count_train_photos(labels, recipe.split)
     used = {

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from prefect import flow
 
-from flows.build_datasets import families_of, real_samples
+from flows.build_datasets import dataset_settings, families_of, real_samples
 from flows.config.checkpoints import pin_checkpoints
 from flows.config.recipe import Recipe
 from flows.config.study import series_of
@@ -26,7 +26,7 @@ from models.evaluation.study_description import Description
 from models.reporting.studies.page import say_answer
 from models.training.settings import TrainingParameters
 from models.training.task import task_of
-from tasks.assemble.ground_truth import require_masks
+from tasks.assemble.ground_truth import require_objects
 from tasks.embed.embed import EmbedBackbone, embed, load_features
 from tasks.engine.integrity import verify_inputs_on_error
 from tasks.engine.run_context import RunContext, StageCount
@@ -125,7 +125,9 @@ def _run_once(
         subsets, more = draw_subsets(grid, sets, by_name, images.made, series)
         val, test = _of(real, "val"), _of(real, "test")
         families = families_of(sources, [*val, *test])
-        scored = score_points(Trainer(run, _settings(recipe), val, test, families), subsets)
+        documents = dataset_settings(recipe, sources.classes)
+        trainer = Trainer(run, _settings(recipe), documents, val, test, families)
+        scored = score_points(trainer, subsets)
     with_images = [name for name, method in series.items() if method.synthetic]
     scores = evaluate_study(scored, with_images, recipe.verdict)
     left_out = [*left_out, *more]
@@ -152,8 +154,7 @@ def _read_photos(run: RunContext, recipe: Recipe, paths: RunPaths) -> Sources:
     for split in ("val", "test"):
         if not sources.of(split):
             raise RunEndedError(f"{paths.photos}: no {split} photos are left; add photos")
-    if _settings(recipe).needs_masks:
-        require_masks(sources.images)
+    require_objects(recipe.train, sources.images)
     return sources
 
 

@@ -203,9 +203,8 @@ def _train(recipe: Recipe, datasets: Datasets, store: Store, scratch: Path) -> T
     # All trainings come before all scores: if one input is corrupt, all of its kind are checked.
     with show_progress("training epochs", epochs) as advance:
         run = RunContext(store, "training", scratch=scratch, on_step=advance)
-        masked = recipe.train.needs_masks
-        truths = [[datasets.truths[spec.dataset]] if masked else [] for spec in specs]
-        tested = [datasets.truths["test"]] if masked else []
+        truths = [[datasets.truths[spec.dataset]] if datasets.truths else [] for spec in specs]
+        tested = [datasets.truths["test"]] if datasets.truths else []
         with verify_inputs_on_error(store, [*documents, *itertools.chain(*truths)]):
             made = [
                 train(run, own, spec.name, [document], truth)

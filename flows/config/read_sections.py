@@ -9,8 +9,14 @@ from flows.config.sections import first_error
 from flows.generators.catalog import GENERATORS, find_generator
 from models.data.records import Record
 from models.data.specs import Profile
+from models.training.detection.settings import DetectionParameters
 from models.training.segmentation.settings import SegmentationParameters
 from models.training.settings import TrainingParameters
+
+_TASKS: dict[str, type[TrainingParameters]] = {
+    "segmentation": SegmentationParameters,
+    "detection": DetectionParameters,
+}
 
 
 def task_in(section: Any) -> Any:
@@ -28,7 +34,7 @@ def read_train(content: Any) -> Any:
     """
     if content is None or isinstance(content, TrainingParameters):
         return content
-    settings = SegmentationParameters if task_in(content) == "segmentation" else TrainingParameters
+    settings = _TASKS.get(str(task_in(content)), TrainingParameters)
     try:
         return settings.model_validate(content)
     except ValidationError as error:

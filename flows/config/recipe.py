@@ -19,6 +19,7 @@ from models.data.records import Record
 from models.data.specs import DatasetSpec, Profile, TrainingSpec
 from models.data.splits.splitting import SplitParameters
 from models.evaluation.settings import VerdictSettings
+from models.training.detection.settings import DetectionParameters
 from models.training.segmentation.settings import SegmentationParameters
 from models.training.settings import TrainingParameters
 from tasks.assemble.choose import Assemble
@@ -30,6 +31,12 @@ from tasks.screen.select import Select
 
 RECIPES = Path(str(files("recipes")))
 STUDIES = RECIPES / "studies"
+# The figures of each task that may decide the verdict; the first one does if none is named.
+METRICS = {
+    "classification": ("f1_macro", "accuracy", "f1_weighted"),
+    "segmentation": ("miou",),
+    "detection": ("map_50_95", "map_50"),
+}
 
 
 class Recipe(Record):
@@ -87,7 +94,7 @@ class Recipe(Record):
         "datasets is not listed either.",
     )
     assemble: Assemble = Assemble()
-    train: TrainingParameters | SegmentationParameters | None = Field(
+    train: TrainingParameters | SegmentationParameters | DetectionParameters | None = Field(
         default_factory=TrainingParameters,
         description="How each dataset is tried; none: not at all.",
     )
@@ -109,9 +116,20 @@ class Recipe(Record):
     def _decide_by_task(cls, content: Any) -> Any:
         """Let the headline figure of the task decide the verdict, unless the recipe names one."""
         section = content.get("train") if isinstance(content, dict) else None
-        if task_in(section) != "segmentation" or not isinstance(content.get("verdict", {}), dict):
+        metrics = METRICS.get(str(task_in(section)))
+        if metrics is None or not isinstance(content.get("verdict", {}), dict):
             return content
-        return {**content, "verdict": {"metric": "miou", **content.get("verdict", {})}}
+        return {**content, "verdict": {"metric": metrics[0], **content.get("verdict", {})}}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _decide_objects(cls, content: Any) -> Any:
+        """Let a detector learn from whole photos, unless the recipe names what becomes of them."""
+        if not isinstance(content, dict) or task_in(content.get("train")) != "detection":
+            return content
+        section = content.get("ingest", {})
+        named = {"objects": "scene", **section} if isinstance(section, dict) else section
+        return {**content, "ingest": named}
 
     @field_validator("train", mode="before")
     @classmethod
@@ -139,6 +157,21 @@ class Recipe(Record):
                         f"add it to generators, or use one of: {', '.join(self.generators)}"
                     )
         return self
+
+    @model_validator(mode="after")
+    def _check_scenes(self) -> Self:
+        is_of_images = self.train is not None and self.train.task == "classification"
+        if self.has_scenes and is_of_images:
+            raise ValueError(
+                "ingest.objects: scene gives photos of several classes, and a classifier learns one"
+                " class per image; use crop, or set train.task to detection or segmentation"
+            )
+        return self
+
+    @property
+    def has_scenes(self) -> bool:
+        """Whether photos are used whole, with objects of several classes or none."""
+        return self.ingest.objects == "scene"
 
     @property
     def dataset_specs(self) -> tuple[DatasetSpec, ...]:
@@ -175,11 +208,13 @@ class Recipe(Record):
 
     @model_validator(mode="after")
     def _check_metric(self) -> Self:
-        of_pixels = self.train is not None and self.train.needs_masks
-        if self.train is not None and (self.verdict.metric == "miou") != of_pixels:
+        if self.train is None:
+            return self
+        metrics = METRICS[self.train.task]
+        if self.verdict.metric not in metrics:
             raise ValueError(
                 f"verdict.metric: {self.verdict.metric} is no figure of {self.train.task}; use "
-                f"{'miou' if of_pixels else 'accuracy, f1_macro or f1_weighted'}"
+                f"{' or '.join(metrics)}"
             )
         return self
 

@@ -11,7 +11,9 @@ from flows.config.sections import model_of, settings_classes
 from flows.config.study_section import StudySection
 from flows.generators.catalog import GENERATORS
 from models.data.records import Record
+from models.training.detection.settings import DetectionParameters
 from models.training.segmentation.settings import SegmentationParameters
+from models.training.settings import TrainingParameters
 
 HEAD = """# Recipe fields
 
@@ -44,15 +46,11 @@ class _Row(NamedTuple):
 def describe_fields() -> str:
     """The page."""
     lines = [HEAD, TABLE, *(_line(row) for row in _rows("", Recipe, Recipe()))]
-    lines += [
-        "",
-        "## `train` with `task: segmentation`",
-        "",
-        _doc(SegmentationParameters),
-        "",
-        TABLE,
-    ]
-    lines += [_line(row) for row in _rows("", SegmentationParameters, SegmentationParameters())]
+    tasks: tuple[type[TrainingParameters], ...] = (SegmentationParameters, DetectionParameters)
+    for settings in tasks:
+        title = f"## `train` with `task: {settings().task}`"
+        lines += ["", title, "", _doc(settings), "", TABLE]
+        lines += [_line(row) for row in _rows("", settings, settings())]
     lines += ["", "## `study`", "", STUDY, "", TABLE]
     lines += [_line(row) for row in _rows("", StudySection, StudySection())]
     for generator in GENERATORS:

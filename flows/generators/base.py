@@ -86,6 +86,14 @@ class Generator:
         wanted = self.classes(settings)
         return not wanted or label in wanted or self.placing(settings) is not None
 
+    def makes_images_for(self, settings: Any, item: WorkItem) -> bool:
+        """Whether a work item of the last phase gives images: those of a class may have none.
+
+        The photos of a shard are scenes for objects of other photos, so that each shard has some.
+        """
+        is_shard = self.phases[-1].unit == "shard"
+        return is_shard or any(self.makes_images_of(settings, label) for label in item.classes)
+
     @property
     def is_per_photo(self) -> bool:
         """Whether each image is made of one photo, whatever the other photos are."""

@@ -42,7 +42,7 @@ def tune_networks(
     run: RunContext | PlanningRun, settings: Settings, item: WorkItem, _shared: SharedInputs
 ) -> list[Artifact]:
     """The weights of a class; images of the class by the untuned network come first."""
-    label, priors = item.sources[0].label, list[Artifact]()
+    label, priors = item.label, list[Artifact]()
     if settings.training.prior_images:
         drawing = prior_images_of(settings.text_to_image, settings.training)
         priors = text_to_image(run, drawing, label, ())

@@ -23,6 +23,6 @@ def draw_class(
         drawing: its templates hold the learned word.
         item: its inputs are the weights of the class.
     """
-    images = text_to_image(run, drawing, item.sources[0].label, item.inputs)
+    images = text_to_image(run, drawing, item.label, item.inputs)
     remove_copies(run, item.inputs)
     return images if masks is None else segment(run, masks, images)

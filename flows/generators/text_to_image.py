@@ -31,7 +31,7 @@ def make_images(
     run: RunContext | PlanningRun, settings: Settings, item: WorkItem, _shared: SharedInputs
 ) -> list[Artifact]:
     """All images of one class."""
-    images = text_to_image(run, settings.text_to_image, item.sources[0].label)
+    images = text_to_image(run, settings.text_to_image, item.label)
     return images if settings.segment is None else segment(run, settings.segment, images)
 
 

@@ -37,7 +37,7 @@ def learn_words(
 ) -> list[Artifact]:
     """The embedding of a class."""
     training = learn_word_for(settings.text_to_image, settings.training)
-    weights = textual_inversion(run, training, item.sources, item.sources[0].label)
+    weights = textual_inversion(run, training, item.sources, item.label)
     remove_states(run, weights)
     return weights
 

@@ -7,12 +7,12 @@ from itertools import chain
 
 from flows.execution.progress import show_progress
 from models.data.records import Artifact, Sample
+from models.evaluation.score_content import ScoreContent, join_seeds
 from models.evaluation.study import ScoredPoint
 from models.evaluation.study_point import Point
-from models.evaluation.study_replicates import ScoreContent, join_replicates
 from models.training.settings import TrainingParameters, equal_steps
 from tasks.assemble.dataset import Dataset, dataset
-from tasks.assemble.ground_truth import GroundTruth, ground_truth
+from tasks.assemble.ground_truth import GroundTruth, ground_truth, object_boxes
 from tasks.embed.embed import EmbedBackbone, embed, load_features
 from tasks.engine.run_context import RunContext
 from tasks.study.subsets import Subset
@@ -27,11 +27,13 @@ TRAINING = "study"
 class Trainer:
     """How the points of a study are trained, and the photos that score them.
 
-    ``families`` has the near-duplicate family of val and test photos, by artifact id.
+    ``documents`` says how the documents of datasets list images. ``families`` has the
+    near-duplicate family of val and test photos, by artifact id.
     """
 
     run: RunContext
     settings: TrainingParameters
+    documents: Dataset
     val: Sequence[Sample]
     test: Sequence[Sample]
     families: Mapping[str, str]
@@ -46,7 +48,8 @@ def score_points(trainer: Trainer, subsets: Sequence[Subset]) -> list[ScoredPoin
     linear = [found for found in subsets if found.point.classifier == "linear"]
     if linear:
         _embed_once(trainer, linear)
-    groups = _group(subsets, apart=trainer.settings.needs_masks)
+    needs_truth = trainer.settings.needs_masks or trainer.settings.needs_boxes
+    groups = _group(subsets, apart=needs_truth)
     contents: dict[Point, list[ScoreContent]] = {found.point: [] for found in subsets}
     epochs = sum(_settings(steps, found).planned_epochs for found in subsets)
     with show_progress("training epochs", epochs) as advance:
@@ -58,8 +61,8 @@ def score_points(trainer: Trainer, subsets: Sequence[Subset]) -> list[ScoredPoin
     return [
         ScoredPoint(
             point,
-            val=join_replicates(found, "val", trainer.families),
-            test=join_replicates(found, "test", trainer.families),
+            val=join_seeds(found, "val", trainer.families),
+            test=join_seeds(found, "test", trainer.families),
         )
         for point, found in contents.items()
     ]
@@ -68,7 +71,7 @@ def score_points(trainer: Trainer, subsets: Sequence[Subset]) -> list[ScoredPoin
 def _group(subsets: Sequence[Subset], *, apart: bool) -> list[list[Subset]]:
     """Subsets that one call of a stage trains: of one replicate, with the same settings.
 
-    ``apart``: each by itself, because its masks are inputs of its training alone.
+    ``apart``: each by itself, because its masks or boxes are inputs of its training alone.
     """
     groups: dict[tuple[int, str, str, int], list[Subset]] = defaultdict(list)
     for number, subset in enumerate(subsets):
@@ -92,7 +95,7 @@ def _train_group(
 ) -> list[Artifact]:
     """The scores of subsets with the same settings."""
     run = trainer.run
-    kind = Dataset(by_pixel=settings.needs_masks)
+    kind = trainer.documents
     (test,) = dataset.run(run, kind, "test", [], trainer.test)
     documents = list(
         chain.from_iterable(
@@ -101,10 +104,11 @@ def _train_group(
     )
     truths: list[Artifact] = []
     tested: list[Artifact] = []
-    if settings.needs_masks:
+    if settings.needs_masks or settings.needs_boxes:
         (subset,) = group
-        truths = ground_truth.run(run, GroundTruth(), subset.name, [*subset.train, *trainer.val])
-        tested = ground_truth.run(run, GroundTruth(), "test", trainer.test)
+        describe = ground_truth if settings.needs_masks else object_boxes
+        truths = describe.run(run, GroundTruth(), subset.name, [*subset.train, *trainer.val])
+        tested = describe.run(run, GroundTruth(), "test", trainer.test)
     checkpoints = train(run, settings, TRAINING, documents, truths)
     return score(run, settings, checkpoints, documents, [test], truths, tested)
 

@@ -9,6 +9,9 @@ Split = Literal["train", "val", "test"]
 Media = Literal["png", "json", "jpg", "ckpt", "safetensors"]
 Box = tuple[float, float, float, float]
 
+# The label of a whole photo in which no object is annotated. It is no class.
+NO_OBJECT_LABEL = "no object"
+
 
 class Record(BaseModel):
     """A frozen pydantic model that refuses unknown fields, so that a typo is an error."""
@@ -145,8 +148,9 @@ class Sources(Record):
 
     @property
     def classes(self) -> list[str]:
-        """The class names, sorted."""
-        return sorted({note.label for image in self.images for note in image.annotations})
+        """The class names, sorted; a photo without an object has none."""
+        labels = {note.label for image in self.images for note in image.annotations}
+        return sorted(labels - {NO_OBJECT_LABEL})
 
 
 class Lineage(Record):

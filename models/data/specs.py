@@ -24,7 +24,9 @@ class DatasetSpec(Record):
     """A training set to compare. All numbers are images per class.
 
     A whole number is a count; a fraction such as 0.5 or 1.0 is a share of the common volume:
-    ``assemble.per_class``, or the largest volume that every listed dataset can have.
+    ``assemble.per_class``, or the largest volume that every listed dataset can have. Of whole
+    photos with objects of several classes, numbers hold for those that are counted in a class, and
+    the common volume is that of the class.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Name of its folder.")

@@ -5,6 +5,7 @@ zero would lower the figures of every dataset alike.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -18,12 +19,24 @@ Labels = npt.NDArray[np.int64]
 Probabilities = npt.NDArray[np.float32]
 Values = npt.NDArray[np.float64]
 
-Metric = Literal["accuracy", "f1_macro", "f1_weighted", "miou"]
+Metric = Literal["accuracy", "f1_macro", "f1_weighted", "miou", "map_50_95", "map_50"]
 
 CURVE_POINTS = 100
 CALIBRATION_BINS = 15
 # The smallest probability that a float32 softmax gives reliably; it keeps the log loss finite.
 LEAST_PROBABILITY = 1e-7
+
+
+@dataclass(frozen=True)
+class ClassFigure:
+    """A figure of one class, 0..1, with a note on what it counts.
+
+    ``spread`` is the standard deviation over the seeds, where it is known.
+    """
+
+    value: float | None
+    note: str
+    spread: float | None = None
 
 
 class ClassScores(Record):
@@ -51,7 +64,7 @@ class TrainingScores(Record):
     """Scores of one training on the photos of one split."""
 
     headline: ClassVar[Metric] = "f1_macro"
-    class_score: ClassVar[str] = "F1"
+    shown: ClassVar[Metric] = "accuracy"
 
     accuracy: float
     f1_macro: float
@@ -68,9 +81,13 @@ class TrainingScores(Record):
     )
     prediction_share: dict[str, float] = Field(description="How often each class was predicted.")
 
-    def class_scores(self) -> dict[str, tuple[float | None, str]]:
+    def class_figures(self) -> dict[str, dict[str, ClassFigure]]:
         """The F1 of each class, and the number of its photos in words."""
-        return {name: (row.f1, f"{row.support:,} photos") for name, row in self.per_class.items()}
+        rows = {
+            name: ClassFigure(row.f1, f"{row.support:,} photos")
+            for name, row in self.per_class.items()
+        }
+        return {"F1": rows}
 
 
 class DatasetScores(TrainingScores):
@@ -223,7 +240,8 @@ def metric_of_counts(metric: Metric, support: Values, hits: Values, predicted: V
     """A metric in 0..1 from counts per class, all (..., classes); counts may be fractions.
 
     Args:
-        metric: which one; ``miou`` is the mean of the Jaccard index of each class.
+        metric: which one; ``miou`` is the mean of the Jaccard index of each class. Mean average
+            precision is no function of such counts.
         support: photos, or pixels, of each class.
         hits: those of them that were predicted rightly.
         predicted: photos that were predicted as each class.
@@ -238,16 +256,6 @@ def metric_of_counts(metric: Metric, support: Values, hits: Values, predicted: V
     f1 = 2 * hits / np.maximum(support + predicted, 1e-9)
     shares = np.where(present, support if metric == "f1_weighted" else 1.0, 0.0)
     return np.asarray((f1 * shares).sum(axis=-1) / np.maximum(shares.sum(axis=-1), 1e-9))
-
-
-def best_constant(metric: Metric, support: Values) -> float:
-    """The metric, 0..1, of the best answer that is the same class for every photo or pixel.
-
-    ``support`` counts the photos or pixels of each class.
-    """
-    hits = np.diag(support)
-    predicted = np.eye(len(support)) * support.sum()
-    return float(metric_of_counts(metric, support, hits, predicted).max())
 
 
 def _calibration_error(truth: Labels, probabilities: Probabilities) -> float:

@@ -15,7 +15,7 @@ from scipy import stats
 
 from models.data.records import Record
 from models.evaluation.classification import Metric, Values
-from models.evaluation.jackknife import Jackknife, leave_families_out
+from models.evaluation.jackknife import Jackknife
 from models.evaluation.predictions import DatasetPredictions
 
 LEVEL = 0.95
@@ -73,9 +73,9 @@ def compare(
         ValueError: the datasets were tested on other photos.
     """
     _check_pair(dataset_a, dataset_b)
-    parts = [leave_families_out(dataset, metric) for dataset in (dataset_a, dataset_b)]
+    parts = [dataset.jackknife(metric) for dataset in (dataset_a, dataset_b)]
     deviations = parts[0].deviations.mean(axis=1) - parts[1].deviations.mean(axis=1)
-    error = _add_variances(deviations, parts, _smallest_variance(dataset_a, metric))
+    error = _add_variances(deviations, parts, dataset_a.least_change(metric) ** 2)
     exact = Difference(
         dataset_a=dataset_a.name,
         dataset_b=dataset_b.name,
@@ -103,7 +103,7 @@ def dataset_interval(
     The variance is over photos and seeds. Wilson's interval (1927) stays within 0..1, and its width
     is not zero where all photos are right.
     """
-    part = leave_families_out(dataset, metric)
+    part = dataset.jackknife(metric)
     value = float(part.values.mean())
     error = _add_variances(part.deviations.mean(axis=1), [part], 0.0)
     # No more than the whole range where nothing is known of the variance.
@@ -158,20 +158,6 @@ def _add_variances(deviations: Values, parts: list[Jackknife], least: float) -> 
     )
     degrees = variance**2 / uncertainty if uncertainty else parts[0].degrees_of_freedom
     return _Error(variance, float(degrees), max(variance - training, 0.0), training)
-
-
-def _smallest_variance(dataset: DatasetPredictions, metric: Metric) -> float:
-    """The square of what one photo of the smallest class can change.
-
-    A test in which two trainings never disagree does not prove that they are equal. Pixels leave
-    no such doubt: trainings that agree in all of them are equal.
-    """
-    if metric == "miou":
-        return 0.0
-    counts = np.bincount(dataset.y_true)
-    counts = counts[counts > 0]
-    photos = len(dataset.y_true) if metric != "f1_macro" else len(counts) * counts.min()
-    return float(1 / photos**2)
 
 
 def _quantile(level: float, degrees_of_freedom: float) -> float:

@@ -16,7 +16,7 @@ from models.evaluation.answers import (
     Question,
     Trainings,
 )
-from models.evaluation.classification import Metric, best_constant
+from models.evaluation.classification import Metric
 from models.evaluation.comparison import LEVEL, compare, dataset_interval
 from models.evaluation.prediction_table import read_predictions
 from models.evaluation.predictions import DatasetPredictions
@@ -142,7 +142,7 @@ def _photos_to_replace(trainings: Trainings) -> list[str]:
 
 
 def _has_skill(names: Sequence[str], trainings: Trainings, settings: VerdictSettings) -> bool:
-    constant = best_constant(settings.metric, trainings.datasets[names[0]].support)
+    constant = trainings.datasets[names[0]].best_constant(settings.metric)
     best = max(trainings.intervals[name].value for name in names)
     return best > constant + _LEAST_SKILL
 

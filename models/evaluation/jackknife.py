@@ -4,8 +4,44 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.evaluation.classification import Labels, Metric, Values, metric_of_counts
-from models.evaluation.predictions import DatasetPredictions
+from models.evaluation.classification import Labels, Values
+
+
+@dataclass(frozen=True)
+class Strata:
+    """Families of test photos by class; a family that is left out gives its weight to its stratum.
+
+    ``of_family`` (families,) are codes of strata. ``sizes`` count the families of each stratum.
+    """
+
+    of_family: Labels
+    sizes: Labels
+
+    @property
+    def others(self) -> Values:
+        """(families,) the other families of the same stratum, 1 or more."""
+        return np.maximum(self.sizes[self.of_family] - 1, 1).astype(np.float64)
+
+    @property
+    def degrees_of_freedom(self) -> int:
+        """Families less strata."""
+        return int(self.sizes.sum() - len(self.sizes))
+
+    def leave_out(self, counts: Values) -> Values:
+        """Sums over the families, with each family left out.
+
+        Args:
+            counts: (families, ...) of each family.
+
+        Returns:
+            (families, ...): row f is the sum without family f.
+        """
+        by_stratum = np.stack(
+            [counts[self.of_family == index].sum(axis=0) for index in range(len(self.sizes))]
+        )
+        others = self.others.reshape(-1, *(1,) * (counts.ndim - 1))
+        moved = (by_stratum[self.of_family] - (others + 1) * counts) / others
+        return np.asarray(counts.sum(axis=0) + moved)
 
 
 @dataclass(frozen=True)
@@ -31,39 +67,19 @@ class Jackknife:
         return float(self.values.var(ddof=1)) if len(self.values) > 1 else 0.0
 
 
-def leave_families_out(dataset: DatasetPredictions, metric: Metric) -> Jackknife:
-    """Jackknife each seed's figure: leave one family out, and give its weight to its stratum."""
-    strata, sizes = _strata(dataset)
-    values, deviations = [], []
-    for counts in dataset.family_counts():
-        totals = counts.sum(axis=1, keepdims=True)
-        by_stratum = np.stack(
-            [counts[:, strata == index].sum(axis=1) for index in range(len(sizes))], axis=1
-        )
-        others = np.maximum(sizes[strata] - 1, 1)[None, :, None]
-        left = totals + (by_stratum[:, strata] - (others + 1) * counts) / others
-        whole = metric_of_counts(metric, totals[0], totals[1], totals[2])
-        scale = np.sqrt(others / (others + 1))[0, :, 0]
-        values.append(whole[0])
-        without = metric_of_counts(metric, left[0], left[1], left[2])
-        deviations.append(scale * (without - whole))
-    return Jackknife(
-        np.asarray(values), np.stack(deviations, axis=1), int(sizes.sum() - len(sizes))
-    )
-
-
-def _strata(dataset: DatasetPredictions) -> tuple[Labels, Labels]:
-    """The stratum of each family, and the number of families of each stratum.
+def stratify(labels: Labels) -> Strata:
+    """The strata of families with these classes.
 
     A stratum is a class. Classes with a single family share one stratum, because one family shows
     no variance. Where only one class has a single family, the smallest other class joins it.
+
+    Args:
+        labels: (families,) index of the class of each family.
     """
-    first = np.unique(dataset.families, return_index=True)[1]
-    labels = dataset.y_true[first]
-    counts = np.bincount(labels, minlength=len(dataset.classes))
+    counts = np.bincount(labels)
     single = counts[labels] == 1
     if single.sum() == 1 and len(labels) > 1:
         smallest = np.where(counts > 1, counts, counts.max() + 1).argmin()
         single |= labels == smallest
     strata = np.unique(np.where(single, -1, labels), return_inverse=True)[1]
-    return strata, np.bincount(strata)
+    return Strata(strata, np.bincount(strata))

@@ -1,4 +1,4 @@
-"""Every prediction of a run: per dataset, seed and photo, the truth and a score per class.
+"""Every prediction of a run: per dataset, seed and photo, the truth and what was predicted.
 
 ``predictions.parquet`` has one row per prediction. The verdict is computed from it alone.
 """
@@ -9,25 +9,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from models.data.files import write_atomic
 from models.data.records import Origin
-from models.evaluation.classification import as_probabilities
-from models.evaluation.predictions import (
-    UNKNOWN,
-    DatasetPredictions,
-    SegmentationPredictions,
+from models.evaluation.prediction_columns import (
+    NAMES,
+    SCORE,
+    read_task_columns,
+    task_columns,
+    task_fields,
 )
+from models.evaluation.predictions import UNKNOWN, DatasetPredictions
+from models.evaluation.score_content import ScoreContent, join_seeds
 from models.evaluation.settings import VerdictSettings
 
 FILE_NAME = "predictions.parquet"
 SPLITS = ("val", "test")
-# After these come float32 columns ``score_<class>``, one per class, in the order of the classes.
+# After these come the columns of the task.
 COLUMNS = {
     "dataset": pa.string(),
     "seed": pa.int64(),
@@ -40,27 +41,20 @@ COLUMNS = {
     "truth": pa.string(),
     "prediction": pa.string(),
 }
-SCORE = "score_"
-# Segmentation has this column instead: per image, pixels of segment i seen as j, row by row.
-# The file's metadata names the segments, and the classes of whole images.
-CONFUSION = "confusion"
-_SETTINGS, _SEGMENTS, _CLASSES = b"verdict", b"segments", b"classes"
+_SETTINGS, _CLASSES = b"verdict", b"classes"
 
 
 @dataclass(frozen=True)
 class ScoredModel:
     """One trained model and the content of its ``score`` artifact.
 
-    ``content`` has ``classes``, and for ``val`` and ``test`` the columns ``images`` (ids),
-    ``truth`` (class indices) and ``probabilities`` (one row per image). That of a segmentation
-    network has ``segments``, and ``confusion`` (one square of pixel counts per image) instead.
     ``origin`` says what stands behind the training. ``families`` has the near-duplicate family of
     images by their id; an image without an entry is a family of its own.
     """
 
     dataset: str
     seed: int
-    content: Mapping[str, Any]
+    content: ScoreContent
     origin: Origin = UNKNOWN
     families: Mapping[str, str] = field(default_factory=dict)
 
@@ -74,15 +68,11 @@ def tabulate(models: Sequence[ScoredModel]) -> pa.Table:
     if not models:
         raise ValueError("predictions: no model was trained; train at least one")
     classes = list(models[0].content["classes"])
-    scores = [(f"{SCORE}{name}", pa.float32()) for name in classes]
-    if "segments" in models[0].content:
-        content = {
-            _SEGMENTS: json.dumps(models[0].content["segments"]).encode(),
-            _CLASSES: json.dumps(classes).encode(),
-        }
-        schema = pa.schema([*COLUMNS.items(), (CONFUSION, pa.list_(pa.int64()))], content)
-    else:
-        schema = pa.schema([*COLUMNS.items(), *scores])
+    content = models[0].content
+    names = {name.encode(): json.dumps(content[name]).encode() for name in NAMES if name in content}
+    # The names of columns hold the classes of a classifier.
+    metadata = {**names, _CLASSES: json.dumps(classes).encode()} if names else None
+    schema = pa.schema([*COLUMNS.items(), *task_fields(content)], metadata)
     parts = [
         pa.table(_split_columns(model, split, classes), schema=schema)
         for model in models
@@ -128,43 +118,35 @@ def group_by_dataset(table: pa.Table) -> list[DatasetPredictions]:
     Raises:
         ValueError: the seeds of a dataset were tested on different photos.
     """
+    metadata = table.schema.metadata or {}
+    known = {name: metadata.get(name.encode()) for name in NAMES}
+    names = {name: json.loads(content) for name, content in known.items() if content}
     classes = [name.removeprefix(SCORE) for name in table.column_names if name.startswith(SCORE)]
-    content = table.schema.metadata or {}
-    segments = tuple(json.loads(content.get(_SEGMENTS, b"[]")))
-    classes = classes or json.loads(content.get(_CLASSES, b"[]"))
+    classes = json.loads(metadata.get(_CLASSES, b"[]")) or classes
     test = table.filter(pc.equal(table["split"], "test"))
-    rows: dict[str, dict[int, list[int]]] = {}
-    for row, (dataset, seed) in enumerate(
-        zip(test["dataset"].to_pylist(), test["seed"].to_pylist(), strict=True)
-    ):
-        rows.setdefault(dataset, {}).setdefault(seed, []).append(row)
-    if segments:
-        scores: npt.NDArray[Any] = np.array(test[CONFUSION].to_pylist(), np.float64)
-        scores = scores.reshape(-1, len(segments), len(segments))
-    else:
-        scores = np.stack([test[f"{SCORE}{name}"].to_numpy() for name in classes], axis=1)
-    images = np.array(test["image"].to_pylist())
-    families = np.array(test["family"].to_pylist())
-    origins = test.select(["synthetic", "photos", "photos_per_class"])
-    class_indices = {name: index for index, name in enumerate(classes)}
-    truth = np.array([class_indices[name] for name in test["truth"].to_pylist()], np.int64)
-    datasets: list[DatasetPredictions] = []
-    for name, seeds in rows.items():
-        first, *others = seeds.values()
-        if any(not np.array_equal(images[first], images[other]) for other in others):
+    seeds = test.select(["dataset", "seed"]).group_by(["dataset", "seed"], use_threads=False)
+    contents: dict[str, list[ScoreContent]] = {}
+    rows_of: dict[str, pa.Table] = {}
+    for found in seeds.aggregate([]).to_pylist():
+        name = found["dataset"]
+        is_own = pc.and_(pc.equal(test["dataset"], name), pc.equal(test["seed"], found["seed"]))
+        rows = test.filter(is_own)
+        if not rows_of.setdefault(name, rows)["image"].equals(rows["image"]):
             raise ValueError(f"dataset {name}: its seeds have different test photos; use one set")
-        stacked = np.stack([scores[seed_rows] for seed_rows in seeds.values()])
-        origin = Origin.model_validate(origins.slice(first[0], 1).to_pylist()[0])
-        codes = np.unique(families[first], return_inverse=True)[1]
-        shared = (tuple(classes), origin, codes)
-        if segments:
-            empty = np.empty(0, np.float32)
-            datasets.append(
-                SegmentationPredictions(name, truth[first], empty, *shared, stacked, segments)
-            )
-        else:
-            datasets.append(DatasetPredictions(name, truth[first], stacked, *shared))
-    return datasets
+        split = {
+            "images": rows["image"].to_pylist(),
+            "truth": [classes.index(label) for label in rows["truth"].to_pylist()],
+            **read_task_columns(rows, names),
+        }
+        contents.setdefault(name, []).append({"classes": classes, **names, "test": split})
+    return [_join(name, rows_of[name], found) for name, found in contents.items()]
+
+
+def _join(name: str, rows: pa.Table, contents: Sequence[ScoreContent]) -> DatasetPredictions:
+    """The predictions of one dataset; ``rows`` are those of its first seed."""
+    families = dict(zip(rows["image"].to_pylist(), rows["family"].to_pylist(), strict=True))
+    (origin,) = rows.select(["synthetic", "photos", "photos_per_class"]).slice(0, 1).to_pylist()
+    return join_seeds(contents, "test", families, name, Origin.model_validate(origin))
 
 
 def _split_columns(model: ScoredModel, split: str, classes: list[str]) -> dict[str, Any]:
@@ -175,7 +157,7 @@ def _split_columns(model: ScoredModel, split: str, classes: list[str]) -> dict[s
         )
     content = model.content[split]
     count = len(content["images"])
-    columns = {
+    return {
         "dataset": [model.dataset] * count,
         "seed": [model.seed] * count,
         "synthetic": [model.origin.synthetic] * count,
@@ -185,11 +167,5 @@ def _split_columns(model: ScoredModel, split: str, classes: list[str]) -> dict[s
         "image": list(content["images"]),
         "family": [model.families.get(image, image) for image in content["images"]],
         "truth": [classes[label] for label in content["truth"]],
+        **task_columns(model.content, split),
     }
-    if "segments" in model.content:
-        rows = [np.ravel(counts).tolist() for counts in content["confusion"]]
-        return columns | {"prediction": [None] * count, CONFUSION: rows}
-    probabilities = as_probabilities(content).reshape(-1, len(classes))
-    columns["prediction"] = [classes[label] for label in probabilities.argmax(axis=1)]
-    scores = {f"{SCORE}{name}": probabilities[:, index] for index, name in enumerate(classes)}
-    return columns | scores

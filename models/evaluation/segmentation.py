@@ -3,7 +3,8 @@
 Pixels are added up over the photos first. The mean IoU leaves out the classes without a pixel.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 import numpy as np
@@ -11,7 +12,8 @@ import numpy.typing as npt
 from pydantic import Field
 
 from models.data.records import Record
-from models.evaluation.classification import Metric, Values, metric_of_counts
+from models.evaluation.classification import ClassFigure, Metric, Values, metric_of_counts
+from models.evaluation.predictions import CountedPredictions
 
 
 class SegmentScores(Record):
@@ -27,7 +29,7 @@ class SegmentationScores(Record):
     """Scores of a network, or means over the networks of several seeds, on the same photos."""
 
     headline: ClassVar[Metric] = "miou"
-    class_score: ClassVar[str] = "Jaccard index"
+    shown: ClassVar[Metric] = "accuracy"
 
     accuracy: float = Field(description="Share of pixels that are right.")
     miou: float = Field(description="Mean of the Jaccard index of the classes.")
@@ -38,13 +40,61 @@ class SegmentationScores(Record):
     classes: tuple[str, ...] = Field(description="Classes of pixels, background first.")
     images: int
 
-    def class_scores(self) -> dict[str, tuple[float | None, str]]:
+    def class_figures(self) -> dict[str, dict[str, ClassFigure]]:
         """The Jaccard index of each class of pixels, and the number of its pixels in words."""
-        return {name: (row.iou, f"{row.pixels:,} pixels") for name, row in self.per_class.items()}
+        rows = {
+            name: ClassFigure(row.iou, f"{row.pixels:,} pixels")
+            for name, row in self.per_class.items()
+        }
+        return {"Jaccard index": rows}
 
     def of_training(self) -> Self:
         """The scores: those of a training have the same fields as those of a dataset."""
         return self
+
+
+@dataclass(frozen=True)
+class SegmentationPredictions(CountedPredictions):
+    """Confusion counts of the test photos by the networks that were trained on one dataset.
+
+    ``confusion`` (seeds, photos, segments, segments) counts pixels of segment i seen as segment j;
+    ``segments`` are their names. ``y_true`` and ``classes`` are those of whole photos, which decide
+    the strata of the jackknife.
+    """
+
+    figures: ClassVar[tuple[Metric, ...]] = ("miou",)
+    shown_metric: ClassVar[Metric] = "miou"
+
+    confusion: Values = field(kw_only=True)
+    segments: tuple[str, ...] = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        expected = (len(self.y_true), len(self.segments), len(self.segments))
+        if self.confusion.ndim != 4 or self.confusion.shape[1:] != expected:
+            raise ValueError(
+                f"dataset {self.name}: confusion has shape {self.confusion.shape}; give (seeds, "
+                "photos, segments, segments)"
+            )
+
+    @property
+    def seeds(self) -> int:
+        """The number of trainings."""
+        return len(self.confusion)
+
+    def least_change(self, metric: Metric) -> float:
+        """0: trainings that agree in all pixels are equal."""
+        return 0.0
+
+    def family_counts(self) -> Iterator[Values]:
+        """Per seed, counts (3, families, segments): pixels of a segment, hits, predicted pixels."""
+        for photos in self.confusion.astype(np.float64):
+            counts = np.stack(
+                [photos.sum(axis=2), np.diagonal(photos, axis1=1, axis2=2), photos.sum(axis=1)]
+            )
+            summed = np.zeros((self.family_count, 3, len(self.segments)))
+            np.add.at(summed, self.family_rows, counts.transpose(1, 0, 2))
+            yield summed.transpose(1, 0, 2)
 
 
 def score_segmentation(

@@ -4,12 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from models.data.records import Record
-from models.evaluation.classification import LEAST_PROBABILITY, Metric
+from models.evaluation.classification import Metric
 from models.evaluation.comparison import Difference, Interval, compare, dataset_interval
-from models.evaluation.predictions import DatasetPredictions, SegmentationPredictions
+from models.evaluation.predictions import DatasetPredictions
 from models.evaluation.settings import VerdictSettings
 from models.evaluation.study_point import Point
 
@@ -142,24 +140,17 @@ def choose_best(candidates: Sequence[ScoredPoint], metric: Metric) -> ScoredPoin
         candidates,
         key=lambda found: (
             round(_val_mean(found, metric), 9),
-            round(-_log_loss(found.val), 9),
+            round(-found.val.log_loss, 9),
             -found.point.synthetic,
         ),
     )
-
-
-def figures_of(predictions: DatasetPredictions) -> tuple[Metric, ...]:
-    """The figures of the task that the predictions belong to."""
-    if isinstance(predictions, SegmentationPredictions):
-        return ("miou",)
-    return ("accuracy", "f1_macro", "f1_weighted")
 
 
 def figure_rows(scored: Sequence[ScoredPoint]) -> Iterator[dict[str, str | int | float]]:
     """A row per point, replicate, split and figure, for a table."""
     for found in scored:
         for split, predictions in (("val", found.val), ("test", found.test)):
-            for metric in figures_of(predictions):
+            for metric in predictions.figures:
                 for replicate, value in enumerate(predictions.values(metric)):
                     yield {
                         **found.point.model_dump(),
@@ -175,14 +166,6 @@ def _val_mean(found: ScoredPoint, metric: Metric) -> float:
     return float(found.val.values(metric).mean())
 
 
-def _log_loss(predictions: DatasetPredictions) -> float:
-    """The mean over replicates and photos, in nats; 0 where pixels are predicted."""
-    if isinstance(predictions, SegmentationPredictions):
-        return 0.0
-    own = predictions.probabilities[:, np.arange(len(predictions.y_true)), predictions.y_true]
-    return float(-np.log(np.maximum(own.astype(np.float64), LEAST_PROBABILITY)).mean())
-
-
 def _score(found: ScoredPoint, rival: ScoredPoint, metric: Metric) -> PointScores:
     splits: tuple[tuple[Literal["val", "test"], DatasetPredictions], ...] = (
         ("val", found.val),
@@ -190,7 +173,7 @@ def _score(found: ScoredPoint, rival: ScoredPoint, metric: Metric) -> PointScore
     )
     return PointScores(
         point=found.point,
-        replicates=len(found.test.probabilities),
+        replicates=found.test.seeds,
         val_photos=len(found.val.y_true),
         test_photos=len(found.test.y_true),
         val=_val_mean(found, metric),
@@ -199,6 +182,6 @@ def _score(found: ScoredPoint, rival: ScoredPoint, metric: Metric) -> PointScore
         figures=tuple(
             PointFigure(split=split, figure=figure, interval=dataset_interval(predictions, figure))
             for split, predictions in splits
-            for figure in figures_of(predictions)
+            for figure in predictions.figures
         ),
     )

@@ -19,7 +19,7 @@ class PublishedFigure(Record):
     x: str = Field("", description="Where it is on the x axis, as its ticks are named.")
     photos: str = Field("", description="Real photos per class, as in the grid; empty: any.")
     split: Literal["val", "test"] = Field("test", description="The photos that were predicted.")
-    figure: Metric = Field(description="accuracy, f1_macro, f1_weighted or miou.")
+    figure: Metric = Field(description="The figure's name, as in verdict.metric.")
     value: float = Field(ge=0, le=1, description="The figure; 0.9 is 90 %.")
 
 

@@ -20,6 +20,8 @@ _METRICS: dict[Metric, str] = {
     "f1_macro": "macro F1",
     "f1_weighted": "weighted F1",
     "miou": "mean IoU",
+    "map_50_95": "mean AP",
+    "map_50": "mean AP50",
 }
 
 
@@ -75,13 +77,13 @@ def _compare_scores(
     The metric that decides takes the place of accuracy where the two disagree.
     """
     names = (answer.candidate, answer.rival)
-    ahead, behind = (float(trainings.datasets[name].values("accuracy").mean()) for name in names)
-    is_share_of_photos = conclusion.metric != "miou"
-    if is_share_of_photos and ((ahead - behind) * answer.gain > 0 or ahead == behind):
-        what, head = " of test photos right", ""
-    else:
-        ahead, behind = (conclusion.intervals[name].value for name in names)
-        what, head = "", f"{_METRICS[conclusion.metric]} "
+    ahead, behind = (conclusion.intervals[name].value for name in names)
+    what, head = "", f"{_METRICS[conclusion.metric]} "
+    datasets = [trainings.datasets[name] for name in names]
+    if datasets[0].shown_metric == "accuracy":
+        right, others = (float(dataset.values("accuracy").mean()) for dataset in datasets)
+        if (right - others) * answer.gain > 0 or right == others:
+            ahead, behind, what, head = right, others, " of test photos right", ""
     decimals = 0 if abs(ahead - behind) >= 0.015 else 1
     first, second = (f"{100 * value:.{decimals}f} %" for value in (ahead, behind))
     if end:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.evaluation.classification import DatasetScores
-from models.reporting.tables import Cell, Dataset, TableRow, decimal, mean_count
+from models.evaluation.classification import ClassFigure, DatasetScores
+from models.reporting.tables import DASH, Cell, Dataset, TableRow, decimal, mean_count
 
 _MISTAKES = 5
 
@@ -32,19 +32,34 @@ class Confusion:
     mistakes: tuple[str, ...]
 
 
-def class_rows(datasets: Sequence[Dataset]) -> tuple[TableRow, ...]:
-    """The score of each class on the test photos, a row per class and a cell per dataset.
+def class_tables(datasets: Sequence[Dataset]) -> dict[str, tuple[TableRow, ...]]:
+    """Tables of a figure of each class on the test photos: a row per class, a cell per dataset.
 
-    It is F1, or the Jaccard index of a class of pixels; means over the seeds. Without any test
-    scores there are no rows.
+    The figure is F1, the Jaccard index of a class of pixels, or average precision; means over the
+    seeds. Without any test scores there are no tables.
     """
     tests = [found.metrics.test for found in datasets]
-    scores = [{} if test is None else test.class_scores() for test in tests]
-    rows = []
-    for label, (_, note) in next((found for found in scores if found), {}).items():
-        cells = tuple(Cell(decimal(found[label][0] if found else None)) for found in scores)
-        rows.append(TableRow(label, cells, note))
-    return tuple(rows)
+    figures = [{} if test is None else test.class_figures() for test in tests]
+    titles = next((found for found in figures if found), {})
+    return {title: _class_rows([found.get(title) for found in figures]) for title in titles}
+
+
+def _class_rows(figures: Sequence[dict[str, ClassFigure] | None]) -> tuple[TableRow, ...]:
+    first = next(found for found in figures if found is not None)
+    return tuple(
+        TableRow(
+            label,
+            tuple(Cell(DASH if found is None else _say_figure(found[label])) for found in figures),
+            shown.note,
+        )
+        for label, shown in first.items()
+    )
+
+
+def _say_figure(figure: ClassFigure) -> str:
+    """``0.914``, or ``0.914 ± 0.020`` where the spread over the seeds is known."""
+    spread = "" if figure.spread is None else f" ± {decimal(figure.spread)}"
+    return f"{decimal(figure.value)}{spread}"
 
 
 def class_score_rows(scores: DatasetScores) -> tuple[TableRow, ...]:

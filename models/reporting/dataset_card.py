@@ -6,13 +6,14 @@ Its YAML head declares one configuration per dataset, so that
 
 import html
 import re
+from collections.abc import Callable
 from typing import Any
 
 import yaml
 from markupsafe import Markup
 
 from models.reporting import tables
-from models.reporting.headline import headline_of
+from models.reporting.headline import Headline, headline_of
 from models.reporting.metrics import Metrics
 from models.reporting.page import recipe_as_yaml, template_environment
 
@@ -23,11 +24,14 @@ _SIZES = (
     (1_000_000, "100K<n<1M"),
 )
 _LARGEST = "1M<n<10M"
+# Scores of which lower is better; the report has them.
+_LOSSES = ("calibration_error", "brier")
 
 
 def render_card(metrics: Metrics) -> str:
     """The dataset card of a run as Markdown with a YAML head."""
     datasets = tables.list_datasets(metrics)
+    headline = headline_of(metrics, datasets)
     recipe = recipe_as_yaml(metrics.recipe)
     environment = template_environment(keep_trailing_newline=True)
     environment.filters["plain"] = escape_markdown
@@ -35,7 +39,8 @@ def render_card(metrics: Metrics) -> str:
         head=Markup(yaml.safe_dump(card_head(metrics), sort_keys=False, allow_unicode=True)),
         m=metrics,
         datasets=datasets,
-        headline=headline_of(metrics, datasets),
+        headline=headline,
+        score_columns=_score_columns(headline),
         generated=tables.count_generated(metrics),
         photo_rows=tables.photo_rows(metrics),
         recipe=Markup(recipe),
@@ -80,6 +85,17 @@ def escape_markdown(text: str) -> Markup:
     line = " ".join(str(text).split())
     marked = re.sub(r"([\\`*_\[\]|~$])", r"\\\1", line)
     return Markup(html.escape(marked, quote=False))
+
+
+def _score_columns(headline: Headline) -> list[tuple[str, str, Callable[[float | None], str]]]:
+    """Field name, title and form of the test scores that stand next to the one that decides."""
+    return [
+        (metric, title, tables.decimal if metric in tables.DECIMALS else tables.percent)
+        for metric, title, _ in tables.SCORES
+        if metric not in _LOSSES
+        and title != headline.title
+        and any(bar.dataset.score(metric) is not None for bar in headline.bars)
+    ]
 
 
 def _config(dataset: tables.Dataset, *, has_test: bool, is_default: bool) -> dict[str, Any]:

@@ -8,12 +8,14 @@ from xml.etree import ElementTree
 from markupsafe import Markup
 
 from models.evaluation.classification import DatasetScores
+from models.evaluation.detection.scores import DetectionScores
 from models.reporting.metrics import Metrics
 from models.reporting.plots.classes import (
     draw_confusion_matrix,
     draw_pr_curves,
     draw_prediction_share,
     draw_threshold_curves,
+    precision_recall_of,
 )
 from models.reporting.plots.datasets import draw_comparison, draw_learning_curves
 from models.reporting.plots.losses import describe_losses, draw_losses
@@ -24,11 +26,10 @@ from models.reporting.plots.quality import (
     draw_selection,
 )
 from models.reporting.plots.style import DATASET_LOOKS, SVG, Style
-from models.reporting.tables import SCORES, decimal, percent
+from models.reporting.tables import TITLES, decimal, lower_first, percent
 
 # The figure that the section on quality shows.
 NEAREST_PHOTOS = "nearest-photos"
-TITLES = {metric: title for metric, title, _ in SCORES}
 _NAMESPACE = re.compile(r"\{[^}]*\}")
 # What the page uses instead of the fixed colours, so that a figure follows its light or dark theme.
 _PAGE_COLOURS = {
@@ -98,21 +99,24 @@ def draw_figures(metrics: Metrics) -> Iterator[Figure]:
         title = TITLES[metrics.verdict.metric]
         description = f"{title} on the test photos of each dataset, with its 95 % interval."
         yield Figure("comparison", "Comparison", description, draw_scoreboard(metrics, SVG))
-    scores = {
+    curves = {
         name: data.test
         for name, data in metrics.datasets.items()
-        if isinstance(data.test, DatasetScores)
+        if isinstance(data.test, DatasetScores | DetectionScores) and data.test.curves
     }
-    if not scores:
+    if not curves:
         return
+    is_detection = isinstance(next(iter(curves.values())), DetectionScores)
     yield Figure(
         "precision-recall",
-        "Precision by recall",
-        _describe_precision(scores),
-        draw_pr_curves(scores),
+        f"Precision by recall{' at an IoU of 0.5' if is_detection else ''}",
+        _describe_precision(curves),
+        draw_pr_curves(curves),
         on_page=True,
     )
-    for name, test in scores.items():
+    for name, test in curves.items():
+        if isinstance(test, DetectionScores):
+            continue
         yield Figure(
             f"{name}-thresholds",
             f"Precision and recall by threshold: {name}",
@@ -197,7 +201,7 @@ def _describe_learning(metrics: Metrics) -> str:
         runs = [run for run in metrics.runs if run.dataset == name]
         if runs:
             metric = runs[0].val.headline
-            title = TITLES[metric][:1].lower() + TITLES[metric][1:]
+            title = lower_first(TITLES[metric])
             scores = [float(getattr(run.val, metric)) for run in runs]
             parts.append(
                 f"{name}: {len(runs)} trainings, validation {title} of the kept epochs "
@@ -206,11 +210,10 @@ def _describe_learning(metrics: Metrics) -> str:
     return "; ".join(parts)
 
 
-def _describe_precision(scores: Mapping[str, DatasetScores]) -> str:
+def _describe_precision(scores: Mapping[str, DatasetScores | DetectionScores]) -> str:
     parts = []
     for name, test in scores.items():
-        areas = [
-            f"{label} {decimal(row.average_precision)}" for label, row in test.per_class.items()
-        ]
+        curves = precision_recall_of(test)
+        areas = [f"{label} {decimal(curve.area)}" for label, curve in curves.items()]
         parts.append(f"{name}: average precision {', '.join(areas)}")
     return "; ".join(parts)

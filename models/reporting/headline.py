@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from models.evaluation.comparison import Difference, Interval
 from models.reporting.metrics import Metrics
-from models.reporting.tables import SCORES, Dataset
+from models.reporting.tables import TITLES, Dataset
 
-TITLES = {metric: title for metric, title, _ in SCORES}
 # The axis of the differences reaches at least 5 percentage points to either side.
 _LEAST_LIMIT = 0.05
 
@@ -52,7 +51,8 @@ class Headline:
 
 def headline_of(metrics: Metrics, datasets: Sequence[Dataset]) -> Headline:
     """The verdict of the run, or a plain sentence where there is none."""
-    plain = "miou" if any(found.metrics.miou for found in datasets) else "accuracy"
+    shown = (found.metrics.shown for found in datasets)
+    plain = next((figure for figure, _ in filter(None, shown)), "accuracy")
     metric = metrics.verdict.metric if metrics.verdict else plain
     bars = tuple(_bars(metrics, datasets, metric))
     text = metrics.verdict.text if metrics.verdict else _plain_sentence(metrics, datasets, bars)
@@ -77,7 +77,8 @@ def headline_of(metrics: Metrics, datasets: Sequence[Dataset]) -> Headline:
 def _bars(metrics: Metrics, datasets: Sequence[Dataset], metric: str) -> list[Bar]:
     bars = []
     for dataset in datasets:
-        interval = dataset.metrics.accuracy or dataset.metrics.miou
+        shown = dataset.metrics.shown
+        interval = shown[1] if shown else None
         if metrics.verdict:
             interval = metrics.verdict.intervals.get(dataset.name)
         if interval is not None:

@@ -9,8 +9,9 @@ from pydantic import Field, JsonValue
 
 from models.data.records import Record
 from models.evaluation.answers import Conclusion
-from models.evaluation.classification import DatasetScores, TrainingScores
+from models.evaluation.classification import DatasetScores, Metric, TrainingScores
 from models.evaluation.comparison import Difference, Interval
+from models.evaluation.detection.scores import DetectionScores
 from models.evaluation.segmentation import SegmentationScores
 from models.quality.records import ClassSelection, QualityMetrics
 
@@ -86,12 +87,25 @@ class DatasetMetrics(Record):
     synthetic: dict[str, int] = Field({}, description="Those of them that were generated.")
     val: dict[str, int]
     seeds: int = Field(0, description="Trainings, one per seed.")
-    val_scores: DatasetScores | SegmentationScores | None = None
-    test: DatasetScores | SegmentationScores | None = None
+    val_scores: DatasetScores | SegmentationScores | DetectionScores | None = None
+    test: DatasetScores | SegmentationScores | DetectionScores | None = None
     accuracy: Interval | None = Field(
         None, description="Test accuracy with its interval, over test photos and seeds."
     )
     miou: Interval | None = Field(None, description="The same for the mean IoU of segmentation.")
+    map_50_95: Interval | None = Field(
+        None, description="The same for the mean average precision of detection."
+    )
+
+    @property
+    def shown(self) -> tuple[Metric, Interval] | None:
+        """The figure that a page shows without a verdict, and its interval; none untrained."""
+        found: tuple[tuple[Metric, Interval | None], ...] = (
+            ("accuracy", self.accuracy),
+            ("miou", self.miou),
+            ("map_50_95", self.map_50_95),
+        )
+        return next(((name, interval) for name, interval in found if interval), None)
 
 
 class TrainingMetrics(Record):
@@ -107,14 +121,15 @@ class TrainingMetrics(Record):
     best_epoch: int = Field(description="The epoch whose weights were kept, counted from 0.")
     epoch_choices: dict[str, float] = Field(
         {},
-        description="The best score on val for each of train.epoch_choices: macro F1, or mean IoU.",
+        description="The best score on val for each of train.epoch_choices: macro F1, mean IoU, or "
+        "mean AP50.",
     )
     seconds: float
     history: dict[str, tuple[float, ...]] = Field(
         description="One value per epoch: epoch, learning_rate, train_loss, val_f1_macro, ..."
     )
-    val: TrainingScores | SegmentationScores
-    test: TrainingScores | SegmentationScores
+    val: TrainingScores | SegmentationScores | DetectionScores
+    test: TrainingScores | SegmentationScores | DetectionScores
 
 
 class Finetuned(Record):

@@ -98,8 +98,8 @@ def _tables(metrics: Metrics) -> dict[str, Any]:
         "datasets": datasets,
         "headline": headline_of(metrics, datasets),
         "score_rows": tables.score_rows(datasets, metrics.verdict),
-        "class_rows": class_tables.class_rows(datasets),
-        "class_score": next((run.test.class_score for run in metrics.runs), "F1"),
+        "class_tables": class_tables.class_tables(datasets),
+        "training_titles": _training_titles(metrics),
         "has_seeds": any(dataset.has_seeds for dataset in datasets),
         "details": [
             _detail(dataset, dataset.metrics.test)
@@ -112,6 +112,15 @@ def _tables(metrics: Metrics) -> dict[str, Any]:
         "composition_rows": tables.composition_rows(metrics, datasets),
         "recipe_yaml": recipe_as_yaml(metrics.recipe),
     }
+
+
+def _training_titles(metrics: Metrics) -> tuple[str, str]:
+    """Names of the val score and the test score that the table of trainings shows."""
+    if not metrics.runs:
+        return "", ""
+    run = metrics.runs[0]
+    val, test = tables.TITLES[run.val.headline], tables.TITLES[run.test.shown]
+    return tables.lower_first(val), tables.lower_first(test)
 
 
 def _quality(report: ReportInput) -> dict[str, Any]:

@@ -24,11 +24,14 @@ SCORES = (
     ("f1_macro", "Macro F1", "every class counts the same"),
     ("f1_weighted", "Weighted F1", "every photo counts the same"),
     ("miou", "Mean IoU", "every class of pixels counts the same"),
+    ("map_50_95", "Mean AP", "mean over the IoU 0.50 to 0.95; every class counts the same"),
+    ("map_50", "Mean AP50", "a box is right from an IoU of 0.5 on"),
     ("roc_auc", "ROC-AUC", "one class against the rest, macro average"),
     ("calibration_error", "Calibration error", "how far confidence is from accuracy"),
     ("brier", "Brier score", "0 is best, 2 is worst"),
 )
-_DECIMALS = ("roc_auc", "brier")
+TITLES = {metric: title for metric, title, _ in SCORES}
+DECIMALS = ("roc_auc", "brier")
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,11 @@ def decimal(share: float | None) -> str:
     return DASH if not _is_number(share) else f"{share:.3f}"
 
 
+def lower_first(title: str) -> str:
+    """The title within a sentence: ``mean IoU``."""
+    return title[:1].lower() + title[1:]
+
+
 def count(amount: int | None) -> str:
     """A count with a comma after every three digits: ``1,680``."""
     return DASH if amount is None else f"{amount:,}"
@@ -168,7 +176,7 @@ def score_rows(datasets: Sequence[Dataset], verdict: Conclusion | None) -> tuple
     for metric, title, note in SCORES:
         values = [dataset.score(metric) for dataset in datasets]
         if any(value is not None for value in values):
-            write = decimal if metric in _DECIMALS else percent
+            write = decimal if metric in DECIMALS else percent
             best = verdict.best if verdict and verdict.metric == metric else None
             cells = [
                 Cell(write(value), is_best=dataset.name == best)
@@ -198,7 +206,7 @@ def composition_rows(
         accepted[photo.label] += photo.accepted
     photos = metrics.photos.get("train", {})
     rows = []
-    for label in metrics.classes if datasets else ():
+    for label in _counted_classes(metrics) if datasets else ():
         available = f"{count(photos.get(label, 0))} + {count(accepted[label])}"
         rows.append((label, (available, *(dataset.composition(label) for dataset in datasets))))
     return tuple(rows)
@@ -208,10 +216,16 @@ def photo_rows(metrics: Metrics) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """Per class, its photos in train, val and test; the last row adds them up."""
     rows = [
         (label, tuple(metrics.photos.get(split, {}).get(label, 0) for split in SPLITS))
-        for label in metrics.classes
+        for label in _counted_classes(metrics)
     ]
     totals = tuple(sum(row[1][index] for row in rows) for index in range(len(SPLITS)))
     return (*rows, ("all classes", totals)) if rows else ()
+
+
+def _counted_classes(metrics: Metrics) -> list[str]:
+    """The classes, and what photos without an object are counted as."""
+    counted = (label for split in SPLITS for label in metrics.photos.get(split, {}))
+    return list(dict.fromkeys([*metrics.classes, *counted]))
 
 
 def _is_number(value: float | None) -> TypeGuard[float]:

@@ -1,13 +1,12 @@
 """Masks of a prompted object by Segment Anything.
 
 Kirillov et al., "Segment Anything" (ICCV 2023) and Ravi et al., "SAM 2: Segment Anything in Images
-and Videos" (2024), through transformers' ``SamModel`` and ``Sam2Model``.
+and Videos" (2024).
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -16,14 +15,17 @@ import torch.nn.functional as F  # noqa: N812  # the usual name
 from torch import Tensor, nn
 
 from models.data.pixels import Alpha, Pixels
-from models.runtime.batching import InvalidOutput, device_of, dtype_of, run_batched
+from models.runtime.batching import InvalidOutput, run_batched
 from models.runtime.hardware import Machine
-from models.runtime.loading import load_strictly, read_json
 from models.segmentation.saliency import NoObjectError, build_region_graph, find_object
+from models.segmentation.sam_from_file import SamFromFile
+from models.segmentation.sam_from_hub import SamFromHub
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels of the photo
 # Logits beyond this are certain; with the sigmoid alone, a certain object would be translucent.
 CERTAIN_LOGIT = 2.0
+# Masks that the network gives for a box.
+MASKS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,36 +61,27 @@ class SamMask:
 
 
 class SegmentAnything:
-    """Segment Anything 1 or 2 with its image processor."""
+    """Segment Anything 1 or 2.
 
-    def __init__(self, network: Any, processor: Any, machine: Machine) -> None:
-        self.network = network
-        self.modules: tuple[nn.Module, ...] = (network,)
-        self._processor = processor
-        self._keeps_shape = network.config.model_type == "sam"
-        self._machine = machine
+    Args:
+        program: the network with what prepares its inputs.
+        machine: gives the batch size.
+    """
+
+    def __init__(self, program: SamFromHub | SamFromFile, machine: Machine) -> None:
+        self._program, self._machine = program, machine
+        self.modules: tuple[nn.Module, ...] = (program.network,)
 
     @classmethod
     def load(cls, *folders: Path, machine: Machine) -> "SegmentAnything":
-        """Load a folder in the layout of ``facebook/sam-vit-base`` or ``sam2.1-hiera-small``."""
-        from transformers import (
-            Sam2ImageProcessor,
-            Sam2Model,
-            Sam2Processor,
-            SamImageProcessorPil,
-            SamModel,
-            SamProcessor,
-        )
+        """Load a folder of the hub, with its ``config.json``, or one with the authors' file alone.
 
+        Raises:
+            WrongCheckpointError: the folder holds something else.
+        """
         (folder,) = folders
-        if str(read_json(folder / "config.json").get("model_type")).startswith("sam2"):
-            network = load_strictly(Sam2Model, folder, machine)
-            images = Sam2ImageProcessor.from_pretrained(folder, local_files_only=True)
-            return cls(network, Sam2Processor(images), machine)
-        network = load_strictly(SamModel, folder, machine)
-        # The PIL backend resizes as the published program of the first SAM does.
-        images = SamImageProcessorPil.from_pretrained(folder, local_files_only=True)
-        return cls(network, SamProcessor(images), machine)
+        kind = SamFromHub if (folder / "config.json").is_file() else SamFromFile
+        return cls(kind.load(folder, machine), machine)
 
     def compute(self, requests: Sequence[SamRequest]) -> Iterator[SamMask | InvalidOutput]:
         """Yield one mask per request, in order; photos of any size share batches."""
@@ -100,32 +93,21 @@ class SegmentAnything:
 
     def _run(self, batch: Sequence[SamRequest]) -> list[Tensor]:
         """Return per request the logits of its three masks, followed by their predicted IoUs."""
-        inputs = self._processor(
-            images=[np.array(request.image[..., :3]) for request in batch],
-            input_boxes=[[list(request.box)] for request in batch],
-            return_tensors="pt",
-        )
-        device, dtype = device_of(self.network), dtype_of(self.network)
         with torch.inference_mode():
-            outputs = self.network(
-                pixel_values=inputs["pixel_values"].to(device, dtype),
-                # The box stays in float32: float16 would shift it by up to half a pixel.
-                input_boxes=inputs["input_boxes"].to(device, torch.float32),
-                multimask_output=True,
+            masks, scores = self._program.predict(
+                [request.image[..., :3] for request in batch], [request.box for request in batch]
             )
-            masks, scores = outputs.pred_masks[:, 0], outputs.iou_scores[:, 0]
             return list(torch.cat((masks.flatten(1), scores), dim=1))
 
     def _choose(self, request: SamRequest, packed: Tensor) -> SamMask | InvalidOutput:
-        count = self.network.config.mask_decoder_config.num_multimask_outputs
         with torch.inference_mode():
-            scores = packed[-count:].float().cpu()
-            side = round(((len(packed) - count) / count) ** 0.5)
-            low = packed[:-count].float().reshape(1, count, side, side)
+            scores = packed[-MASKS:].float().cpu()
+            side = round(((len(packed) - MASKS) / MASKS) ** 0.5)
+            low = packed[:-MASKS].float().reshape(1, MASKS, side, side)
             logits = self._resize_logits(low, request.image.shape[:2])
             previous = request.previous_mask
-            ious = [None] * count if previous is None else _ious(logits, previous)
-            totals = [float(scores[k]) + (ious[k] or 0.0) for k in range(count)]
+            ious = [None] * MASKS if previous is None else _ious(logits, previous)
+            totals = [float(scores[k]) + (ious[k] or 0.0) for k in range(MASKS)]
             best = int(np.argmax(totals))
             alpha = (logits[best] / (2 * CERTAIN_LOGIT) + 0.5).clamp(0, 1).cpu().numpy()
         if not (alpha > 0.5).any():
@@ -138,9 +120,9 @@ class SegmentAnything:
         SAM pads the photo to a square, so its logits are enlarged, cut to the photo's part and
         resized. SAM 2 squeezes the photo into the square, so its logits are only resized.
         """
-        if not self._keeps_shape:
+        side = self._program.padded_side
+        if side is None:
             return F.interpolate(low, tuple(size), mode="bilinear", align_corners=False)[0]
-        side = self._processor.target_size
         height, width = (int(length * side / max(size) + 0.5) for length in size)
         large = F.interpolate(low, (side, side), mode="bilinear", align_corners=False)
         photo = large[..., :height, :width]

@@ -59,10 +59,22 @@ class SegmentationEpoch(Epoch):
         return self.val_miou
 
 
+class DetectionEpoch(Epoch):
+    """An epoch of a detector: mean over the classes of AP50 and AP50:95; train is not measured."""
+
+    val_map_50: float
+    val_map_50_95: float
+
+    @property
+    def val_score(self) -> float:
+        """AP50."""
+        return self.val_map_50
+
+
 class EpochChoice(Record):
     """One of several lengths of a training: its best epoch on val, counted from 0.
 
-    ``val_score`` is macro F1 or mean IoU; ``chosen``: whether its weights were kept.
+    ``val_score`` is macro F1, mean IoU or AP50; ``chosen``: whether its weights were kept.
     """
 
     epochs: int
@@ -86,13 +98,13 @@ class TrainedModel(Record):
     steps_per_epoch: int
     epochs_run: int
     best_epoch: int
-    history: tuple[EpochRecord | SegmentationEpoch, ...]
+    history: tuple[EpochRecord | SegmentationEpoch | DetectionEpoch, ...]
     checkpoint: Path
     seconds: float
     epoch_choices: tuple[EpochChoice, ...] = ()
 
     @property
-    def best(self) -> EpochRecord | SegmentationEpoch:
+    def best(self) -> EpochRecord | SegmentationEpoch | DetectionEpoch:
         """The epoch whose weights were kept."""
         return self.history[self.best_epoch]
 

@@ -48,6 +48,7 @@ class Training:
         check: raises ValueError where this machine can't start it.
         build: the module; with first weights, or random ones where a checkpoint replaces them.
         load: the train set, whose items are ``(index, draw)``, and the val set.
+        pools: numbers of train images; the pools take turns in place of the groups. Empty: none.
     """
 
     parameters: TrainingParameters
@@ -58,6 +59,7 @@ class Training:
     check: Callable[[], None]
     build: Callable[[bool], EpochModule]
     load: Callable[[], tuple[Dataset[Any], Dataset[Any]]]
+    pools: Sequence[Sequence[int]] = ()
 
     @property
     def steps(self) -> int:
@@ -169,7 +171,7 @@ def _fit(
     train_set, val_set = training.load()
     # Loader processes draw for their first epoch before Lightning calls `set_epoch`.
     draws = steps * parameters.batch_size
-    sampler = FixedStepsSampler(training.groups, draws, training.seed, first)
+    sampler = FixedStepsSampler(training.groups, draws, training.seed, first, pools=training.pools)
     checkpoints = BestAndLastCheckpoint(
         folder,
         is_best=lambda epoch: best_epoch(module.history) == epoch,

@@ -20,11 +20,22 @@ class FixedStepsSampler(Sampler[tuple[int, int]]):
     Args:
         groups: the group of each image of the set, 0 to n-1.
         draws: images per epoch.
+        pools: numbers of images, in place of groups; an image may be in several.
     """
 
-    def __init__(self, groups: Sequence[int], draws: int, seed: int, epoch: int = 0) -> None:
+    def __init__(
+        self,
+        groups: Sequence[int],
+        draws: int,
+        seed: int,
+        epoch: int = 0,
+        *,
+        pools: Sequence[Sequence[int]] = (),
+    ) -> None:
         numbers = np.asarray(groups)
-        self.groups = [np.flatnonzero(numbers == group) for group in np.unique(numbers)]
+        self.groups = [np.asarray(pool) for pool in pools] or [
+            np.flatnonzero(numbers == group) for group in np.unique(numbers)
+        ]
         self.draws, self.seed, self.epoch = draws, seed, epoch
 
     def set_epoch(self, epoch: int) -> None:

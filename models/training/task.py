@@ -11,6 +11,9 @@ from models.training.settings import TrainingParameters
 
 LabelledImages = Sequence[tuple[Path, int]]
 
+# The class index of an image in which no object is annotated.
+NO_CLASS = -1
+
 
 @dataclass(frozen=True)
 class ObjectTruth:
@@ -93,6 +96,10 @@ def task_of(settings: TrainingParameters) -> VisionTask:
         from models.training.segmentation.task import SEGMENTATION
 
         return SEGMENTATION
+    if settings.task == "detection":
+        from models.training.detection.task import DETECTION
+
+        return DETECTION
     from models.training.classification.task import CLASSIFICATION
 
     return CLASSIFICATION

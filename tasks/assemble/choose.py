@@ -33,7 +33,7 @@ def count_images(
     """Available and wanted images of a class per generator; real ones under the empty name."""
     count, numbers = numbers_of(spec, volume)
     if isinstance(spec.real, str):
-        count = len(_take_by_word(spec.real, {label: drawn.real[label]}, drawn.references))
+        count = len(take_by_word(spec.real, {label: drawn.real[label]}, drawn.references))
     wanted = {"": (len(drawn.real[label]), count)}
     for generator, number in numbers.items():
         available = len(drawn.synthetic[generator][label])
@@ -65,7 +65,7 @@ def choose(
     datasets: dict[str, list[Sample]] = {}
     for spec in specs:
         count, numbers = numbers_of(spec, spec.per_class or volume)
-        chosen = _take_by_word(spec.real, drawn_real, images.references)
+        chosen = take_by_word(spec.real, drawn_real, images.references)
         for label in classes:
             chosen += _take(spec.name, "real", label, drawn_real, count)
             for generator, number in numbers.items():
@@ -98,7 +98,7 @@ def find_repeated(chosen: Mapping[str, Sequence[Sample]]) -> dict[str, str]:
     return repeated
 
 
-def _take_by_word(word: str | float, drawn: Drawn, references: Set[str]) -> list[Sample]:
+def take_by_word(word: str | float, drawn: Drawn, references: Set[str]) -> list[Sample]:
     """The real images that a word of a dataset spec names, of all classes."""
     if not isinstance(word, str):
         return []

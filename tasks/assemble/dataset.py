@@ -14,9 +14,14 @@ from tasks.engine.stage import stage
 class Dataset(Record):
     """Which images networks learn from. The images are part of the key, so that this is not."""
 
-    NON_KEY_FIELDS: ClassVar[frozenset[str]] = frozenset({"by_pixel"})
+    NON_KEY_FIELDS: ClassVar[frozenset[str]] = frozenset({"by_object", "classes"})
 
-    by_pixel: bool = Field(False, description="Whether each pixel has a class, not the image.")
+    by_object: bool = Field(
+        False, description="Whether each pixel or box has a class, not the image."
+    )
+    classes: tuple[str, ...] = Field(
+        (), description="The classes of pixels or boxes; none: those of the images."
+    )
 
 
 def one_document(
@@ -24,10 +29,10 @@ def one_document(
 ) -> list[Job]:
     """One document. Classes and generators are part of its key, since folders may be renamed.
 
-    Unless each pixel has a class, images with objects of several classes are left out: they have
-    no class of their own to be learnt.
+    Unless each pixel or box has a class, images with objects of several classes are left out: they
+    have no class of their own to be learnt.
     """
-    train = [sample for sample in train if parameters.by_pixel or not sample.counted_as]
+    train = [sample for sample in train if parameters.by_object or not sample.counted_as]
     samples = [*train, *val]
     labels = "\n".join(f"{sample.label}\t{sample.generator}" for sample in samples)
     variant: dict[str, int | str] = {
@@ -35,6 +40,8 @@ def one_document(
         "train": len(train),
         "labels": hashlib.sha256(labels.encode()).hexdigest(),
     }
+    if parameters.classes:
+        variant["classes"] = hashlib.sha256("\n".join(parameters.classes).encode()).hexdigest()
     images = tuple(
         sample.image.model_copy(
             update={"metadata": {"label": sample.label, "generator": sample.generator}}
@@ -48,6 +55,8 @@ def one_document(
 def dataset(inputs: Sequence[StageInput], parameters: Dataset) -> Iterator[StageOutput]:
     """``{"dataset", "classes", "train", "val", "generators"}``; rows of artifact id and class.
 
+    The class of an image with several objects is the one that it is counted in.
+
     ``generators`` has the generator of each train image; that of a real image is empty.
     """
     for item in inputs:
@@ -55,7 +64,7 @@ def dataset(inputs: Sequence[StageInput], parameters: Dataset) -> Iterator[Stage
         rows = [[image.id, image.metadata["label"]] for image in item.job.inputs]
         content: dict[str, Any] = {
             "dataset": item.job.variant["dataset"],
-            "classes": sorted({label for _, label in rows}),
+            "classes": list(parameters.classes) or sorted({label for _, label in rows}),
             "train": rows[:split],
             "val": rows[split:],
             "generators": [image.metadata["generator"] for image in item.job.inputs[:split]],

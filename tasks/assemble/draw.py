@@ -29,9 +29,16 @@ def draw_images(
     synthetic: Mapping[str, Sequence[Sample]],
     references: Sequence[str],
     seed: int,
+    *,
+    of_real_classes: bool = True,
 ) -> DrawnImages:
-    """The accepted images of each class of the real ones."""
-    classes = sorted({sample.label for sample in real})
+    """The accepted images of each class.
+
+    Args:
+        of_real_classes: leave out generated images of classes that no real image is counted in.
+    """
+    made = () if of_real_classes else (s for found in synthetic.values() for s in found)
+    classes = sorted({sample.label for sample in (*real, *made)})
     return DrawnImages(
         tuple(classes),
         _draw(real, classes, seed),

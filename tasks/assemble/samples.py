@@ -5,7 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from models.data.objects import scale_box
-from models.data.records import Annotation, Artifact, Box, Lineage, Sample, SourceImage
+from models.data.records import (
+    NO_OBJECT_LABEL,
+    Annotation,
+    Artifact,
+    Box,
+    Lineage,
+    Sample,
+    SourceImage,
+)
 from tasks.engine.run_context import RunContext
 from tasks.engine.work_items import WorkItem
 
@@ -34,11 +42,16 @@ def make_samples(
         jpeg = jpeg_of.get(image.id)
         sample = _sample(run, item, image, verdict["reason"], verdict["scores"])
         if jpeg is not None:
-            notes = annotations_at(image, jpeg, masks_of[image.id], item.sources[0].label)
-            is_mixed = len({note.label for note in notes}) > 1
-            counted_as = item.sources[0].label if is_mixed else ""
+            label = str(image.metadata.get("counted_as", item.label))
+            notes = annotations_at(image, jpeg, masks_of[image.id], label)
+            is_other = {note.label for note in notes} != {label}
             sample = sample.model_copy(
-                update={"image": jpeg, "annotations": notes, "counted_as": counted_as}
+                update={
+                    "name": _below(label, sample.name),
+                    "image": jpeg,
+                    "annotations": notes,
+                    "counted_as": label if is_other else "",
+                }
             )
         samples.append(sample)
     for artifact in run.made.values():
@@ -56,7 +69,7 @@ def annotations_at(
     """The annotations of a generated image in px of the JPEG that a dataset holds.
 
     An object whose mask became empty is left out; an image that has no object with a mask or box
-    keeps its label alone.
+    keeps its label alone. A scene, which says what it is counted in, shows nothing in that case.
     """
     objects = image.metadata.get("objects")
     if objects is None:
@@ -75,7 +88,8 @@ def annotations_at(
         if mask is None:
             box = _in_px_of(jpeg, box, *_size_of(image))
         notes.append(Annotation(label=entry["label"], box=tuple(box), mask=mask))
-    return tuple(notes) or (Annotation(label=label),)
+    is_scene = "counted_as" in image.metadata
+    return tuple(notes) or (Annotation(label=NO_OBJECT_LABEL if is_scene else label),)
 
 
 def real_sample(source: SourceImage, jpeg: Artifact, masks: Mapping[str, Artifact]) -> Sample:
@@ -92,6 +106,8 @@ def real_sample(source: SourceImage, jpeg: Artifact, masks: Mapping[str, Artifac
             photo = source.image.metadata
             box = _in_px_of(jpeg, box, float(photo["width"]), float(photo["height"]))
         mask = None if note.mask is None else masks[note.mask.id]
+        if box is None and mask is not None:
+            box = _box(mask)
         notes.append(Annotation(label=note.label, box=box, mask=mask))
     return Sample(
         name=source.name,
@@ -100,6 +116,7 @@ def real_sample(source: SourceImage, jpeg: Artifact, masks: Mapping[str, Artifac
         annotations=tuple(notes),
         sources=(source.name,),
         family=source.family,
+        counted_as=source.counted_as,
         lineage=Lineage(
             stages=_once(("ingest", source.image.stage, jpeg.stage)), prompt=source.prompt
         ),
@@ -125,7 +142,7 @@ def _sample(
         name=sample_name(image),
         split=item.sources[0].split,
         image=image,
-        annotations=(Annotation(label=item.sources[0].label),),
+        annotations=(Annotation(label=item.label),),
         generator=item.generator,
         sources=tuple(image.metadata.get("sources") or [source.name for source in item.sources]),
         lineage=Lineage(
@@ -151,14 +168,24 @@ def _size_of(image: Artifact) -> tuple[int, int]:
     return image.shape[1], image.shape[0]
 
 
+def _below(label: str, name: str) -> str:
+    """The name of an image in the folder of its class, where it was made of a photo of another."""
+    return name if name.partition("/")[0] == label else f"{label}/{name}"
+
+
 def _in_px_of(jpeg: Artifact, box: Box, width: float, height: float) -> Box:
-    """The box in px of the JPEG that was made of an image with these sides."""
+    """The box in px of the JPEG that was made of an image with these sides.
+
+    It is rounded to a millionth of a px, which every format of an export keeps.
+    """
     factor_x = float(jpeg.metadata["width"]) / width
-    return scale_box(box, factor_x, float(jpeg.metadata["height"]) / height)
+    scaled = scale_box(box, factor_x, float(jpeg.metadata["height"]) / height)
+    left, top, wide, tall = (round(side, 6) for side in scaled)
+    return left, top, wide, tall
 
 
 def _box(mask: Artifact) -> tuple[float, float, float, float] | None:
-    boxes = mask.metadata["boxes"]
+    boxes = mask.metadata.get("boxes")
     return None if not boxes else tuple(boxes[0])
 
 

@@ -27,8 +27,9 @@ class SharedInputs(Record):
 class WorkItem(Record):
     """One unit of work of one phase of a generator.
 
-    ``sources`` are one image, all images of a class, or a shard of images; ``inputs`` are what
-    earlier phases made for its class; ``key`` is the digest of all that decides the result.
+    ``sources`` are one image, all images that show a class, or a shard of images; ``inputs`` are
+    what earlier phases made for its class; ``key`` is the digest of all that decides the result.
+    ``of_class`` is the class of an item that holds the images of a class; empty for others.
     """
 
     generator: str
@@ -37,6 +38,19 @@ class WorkItem(Record):
     key: str
     sources: tuple[SourceImage, ...]
     inputs: tuple[Artifact, ...] = ()
+    of_class: str = ""
+
+    @property
+    def label(self) -> str:
+        """Its class, or the one that its first image is counted in."""
+        return self.of_class or self.sources[0].label
+
+    @property
+    def classes(self) -> set[str]:
+        """Its class, or all classes that its images show."""
+        if self.of_class:
+            return {self.of_class}
+        return {note.label for source in self.sources for note in source.annotations}
 
 
 class ItemConfig(Record):
@@ -99,10 +113,12 @@ def item_key(
     inputs: Sequence[Artifact],
     config: ItemConfig,
     versions: Mapping[str, int],
+    of_class: str = "",
 ) -> str:
     """The digest of everything that a work item depends on.
 
     Args:
+        of_class: the class of the item. It is no part of the key where all sources are of it alone.
         versions: the version of each stage that the phase calls.
     """
     work: dict[str, Any] = {
@@ -129,6 +145,8 @@ def item_key(
         ],
         "versions": dict(versions),
     }
+    if of_class and any(note.label != of_class for s in sources for note in s.annotations):
+        work["class"] = of_class
     if config.shared.regions:
         work["regions"] = [
             [region.variant["of"], region.digest] for region in config.shared.regions
@@ -159,4 +177,4 @@ def failed_result(item: WorkItem, failure: str, corrupt_input: bool) -> Result:
 
 def _empty_result(item: WorkItem) -> Result:
     sources = tuple(source.name for source in item.sources)
-    return Result(key=item.key, item=item.name, sources=sources, label=item.sources[0].label)
+    return Result(key=item.key, item=item.name, sources=sources, label=item.label)

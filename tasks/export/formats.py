@@ -18,14 +18,17 @@ from models.data.formats.annotated import AnnotatedImage
 from models.data.formats.coco import write_coco
 from models.data.formats.voc import write_voc
 from models.data.formats.yolo import write_yolo
+from models.data.records import NO_OBJECT_LABEL
 from tasks.export.rows import (
     CLASSES,
     ExportRow,
     Rows,
     copy_images,
     describe_objects,
+    index_of,
     read_classes,
     read_dataset,
+    require_class,
     require_objects,
 )
 
@@ -37,7 +40,11 @@ def write_imagefolder(rows: Rows, classes: Sequence[str], to: Path) -> None:
 
     Every split has a folder for every class, so that a class has the same index everywhere.
     ``README.md`` tells `datasets.load_dataset` the splits, whatever the classes are called.
+
+    Raises:
+        ValueError: an image has no class.
     """
+    require_class(rows, "imagefolder")
     for split, listed in rows.items():
         for label in classes:
             copy_images([row for row in listed if row.label == label], to / split / label)
@@ -67,7 +74,7 @@ def write_huggingface(rows: Rows, classes: Sequence[str], to: Path) -> None:
             line = {
                 "file_name": copy.name,
                 "label": row.label,
-                "class_index": classes.index(row.label),
+                "class_index": index_of(row.label, classes),
                 "sample": row.name,
                 # A list of objects that is empty in a whole split would have no type of its own.
                 "objects": json.dumps(describe_objects(row)),
@@ -102,7 +109,7 @@ def _add_row(tar: tarfile.TarFile, key: str, row: ExportRow, classes: Sequence[s
     members = {
         row.file.suffix.lower(): row.file.read_bytes(),
         ".json": json.dumps(record, ensure_ascii=False).encode(),
-        ".cls": str(classes.index(row.label)).encode(),
+        ".cls": str(index_of(row.label, classes)).encode(),
     }
     for suffix, data in members.items():
         member = tarfile.TarInfo(key + suffix)
@@ -171,7 +178,7 @@ def export_dataset(out: Path, dataset: str, to: Path, form: str) -> dict[str, in
     rows = read_dataset(out, dataset)
     for split, listed in rows.items():
         for row in listed:
-            if row.label not in classes:
+            if row.label not in (*classes, NO_OBJECT_LABEL):
                 raise ValueError(
                     f"{split} image {row.name}: class {row.label!r} is not in {out}; run it again"
                 )

@@ -9,7 +9,7 @@ from typing import Any
 
 from models.data.formats.annotated import AnnotatedImage, flat_names
 from models.data.formats.coco import read_coco
-from models.data.records import Split
+from models.data.records import NO_OBJECT_LABEL, Split
 
 CLASSES = "classes.txt"
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -74,12 +74,28 @@ def require_objects(rows: Rows, form: str) -> None:
     """Raise ValueError if an image has a class but no object, as a format without labels needs."""
     for split, listed in rows.items():
         for row in listed:
-            if not row.annotated.objects:
+            if not row.annotated.objects and row.label != NO_OBJECT_LABEL:
                 raise ValueError(
                     f"{split} image {row.name}: has the class {row.label!r} but no box or mask,"
                     f" which {form} needs; export as imagefolder, huggingface or webdataset. Boxes"
                     " and masks of real images come from COCO, VOC or YOLO annotations of photos"
                 )
+
+
+def require_class(rows: Rows, form: str) -> None:
+    """Raise ValueError if an image shows no class, as a format of class folders can't say."""
+    for split, listed in rows.items():
+        for row in listed:
+            if row.label == NO_OBJECT_LABEL:
+                raise ValueError(
+                    f"{split} image {row.name}: no object is annotated in it, so that it has no"
+                    f" class, which {form} needs; export as coco, voc or yolo"
+                )
+
+
+def index_of(label: str, classes: Sequence[str]) -> int:
+    """The index of a class; that of an image without an object is -1."""
+    return -1 if label == NO_OBJECT_LABEL else classes.index(label)
 
 
 def describe_objects(row: ExportRow) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Find the photos of a folder and what is annotated in them: class folders, or a known format."""
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,10 +12,10 @@ from models.data.find_photos import SPLIT_NAMES, Refused, find_photos, find_prob
 from models.data.formats.annotated import AnnotatedDataset, ObjectAnnotation
 from models.data.formats.detect import READERS, detect_format
 from models.data.names import check_label, comparable, shorten
-from models.data.records import Split
+from models.data.records import NO_OBJECT_LABEL, Split
 
 Layout = Literal["auto", "folders", "coco", "voc", "yolo", "oxford-iiit-pet", "food-101"]
-ObjectUse = Literal["crop", "image"]
+ObjectUse = Literal["crop", "image", "scene"]
 
 NO_OBJECT = "no object is annotated in it"
 
@@ -97,14 +97,45 @@ def list_labels(folder: Path, layout: Layout, objects: ObjectUse) -> list[tuple[
         ValueError: the folder has a wrong layout, or gives no source image.
     """
     labels: list[tuple[Split | None, str]] = []
-    for photo in find_sources(folder, layout, labels_only=True).photos:
+    photos = find_sources(folder, layout, labels_only=True).photos
+    counted = count_scenes(photos) if objects == "scene" else {}
+    for photo in photos:
         names = [item.label for item in photo.objects]
         if photo.size is not None and objects == "image":
             names = list(set(names)) if problem_of_labels(photo.objects) is None else []
+        elif photo.size is not None and objects == "scene":
+            names = [counted[photo.file]]
         labels += [(photo.split, name) for name in names]
-    if not labels:
+    if {label for _, label in labels} <= {NO_OBJECT_LABEL}:
         raise ValueError(f"{folder}: no photo has an object that can be used; annotate some")
     return labels
+
+
+def list_classes(folder: Path, layout: Layout) -> set[str]:
+    """The classes of all objects in a folder; opens no photo.
+
+    Raises:
+        ValueError: the folder has a wrong layout.
+    """
+    photos = find_sources(folder, layout, labels_only=True).photos
+    return {item.label for photo in photos for item in photo.objects}
+
+
+def count_scenes(photos: Sequence[FoundPhoto]) -> dict[str, str]:
+    """The class that each whole photo is counted in, by file: of its classes, the rarest.
+
+    The rarest is the one that the fewest photos show, or the first of them by name. A photo without
+    an object is counted as `NO_OBJECT_LABEL`.
+    """
+    shown = Counter(label for photo in photos for label in {item.label for item in photo.objects})
+    return {
+        photo.file: min(
+            {item.label for item in photo.objects},
+            key=lambda label: (shown[label], label),
+            default=NO_OBJECT_LABEL,
+        )
+        for photo in photos
+    }
 
 
 def list_prompts(folder: Path, layout: Layout) -> dict[str, str]:
@@ -123,7 +154,7 @@ def problem_of_labels(objects: Sequence[ObjectAnnotation]) -> str | None:
     if len(labels) > 1:
         return (
             f"its objects are of {len(labels)} classes ({shorten(', '.join(labels))}); set"
-            " ingest.objects to crop, or keep one class per photo"
+            " ingest.objects to scene or crop, or keep one class per photo"
         )
     return None if labels else NO_OBJECT
 
@@ -149,7 +180,8 @@ def _from_dataset(folder: Path, dataset: AnnotatedDataset) -> FoundSources:
     notes = list(dataset.notes)
     if len(labels) == 1:
         notes.append(
-            f"the photos have one class, {next(iter(labels.values()))!r}; a classifier needs 2"
+            f"the photos have one class, {next(iter(labels.values()))!r}; a classifier needs 2, a"
+            " detector 1"
         )
     photos.sort(key=lambda photo: photo.file)
     return FoundSources(tuple(photos), tuple(refused), tuple(notes))

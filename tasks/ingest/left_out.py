@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from models.data.error_lines import count_kinds, group_kinds, join_reasons
 from models.data.find_photos import Refused
-from models.data.records import SourceImage, Sources
+from models.data.records import NO_OBJECT_LABEL, SourceImage, Sources
 from models.data.splits.hold_out import LEFT_OUT
 from models.data.splits.splitting import SplitParameters
 from tasks.ingest.find_sources import FoundPhoto
@@ -48,17 +48,37 @@ def explain_left_out(
     return explained
 
 
-def describe_alike(photos: Sequence[FoundPhoto], refused: Iterable[Refused]) -> list[str]:
+def warn_of_untaught(images: Sequence[SourceImage]) -> list[str]:
+    """A line about each class that no train photo shows, though photos of other splits do."""
+    shown = {"train": set[str](), "val": set[str](), "test": set[str]()}
+    for image in images:
+        shown[image.split] |= {note.label for note in image.annotations} - {NO_OBJECT_LABEL}
+    return [
+        f"no train photo shows the class {label!r}; only generated images can teach it"
+        for label in sorted((shown["val"] | shown["test"]) - shown["train"])
+    ]
+
+
+def describe_alike(
+    photos: Sequence[FoundPhoto],
+    refused: Iterable[Refused],
+    counted: Mapping[str, str] | None = None,
+) -> list[str]:
     """A note per pair of classes, and per class, of which many photos are refused as look-alikes.
 
     Many: a tenth of the photos of two classes that look alike; a quarter of the photos of a class
     that look like val or test photos.
+
+    Args:
+        counted: the class that each photo is counted in, by file, where photos are scenes.
     """
     label_of = {photo.file: photo.objects[0].label for photo in photos if photo.objects}
     for photo in photos:
         for number, item in enumerate(photo.objects, 1):
             label_of[f"{photo.file}: object {number}"] = item.label
     count = Counter(repr(item.label) for photo in photos for item in photo.objects)
+    if counted is not None:
+        label_of, count = dict(counted), Counter(map(repr, counted.values()))
     pairs: dict[tuple[str, str], list[str]] = defaultdict(list)
     heldout: dict[str, list[str]] = defaultdict(list)
     for entry in refused:

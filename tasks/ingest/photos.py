@@ -6,12 +6,13 @@ from models.data.records import Sources
 from models.data.splits.splitting import SplitParameters, split
 from tasks.engine.run_context import RunContext
 from tasks.ingest.file_notes import find_changed, list_notes
-from tasks.ingest.find_sources import find_sources
+from tasks.ingest.find_sources import count_scenes, find_sources
 from tasks.ingest.groups import link_groups, read_groups
-from tasks.ingest.left_out import describe_alike, explain_left_out
+from tasks.ingest.left_out import describe_alike, explain_left_out, warn_of_untaught
 from tasks.ingest.read_files import Ingest, ingest_files
 from tasks.ingest.same_pictures import find_same_pictures
-from tasks.ingest.source_images import make_crops, make_source_images, make_whole_images
+from tasks.ingest.source_images import make_crops, make_source_images
+from tasks.ingest.whole_photos import make_scenes, make_whole_images
 
 
 def ingest_photos(
@@ -37,6 +38,7 @@ def ingest_photos(
     used = {photo.file for photo in readable}
     group_of = {file: group for file, group in group_of.items() if file in used}
     is_annotated = any(photo.size is not None for photo in readable)
+    are_scenes = parameters.objects == "scene"
     if is_annotated and parameters.objects == "crop":
         candidates, unused, notes = make_crops(
             run,
@@ -49,22 +51,24 @@ def ingest_photos(
             [*same.links, *link_groups(group_of)],
         )
     else:
-        candidates, unused, notes = make_whole_images(
-            readable, files.photos, files.digests, group_of
-        )
+        make_images = make_scenes if is_annotated and are_scenes else make_whole_images
+        candidates, unused, notes = make_images(readable, files.photos, files.digests, group_of)
     result = split([candidate.hashed() for candidate in candidates], splits, same.links)
     refused = [*found.refused, *files.refused, *changed, *unused, *result.refused]
     labels = {item.label for photo in found.photos for item in photo.objects}
-    lost = labels - {candidate.label for candidate in candidates}
+    lost = labels - {item.label for candidate in candidates for item in candidate.objects}
     small = {**result.left_out, **dict.fromkeys(lost, "has no photo that can be used")}
     left_out = explain_left_out(found.photos, small, refused)
+    images = make_source_images(run, candidates, result)
+    counted = count_scenes(found.photos) if are_scenes else None
     return Sources(
-        images=tuple(make_source_images(run, candidates, result)),
+        images=tuple(images),
         refused=tuple(sorted((entry.file, entry.reason) for entry in refused)),
         notes=(*found.notes, *notes, *same.notes, *result.notes, *list_notes(files.photos)),
         left_out=left_out,
         warnings=(
             *(f"the class {label!r} {why}; it is left out" for label, why in left_out.items()),
-            *describe_alike(found.photos, refused),
+            *(warn_of_untaught(images) if are_scenes else ()),
+            *describe_alike(found.photos, refused, counted),
         ),
     )

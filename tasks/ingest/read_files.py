@@ -58,7 +58,9 @@ class Ingest(Record):
     )
     objects: ObjectUse = Field(
         "crop",
-        description="crop: an image per annotated object; image: whole photos with their objects.",
+        description="crop: an image per annotated object. image: whole photos, each with objects "
+        "of one class. scene: whole photos with objects of any classes, or none; the default where "
+        "train.task is detection.",
     )
     crop_margin: float = Field(
         0.1, ge=0, le=2, description="Added on each side of a crop, as a share of the object."

@@ -12,12 +12,12 @@ from models.data.find_photos import Refused
 from models.data.formats.annotated import ObjectAnnotation
 from models.data.names import comparable, safe_stem
 from models.data.objects import PixelBox, add_margin, scale_box
-from models.data.records import Annotation, Artifact, SourceImage, Split
+from models.data.records import NO_OBJECT_LABEL, Annotation, Artifact, SourceImage, Split
 from models.data.splits.near_duplicates import HashedPhoto, group_near_duplicates
 from models.data.splits.splitting import SplitResult
 from tasks.engine.run_context import RunContext
 from tasks.ingest.crop import Crop, CropRequest, crop
-from tasks.ingest.find_sources import NO_OBJECT, FoundPhoto, problem_of_labels
+from tasks.ingest.find_sources import FoundPhoto
 from tasks.ingest.object_mask import (
     ObjectMask,
     alpha_mask,
@@ -38,7 +38,8 @@ class Candidate:
     ``file`` names the photo, or the photo and the number of the object in it. ``photo_size`` is the
     width and height of the normalised photo in px, and ``box`` is what of it the image shows.
     ``objects`` have boxes in px of the normalised photo, and masks of the size in the annotation
-    file. All candidates of one scene have one ``group``.
+    file. All candidates of one scene have one ``group``. ``shows`` are the classes of a whole photo
+    that may have several; None: it has one.
     """
 
     file: str
@@ -51,6 +52,7 @@ class Candidate:
     objects: tuple[ObjectAnnotation, ...]
     digest: str
     group: str | None = None
+    shows: frozenset[str] | None = None
 
     def hashed(self) -> HashedPhoto:
         """What the split needs to know of it."""
@@ -61,6 +63,7 @@ class Candidate:
             digest=self.digest,
             **hashes_of(self.image),
             group=self.group,
+            shows=self.shows,
         )
 
 
@@ -78,49 +81,6 @@ def hashes_of(image: Artifact) -> _Hashes:
         "dhash_mirrored": int(known["dhash_mirrored"], 16),
         "turned": tuple(int(code, 16) for code in known["dhashes_turned"]),
     }
-
-
-def make_whole_images(
-    photos: Sequence[FoundPhoto],
-    images: Mapping[str, Artifact],
-    digests: Mapping[str, str],
-    group_of: Mapping[str, str],
-) -> tuple[list[Candidate], list[Refused], list[str]]:
-    """A candidate per photo with all its objects; refused photos; notes.
-
-    Args:
-        images: the normalised photo by file.
-        digests: the digest of the file's bytes by file.
-        group_of: the group that the user gave, by file.
-    """
-    used, refused, notes = [], [], []
-    for photo in photos:
-        problem = problem_of_labels(photo.objects)
-        if problem is None:
-            used.append(photo)
-        elif problem != NO_OBJECT:
-            refused.append(Refused(photo.file, problem))
-    if missing := sum(not photo.objects for photo in photos):
-        notes.append(f"photos without an annotated object, not used: {missing}")
-    names = name_images([(p.file, p.split, _name(p, p.objects[0].label)) for p in used])
-    candidates = []
-    for photo in used:
-        image = images[photo.file]
-        candidates.append(
-            Candidate(
-                file=photo.file,
-                label=photo.objects[0].label,
-                name=names[photo.file],
-                photo=photo,
-                image=_named(image, names[photo.file]),
-                photo_size=_size(image),
-                box=(0, 0, *_size(image)),
-                objects=tuple(_scale_object(item, photo, image) for item in photo.objects),
-                digest=digests[photo.file],
-                group=group_of.get(photo.file),
-            )
-        )
-    return candidates, refused, notes
 
 
 def make_crops(
@@ -148,7 +108,7 @@ def make_crops(
     refused = []
     for photo in photos:
         for number, item in enumerate(photo.objects, 1):
-            scaled = _scale_object(item, photo, images[photo.file])
+            scaled = scale_object(item, photo, images[photo.file])
             assert scaled.box is not None
             file = f"{photo.file}: object {number}"
             width, height = scaled.box[2:]
@@ -161,13 +121,16 @@ def make_crops(
             else:
                 found.append((file, photo, number, scaled))
     names = name_images(
-        [(file, p.split, f"{_name(p, item.label)}_{number}") for file, p, number, item in found]
+        [
+            (file, p.split, f"{wanted_name(p, item.label)}_{number}")
+            for file, p, number, item in found
+        ]
     )
     requests = []
     for file, photo, _, item in found:
         assert item.box is not None
         image = images[photo.file]
-        box = add_margin(item.box, margin, *_size(image))
+        box = add_margin(item.box, margin, *size_of(image))
         requests.append(CropRequest(image, box, names[file]))
     crops = crop(run, Crop(), requests)
     scenes = _scenes(photos, images, digests, near_duplicate_bits, links)
@@ -177,8 +140,8 @@ def make_crops(
             label=item.label,
             name=names[file],
             photo=photo,
-            image=_named(image, image.name),
-            photo_size=_size(request.photo),
+            image=rename_image(image, image.name),
+            photo_size=size_of(request.photo),
             box=request.box,
             objects=(item,),
             digest=hashlib.sha256(f"{digests[photo.file]} {request.box}".encode()).hexdigest(),
@@ -240,6 +203,7 @@ def make_source_images(
                 prompt=candidate.photo.prompt,
                 family=result.families[candidate.file],
                 source_digest=candidate.digest,
+                counted_as=candidate.label if len({note.label for note in annotations}) > 1 else "",
             )
         )
     return sorted(sources, key=lambda source: source.name)
@@ -273,29 +237,33 @@ def _could_be_made(name: str, names: Collection[str]) -> bool:
     return False
 
 
-def _named(image: Artifact, name: str) -> Artifact:
+def rename_image(image: Artifact, name: str) -> Artifact:
     """The source image under its name; the variant of a cut-out says that its mask is known."""
     variant = dict(MASK_OF_PHOTO) if has_alpha(image) else {}
     return image.model_copy(update={"name": name, "variant": variant})
 
 
 def _is_label_alone(objects: Sequence[ObjectAnnotation]) -> bool:
-    return len(objects) == 1 and objects[0].box is None and objects[0].runs is None
+    if len(objects) != 1 or objects[0].label == NO_OBJECT_LABEL:
+        return False
+    return objects[0].box is None and objects[0].runs is None
 
 
-def _name(photo: FoundPhoto, label: str) -> str:
+def wanted_name(photo: FoundPhoto, label: str) -> str:
+    """The name of a photo of a class, unless another one has it."""
     return f"{label}/{safe_stem(PurePosixPath(photo.file).stem)}"
 
 
-def _size(image: Artifact) -> tuple[int, int]:
+def size_of(image: Artifact) -> tuple[int, int]:
+    """Width and height of a normalised photo, px."""
     return int(image.metadata["width"]), int(image.metadata["height"])
 
 
-def _scale_object(item: ObjectAnnotation, photo: FoundPhoto, image: Artifact) -> ObjectAnnotation:
+def scale_object(item: ObjectAnnotation, photo: FoundPhoto, image: Artifact) -> ObjectAnnotation:
     """The object with its box in px of the normalised photo."""
     if photo.size is None or item.box is None:
         return item
-    width, height = _size(image)
+    width, height = size_of(image)
     box = scale_box(item.box, width / photo.size[0], height / photo.size[1])
     return item.replaced(item.label, box)
 

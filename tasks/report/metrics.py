@@ -2,12 +2,11 @@
 
 import importlib.metadata
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from models.data.records import Artifact
+from models.data.records import NO_OBJECT_LABEL, Artifact
 from models.evaluation.averages import mean_over_seeds
 from models.evaluation.classification import (
     DatasetScores,
@@ -16,8 +15,11 @@ from models.evaluation.classification import (
 )
 from models.evaluation.comparison import dataset_interval
 from models.evaluation.conclusion import conclude
-from models.evaluation.prediction_table import ScoredModel, group_by_dataset, tabulate
+from models.evaluation.detection.predictions import match_seeds
+from models.evaluation.detection.scores import DetectionScores, score_detection
+from models.evaluation.prediction_table import ScoredModel
 from models.evaluation.predictions import DatasetPredictions
+from models.evaluation.score_content import ScoreContent, join_seeds
 from models.evaluation.segmentation import SegmentationScores, score_segmentation
 from models.quality.records import ClassSelection, QualityMetrics
 from models.reporting.metrics import (
@@ -33,21 +35,18 @@ from tasks.report.data import DatasetSummary, RunSummary
 from tasks.report.finetuned import find_finetuned
 from tasks.report.looks import count_looks
 
-# Per split: truth, probabilities and image ids of one training.
-Predictions = Mapping[str, Any]
-
 
 def gather_metrics(run: RunContext, summary: RunSummary) -> Metrics:
     """Everything that ``metrics.json`` holds."""
     models = load_scored_models(run, summary)
-    by_dataset: dict[str, list[Predictions]] = defaultdict(list)
+    by_dataset: dict[str, list[ScoreContent]] = defaultdict(list)
     for model in models:
         by_dataset[model.dataset].append(model.content)
-    trained = (
-        {predictions.name: predictions for predictions in group_by_dataset(tabulate(models))}
-        if models
-        else {}
-    )
+    origins = {model.dataset: model.origin for model in models}
+    trained = {
+        name: join_seeds(contents, "test", summary.families, name, origins[name])
+        for name, contents in by_dataset.items()
+    }
     answer = conclude(list(trained.values()), summary.verdict) if len(trained) > 1 else None
     trainings = tuple(
         _training(checkpoint, model)
@@ -112,7 +111,8 @@ def load_scored_models(run: RunContext, summary: RunSummary) -> list[ScoredModel
 
 def _photos_per_class(summary: RunSummary, split: str) -> dict[str, int]:
     labels = [photo.label for photo in summary.photos.of(split)]
-    return {label: labels.count(label) for label in summary.photos.classes}
+    bare = [NO_OBJECT_LABEL] if NO_OBJECT_LABEL in labels else []
+    return {label: labels.count(label) for label in (*summary.photos.classes, *bare)}
 
 
 def _training(checkpoint: Artifact, model: ScoredModel) -> TrainingMetrics:
@@ -142,7 +142,7 @@ def _training(checkpoint: Artifact, model: ScoredModel) -> TrainingMetrics:
 
 
 def _dataset(
-    dataset: DatasetSummary, trained: DatasetPredictions | None, seeds: Sequence[Predictions]
+    dataset: DatasetSummary, trained: DatasetPredictions | None, seeds: Sequence[ScoreContent]
 ) -> DatasetMetrics:
     """The volume of a training set, and means of its scores over the seeds."""
     metrics = DatasetMetrics(
@@ -163,8 +163,15 @@ def _dataset(
     )
 
 
-def _score(seeds: Sequence[Predictions], split: str) -> DatasetScores | SegmentationScores:
+def _score(
+    seeds: Sequence[ScoreContent], split: str
+) -> DatasetScores | SegmentationScores | DetectionScores:
     """The scores of one split: means over the seeds."""
+    if "detected" in seeds[0]:
+        detected = seeds[0]["detected"]
+        return score_detection(
+            match_seeds([seed[split] for seed in seeds], len(detected)), detected
+        )
     if "segments" in seeds[0]:
         confusion = np.array([seed[split]["confusion"] for seed in seeds], np.int64)
         return score_segmentation(confusion, seeds[0]["segments"])

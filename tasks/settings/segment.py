@@ -95,7 +95,9 @@ class SegmentSam(_NetworkSegment):
         "salient.",
     )
     checkpoint: Checkpoint = Field(
-        "facebook/sam-vit-base", description="Weights; facebook/sam2.1-hiera-small works too."
+        "facebook/sam-vit-base",
+        description="Weights; facebook/sam2.1-hiera-small works too, and the authors' files, such "
+        "as facebookresearch/sam_vit_b_01ec64.",
     )
 
 

@@ -7,7 +7,7 @@ from models.training.settings import TrainingParameters
 from models.training.task import task_of
 from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.stage import stage
-from tasks.train.read_images import labelled_images, object_truth
+from tasks.train.read_images import index_of, labelled_images, object_truth
 
 
 def one_job_per_checkpoint(
@@ -21,7 +21,7 @@ def one_job_per_checkpoint(
     """Per checkpoint: the checkpoint, the dataset it was trained on (for val), the test photos.
 
     ``truths`` has the ground truth document of each dataset, and ``test_truths`` that of the test
-    photos, for tasks that need masks.
+    photos, for tasks that need masks or boxes.
     """
     documents = {dataset.id: dataset for dataset in datasets}
     masks = {
@@ -41,6 +41,7 @@ def prediction_key_params(parameters: TrainingParameters) -> dict[str, object]:
         return {"classifier": "linear"}
     if parameters.task != "classification":
         names = {"task", "network", "image_size", "ground_truth", "border"}
+        names |= {"anchor_scale", "nms_threshold", "score_threshold"}
         return parameters.model_dump(mode="json", include=names)
     return {"network": parameters.network, "image_size": parameters.image_size}
 
@@ -70,7 +71,7 @@ def score(inputs: Sequence[StageInput], parameters: TrainingParameters) -> Itera
             truth = object_truth(item, 3, rows, classes)
             splits[name] = {
                 "images": [image for image, _ in rows],
-                "truth": [classes.index(label) for _, label in rows],
+                "truth": [index_of(label, classes) for _, label in rows],
                 **task.predict(checkpoint, images, parameters, classes, truth),
             }
         yield StageOutput({"classes": classes, **task.names(parameters, classes), **splits})

@@ -32,7 +32,7 @@ def once_per_seed(
 ) -> list[Job]:
     """One job per dataset and seed; results and files carry the name of the training.
 
-    ``truths`` has the ground truth document of each dataset, for tasks that need masks.
+    ``truths`` has the ground truth document of each dataset, for tasks that need masks or boxes.
     """
     inputs = zip(datasets, truths, strict=True) if truths else ((found,) for found in datasets)
     return [

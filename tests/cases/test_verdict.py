@@ -5,7 +5,7 @@ import pytest
 
 from models.evaluation.comparison import Difference
 from models.evaluation.conclusion import conclude
-from models.evaluation.predictions import DatasetPredictions
+from models.evaluation.predictions import ClassifierPredictions
 from models.evaluation.settings import VerdictSettings
 from tests.models.evaluation.prediction_case import ADDED, ALL_REAL
 
@@ -13,7 +13,7 @@ CLASSES = tuple(f"c{number}" for number in range(40))
 TESTS = 20
 
 
-def make_guesser(name: str, draw: int, per_class: int, seeds: int) -> DatasetPredictions:
+def make_guesser(name: str, draw: int, per_class: int, seeds: int) -> ClassifierPredictions:
     """Random scores; each seed is right on at least a tenth of the photos."""
     rng = np.random.default_rng([draw, *map(ord, name)])
     truth = np.repeat(np.arange(len(CLASSES)), per_class)
@@ -23,7 +23,9 @@ def make_guesser(name: str, draw: int, per_class: int, seeds: int) -> DatasetPre
         scores[seed, right, truth[right]] = 2
     scores /= scores.sum(axis=2, keepdims=True)
     origin = ADDED if name == "added" else ALL_REAL
-    return DatasetPredictions(name, truth, scores.astype(np.float32), CLASSES, origin)
+    return ClassifierPredictions(
+        name, truth, CLASSES, origin, probabilities=scores.astype(np.float32)
+    )
 
 
 def compare_guessers(draw: int, per_class: int, seeds: int) -> tuple[Difference, str]:

@@ -1,12 +1,17 @@
 """A tiny random Segment Anything: SAM as ``facebook/sam-vit-base``, and SAM 2."""
 
 import json
+import re
+import tempfile
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 SIDE = 128
+PROMPT_MATRIX = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
 
 
 def build(folder: Path) -> None:
@@ -52,6 +57,82 @@ def build(folder: Path) -> None:
             }
         )
     )
+
+
+def build_file(folder: Path) -> None:
+    """The weights of `build` in the authors' file, with the authors' keys."""
+    from safetensors.torch import load_file
+
+    with tempfile.TemporaryDirectory() as other:
+        build(Path(other))
+        tensors = load_file(Path(other) / "model.safetensors")
+    torch.save(
+        {authors_key(key): tensor for key, tensor in tensors.items()},
+        folder / "sam_vit_b_01ec64.pth",
+    )
+
+
+def authors_network() -> Any:
+    """An untrained network of the authors' package, of the size of `build`."""
+    from segment_anything.modeling import (
+        ImageEncoderViT,
+        MaskDecoder,
+        PromptEncoder,
+        Sam,
+        TwoWayTransformer,
+    )
+
+    encoder = ImageEncoderViT(
+        img_size=SIDE,
+        patch_size=8,
+        embed_dim=32,
+        depth=2,
+        num_heads=2,
+        mlp_ratio=2.0,
+        out_chans=32,
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),
+        use_rel_pos=True,
+        window_size=4,
+        global_attn_indexes=(1,),
+    )
+    prompts = PromptEncoder(32, (16, 16), (SIDE, SIDE), mask_in_chans=16)
+    transformer = TwoWayTransformer(depth=2, embedding_dim=32, num_heads=2, mlp_dim=64)
+    decoder = MaskDecoder(transformer_dim=32, transformer=transformer, iou_head_hidden_dim=32)
+    return Sam(encoder, prompts, decoder)
+
+
+def authors_key(key: str) -> str:
+    """The authors' key of a weight of transformers' ``SamModel``."""
+    for pattern, replacement in AUTHORS_KEYS:
+        key = re.sub(pattern, replacement, key)
+    return key
+
+
+# Of transformers' keys; each rule reads what the rule before has left.
+AUTHORS_KEYS = (
+    (r"^(shared_image|prompt_encoder.shared)_embedding.positional_embedding$", PROMPT_MATRIX),
+    (r"^vision_encoder.", "image_encoder."),
+    (r"patch_embed.projection", "patch_embed.proj"),
+    (r"^image_encoder.layers", "image_encoder.blocks"),
+    (r"neck.conv1", "neck.0"),
+    (r"neck.layer_norm1", "neck.1"),
+    (r"neck.conv2", "neck.2"),
+    (r"neck.layer_norm2", "neck.3"),
+    (r"mask_embed.conv1", "mask_downscaling.0"),
+    (r"mask_embed.layer_norm1", "mask_downscaling.1"),
+    (r"mask_embed.conv2", "mask_downscaling.3"),
+    (r"mask_embed.layer_norm2", "mask_downscaling.4"),
+    (r"mask_embed.conv3", "mask_downscaling.6"),
+    (r"(?<!not_a_)point_embed\.", "point_embeddings."),
+    (r"upscale_conv1", "output_upscaling.0"),
+    (r"upscale_layer_norm", "output_upscaling.1"),
+    (r"upscale_conv2", "output_upscaling.3"),
+    (r"layer_norm_final_attn", "norm_final_attn"),
+    (r"layer_norm(\d)", r"norm\1"),
+    (r"(iou_prediction_head|mlps\.\d)\.layers\.0", r"\1.layers.1"),
+    (r"(iou_prediction_head|mlps\.\d)\.proj_in", r"\1.layers.0"),
+    (r"(iou_prediction_head|mlps\.\d)\.proj_out", r"\1.layers.2"),
+)
 
 
 def build_2(folder: Path) -> None:

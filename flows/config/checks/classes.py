@@ -8,7 +8,7 @@ from flows.config.recipe import Recipe
 from flows.generators.catalog import find_generator
 from models.data.names import shorten
 from models.data.records import Record
-from tasks.ingest.find_sources import list_labels
+from tasks.ingest.find_sources import list_classes
 
 # Classes that an error line lists.
 _LISTED = 5
@@ -33,8 +33,7 @@ def check_classes(recipe: Recipe, labels: Collection[str]) -> None:
 def check_classes_of(recipe: Recipe, photos: Path) -> None:
     """As `check_classes` with the classes of a photo folder, which is listed only if needed."""
     if any(named for _, named in _named_classes(recipe)):
-        labels = list_labels(photos, recipe.ingest.format, recipe.ingest.objects)
-        check_classes(recipe, {label for _, label in labels})
+        check_classes(recipe, list_classes(photos, recipe.ingest.format))
 
 
 def _likely(name: str, labels: Collection[str]) -> str:

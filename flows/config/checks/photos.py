@@ -12,7 +12,7 @@ from models.data.splits.splitting import SplitParameters
 from tasks.assemble.choose import numbers_of
 from tasks.assemble.gaps import explain_gap
 from tasks.ingest.backgrounds import list_backgrounds
-from tasks.ingest.find_sources import find_sources, list_labels
+from tasks.ingest.find_sources import find_sources, list_classes, list_labels
 from tasks.ingest.groups import read_groups
 from tasks.ingest.regions import list_regions
 
@@ -33,6 +33,10 @@ def check_photos(recipe: Recipe, folder: Path, limit: int | None) -> Labels:
     """
     labels = list_labels(folder, recipe.ingest.format, recipe.ingest.objects)
     classes = {label for _, label in labels}
+    if recipe.ingest.objects == "scene":
+        check_classes(recipe, list_classes(folder, recipe.ingest.format))
+        _check_files(recipe, folder)
+        return labels
     check_classes(recipe, classes)
     small = find_small_classes(labels, recipe.split)
     if small and (not recipe.leave_out_classes or len(classes) - len(small) < min(2, len(classes))):
@@ -51,6 +55,12 @@ def check_photos(recipe: Recipe, folder: Path, limit: int | None) -> Labels:
     most = recipe.split.train or len(labels)
     kept = {name: min(train[name], most) for name in sorted(classes - small.keys())}
     _check_volumes(recipe, kept)
+    _check_files(recipe, folder)
+    return labels
+
+
+def _check_files(recipe: Recipe, folder: Path) -> None:
+    """Return if the files of groups and the folder of backgrounds can be used."""
     if recipe.split.listed_groups:
         found = find_sources(folder, recipe.ingest.format, labels_only=True)
         read_groups(found.photos, recipe.split, [entry.file for entry in found.refused])
@@ -58,7 +68,6 @@ def check_photos(recipe: Recipe, folder: Path, limit: int | None) -> Labels:
         list_backgrounds(recipe.backgrounds)
     if recipe.regions is not None:
         list_regions(recipe.regions)
-    return labels
 
 
 def find_small_classes(labels: Labels, parameters: SplitParameters) -> dict[str, str]:

@@ -17,6 +17,8 @@ from models.data.names import comparable
 from models.data.pixels import Bools
 
 Box = tuple[float, float, float, float]
+# Text formats keep boxes to a millionth of a px.
+ROUNDING_PX = 1e-6
 
 
 class AnnotationError(ValueError):
@@ -91,7 +93,7 @@ def box_of_mask(mask: Bools) -> tuple[int, int, int, int] | None:
 
 
 def fit_box(box: Box, width: int, height: int, where: str) -> Box:
-    """The box, clipped where it exceeds the image by less than 1 px.
+    """The box, clipped where it exceeds the image by less than 1 px and more than rounding does.
 
     Raises:
         AnnotationError: a side is not above 0, or the box exceeds the image by 1 px or more.
@@ -100,7 +102,7 @@ def fit_box(box: Box, width: int, height: int, where: str) -> Box:
     if not all(map(math.isfinite, box)) or w <= 0 or h <= 0:
         raise AnnotationError(f"{where}: the box {_shown(box)} needs a width and height above 0")
     excess = max(-x, -y, x + w - width, y + h - height)
-    if excess <= 0:
+    if excess <= ROUNDING_PX:
         return box
     left, top, right, bottom = max(x, 0.0), max(y, 0.0), min(x + w, width), min(y + h, height)
     if excess >= 1 or right <= left or bottom <= top:

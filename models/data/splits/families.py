@@ -84,7 +84,12 @@ def refuse_contradictions(families: Families, bits: int | None) -> tuple[Familie
 
 
 def _find_other_class(family: Sequence[HashedPhoto], bits: int | None) -> dict[int, int]:
-    """The first near-duplicate of another class, by index, of each photo that has one."""
+    """The first near-duplicate of another class, by index, of each photo that has one.
+
+    Scenes have none: two of one place may well show objects of different classes.
+    """
+    if any(photo.shows is not None for photo in family):
+        return {}
     _, labels = np.unique([photo.label for photo in family], return_inverse=True)
     if not labels.any():
         return {}

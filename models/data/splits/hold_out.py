@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from models.data.find_photos import Refused
 from models.data.names import shorten
-from models.data.records import Split
+from models.data.records import NO_OBJECT_LABEL, Split
 from models.data.splits.near_duplicates import HashedPhoto
 from models.data.splits.quotas import Pool, find_quotas
 
@@ -102,11 +102,11 @@ def assign_splits(
     for split, pool in pools.items():
         own = [family for family in families if (family[0].given_split or "train") == split]
         _draw_pool(result, own, labels, split, pool, seed)
-    covered = {
-        (photo.label, result.assigned.get(photo.file)) for family in families for photo in family
-    }
+    photos = [photo for family in families for photo in family]
+    covered = {(label, result.assigned.get(p.file)) for p in photos for label in p.classes}
+    classes = sorted({*labels, *(label for label, _ in covered)} - {NO_OBJECT_LABEL})
     for name in ("val", "test"):
-        missing = [repr(label) for label in labels if (label, name) not in covered]
+        missing = [repr(label) for label in classes if (label, name) not in covered]
         if missing:
             result.notes.append(f"no {name} photo of {', '.join(missing)}")
     return result

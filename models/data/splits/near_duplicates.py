@@ -32,7 +32,8 @@ class HashedPhoto:
     ``digest`` is that of the file's bytes; ``dhash`` and ``dhash_mirrored`` are the 256-bit
     difference hashes of the pixels and of their mirror image. ``turned`` holds these two hashes of
     the photo turned by 90, 180 and 270 degrees, in this order, or is empty. Photos with the same
-    ``group``, such as the objects cut out of one photo, go to one split.
+    ``group``, such as the objects cut out of one photo, go to one split. ``shows`` are the classes
+    of the objects of a scene, which ``label`` is one of; None: the photo has one class.
     """
 
     file: str
@@ -43,6 +44,12 @@ class HashedPhoto:
     dhash_mirrored: int
     group: str | None = None
     turned: tuple[int, ...] = ()
+    shows: frozenset[str] | None = None
+
+    @property
+    def classes(self) -> frozenset[str]:
+        """All classes that it is an example of."""
+        return frozenset({self.label}) if self.shows is None else self.shows
 
     @property
     def views(self) -> tuple[int, ...]:

@@ -26,7 +26,7 @@ def notes_on_test(families: Sequence[list[HashedPhoto]]) -> list[str]:
         notes.append(f"test holds {count_of(copies, 'exact copy', 'exact copies')}; kept as given")
     for family in tested:
         # The objects of one photo may well be of several classes.
-        alike = [photo for photo in family if photo.group is None]
+        alike = [photo for photo in family if photo.group is None and photo.shows is None]
         other = next((photo for photo in alike if photo.label != alike[0].label), None)
         if other is not None:
             notes.append(

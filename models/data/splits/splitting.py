@@ -200,7 +200,8 @@ def split(
     Args:
         links: pairs of files that show the same picture, as `models.leakage` finds them.
 
-    A class without enough families for every split is left out.
+    A class without enough families for every split is left out. This is not so where photos are
+    scenes: they are split by the class that each is counted in, and train gets the first ones.
 
     Raises:
         ValueError: a photo is listed twice, or only some photos have a given split.
@@ -217,7 +218,9 @@ def split(
     given = {photo.given_split for family in families for photo in family}
     pools = parameters.pools(given)
     labels = sorted({photo.label for photo in ordered})
-    small = find_small_classes(families, labels, ["train", *pools["train"].wanted])
+    are_scenes = any(photo.shows is not None for photo in ordered)
+    drawn_splits: list[Split] = ["train", *pools["train"].wanted]
+    small = {} if are_scenes else find_small_classes(families, labels, drawn_splits)
     families, left_out = without_classes(families, small)
     labels = [label for label in labels if label not in small]
     drawn = assign_splits(families, labels, pools, parameters.seed)

@@ -4,11 +4,13 @@ Source: Dhariwal and Nichol, "Diffusion Models Beat GANs on Image Synthesis", Ne
 authors' program guided-diffusion (MIT).
 """
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from models.data.records import Record
-from models.diffusion.ddpm.schedule import Curve
 
+Curve = Literal["linear", "cosine"]
 # Channels that a GroupNorm layer computes together come from this many groups.
 GROUPS = 32
 
@@ -45,6 +47,9 @@ class UnetConfig(Record):
     dropout: float = Field(0.0, ge=0, lt=1, description="Of residual blocks, in training.")
     curve: Curve = Field("linear", description="How the noise grows over the steps.")
     steps: int = Field(1000, ge=2, description="Steps from an image to pure noise.")
+    prediction: Literal["noise", "velocity"] = Field(
+        "noise", description="What the last layer predicts; the network gives the noise of both."
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> "UnetConfig":

@@ -22,6 +22,7 @@ from models.diffusion.ddpm.repaint.crop import crop_around, cut, cut_mask, paste
 from models.diffusion.ddpm.repaint.inpaint import inpaint
 from models.diffusion.ddpm.repaint.time_list import repaint_times
 from models.diffusion.ddpm.schedule import noise_schedule
+from models.diffusion.ddpm.weights_file import holds
 from models.runtime.batching import (
     InvalidOutput,
     compute_in_groups,
@@ -111,12 +112,16 @@ class Ddpm:
 
     @classmethod
     def load(cls, *folders: Path, machine: Machine) -> "Ddpm":
-        """Load the folder of a U-Net, and optionally folders of what was trained for it.
+        """Load a U-Net, and optionally what was trained for it.
 
-        Those hold ``adaptation.safetensors`` or ``classifier.safetensors`` or both.
+        Args:
+            folders: the folder or file of the U-Net, see `load_unet`. Then files that `fit_unet`
+                or `fit_size_classifier` left, or folders that hold ``adaptation.safetensors`` or
+                ``classifier.safetensors`` or both.
+            machine: where it runs, and in which precision.
 
         Raises:
-            WrongCheckpointError: a folder holds something else.
+            WrongCheckpointError: a file or folder holds something else.
         """
         base, *trained = folders
         unet = load_unet(base, machine)
@@ -126,16 +131,11 @@ class Ddpm:
             )
         network = AdaptedUnet(unet, Adaptation(bottleneck=None)).requires_grad_(False)
         classifier = None
-        for folder in trained:
-            files = [folder / name for name in (ADAPTATION, CLASSIFIER)]
-            if not any(file.is_file() for file in files):
-                raise WrongCheckpointError(
-                    f"{folder}: no {ADAPTATION} or {CLASSIFIER}; train again"
-                )
-            if files[0].is_file():
-                network = load_adaptation(unet, files[0])
-            if files[1].is_file():
-                classifier = load_classifier(files[1], machine)
+        for file in (file for source in trained for file in _trained_files(source)):
+            if holds(Adaptation, file):
+                network = load_adaptation(unet, file)
+            else:
+                classifier = load_classifier(file, machine)
         return cls(network, classifier, machine)
 
     @cached_property
@@ -231,3 +231,14 @@ class Ddpm:
             raise ValueError(f"picture: its shape is {shape}; the network needs {expected}")
         if isinstance(request, RepaintRequest):
             crop_around(request.mask, self.size, request.context)
+
+
+def _trained_files(source: Path) -> list[Path]:
+    """The files of trained weights that a path names."""
+    if source.is_file():
+        return [source]
+    files = [source / name for name in (ADAPTATION, CLASSIFIER)]
+    found = [file for file in files if file.is_file()]
+    if not found:
+        raise WrongCheckpointError(f"{source}: no {ADAPTATION} or {CLASSIFIER}; train again")
+    return found

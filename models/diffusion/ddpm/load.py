@@ -17,17 +17,22 @@ CONFIG = "config.json"
 FILE = "256x256_diffusion_uncond"
 
 
-def load_unet(folder: Path, machine: Machine) -> Unet:
-    """The U-Net of a folder with frozen weights, on the machine's device in its precision.
+def load_unet(source: Path, machine: Machine) -> Unet:
+    """The U-Net of a folder or a file with frozen weights, on the machine's device and precision.
 
-    The folder holds a weights file, and a ``config.json`` with the fields of `UnetConfig`. Without
-    that file the weights must be those of the published network for ImageNet at 256 px.
+    A folder holds a weights file, and a ``config.json`` with the fields of `UnetConfig`. Without
+    that file the weights must be those of the published network for ImageNet at 256 px. A file is
+    one that `save_weights` wrote with a `UnetConfig`.
 
     Raises:
         WrongCheckpointError: a file is missing, can't be read, or holds another network.
     """
-    network = Unet(read_config(folder))
-    fill(network, read_tensors(folder, FILE), folder)
+    if source.is_file():
+        config, weights = read_weights(UnetConfig, source)
+    else:
+        config, weights = read_config(source), read_tensors(source, FILE)
+    network = Unet(config)
+    fill(network, weights, source)
     network = network.eval().requires_grad_(False).to(dtype=machine.dtype)
     to_device(network, machine.device)
     return network

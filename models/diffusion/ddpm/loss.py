@@ -1,7 +1,8 @@
 """The loss of a diffusion model: the simple loss, and a share of the variational bound.
 
 Source: Nichol and Dhariwal, "Improved Denoising Diffusion Probabilistic Models", ICML 2021,
-section 3.1: the simple loss trains the noise, the bound trains the variance.
+section 3.1: the simple loss trains the noise, the bound trains the variance; Salimans and Ho,
+"Progressive Distillation for Fast Sampling of Diffusion Models", ICLR 2022, for the velocity.
 """
 
 import math
@@ -40,6 +41,8 @@ def diffusion_loss(
     noise: Tensor,
     steps: Tensor,
     bound_weight: float = 0.001,
+    *,
+    of_velocity: bool = False,
 ) -> Losses:
     """The loss L_simple + bound_weight * L_vlb of images at steps.
 
@@ -53,10 +56,14 @@ def diffusion_loss(
         noise: Gaussian, [B, 3, H, W].
         steps: [B].
         bound_weight: the paper's lambda.
+        of_velocity: L_simple is the error of the velocity and not of the noise, so that steps with
+            much noise count more; for networks that predict the velocity.
     """
     noisy = schedule.add_noise(images, noise, steps)
     output = predict(noisy, at(schedule.times, steps).flatten().float())
     simple = mean_per_image((noise - output[:, :3]) ** 2)
+    if of_velocity:
+        simple = simple / at(schedule.kept, steps).flatten().float()
     if output.shape[1] == 3:
         return Losses(simple, None, simple)
     fixed_noise = torch.cat([output[:, :3].detach(), output[:, 3:]], dim=1)

@@ -23,6 +23,8 @@ Predict = Callable[[Tensor, Tensor], Tensor]
 Gradient = Callable[[Tensor, Tensor], Tensor]
 # The variance of a step: learned between both bounds, or one of the bounds.
 Variance = Literal["learned", "large", "small"]
+# What the network's first three channels are: the noise in the images, or the images without it.
+Target = Literal["noise", "image"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class ReverseProcess:
         variance: of a step; "learned" needs a network that predicts it.
         clip: keep predicted images in -1..1.
         gradient: guides the images, see `classifier_gradient`; None: nothing does.
+        target: what the network predicts.
     """
 
     predict: Predict
@@ -56,11 +59,14 @@ class ReverseProcess:
     variance: Variance = "learned"
     clip: bool = True
     gradient: Gradient | None = None
+    target: Target = "noise"
 
     def estimate(self, noisy: Tensor, steps: Tensor) -> Estimate:
         """What the network says of noisy images [B, 3, H, W] after steps [B], without guidance."""
         output = self.predict(noisy, self._times(steps))
-        image = image_of_noise(self.schedule, noisy, output[:, :3], steps)
+        image = output[:, :3]
+        if self.target == "noise":
+            image = image_of_noise(self.schedule, noisy, image, steps)
         if self.clip:
             image = image.clamp(-1, 1)
         log_variance = step_log_variance(self.schedule, self.variance, output, steps)

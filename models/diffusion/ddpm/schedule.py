@@ -8,15 +8,14 @@ Sources: Ho et al., "Denoising Diffusion Probabilistic Models", NeurIPS 2020; Ni
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from models.data.pixels import Matrix
+from models.diffusion.ddpm.config import Curve
 
-Curve = Literal["linear", "cosine"]
 # The largest share of the noise that a step of the cosine schedule adds.
 MOST_NOISE = 0.999
 

@@ -1,6 +1,8 @@
 """The ADM U-Net and its encoder, with the weight names of published checkpoints.
 
-Source: Dhariwal and Nichol, "Diffusion Models Beat GANs on Image Synthesis", NeurIPS 2021.
+Sources: Dhariwal and Nichol, "Diffusion Models Beat GANs on Image Synthesis", NeurIPS 2021;
+Salimans and Ho, "Progressive Distillation for Fast Sampling of Diffusion Models", ICLR 2022, for
+networks that predict the velocity.
 """
 
 from collections.abc import Callable
@@ -20,6 +22,7 @@ from models.diffusion.ddpm.blocks import (
     zeroed,
 )
 from models.diffusion.ddpm.config import UnetConfig
+from models.diffusion.ddpm.schedule import at, noise_schedule
 from models.runtime.batching import dtype_of
 
 
@@ -86,6 +89,7 @@ class Unet(Encoder):
 
     def __init__(self, config: UnetConfig) -> None:
         super().__init__(config)
+        self.kept = noise_schedule(config.curve, config.steps).kept
         if config.classes is not None:
             self.label_emb = nn.Embedding(config.classes, config.embedding)
         self.output_blocks = _upward(config, self.skip_widths)
@@ -118,8 +122,12 @@ class Unet(Encoder):
         for step in self.output_blocks:
             joined = torch.cat([features, skipped.pop()], dim=1)
             features = self.run(step, joined, embedding)
-        result: Tensor = self.out(features)
-        return result.float()
+        result: Tensor = self.out(features).float()
+        if self.config.prediction == "noise":
+            return result
+        kept = at(self.kept, times.long()).float()
+        noise = kept.sqrt() * result[:, :3] + (1 - kept).sqrt() * images.float()
+        return torch.cat([noise, result[:, 3:]], dim=1)
 
 
 def _downward(config: UnetConfig) -> tuple[nn.ModuleList, list[int]]:

@@ -41,3 +41,13 @@ def read_weights(kind: type[Settings], file: Path) -> tuple[Settings, dict[str, 
         raise WrongCheckpointError(
             f"{file}: no weights with settings of {kind.__name__} ({reason}); train again"
         ) from None
+
+
+def holds(kind: type[Record], file: Path) -> bool:
+    """Whether a file has weights with settings of this kind."""
+    try:
+        with safe_open(file, framework="pt") as opened:
+            kind.model_validate(json.loads((opened.metadata() or {})[SETTINGS]))
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return False
+    return True

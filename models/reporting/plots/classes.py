@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from models.evaluation.classification import DatasetScores
+from models.evaluation.detection.average_precision import RECALLS
+from models.evaluation.detection.scores import DetectionScores
 from models.reporting.plots.style import (
     DATASET_LOOKS,
     SVG,
@@ -48,7 +51,36 @@ NUMBERED_CLASSES = 20
 LABELLED_DATASETS = 5
 
 
-def draw_pr_curves(scores: Mapping[str, DatasetScores], style: Style = SVG) -> bytes:
+@dataclass(frozen=True)
+class PrecisionRecall:
+    """The precision-recall curve of one class, and its average precision, 0..1."""
+
+    recall: Sequence[float]
+    precision: Sequence[float]
+    area: float
+
+
+def precision_recall_of(
+    scores: DatasetScores | DetectionScores,
+) -> dict[str, PrecisionRecall]:
+    """The curve of each class of a classifier, or of a detector at an IoU of 0.5."""
+    if isinstance(scores, DetectionScores):
+        recalls = RECALLS.tolist()
+        return {
+            label: PrecisionRecall(recalls, curve, scores.per_class[label].ap_50 or 0.0)
+            for label, curve in scores.curves.items()
+        }
+    return {
+        label: PrecisionRecall(
+            curve.pr_recall, curve.pr_precision, scores.per_class[label].average_precision or 0.0
+        )
+        for label, curve in scores.curves.items()
+    }
+
+
+def draw_pr_curves(
+    scores: Mapping[str, DatasetScores | DetectionScores], style: Style = SVG
+) -> bytes:
     """Precision-recall curves with their average precision: a panel per class, a line per dataset.
 
     Args:
@@ -60,31 +92,31 @@ def draw_pr_curves(scores: Mapping[str, DatasetScores], style: Style = SVG) -> b
     """
     if not scores:
         raise ValueError("scores: give at least one dataset")
-    classes = _shown_classes(list(scores.values()))
+    datasets = [precision_recall_of(dataset) for dataset in scores.values()]
+    classes = _shown_classes(datasets)
     figure, panels = panel_grid(len(classes), style)
     for panel, label in zip(panels, classes, strict=True):
         panel.set_title(escape_math(label), pad=16)
-        for position, dataset in enumerate(scores.values()):
-            curve = dataset.curves[label]
+        for position, dataset in enumerate(datasets):
+            curve = dataset[label]
             colour, dashes = dataset_look(position)
             # Between two recalls, the precision of the higher recall is reached.
             look: dict[str, Any] = {"where": "pre", "color": colour, "linestyle": dashes, "lw": 1.6}
-            panel.step(curve.pr_recall, curve.pr_precision, **look)
+            panel.step(curve.recall, curve.precision, **look)
             if len(scores) <= LABELLED_DATASETS:
-                area = dataset.per_class[label].average_precision or 0.0
-                text = f"{area:.2f}" if position else f"AP {area:.2f}"
+                text = f"{curve.area:.2f}" if position else f"AP {curve.area:.2f}"
                 left = 0.17 * position + 0.12 * (position > 0)
                 panel.text(left, 1.06, text, color=colour, fontsize=8)
         _set_unit_axes(panel)
     _label_grid(figure, panels, "recall", "precision")
     add_legend(figure, dataset_handles(list(scores)), style)
-    _note_hidden(figure, next(iter(scores.values())), classes, style)
+    _note_hidden(figure, len(datasets[0]), classes, style)
     return write_figure(figure, style)
 
 
 def draw_threshold_curves(scores: DatasetScores, style: Style = SVG) -> bytes:
     """Precision and recall of each class over the probability threshold for predicting it."""
-    classes = _shown_classes([scores])
+    classes = _shown_classes([precision_recall_of(scores)])
     figure, panels = panel_grid(len(classes), style)
     for panel, label in zip(panels, classes, strict=True):
         curve = scores.curves[label]
@@ -98,7 +130,7 @@ def draw_threshold_curves(scores: DatasetScores, style: Style = SVG) -> bytes:
         Line2D([], [], color=RECALL, lw=1.8, linestyle="--", label="recall"),
     ]
     add_legend(figure, handles, style)
-    _note_hidden(figure, scores, classes, style)
+    _note_hidden(figure, len(scores.curves), classes, style)
     return write_figure(figure, style)
 
 
@@ -166,15 +198,14 @@ def draw_confusion_matrix(scores: DatasetScores, style: Style = SVG) -> bytes:
     return write_figure(figure, style)
 
 
-def _shown_classes(scores: Sequence[DatasetScores]) -> list[str]:
+def _shown_classes(datasets: Sequence[Mapping[str, PrecisionRecall]]) -> list[str]:
     """The classes that get a panel: all, or the twelve with the lowest average precision."""
-    labels = [label for label in scores[0].classes if label in scores[0].curves]
 
     def worst(label: str) -> float:
-        return min(dataset.per_class[label].average_precision or 0.0 for dataset in scores)
+        return min(dataset[label].area for dataset in datasets)
 
-    kept = sorted(labels, key=worst)[:SHOWN_CLASSES]
-    return [label for label in labels if label in kept]
+    kept = sorted(datasets[0], key=worst)[:SHOWN_CLASSES]
+    return [label for label in datasets[0] if label in kept]
 
 
 def _name_cells(panel: Axes, classes: Sequence[str], side: float) -> None:
@@ -205,8 +236,8 @@ def _label_grid(figure: Figure, panels: Sequence[Axes], x_label: str, y_label: s
             panel.set_xlabel(x_label)
 
 
-def _note_hidden(figure: Figure, scores: DatasetScores, shown: Sequence[str], style: Style) -> None:
-    hidden = len(scores.curves) - len(shown)
+def _note_hidden(figure: Figure, classes: int, shown: Sequence[str], style: Style) -> None:
+    hidden = classes - len(shown)
     if hidden:
         note = (
             f"the {len(shown)} classes with the lowest average precision; {hidden} more not drawn"

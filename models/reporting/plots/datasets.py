@@ -30,6 +30,8 @@ _CURVES = {
     "accuracy": "Accuracy",
     "f1_macro": "Macro F1",
     "miou": "Mean IoU",
+    "map_50_95": "Mean AP",
+    "map_50": "Mean AP50",
     "learning_rate": "Learning rate",
 }
 _LINE_WIDTHS = {"val": 2.1, "train": 0.9}
@@ -38,9 +40,10 @@ History = Mapping[str, Sequence[float]]
 
 
 def draw_learning_curves(histories: Mapping[str, Sequence[History]], style: Style = SVG) -> bytes:
-    """Loss, accuracy, macro F1 (or mean IoU) and learning rate over the epochs, a line per dataset.
+    """Loss, the scores of the task and learning rate over the epochs, a line per dataset.
 
-    Lines are means over the seeds and bands their range; val is drawn thick, train thin.
+    Lines are means over the seeds and bands their range; val is drawn thick, train thin. A figure
+    that the histories have for val alone has no line for train.
 
     Args:
         histories: per dataset, the history of each seed.
@@ -54,9 +57,13 @@ def draw_learning_curves(histories: Mapping[str, Sequence[History]], style: Styl
         not seeds or not all(seed["epoch"] for seed in seeds) for seeds in seeds_of
     ):
         raise ValueError("histories: give at least one dataset, each with a history of epochs")
-    figure, panels = panel_grid(4, style, columns=2, size=(4.2, 2.7))
-    missing = "f1_macro" if "val_miou" in seeds_of[0][0] else "miou"
-    shown = [(name, title) for name, title in _CURVES.items() if name != missing]
+    known = seeds_of[0][0]
+    shown = [
+        (name, title)
+        for name, title in _CURVES.items()
+        if f"val_{name}" in known or name == "learning_rate"
+    ]
+    figure, panels = panel_grid(len(shown), style, columns=2, size=(4.2, 2.7))
     for panel, (name, title) in zip(panels, shown, strict=True):
         panel.set_title(title)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -64,10 +71,10 @@ def draw_learning_curves(histories: Mapping[str, Sequence[History]], style: Styl
             _draw_history(panel, seeds, name, position)
         if name == "learning_rate":
             panel.set_yscale("log")
-        if name in ("accuracy", "f1_macro", "miou"):
+        if name not in ("loss", "learning_rate"):
             panel.set_ylim(0, 1.02)
             panel.yaxis.set_major_formatter(PercentFormatter(1.0))
-    for panel in panels[2:]:
+    for panel in panels[-2:]:
         panel.set_xlabel("epoch")
     widths = [
         Line2D([], [], color=style.ink, lw=width, label=part)
@@ -123,7 +130,8 @@ def _draw_history(panel: Axes, seeds: Sequence[History], name: str, position: in
         _draw_band(panel, seeds, name, look | {"drawstyle": "steps-mid"})
         return
     for part, width in _LINE_WIDTHS.items():
-        _draw_band(panel, seeds, f"{part}_{name}", look | {"lw": width})
+        if f"{part}_{name}" in seeds[0]:
+            _draw_band(panel, seeds, f"{part}_{name}", look | {"lw": width})
 
 
 def _draw_band(panel: Axes, seeds: Sequence[History], name: str, look: dict[str, Any]) -> None:

@@ -30,6 +30,8 @@ METRIC_NAMES: dict[Metric, str] = {
     "f1_macro": "macro F1",
     "f1_weighted": "weighted F1",
     "miou": "mean IoU",
+    "map_50_95": "mean AP",
+    "map_50": "mean AP50",
 }
 Look = tuple[str, Dashes]
 

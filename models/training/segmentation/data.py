@@ -74,7 +74,7 @@ def with_masks(
         ValueError: a photo has no mask; the line names it.
     """
     for path, _ in images:
-        if not truth.get(path) or any(found.mask is None for found in truth[path]):
+        if path not in truth or any(found.mask is None for found in truth[path]):
             raise ValueError(f"{path}: it has an object without a mask; segmentation needs masks")
     return MaskedImages(
         tuple(path for path, _ in images),
@@ -90,6 +90,8 @@ def draw_class_map(
 ) -> Pixels:
     """The class map of a photo's objects; where objects overlap, the smallest is on top.
 
+    A photo without an object is background.
+
     Args:
         border: width of the border that a mask without one gets for a trimap, as a share of the
             mask's longer side; 0: none.
@@ -99,7 +101,7 @@ def draw_class_map(
     """
     masks = [(found.label, _read_mask(photo, found)) for found in objects]
     if not masks:
-        raise ValueError(f"{photo}: it has no mask; segmentation needs one of each object")
+        return np.zeros(decode(read_bytes(photo)).shape[:2], np.uint8)
     class_map = np.zeros(masks[0][1].shape, np.uint8)
     for label, mask in sorted(masks, key=lambda found: -int(solid_mask(found[1]).sum())):
         if ground_truth == "classes":

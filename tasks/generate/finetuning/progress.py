@@ -37,7 +37,7 @@ def show_progress(
         every = parameters.sample_every or parameters.save_every
         if step % every == 0 or step == parameters.steps:
             log.info("%s: %s: step %d of %d", stage, label, step, parameters.steps)
-            _write_losses(folder, label, losses)
+            write_losses(folder, label, losses)
             if parameters.sample_every is not None:
                 sheet = draw_samples(
                     networks, prompt, count=parameters.samples, size=parameters.size, seed=item.seed
@@ -48,7 +48,8 @@ def show_progress(
     return progress
 
 
-def _write_losses(folder: Path, label: str, losses: Sequence[float]) -> None:
+def write_losses(folder: Path, label: str, losses: Sequence[float]) -> None:
+    """Write the losses of a training as a table and as a figure into its folder."""
     table = io.StringIO()
     rows = csv.writer(table)
     rows.writerow(["step", "loss"])

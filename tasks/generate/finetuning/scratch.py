@@ -1,6 +1,6 @@
 """Files of trainings on this machine, and how long they stay."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from models.data.names import make_key
@@ -11,8 +11,11 @@ from tasks.engine.run_context import RunContext
 
 
 def folder_of(item: StageInput, stage: str) -> Path:
-    """The folder of the training of a class: its state, losses and sample sheets."""
-    return _folder(item.run, stage, str(item.job.variant["label"]), item.key)
+    """The folder of the training of a class: its state, losses and sample sheets.
+
+    The job's variant has the class as ``label``, or none if several classes share the training.
+    """
+    return _folder(item.run, stage, item.job.variant, item.key)
 
 
 def remove_states(run: RunContext | PlanningRun, weights: Sequence[Artifact]) -> None:
@@ -23,7 +26,7 @@ def remove_states(run: RunContext | PlanningRun, weights: Sequence[Artifact]) ->
     if isinstance(run, PlanningRun):
         return
     for artifact in weights:
-        folder = _folder(run, artifact.stage, str(artifact.variant["label"]), artifact.key)
+        folder = _folder(run, artifact.stage, artifact.variant, artifact.key)
         for file in (*folder.glob("*.pt"), *folder.glob("*.safetensors")):
             file.unlink(missing_ok=True)
 
@@ -40,5 +43,6 @@ def remove_copies(run: RunContext | PlanningRun, weights: Sequence[Artifact]) ->
 SHARE_OF_GPU = 1 / 8
 
 
-def _folder(run: RunContext, stage: str, label: str, key: str) -> Path:
-    return run.scratch / stage / f"{make_key(label)}-{key[:12]}"
+def _folder(run: RunContext, stage: str, variant: Mapping[str, int | str], key: str) -> Path:
+    name = make_key(str(variant.get("label", "base")))
+    return run.scratch / stage / f"{name}-{key[:12]}"

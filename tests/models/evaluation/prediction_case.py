@@ -4,7 +4,7 @@ import numpy as np
 
 from models.data.records import Origin
 from models.evaluation.classification import Labels
-from models.evaluation.predictions import DatasetPredictions
+from models.evaluation.predictions import ClassifierPredictions
 
 # A dataset without codes of families has a family per photo.
 EACH_ALONE = np.empty(0, np.int64)
@@ -23,7 +23,7 @@ def make_dataset(
     each: int = 60,
     spread: float = 0.0,
     origin: Origin = FEW_REAL,
-) -> DatasetPredictions:
+) -> ClassifierPredictions:
     """Right on the easiest photos, with noise on each; ``spread`` separates the seeds."""
     rng = np.random.default_rng(sum(map(ord, name)) + seeds)
     truth = np.repeat(np.arange(3), each)
@@ -41,9 +41,11 @@ def predict(
     right: np.ndarray[tuple[int, int], np.dtype[np.bool_]],
     origin: Origin = FEW_REAL,
     families: Labels = EACH_ALONE,
-) -> DatasetPredictions:
+) -> ClassifierPredictions:
     """Predictions that are right where ``right`` (seeds, photos) says so, else the next class."""
     predicted = np.where(right, truth, (truth + 1) % 3)
     probabilities = np.full((*predicted.shape, 3), 0.1, np.float32)
     np.put_along_axis(probabilities, predicted[..., None], 0.8, axis=2)
-    return DatasetPredictions(name, truth, probabilities, CLASSES, origin, families)
+    return ClassifierPredictions(
+        name, truth, CLASSES, origin, families, probabilities=probabilities
+    )

@@ -5,7 +5,7 @@ import pytest
 
 from models.evaluation.classification import metric_of_counts, score
 from models.evaluation.comparison import compare, dataset_interval
-from models.evaluation.predictions import DatasetPredictions
+from models.evaluation.predictions import ClassifierPredictions
 from tests.models.evaluation.prediction_case import CLASSES, make_dataset, predict
 
 TRUTH = np.repeat(np.arange(3), 40)
@@ -103,7 +103,9 @@ def test_few_photos_per_class_do_not_give_certainty(each: int) -> None:
                 hits = rng.permutation(len(truth))[: len(truth) // 10]
                 probabilities[seed, hits, truth[hits]] = 2
             probabilities /= probabilities.sum(axis=2, keepdims=True)
-            datasets.append(DatasetPredictions(name, truth, probabilities, classes))
+            datasets.append(
+                ClassifierPredictions(name, truth, classes, probabilities=probabilities)
+            )
         gap = compare(datasets[0], datasets[1])
         assert gap.high - gap.low > 0.03
         false += not gap.low <= 0 <= gap.high
@@ -153,4 +155,4 @@ def test_rejects_datasets_that_cannot_be_paired() -> None:
     with pytest.raises(ValueError, match="tested on other photos"):
         compare(make_dataset("mixed", 0.8, each=50), real)
     with pytest.raises(ValueError, match=r"give \(seeds, photos, classes\)"):
-        DatasetPredictions("real", real.y_true, real.probabilities[0], CLASSES)
+        ClassifierPredictions("real", real.y_true, CLASSES, probabilities=real.probabilities[0])

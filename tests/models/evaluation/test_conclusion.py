@@ -7,7 +7,7 @@ import pytest
 
 from models.evaluation.answers import Conclusion
 from models.evaluation.conclusion import DEFAULTS, conclude
-from models.evaluation.predictions import DatasetPredictions
+from models.evaluation.predictions import ClassifierPredictions
 from models.evaluation.settings import VerdictSettings
 from tests.models.evaluation.prediction_case import (
     ADDED,
@@ -147,7 +147,9 @@ def test_skill_is_judged_by_the_metric_that_decides() -> None:
         predicted = np.where(rng.random((5, 200)) < np.where(truth, hits, 0.9), truth, 1 - truth)
         probabilities = np.eye(2, dtype=np.float32)[predicted]
         datasets.append(
-            DatasetPredictions(name, truth, probabilities, ("good", "broken"), ORIGINS[name])
+            ClassifierPredictions(
+                name, truth, ("good", "broken"), ORIGINS[name], probabilities=probabilities
+            )
         )
     assert max(dataset.values("accuracy").mean() for dataset in datasets) < 0.91
     assert conclude(datasets).answers[0].outcome != "no_verdict"
@@ -192,8 +194,12 @@ def test_verdict_names_its_limits() -> None:
         each = make_dataset(name, 0.8, origin=ORIGINS[name])
         kept = each.y_true != 2
         datasets.append(
-            DatasetPredictions(
-                name, each.y_true[kept], each.probabilities[:, kept], CLASSES, each.origin
+            ClassifierPredictions(
+                name,
+                each.y_true[kept],
+                CLASSES,
+                each.origin,
+                probabilities=each.probabilities[:, kept],
             )
         )
     assert "No test photo, so left out of the figures: plum." in conclude(datasets).text

@@ -15,7 +15,7 @@ from models.evaluation.prediction_table import (
     tabulate,
     write_predictions,
 )
-from models.evaluation.predictions import DatasetPredictions
+from models.evaluation.predictions import ClassifierPredictions
 from models.evaluation.settings import VerdictSettings
 from tests.models.evaluation.prediction_case import (
     CLASSES,
@@ -95,7 +95,9 @@ def test_the_verdict_follows_from_the_file_alone(tmp_path: Path) -> None:
     truth: Any = models[0].content["test"]["truth"]
     expected = conclude(
         [
-            DatasetPredictions(name, np.asarray(truth), figures, CLASSES, ORIGINS[name])
+            ClassifierPredictions(
+                name, np.asarray(truth), CLASSES, ORIGINS[name], probabilities=figures
+            )
             for name, figures in probabilities.items()
         ],
         SETTINGS,

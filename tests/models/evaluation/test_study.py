@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from models.evaluation.comparison import compare, dataset_interval
+from models.evaluation.predictions import ClassifierPredictions
+from models.evaluation.score_content import join_seeds
 from models.evaluation.study import StudyScores, evaluate_study, figure_rows
-from models.evaluation.study_replicates import join_replicates
 from tests.models.evaluation.study_case import make_points
 
 
@@ -74,7 +75,8 @@ def test_replicates_are_joined_and_near_duplicates_are_one_family() -> None:
             "probabilities": [[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]],
         },
     }
-    joined = join_replicates([content, content], "test", {"a": "first", "b": "first"})
+    joined = join_seeds([content, content], "test", {"a": "first", "b": "first"})
+    assert isinstance(joined, ClassifierPredictions)
     assert joined.probabilities.shape == (2, 3, 2)
     assert joined.family_count == 2
     assert joined.values("accuracy") == pytest.approx([2 / 3, 2 / 3])

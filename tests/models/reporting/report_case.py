@@ -11,7 +11,7 @@ from models.evaluation.averages import mean_over_seeds
 from models.evaluation.classification import DatasetScores, TrainingScores, score
 from models.evaluation.comparison import dataset_interval
 from models.evaluation.conclusion import conclude
-from models.evaluation.predictions import DatasetPredictions
+from models.evaluation.predictions import ClassifierPredictions
 from models.reporting.figures import draw_figures
 from models.reporting.input import Gap, RejectGroup, ReportInput, Sheet, SheetRow, Thumb
 from models.reporting.metrics import (
@@ -226,10 +226,12 @@ def _dataset(name: str, position: int, classes: tuple[str, ...], seeds: int) -> 
 
 def _predictions(
     name: str, position: int, seeds: int, classes: tuple[str, ...]
-) -> DatasetPredictions:
+) -> ClassifierPredictions:
     probabilities = np.stack([_probabilities(position, seed, classes) for seed in range(seeds)])
     origin = Origin(synthetic=name != "real", photos="references", photos_per_class=5)
-    return DatasetPredictions(name, _truth(classes), probabilities, classes, origin)
+    return ClassifierPredictions(
+        name, _truth(classes), classes, origin, probabilities=probabilities
+    )
 
 
 def _verdict(datasets: tuple[str, ...], seeds: int, classes: tuple[str, ...]) -> Conclusion | None:

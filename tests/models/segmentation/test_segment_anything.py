@@ -66,7 +66,7 @@ def test_follows_the_published_program(sam: SegmentAnything, height: int, width:
     ratio = np.array([size[0] / width, size[1] / height] * 2)
     boxes = torch.from_numpy((np.array(box) * ratio)[None, None]).float()
     with torch.inference_mode():
-        raw = sam.network(pixel_values=pixels, input_boxes=boxes, multimask_output=True)
+        raw = sam.modules[0](pixel_values=pixels, input_boxes=boxes, multimask_output=True)
         best = int(raw.iou_scores[0, 0].argmax())
         low = raw.pred_masks[0, 0, best][None, None]
         large = F.interpolate(low, (tiny.SIDE, tiny.SIDE), mode="bilinear")
@@ -85,7 +85,7 @@ def test_sam_2_squeezes_the_photo_into_a_square(sam2: SegmentAnything) -> None:
     ratio = np.array([tiny.SIDE / 130, tiny.SIDE / 90] * 2)
     boxes = torch.from_numpy((np.array(box) * ratio)[None, None]).float()
     with torch.inference_mode():
-        raw = sam2.network(pixel_values=pixels.float(), input_boxes=boxes, multimask_output=True)
+        raw = sam2.modules[0](pixel_values=pixels.float(), input_boxes=boxes, multimask_output=True)
         low = raw.pred_masks[0, 0, int(raw.iou_scores[0, 0].argmax())][None, None]
         large = F.interpolate(low, (90, 130), mode="bilinear")
     result = segment(sam2, SamRequest(image, box))
@@ -107,8 +107,10 @@ def test_a_batch_gives_the_single_results_in_order(
         SamRequest(make_photo(90, 120, 4), (10, 10, 50, 50)),
     ]
     batches: list[int] = []
-    hook = sam.network.vision_encoder.register_forward_pre_hook(
-        lambda _, args: batches.append(len(args[0]))
+    hook = (
+        sam.modules[0]
+        .get_submodule("vision_encoder")
+        .register_forward_pre_hook(lambda _, args: batches.append(len(args[0])))
     )
     batched = list(sam.compute(requests))
     hook.remove()

@@ -59,13 +59,26 @@ def test_images_of_several_classes_are_for_networks_that_give_each_pixel_a_class
     scenes[1] = scenes[1].model_copy(update={"counted_as": "cup"})
     run = RunContext(open_store(tmp_path / "store"), "test")
     lengths = [
-        len(
-            run.load(dataset.run(run, Dataset(by_pixel=by_pixel), "scenes", scenes, [])[0])["train"]
-        )
-        for by_pixel in (False, True)
+        len(run.load(dataset.run(run, Dataset(by_object=value), "scenes", scenes, [])[0])["train"])
+        for value in (False, True)
     ]
     assert lengths == [1, 2]
 
 
 def test_the_kind_of_training_is_in_no_key() -> None:
-    assert default_key_params(Dataset(by_pixel=True)) == {}
+    assert default_key_params(Dataset(by_object=True)) == {}
+
+
+def test_classes_of_boxes_are_named_and_an_image_is_of_the_class_it_is_counted_in(
+    tmp_path: Path,
+) -> None:
+    drawn = samples("", {"cell": 1, "no object": 1})
+    run = RunContext(open_store(tmp_path / "store"), "test")
+    found = []
+    for classes in (("cell", "platelet"), ("cell",)):
+        settings = Dataset(by_object=True, classes=classes)
+        (made,) = dataset.run(run, settings, "real", drawn, [])
+        found.append(run.load(made))
+    assert [content["classes"] for content in found] == [["cell", "platelet"], ["cell"]]
+    assert [label for _, label in found[0]["train"]] == ["cell", "no object"]
+    assert run.counts["dataset"] == StageCount(computed=2)

@@ -255,8 +255,8 @@ def test_whole_photos_of_several_classes_are_refused_with_the_fix(
     assert found.refused == (
         (
             "images/photo8.png",
-            "its objects are of 2 classes (block, disc); set ingest.objects to crop, or keep one"
-            " class per photo",
+            "its objects are of 2 classes (block, disc); set ingest.objects to scene or crop, or"
+            " keep one class per photo",
         ),
     )
     assert "photos without an annotated object, not used: 1" in found.notes

@@ -4,7 +4,7 @@ Source of the guidance: Dhariwal and Nichol, "Diffusion Models Beat GANs on Imag
 NeurIPS 2021, section 4.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -40,6 +40,7 @@ def train_classifier(
     batch: int,
     seed: int,
     folder: Path,
+    on_step: Callable[[Sequence[float]], None] = lambda _: None,
 ) -> list[float]:
     """Train a classifier in place on crops with noise of all steps; return the loss of every step.
 
@@ -53,6 +54,8 @@ def train_classifier(
         batch: crops per loss.
         seed: 0 .. 2**62 - 1.
         folder: of this training alone; holds its state.
+        on_step: called after each step with the losses of all steps so far; an exception that it
+            raises stops the training.
 
     Raises:
         ValueError: the number of classes is not that of the crops.
@@ -77,8 +80,6 @@ def train_classifier(
 
     with repeatable(seed):
         network.train().requires_grad_(True)
-        losses = train_weights(
-            list(network.parameters()), loss_of, schedule, folder, lambda _: None
-        )
+        losses = train_weights(list(network.parameters()), loss_of, schedule, folder, on_step)
         network.eval().requires_grad_(False)
     return losses

@@ -6,6 +6,7 @@ Source of the edges: Canny, "A Computational Approach to Edge Detection", PAMI 1
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -15,6 +16,9 @@ from torch import Tensor
 from models.data.pixels import Pixels
 from models.diffusion.ddpm.chain import as_signed
 from models.diffusion.finetuning.loop import photo_of
+
+# How crops are changed in a draw: not at all, mirrored at random, or also turned by 90 degrees.
+Turns = Literal["none", "mirrored", "all"]
 
 # The range of the random thresholds of the edges.
 LEAST_THRESHOLD, LARGEST_THRESHOLD = 1, 255
@@ -30,6 +34,7 @@ class Crops:
             nothing, or edges.
         edges: the images follow their edges, which are found with other thresholds in each draw.
         repeats: how often a crop is drawn before all are drawn again; empty: once.
+        turns: how crops and their maps are changed, with other turns in each draw.
 
     Raises:
         ValueError: there are no crops, or the lists have different lengths.
@@ -39,6 +44,7 @@ class Crops:
     maps: Sequence[Pixels] = ()
     edges: bool = False
     repeats: Sequence[int] = ()
+    turns: Turns = "none"
 
     def __post_init__(self) -> None:
         if not self.images:
@@ -77,15 +83,26 @@ class Crops:
             draw: 0, 1, ...
             size: crops per draw.
         """
-        chosen = self.chosen(seed, draw, size)
-        images = torch.stack([as_signed(self.images[index]) for index in chosen])
-        if self.picture_channels is None:
-            return images, None
-        pictures = [
-            self.picture(index, np.random.default_rng((seed, draw * size + place)))
-            for place, index in enumerate(chosen)
-        ]
-        return images, torch.stack([as_signed(picture) for picture in pictures])
+        images, pictures = [], []
+        for place, index in enumerate(self.chosen(seed, draw, size)):
+            rng = np.random.default_rng((seed, draw * size + place))
+            image, *maps = self._turned(index, rng)
+            images.append(as_signed(image))
+            if self.picture_channels is not None:
+                pictures.append(as_signed(maps[0] if maps else random_edges(image, rng)))
+        return torch.stack(images), torch.stack(pictures) if pictures else None
+
+    def _turned(self, index: int, rng: np.random.Generator) -> list[Pixels]:
+        """A crop, and its map if there are maps, changed in the same way."""
+        found = [self.images[index], *([self.maps[index]] if self.maps else [])]
+        if self.turns == "none":
+            return found
+        mirrored, quarters = int(rng.integers(2)), int(rng.integers(4))
+        if mirrored:
+            found = [pixels[:, ::-1] for pixels in found]
+        if self.turns == "all":
+            found = [np.rot90(pixels, quarters) for pixels in found]
+        return [np.ascontiguousarray(pixels) for pixels in found]
 
     def picture(self, index: int, rng: np.random.Generator) -> Pixels:
         """What an image follows, uint8 SxSxC."""

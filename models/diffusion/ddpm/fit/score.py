@@ -30,10 +30,13 @@ def evaluate(step: int, loss: float, images: Floats, crops: Floats) -> Evaluatio
 
     Args:
         step, loss: of the training.
-        images, crops: features, [N, D]; two or more of each.
+        images, crops: features, [N, D]; two or more images. Of a single crop, the score is the
+            distance to it.
     """
     nearest = float(cosine_distances(images, crops).min(axis=1).mean())
     diversity = _mean_of_pairs(cosine_distances(images))
+    if len(crops) == 1:
+        return Evaluation(step=step, loss=loss, nearest=nearest, diversity=diversity, score=nearest)
     among = cosine_distances(crops)
     expected = _mean_of_pairs(among)
     np.fill_diagonal(among, np.inf)

@@ -7,7 +7,6 @@ what is trained; Nichol and Dhariwal, "Improved Denoising Diffusion Probabilisti
 
 import contextlib
 import json
-import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -57,6 +56,7 @@ def fit_unet(
     seed: int,
     folder: Path,
     progress: Callable[[Evaluation], None] = lambda _: None,
+    on_step: Callable[[Sequence[float]], None] = lambda _: None,
 ) -> Fitted:
     """Train what ``adaptation`` adds to a U-Net, and what it trains of it.
 
@@ -71,9 +71,11 @@ def fit_unet(
         seed: 0 .. 2**62 - 1.
         folder: of this training alone; holds its state, sheets, evaluations and result.
         progress: called after each evaluation.
+        on_step: called after each step with the losses of all steps so far; an exception that it
+            raises stops the training.
 
     Raises:
-        ValueError: the crops have other pictures than the network, or the loss became infinite.
+        ValueError: the crops have other pictures than the network, or the training diverged.
     """
     if adaptation.condition_channels != crops.picture_channels:
         raise ValueError(
@@ -82,7 +84,9 @@ def fit_unet(
         )
     folder.mkdir(parents=True, exist_ok=True)
     with repeatable(seed):
-        training = _Training(AdaptedUnet(unet, adaptation), crops, settings, embed, seed, folder)
+        training = _Training(
+            AdaptedUnet(unet, adaptation), crops, settings, embed, seed, folder, on_step
+        )
         return training.run(progress)
 
 
@@ -97,9 +101,10 @@ class _Training:
         embed: Embed,
         seed: int,
         folder: Path,
+        on_step: Callable[[Sequence[float]], None],
     ) -> None:
         self.network, self.crops, self.settings = network, crops, settings
-        self.embed, self.seed, self.folder = embed, seed, folder
+        self.embed, self.seed, self.folder, self.on_step = embed, seed, folder, on_step
         self.trained = network.train_adaptation()
         self.features = embed(crops.images)
         self.averages: list[Tensor] = []
@@ -141,7 +146,7 @@ class _Training:
         weights = list(self.trained.values())
         self.network.train()
         return train_weights(
-            weights, self._loss, schedule, self.folder, lambda _: None, self.averages
+            weights, self._loss, schedule, self.folder, self.on_step, self.averages
         )
 
     def _loss(self, draw: int) -> Tensor:
@@ -157,13 +162,18 @@ class _Training:
                 predicted: Tensor = self.network(noisy, times, moved)
             return predicted.float()
 
-        weight = self.settings.bound_weight
-        losses = diffusion_loss(predict, self.noise, images.to(device), noise, steps, weight)
+        losses = diffusion_loss(
+            predict,
+            self.noise,
+            images.to(device),
+            noise,
+            steps,
+            self.settings.bound_weight,
+            of_velocity=self.network.unet.config.prediction == "velocity",
+        )
         return losses.total.mean()
 
     def _evaluate(self, loss: float, step: int) -> Evaluation:
-        if not math.isfinite(loss):
-            raise ValueError(f"the loss became {loss} before step {step}; lower learning_rate")
         with self._averaged():
             samples = draw_samples(
                 self.network, self.crops, self.settings.samples, self.settings.sample_spacing

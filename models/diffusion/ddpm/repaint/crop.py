@@ -6,6 +6,8 @@ from functools import cached_property
 import cv2
 import numpy as np
 
+from models.data.formats.annotated import box_of_mask
+from models.data.objects import PixelBox
 from models.data.pixels import Bools, Pixels, resize
 
 
@@ -26,30 +28,43 @@ class Crop:
 def crop_around(mask: Bools, size: int, context: float) -> Crop:
     """The square around the true px of a mask, inside of the scene and centred as far as possible.
 
-    Its side is ``context`` times that of the mask's box, and not below ``size`` where the scene
-    allows that.
-
     Args:
         mask: bool HxW of the scene.
-        size: side of the images that the model makes, px.
-        context: 1 or more.
+        size, context: see `crop_around_box`.
 
     Raises:
         ValueError: the mask is empty, or its box is longer than the scene's shorter side.
     """
-    height, width = mask.shape
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
+    box = box_of_mask(mask)
+    if box is None:
         raise ValueError("mask: nothing is to be painted; give a mask that is not empty")
-    longer = int(max(rows[-1] - rows[0], columns[-1] - columns[0])) + 1
-    if longer > min(height, width):
+    return crop_around_box(box, (mask.shape[1], mask.shape[0]), size, context)
+
+
+def crop_around_box(box: PixelBox, frame: tuple[int, int], size: int, context: float) -> Crop:
+    """The square around a box, inside of the scene and centred as far as possible.
+
+    Its side is ``context`` times that of the box, and not below ``size`` where the scene allows
+    that.
+
+    Args:
+        box: x, y, width, height in px of the scene.
+        frame: width and height of the scene, px.
+        size: side of the images that the model makes, px.
+        context: 1 or more.
+
+    Raises:
+        ValueError: the box is longer than the scene's shorter side.
+    """
+    x, y, box_width, box_height = box
+    (width, height), longer = frame, max(box_width, box_height)
+    if longer > min(frame):
         raise ValueError(
             f"mask: its box is {longer} px long, and the scene {width}x{height}; "
             "choose a smaller part"
         )
     side = min(height, width, max(size, round(context * longer)))
-    left = (int(columns[0]) + int(columns[-1]) + 1 - side) // 2
-    top = (int(rows[0]) + int(rows[-1]) + 1 - side) // 2
+    left, top = (2 * x + box_width - side) // 2, (2 * y + box_height - side) // 2
     return Crop(max(0, min(left, width - side)), max(0, min(top, height - side)), side)
 
 

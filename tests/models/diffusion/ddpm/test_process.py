@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from models.diffusion.ddpm.chain import as_levels, as_signed, draw_images
-from models.diffusion.ddpm.process import ReverseProcess, Variance, classifier_gradient
+from models.diffusion.ddpm.process import ReverseProcess, Target, Variance, classifier_gradient
 from models.diffusion.ddpm.schedule import Curve, NoiseSchedule, noise_schedule
 from tests.models.diffusion.ddpm.published import (
     CHAINS,
@@ -37,15 +37,27 @@ def test_means_and_learned_variances(name: str, curve: Curve, clip: bool) -> Non
     for theirs, ours in (("mean", estimate.mean), ("log_variance", estimate.log_variance)):
         values = expected[f"{case}.{theirs}"]
         assert_close(ours, values, 1e-5 * values.abs().max().item())
+    variance = expected[f"{case}.variance"]
+    assert_close(estimate.log_variance.exp(), variance, 1e-5 * variance.abs().max().item())
     image = expected[f"{case}.pred_xstart"]
     assert_close(estimate.image, image, 2e-3 if clip else 1e-5 * image.abs().max().item())
 
 
-@pytest.mark.parametrize(("case", "variance"), [("fixed_large", "large"), ("fixed_small", "small")])
-def test_fixed_variances(case: str, variance: Variance) -> None:
-    network, expected = published_unet("unet_a"), numbers("unet_a")
-    predict = predict_with(network, channels=3)
-    process = ReverseProcess(predict, noise_schedule("linear"), variance)
+@pytest.mark.parametrize("name", ["unet_a", "unet_b"])
+@pytest.mark.parametrize(
+    ("case", "variance", "target"),
+    [
+        ("fixed_large", "large", "noise"),
+        ("fixed_small", "small", "noise"),
+        ("xstart_large", "large", "image"),
+    ],
+)
+def test_fixed_variances_and_a_network_that_predicts_images(
+    name: str, case: str, variance: Variance, target: Target
+) -> None:
+    network, expected = published_unet(name), numbers(name)
+    predict = predict_with(network, expected.get("y"), channels=3)
+    process = ReverseProcess(predict, noise_schedule("linear"), variance, target=target)
     with torch.inference_mode():
         estimate = process.estimate(expected["x"], expected["t"])
     for theirs, ours in (("mean", estimate.mean), ("log_variance", estimate.log_variance)):
@@ -53,10 +65,12 @@ def test_fixed_variances(case: str, variance: Variance) -> None:
         assert_close(ours, values, 1e-5 * values.abs().max().item())
 
 
-def test_the_network_gets_the_times_of_the_schedule() -> None:
-    network, expected = published_unet("unet_a"), numbers("unet_a")
+@pytest.mark.parametrize("name", ["unet_a", "unet_b"])
+def test_the_network_gets_the_times_of_the_schedule(name: str) -> None:
+    network, expected = published_unet(name), numbers(name)
     short = noise_schedule("linear", 100)
-    process = ReverseProcess(predict_with(network), NoiseSchedule(short.betas, short.times * 10))
+    predict = predict_with(network, expected.get("y"))
+    process = ReverseProcess(predict, NoiseSchedule(short.betas, short.times * 10))
     with torch.inference_mode():
         estimate = process.estimate(expected["x"], expected["pmv.rescaled100.t"])
     for theirs, ours in (("mean", estimate.mean), ("log_variance", estimate.log_variance)):
@@ -87,7 +101,7 @@ def test_a_classifier_of_noisy_images_guides_as_published() -> None:
         assert_close(ours, values, 1e-4 * values.abs().max().item())
 
 
-@pytest.mark.parametrize("case", ["ddpm25", "ddim25_eta0", "ddim10_eta05"])
+@pytest.mark.parametrize("case", ["ddpm25", "ddpm25_noclip", "ddim25_eta0", "ddim10_eta05"])
 def test_chains_with_recorded_noise(case: str) -> None:
     result, expected = run_chain(case)
     assert_close(result, expected["result"], 1e-3 * expected["result"].abs().max().item())

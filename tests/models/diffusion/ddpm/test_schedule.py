@@ -66,8 +66,9 @@ def test_impossible_spacings_are_refused(spacing: str, fault: str) -> None:
         noise_schedule("linear", 10, spacing)
 
 
-def test_noise_is_added_as_published() -> None:
-    expected = numbers("unet_a")
+@pytest.mark.parametrize("name", ["unet_a", "unet_b"])
+def test_noise_is_added_as_published(name: str) -> None:
+    expected = numbers(name)
     for curve in ("linear", "cosine"):
         schedule = noise_schedule("cosine" if curve == "cosine" else "linear")
         q = {name: expected[f"q.{curve}.{name}"] for name in ("x_start", "noise", "x_t")}

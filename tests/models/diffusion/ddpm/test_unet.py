@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from models.diffusion.ddpm.config import IMAGENET_256
 from models.diffusion.ddpm.load import load_unet
+from models.diffusion.ddpm.schedule import noise_schedule
 from models.diffusion.ddpm.unet import Unet
 from models.runtime.hardware import Machine
 from models.runtime.loading import WrongCheckpointError
@@ -25,7 +26,9 @@ def test_predicts_what_the_published_program_does(name: str) -> None:
     network, expected = published_unet(name), numbers(name)
     with torch.inference_mode():
         result = network(expected["x"], expected["t"], expected.get("y"))
+        between = network(expected["x"], expected["t"] + 0.25, expected.get("y"))
     assert_close(result, expected["y_out"], 5e-5)
+    assert_close(between, expected["y_out_fractional_t"], 5e-5)
     # Weights of one layout of attention give another result in the other.
     for block in network.modules():
         if hasattr(block, "qkv_first"):
@@ -107,3 +110,19 @@ def test_recomputing_features_gives_the_same_gradients_with_frozen_blocks() -> N
         trained.grad = None
     assert gradients[0].abs().max() > 0
     torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_a_network_of_the_velocity_gives_the_noise() -> None:
+    config = TINY.model_copy(update={"prediction": "velocity"})
+    plain, network = tiny_unet(), tiny_unet(config=config)
+    random = torch.Generator().manual_seed(0)
+    image, noise = torch.randn(2, 2, 3, 16, 16, generator=random)
+    steps = torch.tensor([100, 900])
+    schedule = noise_schedule(config.curve, config.steps)
+    noisy = schedule.add_noise(image, noise, steps)
+    kept = torch.tensor(schedule.kept[steps.numpy()]).float().reshape(2, 1, 1, 1)
+    with torch.no_grad():
+        velocity, found = plain(noisy, steps), network(noisy, steps)
+    expected = kept.sqrt() * velocity[:, :3] + (1 - kept).sqrt() * noisy
+    torch.testing.assert_close(found[:, :3], expected)
+    assert torch.equal(found[:, 3:], velocity[:, 3:])

@@ -61,3 +61,18 @@ def test_impossible_crops_are_refused() -> None:
         Crops(levels(2), repeats=[1, 1, 1])
     with pytest.raises(ValueError, match="both maps and edges"):
         Crops(levels(1), maps=levels(1), edges=True)
+
+
+def test_crops_and_their_maps_are_turned_alike() -> None:
+    corner = np.zeros((8, 8, 3), np.uint8)
+    corner[:2, :4] = 255
+    crops = Crops([corner], maps=[corner[..., :1]], turns="all")
+    images, maps = crops.batch(3, 0, 60)
+    assert maps is not None
+    assert np.array_equal(images[:, :1], maps)
+    assert len({as_levels(image).tobytes() for image in images}) == 8
+    mirrored, _ = Crops([corner], turns="mirrored").batch(3, 0, 60)
+    assert {as_levels(image).tobytes() for image in mirrored} == {
+        corner.tobytes(),
+        corner[:, ::-1].tobytes(),
+    }

@@ -1,6 +1,7 @@
 """The score is low for images like the class, and high for copies, strangers and repetitions."""
 
 import numpy as np
+import pytest
 
 from models.diffusion.ddpm.fit.score import best_of, evaluate
 
@@ -20,3 +21,9 @@ def test_images_like_the_class_have_the_best_score() -> None:
     assert found[0].score < 0.3 < min(evaluation.score for evaluation in found[1:])
     assert found[1].nearest < 1e-6
     assert found[3].diversity < 1e-6
+
+
+def test_a_single_crop_has_no_distance_to_compare_with() -> None:
+    crop, images = np.ones((1, 4), np.float32), np.eye(4, dtype=np.float32)
+    found = evaluate(1, 0.5, images, crop)
+    assert found.score == found.nearest == pytest.approx(0.5)

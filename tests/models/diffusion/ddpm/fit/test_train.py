@@ -1,6 +1,5 @@
 """A training lowers the loss, freezes what it must, and ends alike after a stop."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -150,11 +149,9 @@ def test_faults_are_named(tmp_path: Path) -> None:
             seed=0,
             folder=tmp_path,
         )
-    with pytest.raises(ValueError, match="the loss became nan before step 4; lower learning_rate"):
+    with pytest.raises(ValueError, match=r"diverged at step 2 .*; give a lower learning_rate"):
         fit(tmp_path, SETTINGS.model_copy(update={"learning_rate": 1e30}))
-    assert not (tmp_path / "evaluations.json").exists() or json.loads(
-        (tmp_path / "evaluations.json").read_text()
-    )
+    assert not (tmp_path / "evaluations.json").exists()
 
 
 def test_batches_are_divided_into_equal_parts() -> None:

@@ -1,11 +1,13 @@
 """RePaint's order of steps and a whole run agree with the published program's numbers."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from models.diffusion.ddpm.chain import as_levels
 from models.diffusion.ddpm.process import ReverseProcess
@@ -44,8 +46,14 @@ def test_a_run_with_recorded_noise() -> None:
     jump = about["jump"]
     times = repaint_times(jump["t_T"], jump["jump_length"], jump["jump_n_sample"])
     assert times == about["times"]
-    schedule = noise_schedule("linear", 1000, about["timestep_respacing"])
-    process = ReverseProcess(predict_with(published_unet("unet_a")), schedule)
+    seen: list[tuple[Tensor, Tensor]] = []
+    predict = predict_with(published_unet("unet_a"))
+
+    def record(images: Tensor, steps: Tensor) -> Tensor:
+        seen.append((images, steps))
+        return predict(images, steps)
+
+    process = ReverseProcess(record, noise_schedule("linear", 1000, about["timestep_respacing"]))
     draws = iter(expected["draws"])
     with torch.inference_mode():
         result = inpaint(
@@ -55,3 +63,11 @@ def test_a_run_with_recorded_noise() -> None:
     assert_close(result, expected["result"], 1e-3)
     levels = as_levels(result[0]).astype(int)
     assert np.abs(levels - expected["u8"][0].permute(1, 2, 0).numpy()).max() <= 1
+    assert [int(steps) for _, steps in seen] == expected["model_timesteps"].tolist()
+    downward = [now for now, following in pairwise(times) if following < now]
+    for number in about["recorded_reverse_steps"]:
+        images, steps = seen[number][0], torch.tensor([downward[number]])
+        assert_close(images, expected[f"reverse{number}.model_input"], 1e-3)
+        with torch.inference_mode():
+            estimate = process.estimate(images, steps)
+        assert_close(estimate.image, expected[f"reverse{number}.pred_xstart"], 1e-3)
