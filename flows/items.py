@@ -22,7 +22,11 @@ def make_items(
 
     The item of a class holds all references that show the class, whatever else they show.
     """
-    groups = list(_groups(phase, references))
+    groups = [
+        (name, sources)
+        for name, sources in _groups(phase, references)
+        if not phase.only_wanted or generator.makes_objects_of(settings, name)
+    ]
     if not groups:
         return []
     planned = PlanningRun()
@@ -30,10 +34,17 @@ def make_items(
     plan_item(planned, generator, phase, settings, probe, config.shared, Resize())
     versions = {stage: found.version for stage, found in planned.stages.items()}
     items = []
-    for name, sources in groups:
-        item = _item(generator, phase, settings, name, sources, inputs)
+    for number, (name, sources) in enumerate(groups):
+        item = _item(generator, phase, settings, name, sources, inputs, number)
         key = item_key(
-            generator.name, phase.name, sources, item.inputs, config, versions, item.of_class
+            generator.name,
+            phase.name,
+            sources,
+            item.inputs,
+            config,
+            versions,
+            item.of_class,
+            item.number,
         )
         items.append(item.model_copy(update={"key": key}))
     return items
@@ -83,6 +94,7 @@ def _item(
     name: str,
     sources: Sequence[SourceImage],
     inputs: dict[str, tuple[Artifact, ...]],
+    number: int = 0,
 ) -> WorkItem:
     item = WorkItem(
         generator=generator.name,
@@ -91,6 +103,7 @@ def _item(
         key="planned",
         sources=tuple(sources),
         of_class=name if phase.unit == "class" else "",
+        number=number if phase.unit == "shard" else 0,
     )
     if phase.choose_inputs is None:
         made = tuple(found for label in sorted(item.classes) for found in inputs.get(label, ()))

@@ -18,6 +18,8 @@ MODELS: dict[Profile, dict[str, str]] = {
         "background": "composite",
         "outpaint": "extend",
         "image_to_image": "sdxl-img2img",
+        "base": "from-scratch",
+        "fit": "all-weights",
     },
     "diffusion": {
         "upscale": "realesrgan",
@@ -31,6 +33,9 @@ MODELS: dict[Profile, dict[str, str]] = {
         "image_to_image": "sdxl-img2img",
         "text_to_image": "sd15",
         "controlnet": "sd15-canny",
+        "inpaint": "sd15-inpaint",
+        "base": "adm-256",
+        "fit": "adapters",
     },
 }
 

@@ -34,6 +34,7 @@ class Phase:
         shard_size: references of a shard.
         choose_inputs: chooses what a work item gets of earlier phases; None: all that they made
             for its classes.
+        only_wanted: a class that gets no images has no work item.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Phase:
     run: PhaseFunction
     shard_size: int = 1
     choose_inputs: ChooseInputs | None = None
+    only_wanted: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,10 @@ class Generator:
         classes: from the settings, the classes that get images; none listed: all.
         needs: what the photos must have, ``boxes`` or ``masks``; checked before anything runs.
         needs_of: from the settings, what the photos must have too.
+        of_one_object: from the settings, whether its images show the one object of a photo, so that
+            it can't use scenes.
         placing: from the settings, where new objects go in photos; None if it paints into none.
-            With it, photos of all classes are scenes for objects of ``classes``.
+            With it, photos of `PlaceObjects.scene_classes` are scenes for objects of ``classes``.
     """
 
     name: str
@@ -69,22 +73,28 @@ class Generator:
     factors: Callable[[Any], tuple[Factor, ...]]
     needs: frozenset[str] = frozenset()
     needs_of: Callable[[Any], frozenset[str]] = lambda _settings: frozenset()
+    of_one_object: Callable[[Any], bool] = lambda _: False
     classes: Callable[[Any], tuple[str, ...]] = lambda _: ()
     placing: Callable[[Any], PlaceObjects | None] = lambda _: None
 
     @property
     def learns(self) -> bool:
-        """Whether it first learns a class from all its photos, and then draws images of it."""
-        return len(self.phases) > 1 and self.phases[-1].unit == "class"
+        """Whether it first learns a class from all its photos, and then makes images of it."""
+        return len(self.phases) > 1 and self.phases[-1].unit in ("class", "shard")
 
     def phase(self, name: str) -> Phase:
         """The phase of that name."""
         return next(phase for phase in self.phases if phase.name == name)
 
+    def makes_objects_of(self, settings: Any, label: str) -> bool:
+        """Whether images show objects of a class, of whatever photos they are made."""
+        wanted = self.classes(settings)
+        return not wanted or label in wanted
+
     def makes_images_of(self, settings: Any, label: str) -> bool:
         """Whether photos of a class get images."""
-        wanted = self.classes(settings)
-        return not wanted or label in wanted or self.placing(settings) is not None
+        placing = self.placing(settings)
+        return placing.is_scene((label,)) if placing else self.makes_objects_of(settings, label)
 
     def makes_images_for(self, settings: Any, item: WorkItem) -> bool:
         """Whether a work item of the last phase gives images: those of a class may have none.

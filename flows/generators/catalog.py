@@ -3,8 +3,11 @@
 from flows.generators import (
     controlnet,
     copy_paste,
+    ddpm_repaint,
     dreambooth,
+    good_photos,
     image_to_image,
+    inpaint,
     multiview,
     text_to_image,
     textual_inversion,
@@ -19,6 +22,9 @@ GENERATORS: tuple[Generator, ...] = (
     textual_inversion.GENERATOR,
     dreambooth.GENERATOR,
     copy_paste.GENERATOR,
+    inpaint.GENERATOR,
+    good_photos.GENERATOR,
+    ddpm_repaint.GENERATOR,
 )
 
 

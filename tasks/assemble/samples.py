@@ -42,12 +42,11 @@ def make_samples(
         jpeg = jpeg_of.get(image.id)
         sample = _sample(run, item, image, verdict["reason"], verdict["scores"])
         if jpeg is not None:
-            label = str(image.metadata.get("counted_as", item.label))
+            label = _label_of(image, item)
             notes = annotations_at(image, jpeg, masks_of[image.id], label)
             is_other = {note.label for note in notes} != {label}
             sample = sample.model_copy(
                 update={
-                    "name": _below(label, sample.name),
                     "image": jpeg,
                     "annotations": notes,
                     "counted_as": label if is_other else "",
@@ -137,12 +136,12 @@ def _sample(
     reject_reason: str | None,
     scores: Mapping[str, float],
 ) -> Sample:
-    lineage = run.lineage(image)
+    lineage, label = run.lineage(image), _label_of(image, item)
     return Sample(
-        name=sample_name(image),
+        name=_below(label, sample_name(image)),
         split=item.sources[0].split,
         image=image,
-        annotations=(Annotation(label=item.label),),
+        annotations=(Annotation(label=label),),
         generator=item.generator,
         sources=tuple(image.metadata.get("sources") or [source.name for source in item.sources]),
         lineage=Lineage(
@@ -161,16 +160,21 @@ def _sample(
     )
 
 
-def _size_of(image: Artifact) -> tuple[int, int]:
-    """Width and height of an image in px; that of a JPEG is in its metadata."""
-    if image.shape is None:
-        return image.metadata["width"], image.metadata["height"]
-    return image.shape[1], image.shape[0]
+def _label_of(image: Artifact, item: WorkItem) -> str:
+    """The class of an image: a shard has images of several."""
+    return str(image.metadata.get("counted_as") or image.variant.get("label") or item.label)
 
 
 def _below(label: str, name: str) -> str:
     """The name of an image in the folder of its class, where it was made of a photo of another."""
     return name if name.partition("/")[0] == label else f"{label}/{name}"
+
+
+def _size_of(image: Artifact) -> tuple[int, int]:
+    """Width and height of an image in px; that of a JPEG is in its metadata."""
+    if image.shape is None:
+        return image.metadata["width"], image.metadata["height"]
+    return image.shape[1], image.shape[0]
 
 
 def _in_px_of(jpeg: Artifact, box: Box, width: float, height: float) -> Box:

@@ -25,12 +25,14 @@ class Cost:
         reads_all_inputs: whether that size is of all inputs together, and not of the first.
         tflop: per network: trillion operations per artifact, and per megapixel of it (counted by
             ``python -m benchmarks flops`` at the published sizes).
+        cpu_ms: from the stage's settings, CPU milliseconds besides those, without a checkpoint.
         repeats: from the stage's settings, how often these operations are done, as in a training.
         megabytes: from the stage's settings, megabytes in the store besides those per megapixel.
     """
 
     ms: float = 0.0
     ms_per_mp: float = 0.0
+    cpu_ms: Callable[[Any], float] = lambda _settings: 0.0
     mb_per_mp: float = 0.0
     megapixels: Callable[[Any, float], float] = lambda _settings, megapixels: megapixels
     reads_all_inputs: bool = False
@@ -84,7 +86,7 @@ class PlanningRun:
             sized.append(placeholder.model_copy(update={"metadata": {"megapixels": megapixels}}))
             planned.artifacts += 1
             planned.megabytes += megapixels * cost.mb_per_mp + cost.megabytes(settings)
-            fixed, per_megapixel = cost.ms, cost.ms_per_mp
+            fixed, per_megapixel = cost.ms + cost.cpu_ms(settings), cost.ms_per_mp
             if network is not None:
                 fixed, per_megapixel = 0.0, _MS_PER_MP_AROUND_NETWORK
                 once, each = cost.tflop.get(network, (0.0, 0.0))

@@ -30,6 +30,7 @@ class WorkItem(Record):
     ``sources`` are one image, all images that show a class, or a shard of images; ``inputs`` are
     what earlier phases made for its class; ``key`` is the digest of all that decides the result.
     ``of_class`` is the class of an item that holds the images of a class; empty for others.
+    ``number`` is the place of a shard among all shards.
     """
 
     generator: str
@@ -39,6 +40,7 @@ class WorkItem(Record):
     sources: tuple[SourceImage, ...]
     inputs: tuple[Artifact, ...] = ()
     of_class: str = ""
+    number: int = 0
 
     @property
     def label(self) -> str:
@@ -114,12 +116,14 @@ def item_key(
     config: ItemConfig,
     versions: Mapping[str, int],
     of_class: str = "",
+    number: int = 0,
 ) -> str:
     """The digest of everything that a work item depends on.
 
     Args:
         of_class: the class of the item. It is no part of the key where all sources are of it alone.
         versions: the version of each stage that the phase calls.
+        number: of a shard; it decides which backgrounds a shard uses.
     """
     work: dict[str, Any] = {
         "generator": generator,
@@ -147,6 +151,8 @@ def item_key(
     }
     if of_class and any(note.label != of_class for s in sources for note in s.annotations):
         work["class"] = of_class
+    if number and config.shared.backgrounds:
+        work["number"] = number
     if config.shared.regions:
         work["regions"] = [
             [region.variant["of"], region.digest] for region in config.shared.regions

@@ -9,14 +9,15 @@ from models.data.files import write_atomic
 from models.data.names import digest_of_name, make_key
 from models.data.records import Record
 from models.evaluation.answers import Conclusion
-from models.evaluation.prediction_table import FILE_NAME as PREDICTIONS
-from models.evaluation.prediction_table import write_predictions
+from models.evaluation.prediction_file.table import FILE_NAME as PREDICTIONS
+from models.evaluation.prediction_file.table import write_predictions
 from models.reporting.dataset_card import render_card
 from models.reporting.figures import draw_figures
 from models.reporting.input import ReportInput
 from models.reporting.page import render_report
 from tasks.engine.run_context import RunContext
 from tasks.report.data import RunSummary
+from tasks.report.detections import draw_detections
 from tasks.report.metrics import gather_metrics, load_scored_models
 from tasks.report.pictures import (
     draw_datasets,
@@ -72,6 +73,7 @@ def _write(run: RunContext, summary: RunSummary, out: Path) -> WrittenReport:
             test_samples=draw_test(run, summary),
             misclassified=draw_mistakes(run, summary),
             segmented=draw_segments(run, summary),
+            detected=draw_detections(run, summary),
             near_pairs=draw_pairs(run, metrics.quality),
         )
     )

@@ -11,8 +11,12 @@ from safetensors.torch import save_file
 from flows.config.recipe import Recipe, load_recipe
 from flows.config.sections import settings_classes
 from flows.generators.catalog import GENERATORS
+from models.data import read_photo
+from models.data.formats.annotated import AnnotatedImage, ObjectAnnotation
+from models.data.formats.coco import write_coco
 from models.data.records import Record
 from models.training.classification.networks import SMALL_CNN, build_network
+from models.training.detection.settings import DetectionParameters
 from models.training.segmentation.settings import SegmentationParameters
 from tests.tiny import CLASSES, Cli, draw_photo
 
@@ -23,8 +27,11 @@ PATHS = {
     "classical": ["backgrounds=rooms", "split.group_file=groups.csv"],
     "pretrained": ["train.weights_file=weights.safetensors"],
     "segmentation": [],
+    "detection": [],
     "diffusion": [],
     "other_networks": [],
+    "inpaint": [],
+    "inpaint_sdxl": [],
 }
 
 FieldOf = tuple[type[Record], str]
@@ -35,7 +42,8 @@ def test_every_field_is_set_in_one_of_the_recipes() -> None:
     for generator in GENERATORS:
         every |= set(fields_of(generator.settings))
     # They exclude pretrained: false, and pretrained.yaml sets them for the class that defines them.
-    every -= {(SegmentationParameters, name) for name in ("freeze", "weights_file")}
+    tasks = (SegmentationParameters, DetectionParameters)
+    every -= {(settings, name) for settings in tasks for name in ("freeze", "weights_file")}
     recipes = [load_recipe(RECIPES / f"{name}.yaml", PATHS[name]) for name in PATHS]
     changed = {field for recipe in recipes for field in changed_fields(recipe)}
     missing = sorted(f"{settings.__name__}.{name}" for settings, name in every - changed)
@@ -118,11 +126,26 @@ def test_a_run_takes_every_field(cli: Cli, folder: Path, tmp_path: Path, name: s
     assert trained == {spec["name"] for spec in loaded["trainings"]}
 
 
-@pytest.mark.parametrize("name", ["pretrained", "segmentation", "diffusion", "other_networks"])
+@pytest.mark.parametrize("name", [name for name in PATHS if name != "classical"])
 def test_a_plan_takes_every_field(cli: Cli, folder: Path, tmp_path: Path, name: str) -> None:
     write_photos(tmp_path / "photos", ("bottle", "mug"))
     command = ("plan", RECIPES / f"{name}.yaml", "--photos", tmp_path / "photos", "--json")
     planned = cli.run(*command, *options(changes_of(name, folder))).found
+    assert planned["recipe"] == name
+    assert planned["images"] > 0
+
+
+@pytest.mark.parametrize("name", ["inpaint", "inpaint_sdxl"])
+def test_a_plan_of_placed_objects_takes_every_field(cli: Cli, tmp_path: Path, name: str) -> None:
+    write_photos(tmp_path / "drawn", ("bottle", "mug"))
+    images = [
+        AnnotatedImage(file, *size, (ObjectAnnotation(file.parent.name, (4, 4, 20, 24)),))
+        for file in sorted((tmp_path / "drawn").rglob("*.png"))
+        for size in [read_photo.read_size(file)]
+    ]
+    write_coco(tmp_path / "drawn" / "all.json", images, ["bottle", "mug"])
+    command = ("plan", RECIPES / f"{name}.yaml", "--photos", tmp_path / "drawn", "--json")
+    planned = cli.run(*command).found
     assert planned["recipe"] == name
     assert planned["images"] > 0
 

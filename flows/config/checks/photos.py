@@ -60,7 +60,7 @@ def check_photos(recipe: Recipe, folder: Path, limit: int | None) -> Labels:
 
 
 def _check_files(recipe: Recipe, folder: Path) -> None:
-    """Return if the files of groups and the folder of backgrounds can be used."""
+    """Return if the files of groups, and the folders of backgrounds and regions, can be used."""
     if recipe.split.listed_groups:
         found = find_sources(folder, recipe.ingest.format, labels_only=True)
         read_groups(found.photos, recipe.split, [entry.file for entry in found.refused])

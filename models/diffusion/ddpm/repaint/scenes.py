@@ -72,6 +72,7 @@ class PaintedScene:
         boxes: where new objects are placed.
         occupied: boxes of the objects that stay.
         seed: decides all draws.
+        shapes: that new objects follow, if the network was fitted with a condition.
         objects: by the index of their boxes.
         left_out: why other boxes got no object, by their index.
     """
@@ -80,6 +81,7 @@ class PaintedScene:
     boxes: Sequence[PixelBox]
     occupied: Sequence[Box]
     seed: int
+    shapes: Sequence[Shape] = ()
     objects: dict[int, PaintedObject] = field(default_factory=dict)
     left_out: dict[int, str] = field(default_factory=dict)
 
@@ -96,7 +98,6 @@ class _Work:
 
 def paint_scenes(
     scenes: Sequence[PaintedScene],
-    shapes: Sequence[Shape],
     painter: Painter,
     settings: PaintingSettings,
     before_round: Callable[[], None] = lambda: None,
@@ -105,7 +106,6 @@ def paint_scenes(
 
     Args:
         scenes: they are changed.
-        shapes: that objects follow; used if the network was fitted with a condition.
         painter: see `Painter`.
         settings: see `PaintingSettings`.
         before_round: called before each round; an exception stops the painting.
@@ -113,7 +113,7 @@ def paint_scenes(
     Raises:
         ValueError: a box doesn't fit, or the settings need masks that the shapes lack.
     """
-    parts = [_parts(scene, shapes, painter, settings) for scene in scenes]
+    parts = [_parts(scene, painter, settings) for scene in scenes]
     orders = [paint_order([part.crop for part in found]) for found in parts]
     for number in range(max(map(len, orders), default=0)):
         before_round()
@@ -128,10 +128,8 @@ def paint_scenes(
             _finish(one, results[first : first + settings.candidates], painter, settings)
 
 
-def _parts(
-    scene: PaintedScene, shapes: Sequence[Shape], painter: Painter, settings: PaintingSettings
-) -> list[Part]:
-    parts = []
+def _parts(scene: PaintedScene, painter: Painter, settings: PaintingSettings) -> list[Part]:
+    shapes, parts = _usable(scene.shapes, painter.condition, settings), []
     for index, box in enumerate(scene.boxes):
         shape = None
         if painter.condition != "none":
@@ -151,6 +149,22 @@ def _parts(
         )
         parts.append(part)
     return parts
+
+
+def _usable(
+    shapes: Sequence[Shape], condition: Condition, settings: PaintingSettings
+) -> list[Shape]:
+    """The shapes that have what an object follows."""
+    if condition == "none":
+        return []
+    needs_mask = condition == "masks" or settings.mask == "tight"
+    usable = [shape for shape in shapes if shape.mask is not None or not needs_mask]
+    if not usable:
+        raise ValueError(
+            "repaint: no square of the class has a mask that objects can follow; give masks, set "
+            "segment, or set fit.condition: none"
+        )
+    return usable
 
 
 def _work(

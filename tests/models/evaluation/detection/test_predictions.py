@@ -9,8 +9,8 @@ import pytest
 from models.evaluation.conclusion import conclude_from
 from models.evaluation.detection.predictions import DetectionPredictions, match_column
 from models.evaluation.detection.scores import best_threshold, score_detection
-from models.evaluation.prediction_table import read_predictions, write_predictions
-from models.evaluation.score_content import join_seeds
+from models.evaluation.prediction_file.score_content import join_seeds
+from models.evaluation.prediction_file.table import read_predictions, write_predictions
 from models.evaluation.settings import VerdictSettings
 from tests.models.evaluation.detection.detection_case import (
     DETECTED,
@@ -43,6 +43,7 @@ def test_the_file_keeps_every_box_and_the_verdict_follows_from_it(tmp_path: Path
     assert verdict.winner == "added"
     assert verdict.text.startswith("Added to all train photos, synthetic images help: mean AP ")
     assert "photos right" not in verdict.text
+    assert "No test photo, so left out of the figures: fish." in verdict.text
 
 
 def test_scores_are_means_with_a_spread_over_the_seeds() -> None:

@@ -55,7 +55,7 @@ def paint(
         paint=recorder, size=16, context=2.0, score=mean_level, least_score=least_score
     )
     settings = PaintingSettings(candidates=candidates, margin=0.0, steps=20, jump=3, rounds=2)
-    paint_scenes(scenes, (), painter, settings)
+    paint_scenes(scenes, painter, settings)
 
 
 def scene(boxes: Sequence[PixelBox], seed: int = 7) -> PaintedScene:
@@ -117,10 +117,10 @@ def test_invalid_candidates_are_passed_over() -> None:
 
     settings = PaintingSettings(candidates=2, margin=0.0)
     one, other = scene(FAR[:1]), scene(FAR[:1])
-    paint_scenes([one], (), Painter(paint=fail, size=16, context=2.0), settings)
+    paint_scenes([one], Painter(paint=fail, size=16, context=2.0), settings)
     assert (one.objects[0].chosen, one.objects[0].scores) == (1, ())
     single = PaintingSettings(candidates=1)
-    paint_scenes([other], (), Painter(paint=fail, size=16, context=2.0), single)
+    paint_scenes([other], Painter(paint=fail, size=16, context=2.0), single)
     assert other.left_out == {0: "the network gave no finite numbers"}
     np.testing.assert_array_equal(other.pixels, SCENE)
 
@@ -137,7 +137,8 @@ def test_masks_are_those_of_the_shapes_or_of_what_changed() -> None:
     painter = Painter(
         paint=Recorder(), size=16, context=2.0, condition="masks", find_mask=find, guided=True
     )
-    paint_scenes([one], [SHAPE], painter, tight)
+    one.shapes = [Shape(SHAPE.image, SHAPE.box), SHAPE]
+    paint_scenes([one], painter, tight)
     made = one.objects[0]
     assert made.follows == "disc/1"
     np.testing.assert_allclose(made.box, FAR[0], atol=1)
@@ -147,9 +148,17 @@ def test_masks_are_those_of_the_shapes_or_of_what_changed() -> None:
     assert request.size_class == 4
     assert request.picture.any()
     unconditional = Painter(paint=Recorder(), size=16, context=2.0, find_mask=find)
-    paint_scenes([other], (), unconditional, PaintingSettings(candidates=1, margin=0.0))
+    paint_scenes([other], unconditional, PaintingSettings(candidates=1, margin=0.0))
     assert other.objects[0].box == (10, 11, 4, 2)
     assert mask_of(other.objects[0]).sum() == 8
+
+
+def test_without_a_mask_to_follow_nothing_is_painted() -> None:
+    one = scene(FAR[:1])
+    one.shapes = [Shape(SHAPE.image, SHAPE.box)]
+    painter = Painter(paint=Recorder(), size=16, context=2.0, condition="masks")
+    with pytest.raises(ValueError, match="no square of the class has a mask"):
+        paint_scenes([one], painter, PaintingSettings())
 
 
 def mask_of(made: PaintedObject) -> Bools:
@@ -167,5 +176,5 @@ def test_it_stops_between_rounds() -> None:
     recorder = Recorder()
     painter = Painter(paint=recorder, size=16, context=2.0)
     with pytest.raises(KeyboardInterrupt):
-        paint_scenes([scene(NEAR)], (), painter, PaintingSettings(candidates=1), check)
+        paint_scenes([scene(NEAR)], painter, PaintingSettings(candidates=1), check)
     assert len(recorder.rounds) == 1
