@@ -56,11 +56,11 @@ def make_bank(
 
     For real photos as scenes: what is learned of the class, and its cut-outs.
     """
-    if settings.scenes.placing is not None:
-        is_wanted = not settings.classes or item.name in settings.classes
-        photos = item.sources if is_wanted else ()
-        learned = real_objects(run, settings.scenes.placing, item.name, photos)
-        return learned + _cut_out(run, settings, [photo.only(item.name) for photo in photos])
+    label, placing = item.label, settings.scenes.placing
+    if placing is not None:
+        photos = item.sources if not settings.classes or label in settings.classes else ()
+        learned = real_objects(run, placing, label, photos)
+        return learned + _cut_out(run, settings, [photo.only(label) for photo in photos])
     cut_outs = _cut_out(run, settings, item.sources)
     size = {
         "width": round(settings.scenes.width * _BACKDROP_SCALE),

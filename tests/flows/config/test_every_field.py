@@ -22,6 +22,7 @@ VALUES: dict[str, Any] = {
     "datasets": [{"name": "own", "real": 5}],
     "trainings": [{"name": "own", "dataset": "real"}],
     "backgrounds": "rooms",
+    "regions": "track.png",
     "split.val": 0.3,
     "split.test": 40,
     "generators.inpaint.place.region": [[[0.0, 0.5], [1.0, 0.5], [1.0, 1.0]]],
@@ -70,6 +71,8 @@ def other_value(path: str, field: FieldInfo) -> Any:
     """A valid value that is not the default."""
     if path in VALUES:
         return VALUES[path]
+    if path.endswith(".region"):
+        return [[[0, 0], [1, 0], [1, 1]]]
     default = field.get_default(call_default_factory=True)
     return _other(path.rpartition(".")[2], field.annotation, default, field)
 
@@ -134,7 +137,7 @@ def test_accepts_another_value_and_keeps_it(
     content: Any = recipe.model_dump(mode="json")
     for part in path.split("."):
         content = content[part]
-    if path not in ("generators", "datasets", "trainings", "backgrounds"):
+    if path not in ("generators", "datasets", "trainings", "backgrounds", "regions"):
         assert content == value
     assert field.get_default(call_default_factory=True) != value
 

@@ -100,9 +100,11 @@ def test_a_section_of_an_optional_network_switches_it_on() -> None:
     assert segment.checkpoints == ("xuebinqin/IS-Net", "hustvl/vitmatte-small-composition-1k")
 
 
-def test_backgrounds_are_found_next_to_the_recipe(tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text("backgrounds: rooms\n")
-    assert load_recipe(tmp_path / "mine.yaml").backgrounds == tmp_path / "rooms"
+def test_backgrounds_and_regions_are_found_next_to_the_recipe(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("backgrounds: rooms\nregions: track.png\n")
+    recipe = load_recipe(tmp_path / "mine.yaml")
+    assert recipe.backgrounds == tmp_path / "rooms"
+    assert recipe.regions == tmp_path / "track.png"
 
 
 @pytest.mark.parametrize(

@@ -64,9 +64,15 @@ def _photos(run: RunContext) -> list[SourceImage]:
     ]
 
 
-def _item(phase: str, name: str, photos: Sequence[SourceImage], *inputs: Artifact) -> WorkItem:
+def _item(phase: str, photos: Sequence[SourceImage], label: str = "", *made: Artifact) -> WorkItem:
     return WorkItem(
-        generator="copy_paste", phase=phase, name=name, key="", sources=tuple(photos), inputs=inputs
+        generator="copy_paste",
+        phase=phase,
+        name="item",
+        key="",
+        of_class=label,
+        sources=tuple(photos),
+        inputs=made,
     )
 
 
@@ -76,13 +82,13 @@ def test_scenes_are_the_photos_with_objects_at_the_places_of_the_stage(tmp_path:
     settings = load_recipe("demo", _CHANGES).generators["copy_paste"]
     bank, scenes = generator.phases
     made = {
-        label: bank.run(run, settings, _item("bank", label, photos), SharedInputs())
+        label: bank.run(run, settings, _item("bank", photos, label), SharedInputs())
         for label in ("bus", "car")
     }
     assert made["bus"] == []
     assert scenes.choose_inputs is not None
     inputs = scenes.choose_inputs(settings, photos[:1], made)
-    images = scenes.run(run, settings, _item("scenes", "a", photos[:1], *inputs), SharedInputs())
+    images = scenes.run(run, settings, _item("scenes", photos[:1], "", *inputs), SharedInputs())
     assert [(one.variant["place"], one.variant["blend"]) for one in images] == [
         (0, 0),
         (0, 1),
