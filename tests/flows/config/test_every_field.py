@@ -39,6 +39,7 @@ TEXTS = {
     "group_by": "folder",
     "word": "own",
     "placeholder": "<own>",
+    "sample_spacing": "ddim20",
 }
 
 
