@@ -12,6 +12,7 @@ from flows.config.recipe import Recipe, load_recipe
 from flows.config.sections import model_of, settings_classes
 from flows.generators.catalog import GENERATORS
 from models.data.records import Record
+from models.training.detection.settings import DetectionParameters
 from models.training.segmentation.settings import SegmentationParameters
 
 # Fields whose values depend on each other or on the recipe, and values that are valid.
@@ -24,6 +25,7 @@ VALUES: dict[str, Any] = {
     "split.val": 0.3,
     "split.test": 40,
     "generators.inpaint.place.region": [[[0.0, 0.5], [1.0, 0.5], [1.0, 1.0]]],
+    "generators.ddpm_repaint.place.region": [[[0, 0], [1, 0], [1, 1]]],
     **{
         f"generators.controlnet.controlnet.condition.{part}_colour": [1, 2, 3]
         for part in ("object", "border", "background")
@@ -39,7 +41,7 @@ TEXTS = {
     "group_by": "folder",
     "word": "own",
     "placeholder": "<own>",
-    "sample_spacing": "ddim20",
+    "sample_spacing": "5",
 }
 
 
@@ -55,8 +57,8 @@ def fields_below(
         for member in classes:
             model = model_of(member)
             named = {**models, f"{path}.model": model} if model else models
-            if member is SegmentationParameters:
-                named = {path: "{task: segmentation}"}
+            if issubclass(member, SegmentationParameters | DetectionParameters):
+                named = {path: f"{{task: {member().task}}}"}
             yield from fields_below(f"{path}.", member, named)
 
 
@@ -140,4 +142,6 @@ def test_accepts_another_value_and_keeps_it(
 def _own(path: str) -> list[str]:
     """A generator without the sections of the recipe, whose fields another model may not have."""
     parts = path.split(".")
+    if path == "generators.ddpm_repaint.repaint.mask":
+        return ["generators={ddpm_repaint: {fit: {condition: edges}}}"]
     return [f"generators.{parts[1]}={{}}"] if parts[0] == "generators" and len(parts) > 1 else []
