@@ -168,6 +168,8 @@ BaseNetwork = Annotated[BaseFromScratch | BaseAdm256, Field(discriminator="model
 class _Fit(_DiffusionTraining):
     """What both ways of fitting share."""
 
+    NON_KEY_FIELDS: ClassVar = _DiffusionTraining.NON_KEY_FIELDS | {"recompute"}
+
     condition: Condition = Field(
         "none",
         description="What images follow: none, edges of a square, found with random thresholds, or"
@@ -181,6 +183,11 @@ class _Fit(_DiffusionTraining):
     )
     repeat_small: int = Field(
         1, ge=1, le=100, description="How often a square with a small object is drawn; others once."
+    )
+    recompute: bool = Field(
+        False,
+        description="Compute features again in the backward pass: a third more time, and a fraction"
+        " of the memory.",
     )
     stop_after: int | None = Field(
         None,

@@ -122,9 +122,11 @@ def _base(item: StageInput, parameters: FitDdpmOn) -> "Unet":
     from models.checkpoints.local import locate
     from tasks.generate.finetuning.ddpm.networks import load_base
 
-    if parameters.checkpoint is not None:
-        return load_base(locate(parameters.checkpoint))
-    return load_base(item.run.fetch(item.job.inputs[0]))
+    checkpoint = parameters.checkpoint
+    source = item.run.fetch(item.job.inputs[0]) if checkpoint is None else locate(checkpoint)
+    network = load_base(source)
+    network.recompute = parameters.recompute
+    return network
 
 
 def _crops(item: StageInput, parameters: FitDdpmOn) -> "Crops":

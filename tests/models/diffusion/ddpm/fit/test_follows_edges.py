@@ -45,11 +45,11 @@ def test_edges_of_an_image_are_those_that_it_follows(tmp_path: Path) -> None:
 
     images = [rectangle(seed) for seed in range(40)]
     settings = FitSettings(
-        steps=50,
+        steps=30,
         batch=8,
         learning_rate=2e-3,
         average_decay=0.9,
-        evaluate_every=50,
+        evaluate_every=30,
         samples=2,
         sample_spacing="2",
     )
