@@ -74,8 +74,9 @@ def stratify(labels: Labels) -> Strata:
     no variance. Where only one class has a single family, the smallest other class joins it.
 
     Args:
-        labels: (families,) index of the class of each family.
+        labels: (families,) index of the class of each family; -1 for photos without an object.
     """
+    labels = np.unique(labels, return_inverse=True)[1]
     counts = np.bincount(labels)
     single = counts[labels] == 1
     if single.sum() == 1 and len(labels) > 1:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from models.data.files import write_atomic
-from models.data.records import Origin
+from models.data.records import NO_OBJECT_LABEL, Origin
 from models.evaluation.prediction_file.columns import (
     NAMES,
     SCORE,
@@ -42,6 +42,8 @@ COLUMNS = {
     "prediction": pa.string(),
 }
 _SETTINGS, _CLASSES = b"verdict", b"classes"
+# The index of photos without an object in a ``score`` document.
+_NO_CLASS = -1
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,10 @@ def group_by_dataset(table: pa.Table) -> list[DatasetPredictions]:
             raise ValueError(f"dataset {name}: its seeds have different test photos; use one set")
         split = {
             "images": rows["image"].to_pylist(),
-            "truth": [classes.index(label) for label in rows["truth"].to_pylist()],
+            "truth": [
+                _NO_CLASS if label == NO_OBJECT_LABEL else classes.index(label)
+                for label in rows["truth"].to_pylist()
+            ],
             **read_task_columns(rows, names),
         }
         contents.setdefault(name, []).append({"classes": classes, **names, "test": split})
@@ -166,6 +171,8 @@ def _split_columns(model: ScoredModel, split: str, classes: list[str]) -> dict[s
         "split": [split] * count,
         "image": list(content["images"]),
         "family": [model.families.get(image, image) for image in content["images"]],
-        "truth": [classes[label] for label in content["truth"]],
+        "truth": [
+            NO_OBJECT_LABEL if label == _NO_CLASS else classes[label] for label in content["truth"]
+        ],
         **task_columns(model.content, split),
     }
