@@ -13,9 +13,7 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +23,7 @@ from models.data.files import write_atomic
 from models.data.settings import settings
 
 PROGRAM = Path(__file__).with_name("yolo_program.py")
-LOG = "ultralytics.log"
+JOB, LOG = "job.json", "ultralytics.log"
 # What ultralytics reads when it is imported.
 SWITCHES = {
     "YOLO_OFFLINE": "true",
@@ -66,36 +64,36 @@ def run_yolo(
         threads: CPU threads of torch; None: torch's choice.
 
     Raises:
-        ValueError: there is no ultralytics, or the program failed; the line names its log.
+        ValueError: there is no ultralytics, or the program failed; the line has the last line
+            of its log.
     """
     folder = Path(str(job["folder"]))
-    folder.mkdir(parents=True, exist_ok=True)
-    log = folder / LOG
-    with _write_job(job, folder) as file:
-        arguments = [str(interpreter()), "-I", str(PROGRAM), command, str(file)]
-        with (
-            log.open("ab") as errors,
-            subprocess.Popen(
-                arguments,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                encoding="utf-8",
-                env=_environment(folder, threads),
-            ) as process,
-        ):
-            assert process.stdout is not None
-            try:
-                for line in process.stdout:
-                    yield json.loads(line)
-                failed = process.wait() != 0
-            finally:
-                process.kill()
+    file, log = folder / JOB, folder / LOG
+    write_atomic(file, json.dumps(job).encode())
+    arguments = [str(interpreter()), "-I", str(PROGRAM), command, str(file)]
+    with (
+        log.open("ab") as errors,
+        subprocess.Popen(
+            arguments,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            encoding="utf-8",
+            env=_environment(folder, threads),
+        ) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                yield json.loads(line)
+            failed = process.wait() != 0
+        finally:
+            process.kill()
     if failed:
-        raise ValueError(
-            f"ultralytics could not {command} ({_last_line(log)}); all it wrote is in {log}"
-        )
+        # The folder of predictions is temporary.
+        whole = f"; all it wrote is in {log}" if command == "train" else ""
+        raise ValueError(f"ultralytics could not {command} ({_last_line(log)}){whole}")
 
 
 def _environment(folder: Path, threads: int | None) -> dict[str, str]:
@@ -104,15 +102,6 @@ def _environment(folder: Path, threads: int | None) -> dict[str, str]:
     # ultralytics would otherwise use one thread.
     count = str(threads or os.environ.get("OMP_NUM_THREADS") or torch.get_num_threads())
     return {**own, **SWITCHES, "YOLO_CONFIG_DIR": str(folder / "config"), "OMP_NUM_THREADS": count}
-
-
-@contextmanager
-def _write_job(job: Mapping[str, Any], folder: Path) -> Iterator[Path]:
-    """A file with the job, which is removed at the end."""
-    with tempfile.TemporaryDirectory(prefix=".job-", dir=folder) as hidden:
-        file = Path(hidden) / "job.json"
-        write_atomic(file, json.dumps(job).encode())
-        yield file
 
 
 def _last_line(log: Path) -> str:
