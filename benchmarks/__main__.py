@@ -25,7 +25,14 @@ NAMES = (
     "memory",
 )
 # These need a GPU or many minutes, and run only by name.
-BY_NAME = ("calibration", "diffusion_gpu", "fan_out", "fan_out_depth", "planted_leaks")
+BY_NAME = (
+    "calibration",
+    "diffusion_gpu",
+    "pixel_diffusion",
+    "fan_out",
+    "fan_out_depth",
+    "planted_leaks",
+)
 # These need a folder of photos.
 WITH_PHOTOS = ("planted_leaks",)
 # One core, so that threads spend no CPU seconds on waiting for one another.

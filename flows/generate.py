@@ -19,6 +19,7 @@ from tasks.engine.integrity import verify_inputs_on_error
 from tasks.engine.item_documents import Selected, load_samples, load_selections
 from tasks.engine.run_context import RunContext
 from tasks.engine.work_items import ItemConfig, Result, SharedInputs
+from tasks.ingest.regions import ingest_regions
 from tasks.screen.heldout_index import HeldOut, index_heldout
 from tasks.store.store import Store
 
@@ -87,7 +88,9 @@ def generate_all(
     """
     heldout = [source.image for source in sources.of("val", "test")]
     shared = SharedInputs(
-        heldout=tuple(index_heldout(run, HeldOut(), heldout)), backgrounds=tuple(backgrounds)
+        heldout=tuple(index_heldout(run, HeldOut(), heldout)),
+        backgrounds=tuple(backgrounds),
+        regions=tuple(ingest_regions(run, recipe.regions)),
     )
     finish = Finish(screen=recipe.screen, resize=recipe.resize)
     results: dict[str, tuple[Result, ...]] = {}

@@ -146,6 +146,7 @@ def plan_generator(
         share: of the references, those of classes that get images.
     """
     total, images = PlanningRun(), 0
+    label = next(iter(generator.classes(settings)), "example")
     inputs: tuple[Artifact, ...] = ()
     wanted = len(generator.classes(settings)) or classes
     for phase in generator.phases:
@@ -159,11 +160,11 @@ def plan_generator(
         if generator.is_last(phase):
             items = round(items * share)
         run = PlanningRun()
-        sources = tuple(_example_photo(number) for number in range(max(size, 1)))
+        sources = tuple(_example_photo(number, label) for number in range(max(size, 1)))
         item = WorkItem(
             generator=generator.name,
             phase=phase.name,
-            name="example",
+            name=label,
             key="",
             sources=sources,
             inputs=inputs,
@@ -211,15 +212,15 @@ def _figures(artifacts: int, cost: StagePlan | Plan) -> list[str]:
     return [f"{artifacts}", *(f"{getattr(cost, figure):.0f}" for figure in COSTS)]
 
 
-def _example_photo(number: int) -> SourceImage:
+def _example_photo(number: int, label: str) -> SourceImage:
     digest = f"{number:064x}"
     image = Artifact(
         key=digest, stage="ingest", version=1, name="example", media="png", digest=digest, size=0
     )
     return SourceImage(
-        name=f"example/{number}",
-        file=f"example/{number}.jpg",
+        name=f"{label}/{number}",
+        file=f"{label}/{number}.jpg",
         split="train",
         image=image,
-        annotations=(Annotation(label="example"),),
+        annotations=(Annotation(label=label),),
     )

@@ -43,6 +43,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     run.run,
     study.study,
     run.plan,
+    run.place,
     run.export,
     run.verdict,
     run.doctor,

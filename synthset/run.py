@@ -1,4 +1,4 @@
-"""The commands demo, run, plan, export, verdict and doctor."""
+"""The commands demo, run, plan, place, export, verdict and doctor."""
 
 import json
 import os
@@ -79,6 +79,24 @@ def plan(
         print(planned.model_dump_json(indent=1))
     else:
         show_plan(planned)
+
+
+def place(
+    recipe: RecipeName,
+    photos: Photos,
+    out: Out,
+    store: Store = None,
+    scenes: Annotated[int, typer.Option(min=1, help="Photos to show, of each class.")] = 12,
+    changes: Changes = None,
+    as_json: Json = False,
+) -> None:
+    """Draw where new objects would go in your photos, to OUT/placements; paints nothing."""
+    from flows.config.recipe import load_recipe
+    from flows.show_placements import show_placements
+
+    loaded = load_recipe(recipe, changes)
+    shown = show_placements(loaded, photos, out, store or str(out / "store"), scenes)
+    say(shown.model_dump(mode="json"), as_json, shown.text())
 
 
 def export(

@@ -27,7 +27,12 @@ PASSED_ON = {
     "models/data/formats/yolo_rows.py: raise AnnotationError(f'{where}: {error}')",
     "models/data/settings.py: raise SettingsError(f\"{name}={value}: {fault['msg'].lower()}\")",
     "models/data/square.py: raise ValueError(f'{path}: {reason}')",
+    "models/training/detection/data.py: raise ValueError(f'{path}: {reason}')",
     "tasks/engine/gpu.py: raise error.__cause__",
+    "tasks/ingest/regions.py: raise"
+    " ValueError(f'regions: {files[content.name]} {artifact.reject_reason}')",
+    "tasks/settings/ddpm.py: raise"
+    " ValueError(error.errors()[0]['msg'].removeprefix('Value error, '))",
     "tasks/store/s3.py: raise failure",
     "tasks/store/store.py: raise StoreAccessError(str(error))",
 }

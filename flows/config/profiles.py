@@ -33,6 +33,7 @@ MODELS: dict[Profile, dict[str, str]] = {
         "image_to_image": "sdxl-img2img",
         "text_to_image": "sd15",
         "controlnet": "sd15-canny",
+        "inpaint": "sd15-inpaint",
         "base": "adm-256",
         "fit": "adapters",
     },

@@ -62,6 +62,11 @@ class Recipe(Record):
     backgrounds: Path | None = Field(
         None, description="Folder of background photos; none means procedural backgrounds."
     )
+    regions: Path | None = Field(
+        None,
+        description="Mask of where new objects may be placed in all photos, white inside; or a"
+        " folder with a mask per photo, of the same file name; none means anywhere.",
+    )
     ingest: Ingest = Ingest()
     split: SplitParameters = SplitParameters()
     generators: dict[str, SerializeAsAny[Record]] = Field(
@@ -161,6 +166,12 @@ class Recipe(Record):
                 "ingest.objects: scene gives photos of several classes, and a classifier learns one"
                 " class per image; use crop, or set train.task to detection or segmentation"
             )
+        for name in self.generators if self.has_scenes else ():
+            if find_generator(name).of_one_object(self.generators[name]):
+                raise ValueError(
+                    f"generators.{name}: it makes images of one object, and ingest.objects: scene"
+                    " gives photos of several; use copy_paste, or set ingest.objects to crop"
+                )
         return self
 
     @property
@@ -248,8 +259,9 @@ def read_recipe_file(path: Path, changes: list[str]) -> tuple[dict[str, Any], St
             f"{path}: a recipe must be a mapping of sections, such as "
             "'resize: {longest_side: 512}'"
         )
-    if isinstance(content.get("backgrounds"), str):
-        content["backgrounds"] = str(path.parent / content["backgrounds"])
+    for name in ("backgrounds", "regions"):
+        if isinstance(content.get(name), str):
+            content[name] = str(path.parent / content[name])
     content.setdefault("name", path.stem)
     own_profile = content.get("profile", "classical")
     fields = change_content(content, changes)

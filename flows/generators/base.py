@@ -9,6 +9,7 @@ from models.reporting.metrics import Factor
 from tasks.engine.planning_run import PlanningRun
 from tasks.engine.run_context import RunContext
 from tasks.engine.work_items import SharedInputs, WorkItem
+from tasks.settings.placing import PlaceObjects
 
 # A phase calls stages; in a planning run they return placeholders, so a phase must not look into
 # the contents of artifacts.
@@ -60,6 +61,10 @@ class Generator:
         classes: from the settings, the classes that get images; none listed: all.
         needs: what the photos must have, ``boxes`` or ``masks``; checked before anything runs.
         needs_of: from the settings, what the photos must have too.
+        of_one_object: from the settings, whether its images show the one object of a photo, so that
+            it can't use scenes.
+        placing: from the settings, where new objects go in photos; None if it paints into none.
+            With it, photos of all classes are scenes for objects of ``classes``.
     """
 
     name: str
@@ -68,7 +73,9 @@ class Generator:
     factors: Callable[[Any], tuple[Factor, ...]]
     needs: frozenset[str] = frozenset()
     needs_of: Callable[[Any], frozenset[str]] = lambda _settings: frozenset()
+    of_one_object: Callable[[Any], bool] = lambda _: False
     classes: Callable[[Any], tuple[str, ...]] = lambda _: ()
+    placing: Callable[[Any], PlaceObjects | None] = lambda _: None
 
     @property
     def learns(self) -> bool:
@@ -80,9 +87,9 @@ class Generator:
         return next(phase for phase in self.phases if phase.name == name)
 
     def makes_images_of(self, settings: Any, label: str) -> bool:
-        """Whether a class gets images."""
+        """Whether photos of a class get images."""
         wanted = self.classes(settings)
-        return not wanted or label in wanted
+        return not wanted or label in wanted or self.placing(settings) is not None
 
     def makes_images_for(self, settings: Any, item: WorkItem) -> bool:
         """Whether a work item of the last phase gives images: those of a class may have none.

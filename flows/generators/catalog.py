@@ -5,7 +5,9 @@ from flows.generators import (
     copy_paste,
     ddpm_repaint,
     dreambooth,
+    good_photos,
     image_to_image,
+    inpaint,
     multiview,
     text_to_image,
     textual_inversion,
@@ -20,6 +22,8 @@ GENERATORS: tuple[Generator, ...] = (
     textual_inversion.GENERATOR,
     dreambooth.GENERATOR,
     copy_paste.GENERATOR,
+    inpaint.GENERATOR,
+    good_photos.GENERATOR,
     ddpm_repaint.GENERATOR,
 )
 

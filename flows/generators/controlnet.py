@@ -63,5 +63,10 @@ def needs(settings: Any) -> frozenset[str]:
 
 
 GENERATOR = Generator(
-    "controlnet", Settings, (Phase("images", "image", make_images),), factors, needs_of=needs
+    "controlnet",
+    Settings,
+    (Phase("images", "image", make_images),),
+    factors,
+    needs_of=needs,
+    of_one_object=lambda _: True,
 )

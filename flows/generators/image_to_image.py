@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from flows.generators.base import Generator, Phase
-from models.data.records import Artifact, Record
+from models.data.records import NO_OBJECT_LABEL, Artifact, Record
 from models.reporting.metrics import Factor
 from tasks.engine.planning_run import PlanningRun
 from tasks.engine.run_context import RunContext
@@ -20,6 +20,11 @@ from tasks.settings.segment import Segment
 class Settings(Record):
     """Variations of the whole photo, background included."""
 
+    classes: tuple[str, ...] = Field(
+        (),
+        description="Classes whose photos get images; 'no object' are photos without an object;"
+        " none listed: all.",
+    )
     upscale: Upscale = Field(UpscaleLanczos(factor=2), description="The photo, enlarged.")
     caption: Caption = Field(CaptionTemplate(), description="The sentence that becomes the prompt.")
     image_to_image: ImageToImage = Field(ImageToImage(), description="The images.")
@@ -48,4 +53,12 @@ def factors(settings: Any) -> tuple[Factor, ...]:
     )
 
 
-GENERATOR = Generator("image_to_image", Settings, (Phase("images", "image", make_images),), factors)
+GENERATOR = Generator(
+    "image_to_image",
+    Settings,
+    (Phase("images", "image", make_images),),
+    factors,
+    # Photos without an object may be multiplied: their images have none either.
+    of_one_object=lambda settings: settings.classes != (NO_OBJECT_LABEL,),
+    classes=lambda settings: settings.classes,
+)

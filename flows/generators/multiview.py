@@ -74,4 +74,10 @@ def factors(settings: Any) -> tuple[Factor, ...]:
     )
 
 
-GENERATOR = Generator("multiview", Settings, (Phase("images", "image", make_images),), factors)
+GENERATOR = Generator(
+    "multiview",
+    Settings,
+    (Phase("images", "image", make_images),),
+    factors,
+    of_one_object=lambda _: True,
+)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from flows.config.recipe import Recipe
 from flows.execution.run_items import Execution
@@ -28,12 +29,13 @@ def make_study_images(
     backgrounds: Sequence[Artifact],
     execution: Execution,
     is_last_attempt: bool,
+    learn_from: Literal["own", "all"] = "own",
 ) -> StudyImages:
     """Run the generators of a recipe on the photos of each set.
 
     A generator whose images are of one photo each runs once on all photos. Others, such as those
     that mix or learn from all photos of a class, run once per set: so no image of a set is made of
-    other photos.
+    other photos. If they learn from all train photos, all run once.
 
     Raises:
         As `flows.generate.generate_all`.
@@ -51,8 +53,12 @@ def make_study_images(
         images.keys += [result.key for result in found.all if result.failure is None]
         return found.load_samples(run.store)
 
-    alone = {name for name in recipe.generators if find_generator(name).is_per_photo}
-    shared = make(alone, all_photos(sets))
+    alone = {
+        name
+        for name in recipe.generators
+        if learn_from == "all" or find_generator(name).is_per_photo
+    }
+    shared = make(alone, sources.of("train") if learn_from == "all" else all_photos(sets))
     for drawn in sets.values():
         for found in drawn:
             if found.names not in images.made:

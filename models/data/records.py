@@ -114,6 +114,11 @@ class SourceImage(Record):
         """Whether an object of this class is in it, or it is of this class as a whole."""
         return any(note.label == label for note in self.annotations)
 
+    def only(self, label: str) -> "SourceImage":
+        """The same photo with the objects of one class alone."""
+        notes = tuple(note for note in self.annotations if note.label == label)
+        return self.model_copy(update={"annotations": notes})
+
     @property
     def draw_digest(self) -> str:
         """What random draws of photos follow from, whatever library wrote the stored PNG file."""

@@ -76,6 +76,12 @@ class DatasetPredictions(ABC):
         return 0.0
 
     @property
+    def photos_by_class(self) -> dict[str, int]:
+        """Test photos of each class that the figures are averaged over."""
+        counts = np.bincount(self.y_true, minlength=len(self.classes)).tolist()
+        return dict(zip(self.classes, counts, strict=True))
+
+    @property
     def family_count(self) -> int:
         """The number of families of test photos."""
         return len(np.unique(self.families))

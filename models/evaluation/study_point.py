@@ -12,7 +12,8 @@ class Point(Record):
     ``method`` names the series. ``share`` is the number of generated images per real photo;
     ``images_per_class`` counts them instead; both are 0 for photos alone. ``with_photos`` says
     whether the photos are part of it, or their generated images alone. ``real`` and ``synthetic``
-    count the train images of all classes.
+    count the train images of all classes. Of a ``rare_class``, the number of photos and amounts
+    hold for images that show it; ``instances`` of it are what images fill the train images up to.
     """
 
     photos_per_class: str
@@ -23,13 +24,15 @@ class Point(Record):
     share: float = 0.0
     images_per_class: int = 0
     synthetic: int = 0
+    rare_class: str = ""
+    instances: int = 0
     augment: Augmentation
     classifier: Classifier = "network"
 
     @property
     def has_images(self) -> bool:
         """Whether it has generated images."""
-        return bool(self.share or self.images_per_class)
+        return bool(self.share or self.images_per_class or self.instances)
 
     @property
     def photos_label(self) -> str:
@@ -42,13 +45,17 @@ class Point(Record):
         """``5 photos per class``, ``5 alike photos per class``, ``5% of photos per class``."""
         of = " of" if self.photos_per_class.endswith("%") else ""
         noun = "photo" if self.photos_label == "1" else "photos"
+        if self.rare_class:
+            return f"{self.photos_label}{of} {noun} of {self.rare_class}"
         return f"{self.photos_label}{of} {noun} per class"
 
     @property
     def amount_name(self) -> str:
         """``2 per photo``, ``200 per class``; empty for photos alone."""
+        if self.instances:
+            return f"up to {self.instances} instances"
         if self.images_per_class:
-            return f"{self.images_per_class} per class"
+            return f"{self.images_per_class} {'images' if self.rare_class else 'per class'}"
         return f"{self.share:g} per photo" if self.share else ""
 
     @property

@@ -147,10 +147,10 @@ def _say_limits(trainings: Trainings) -> Iterator[str]:
         "They hold for these references and this split; another draw of references can move a "
         "figure by several points."
     )
-    counts = np.bincount(dataset.y_true, minlength=len(dataset.classes))
-    few = [name for name, n in zip(dataset.classes, counts, strict=True) if 0 < n < FEW_PHOTOS]
+    counts = dataset.photos_by_class
+    few = [name for name, amount in counts.items() if 0 < amount < FEW_PHOTOS]
     if few:
         yield f"Fewer than {FEW_PHOTOS} test photos: {', '.join(few)}."
-    absent = [name for name, n in zip(dataset.classes, counts, strict=True) if n == 0]
+    absent = [name for name, amount in counts.items() if amount == 0]
     if absent:
         yield f"No test photo, so left out of the figures: {', '.join(absent)}."

@@ -22,6 +22,7 @@ class Thumb:
     other HxW uint8 or uint16: a depth map (larger is nearer), shown in colours. ``alpha_style``:
     the cut-out on a checkerboard, the whole picture with the object outlined, or without alpha.
     ``reject_reason`` says why no dataset holds the picture; empty where it was accepted.
+    ``scale``: how large it is drawn, compared with other pictures.
     """
 
     pixels: Picture
@@ -29,6 +30,7 @@ class Thumb:
     title: str = ""
     alpha_style: AlphaStyle = "checker"
     reject_reason: str = ""
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,9 @@ class ReportInput:
     ``dataset_samples`` holds train images per dataset. ``misclassified`` are test photos that the
     networks predicted wrongly, as their captions say.
     ``segmented`` has a row per test photo: the photo, its true class map, and that of the first
-    seed of each training. ``near_pairs`` hold a generated image and the photo nearest to it.
+    seed of each training. ``detected`` has a row per test photo: its real objects, and what the
+    first seed of each training found. ``near_pairs`` hold a generated image and the photo nearest
+    to it.
     """
 
     title: str
@@ -96,4 +100,5 @@ class ReportInput:
     test_samples: tuple[Thumb, ...] = ()
     misclassified: tuple[Thumb, ...] = ()
     segmented: tuple[tuple[Thumb, ...], ...] = ()
+    detected: tuple[tuple[Thumb, ...], ...] = ()
     near_pairs: tuple[tuple[Thumb, Thumb], ...] = ()

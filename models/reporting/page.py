@@ -178,6 +178,7 @@ def _pictures(report: ReportInput) -> dict[str, Any]:
         "test_samples": take(report.test_samples),
         "misclassified": take(report.misclassified),
         "segmented": [take(row) for row in report.segmented],
+        "detected": [take(row) for row in report.detected],
         "near_pairs": [take(pair) for pair in report.near_pairs],
         "open_sheets": OPEN_SHEETS,
     }
@@ -194,7 +195,7 @@ def _every_thumb(report: ReportInput) -> Iterator[Thumb]:
         yield from samples
     yield from report.test_samples
     yield from report.misclassified
-    for pictures in report.segmented:
+    for pictures in (*report.segmented, *report.detected):
         yield from pictures
     for pair in report.near_pairs:
         yield from pair

@@ -10,8 +10,10 @@ import numpy as np
 from models.data.pixels import Pixels, encode_jpeg, fit_within, matte, rgb
 from models.reporting.input import Picture, Thumb
 
+# Longest side of a thumbnail, px, where all pictures fit the budget.
+NORMAL_SIDE = 240
 # (longest side in px, JPEG quality), tried in this order until all pictures fit the budget.
-_SIZES = ((240, 82), (208, 80), (176, 76), (144, 72), (112, 66))
+_SIZES = ((NORMAL_SIDE, 82), (208, 80), (176, 76), (144, 72), (112, 66))
 # Base64 adds a third: 4.5 MB of JPEG become 6 MB of HTML, which leaves room below 8 MB.
 PICTURE_BUDGET_BYTES = 4_500_000
 _CHECKER = (np.array((238, 240, 243), np.uint8), np.array((205, 210, 217), np.uint8))
@@ -62,10 +64,13 @@ def show_thumbs(thumbs: Iterable[Thumb], budget_bytes: int = PICTURE_BUDGET_BYTE
     All take the largest size at which they fit ``budget_bytes`` together, or the smallest size.
     """
     thumbs = list(thumbs)
-    pictures = [draw_thumb(thumb, _SIZES[0][0]) for thumb in thumbs]
+    pictures = [draw_thumb(thumb, round(NORMAL_SIDE * thumb.scale)) for thumb in thumbs]
     blobs: list[bytes] = []
     for side, quality in _SIZES:
-        pictures = [fit_within(picture, side) for picture in pictures]
+        pictures = [
+            fit_within(picture, round(side * thumb.scale))
+            for picture, thumb in zip(pictures, thumbs, strict=True)
+        ]
         blobs = [encode_jpeg(picture, quality) for picture in pictures]
         if sum(map(len, blobs)) <= budget_bytes:
             break

@@ -85,8 +85,7 @@ def annotations_at(
         if box is None:
             continue
         if mask is None:
-            assert image.shape is not None
-            box = _in_px_of(jpeg, box, image.shape[1], image.shape[0])
+            box = _in_px_of(jpeg, box, *_size_of(image))
         notes.append(Annotation(label=entry["label"], box=tuple(box), mask=mask))
     is_scene = "counted_as" in image.metadata
     return tuple(notes) or (Annotation(label=NO_OBJECT_LABEL if is_scene else label),)
@@ -169,6 +168,13 @@ def _label_of(image: Artifact, item: WorkItem) -> str:
 def _below(label: str, name: str) -> str:
     """The name of an image in the folder of its class, where it was made of a photo of another."""
     return name if name.partition("/")[0] == label else f"{label}/{name}"
+
+
+def _size_of(image: Artifact) -> tuple[int, int]:
+    """Width and height of an image in px; that of a JPEG is in its metadata."""
+    if image.shape is None:
+        return image.metadata["width"], image.metadata["height"]
+    return image.shape[1], image.shape[0]
 
 
 def _in_px_of(jpeg: Artifact, box: Box, width: float, height: float) -> Box:

@@ -14,7 +14,7 @@ from models.data.formats.detect import READERS, detect_format
 from models.data.names import check_label, comparable, shorten
 from models.data.records import NO_OBJECT_LABEL, Split
 
-Layout = Literal["auto", "folders", "coco", "voc", "yolo", "oxford-iiit-pet", "food-101"]
+Layout = Literal["auto", "folders", "coco", "voc", "yolo", "oxford-iiit-pet", "food-101", "defects"]
 ObjectUse = Literal["crop", "image", "scene"]
 
 NO_OBJECT = "no object is annotated in it"
@@ -26,7 +26,7 @@ class FoundPhoto:
 
     ``file`` is its POSIX path below the photo folder. ``size`` is the width and height in px that
     boxes and masks refer to; None where the one object is the label of the photo, as in class
-    folders.
+    folders. ``in_class_folder`` says whether its folder, below that of its split, is its class.
     """
 
     path: Path
@@ -35,6 +35,7 @@ class FoundPhoto:
     objects: tuple[ObjectAnnotation, ...]
     size: tuple[int, int] | None = None
     prompt: str | None = None
+    in_class_folder: bool = False
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,16 @@ def _from_dataset(folder: Path, dataset: AnnotatedDataset) -> FoundSources:
                 )
                 size = (image.width, image.height) if dataset.has_objects else None
                 given = SPLIT_NAMES.get(split)
-                photos.append(FoundPhoto(image.file, file, given, objects, size))
+                photos.append(
+                    FoundPhoto(
+                        image.file,
+                        file,
+                        given,
+                        objects,
+                        size,
+                        in_class_folder=dataset.has_class_folders,
+                    )
+                )
             else:
                 refused.append(Refused(file, problem))
     notes = list(dataset.notes)

@@ -63,7 +63,7 @@ def _folder_of(photo: FoundPhoto) -> str:
         return "/".join(folders[1 if photo.split is None else 2 :])
     while folders and folders[0].casefold() in _IMAGE_FOLDERS:
         folders.pop(0)
-    return "/".join(folders)
+    return "/".join(folders[1 if photo.in_class_folder else 0 :])
 
 
 def _read_file(field: str, path: Path, files: Container[str]) -> dict[str, str]:

@@ -115,7 +115,7 @@ def ingest_files(run: RunContext, parameters: Ingest, files: Mapping[str, Path])
         contents: list[Artifact] = []
         for name, path in listed[first : first + FILES_AT_A_TIME]:
             try:
-                contents.append(_as_artifact(name, read_unchanged(path)))
+                contents.append(as_artifact(name, read_unchanged(path)))
             except OSError as error:
                 refused.append(Refused(name, f"can't be read ({error.strerror})"))
             except ChangedFileError as error:
@@ -130,7 +130,7 @@ def ingest_files(run: RunContext, parameters: Ingest, files: Mapping[str, Path])
     return ReadFiles(photos, digests, tuple(refused))
 
 
-def _as_artifact(name: str, content: bytes) -> Artifact:
+def as_artifact(name: str, content: bytes) -> Artifact:
     """A file as an input of a stage: the user's folder keeps its bytes, not the store."""
     digest = hashlib.sha256(content).hexdigest()
     return Artifact(

@@ -17,6 +17,7 @@ from models.reporting.input import ReportInput
 from models.reporting.page import render_report
 from tasks.engine.run_context import RunContext
 from tasks.report.data import RunSummary
+from tasks.report.detections import draw_detections
 from tasks.report.metrics import gather_metrics, load_scored_models
 from tasks.report.pictures import (
     draw_datasets,
@@ -72,6 +73,7 @@ def _write(run: RunContext, summary: RunSummary, out: Path) -> WrittenReport:
             test_samples=draw_test(run, summary),
             misclassified=draw_mistakes(run, summary),
             segmented=draw_segments(run, summary),
+            detected=draw_detections(run, summary),
             near_pairs=draw_pairs(run, metrics.quality),
         )
     )

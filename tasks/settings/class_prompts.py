@@ -24,17 +24,16 @@ SubjectTemplates = Annotated[
 ]
 
 
-class ClassPrompts(Record):
-    """What all networks share that draw a class from its name.
+class Prompts(Record):
+    """What all networks share that read a prompt about a class.
 
     The texts of an image are part of its key, so those of other classes are not.
     """
 
     NON_KEY_FIELDS: ClassVar = frozenset(
-        {"n_images", "templates", "prompts", "negative_prompt", "negative_prompts"}
+        {"templates", "prompts", "negative_prompt", "negative_prompts"}
     )
 
-    n_images: int = Field(10, ge=1, le=100_000, description="Images of each class.")
     templates: tuple[LabelText, ...] = Field(
         ("a photo of whole {label} on the table. top view",),
         min_length=1,
@@ -53,11 +52,14 @@ class ClassPrompts(Record):
         3, ge=0, le=20, description="How often a flagged image is generated again."
     )
 
-    def texts_of(self, label: str, number: int) -> dict[str, str]:
+    def texts_of(self, label: str, number: int | str) -> dict[str, str]:
         """The prompt and the negative prompt of an image, in the words of the recipe.
 
         Templates are drawn by rendezvous hashing: one that is added changes only the images that
         now draw it.
+
+        Args:
+            number: of the image, or another name for it.
         """
         templates = self.prompts.get(label, self.templates)
         negative = self.negative_prompts.get(label, self.negative_prompt)
@@ -65,6 +67,14 @@ class ClassPrompts(Record):
             "prompt": _fill(_draw(templates, f"{label}/{number}"), label),
             "negative_prompt": _fill(negative, label),
         }
+
+
+class ClassPrompts(Prompts):
+    """What all networks share that draw a class from its name."""
+
+    NON_KEY_FIELDS: ClassVar = Prompts.NON_KEY_FIELDS | {"n_images"}
+
+    n_images: int = Field(10, ge=1, le=100_000, description="Images of each class.")
 
 
 class Sd15Prompts(ClassPrompts):

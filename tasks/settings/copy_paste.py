@@ -6,6 +6,7 @@ from pydantic import Field
 
 from models.compositing.scene_settings import Blending, SceneSettings
 from models.data.records import Record
+from tasks.settings.placing import PlaceObjects
 
 
 class ObjectCrop(Record):
@@ -57,7 +58,9 @@ class SizedBackdrops(Backdrops):
 class ComposeScenes(SceneSettings):
     """How many scenes are made of each photo's objects, and what they hold."""
 
-    NON_KEY_FIELDS: ClassVar = frozenset({"per_photo", "blends", "one_class_share", "bank"})
+    NON_KEY_FIELDS: ClassVar = frozenset(
+        {"per_photo", "blends", "one_class_share", "bank", "placing"}
+    )
 
     per_photo: int = Field(25, ge=1, le=10000, description="Scenes per reference photo.")
     blends: int = Field(
@@ -88,3 +91,8 @@ class ComposeScenes(SceneSettings):
         description="Objects without a label: procedural shapes, or cut-outs of other classes.",
     )
     quality: int = Field(95, ge=50, le=100, description="JPEG quality of a scene.")
+    placing: PlaceObjects | None = Field(
+        None,
+        description="Paste objects into the real photos instead, whose own objects stay; none:"
+        " scenes with new backgrounds.",
+    )

@@ -5,21 +5,18 @@ that 20 is 2000 % of the photos.
 """
 
 import math
-import re
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, Self, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from models.data.records import Record
 from models.data.specs import Augmentation, Classifier, Profile
+from tasks.study.read_words import Number, read_count, read_list, read_number, read_share
 
 PhotoOrder = Literal["random", "alike", "different"]
-Number = Annotated[int, Field(strict=True)] | str
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(strict=True, ge=1)]
-T = TypeVar("T")
-_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 _DEFAULT_SHARES = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 
 
@@ -60,6 +57,11 @@ class Grid(Record):
         min_length=1,
         description="Real photos per class: numbers, shares such as 5%, or all.",
     )
+    rare_class: str | None = Field(
+        None,
+        description="Numbers of photos hold for the train photos that show this class, and may be "
+        "0%; all other photos are always used. Amounts of generated images are those that show it.",
+    )
     photos_by: tuple[PhotoOrder, ...] = Field(
         ("random",),
         min_length=1,
@@ -74,6 +76,16 @@ class Grid(Record):
     images_per_class: tuple[Count, ...] = Field(
         (), description="Generated images per class, in place of shares."
     )
+    fill: Literal["none", "instances"] = Field(
+        "none",
+        description="instances: in place of shares, images are added until the train images show as"
+        " many objects of the rare class as all photos do.",
+    )
+    learn_from: Literal["own", "all"] = Field(
+        "own",
+        description="own: generators see the photos of a number alone; all: generators see all "
+        "train photos, but paint no scene that the number leaves out.",
+    )
     methods: dict[str, Method] = Field(
         {},
         description="The series by name; none listed: each generator added to the photos. Without "
@@ -86,7 +98,7 @@ class Grid(Record):
     def _read_numbers(cls, content: Any) -> Any:
         if not isinstance(content, list | tuple):
             return content
-        return tuple(_read_number(word) if isinstance(word, str) else word for word in content)
+        return tuple(read_number(word) if isinstance(word, str) else word for word in content)
 
     @field_validator("photos_per_class")
     @classmethod
@@ -100,6 +112,15 @@ class Grid(Record):
     def _check_amounts(self) -> Self:
         if self.shares and self.images_per_class:
             raise ValueError("shares and images_per_class are both listed; list one of them")
+        if self.fill == "instances" and (self.shares or self.images_per_class):
+            raise ValueError(
+                "fill: instances sets the amounts; remove shares and images_per_class, or set none"
+            )
+        if self.rare_class is None and (self.fill == "instances" or "0%" in self.photos_per_class):
+            raise ValueError(
+                "0% of the photos and fill: instances need rare_class; name the class that they "
+                "are about"
+            )
         return self
 
     @property
@@ -134,7 +155,8 @@ class Grid(Record):
 
     def count_trainings(self, series: Mapping[str, Method]) -> int:
         """The trainings of these series, where the photos suffice for all points."""
-        made = sum(len(self.amounts) if method.synthetic else 1 for method in series.values())
+        amounts = 1 if self.fill == "instances" else len(self.amounts)
+        made = sum(amounts if method.synthetic else 1 for method in series.values())
         return made * len(self.photos_per_class) * len(self.photos_by) * self.seeds
 
     def changed(
@@ -153,15 +175,15 @@ class Grid(Record):
         if shares is not None and images_per_class is not None:
             raise ValueError("--shares and --images-per-class: give one of the two")
         if photos_per_class is not None:
-            content["photos_per_class"] = _read_list(
-                "--photos-per-class", photos_per_class, _read_number
+            content["photos_per_class"] = read_list(
+                "--photos-per-class", photos_per_class, read_number
             )
         if shares is not None:
-            content["shares"] = _read_list("--shares", shares, _read_share)
+            content["shares"] = read_list("--shares", shares, read_share)
             content["images_per_class"] = ()
         if images_per_class is not None:
-            content["images_per_class"] = _read_list(
-                "--images-per-class", images_per_class, _read_count
+            content["images_per_class"] = read_list(
+                "--images-per-class", images_per_class, read_count
             )
             content["shares"] = ()
         if seeds is not None:
@@ -170,54 +192,13 @@ class Grid(Record):
 
 
 def count_photos(number: Number, available: int) -> int:
-    """How many of the photos of a class a number takes: at least one, and never more than all."""
+    """How many of the photos of a class a number takes: never more than all, and at least one.
+
+    0% takes none.
+    """
     if isinstance(number, int):
         return min(number, available)
     share = 100.0 if number == "all" else float(number.removesuffix("%"))
+    if not share:
+        return 0
     return min(max(1, int(available * share / 100 + 0.5 + 1e-9)), available)
-
-
-def _read_list(option: str, text: str, read: Callable[[str], T]) -> tuple[T, ...]:
-    words = [word.strip() for word in text.split(",")]
-    doubled = next((word for word in words if words.count(word) > 1), None)
-    if doubled is not None:
-        raise ValueError(f"{option}: {doubled!r} is named twice; name it once")
-    try:
-        return tuple(map(read, words))
-    except ValueError as error:
-        raise ValueError(f"{option}: {error}") from error
-
-
-def _read_number(word: str) -> Number:
-    found = _PERCENT.fullmatch(word)
-    if found:
-        share = float(found[1])
-        if not 0 < share <= 100:
-            raise ValueError(f"{word} of the photos is out of range; give more than 0% up to 100%")
-        return f"{share:g}%"
-    if word == "all":
-        return word
-    if not word.isdecimal() or int(word) < 1:
-        raise ValueError(
-            f"{word!r} is no number of photos; give whole numbers from 1, shares such as 5%, or "
-            "all, such as 5,10,all"
-        )
-    return int(word)
-
-
-def _read_share(word: str) -> float:
-    try:
-        share = float(word)
-    except ValueError:
-        share = math.nan
-    if not 0 <= share < math.inf:
-        raise ValueError(
-            f"{word!r} is no number of images per photo; give numbers from 0, such as 0,0.5,2"
-        )
-    return share
-
-
-def _read_count(word: str) -> int:
-    if not word.isdecimal() or int(word) < 1:
-        raise ValueError(f"{word!r} is no number of images; give whole numbers from 1")
-    return int(word)

@@ -8,7 +8,8 @@ import numpy as np
 
 from models.data.pixels import Floats
 from models.data.records import SourceImage
-from tasks.study.grid import Grid, Number, PhotoOrder, count_photos
+from tasks.study.grid import Grid, PhotoOrder, count_photos
+from tasks.study.read_words import Number
 
 # By number and order: one set per replicate.
 PhotoSets = dict[tuple[Number, PhotoOrder], list["PhotoSet"]]
@@ -31,9 +32,15 @@ def leave_out_numbers(photos: Sequence[SourceImage], grid: Grid) -> tuple[Grid, 
     """The grid without numbers that a class lacks or that repeat another one, and a line for each.
 
     Raises:
-        ValueError: no number is left.
+        ValueError: no number is left, or no photo shows the rare class of the grid.
     """
-    sizes = {label: len(found) for label, found in order_photos(photos, 0).items()}
+    if grid.rare_class is not None and not split_photos(photos, grid)[0]:
+        raise ValueError(
+            f"study.grid.rare_class: no train photo shows the class {grid.rare_class!r}; name a "
+            "class of the photos"
+        )
+    numbered, _ = split_photos(photos, grid)
+    sizes = {label: len(found) for label, found in order_photos(numbered, 0, grid).items()}
     smallest = min(sizes, key=lambda label: sizes[label])
     kept: dict[tuple[int, ...], Number] = {}
     notes: list[str] = []
@@ -68,9 +75,10 @@ def draw_photo_sets(
         features: float32 (n,) of each photo by its name; empty if the order is random alone.
     """
     sets: PhotoSets = {}
+    numbered, always = split_photos(photos, grid)
     for order in grid.photos_by:
         for replicate in range(grid.seeds):
-            ordered = order_photos(photos, replicate)
+            ordered = order_photos(numbered, replicate, grid)
             if order != "random":
                 ordered = {
                     label: order_by_likeness(found, features, order)
@@ -82,7 +90,8 @@ def draw_photo_sets(
                     for found in ordered.values()
                     for photo in found[: count_photos(number, len(found))]
                 )
-                sets.setdefault((number, order), []).append(PhotoSet(replicate, taken))
+                found = PhotoSet(replicate, (*taken, *always))
+                sets.setdefault((number, order), []).append(found)
     return sets
 
 
@@ -103,15 +112,30 @@ def all_photos(sets: PhotoSets) -> list[SourceImage]:
     return [used[name] for name in sorted(used)]
 
 
-def order_photos(photos: Sequence[SourceImage], replicate: int) -> dict[str, list[SourceImage]]:
-    """Per class, the photos in the order in which the subsets of a replicate take them."""
+def split_photos(
+    photos: Sequence[SourceImage], grid: Grid
+) -> tuple[list[SourceImage], list[SourceImage]]:
+    """The photos that the numbers of a grid hold for, and those that are always used."""
+    rare = grid.rare_class
+    numbered = [photo for photo in photos if rare is None or photo.shows(rare)]
+    always = [photo for photo in photos if rare is not None and not photo.shows(rare)]
+    return numbered, sorted(always, key=lambda photo: photo.name)
+
+
+def order_photos(
+    photos: Sequence[SourceImage], replicate: int, grid: Grid
+) -> dict[str, list[SourceImage]]:
+    """Per class, the photos in the order in which the subsets of a replicate take them.
+
+    With a rare class, all of them are of that class.
+    """
 
     def draw(photo: SourceImage) -> str:
         return hashlib.sha256(f"photo {replicate} {photo.draw_digest}".encode()).hexdigest()
 
     ordered: dict[str, list[SourceImage]] = {}
     for photo in sorted(photos, key=draw):
-        ordered.setdefault(photo.label, []).append(photo)
+        ordered.setdefault(grid.rare_class or photo.label, []).append(photo)
     return dict(sorted(ordered.items()))
 
 

@@ -6,7 +6,7 @@ is a subset of a larger share.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from models.data.records import Sample
@@ -14,6 +14,7 @@ from models.evaluation.study_point import Point
 from tasks.assemble.draw import take_turns
 from tasks.study.grid import Grid, Method
 from tasks.study.photo_sets import PhotoSets
+from tasks.study.rare_class import count_instances, take_instances
 
 # Per set of photos, by their names: the images that each generator made of them.
 Made = Mapping[frozenset[str], Mapping[str, Sequence[Sample]]]
@@ -51,10 +52,12 @@ def draw_subsets(
     """
     subsets: list[Subset] = []
     notes: list[str] = []
+    train = {name for name, sample in real.items() if sample.split == "train"}
+    total = count_instances((real[name] for name in train), grid.rare_class or "")
     for (number, order), drawn in sets.items():
         bases = [tuple(real[photo.name] for photo in found.photos) for found in drawn]
         ordered = [
-            order_images(made[found.names], base, found.replicate)
+            order_images(made[found.names], base, found.replicate, grid, train)
             for found, base in zip(drawn, bases, strict=True)
         ]
         for name, method in series.items():
@@ -66,9 +69,16 @@ def draw_subsets(
                 method=name,
                 augment=method.augment or "none",
                 classifier=method.classifier or "network",
+                rare_class=grid.rare_class or "",
             )
             if not method.synthetic:
                 subsets += [Subset(point, place, base) for place, base in enumerate(bases)]
+                continue
+            if grid.fill == "instances":
+                filled = point.model_copy(update={"instances": total})
+                found, note = _fill_instances(filled, method.synthetic, bases, ordered)
+                subsets += found
+                notes += note
                 continue
             for share, per_class in grid.amounts:
                 amount = {"share": share, "images_per_class": per_class}
@@ -81,19 +91,40 @@ def draw_subsets(
 
 
 def order_images(
-    made: Mapping[str, Sequence[Sample]], photos: Sequence[Sample], replicate: int
+    made: Mapping[str, Sequence[Sample]],
+    photos: Sequence[Sample],
+    replicate: int,
+    grid: Grid,
+    train: Set[str],
 ) -> _Ordered:
     """Per generator and class of the photos, the accepted images made of these photos alone.
 
-    The photos take turns, in an order that follows from their bytes and the replicate.
+    The photos take turns, in an order that follows from their bytes and the replicate. Where
+    generators learn from all photos, an image must not show a photo that is left out. Of a rare
+    class, images are those that show it.
+
+    Args:
+        train: the names of all train photos.
     """
     allowed = {photo.name for photo in photos}
+    left_out = train - allowed
+
+    def is_own(sample: Sample) -> bool:
+        if grid.learn_from == "all":
+            return sample.image.name not in left_out
+        return allowed.issuperset(sample.sources)
+
+    labels = [grid.rare_class] if grid.rare_class else list(_labels(photos))
     ordered: dict[str, dict[str, list[Sample]]] = {}
     for generator, samples in made.items():
-        by_label: dict[str, list[Sample]] = {label: [] for label in _labels(photos)}
+        by_label: dict[str, list[Sample]] = {label: [] for label in labels}
         for sample in samples:
-            if sample.is_accepted and allowed.issuperset(sample.sources):
+            if not sample.is_accepted or not is_own(sample):
+                continue
+            if grid.rare_class is None:
                 by_label[sample.label].append(sample)
+            elif count_instances([sample], grid.rare_class):
+                by_label[grid.rare_class].append(sample)
         ordered[generator] = {
             label: take_turns(found, replicate) for label, found in by_label.items()
         }
@@ -110,7 +141,7 @@ def _add_images(
     subsets = []
     for replicate, (base, images) in enumerate(zip(bases, ordered, strict=True)):
         taken: list[Sample] = []
-        for label, count in _labels(base).items():
+        for label, count in _counts(base, point.rare_class).items():
             total = point.images_per_class or point.share * count
             for generator, part in parts.items():
                 wanted = round(total * part, 9)
@@ -126,6 +157,44 @@ def _add_images(
         photos = base if point.with_photos else ()
         subsets.append(Subset(filled, replicate, (*photos, *taken)))
     return subsets, []
+
+
+def _fill_instances(
+    point: Point,
+    parts: Mapping[str, float],
+    bases: Sequence[Sequence[Sample]],
+    ordered: Sequence[_Ordered],
+) -> tuple[list[Subset], list[str]]:
+    """The subsets of a point with as many instances of its rare class as all photos have.
+
+    None where the photos have them all; a line says why a point is left out.
+    """
+    label = point.rare_class
+    subsets = []
+    for replicate, (base, images) in enumerate(zip(bases, ordered, strict=True)):
+        wanted = point.instances - count_instances(base, label)
+        if not wanted:
+            return [], []
+        available = {generator: images[generator][label] for generator in parts}
+        taken, lacking = take_instances(available, parts, label, wanted)
+        if lacking:
+            generator, missing = next(iter(lacking.items()))
+            return [], [
+                f"{point.images_name}: left out, because the images of {generator} lack {missing} "
+                f"instances of {label} in replicate {replicate}"
+            ]
+        filled = point.model_copy(update={"synthetic": len(taken)})
+        photos = base if point.with_photos else ()
+        subsets.append(Subset(filled, replicate, (*photos, *taken)))
+    return subsets, []
+
+
+def _counts(photos: Sequence[Sample], rare_class: str) -> Counter[str]:
+    """The photos of each class that gets images: of the rare one, those that show it."""
+    if not rare_class:
+        return _labels(photos)
+    shown = sum(count_instances([photo], rare_class) > 0 for photo in photos)
+    return Counter({rare_class: shown})
 
 
 def _labels(photos: Sequence[Sample]) -> Counter[str]:

@@ -41,6 +41,8 @@ BUILDERS: dict[str, Callable[[Path], None]] = {
     "ByteDance/SDXL-Lightning": partial(sdxl.build_lightning, steps=(4, 8)),
     "sd2-community/stable-diffusion-2-inpainting": sd2_inpaint.build,
     "stable-diffusion-v1-5/stable-diffusion-v1-5": sd15.build,
+    "stable-diffusion-v1-5/stable-diffusion-inpainting": sd15.build_inpainting,
+    "diffusers/stable-diffusion-xl-1.0-inpainting-0.1": sdxl.build_inpainting,
     "lllyasviel/control_v11p_sd15_canny": sd15.build_controlnet,
     "lllyasviel/control_v11p_sd15_seg": sd15.build_controlnet,
     "openai/clip-vit-base-patch32": clip_model.build,

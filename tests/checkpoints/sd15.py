@@ -12,6 +12,11 @@ def build(folder: Path) -> None:
     sd2_inpaint.build(folder, channels=4, seed=22, pipeline="StableDiffusionPipeline")
 
 
+def build_inpainting(folder: Path) -> None:
+    """stable-diffusion-v1-5/stable-diffusion-inpainting, without its safety checker."""
+    sd2_inpaint.build(folder, seed=24)
+
+
 def build_controlnet(folder: Path) -> None:
     """lllyasviel/control_v11p_sd15_canny, with layers that are not zero as a fresh one's."""
     from diffusers import ControlNetModel

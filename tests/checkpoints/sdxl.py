@@ -42,9 +42,9 @@ INDEX = {
 }
 
 
-def build(folder: Path, variant: str | None = None) -> None:
+def build(folder: Path, variant: str | None = None, channels: int = 4) -> None:
     """stabilityai/stable-diffusion-xl-base-1.0; with ``variant="fp16"`` only half-precision files,
-    named ``*.fp16.safetensors``.
+    named ``*.fp16.safetensors``. SDXL inpainting has nine ``channels``.
     """
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
@@ -52,7 +52,7 @@ def build(folder: Path, variant: str | None = None) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(30)
         networks = {
-            "unet": _unet(),
+            "unet": _unet(channels),
             "vae": _vae(force_upcast=True),
             "text_encoder": CLIPTextModel(text_config(hidden_size=WIDTHS[0])),
             "text_encoder_2": CLIPTextModelWithProjection(
@@ -66,6 +66,11 @@ def build(folder: Path, variant: str | None = None) -> None:
     (folder / "scheduler").mkdir(exist_ok=True)
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(SCHEDULER))
     (folder / "model_index.json").write_text(json.dumps(INDEX))
+
+
+def build_inpainting(folder: Path) -> None:
+    """diffusers/stable-diffusion-xl-1.0-inpainting-0.1."""
+    build(folder, channels=9)
 
 
 def build_controlnet(folder: Path, variant: str | None = None) -> None:
@@ -128,11 +133,11 @@ def build_safety_checker(folder: Path, threshold: float = 2.0) -> None:
     CLIPImageProcessor(**side).save_pretrained(folder)
 
 
-def _unet() -> Any:
+def _unet(channels: int = 4) -> Any:
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(
-        **_blocks(),
+        **_blocks() | {"in_channels": channels},
         sample_size=128,
         out_channels=4,
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),

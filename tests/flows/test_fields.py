@@ -11,6 +11,9 @@ from safetensors.torch import save_file
 from flows.config.recipe import Recipe, load_recipe
 from flows.config.sections import settings_classes
 from flows.generators.catalog import GENERATORS
+from models.data import read_photo
+from models.data.formats.annotated import AnnotatedImage, ObjectAnnotation
+from models.data.formats.coco import write_coco
 from models.data.records import Record
 from models.training.classification.networks import SMALL_CNN, build_network
 from models.training.segmentation.settings import SegmentationParameters
@@ -25,6 +28,8 @@ PATHS = {
     "segmentation": [],
     "diffusion": [],
     "other_networks": [],
+    "inpaint": [],
+    "inpaint_sdxl": [],
 }
 
 FieldOf = tuple[type[Record], str]
@@ -123,6 +128,21 @@ def test_a_plan_takes_every_field(cli: Cli, folder: Path, tmp_path: Path, name: 
     write_photos(tmp_path / "photos", ("bottle", "mug"))
     command = ("plan", RECIPES / f"{name}.yaml", "--photos", tmp_path / "photos", "--json")
     planned = cli.run(*command, *options(changes_of(name, folder))).found
+    assert planned["recipe"] == name
+    assert planned["images"] > 0
+
+
+@pytest.mark.parametrize("name", ["inpaint", "inpaint_sdxl"])
+def test_a_plan_of_placed_objects_takes_every_field(cli: Cli, tmp_path: Path, name: str) -> None:
+    write_photos(tmp_path / "drawn", ("bottle", "mug"))
+    images = [
+        AnnotatedImage(file, *size, (ObjectAnnotation(file.parent.name, (4, 4, 20, 24)),))
+        for file in sorted((tmp_path / "drawn").rglob("*.png"))
+        for size in [read_photo.read_size(file)]
+    ]
+    write_coco(tmp_path / "drawn" / "all.json", images, ["bottle", "mug"])
+    command = ("plan", RECIPES / f"{name}.yaml", "--photos", tmp_path / "drawn", "--json")
+    planned = cli.run(*command).found
     assert planned["recipe"] == name
     assert planned["images"] > 0
 

@@ -14,6 +14,7 @@ from tasks.assemble.gaps import explain_gap
 from tasks.ingest.backgrounds import list_backgrounds
 from tasks.ingest.find_sources import find_sources, list_classes, list_labels
 from tasks.ingest.groups import read_groups
+from tasks.ingest.regions import list_regions
 
 Labels = Sequence[tuple[Split | None, str]]
 
@@ -27,7 +28,8 @@ def check_photos(recipe: Recipe, folder: Path, limit: int | None) -> Labels:
     Raises:
         ValueError: the photo folder has neither photos by class nor annotated objects, or lacks a
             class that the recipe names; classes have too few photos; ``limit`` leaves a class
-            without a reference; or a file of groups or the folder of backgrounds can't be used.
+            without a reference; or a file of groups, the folder of backgrounds or regions
+            can't be used.
     """
     labels = list_labels(folder, recipe.ingest.format, recipe.ingest.objects)
     classes = {label for _, label in labels}
@@ -58,12 +60,14 @@ def check_photos(recipe: Recipe, folder: Path, limit: int | None) -> Labels:
 
 
 def _check_files(recipe: Recipe, folder: Path) -> None:
-    """Return if the files of groups and the folder of backgrounds can be used."""
+    """Return if the files of groups, and the folders of backgrounds and regions, can be used."""
     if recipe.split.listed_groups:
         found = find_sources(folder, recipe.ingest.format, labels_only=True)
         read_groups(found.photos, recipe.split, [entry.file for entry in found.refused])
     if recipe.backgrounds is not None:
         list_backgrounds(recipe.backgrounds)
+    if recipe.regions is not None:
+        list_regions(recipe.regions)
 
 
 def find_small_classes(labels: Labels, parameters: SplitParameters) -> dict[str, str]:

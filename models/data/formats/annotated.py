@@ -78,12 +78,14 @@ class AnnotatedDataset:
     ``splits``: images per split ("train", "val", "test"), or all under "" where the files name no
     splits. ``classes``: all classes, in the order of the files. ``notes``: what was left out.
     ``has_objects``: whether objects have boxes or masks; if not, they are the classes of photos.
+    ``has_class_folders``: whether the folder of a photo, below its split, is its class.
     """
 
     splits: dict[str, list[AnnotatedImage]]
     classes: list[str]
     notes: tuple[str, ...] = ()
     has_objects: bool = True
+    has_class_folders: bool = False
 
 
 def box_of_mask(mask: Bools) -> tuple[int, int, int, int] | None:

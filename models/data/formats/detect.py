@@ -5,13 +5,14 @@ from typing import Literal, Protocol
 
 from models.data.formats.annotated import AnnotatedDataset, AnnotationError
 from models.data.formats.coco import find_coco_files, read_coco
+from models.data.formats.defects import find_defects, read_defects
 from models.data.formats.food101 import FOOD101, read_food101
 from models.data.formats.oxford_pets import PETS, read_pets
 from models.data.formats.published import find_published
 from models.data.formats.voc import find_voc_folders, read_voc
 from models.data.formats.yolo import CONFIG, read_yolo
 
-Layout = Literal["folders", "coco", "voc", "yolo", "oxford-iiit-pet", "food-101"]
+Layout = Literal["folders", "coco", "voc", "yolo", "oxford-iiit-pet", "food-101", "defects"]
 
 
 class Reader(Protocol):
@@ -26,6 +27,7 @@ READERS: dict[str, Reader] = {
     "yolo": read_yolo,
     "oxford-iiit-pet": read_pets,
     "food-101": read_food101,
+    "defects": read_defects,
 }
 
 
@@ -48,6 +50,8 @@ def detect_format(folder: Path) -> Layout:
         found.append("oxford-iiit-pet")
     if find_published(folder, FOOD101):
         found.append("food-101")
+    if find_defects(folder):
+        found.append("defects")
     if len(found) > 1:
         raise AnnotationError(
             f"{folder}: holds annotations of {' and '.join(found)}; keep those of one format"

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.diffusion.inpaint.request import INPAINTING_CHANNELS
 from models.diffusion.schedulers import SAMPLERS, Sampler, new_scheduler
 from models.diffusion.sd2.latents import LATENT_SCALE
 from models.runtime.batching import device_of
@@ -18,6 +19,11 @@ from models.runtime.hardware import Machine
 from models.runtime.loading import WrongCheckpointError, load_shared, read_json
 
 LATENT_CHANNELS = 4
+# By the input channels of a U-Net: its use, a checkpoint for it, and the model of SDXL for it.
+_USES = {
+    LATENT_CHANNELS: ("text to image", "stable-diffusion-v1-5", "sdxl"),
+    INPAINTING_CHANNELS: ("inpainting", "stable-diffusion-inpainting", "sdxl-inpaint"),
+}
 
 
 @dataclass
@@ -71,7 +77,7 @@ class Sd15Parts:
         return embedded
 
 
-def load_sd15(root: Path, machine: Machine) -> Sd15Parts:
+def load_sd15(root: Path, machine: Machine, channels: int = LATENT_CHANNELS) -> Sd15Parts:
     """Load the parts in the machine's dtype onto its device; no download, no remote code.
 
     Networks are shared with other uses of the same folder if the machine keeps them.
@@ -79,6 +85,7 @@ def load_sd15(root: Path, machine: Machine) -> Sd15Parts:
     Args:
         root: folder in the layout of stable-diffusion-v1-5/stable-diffusion-v1-5.
         machine: gives device and dtype.
+        channels: input channels of the U-Net: 4 for text to image, 9 for inpainting.
 
     Raises:
         WrongCheckpointError: a part is missing, or the folder holds another kind of network.
@@ -86,7 +93,7 @@ def load_sd15(root: Path, machine: Machine) -> Sd15Parts:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
-    _check(root)
+    _check(root, channels)
     text_encoder = load_shared(CLIPTextModel, root / "text_encoder", machine)
     unet = load_shared(UNet2DConditionModel, root / "unet", machine)
     vae = load_shared(AutoencoderKL, root / "vae", machine)
@@ -102,21 +109,21 @@ def sd15_scheduler(name: Sampler, schedule: dict[str, Any]) -> Any:
     return new_scheduler(SAMPLERS[name], schedule)
 
 
-def _check(root: Path) -> None:
+def _check(root: Path, needed: int) -> None:
     unet, vae = read_json(root / "unet" / "config.json"), read_json(root / "vae" / "config.json")
+    use, example, other = _USES[needed]
     if unet.get("addition_embed_type") == "text_time":
         raise WrongCheckpointError(
-            f"{root}: an SDXL checkpoint; use model sdxl, or give stable-diffusion-v1-5"
+            f"{root}: an SDXL checkpoint; use model {other}, or give {example}"
         )
     channels = unet.get("in_channels")
-    if channels != LATENT_CHANNELS:
+    if channels != needed:
         raise WrongCheckpointError(
-            f"{root}/unet: {channels} input channels where text to image has {LATENT_CHANNELS}; "
-            "give stable-diffusion-v1-5"
+            f"{root}/unet: {channels} input channels where {use} has {needed}; give {example}"
         )
     scale = vae.get("scaling_factor", LATENT_SCALE)
     if abs(scale - LATENT_SCALE) > 1e-4:
         raise WrongCheckpointError(
             f"{root}/vae: latents scaled by {scale} where Stable Diffusion 1 has {LATENT_SCALE}; "
-            "give stable-diffusion-v1-5"
+            f"give {example}"
         )

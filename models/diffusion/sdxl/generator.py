@@ -57,12 +57,12 @@ class SdxlGenerator(PipelineGenerator):
     def _group_key(self, request: Any) -> Hashable:
         return request.batch_key, self._count_blocks(request)
 
-    def _count_blocks(self, request: SdxlRequest) -> int:
+    def _count_blocks(self, request: GenerationRequest) -> int:
         """The number of blocks of 77 tokens that the prompts of a request need."""
         prompts = [request.prompt, *([request.negative] if request.is_guided else [])]
         return max(self._parts.text.embed(prompt).blocks for prompt in prompts)
 
-    def _text_arguments(self, batch: Sequence[SdxlRequest]) -> dict[str, Any]:
+    def _text_arguments(self, batch: Sequence[GenerationRequest]) -> dict[str, Any]:
         """The arguments of a pipeline that say what to draw, and how strictly."""
         blocks = self._count_blocks(batch[0])
         tokens, pooled = self._parts.text.batch([request.prompt for request in batch], blocks)

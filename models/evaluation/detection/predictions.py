@@ -36,6 +36,12 @@ class DetectionPredictions(DatasetPredictions):
         """The number of trainings."""
         return len(self.matches)
 
+    @property
+    def photos_by_class(self) -> dict[str, int]:
+        """Test photos that show each class."""
+        counts = np.count_nonzero(self.matches[0].objects, axis=0).tolist()
+        return dict(zip(self.detected, counts, strict=True))
+
     def values(self, metric: Metric) -> Values:
         """Mean average precision of each seed, 0..1, over the classes with an object."""
         return self._values[:, _FIGURES.index(metric)]

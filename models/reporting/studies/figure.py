@@ -79,7 +79,9 @@ def _draw_amounts(scores: StudyScores, description: Description, style: Style) -
     figure, panels = panel_grid(len(numbers), style, columns=min(3, len(numbers)), size=(4.2, 3.3))
     looks = _looks_of(scores.points)
     amounts = sorted({_amount(found) for found in scores.points} - {_ALONE_AT})
-    is_per_class = any(found.point.images_per_class for found in scores.points)
+    is_per_class = any(
+        found.point.images_per_class or found.point.instances for found in scores.points
+    )
     ticks = _ticks(amounts, "" if is_per_class else "%")
     has_published = False
     for panel, number in zip(panels, numbers, strict=True):
@@ -103,7 +105,7 @@ def _draw_amounts(scores: StudyScores, description: Description, style: Style) -
 
 def _amount(found: PointScores) -> float:
     """Generated images per class, or else in percent of the real photos."""
-    return found.point.images_per_class or 100 * found.point.share
+    return found.point.instances or found.point.images_per_class or 100 * found.point.share
 
 
 def _ticks(amounts: Sequence[float], unit: str) -> dict[str, float]:

@@ -148,7 +148,7 @@ def _plot_gains(panel: Axes, scores: StudyScores, method: str) -> None:
 
 
 def _amount(found: PointScores) -> float:
-    return found.point.images_per_class or found.point.share
+    return found.point.instances or found.point.images_per_class or found.point.share
 
 
 def _plot_line(

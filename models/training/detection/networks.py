@@ -17,6 +17,8 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from models.embedding.weights import NETWORK
 from models.training.detection.anchor_detector import AnchorDetector
+from models.training.detection.published.detr import build_detr
+from models.training.detection.published.names import DETR_NETWORKS
 from models.training.detection.settings import DetectionParameters
 from models.training.pretrained import load_weights_file, published_settings, published_weights
 
@@ -92,8 +94,15 @@ def build_detector(
 
     Raises:
         WeightsMissingError: the embedded backbone, or another revision of it, is not here.
+        CheckpointMissingError: the checkpoint of a published detector is not on this machine.
+        WrongCheckpointError: that checkpoint is of another network.
         ValueError: the weights file is of another network.
     """
+    if name in DETR_NETWORKS:
+        (reference,) = settings.checkpoints
+        return build_detr(
+            name, classes, reference, is_new=start is not None, min_score=settings.score_threshold
+        )
     backbone = PyramidBackbone(settings, start)
     anchors = build_anchors(settings.anchor_scale)
     per_cell = anchors.num_anchors_per_location()

@@ -2,15 +2,19 @@
 
 from typing import ClassVar, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from models.data.specs import TrainingSpec
+from models.training.detection.published.names import (
+    DETR_NETWORKS,
+    DetrNetwork,
+    find_fault,
+)
 from models.training.settings import TrainingParameters
 
 # Networks on the embedded backbone, which comes with the installation.
 EmbeddedNetwork = Literal["ssdlite_efficientnet_lite0", "retinanet_efficientnet_lite0"]
-# All networks; those of other libraries are further literals of this list.
-Network = Literal[EmbeddedNetwork]
+Network = Literal[EmbeddedNetwork, DetrNetwork]
 DetectionAugmentation = Literal["none", "flip", "crop"]
 
 
@@ -24,7 +28,8 @@ class DetectionParameters(TrainingParameters):
     network: Network = Field(
         "ssdlite_efficientnet_lite0",
         description="ssdlite_efficientnet_lite0: the embedded backbone, a feature pyramid and a "
-        "light head. retinanet_efficientnet_lite0: the same with the head of RetinaNet.",
+        "light head. retinanet_efficientnet_lite0: the same with the head of RetinaNet. "
+        "rtdetr_v2_r18vd, dfine_small and rfdetr_nano: published detectors of transformers.",
     )
     loss: Literal["focal", "cross_entropy"] = Field(
         "focal",
@@ -68,7 +73,7 @@ class DetectionParameters(TrainingParameters):
     weight_decay: float = Field(
         0.0001, ge=0, le=1, description="Weight decay per step, as torch defines it."
     )
-    label_smoothing: float = Field(0.0, ge=0, le=0, description="No detector smooths labels.")
+    label_smoothing: Literal[0] = Field(0, description="No detector smooths labels.")
     batch_size: int = Field(8, ge=2, le=4096, description="Images per step.")
     image_size: int = Field(
         384,
@@ -88,6 +93,21 @@ class DetectionParameters(TrainingParameters):
     )
     augment_ranges: Literal[None] = Field(None, description="No augmentation here has ranges.")
     linear_copies: Literal[0] = Field(0, description="No linear classifier detects objects.")
+
+    @model_validator(mode="after")
+    def _check_network(self) -> "DetectionParameters":
+        fault = find_fault(self.network, self.pretrained, self.weights_file, self.image_size)
+        if fault is not None:
+            raise ValueError(fault)
+        return self
+
+    @property
+    def checkpoints(self) -> tuple[str, ...]:
+        """The checkpoint of the catalog that a training starts from, ``id@revision``; or none."""
+        if self.network not in DETR_NETWORKS:
+            return ()
+        checkpoint = DETR_NETWORKS[self.network].checkpoint
+        return (checkpoint if self.revision is None else f"{checkpoint}@{self.revision}",)
 
     def allows(self, spec: TrainingSpec) -> bool:
         """Whether boxes can follow the augmentation, and a network is trained."""

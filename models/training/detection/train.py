@@ -20,6 +20,7 @@ from models.training.detection.data import (
 from models.training.detection.detector import Detections
 from models.training.detection.module import DetectionModule, checkpoint_metadata, to_unit_range
 from models.training.detection.networks import build_detector
+from models.training.detection.published.detr import check_detr
 from models.training.detection.settings import DetectionParameters
 from models.training.history import TrainedModel
 from models.training.lightning_trainer import seeded_torch
@@ -40,12 +41,15 @@ def check_ready(parameters: DetectionParameters) -> None:
     """Check that this machine can train with these settings.
 
     Raises:
-        WeightsMissingError: published weights are asked for and are not on this machine.
-        ValueError: the weights file is missing, a logger is not installed, or this machine lacks
+        CheckpointMissingError, WeightsMissingError: published weights are asked for and are not on
+            this machine.
+        ValueError: the weights file is missing, a library is not installed, or this machine lacks
             the precision.
     """
     check_machine(parameters)
-    if parameters.pretrained and parameters.weights_file is None:
+    for reference in parameters.checkpoints:
+        check_detr(reference)
+    if not parameters.checkpoints and parameters.pretrained and parameters.weights_file is None:
         published_weights(NETWORK, parameters.revision)
 
 
@@ -98,7 +102,10 @@ def check_objects(train: BoxedImages, val: BoxedImages, classes: Sequence[str]) 
         if not labels:
             raise ValueError(f"{name} set: no photo shows an object with a box; give at least one")
         if not labels <= set(range(len(classes))):
-            raise ValueError(f"{name} set: it shows class {max(labels)} of {len(classes)}; drop it")
+            raise ValueError(
+                f"{name} set: it shows class number {max(labels)}, and there are {len(classes)} "
+                "classes; remove that object"
+            )
         missing = [label for index, label in enumerate(classes) if index not in labels]
         if name == "train" and missing:
             raise ValueError(f"train set: no photo shows {missing[0]!r}; give at least one")

@@ -37,12 +37,12 @@ def choose_bank(
     every = {artifact.id: artifact for found in made.values() for artifact in found}
     backdrops = [artifact for artifact in every.values() if artifact.stage != CUT_OUT]
     cut_outs = [artifact for artifact in every.values() if artifact.stage == CUT_OUT]
-    own = [artifact for artifact in cut_outs if artifact.name == name]
     mates = [a for a in cut_outs if _class_of(a) == label and a.name != name]
     needs_others = parameters.one_class_share < 1 or (
         parameters.distractors == "other_classes" and parameters.max_distractors > 0
     )
-    others = [a for a in cut_outs if needs_others and _class_of(a) != label]
+    own = [a for a in cut_outs if a.name == name and (needs_others or _class_of(a) == label)]
+    others = [a for a in cut_outs if needs_others and _class_of(a) != label and a not in own]
     drawn = [_draw(name, found)[: parameters.bank] for found in (mates, others, backdrops)]
     return (*own, *drawn[0], *drawn[1], *drawn[2])
 
@@ -187,7 +187,7 @@ _prepared = ContentCache(_CACHE_BYTES, _bytes_of)
 
 
 def _class_of(cut_out: Artifact) -> str:
-    return cut_out.name.partition("/")[0]
+    return str(cut_out.variant.get("class", cut_out.name.partition("/")[0]))
 
 
 def _draw(name: str, artifacts: Sequence[Artifact]) -> list[Artifact]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from models.data.objects import add_margin
 from models.data.pixels import add_alpha, rgb
-from models.data.records import Artifact, Box, SourceImage
+from models.data.records import NO_OBJECT_LABEL, Artifact, Box, SourceImage
 from models.data.trimaps import is_trimap, solid_mask
 from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.planning_run import Cost
@@ -17,11 +17,18 @@ from tasks.settings.segment import MASK_OF_PHOTO
 
 
 def one_per_object(_parameters: ObjectCrop, photos: Sequence[SourceImage]) -> list[Job]:
-    """A job per annotation: its mask is an input; else its box is in the variant, if it has one."""
+    """A job per annotation: its mask is an input; else its box is in the variant, if it has one.
+
+    The variant names the class of an object that is not the class that its photo is counted in.
+    """
     jobs = []
     for photo in photos:
         for number, note in enumerate(photo.annotations):
+            if note.label == NO_OBJECT_LABEL:
+                continue
             variant: dict[str, int | str] = {"cut_out": number}
+            if note.label != photo.label:
+                variant["class"] = note.label
             inputs: tuple[Artifact, ...] = (photo.image,)
             if note.mask is not None:
                 variant |= MASK_OF_PHOTO

@@ -46,16 +46,19 @@ def places_in_scenes(
     learned: Sequence[Artifact],
     regions: Sequence[Artifact] = (),
 ) -> list[Job]:
-    """`versions` jobs per scene.
+    """`versions` jobs per scene that may get objects.
 
     Args:
         label: the class of the new objects.
-        scenes: real photos; their objects with a box stay, of whatever class.
+        scenes: real photos; those of `scene_classes` are used. Their objects with a box stay, of
+            whatever class.
         learned: what stage ``real_objects`` made of the class; none: no job.
         regions: masks of `SharedInputs.regions`: one for all scenes, or one per scene.
     """
     jobs = []
     for scene in scenes if learned else ():
+        if not parameters.is_scene({note.label for note in scene.annotations}):
+            continue
         masks: list[Artifact] = []
         objects: list[dict[str, Any]] = []
         for note in scene.annotations:

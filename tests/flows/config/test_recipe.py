@@ -296,3 +296,15 @@ def test_the_classical_profile_refuses_generators_that_only_networks_can_do(name
     named = {name: {"text_to_image": {"model": "sdxl"}}}
     recipe = Recipe.model_validate({"generators": named})
     assert "sdxl" in recipe.generators[name].model_dump_json()
+
+
+def test_a_detector_learns_from_whole_photos_unless_the_recipe_says_otherwise() -> None:
+    content = {"train": {"task": "detection"}, "generators": {"copy_paste": {}}}
+    assert Recipe.model_validate(content).ingest.objects == "scene"
+    named = Recipe.model_validate({**content, "ingest": {"objects": "crop", "crop_margin": 0.5}})
+    assert (named.ingest.objects, named.ingest.crop_margin) == ("crop", 0.5)
+    assert Recipe().ingest.objects == "crop"
+    with pytest.raises(ValueError, match="a classifier learns one class per image; use crop"):
+        Recipe.model_validate({"ingest": {"objects": "scene"}})
+    with pytest.raises(ValueError, match=r"generators\.multiview: it makes images of one obj"):
+        Recipe.model_validate({"train": {"task": "detection"}})

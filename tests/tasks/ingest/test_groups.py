@@ -1,5 +1,6 @@
 """Groups of photos from a file and from a pattern."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,10 @@ def test_a_word_that_is_no_way_to_group_is_refused() -> None:
     assert SplitParameters.model_validate({"group_by": None}).group_by == "none"
     with pytest.raises(ValidationError, match="'folders' is none of pictures, none, folder"):
         SplitParameters(group_by="folders")
+
+
+def test_the_class_folder_of_a_set_with_masks_is_no_group() -> None:
+    files = ["test/scratch/lot1/1.png", "test/good/lot1/2.png", "test/good/3.png"]
+    photos = [replace(photo, in_class_folder=True) for photo in found(files, annotated=True)]
+    groups = read_groups(photos, SplitParameters(group_by="folder"))
+    assert groups == {files[0]: "lot1", files[1]: "lot1"}

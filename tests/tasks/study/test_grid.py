@@ -32,7 +32,7 @@ def test_a_number_counts_photos(number: int | str, available: int, count: int) -
     [
         ("5,some", None, None, "--photos-per-class: 'some' is no number of photos"),
         ("0", None, None, "--photos-per-class: '0' is no number of photos"),
-        ("0%", None, None, "--photos-per-class: 0% of the photos is out of range"),
+        ("0%", None, None, "0% of the photos and fill: instances need rare_class"),
         ("5,101%", None, None, "--photos-per-class: 101% of the photos is out of range"),
         ("5,5", None, None, "--photos-per-class: '5' is named twice"),
         (None, "1,x", None, "--shares: 'x' is no number of images per photo"),

@@ -30,13 +30,15 @@ class DetrDetector(nn.Module):
     Args:
         name: which of ``DETR_NETWORKS``.
         configuration: the architecture, as the library describes it.
+        min_score: objects with a lower score are not reported.
     """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, name: str, configuration: Any) -> None:
+    def __init__(self, name: str, configuration: Any, min_score: float = 0.0) -> None:
         super().__init__()
+        self.min_score = min_score
         published = DETR_NETWORKS[name]
         self.network = _class_of(name)(configuration)
         self.pretrained_cfg = {
@@ -78,11 +80,12 @@ class DetrDetector(nn.Module):
         corners = box_convert(found.pred_boxes.float(), "cxcywh", "xyxy") * side
         return [
             Detections(
-                boxes=clip_boxes_to_image(boxes[place // classes], (side, side)),
-                labels=place % classes,
-                scores=score,
+                boxes=clip_boxes_to_image(boxes[kept // classes], (side, side)),
+                labels=kept % classes,
+                scores=score[score >= self.min_score],
             )
             for boxes, place, score in zip(corners, places, best, strict=True)
+            for kept in [place[score >= self.min_score]]
         ]
 
     def _normalise(self, images: Tensor) -> Tensor:
@@ -103,7 +106,9 @@ def check_detr(reference: str) -> None:
     locate(reference)
 
 
-def build_detr(name: str, classes: int, reference: str, *, is_new: bool) -> DetrDetector:
+def build_detr(
+    name: str, classes: int, reference: str, *, is_new: bool, min_score: float = 0.0
+) -> DetrDetector:
     """A detector with new heads for ``classes``; random heads come from torch's global generator.
 
     The architecture is that of the checkpoint's ``config.json``.
@@ -113,6 +118,7 @@ def build_detr(name: str, classes: int, reference: str, *, is_new: bool) -> Detr
         reference: its checkpoint, ``id`` or ``id@revision``.
         is_new: start from the published weights. If not, all weights are random, because the
             caller loads its own.
+        min_score: objects with a lower score are not reported.
 
     Raises:
         CheckpointMissingError: the checkpoint is not on this machine.
@@ -129,7 +135,7 @@ def build_detr(name: str, classes: int, reference: str, *, is_new: bool) -> Detr
         )
     configuration = AutoConfig.from_pretrained(folder, local_files_only=True)
     configuration.num_labels = classes
-    detector = DetrDetector(name, configuration)
+    detector = DetrDetector(name, configuration, min_score)
     if is_new:
         published = load_strictly(kind, folder, CPU)
         heads = DETR_NETWORKS[name].heads

@@ -1,9 +1,12 @@
 """The detectors of other libraries that a recipe may name; importing this imports no torch."""
 
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Literal, get_args
 
 DetrNetwork = Literal["rtdetr_v2_r18vd", "dfine_small", "rfdetr_nano"]
+YoloNetwork = Literal["yolov5s", "yolov8n", "yolov8m"]
+YOLO_NETWORKS: tuple[str, ...] = get_args(YoloNetwork)
 
 
 @dataclass(frozen=True)
@@ -48,3 +51,23 @@ DETR_NETWORKS: dict[str, PublishedDetector] = {
         is_normalised=True,
     ),
 }
+
+
+def find_fault(network: str, pretrained: bool, weights_file: Path | None, side: int) -> str | None:
+    """Why a detector of another library can't start with these settings, or None."""
+    if network in YOLO_NETWORKS and pretrained and weights_file is None:
+        return (
+            f"network: {network} comes without weights; give weights_file, a .pt file of "
+            "ultralytics, or set pretrained to false"
+        )
+    if network not in DETR_NETWORKS:
+        return None
+    published = DETR_NETWORKS[network]
+    if not pretrained or weights_file is not None:
+        return (
+            f"network: {network} starts from the checkpoint {published.checkpoint}; set pretrained "
+            "to true, and remove weights_file"
+        )
+    if side < published.smallest:
+        return f"image_size: {network} needs {published.smallest} px or more; {side} is too small"
+    return None

@@ -43,6 +43,7 @@ def test_the_file_keeps_every_box_and_the_verdict_follows_from_it(tmp_path: Path
     assert verdict.winner == "added"
     assert verdict.text.startswith("Added to all train photos, synthetic images help: mean AP ")
     assert "photos right" not in verdict.text
+    assert "No test photo, so left out of the figures: fish." in verdict.text
 
 
 def test_scores_are_means_with_a_spread_over_the_seeds() -> None:

@@ -80,6 +80,31 @@ def test_a_bank_holds_its_own_class_unless_scenes_mix_classes(run: RunContext) -
     assert len(choose_bank(ComposeScenes(one_class_share=0.5, bank=1), "block/1", made)) == 2
 
 
+def test_objects_of_a_photo_of_several_classes_keep_their_classes(run: RunContext) -> None:
+    (image,) = photo(run, Nothing(), ["disc/1"])
+    boxes = {"block": (28.0, 18.0, 34.0, 24.0), "disc": (32.0, 22.0, 20.0, 10.0)}
+    scene = SourceImage(
+        name=image.name,
+        file="1.png",
+        split="train",
+        image=image,
+        annotations=tuple(Annotation(label=name, box=box) for name, box in boxes.items()),
+        counted_as="disc",
+    )
+    settings = SegmentGrabCut(min_score=0, min_compactness=0)
+    crops = segment(run, settings, object_crop(run, ObjectCrop(box_margin=0.5), [scene]))
+    made = {"disc": cut_out(run, CutOuts(clean_edge=False), crops, 0.5)}
+    (own,) = choose_bank(ComposeScenes(), "disc/1", made)
+    assert own.variant["cut_out"] == 1
+    mixed = ComposeScenes(**SMALL, one_class_share=0, min_objects=2, max_objects=2)
+    made |= {"none": backdrop(run, SizedBackdrops(width=120, height=90), [])}
+    bank = choose_bank(mixed, "disc/1", made)
+    images = compose_scenes(run, mixed, "disc/1", bank)
+    labels = [sorted(entry["label"] for entry in i.metadata["objects"]) for i in images]
+    assert labels
+    assert all(found == ["block", "disc"] for found in labels)
+
+
 def test_versions_of_a_scene_differ_in_blending_alone_and_are_no_near_duplicates(
     run: RunContext,
 ) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.data.formats.polygons import decode_runs
-from models.data.records import Annotation, Artifact, Box, Record, SourceImage
+from models.data.records import NO_OBJECT_LABEL, Annotation, Artifact, Box, Record, SourceImage
 from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.run_context import RunContext
 from tasks.engine.stage import stage
@@ -164,3 +164,18 @@ def test_a_picture_shows_each_placement(run: RunContext) -> None:
         (one.name, one.variant["place"]) for one in placements
     ]
     assert run.load(pictures[0]).shape[1] == 128
+
+
+def test_only_photos_of_some_classes_are_scenes(run: RunContext) -> None:
+    first, second = scenes_of(run)
+    none = (Annotation(label=NO_OBJECT_LABEL),)
+    scenes = [first, second.model_copy(update={"annotations": none})]
+    learned = real_objects(run, PlaceObjects(), "car", [first])
+    everywhere = place_objects(run, PlaceObjects(), "car", scenes, learned)
+    assert [placement.name for placement in everywhere] == [scene.name for scene in scenes]
+    for classes, expected in (((NO_OBJECT_LABEL,), [second.name]), (("bus",), [first.name])):
+        settings = PlaceObjects(scene_classes=classes)
+        placed = place_objects(run, settings, "car", scenes, learned)
+        assert [placement.name for placement in placed] == expected
+        # The same photos get the same places.
+        assert {placement.key for placement in placed} <= {made.key for made in everywhere}

@@ -160,17 +160,17 @@ def test_batches_are_divided_into_equal_parts() -> None:
         assert (settings.accumulation, settings.at_a_time) == (parts, size)
 
 
-def _stop(*_: Any) -> Any:
+def _stop(*_: Any, **__: Any) -> Any:
     raise StoppedError
 
 
 def _stop_after(losses: int) -> Any:
     original, left = train.diffusion_loss, [losses]
 
-    def stopping(*arguments: Any) -> Any:
+    def stopping(*arguments: Any, **options: Any) -> Any:
         if not left[0]:
             raise StoppedError
         left[0] -= 1
-        return original(*arguments)
+        return original(*arguments, **options)
 
     return stopping

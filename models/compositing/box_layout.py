@@ -1,0 +1,84 @@
+"""Layouts of scenes whose objects have their boxes already: each cut-out is fitted into a box."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from models.compositing.cut_out import OBJECT_ALPHA, CutOut
+from models.compositing.placement import rotated_size
+from models.compositing.scene_layout import MOST, Layout, Placed, warp_cut_out
+from models.compositing.scene_settings import SceneSettings
+from models.data.objects import PixelBox
+
+
+def lay_out_in_boxes(
+    cut_outs: Sequence[CutOut],
+    boxes: Sequence[PixelBox],
+    size: tuple[int, int],
+    settings: SceneSettings,
+    rng: np.random.Generator,
+) -> Layout:
+    """The most suitable cut-out in each box, as large as fits in, proportions kept.
+
+    A cut-out is used again once all were used. ``number`` of an object is its position among the
+    cut-outs. Nothing of an object lies outside of its box; one without a px is left out.
+
+    Args:
+        cut_outs: the objects to choose from; one or more.
+        boxes: x, y, width, height in px, wholly in the scene; at most `MOST`.
+        size: width and height of the scene, px.
+        settings: rotation, mirroring and colours of objects.
+        rng: draws them.
+
+    Raises:
+        ValueError: there is no cut-out, or there are too many boxes.
+    """
+    if not cut_outs or len(boxes) > MOST:
+        raise ValueError(
+            f"a scene got {len(cut_outs)} cut-outs for {len(boxes)} boxes; give 1 or more cut-outs"
+            f" and at most {MOST} boxes"
+        )
+    owner = np.zeros(size[::-1], np.uint8)
+    placed: list[Placed] = []
+    unused: list[int] = []
+    for box in boxes:
+        unused = unused or list(range(len(cut_outs)))
+        number = min(unused, key=lambda at: _misfit(cut_outs[at], box))
+        unused.remove(number)
+        entry = _fit(number, cut_outs[number], box, settings, rng)
+        if entry.area == 0:
+            continue
+        mask = entry.patch[..., 3] >= OBJECT_ALPHA
+        rows = slice(entry.top, entry.top + mask.shape[0])
+        columns = slice(entry.left, entry.left + mask.shape[1])
+        placed.append(entry)
+        owner[rows, columns][mask] = len(placed)
+    return Layout(tuple(placed), owner)
+
+
+def _misfit(cut_out: CutOut, box: PixelBox) -> float:
+    """How unlike a box a cut-out is in proportions, and how much it must be enlarged."""
+    width, height = cut_out.size
+    scale = min(box[2] / width, box[3] / height)
+    proportions = np.log(width / height) - np.log(box[2] / box[3])
+    return float(abs(proportions) + max(np.log(scale), 0.0))
+
+
+def _fit(
+    number: int, cut_out: CutOut, box: PixelBox, settings: SceneSettings, rng: np.random.Generator
+) -> Placed:
+    x, y, width, height = box
+    degrees = float(rng.uniform(-settings.max_rotation, settings.max_rotation))
+    mirrored = rng.random(2) < (settings.flip, settings.upside_down)
+    gains = (1 + settings.brightness * rng.uniform(-1, 1)) * (
+        1 + settings.colour * rng.uniform(-1, 1, 3)
+    )
+    upright = rotated_size(cut_out.size, degrees)
+    # A warped patch is a px larger than the object.
+    scale = min(max(width - 1, 1) / upright[0], max(height - 1, 1) / upright[1])
+    patch = warp_cut_out(cut_out, scale, degrees, (bool(mirrored[0]), bool(mirrored[1])))
+    patch = np.asarray(cv2.multiply(patch, np.append(gains, 1.0)), np.uint8)[:height, :width]
+    left, top = x + (width - patch.shape[1]) // 2, y + (height - patch.shape[0]) // 2
+    area = int(np.count_nonzero(patch[..., 3] >= OBJECT_ALPHA))
+    return Placed(number, False, patch, left, top, area)
