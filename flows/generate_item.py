@@ -101,11 +101,15 @@ def _inputs_of(item: WorkItem, shared: SharedInputs) -> list[Artifact]:
 
 
 def _made_earlier(item: WorkItem, phase: Phase) -> tuple[Artifact, ...]:
-    """What earlier phases made of the photos of an item; of a class, all that they made."""
+    """What earlier phases made of the photos of an item, and weights; of a class, all of it."""
     if phase.unit == "class":
         return item.inputs
     names = {source.name for source in item.sources}
-    return tuple(artifact for artifact in item.inputs if artifact.name in names)
+    return tuple(
+        artifact
+        for artifact in item.inputs
+        if artifact.name in names or artifact.media == "safetensors"
+    )
 
 
 def _made_for(run: RunContext, inputs: set[str]) -> tuple[Artifact, ...]:

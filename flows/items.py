@@ -25,7 +25,7 @@ def make_items(
     groups = [
         (name, sources)
         for name, sources in _groups(phase, references)
-        if not phase.only_wanted or generator.makes_images_of(settings, name)
+        if not phase.only_wanted or generator.makes_objects_of(settings, name)
     ]
     if not groups:
         return []

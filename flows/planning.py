@@ -20,7 +20,7 @@ from models.data.records import Annotation, Artifact, Record, SourceImage
 from tasks.assemble.resize import Resize
 from tasks.engine.planning_run import PlanningRun
 from tasks.engine.work_items import SharedInputs, WorkItem
-from tasks.ingest.find_sources import list_prompts
+from tasks.ingest.find_sources import list_classes, list_prompts
 
 COSTS = ("megabytes", "cpu_seconds", "gpu_seconds")
 
@@ -64,6 +64,7 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
     small = {} if are_scenes else find_small_classes(labels, recipe.split)
     labels = [(split, label) for split, label in labels if label not in small]
     per_class = count_train_photos(labels, recipe.split)
+    classes = len(list_classes(folder, recipe.ingest.format) if are_scenes else per_class)
     used = {
         label: min(count, recipe.references_per_class or count)
         for label, count in per_class.items()
@@ -77,16 +78,16 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
     for name, settings in recipe.generators.items():
         generator = find_generator(name)
         share = 1.0
-        # Every photo is a scene of a shard, whatever it shows.
-        if generator.phases[-1].unit != "shard":
+        # A scene may get objects whatever it shows.
+        if not are_scenes:
             taken = [used[label] for label in used if generator.makes_images_of(settings, label)]
             share = sum(taken) / max(sum(used.values()), 1)
         planned, images = plan_generator(
-            generator, settings, references, len(per_class), recipe.resize, share
+            generator, settings, references, classes, recipe.resize, share
         )
         made[name] = images
         if generator.phases[-1].unit == "class":
-            images_per_class[name] = images // max(len(per_class), 1)
+            images_per_class[name] = images // max(classes, 1)
         else:
             per_photo[name] = images // max(round(references * share), 1)
         stages += _stage_plans(name, planned)
@@ -146,7 +147,8 @@ def plan_generator(
         share: of the references, those of classes that get images.
     """
     total, images = PlanningRun(), 0
-    label = next(iter(generator.classes(settings)), "example")
+    label, placing = next(iter(generator.classes(settings)), "example"), generator.placing(settings)
+    shown = (label, *(placing.scene_classes if placing else ()))
     inputs: tuple[Artifact, ...] = ()
     wanted = len(generator.classes(settings)) or classes
     for phase in generator.phases:
@@ -160,7 +162,7 @@ def plan_generator(
         if generator.is_last(phase):
             items = round(items * share)
         run = PlanningRun()
-        sources = tuple(_example_photo(number, label) for number in range(max(size, 1)))
+        sources = tuple(_example_photo(number, shown) for number in range(max(size, 1)))
         item = WorkItem(
             generator=generator.name,
             phase=phase.name,
@@ -212,15 +214,16 @@ def _figures(artifacts: int, cost: StagePlan | Plan) -> list[str]:
     return [f"{artifacts}", *(f"{getattr(cost, figure):.0f}" for figure in COSTS)]
 
 
-def _example_photo(number: int, label: str) -> SourceImage:
+def _example_photo(number: int, shown: tuple[str, ...]) -> SourceImage:
     digest = f"{number:064x}"
     image = Artifact(
         key=digest, stage="ingest", version=1, name="example", media="png", digest=digest, size=0
     )
     return SourceImage(
-        name=f"{label}/{number}",
-        file=f"{label}/{number}.jpg",
+        name=f"{shown[0]}/{number}",
+        file=f"{shown[0]}/{number}.jpg",
         split="train",
         image=image,
-        annotations=(Annotation(label=label),),
+        annotations=tuple(Annotation(label=label) for label in shown),
+        counted_as=shown[0],
     )

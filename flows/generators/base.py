@@ -64,7 +64,7 @@ class Generator:
         of_one_object: from the settings, whether its images show the one object of a photo, so that
             it can't use scenes.
         placing: from the settings, where new objects go in photos; None if it paints into none.
-            With it, photos of all classes are scenes for objects of ``classes``.
+            With it, photos of `PlaceObjects.scene_classes` are scenes for objects of ``classes``.
     """
 
     name: str
@@ -79,17 +79,22 @@ class Generator:
 
     @property
     def learns(self) -> bool:
-        """Whether it first learns a class from all its photos, and then draws images of it."""
-        return len(self.phases) > 1 and self.phases[-1].unit == "class"
+        """Whether it first learns a class from all its photos, and then makes images of it."""
+        return len(self.phases) > 1 and self.phases[-1].unit in ("class", "shard")
 
     def phase(self, name: str) -> Phase:
         """The phase of that name."""
         return next(phase for phase in self.phases if phase.name == name)
 
+    def makes_objects_of(self, settings: Any, label: str) -> bool:
+        """Whether images show objects of a class, of whatever photos they are made."""
+        wanted = self.classes(settings)
+        return not wanted or label in wanted
+
     def makes_images_of(self, settings: Any, label: str) -> bool:
         """Whether photos of a class get images."""
-        wanted = self.classes(settings)
-        return not wanted or label in wanted or self.placing(settings) is not None
+        placing = self.placing(settings)
+        return placing.is_scene((label,)) if placing else self.makes_objects_of(settings, label)
 
     def makes_images_for(self, settings: Any, item: WorkItem) -> bool:
         """Whether a work item of the last phase gives images: those of a class may have none.

@@ -147,7 +147,7 @@ def choose_inputs(
     return tuple(
         artifact.model_copy(update={"metadata": {**artifact.metadata, _OF_CLASS: label}})
         for label in sorted(made)
-        if GENERATOR.makes_images_of(settings, label)
+        if GENERATOR.makes_objects_of(settings, label)
         for artifact in made[label]
     )
 
@@ -218,4 +218,5 @@ GENERATOR = Generator(
     needs=frozenset({"boxes"}),
     needs_of=needs_of,
     classes=lambda settings: settings.classes,
+    placing=lambda settings: settings.place,
 )

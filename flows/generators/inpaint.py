@@ -66,7 +66,7 @@ def choose_inputs(
     return tuple(
         artifact.model_copy(update={"metadata": {**artifact.metadata, _OF_CLASS: label}})
         for label in sorted(made)
-        if GENERATOR.makes_images_of(settings, label)
+        if GENERATOR.makes_objects_of(settings, label)
         for artifact in made[label]
     )
 
@@ -93,10 +93,11 @@ GENERATOR = Generator(
     "inpaint",
     Settings,
     (
-        Phase("sizes", "class", learn_sizes),
+        Phase("sizes", "class", learn_sizes, only_wanted=True),
         Phase("paint", "shard", paint_shard, _SHARD, choose_inputs),
     ),
     factors,
     needs=frozenset({"boxes"}),
     classes=lambda settings: settings.classes,
+    placing=lambda settings: settings.place,
 )

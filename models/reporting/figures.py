@@ -10,10 +10,9 @@ from markupsafe import Markup
 from models.evaluation.classification import DatasetScores
 from models.evaluation.detection.scores import DetectionScores
 from models.reporting.metrics import Metrics
-from models.reporting.plots.classes import (
-    draw_confusion_matrix,
+from models.reporting.plots.classes import draw_confusion_matrix, draw_prediction_share
+from models.reporting.plots.curves import (
     draw_pr_curves,
-    draw_prediction_share,
     draw_threshold_curves,
     precision_recall_of,
 )
@@ -70,12 +69,14 @@ def draw_figures(metrics: Metrics) -> Iterator[Figure]:
             on_page=True,
         )
     for stage in dict.fromkeys(found.stage for found in metrics.finetuned):
-        losses = {row.label: row.losses for row in metrics.finetuned if row.stage == stage}
+        found = [row for row in metrics.finetuned if row.stage == stage]
+        losses = {row.label: row.losses for row in found}
+        scores = {row.label: row.scores for row in found}
         yield Figure(
             f"{stage}-losses",
             f"How {stage} learned",
-            describe_losses(losses),
-            draw_losses(losses),
+            describe_losses(losses, scores),
+            draw_losses(losses, every=found[0].loss_every, scores=scores),
             on_page=True,
         )
     tested = [name for name, data in metrics.datasets.items() if data.test is not None]

@@ -137,7 +137,11 @@ class Finetuned(Record):
 
     stage: str
     label: str
-    losses: tuple[float, ...] = Field(description="The loss of each step.")
+    losses: tuple[float, ...] = Field(description="The loss of each step, or of several.")
+    loss_every: int = Field(1, description="Steps whose mean a loss is.")
+    scores: tuple[tuple[int, float], ...] = Field(
+        (), description="Of each sample sheet: its step, and the score that can stop the training."
+    )
 
 
 class Cost(Record):

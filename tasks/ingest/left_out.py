@@ -59,6 +59,17 @@ def warn_of_untaught(images: Sequence[SourceImage]) -> list[str]:
     ]
 
 
+def warn_of_empty_splits(images: Sequence[SourceImage], splits: SplitParameters) -> list[str]:
+    """A line if the search for look-alikes puts all photos into one family, so that one has all."""
+    empty = [name for name in ("val", "test") if not any(image.split == name for image in images)]
+    if not images or not empty or splits.group_by != "pictures":
+        return []
+    return [
+        f"no photo is in {' and '.join(empty)}, because photos that look alike stay together;"
+        f" {_FIXED_CAMERA}"
+    ]
+
+
 def describe_alike(
     photos: Sequence[FoundPhoto],
     refused: Iterable[Refused],

@@ -8,7 +8,12 @@ from tasks.engine.run_context import RunContext
 from tasks.ingest.file_notes import find_changed, list_notes
 from tasks.ingest.find_sources import count_scenes, find_sources
 from tasks.ingest.groups import link_groups, read_groups
-from tasks.ingest.left_out import describe_alike, explain_left_out, warn_of_untaught
+from tasks.ingest.left_out import (
+    describe_alike,
+    explain_left_out,
+    warn_of_empty_splits,
+    warn_of_untaught,
+)
 from tasks.ingest.read_files import Ingest, ingest_files
 from tasks.ingest.same_pictures import find_same_pictures
 from tasks.ingest.source_images import make_crops, make_source_images
@@ -69,6 +74,7 @@ def ingest_photos(
         warnings=(
             *(f"the class {label!r} {why}; it is left out" for label, why in left_out.items()),
             *(warn_of_untaught(images) if are_scenes else ()),
+            *(warn_of_empty_splits(images, splits) if are_scenes else ()),
             *describe_alike(found.photos, refused, counted),
         ),
     )

@@ -62,7 +62,7 @@ def draw_detections(run: RunContext, summary: RunSummary) -> tuple[tuple[Thumb, 
             drawn = draw_found(
                 pixels, real, training.found[photo], training.threshold, training.classes
             )
-            words = f"{drawn.words}; score from {training.threshold:.2f} on"
+            words = f"{drawn.words}; scores from {training.threshold:.2f}"
             row.append(Thumb(drawn.pixels, words, training.name, scale=_SCALE))
         rows.append(tuple(row))
     return tuple(rows)

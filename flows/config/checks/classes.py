@@ -7,7 +7,7 @@ from pathlib import Path
 from flows.config.recipe import Recipe
 from flows.generators.catalog import find_generator
 from models.data.names import shorten
-from models.data.records import Record
+from models.data.records import NO_OBJECT_LABEL, Record
 from tasks.ingest.find_sources import list_classes
 
 # Classes that an error line lists.
@@ -23,7 +23,7 @@ def check_classes(recipe: Recipe, labels: Collection[str]) -> None:
     """
     for field, named in _named_classes(recipe):
         for label in named:
-            if label not in labels:
+            if label not in labels and label != NO_OBJECT_LABEL:
                 raise ValueError(
                     f"{field}: the photos have no class {shorten(label)!r}; use one of theirs, such"
                     f" as {_likely(label, labels)}"
@@ -47,7 +47,10 @@ def _likely(name: str, labels: Collection[str]) -> str:
 def _named_classes(recipe: Recipe) -> Iterator[tuple[str, Collection[str]]]:
     """The fields of a recipe that name classes, and the classes."""
     for generator, settings in recipe.generators.items():
-        yield f"generators.{generator}.classes", find_generator(generator).classes(settings)
+        found = find_generator(generator)
+        yield f"generators.{generator}.classes", found.classes(settings)
+        if (placing := found.placing(settings)) is not None:
+            yield f"generators.{generator}: scene_classes", placing.scene_classes
         for name, section in settings:
             for field in ("prompts", "negative_prompts", "initializers"):
                 texts = getattr(section, field, None) if isinstance(section, Record) else None

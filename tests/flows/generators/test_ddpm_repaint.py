@@ -192,5 +192,11 @@ def test_one_run_paints_a_rare_class_into_all_scenes(cli: Cli, tmp_path: Path) -
         labels = [names[e["category_id"]] for e in found]
         real = kinds[int(entry["sample"].split("photo")[1][0])]
         assert sorted(labels) == sorted([*real, "block"])
+    learned = json.loads((out / "metrics.json").read_bytes())["finetuned"]
+    found = [
+        (row["stage"], row["label"], len(row["losses"]), len(row["scores"])) for row in learned
+    ]
+    assert sorted(found) == [("fit_ddpm", "block", 2, 1), ("pretrain_ddpm", "network 1", 2, 1)]
+    assert "How fit_ddpm learned" in (out / "report.html").read_text(encoding="utf-8")
     again = cli.run(*command).found
     assert again["stages"]["repaint"]["computed"] == 0

@@ -57,8 +57,11 @@ def test_good_photos_have_no_object_and_defects_have_masks_and_boxes(parts: Sour
 def test_photos_that_look_alike_are_said_with_the_field_that_ends_it(
     run: RunContext, folder: Path
 ) -> None:
-    with pytest.raises(ValueError, match=r"for a fixed camera, set split\.group_by=none, folder"):
-        read_parts(run, folder / "photos", "pictures")
+    parts = read_parts(run, folder / "photos", "pictures")
+    assert {photo.split for photo in parts.images} == {"train"}
+    (warning,) = parts.warnings
+    assert warning.startswith("no photo is in val and test, because photos that look alike stay")
+    assert "for a fixed camera, set split.group_by=none, folder, prefix or a CSV" in warning
 
 
 def test_more_good_photos_differ_in_light_alone(run: RunContext, parts: Sources) -> None:

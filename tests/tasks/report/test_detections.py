@@ -35,7 +35,7 @@ def test_a_row_shows_the_objects_and_what_each_training_found(
     assert [thumb.title for thumb in rows[0]] == ["real objects", "real", "added"]
     real = sum(len(objects) for objects in contents[0]["test"]["objects"][PHOTOS - 1 :])
     words = rows[3][1].caption
-    assert "; score from 0." in words
+    assert "; scores from 0." in words
     named = [part for part in words.split("; ") if " of " in part and "alarm" not in part]
     assert sum(int(part.split(" of ")[1]) for part in named) == real
     contents[:] = [{"classes": ["cat"], "test": {}} for _ in contents]

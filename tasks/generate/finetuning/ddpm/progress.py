@@ -12,6 +12,9 @@ from tasks.generate.finetuning.progress import write_losses
 
 log = logging.getLogger("synthset.stage")
 
+# Every record that lists the weights holds their losses.
+MOST_LOSSES = 1000
+
 
 @dataclass(frozen=True)
 class FitProgress:
@@ -56,12 +59,18 @@ def label_of(item: StageInput) -> str:
     return str(item.job.variant.get("label", "base"))
 
 
-def as_metadata(
-    losses: Sequence[float], evaluations: Sequence[Evaluation] = ()
-) -> dict[str, list[Any]]:
-    """The losses and scores of a training, as the record of its weights holds them."""
-    rows = [
-        {name: value if name == "step" else round(value, 6) for name, value in row}
-        for row in evaluations
-    ]
-    return {"losses": [round(loss, 6) for loss in losses], "evaluations": rows}
+def as_metadata(losses: Sequence[float], evaluations: Sequence[Evaluation] = ()) -> dict[str, Any]:
+    """The losses and scores of a training, as the record of its weights holds them.
+
+    Of a long training, ``losses`` are means of ``loss_every`` steps each.
+    """
+    every = max(1, len(losses) // MOST_LOSSES)
+    parts = [losses[first : first + every] for first in range(0, len(losses), every)]
+    return {
+        "losses": [round(sum(part) / len(part), 6) for part in parts],
+        "loss_every": every,
+        "evaluations": [
+            {name: value if name == "step" else round(value, 6) for name, value in row}
+            for row in evaluations
+        ],
+    }

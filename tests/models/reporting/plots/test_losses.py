@@ -23,6 +23,16 @@ def test_draws_at_most_eight_classes_and_says_what_is_not_drawn() -> None:
     assert text.endswith("; 2 more classes are not drawn.")
 
 
+def test_scores_of_sample_sheets_have_their_own_panel() -> None:
+    losses, scores = {"mug": [1.0, 0.5], "pen": [0.9, 0.7]}, {"mug": [(10, 2.5), (20, 1.25)]}
+    assert "score (0 is best)" not in draw_losses(losses).decode()
+    assert "score (0 is best)" in draw_losses(losses, every=10, scores=scores).decode()
+    assert describe_losses(losses, scores) == (
+        "Mean loss by step: mug from 1.000 to 0.500, best score 1.25 at step 20, "
+        "pen from 0.900 to 0.700."
+    )
+
+
 def test_a_class_without_steps_is_refused() -> None:
     with pytest.raises(ValueError, match="losses: give at least one class"):
         draw_losses({"mug": []})
