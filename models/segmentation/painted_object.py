@@ -16,14 +16,18 @@ from models.segmentation.saliency import NoObjectError
 
 # Differences of colours below this show no object, grey levels.
 LEAST_CHANGE = 12.0
+# Width of the border of the painted part, whose colours are those of the ground, share of its size.
+BORDER = 0.08
 # Parts of less than this share of the largest one are no part of the object.
 LEAST_PART = 0.2
-# A mask whose box overlaps the object's place less is not trusted (IoU).
-LEAST_OVERLAP = 0.4
+# A mask whose box overlaps the object's place less is not trusted (IoU): objects may be smaller.
+LEAST_OVERLAP = 0.15
 
 
 def find_painted_object(before: Pixels, after: Pixels, paint: Bools, box: Box) -> Bools | None:
-    """The mask of a painted object, bool HxW; None where none fits its place.
+    """The mask of a painted object, bool HxW; empty where nothing was painted that differs.
+
+    None where something was painted and no mask fits the object's place.
 
     Args:
         before, after: uint8 HxWx3.
@@ -32,7 +36,7 @@ def find_painted_object(before: Pixels, after: Pixels, paint: Bools, box: Box) -
     """
     seeds = _changed(before, after, paint)
     if not seeds.any():
-        return None
+        return seeds
     try:
         alpha = segment_object(after, previous_mask=seeds.astype(np.float32))
     except NoObjectError:
@@ -43,9 +47,18 @@ def find_painted_object(before: Pixels, after: Pixels, paint: Bools, box: Box) -
 
 
 def _changed(before: Pixels, after: Pixels, paint: Bools) -> Bools:
-    """Px that differ more than others of the painted part, without small parts."""
+    """Px that differ from before and from the new ground more than others, without small parts.
+
+    The new ground is what was painted along the border: an object may lie on a part of it that
+    replaces something else.
+    """
     blurred = [cv2.GaussianBlur(image, (3, 3), 0).astype(np.float32) for image in (before, after)]
     change = np.abs(blurred[1] - blurred[0]).max(axis=2)
+    reach = 2 * max(1, round(BORDER * float(np.sqrt(paint.sum())))) + 1
+    inner = cv2.erode(paint.astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0
+    if (paint & ~inner).any():
+        ground = np.median(blurred[1][paint & ~inner], axis=0)
+        change = np.minimum(change, np.abs(blurred[1] - ground).max(axis=2))
     if not paint.any() or float(change[paint].max()) < LEAST_CHANGE:
         return np.zeros_like(paint)
     levels = np.clip(change[paint], 0, 255).astype(np.uint8)

@@ -31,7 +31,19 @@ def test_the_mask_is_that_of_the_object() -> None:
     assert not mask[~PAINT].any()
 
 
+def test_a_small_object_on_new_ground_has_its_own_mask() -> None:
+    before = GROUND.copy()
+    before[PAINT] = (150, 60, 60)
+    disc = np.hypot(ROWS - 29.5, COLUMNS - 29.5) < 8
+    mask = find_painted_object(before, painted(disc), PAINT, BOX)
+    assert mask is not None
+    assert (mask & disc).sum() / (mask | disc).sum() > 0.85
+
+
 def test_no_mask_without_an_object_or_far_from_its_place() -> None:
-    assert find_painted_object(GROUND, GROUND, PAINT, BOX) is None
+    for after in (GROUND, painted(np.zeros_like(PAINT))):
+        empty = find_painted_object(GROUND, after, PAINT, BOX)
+        assert empty is not None
+        assert not empty.any()
     small = (ROWS > 40) & (COLUMNS > 40) & PAINT
     assert find_painted_object(GROUND, painted(small), PAINT, BOX) is None

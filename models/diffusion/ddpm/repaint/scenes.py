@@ -35,7 +35,8 @@ class Painter:
             candidate is taken.
         least_score: objects whose best candidate scores less are not painted.
         find_mask: from a square before and after, where it was painted and the object's box, the
-            object's mask; None: masks are not searched.
+            object's mask, or None if it is not known; empty: nothing is there. Without this
+            function masks are not searched.
     """
 
     paint: Callable[[Sequence[RepaintRequest]], Sequence[Painted]]
@@ -207,10 +208,13 @@ def _finish(
         work.scene.left_out[work.index] = f"no object: its best score is {max(scores):.2f}"
         return
     before, after = work.requests[0].scene, valid[chosen]
-    work.scene.pixels[work.part.crop.slices] = after
     mask = work.part.mask
     if mask is None and painter.find_mask is not None and settings.find_mask:
         mask = painter.find_mask(before, after, work.part.paint, work.part.box)
+    if mask is not None and not mask.any():
+        work.scene.left_out[work.index] = "no object: nothing differs from its surroundings"
+        return
+    work.scene.pixels[work.part.crop.slices] = after
     work.scene.objects[work.index] = _describe(work, mask, scores, chosen)
 
 

@@ -153,6 +153,16 @@ def test_masks_are_those_of_the_shapes_or_of_what_changed() -> None:
     assert mask_of(other.objects[0]).sum() == 8
 
 
+def test_where_nothing_was_painted_the_scene_stays() -> None:
+    one = scene(FAR[:1])
+    painter = Painter(
+        paint=Recorder(), size=16, context=2.0, find_mask=lambda *found: np.zeros_like(found[2])
+    )
+    paint_scenes([one], painter, PaintingSettings(candidates=1))
+    assert one.left_out == {0: "no object: nothing differs from its surroundings"}
+    np.testing.assert_array_equal(one.pixels, SCENE)
+
+
 def test_without_a_mask_to_follow_nothing_is_painted() -> None:
     one = scene(FAR[:1])
     one.shapes = [Shape(SHAPE.image, SHAPE.box)]
