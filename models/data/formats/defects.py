@@ -114,7 +114,11 @@ def _folders(root: Path) -> Iterator[_Folder]:
 
 
 def _sorted(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []
+    """What a folder holds; nothing if it can't be listed."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
 
 
 def _in(found: _Folder) -> list[Path]:
