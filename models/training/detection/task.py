@@ -67,17 +67,17 @@ def _predict(
     width, height] of at most 100 objects, the highest score first. ``size``: width and height.
     """
     boxed = with_boxes(images, truth)
-    found = find_objects(checkpoint, boxed.files, _own(settings), classes)
+    seen = find_objects(checkpoint, boxed.files, _own(settings), classes)
     return {
-        "objects": [[_true_row(one) for one in objects] for objects in boxed.objects],
-        "found": [_found_rows(image) for image in found],
-        "size": [list(image.size) for image in found],
+        "objects": [[_true_row(found) for found in objects] for objects in boxed.objects],
+        "found": [_found_rows(image) for image in seen],
+        "size": [list(image.size) for image in seen],
     }
 
 
-def _true_row(found: ObjectTruth) -> list[float]:
-    assert found.box is not None
-    return [found.label, *(round(side, 2) for side in found.box)]
+def _true_row(truth: ObjectTruth) -> list[float]:
+    assert truth.box is not None
+    return [truth.label, *(round(side, 2) for side in truth.box)]
 
 
 def _found_rows(image: FoundObjects) -> list[list[Any]]:

@@ -91,7 +91,8 @@ def test_photos_of_one_batch_may_show_different_numbers_of_objects(tmp_path: Pat
 
 
 def test_classes_and_photos_without_an_object_take_turns() -> None:
-    both, one = (ObjectTruth(0), ObjectTruth(1), ObjectTruth(1)), (ObjectTruth(1),)
-    images = BoxedImages(tuple(Path(str(number)) for number in range(4)), (both, one, (), one))
+    both, single = (ObjectTruth(0), ObjectTruth(1), ObjectTruth(1)), (ObjectTruth(1),)
+    files = tuple(Path(str(number)) for number in range(4))
+    images = BoxedImages(files, (both, single, (), single))
     assert class_pools(images) == [[2], [0], [0, 1, 3]]
     assert class_pools(images, [0, 0, 1, 1]) == [[2], [0], [0, 1], [3]]

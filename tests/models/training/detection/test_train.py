@@ -49,7 +49,7 @@ def test_learns_resumes_exactly_and_finds_boxes_of_the_photo(
     found = DETECTION.predict(whole.checkpoint, sets.val, SETTINGS, CLASSES, sets.truth)
     assert found["size"] == [[WIDTH, HEIGHT]] * len(sets.val)
     assert found["objects"] == [
-        [[one.label, *one.box] for one in sets.truth[path] if one.box] for path, _ in sets.val
+        [[real.label, *real.box] for real in sets.truth[path] if real.box] for path, _ in sets.val
     ]
     for objects, rows in zip(found["objects"], found["found"], strict=True):
         overlaps = [_overlap(wanted, rows[0]) for wanted in objects if wanted[0] == rows[0][0]]

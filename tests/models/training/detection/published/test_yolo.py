@@ -23,7 +23,8 @@ from tests.models.training.detection.published import stand_in
 
 SETTINGS = DetectionParameters(
     network="yolov8n", pretrained=False, image_size=96, epochs=2, steps_per_epoch=3, batch_size=2,
-    threads=1, loggers=(), optimizer="sgd", augment="flip", early_stopping_patience=4,
+    threads=1, loggers=(), optimizer="sgd", learning_rate=0.001, augment="flip",
+    early_stopping_patience=4,
 )  # fmt: skip
 
 
