@@ -127,7 +127,7 @@ def verdict(
 ) -> None:
     """Compute the verdict of a finished run again, from its predictions alone."""
     from models.evaluation.conclusion import conclude_from
-    from models.evaluation.prediction_table import FILE_NAME
+    from models.evaluation.prediction_file.table import FILE_NAME
 
     conclusion = conclude_from(out / FILE_NAME)
     say(conclusion.model_dump(mode="json"), as_json, conclusion.text)

@@ -7,7 +7,7 @@ from itertools import chain
 
 from flows.execution.progress import show_progress
 from models.data.records import Artifact, Sample
-from models.evaluation.score_content import ScoreContent, join_seeds
+from models.evaluation.prediction_file.score_content import ScoreContent, join_seeds
 from models.evaluation.study import ScoredPoint
 from models.evaluation.study_point import Point
 from models.training.settings import TrainingParameters, equal_steps

@@ -18,7 +18,7 @@ from models.evaluation.answers import (
 )
 from models.evaluation.classification import Metric
 from models.evaluation.comparison import LEVEL, compare, dataset_interval
-from models.evaluation.prediction_table import read_predictions
+from models.evaluation.prediction_file.table import read_predictions
 from models.evaluation.predictions import DatasetPredictions
 from models.evaluation.settings import VerdictSettings
 from models.evaluation.wording import say_verdict

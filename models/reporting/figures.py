@@ -10,10 +10,9 @@ from markupsafe import Markup
 from models.evaluation.classification import DatasetScores
 from models.evaluation.detection.scores import DetectionScores
 from models.reporting.metrics import Metrics
-from models.reporting.plots.classes import (
-    draw_confusion_matrix,
+from models.reporting.plots.classes import draw_confusion_matrix, draw_prediction_share
+from models.reporting.plots.curves import (
     draw_pr_curves,
-    draw_prediction_share,
     draw_threshold_curves,
     precision_recall_of,
 )

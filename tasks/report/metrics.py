@@ -17,9 +17,9 @@ from models.evaluation.comparison import dataset_interval
 from models.evaluation.conclusion import conclude
 from models.evaluation.detection.predictions import match_seeds
 from models.evaluation.detection.scores import DetectionScores, score_detection
-from models.evaluation.prediction_table import ScoredModel
+from models.evaluation.prediction_file.score_content import ScoreContent, join_seeds
+from models.evaluation.prediction_file.table import ScoredModel
 from models.evaluation.predictions import DatasetPredictions
-from models.evaluation.score_content import ScoreContent, join_seeds
 from models.evaluation.segmentation import SegmentationScores, score_segmentation
 from models.quality.records import ClassSelection, QualityMetrics
 from models.reporting.metrics import (

@@ -9,8 +9,8 @@ from models.data.files import write_atomic
 from models.data.names import digest_of_name, make_key
 from models.data.records import Record
 from models.evaluation.answers import Conclusion
-from models.evaluation.prediction_table import FILE_NAME as PREDICTIONS
-from models.evaluation.prediction_table import write_predictions
+from models.evaluation.prediction_file.table import FILE_NAME as PREDICTIONS
+from models.evaluation.prediction_file.table import write_predictions
 from models.reporting.dataset_card import render_card
 from models.reporting.figures import draw_figures
 from models.reporting.input import ReportInput

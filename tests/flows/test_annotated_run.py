@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from models.evaluation.prediction_table import read_predictions
+from models.evaluation.prediction_file.table import read_predictions
 from tests.tasks.ingest.test_annotated import draw_images, write_set
 from tests.tiny import RECIPE, Cli
 

@@ -11,7 +11,7 @@ from models.training.detection.published.names import (
     YoloNetwork,
     find_fault,
 )
-from models.training.settings import TrainingParameters
+from models.training.settings import MAX_EPOCHS, TrainingParameters
 
 # Networks on the embedded backbone, which comes with the installation.
 EmbeddedNetwork = Literal["ssdlite_efficientnet_lite0", "retinanet_efficientnet_lite0"]
@@ -44,7 +44,7 @@ class DetectionParameters(TrainingParameters):
         "class, and those without an object, are drawn equally often.",
     )
     anchor_scale: float = Field(
-        2.0,
+        1.0,
         ge=0.5,
         le=8,
         description="Side of the smallest anchors of a level, in cells of its feature map; the "
@@ -62,7 +62,7 @@ class DetectionParameters(TrainingParameters):
     )
     optimizer: Literal["adam", "adamw", "sgd"] = Field("adamw", description="sgd: momentum 0.9.")
     learning_rate: float = Field(
-        0.001, gt=0, le=10, description="Learning rate of the head; of onecycle, the highest."
+        0.002, gt=0, le=10, description="Learning rate of the head; of onecycle, the highest."
     )
     schedule: Literal["milestones", "onecycle"] = Field(
         "onecycle",
@@ -76,15 +76,16 @@ class DetectionParameters(TrainingParameters):
         0.0001, ge=0, le=1, description="Weight decay per step, as torch defines it."
     )
     label_smoothing: Literal[0] = Field(0, description="No detector smooths labels.")
-    batch_size: int = Field(8, ge=2, le=4096, description="Images per step.")
+    batch_size: int = Field(4, ge=2, le=4096, description="Images per step.")
     image_size: int = Field(
-        384,
+        512,
         ge=64,
         le=2048,
         multiple_of=32,
         description="Side of the square input, pixels: a multiple of 32. Photos are scaled to fit, "
         "and padded right and below.",
     )
+    epochs: int = Field(15, ge=1, le=MAX_EPOCHS, description="Largest number of epochs.")
     early_stopping_patience: int | None = Field(
         None, ge=1, description="Epochs without a better val AP50 before stopping; None: never."
     )

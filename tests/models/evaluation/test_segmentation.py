@@ -9,7 +9,7 @@ from sklearn.metrics import jaccard_score
 
 from models.data.records import Origin
 from models.evaluation.conclusion import conclude_from
-from models.evaluation.prediction_table import ScoredModel, read_predictions, write_predictions
+from models.evaluation.prediction_file.table import ScoredModel, read_predictions, write_predictions
 from models.evaluation.segmentation import score_segmentation
 from models.evaluation.settings import VerdictSettings
 

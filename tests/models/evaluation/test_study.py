@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from models.evaluation.comparison import compare, dataset_interval
+from models.evaluation.prediction_file.score_content import join_seeds
 from models.evaluation.predictions import ClassifierPredictions
-from models.evaluation.score_content import join_seeds
 from models.evaluation.study import StudyScores, evaluate_study, figure_rows
 from tests.models.evaluation.study_case import make_points
 

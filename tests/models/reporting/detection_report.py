@@ -8,9 +8,9 @@ from models.evaluation.comparison import dataset_interval
 from models.evaluation.conclusion import conclude
 from models.evaluation.detection.predictions import match_seeds
 from models.evaluation.detection.scores import DetectionScores, score_detection
-from models.evaluation.prediction_table import ScoredModel
+from models.evaluation.prediction_file.score_content import ScoreContent, join_seeds
+from models.evaluation.prediction_file.table import ScoredModel
 from models.evaluation.predictions import DatasetPredictions
-from models.evaluation.score_content import ScoreContent, join_seeds
 from models.evaluation.settings import VerdictSettings
 from models.reporting.metrics import DatasetMetrics, Metrics, TrainingMetrics
 from tests.models.evaluation.detection.detection_case import make_model

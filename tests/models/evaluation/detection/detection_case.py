@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from models.data.records import Origin
-from models.evaluation.prediction_table import ScoredModel
+from models.evaluation.prediction_file.table import ScoredModel
 
 DETECTED = ("cat", "dog", "fish")
 CLASSES = ("cat", "dog", "no object")

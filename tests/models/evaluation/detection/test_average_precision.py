@@ -12,7 +12,7 @@ from pycocotools.cocoeval import COCOeval
 from models.evaluation.comparison import dataset_interval
 from models.evaluation.detection.predictions import DetectionPredictions, match_column
 from models.evaluation.detection.scores import score_detection
-from models.evaluation.score_content import join_seeds
+from models.evaluation.prediction_file.score_content import join_seeds
 from tests.models.evaluation.detection.detection_case import DETECTED, Rows, make_content
 
 

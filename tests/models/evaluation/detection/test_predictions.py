@@ -9,8 +9,8 @@ import pytest
 from models.evaluation.conclusion import conclude_from
 from models.evaluation.detection.predictions import DetectionPredictions, match_column
 from models.evaluation.detection.scores import best_threshold, score_detection
-from models.evaluation.prediction_table import read_predictions, write_predictions
-from models.evaluation.score_content import join_seeds
+from models.evaluation.prediction_file.score_content import join_seeds
+from models.evaluation.prediction_file.table import read_predictions, write_predictions
 from models.evaluation.settings import VerdictSettings
 from tests.models.evaluation.detection.detection_case import (
     DETECTED,

@@ -14,12 +14,8 @@ from PIL import Image
 from models.evaluation.classification import DatasetScores, score
 from models.evaluation.comparison import Interval
 from models.quality.records import ClassSelection
-from models.reporting.plots.classes import (
-    draw_confusion_matrix,
-    draw_pr_curves,
-    draw_prediction_share,
-    draw_threshold_curves,
-)
+from models.reporting.plots.classes import draw_confusion_matrix, draw_prediction_share
+from models.reporting.plots.curves import draw_pr_curves, draw_threshold_curves
 from models.reporting.plots.datasets import History, draw_comparison, draw_learning_curves
 from models.reporting.plots.quality import describe_selection, draw_selection
 from models.reporting.plots.style import DATASET_LOOKS, PNG, SVG, Style

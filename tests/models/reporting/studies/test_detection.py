@@ -3,7 +3,7 @@
 from typing import get_args
 
 from models.evaluation.classification import Metric
-from models.evaluation.score_content import join_seeds
+from models.evaluation.prediction_file.score_content import join_seeds
 from models.evaluation.settings import VerdictSettings
 from models.evaluation.study import ScoredPoint, evaluate_study, figure_rows
 from models.evaluation.study_description import Description

@@ -15,15 +15,15 @@ import pyarrow.parquet as pq
 
 from models.data.files import write_atomic
 from models.data.records import Origin
-from models.evaluation.prediction_columns import (
+from models.evaluation.prediction_file.columns import (
     NAMES,
     SCORE,
     read_task_columns,
     task_columns,
     task_fields,
 )
+from models.evaluation.prediction_file.score_content import ScoreContent, join_seeds
 from models.evaluation.predictions import UNKNOWN, DatasetPredictions
-from models.evaluation.score_content import ScoreContent, join_seeds
 from models.evaluation.settings import VerdictSettings
 
 FILE_NAME = "predictions.parquet"

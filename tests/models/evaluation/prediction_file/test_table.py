@@ -9,7 +9,7 @@ import pytest
 
 from models.data.records import Origin
 from models.evaluation.conclusion import conclude, conclude_from
-from models.evaluation.prediction_table import (
+from models.evaluation.prediction_file.table import (
     ScoredModel,
     group_by_dataset,
     tabulate,

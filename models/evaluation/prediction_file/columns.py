@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from models.evaluation.classification import Values, as_probabilities
 from models.evaluation.detection.matching import BoxColumn
-from models.evaluation.score_content import ScoreContent
+from models.evaluation.prediction_file.score_content import ScoreContent
 
 # A classifier has float32 columns ``score_<class>``, one per class, in the order of the classes.
 SCORE = "score_"
