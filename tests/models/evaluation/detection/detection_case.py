@@ -8,7 +8,7 @@ from models.data.records import Origin
 from models.evaluation.prediction_file.table import ScoredModel
 
 DETECTED = ("cat", "dog", "fish")
-CLASSES = ("cat", "dog", "no object")
+CLASSES = ("cat", "dog")
 PHOTOS = 60
 Rows = list[list[list[float]]]
 
@@ -49,7 +49,7 @@ def make_content(skill: float, seed: int, photos: int = PHOTOS) -> dict[str, Any
     objects = draw_objects(0, photos)
     split = {
         "images": [f"resize/{number:04}" for number in range(photos)],
-        "truth": [int(rows[0][0]) if rows else 2 for rows in objects],
+        "truth": [int(rows[0][0]) if rows else -1 for rows in objects],
         "objects": objects,
         "found": detect(objects, skill, seed),
         "size": [[200, 150]] * photos,
