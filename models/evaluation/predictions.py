@@ -27,9 +27,9 @@ class DatasetPredictions(ABC):
     """Predictions for the test photos by the models that were trained on one dataset.
 
     Every dataset that is compared has the same order of seeds and photos. ``y_true`` (photos,) are
-    the classes of whole photos by their index in ``classes``. ``families`` are codes (photos,) of
-    near-duplicate families: photos with the same code count as one observation. Without codes,
-    each photo is a family. ``figures`` are those of the task; ``shown_metric`` is the one that a
+    the classes of whole photos by their index in ``classes``; -1: no object. ``families`` are codes
+    (photos,) of near-duplicate families: photos with the same code count as one observation.
+    Without codes, each photo is a family. ``figures`` are those of the task; ``shown_metric`` is the one that a
     page shows without a verdict.
     """
 
@@ -78,7 +78,8 @@ class DatasetPredictions(ABC):
     @property
     def photos_by_class(self) -> dict[str, int]:
         """Test photos of each class that the figures are averaged over."""
-        counts = np.bincount(self.y_true, minlength=len(self.classes)).tolist()
+        labels = self.y_true[self.y_true >= 0]
+        counts = np.bincount(labels, minlength=len(self.classes)).tolist()
         return dict(zip(self.classes, counts, strict=True))
 
     @property
@@ -94,7 +95,8 @@ class DatasetPredictions(ABC):
     def jackknife(self, metric: Metric) -> Jackknife:
         """Each seed's figure, and how it changes when a family is left out."""
         first = np.unique(self.families, return_index=True)[1]
-        strata = stratify(self.y_true[first])
+        labels = np.unique(self.y_true[first], return_inverse=True)[1]
+        strata = stratify(labels)
         scale = np.sqrt(strata.others / (strata.others + 1))[:, None]
         deviations = scale * self.changes(metric, strata)
         return Jackknife(self.values(metric), deviations, strata.degrees_of_freedom)

@@ -42,8 +42,6 @@ COLUMNS = {
     "prediction": pa.string(),
 }
 _SETTINGS, _CLASSES = b"verdict", b"classes"
-# The index of photos without an object in a ``score`` document.
-_NO_CLASS = -1
 
 
 @dataclass(frozen=True)
@@ -137,10 +135,7 @@ def group_by_dataset(table: pa.Table) -> list[DatasetPredictions]:
             raise ValueError(f"dataset {name}: its seeds have different test photos; use one set")
         split = {
             "images": rows["image"].to_pylist(),
-            "truth": [
-                _NO_CLASS if label == NO_OBJECT_LABEL else classes.index(label)
-                for label in rows["truth"].to_pylist()
-            ],
+            "truth": [_index_of(label, classes) for label in rows["truth"].to_pylist()],
             **read_task_columns(rows, names),
         }
         contents.setdefault(name, []).append({"classes": classes, **names, "test": split})
@@ -152,6 +147,11 @@ def _join(name: str, rows: pa.Table, contents: Sequence[ScoreContent]) -> Datase
     families = dict(zip(rows["image"].to_pylist(), rows["family"].to_pylist(), strict=True))
     (origin,) = rows.select(["synthetic", "photos", "photos_per_class"]).slice(0, 1).to_pylist()
     return join_seeds(contents, "test", families, name, Origin.model_validate(origin))
+
+
+def _index_of(label: str, classes: Sequence[str]) -> int:
+    """The index of a class; -1 for a photo without an object."""
+    return -1 if label == NO_OBJECT_LABEL else classes.index(label)
 
 
 def _split_columns(model: ScoredModel, split: str, classes: list[str]) -> dict[str, Any]:
@@ -171,8 +171,6 @@ def _split_columns(model: ScoredModel, split: str, classes: list[str]) -> dict[s
         "split": [split] * count,
         "image": list(content["images"]),
         "family": [model.families.get(image, image) for image in content["images"]],
-        "truth": [
-            NO_OBJECT_LABEL if label == _NO_CLASS else classes[label] for label in content["truth"]
-        ],
+        "truth": [classes[label] if label >= 0 else NO_OBJECT_LABEL for label in content["truth"]],
         **task_columns(model.content, split),
     }
