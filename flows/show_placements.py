@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.config.checks.photos import check_photos
+from flows.config.checks.validate import check_paths
 from flows.config.recipe import Recipe
 from flows.generators.catalog import find_generator
-from models.data.files import check_writable, write_atomic
+from models.data.files import write_atomic
 from models.data.records import Artifact, Record
 from tasks.engine.run_context import RunContext
 from tasks.generate.placing.place_objects import place_objects
@@ -46,11 +46,11 @@ def show_placements(
         scenes: photos that are drawn per generator and class, at even distances.
 
     Raises:
-        ValueError: no generator places objects, or the photos can't be used.
+        ValueError: no generator places objects; or photos, folders or regions can't be used.
+        StoreAccessError: the store can't be reached, read or written.
     """
     settings_of = _settings_of(recipe)
-    check_photos(recipe, photos, None)
-    check_writable(out, "--out", "choose a folder that this user may write")
+    check_paths(photos, out, store, recipe, None)
     run = RunContext(open_store(store, wait_s=STAGES_WAIT_S), recipe.name)
     sources = ingest_photos(run, photos, recipe.ingest, recipe.split)
     references = choose_references(
@@ -58,10 +58,15 @@ def show_placements(
     )
     boxed = {note.label for photo in references for note in photo.annotations if note.box}
     regions = ingest_regions(run, recipe.regions)
-    count = min(scenes, len(references))
-    shown = [references[at * len(references) // count] for at in range(count)]
     written: list[str] = []
     for name, (placing, classes) in settings_of.items():
+        usable = [
+            photo
+            for photo in references
+            if placing.is_scene({note.label for note in photo.annotations})
+        ]
+        count = min(scenes, len(usable))
+        shown = [usable[at * len(usable) // count] for at in range(count)]
         for label in classes or sorted(boxed):
             learned = real_objects(run, placing, label, references)
             placed = place_objects(run, placing, label, shown, learned, regions)

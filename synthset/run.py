@@ -94,6 +94,7 @@ def place(
     from flows.config.recipe import load_recipe
     from flows.show_placements import show_placements
 
+    photos, out = photos.resolve(), out.resolve()
     loaded = load_recipe(recipe, changes)
     shown = show_placements(loaded, photos, out, store or str(out / "store"), scenes)
     say(shown.model_dump(mode="json"), as_json, shown.text())

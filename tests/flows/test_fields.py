@@ -30,7 +30,7 @@ PATHS = {
     "detection": [],
     "diffusion": [],
     "other_networks": [],
-    "inpaint": [],
+    "inpaint": ["regions=region.png"],
     "inpaint_sdxl": [],
 }
 
@@ -84,7 +84,7 @@ def _is_fixed(name: str, annotation: Any) -> bool:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photos of two classes, photos of rooms, groups of photos, and weights of a small network."""
+    """Photos of two classes and of rooms, a region, groups of photos, and a network's weights."""
     folder = tmp_path_factory.mktemp("fields")
     write_photos(folder / "photos", CLASSES)
     rows = ["file,group"]
@@ -92,6 +92,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows += [f"{label}/{label}_{n}.png,{label}" for n in range(2)]
     (folder / "rooms").mkdir()
     draw_photo(folder / "rooms" / "room.png", "disc", 500)
+    draw_photo(folder / "region.png", "disc", 501)
     (folder / "groups.csv").write_text("\n".join(rows))
     network = build_network(SMALL_CNN, len(CLASSES), 32)
     save_file(network.state_dict(), folder / "weights.safetensors")

@@ -25,8 +25,6 @@ VALUES: dict[str, Any] = {
     "regions": "track.png",
     "split.val": 0.3,
     "split.test": 40,
-    "generators.inpaint.place.region": [[[0.0, 0.5], [1.0, 0.5], [1.0, 1.0]]],
-    "generators.ddpm_repaint.place.region": [[[0, 0], [1, 0], [1, 1]]],
     **{
         f"generators.controlnet.controlnet.condition.{part}_colour": [1, 2, 3]
         for part in ("object", "border", "background")
