@@ -1,11 +1,12 @@
 """New objects painted into real scenes by a network that was fitted to their class (a DDPM)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from flows.generators.base import Generator, Phase
+from flows.generators.scene_inputs import inputs_by_class, of_stages, with_classes
 from models.data.records import NO_OBJECT_LABEL, Annotation, Artifact, Record, SourceImage
 from models.reporting.metrics import Factor
 from tasks.engine.jobs import pairing_key
@@ -42,8 +43,6 @@ from tasks.settings.segment import Segment
 
 # Scenes of a child run.
 _SHARD = 8
-# The class whose weights an artifact belongs to, in its metadata.
-_OF_CLASS = "of_class"
 
 
 class Settings(Record):
@@ -112,10 +111,9 @@ def paint_shard(
 ) -> list[Artifact]:
     """The scenes of a shard with new objects, class by class."""
     scenes, images = _scenes_of(settings, item, shared), list[Artifact]()
-    for label in sorted({_class_of(found, item) for found in item.inputs}):
-        inputs = [found for found in item.inputs if _class_of(found, item) == label]
+    for label, inputs in inputs_by_class(item):
         images += _paint_class(run, settings, label, scenes, inputs, shared)
-    remove_copies(run, _of(item.inputs, *WEIGHTS))
+    remove_copies(run, of_stages(item.inputs, *WEIGHTS))
     return images
 
 
@@ -127,29 +125,26 @@ def _paint_class(
     inputs: Sequence[Artifact],
     shared: SharedInputs,
 ) -> list[Artifact]:
-    regions, learned = shared.regions, _of(inputs, *WEIGHTS, PICKER)
+    regions, learned = shared.regions, of_stages(inputs, *WEIGHTS, PICKER)
     placements = place_objects(
-        run, settings.place, label, scenes, _of(inputs, REAL_OBJECTS), regions
+        run, settings.place, label, scenes, of_stages(inputs, REAL_OBJECTS), regions
     )
     picture = PlacementPicture(region=settings.place.region)
     placement_picture(run, picture, scenes, placements, regions)
     painting = repaint_for(
         settings.base, settings.squares, settings.fit, settings.repaint, settings.place.per_scene
     )
-    teachers = [photo.name for photo in _of(inputs, *SOURCE_STAGES)]
-    return repaint(run, painting, scenes, placements, learned, _of(inputs, *SQUARES), teachers)
+    teachers = [photo.name for photo in of_stages(inputs, *SOURCE_STAGES)]
+    return repaint(
+        run, painting, scenes, placements, learned, of_stages(inputs, *SQUARES), teachers
+    )
 
 
 def choose_inputs(
     settings: Any, _sources: Sequence[SourceImage], made: Mapping[str, Sequence[Artifact]]
 ) -> tuple[Artifact, ...]:
     """What was learned of all classes that get objects, each artifact with its class."""
-    return tuple(
-        artifact.model_copy(update={"metadata": {**artifact.metadata, _OF_CLASS: label}})
-        for label in sorted(made)
-        if GENERATOR.makes_objects_of(settings, label)
-        for artifact in made[label]
-    )
+    return with_classes(made, lambda label: GENERATOR.makes_objects_of(settings, label))
 
 
 def factors(settings: Any) -> tuple[Factor, ...]:
@@ -196,15 +191,6 @@ def _with_masks(squares: Sequence[Artifact], segmented: Sequence[Artifact]) -> l
         else square
         for square in squares
     ]
-
-
-def _class_of(artifact: Artifact, item: WorkItem) -> str:
-    """The class that an input belongs to; a plan has one class alone."""
-    return str(artifact.metadata.get(_OF_CLASS, item.label))
-
-
-def _of(artifacts: Iterable[Artifact], *stages: str) -> list[Artifact]:
-    return [artifact for artifact in artifacts if artifact.stage in stages]
 
 
 GENERATOR = Generator(

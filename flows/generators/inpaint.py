@@ -1,11 +1,12 @@
 """New objects in real scenes, painted after a prompt by an inpainting network."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import Field
 
 from flows.generators.base import Generator, Phase
+from flows.generators.scene_inputs import inputs_by_class, of_stages, with_classes
 from models.data.records import Artifact, Record, SourceImage
 from models.reporting.metrics import Factor
 from tasks.engine.planning_run import PlanningRun
@@ -20,8 +21,6 @@ from tasks.settings.placing import PlacementPicture, PlaceObjects
 
 # Scenes of a child run.
 _SHARD = 8
-# The class that sizes were learned of, in the metadata of an artifact.
-_OF_CLASS = "of_class"
 
 
 class Settings(Record):
@@ -49,12 +48,11 @@ def paint_shard(
     images: list[Artifact] = []
     painting = inpaint_for(settings.inpaint, settings.place.per_scene)
     picture = PlacementPicture(region=settings.place.region)
-    for label in sorted({_class_of(found, item) for found in item.inputs}):
-        inputs = [found for found in item.inputs if _class_of(found, item) == label]
-        learned = _of(inputs, "real_objects")
+    for label, inputs in inputs_by_class(item):
+        learned = of_stages(inputs, "real_objects")
         placed = place_objects(run, settings.place, label, item.sources, learned, shared.regions)
         placement_picture(run, picture, item.sources, placed, shared.regions)
-        teachers = [photo.name for photo in _of(inputs, *SOURCE_STAGES)]
+        teachers = [photo.name for photo in of_stages(inputs, *SOURCE_STAGES)]
         images += inpaint(run, painting, item.sources, placed, teachers)
     return images
 
@@ -63,12 +61,7 @@ def choose_inputs(
     settings: Any, _sources: Sequence[SourceImage], made: Mapping[str, Sequence[Artifact]]
 ) -> tuple[Artifact, ...]:
     """What was learned of all classes that get objects, each artifact with its class."""
-    return tuple(
-        artifact.model_copy(update={"metadata": {**artifact.metadata, _OF_CLASS: label}})
-        for label in sorted(made)
-        if GENERATOR.makes_objects_of(settings, label)
-        for artifact in made[label]
-    )
+    return with_classes(made, lambda label: GENERATOR.makes_objects_of(settings, label))
 
 
 def factors(settings: Any) -> tuple[Factor, ...]:
@@ -78,15 +71,6 @@ def factors(settings: Any) -> tuple[Factor, ...]:
             amount=settings.place.versions, name="versions", note="placements in the same scene"
         ),
     )
-
-
-def _class_of(artifact: Artifact, item: WorkItem) -> str:
-    """The class that an input belongs to; a plan has one class alone."""
-    return str(artifact.metadata.get(_OF_CLASS, item.label))
-
-
-def _of(artifacts: Iterable[Artifact], *stages: str) -> list[Artifact]:
-    return [artifact for artifact in artifacts if artifact.stage in stages]
 
 
 GENERATOR = Generator(
