@@ -16,6 +16,7 @@ from tasks.assemble.annotate import Annotate, annotate
 from tasks.assemble.choose import choose, find_repeated
 from tasks.assemble.choose_scenes import choose_scenes
 from tasks.assemble.dataset import Dataset, dataset
+from tasks.assemble.gaps import count_reasons
 from tasks.assemble.ground_truth import GroundTruth, ground_truth, object_boxes
 from tasks.assemble.manifest import write_manifest
 from tasks.assemble.origin import find_origin
@@ -195,9 +196,3 @@ def _volumes(train: list[Sample], val: list[Sample]) -> dict[str, dict[str, int]
 
 def _per_class(samples: list[Sample]) -> dict[str, int]:
     return dict(sorted(Counter(sample.label for sample in samples).items()))
-
-
-def count_reasons(samples: Sequence[Sample]) -> dict[str, int]:
-    """The number of rejected images by reason."""
-    reasons = Counter(sample.reject_kind for sample in samples if not sample.is_accepted)
-    return dict(sorted(reasons.items()))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flows.build_datasets import Datasets, count_reasons
+from flows.build_datasets import Datasets
 from flows.config.checkpoints import checkpoint_warnings
 from flows.config.recipe import Recipe
 from flows.generate import Generation
@@ -15,6 +15,7 @@ from flows.summary import summarize
 from flows.train_models import Trained
 from models.data.error_lines import shorten
 from models.data.records import Sample, SourceImage, Sources
+from tasks.assemble.gaps import count_reasons
 from tasks.assemble.manifest import write_manifest
 from tasks.assemble.samples import real_sample
 from tasks.assemble.write_datasets import OWNED

@@ -1,5 +1,6 @@
 """Gaps: how many images a dataset lacks, and why."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from models.data.error_lines import count_kinds, group_kinds, join_reasons
@@ -16,6 +17,12 @@ class DatasetTooSmallError(RuntimeError):
 def explain_rejections(samples: Sequence[Sample]) -> str:
     """How many samples are rejected for which reasons, with examples; empty if none is."""
     return count_kinds(group_kinds((s.reject_kind, s.name) for s in samples if not s.is_accepted))
+
+
+def count_reasons(samples: Sequence[Sample]) -> dict[str, int]:
+    """The number of rejected images by reason."""
+    reasons = Counter(sample.reject_kind for sample in samples if not sample.is_accepted)
+    return dict(sorted(reasons.items()))
 
 
 def explain_gap(

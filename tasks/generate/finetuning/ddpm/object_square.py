@@ -14,6 +14,7 @@ from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.planning_run import Cost
 from tasks.engine.stage import stage
 from tasks.settings.ddpm import SizedSquares
+from tasks.settings.segment import MASK_OF_PHOTO
 
 
 def one_per_object(
@@ -31,6 +32,8 @@ def one_per_object(
             inputs: tuple[Artifact, ...] = (photo.image,)
             if note.mask is not None and (parameters.masks or note.box is None):
                 inputs = (photo.image, note.mask)
+                # A mask that was given is kept as it is.
+                variant |= MASK_OF_PHOTO if parameters.masks else {}
             jobs.append(Job(inputs, variant, name=photo.name))
     return jobs
 
