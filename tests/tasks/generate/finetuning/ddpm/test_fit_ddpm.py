@@ -1,7 +1,7 @@
 """The trainings of diffusion models: keys, resuming, what they leave, and errors."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,34 +98,40 @@ def test_only_the_class_of_a_changed_photo_is_learned_again(
     assert bus.variant["label"] == "bus"
 
 
-@pytest.mark.parametrize(
-    "cut", ["pretrain_ddpm · base", "fit_ddpm · car", "fit_size_classifier · car"]
-)
-def test_a_cancelled_training_continues_and_gives_the_same_weights(
-    whole: tuple[RunContext, list[Artifact]], tmp_path: Path, cut: str
+def test_cancelled_trainings_continue_and_give_the_same_weights(
+    whole: tuple[RunContext, list[Artifact]], tmp_path: Path
 ) -> None:
-    steps: list[int] = []
+    steps: dict[str, list[int]] = {
+        "pretrain_ddpm · base": [],
+        "fit_ddpm · car": [],
+        "fit_size_classifier · car": [],
+    }
 
     def on_batch(stage: str, done: int, _total: int) -> None:
-        steps.extend([done] if stage == cut else [])
+        if stage in steps:
+            steps[stage].append(done)
 
-    killed = open_run(tmp_path, on_batch=on_batch, is_cancelled=lambda: len(steps) == 3)
-    with pytest.raises(KeyboardInterrupt):
-        learn(killed, scenes(killed))
+    def is_cut_in(stage: str) -> Callable[[], bool]:
+        return lambda: len(steps[stage]) == 3
+
+    for stage in steps:
+        killed = open_run(tmp_path, on_batch=on_batch, is_cancelled=is_cut_in(stage))
+        with pytest.raises(KeyboardInterrupt):
+            learn(killed, scenes(killed))
     resumed = open_run(tmp_path, on_batch=on_batch)
     made = learn(resumed, scenes(resumed))
-    assert steps == [1, 2, 3, 3, 4]
+    assert set(map(tuple, steps.values())) == {(1, 2, 3, 3, 4)}
     for again, first in zip(made, whole[1], strict=True):
         assert (again.key, again.digest) == (first.key, first.digest)
         assert again.metadata == first.metadata
+    check_what_is_left(resumed, made)
 
 
-def test_leaves_losses_and_sample_sheets_and_removes_the_states(tmp_path: Path) -> None:
-    run = open_run(tmp_path)
-    base, fitted, classifier = learn(run, scenes(run))
-    remove_states(run, [base, fitted, classifier])
+def check_what_is_left(run: RunContext, made: Sequence[Artifact]) -> None:
+    """Losses and sample sheets stay; states of trainings are removed."""
+    remove_states(run, made)
     (folder,) = (run.scratch / "fit_ddpm").iterdir()
-    assert folder.name.endswith(fitted.key[:12])
+    assert folder.name.endswith(made[1].key[:12])
     left = {"losses.csv", "losses.svg", "evaluations.json"}
     assert {file.name for file in folder.iterdir()} == left | {
         "samples-000002.png",
@@ -145,8 +151,8 @@ def test_small_objects_come_first_and_are_drawn_more_often(tmp_path: Path) -> No
         assert job.inputs[0].metadata["box"] == [0.0, 0.0, 5.71, 8.0]
 
 
-def test_images_follow_edges_or_masks(tmp_path: Path) -> None:
-    run = open_run(tmp_path)
+def test_images_follow_edges_or_masks(whole: tuple[RunContext, list[Artifact]]) -> None:
+    run = open_run(whole[0].scratch.parent)
     photos = scenes(run)
     edges = ADAPTERS.model_copy(update={"condition": "edges", "steps": 1})
     squares = object_squares.run(run, SQUARES, "car", photos)
