@@ -27,10 +27,10 @@ class DatasetPredictions(ABC):
     """Predictions for the test photos by the models that were trained on one dataset.
 
     Every dataset that is compared has the same order of seeds and photos. ``y_true`` (photos,) are
-    the classes of whole photos by their index in ``classes``; -1: no object. ``families`` are codes (photos,) of
-    near-duplicate families: photos with the same code count as one observation. Without codes,
-    each photo is a family. ``figures`` are those of the task; ``shown_metric`` is the one that a
-    page shows without a verdict.
+    the classes of whole photos by their index in ``classes``; -1: no object. ``families`` are codes
+    (photos,) of near-duplicate families: photos with the same code count as one observation.
+    Without codes, each photo is a family. ``figures`` are those of the task; ``shown_metric`` is
+    the one that a page shows without a verdict.
     """
 
     figures: ClassVar[tuple[Metric, ...]]
