@@ -20,7 +20,7 @@ from models.data.records import Annotation, Artifact, Record, SourceImage
 from tasks.assemble.resize import Resize
 from tasks.engine.planning_run import PlanningRun
 from tasks.engine.work_items import SharedInputs, WorkItem
-from tasks.ingest.find_sources import list_prompts
+from tasks.ingest.find_sources import list_classes, list_prompts
 
 COSTS = ("megabytes", "cpu_seconds", "gpu_seconds")
 
@@ -64,6 +64,7 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
     small = {} if are_scenes else find_small_classes(labels, recipe.split)
     labels = [(split, label) for split, label in labels if label not in small]
     per_class = count_train_photos(labels, recipe.split)
+    classes = len(list_classes(folder, recipe.ingest.format) if are_scenes else per_class)
     used = {
         label: min(count, recipe.references_per_class or count)
         for label, count in per_class.items()
@@ -76,14 +77,17 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
     made: dict[str, int] = {}
     for name, settings in recipe.generators.items():
         generator = find_generator(name)
-        taken = [used[label] for label in used if generator.makes_images_of(settings, label)]
-        share = sum(taken) / max(sum(used.values()), 1)
+        share = 1.0
+        # A scene may get objects whatever it shows.
+        if not are_scenes:
+            taken = [used[label] for label in used if generator.makes_images_of(settings, label)]
+            share = sum(taken) / max(sum(used.values()), 1)
         planned, images = plan_generator(
-            generator, settings, references, len(per_class), recipe.resize, share
+            generator, settings, references, classes, recipe.resize, share
         )
         made[name] = images
         if generator.phases[-1].unit == "class":
-            images_per_class[name] = images // max(len(per_class), 1)
+            images_per_class[name] = images // max(classes, 1)
         else:
             per_photo[name] = images // max(round(references * share), 1)
         stages += _stage_plans(name, planned)

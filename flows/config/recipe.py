@@ -166,6 +166,11 @@ class Recipe(Record):
                 "ingest.objects: scene gives photos of several classes, and a classifier learns one"
                 " class per image; use crop, or set train.task to detection or segmentation"
             )
+        if self.has_scenes and self.select is not None:
+            raise ValueError(
+                "select: it compares images with photos of one class, and ingest.objects: scene"
+                " gives photos of several; remove select, or set ingest.objects to crop"
+            )
         for name in self.generators if self.has_scenes else ():
             if find_generator(name).of_one_object(self.generators[name]):
                 raise ValueError(

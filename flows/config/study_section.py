@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from flows.config.sections import first_error
+from flows.generators.catalog import find_generator
 from models.evaluation.study_description import Description
 from tasks.study.grid import Grid
 
@@ -53,5 +54,16 @@ def split_study(fields: dict[str, Any]) -> tuple[dict[str, Any], StudySection | 
             f"study.grid.methods: none has generated images with the profile {profile}; "
             f"use --set profile={section.grid.profiles[0]}"
         )
-    recipe["generators"] = {name: found for name, found in generators.items() if name in used}
+    rare = section.grid.rare_class
+    recipe["generators"] = {
+        name: _of_class(name, found, rare) for name, found in generators.items() if name in used
+    }
     return recipe, section
+
+
+def _of_class(name: str, content: Any, label: str | None) -> Any:
+    """The section of a generator for a rare class alone, unless it names the classes itself."""
+    is_open = label is not None and (content is None or isinstance(content, dict))
+    if not is_open or "classes" not in find_generator(name).settings.model_fields:
+        return content
+    return {"classes": [label], **(content or {})}

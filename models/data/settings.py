@@ -39,6 +39,10 @@ class Settings(BaseSettings):
         default_factory=lambda: platformdirs.user_cache_path("synthset") / "scratch",
         description="Folder of trainings of generators: states, losses and sample sheets.",
     )
+    yolo_python: Path | None = Field(
+        None,
+        description="Python that has ultralytics, for YOLO detectors. Default: synthset's own.",
+    )
     device: str | None = Field(
         None, description="Where networks run, such as cuda:1 or cpu. Default: the first GPU."
     )
@@ -78,10 +82,10 @@ class Settings(BaseSettings):
     )
     traceback: bool = Field(False, description="Print the traceback of every error.")
 
-    @field_validator("models", "scratch")
+    @field_validator("models", "scratch", "yolo_python")
     @classmethod
-    def _expand_home(cls, folder: Path) -> Path:
-        return folder.expanduser()
+    def _expand_home(cls, path: Path | None) -> Path | None:
+        return None if path is None else path.expanduser()
 
     @field_validator("gpus", mode="before")
     @classmethod

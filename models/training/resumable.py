@@ -79,7 +79,7 @@ def train_or_resume(
         ValueError: the folder holds another training, or see ``check``.
     """
     check_folder(folder, training.described)
-    finished = _read_result(folder)
+    finished = read_result(folder)
     if finished is not None:
         return finished
     if not (folder / LAST).exists():
@@ -109,9 +109,22 @@ def train_or_resume(
             "seconds": round(module.seconds, 3),
         }
     )
+    write_result(trained, folder)
+    return trained
+
+
+def read_result(folder: Path) -> TrainedModel | None:
+    """The finished training in a folder, or None."""
+    path = folder / RESULT_FILE
+    if not path.exists() or not (folder / BEST).exists():
+        return None
+    return TrainedModel(**json.loads(path.read_text()) | {"checkpoint": folder / BEST})
+
+
+def write_result(trained: TrainedModel, folder: Path) -> None:
+    """Write that the training in a folder is finished; its checkpoint is there as ``BEST``."""
     result = trained.model_dump(mode="json") | {"checkpoint": BEST}
     write_atomic(folder / RESULT_FILE, json.dumps(result, indent=1).encode())
-    return trained
 
 
 def check_machine(parameters: TrainingParameters) -> None:
@@ -188,13 +201,6 @@ def _fit(
         )
     finally:
         close_loggers(trainer)
-
-
-def _read_result(folder: Path) -> TrainedModel | None:
-    path = folder / RESULT_FILE
-    if not path.exists() or not (folder / BEST).exists():
-        return None
-    return TrainedModel(**json.loads(path.read_text()) | {"checkpoint": folder / BEST})
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from models.data.formats.annotated import AnnotatedImage, ObjectAnnotation
 from models.data.formats.coco import write_coco
 from models.data.records import Record
 from models.training.classification.networks import SMALL_CNN, build_network
+from models.training.detection.settings import DetectionParameters
 from models.training.segmentation.settings import SegmentationParameters
 from tests.tiny import CLASSES, Cli, draw_photo
 
@@ -26,6 +27,7 @@ PATHS = {
     "classical": ["backgrounds=rooms", "split.group_file=groups.csv"],
     "pretrained": ["train.weights_file=weights.safetensors"],
     "segmentation": [],
+    "detection": [],
     "diffusion": [],
     "other_networks": [],
     "inpaint": [],
@@ -40,7 +42,8 @@ def test_every_field_is_set_in_one_of_the_recipes() -> None:
     for generator in GENERATORS:
         every |= set(fields_of(generator.settings))
     # They exclude pretrained: false, and pretrained.yaml sets them for the class that defines them.
-    every -= {(SegmentationParameters, name) for name in ("freeze", "weights_file")}
+    tasks = (SegmentationParameters, DetectionParameters)
+    every -= {(settings, name) for settings in tasks for name in ("freeze", "weights_file")}
     recipes = [load_recipe(RECIPES / f"{name}.yaml", PATHS[name]) for name in PATHS]
     changed = {field for recipe in recipes for field in changed_fields(recipe)}
     missing = sorted(f"{settings.__name__}.{name}" for settings, name in every - changed)
@@ -123,7 +126,7 @@ def test_a_run_takes_every_field(cli: Cli, folder: Path, tmp_path: Path, name: s
     assert trained == {spec["name"] for spec in loaded["trainings"]}
 
 
-@pytest.mark.parametrize("name", ["pretrained", "segmentation", "diffusion", "other_networks"])
+@pytest.mark.parametrize("name", [name for name in PATHS if name != "classical"])
 def test_a_plan_takes_every_field(cli: Cli, folder: Path, tmp_path: Path, name: str) -> None:
     write_photos(tmp_path / "photos", ("bottle", "mug"))
     command = ("plan", RECIPES / f"{name}.yaml", "--photos", tmp_path / "photos", "--json")

@@ -15,6 +15,9 @@ from models.training.detection.detector import Detections, Objects
 from models.training.detection.settings import DetectionParameters
 
 MOST_OBJECTS = 100
+# Anchors from this IoU with an object on are taught to find it, those below the other are taught to
+# be background. Anchors of small objects lie up to half a cell off, so 0.5 is too high.
+_OBJECT_IOU, _BACKGROUND_IOU = 0.4, 0.3
 # Background anchors per object in the loss cross_entropy (Liu et al. 2016, section 2.2).
 _NEGATIVES = 3
 
@@ -53,6 +56,8 @@ class AnchorDetector(RetinaNet):  # type: ignore[misc]  # torchvision has no typ
             score_thresh=settings.score_threshold,
             nms_thresh=settings.nms_threshold,
             detections_per_img=MOST_OBJECTS,
+            fg_iou_thresh=_OBJECT_IOU,
+            bg_iou_thresh=_BACKGROUND_IOU,
         )
         self.loss = settings.loss
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)

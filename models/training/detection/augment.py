@@ -6,10 +6,13 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2 as transforms
 
 from models.data.pixels import Floats, Pixels
+from models.data.square import GREY
 from models.training.detection.settings import DetectionAugmentation
 
 # Sides below this, in px of the network's input, hold nothing that can be seen.
 _SMALLEST_SIDE = 1.0
+# Objects get smaller as well as larger, so that other photos may show them at another size.
+_SCALES, _SHIFT = (0.6, 1.5), 0.2
 
 
 def augment_boxes(
@@ -20,7 +23,7 @@ def augment_boxes(
 ) -> tuple[Pixels, Floats]:
     """The same random change of a square photo and its objects, by torchvision's transforms.
 
-    ``flip`` mirrors half of them. ``crop`` also cuts out 40 to 100 % of the area and changes
+    ``flip`` mirrors half of them. ``crop`` also scales them by 0.6 to 1.5, shifts them, and changes
     brightness, contrast, saturation and hue of the photo. An object whose centre is cut off is
     dropped; the boxes of all others end at the border.
 
@@ -32,7 +35,13 @@ def augment_boxes(
     steps: list[transforms.Transform] = [transforms.RandomHorizontalFlip()]
     if augmentation == "crop":
         steps += [
-            transforms.RandomResizedCrop(photo.shape[:2], scale=(0.4, 1.0), ratio=(0.8, 1.25)),
+            transforms.RandomAffine(
+                degrees=0,
+                translate=(_SHIFT, _SHIFT),
+                scale=_SCALES,
+                interpolation=transforms.InterpolationMode.BILINEAR,
+                fill=GREY,
+            ),
             transforms.ColorJitter(0.3, 0.1, 0.2, 0.1),
         ]
     boxes = tv_tensors.BoundingBoxes(

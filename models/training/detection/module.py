@@ -40,11 +40,18 @@ class DetectionModule(EpochModule):
         super().__init__(network, settings, metrics, checkpoint_metadata(settings, classes))
         # What is found in train photos is not measured: it would take as long as the training.
         self.train_metrics = MetricCollection({})
+        self.fixed = [weights for weights in network.parameters() if not weights.requires_grad]
 
     @property
     def detector(self) -> Detector:
         """The network as what it can do."""
         return cast(Detector, self.network)
+
+    def _freeze_body(self, is_frozen: bool) -> None:
+        """As for other tasks; weights that a network keeps are never trained."""
+        super()._freeze_body(is_frozen)
+        for weights in self.fixed:
+            weights.requires_grad_(False)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """The loss of one batch."""

@@ -13,7 +13,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.models.detection.ssdlite import SSDLiteHead
 from torchvision.ops import FeaturePyramidNetwork
-from torchvision.ops.feature_pyramid_network import LastLevelP6P7
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from models.embedding.weights import NETWORK
 from models.training.detection.anchor_detector import AnchorDetector
@@ -24,10 +24,13 @@ from models.training.pretrained import load_weights_file, published_settings, pu
 
 # Features of the backbone, by their number: an 8th, a 16th and a 32nd of the image's side.
 _LEVELS = (2, 3, 4)
-_STRIDES = (8, 16, 32, 64, 128)
+_STRIDES = (8, 16, 32, 64)
 _CHANNELS = 96
+# Layers that keep their published weights: up to a quarter of the image's side.
+_FIXED = ("conv_stem.", "bn1.", "blocks.0.", "blocks.1.")
 _RATIOS = (0.5, 1.0, 2.0)
-_OCTAVES = 2
+# Neighbouring levels share two sizes, so that an object is taught at two of them.
+_SIZES = 4
 # First score of every class, so that the many background anchors do not dominate the loss.
 _PRIOR = 0.01
 # Groups of channels do not depend on the batch, so that one norm suits all levels.
@@ -35,9 +38,10 @@ _NORM = partial(nn.GroupNorm, 8)
 
 
 class PyramidBackbone(nn.Module):
-    """The embedded backbone with a feature pyramid of five levels, 96 channels each.
+    """The embedded backbone with a feature pyramid of four levels, 96 channels each.
 
-    Published statistics of batch normalisation stay: batches of detection are small.
+    With published weights, the first layers and all statistics of batch normalisation stay as they
+    are: batches of detection are small, and these layers are the most costly ones to train.
     """
 
     def __init__(self, settings: DetectionParameters, start: DetectionParameters | None) -> None:
@@ -49,11 +53,14 @@ class PyramidBackbone(nn.Module):
         self.body = timm.create_model(NETWORK, **options)
         self.keeps_statistics = settings.pretrained
         self.out_channels = _CHANNELS
+        if settings.pretrained:
+            for name, weights in self.body.named_parameters():
+                weights.requires_grad_(not name.startswith(_FIXED))
         info: Any = self.body.feature_info
         self.fpn = FeaturePyramidNetwork(
             info.channels(),
             _CHANNELS,
-            extra_blocks=LastLevelP6P7(_CHANNELS, _CHANNELS),
+            extra_blocks=LastLevelMaxPool(),
             norm_layer=_NORM,
         )
 
@@ -74,10 +81,9 @@ class PyramidBackbone(nn.Module):
 
 
 def build_anchors(scale: float) -> AnchorGenerator:
-    """Anchors of six shapes per cell; the smallest of a level are ``scale`` cells wide."""
+    """Anchors of twelve shapes per cell; the smallest of a level are ``scale`` cells wide."""
     sizes = tuple(
-        tuple(scale * stride * 2 ** (octave / _OCTAVES) for octave in range(_OCTAVES))
-        for stride in _STRIDES
+        tuple(scale * stride * 2 ** (step / 2) for step in range(_SIZES)) for stride in _STRIDES
     )
     return AnchorGenerator(sizes, (_RATIOS,) * len(sizes))
 

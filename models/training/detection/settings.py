@@ -8,13 +8,14 @@ from models.data.specs import TrainingSpec
 from models.training.detection.published.names import (
     DETR_NETWORKS,
     DetrNetwork,
+    YoloNetwork,
     find_fault,
 )
-from models.training.settings import TrainingParameters
+from models.training.settings import MAX_EPOCHS, TrainingParameters
 
 # Networks on the embedded backbone, which comes with the installation.
 EmbeddedNetwork = Literal["ssdlite_efficientnet_lite0", "retinanet_efficientnet_lite0"]
-Network = Literal[EmbeddedNetwork, DetrNetwork]
+Network = Literal[EmbeddedNetwork, DetrNetwork, YoloNetwork]
 DetectionAugmentation = Literal["none", "flip", "crop"]
 
 
@@ -29,7 +30,8 @@ class DetectionParameters(TrainingParameters):
         "ssdlite_efficientnet_lite0",
         description="ssdlite_efficientnet_lite0: the embedded backbone, a feature pyramid and a "
         "light head. retinanet_efficientnet_lite0: the same with the head of RetinaNet. "
-        "rtdetr_v2_r18vd, dfine_small and rfdetr_nano: published detectors of transformers.",
+        "rtdetr_v2_r18vd, dfine_small and rfdetr_nano: published detectors of transformers. "
+        "yolov5s, yolov8n and yolov8m: detectors of ultralytics, which is under AGPL-3.0.",
     )
     loss: Literal["focal", "cross_entropy"] = Field(
         "focal",
@@ -42,7 +44,7 @@ class DetectionParameters(TrainingParameters):
         "class, and those without an object, are drawn equally often.",
     )
     anchor_scale: float = Field(
-        2.0,
+        1.0,
         ge=0.5,
         le=8,
         description="Side of the smallest anchors of a level, in cells of its feature map; the "
@@ -60,7 +62,7 @@ class DetectionParameters(TrainingParameters):
     )
     optimizer: Literal["adam", "adamw", "sgd"] = Field("adamw", description="sgd: momentum 0.9.")
     learning_rate: float = Field(
-        0.001, gt=0, le=10, description="Learning rate of the head; of onecycle, the highest."
+        0.002, gt=0, le=10, description="Learning rate of the head; of onecycle, the highest."
     )
     schedule: Literal["milestones", "onecycle"] = Field(
         "onecycle",
@@ -74,15 +76,16 @@ class DetectionParameters(TrainingParameters):
         0.0001, ge=0, le=1, description="Weight decay per step, as torch defines it."
     )
     label_smoothing: Literal[0] = Field(0, description="No detector smooths labels.")
-    batch_size: int = Field(8, ge=2, le=4096, description="Images per step.")
+    batch_size: int = Field(4, ge=2, le=4096, description="Images per step.")
     image_size: int = Field(
-        384,
+        512,
         ge=64,
         le=2048,
         multiple_of=32,
         description="Side of the square input, pixels: a multiple of 32. Photos are scaled to fit, "
         "and padded right and below.",
     )
+    epochs: int = Field(15, ge=1, le=MAX_EPOCHS, description="Largest number of epochs.")
     early_stopping_patience: int | None = Field(
         None, ge=1, description="Epochs without a better val AP50 before stopping; None: never."
     )
@@ -96,7 +99,7 @@ class DetectionParameters(TrainingParameters):
 
     @model_validator(mode="after")
     def _check_network(self) -> "DetectionParameters":
-        fault = find_fault(self.network, self.pretrained, self.weights_file, self.image_size)
+        fault = find_fault(self)
         if fault is not None:
             raise ValueError(fault)
         return self

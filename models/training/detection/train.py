@@ -21,6 +21,8 @@ from models.training.detection.detector import Detections
 from models.training.detection.module import DetectionModule, checkpoint_metadata, to_unit_range
 from models.training.detection.networks import build_detector
 from models.training.detection.published.detr import check_detr
+from models.training.detection.published.names import YOLO_NETWORKS
+from models.training.detection.published.yolo import check_yolo, find_with_yolo, train_yolo
 from models.training.detection.settings import DetectionParameters
 from models.training.history import TrainedModel
 from models.training.lightning_trainer import seeded_torch
@@ -46,11 +48,14 @@ def check_ready(parameters: DetectionParameters) -> None:
         ValueError: the weights file is missing, a library is not installed, or this machine lacks
             the precision.
     """
+    if parameters.network in YOLO_NETWORKS:
+        return check_yolo(parameters)
     check_machine(parameters)
     for reference in parameters.checkpoints:
         check_detr(reference)
     if not parameters.checkpoints and parameters.pretrained and parameters.weights_file is None:
         published_weights(NETWORK, parameters.revision)
+    return None
 
 
 def train_detector(
@@ -76,26 +81,34 @@ def train_detector(
     check_objects(train, val, sets.classes)
     digests = {"train": digest_boxed(train), "val": digest_boxed(val)}
     described = parameters.key_params() | {"seed": seed, "classes": list(sets.classes)} | digests
+    groups = sets.groups or [0] * len(train.files)
     is_class_aware = parameters.sampler == "class_aware"
+    pools = class_pools(train, sets.groups) if is_class_aware else ()
+    if parameters.network in YOLO_NETWORKS:
+        return train_yolo(
+            train, val, described, parameters, folder, groups=groups, pools=pools, progress=progress
+        )
     training = Training(
         parameters=parameters,
         classes=sets.classes,
         seed=seed,
         described=described,
-        groups=sets.groups or [0] * len(train.files),
+        groups=groups,
         check=lambda: check_ready(parameters),
         build=lambda is_new: _build(parameters, sets.classes, parameters if is_new else None),
         load=lambda: _load_sets(train, val, parameters, seed),
-        pools=class_pools(train, sets.groups) if is_class_aware else (),
+        pools=pools,
     )
     return train_or_resume(training, folder, progress)
 
 
 def check_objects(train: BoxedImages, val: BoxedImages, classes: Sequence[str]) -> None:
-    """Check that there are objects of each class to learn from, and some to choose an epoch by.
+    """Check that there are objects to learn from, and some to choose an epoch by.
+
+    A class may have none: a study takes a class away, and a generator may make some classes alone.
 
     Raises:
-        ValueError: there are too few; the line names the set.
+        ValueError: there are none; the line names the set.
     """
     for name, images in (("train", train), ("val", val)):
         labels = {found.label for objects in images.objects for found in objects}
@@ -106,9 +119,6 @@ def check_objects(train: BoxedImages, val: BoxedImages, classes: Sequence[str]) 
                 f"{name} set: it shows class number {max(labels)}, and there are {len(classes)} "
                 "classes; remove that object"
             )
-        missing = [label for index, label in enumerate(classes) if index not in labels]
-        if name == "train" and missing:
-            raise ValueError(f"train set: no photo shows {missing[0]!r}; give at least one")
 
 
 def find_objects(
@@ -124,6 +134,9 @@ def find_objects(
     Raises:
         ValueError: the checkpoint is of another network or other classes, or a photo is unreadable.
     """
+    if parameters.network in YOLO_NETWORKS:
+        seen_by_yolo = find_with_yolo(checkpoint, images, parameters, classes)
+        return [FoundObjects(detections, size) for detections, size in seen_by_yolo]
     weights = read_weights(checkpoint, checkpoint_metadata(parameters, classes))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     found = []

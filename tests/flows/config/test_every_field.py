@@ -12,6 +12,7 @@ from flows.config.recipe import Recipe, load_recipe
 from flows.config.sections import model_of, settings_classes
 from flows.generators.catalog import GENERATORS
 from models.data.records import Record
+from models.training.detection.settings import DetectionParameters
 from models.training.segmentation.settings import SegmentationParameters
 
 # Fields whose values depend on each other or on the recipe, and values that are valid.
@@ -56,8 +57,8 @@ def fields_below(
         for member in classes:
             model = model_of(member)
             named = {**models, f"{path}.model": model} if model else models
-            if member is SegmentationParameters:
-                named = {path: "{task: segmentation}"}
+            if issubclass(member, SegmentationParameters | DetectionParameters):
+                named = {path: f"{{task: {member().task}}}"}
             yield from fields_below(f"{path}.", member, named)
 
 

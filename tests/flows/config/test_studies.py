@@ -129,8 +129,9 @@ def test_each_shipped_study_can_be_used_and_says_what_it_needs(name: str) -> Non
     assert len(summary.text().splitlines()) == 2
 
 
+# The photos of those of a rare class are scenes, of which a class may have any number.
 @pytest.mark.parametrize("profile", ["classical", "diffusion"])
-@pytest.mark.parametrize("name", list_studies())
+@pytest.mark.parametrize("name", [name for name in list_studies() if "rare-class" not in name])
 def test_generators_make_enough_images_for_every_point(name: str, profile: str) -> None:
     recipe, section = load_study(name, [f"profile={profile}"])
     methods = series_of(recipe, section.grid)
@@ -152,4 +153,4 @@ def test_generators_make_enough_images_for_every_point(name: str, profile: str) 
 
 
 def test_the_studies_of_the_published_work_are_there() -> None:
-    assert len(list(STUDIES.glob("*.yaml"))) == len(list_studies()) == 10
+    assert len(list(STUDIES.glob("*.yaml"))) == len(list_studies()) == 12

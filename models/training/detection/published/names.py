@@ -1,8 +1,9 @@
 """The detectors of other libraries that a recipe may name; importing this imports no torch."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, get_args
+
+from models.training.settings import TrainingParameters
 
 DetrNetwork = Literal["rtdetr_v2_r18vd", "dfine_small", "rfdetr_nano"]
 YoloNetwork = Literal["yolov5s", "yolov8n", "yolov8m"]
@@ -53,21 +54,41 @@ DETR_NETWORKS: dict[str, PublishedDetector] = {
 }
 
 
-def find_fault(network: str, pretrained: bool, weights_file: Path | None, side: int) -> str | None:
-    """Why a detector of another library can't start with these settings, or None."""
-    if network in YOLO_NETWORKS and pretrained and weights_file is None:
+def find_fault(settings: TrainingParameters) -> str | None:
+    """Why a detector of another library can't be trained with these settings, or None."""
+    if settings.network in YOLO_NETWORKS:
+        return _find_fault_of_yolo(settings)
+    if settings.network in DETR_NETWORKS:
+        return _find_fault_of_detr(settings, DETR_NETWORKS[settings.network])
+    return None
+
+
+def _find_fault_of_yolo(settings: TrainingParameters) -> str | None:
+    name = settings.network
+    if settings.pretrained and settings.weights_file is None:
         return (
-            f"network: {network} comes without weights; give weights_file, a .pt file of "
+            f"network: {name} comes without weights; give weights_file, a .pt file of "
             "ultralytics, or set pretrained to false"
         )
-    if network not in DETR_NETWORKS:
-        return None
-    published = DETR_NETWORKS[network]
-    if not pretrained or weights_file is not None:
+    if settings.weights_file is not None and settings.weights_file.suffix != ".pt":
+        return f"weights_file: {settings.weights_file} is no .pt file of ultralytics; give one"
+    if settings.schedule != "onecycle":
+        return f"schedule: {name} has onecycle alone, not {settings.schedule}; use onecycle"
+    for field, default in {"freeze": "none", "frozen_steps": 0, "body_rate": 1.0}.items():
+        if getattr(settings, field) != default:
+            return f"{field}: {name} trains all layers alike; set it to {default}"
+    return None
+
+
+def _find_fault_of_detr(settings: TrainingParameters, published: PublishedDetector) -> str | None:
+    if not settings.pretrained or settings.weights_file is not None:
         return (
-            f"network: {network} starts from the checkpoint {published.checkpoint}; set pretrained "
-            "to true, and remove weights_file"
+            f"network: {settings.network} starts from the checkpoint {published.checkpoint}; set "
+            "pretrained to true, and remove weights_file"
         )
-    if side < published.smallest:
-        return f"image_size: {network} needs {published.smallest} px or more; {side} is too small"
+    if settings.image_size < published.smallest:
+        return (
+            f"image_size: {settings.network} needs {published.smallest} px or more; "
+            f"{settings.image_size} is too small"
+        )
     return None
