@@ -11,6 +11,9 @@ from models.compositing.scene_layout import MOST, Layout, Placed, warp_cut_out
 from models.compositing.scene_settings import SceneSettings
 from models.data.objects import PixelBox
 
+# Thin objects, such as scratches, would have to shrink to be turned in their box: they turn less.
+_LEAST_OF_SIZE = 0.7
+
 
 def lay_out_in_boxes(
     cut_outs: Sequence[CutOut],
@@ -65,6 +68,12 @@ def _misfit(cut_out: CutOut, box: PixelBox) -> float:
     return float(abs(proportions) + max(np.log(scale), 0.0))
 
 
+def _largest_scale(size: tuple[int, int], inner: tuple[int, int], degrees: float) -> float:
+    """The factor with which a turned object of this size just fits into a box."""
+    width, height = rotated_size(size, degrees)
+    return min(inner[0] / width, inner[1] / height)
+
+
 def _fit(
     number: int, cut_out: CutOut, box: PixelBox, settings: SceneSettings, rng: np.random.Generator
 ) -> Placed:
@@ -74,9 +83,12 @@ def _fit(
     gains = (1 + settings.brightness * rng.uniform(-1, 1)) * (
         1 + settings.colour * rng.uniform(-1, 1, 3)
     )
-    upright = rotated_size(cut_out.size, degrees)
     # A warped patch is a px larger than the object.
-    scale = min(max(width - 1, 1) / upright[0], max(height - 1, 1) / upright[1])
+    inner = max(width - 1, 1), max(height - 1, 1)
+    straight = _largest_scale(cut_out.size, inner, 0.0)
+    while _largest_scale(cut_out.size, inner, degrees) < _LEAST_OF_SIZE * straight:
+        degrees /= 2
+    scale = _largest_scale(cut_out.size, inner, degrees)
     patch = warp_cut_out(cut_out, scale, degrees, (bool(mirrored[0]), bool(mirrored[1])))
     patch = np.asarray(cv2.multiply(patch, np.append(gains, 1.0)), np.uint8)[:height, :width]
     left, top = x + (width - patch.shape[1]) // 2, y + (height - patch.shape[0]) // 2

@@ -55,3 +55,13 @@ def test_each_box_gets_the_object_of_its_proportions() -> None:
 def test_boxes_without_a_cut_out_are_refused() -> None:
     with pytest.raises(ValueError, match="a scene got 0 cut-outs for 1 boxes"):
         lay_out_in_boxes([], [(0, 0, 5, 5)], (9, 9), _settings(0.0), np.random.default_rng(0))
+
+
+def test_thin_objects_turn_less_so_that_they_keep_their_length() -> None:
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        layout = lay_out_in_boxes(
+            [_solid(60, 4, 200)], [(10, 10, 62, 6)], (96, 48), _settings(30.0), rng
+        )
+        (found,) = label_objects(layout)
+        assert found.box[2] >= 40
