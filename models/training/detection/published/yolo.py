@@ -150,21 +150,23 @@ def find_with_yolo(
             or it failed.
     """
     read_weights(checkpoint, checkpoint_metadata(parameters, classes))
-    with tempfile.TemporaryDirectory() as folder:
-        job = {
-            "folder": folder,
-            "checkpoint": str(checkpoint.absolute()),
-            "images": [str(path.absolute()) for path in images],
-            "options": {
-                "model": f"{parameters.network}.yaml",
-                "imgsz": parameters.image_size,
-                "conf": max(parameters.score_threshold, LOWEST_SCORE),
-                "iou": parameters.nms_threshold,
-                "max_det": MOST_OBJECTS,
-                "device": _device(),
-            },
-        }
-        found = list(run_yolo("predict", job, parameters.threads))
+    # Where the program fails, its log stays there.
+    folder = tempfile.mkdtemp(prefix="synthset-yolo-")
+    job = {
+        "folder": folder,
+        "checkpoint": str(checkpoint.absolute()),
+        "images": [str(path.absolute()) for path in images],
+        "options": {
+            "model": f"{parameters.network}.yaml",
+            "imgsz": parameters.image_size,
+            "conf": max(parameters.score_threshold, LOWEST_SCORE),
+            "iou": parameters.nms_threshold,
+            "max_det": MOST_OBJECTS,
+            "device": _device(),
+        },
+    }
+    found = list(run_yolo("predict", job, parameters.threads))
+    shutil.rmtree(folder)
     return [(_detections_of(row["objects"]), tuple(row["size"])) for row in found]
 
 

@@ -64,8 +64,7 @@ def run_yolo(
         threads: CPU threads of torch; None: torch's choice.
 
     Raises:
-        ValueError: there is no ultralytics, or the program failed; the line has the last line
-            of its log.
+        ValueError: there is no ultralytics, or the program failed; the line names its log.
     """
     folder = Path(str(job["folder"]))
     file, log = folder / JOB, folder / LOG
@@ -91,9 +90,9 @@ def run_yolo(
         finally:
             process.kill()
     if failed:
-        # The folder of predictions is temporary.
-        whole = f"; all it wrote is in {log}" if command == "train" else ""
-        raise ValueError(f"ultralytics could not {command} ({_last_line(log)}){whole}")
+        raise ValueError(
+            f"ultralytics could not {command} ({_last_line(log)}); all it wrote is in {log}"
+        )
 
 
 def _environment(folder: Path, threads: int | None) -> dict[str, str]:
