@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from models.data.records import Origin
+from models.data.specs import Origin
 from models.evaluation.answers import Answer
 from models.evaluation.comparison import Interval
 from models.evaluation.conclusion import conclude

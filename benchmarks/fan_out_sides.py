@@ -52,7 +52,8 @@ from flows.measure_quality import MeasuredQuality
 from flows.pipeline import pin_results
 from flows.summary import summarize
 from flows.train_models import Trained
-from models.data.records import Origin, SourceImage, Sources
+from models.data.records import SourceImage, Sources
+from models.data.specs import Origin
 from models.data.splits.splitting import SplitParameters, split
 from models.screening.heldout import HeldOutHashes
 from tasks.assemble.choose import Assemble, choose

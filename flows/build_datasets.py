@@ -10,7 +10,8 @@ from flows.config.recipe import Recipe
 from flows.execution.progress import log_progress
 from flows.execution.run_names import recipe_name
 from flows.generate import Generation
-from models.data.records import Artifact, Origin, Record, Sample, Sources
+from models.data.records import Artifact, Record, Sample, Sources
+from models.data.specs import Origin
 from models.training.settings import TrainingParameters
 from tasks.assemble.annotate import Annotate, annotate
 from tasks.assemble.choose import choose, find_repeated

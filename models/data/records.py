@@ -8,7 +8,6 @@ from pydantic import BaseModel, ConfigDict, Field
 Split = Literal["train", "val", "test"]
 Media = Literal["png", "json", "jpg", "ckpt", "safetensors"]
 Box = tuple[float, float, float, float]
-
 # The label of a whole photo in which no object is annotated. It is no class.
 NO_OBJECT_LABEL = "no object"
 
@@ -80,8 +79,7 @@ def image_label(annotations: tuple[Annotation, ...]) -> str:
     """
     labels = sorted({annotation.label for annotation in annotations})
     if len(labels) != 1:
-        found = ", ".join(labels) or "none"
-        raise ValueError(f"an image needs one class, and has: {found}")
+        raise ValueError(f"an image needs one class, and has: {', '.join(labels) or 'none'}")
     return labels[0]
 
 
@@ -116,8 +114,8 @@ class SourceImage(Record):
 
     def only(self, label: str) -> "SourceImage":
         """The same photo with the objects of one class alone."""
-        notes = tuple(note for note in self.annotations if note.label == label)
-        return self.model_copy(update={"annotations": notes})
+        own = (note for note in self.annotations if note.label == label)
+        return self.model_copy(update={"annotations": tuple(own)})
 
     @property
     def draw_digest(self) -> str:
@@ -199,16 +197,3 @@ class Sample(Record):
     def is_accepted(self) -> bool:
         """Whether a dataset may hold it."""
         return self.reject_reason is None
-
-
-class Origin(Record):
-    """What stands behind a dataset: generated images or not, and which real photos.
-
-    A generated image counts with the photos that it was made from.
-    """
-
-    synthetic: bool = Field(False, description="Whether it holds generated images.")
-    photos: Literal["references", "some", "all"] = Field(
-        "all", description="References alone, some, or all of the train photos."
-    )
-    photos_per_class: int = Field(0, description="These photos in the smallest class.")

@@ -65,3 +65,16 @@ class TrainingSpec(Record):
     balanced: bool | None = Field(
         None, description="Draw real and synthetic images 1:1; none: as train says."
     )
+
+
+class Origin(Record):
+    """What stands behind a dataset: generated images or not, and which real photos.
+
+    A generated image counts with the photos that it was made from.
+    """
+
+    synthetic: bool = Field(False, description="Whether it holds generated images.")
+    photos: Literal["references", "some", "all"] = Field(
+        "all", description="References alone, some, or all of the train photos."
+    )
+    photos_per_class: int = Field(0, description="These photos in the smallest class.")

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from models.data.records import Origin
+from models.data.specs import Origin
 from models.evaluation.classification import (
     LEAST_PROBABILITY,
     Labels,

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
-from models.data.records import Origin, Sample
+from models.data.records import Sample
+from models.data.specs import Origin
 
 
 def find_origin(

@@ -2,7 +2,8 @@
 
 from pydantic import Field, JsonValue
 
-from models.data.records import Artifact, Origin, Record, Sources
+from models.data.records import Artifact, Record, Sources
+from models.data.specs import Origin
 from models.evaluation.settings import VerdictSettings
 from models.reporting.metrics import Arithmetic, ModelUse, ReferenceMetrics, StageMetrics
 

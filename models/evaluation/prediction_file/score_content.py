@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from models.data.records import Origin
+from models.data.specs import Origin
 from models.evaluation.classification import as_probabilities
 from models.evaluation.detection.predictions import DetectionPredictions, match_seeds
 from models.evaluation.predictions import UNKNOWN, ClassifierPredictions, DatasetPredictions

@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from models.data.files import write_atomic
-from models.data.records import NO_OBJECT_LABEL, Origin
+from models.data.records import NO_OBJECT_LABEL
+from models.data.specs import Origin
 from models.evaluation.prediction_file.columns import (
     NAMES,
     SCORE,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from models.data.records import Origin
+from models.data.specs import Origin
 from models.evaluation.classification import Labels
 from models.evaluation.predictions import ClassifierPredictions
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import jaccard_score
 
-from models.data.records import Origin
+from models.data.specs import Origin
 from models.evaluation.conclusion import conclude_from
 from models.evaluation.prediction_file.table import ScoredModel, read_predictions, write_predictions
 from models.evaluation.segmentation import score_segmentation

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from models.data.pixels import Pixels
-from models.data.records import Origin
+from models.data.specs import Origin
 from models.evaluation.answers import Conclusion
 from models.evaluation.averages import mean_over_seeds
 from models.evaluation.classification import DatasetScores, TrainingScores, score

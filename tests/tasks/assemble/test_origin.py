@@ -1,6 +1,6 @@
 """What stands behind a dataset."""
 
-from models.data.records import Origin
+from models.data.specs import Origin
 from tasks.assemble.origin import find_origin
 from tests.tasks.assemble.cases import samples
 

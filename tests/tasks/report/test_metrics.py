@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.data.records import Annotation, Artifact, Origin, SourceImage, Sources, Split
+from models.data.records import Annotation, Artifact, SourceImage, Sources, Split
+from models.data.specs import Origin
 from models.evaluation.classification import score
 from models.reporting.metrics import Cost, Metrics, StageMetrics
 from tasks.engine.run_context import RunContext

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from models.data.records import Origin
+from models.data.specs import Origin
 from models.evaluation.prediction_file.table import ScoredModel
 
 DETECTED = ("cat", "dog", "fish")

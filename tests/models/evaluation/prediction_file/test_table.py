@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from models.data.records import Origin
+from models.data.specs import Origin
 from models.evaluation.conclusion import conclude, conclude_from
 from models.evaluation.prediction_file.table import (
     ScoredModel,
