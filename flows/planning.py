@@ -156,6 +156,8 @@ def plan_generator(
         if phase.unit == "class":
             size = -(-references // max(classes, 1))
             items = wanted if phase.only_wanted else classes
+        elif phase.unit == "shard" and not generator.is_last(phase):
+            size, items = phase.shard_size, -(-references // phase.shard_size)
         elif phase.unit == "shard":
             # A photo of a shard stands for all; each class has its own images of it.
             items = references * wanted

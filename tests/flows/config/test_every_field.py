@@ -58,6 +58,8 @@ def fields_below(
             named = {**models, f"{path}.model": model} if model else models
             if issubclass(member, SegmentationParameters | DetectionParameters):
                 named = {path: f"{{task: {member().task}}}"}
+            if issubclass(member, DetectionParameters):
+                named = {"generators": "{copy_paste: {}}", **named}
             yield from fields_below(f"{path}.", member, named)
 
 

@@ -91,7 +91,8 @@ def run_yolo(
             process.kill()
     if failed:
         raise ValueError(
-            f"ultralytics could not {command} ({_last_line(log)}); all it wrote is in {log}"
+            f"ultralytics could not {command} ({_last_line(log)}); correct what it names: all it "
+            f"wrote is in {log}"
         )
 
 

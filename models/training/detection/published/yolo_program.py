@@ -56,7 +56,7 @@ def _refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
         socket, "AF_UNIX", None
     )
     if is_remote or event in ("socket.getaddrinfo", "socket.gethostbyname"):
-        raise ConnectionError("this program does not use the network")
+        raise ConnectionError("this program does not use the network; give weights_file")
 
 
 def _train(job: dict[str, Any], report: IO[str]) -> None:

@@ -44,7 +44,7 @@ def test_boxes_move_with_their_photo_and_go_with_their_centre() -> None:
     photo[4:24, 6:30] = 255
     objects = np.array([[6, 4, 30, 24, 1]], np.float32)
     kept = 0
-    for number in range(12):
+    for number in range(40):
         changed, moved = augment_boxes(photo, objects, "crop", np.random.default_rng(number))
         same, again = augment_boxes(photo, objects, "crop", np.random.default_rng(number))
         assert np.array_equal(changed, same)
@@ -56,11 +56,13 @@ def test_boxes_move_with_their_photo_and_go_with_their_centre() -> None:
             kept += 1
         else:
             assert not bright.size or _is_cut(bright), "an object in full view was dropped"
-    assert 6 <= kept < 12
+    assert 20 <= kept < 40
 
 
 def _bright_box(photo: Pixels) -> Floats:
-    places = np.argwhere(photo.mean(axis=2) > 100)
+    light = photo.mean(axis=2)
+    # The object is white; borders are grey, which changes of light make brighter.
+    places = np.argwhere(light > max(100, 0.75 * light.max()))
     if not len(places):
         return np.empty(0, np.float32)
     (top, left), (bottom, right) = places.min(axis=0), places.max(axis=0) + 1
