@@ -116,6 +116,7 @@ def test_stages_are_measured_by_hand_and_eager(setting: Setting, names: list[str
     assert "compiled, networks loaded" not in text
 
 
+@pytest.mark.e2e
 def test_compiled_networks_are_measured_too(setting: Setting) -> None:
     """Only the first batch includes compilation."""
 
