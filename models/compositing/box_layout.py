@@ -13,6 +13,7 @@ from models.data.objects import PixelBox
 
 # Thin objects, such as scratches, would have to shrink to be turned in their box: they turn less.
 _LEAST_OF_SIZE = 0.7
+_THIN = 8
 
 
 def lay_out_in_boxes(
@@ -83,8 +84,10 @@ def _fit(
     gains = (1 + settings.brightness * rng.uniform(-1, 1)) * (
         1 + settings.colour * rng.uniform(-1, 1, 3)
     )
-    # A warped patch is a px larger than the object.
-    inner = max(width - 1, 1), max(height - 1, 1)
+    # A warped patch is a px larger than the object. That px is cut off thin objects, which would
+    # otherwise get half as large.
+    slack = 1 if min(width, height) > _THIN else 0
+    inner = width - slack, height - slack
     straight = _largest_scale(cut_out.size, inner, 0.0)
     while _largest_scale(cut_out.size, inner, degrees) < _LEAST_OF_SIZE * straight:
         degrees /= 2

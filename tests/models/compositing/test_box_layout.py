@@ -65,3 +65,13 @@ def test_thin_objects_turn_less_so_that_they_keep_their_length() -> None:
         )
         (found,) = label_objects(layout)
         assert found.box[2] >= 40
+
+
+def test_objects_of_two_px_keep_their_length() -> None:
+    layout = lay_out_in_boxes(
+        [_solid(24, 2, 200)], [(10, 10, 24, 2)], (96, 48), _settings(0.0), np.random.default_rng(1)
+    )
+    (found,) = label_objects(layout)
+    assert found.box[2] >= 23
+    assert found.box[1] >= 10
+    assert found.box[1] + found.box[3] <= 12
