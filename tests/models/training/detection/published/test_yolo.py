@@ -132,7 +132,8 @@ def test_finds_objects_in_px_of_the_photo(sets: TrainingSets, tmp_path: Path) ->
 def test_failures_name_the_log_and_the_learning_rate(sets: TrainingSets, tmp_path: Path) -> None:
     failing = replace(sets, classes=("fail", "b"))
     with pytest.raises(
-        ValueError, match=r"\(RuntimeError: out of memory\); all it wrote is in .*log"
+        ValueError,
+        match=r"\(RuntimeError: out of memory\); correct what it names: all it wrote is in .*log",
     ):
         _train(failing, tmp_path / "f")
     with pytest.raises(TrainingDivergedError, match="lower learning_rate"):
