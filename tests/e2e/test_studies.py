@@ -25,6 +25,8 @@ GRIDS = {
     "fruit": ("--images-per-class=4", "--seeds=2"),
     "generation-percentage": ("--photos-per-class=20%,100%", "--shares=1,2"),
     "number-of-images": ("--photos-per-class=1,2", "--images-per-class=4"),
+    "rare-class-augmentation": ("--images-per-class=1,2",),
+    "rare-class-replacement": ("--photos-per-class=50%,100%",),
     "segmentation": ("--photos-per-class=5%,100%", "--shares=1"),
     "training-percentage": ("--photos-per-class=20%,100%", "--images-per-class=4"),
 }
@@ -37,6 +39,29 @@ LINEAR = ("--set=train.linear_copies=2",)
 SEGMENTATION = tuple(
     f"--set=train.{change}"
     for change in ("epochs=1", "steps_per_epoch=2", "image_size=64", "batch_size=4")
+)
+DETECTION = (
+    *SEGMENTATION,
+    "--set=study.grid.rare_class=block",
+    "--set=generators.copy_paste.scenes.placing.versions=2",
+    "--set=generators.ddpm_repaint.place.versions=2",
+    "--set=generators.ddpm_repaint.base.size=16",
+    "--set=generators.ddpm_repaint.base.attention_factors=[2]",
+    "--set=generators.ddpm_repaint.repaint.cherry_picker.background=10",
+    *(
+        f"--set=generators.ddpm_repaint.{training}.{change}"
+        for training in ("base", "fit")
+        for change in (
+            "steps=2",
+            "batch=2",
+            "samples=2",
+            "sample_spacing=ddim2",
+            "evaluate_every=2",
+        )
+    ),
+    "--set=generators.ddpm_repaint.repaint.steps=2",
+    "--set=generators.ddpm_repaint.repaint.jump=1",
+    "--set=generators.ddpm_repaint.repaint.candidates=1",
 )
 
 
@@ -61,6 +86,15 @@ def masked_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "photos"
 
 
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A COCO set without splits, of whose photos some show a block."""
+    folder = tmp_path_factory.mktemp("scenes")
+    images = draw_images(folder / "drawn", [["disc", "block"], ["disc"]] * PHOTOS)
+    write_set(folder / "photos", "coco", {"": images})
+    return folder / "photos"
+
+
 @pytest.mark.e2e
 def test_every_study_has_a_small_grid_here() -> None:
     assert list(GRIDS) == list_studies()
@@ -69,15 +103,15 @@ def test_every_study_has_a_small_grid_here() -> None:
 @pytest.mark.e2e
 @pytest.mark.parametrize("name", list_studies())
 def test_a_study_runs_by_its_name(
-    name: str, photos: Path, masked_photos: Path, cli: Cli, tmp_path: Path
+    name: str, photos: Path, masked_photos: Path, scenes: Path, cli: Cli, tmp_path: Path
 ) -> None:
-    is_segmentation = name == "segmentation"
-    options: Sequence[str] = (
-        *SMALL,
-        *GRIDS[name],
-        *(SEGMENTATION if is_segmentation else LINEAR),
-    )
-    folder = masked_photos if is_segmentation else photos
+    if name.startswith("rare-class"):
+        folder, own = scenes, ("--seeds=1", *DETECTION)
+    elif name == "segmentation":
+        folder, own = masked_photos, (*SMALL, *SEGMENTATION)
+    else:
+        folder, own = photos, (*SMALL, *LINEAR)
+    options: Sequence[str] = (*own, *GRIDS[name])
     result = cli.run(
         "study", name, "--photos", folder, "--out", tmp_path / "out", "--json", *options
     ).found
