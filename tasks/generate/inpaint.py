@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from models.data.pixels import rgb
 from models.data.records import Artifact, SourceImage
 from models.diffusion.prompts import without_weights
+from models.placement.describe import describe_scene, new_object, with_sources
 from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.planning_run import Cost
 from tasks.engine.stage import stage
@@ -34,13 +35,11 @@ def one_per_placement(
         placements: of stage ``place_objects``, for one class.
         teachers: names of the photos that sizes and places were learned from.
     """
-    image_of = {scene.name: scene.image for scene in scenes}
+    scene_of = {scene.name: scene for scene in scenes}
     jobs = []
     for placement in placements:
-        image, label = image_of[placement.name], str(placement.variant["label"])
-        sources = sorted({*teachers, placement.name})
-        described = image.model_copy(update={"metadata": {**image.metadata, "sources": sources}})
-        place = placement.variant["place"]
+        described = with_sources(scene_of[placement.name], teachers)
+        label, place = str(placement.variant["label"]), placement.variant["place"]
         texts = parameters.texts_of(label, f"{placement.name}/{place}")
         variant = {"label": label, "place": place, **texts}
         jobs.append(Job((described, placement), variant, placement.name))
@@ -123,26 +122,11 @@ def _output(item: StageInput, scene: "PromptedScene") -> StageOutput:
     if not scene.objects:
         reasons = "; ".join(dict.fromkeys(left_out.values()))
         return StageOutput(reject_reason=f"nothing was painted: {reasons}", prompt=scene.prompt)
-    photo = item.job.inputs[0]
-    real = [{**entry, "source": photo.name, "is_new": False} for entry in item.load(1)["objects"]]
+    photo, label = item.job.inputs[0], str(item.job.variant["label"])
     new = [
-        {
-            "label": str(item.job.variant["label"]),
-            "box": list(made.box),
-            "mask": made.mask,
-            "source": photo.name,
-            "is_new": True,
-            "placed": list(scene.boxes[index]),
-        }
+        new_object(label, made.box, made.mask, photo.name, placed=list(scene.boxes[index]))
         for index, made in sorted(scene.objects.items())
     ]
-    metadata = {
-        "objects": [*real, *new],
-        "sources": photo.metadata["sources"],
-        "counted_as": str(item.job.variant["label"]),
-        # Placements of a scene are alike by nature.
-        "composition": photo.digest[:16],
-        "left_out": left_out,
-        "negative": scene.negative,
-    }
+    described = describe_scene(photo, label, item.load(1), new, photo.metadata["sources"])
+    metadata = {**described, "left_out": left_out, "negative": scene.negative}
     return StageOutput(scene.pixels, prompt=scene.prompt, metadata=metadata)

@@ -16,6 +16,7 @@ from models.compositing.cut_out import CutOut, prepare_cut_out
 from models.compositing.scene_layout import Layout
 from models.data.pixels import encode_jpeg, rgb
 from models.data.records import Artifact, SourceImage
+from models.placement.describe import describe_scene, new_object
 from tasks.engine.content_cache import ContentCache
 from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.planning_run import Cost
@@ -135,28 +136,13 @@ def _composition(job: Job, parameters: ComposeScenes) -> str:
 
 def _describe(job: Job, layout: Layout, placement: Mapping[str, Any]) -> dict[str, Any]:
     label = str(job.variant["label"])
-    real = [
-        {**entry, "source": job.inputs[0].name, "is_new": False} for entry in placement["objects"]
-    ]
     new = [
-        {
-            "label": label,
-            "box": list(entry.box),
-            "mask": entry.mask,
-            "source": job.inputs[2 + entry.number].name,
-            "is_new": True,
-        }
+        new_object(label, entry.box, entry.mask, job.inputs[2 + entry.number].name)
         for entry in label_objects(layout)
     ]
-    return {
-        "width": placement["width"],
-        "height": placement["height"],
-        "objects": [*real, *new],
-        "sources": sorted({str(job.name), *(str(entry["source"]) for entry in new)}),
-        # Images of a photo differ in small objects alone, and are no near-duplicates by mistake.
-        "composition": job.inputs[0].digest[:16],
-        "counted_as": label,
-    }
+    sources = sorted({str(job.name), *(entry["source"] for entry in new)})
+    size = {side: placement[side] for side in ("width", "height")}
+    return {**size, **describe_scene(job.inputs[0], label, placement, new, sources)}
 
 
 def _load_prepared(item: StageInput, position: int) -> CutOut:

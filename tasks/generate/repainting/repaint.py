@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from models.data.objects import PixelBox
 from models.data.pixels import Matrix, Pixels, rgb
 from models.data.records import Artifact, Box, SourceImage
+from models.placement.describe import describe_scene, new_object, with_sources
 from tasks.engine.jobs import Job, StageInput, StageOutput
 from tasks.engine.planning_run import Cost
 from tasks.engine.stage import stage
@@ -50,14 +51,12 @@ def one_per_placement(
         squares: of the class; some are drawn for each scene.
         teachers: names of the photos that the weights were learned from.
     """
-    image_of = {scene.name: scene.image for scene in scenes}
+    scene_of = {scene.name: scene for scene in scenes}
     follows = squares if parameters.condition != "none" else ()
     jobs = []
     for placement in placements:
-        image = image_of[placement.name]
-        sources = sorted({*teachers, placement.name})
-        described = image.model_copy(update={"metadata": {**image.metadata, "sources": sources}})
-        bank = draw_artifacts(follows, parameters.bank, image.digest + placement.digest)
+        described = with_sources(scene_of[placement.name], teachers)
+        bank = draw_artifacts(follows, parameters.bank, described.digest + placement.digest)
         variant = {name: placement.variant[name] for name in ("label", "place")}
         jobs.append(Job((described, placement, *learned, *bank), variant, placement.name))
     return jobs
@@ -144,39 +143,25 @@ def _painter(item: StageInput, parameters: RepaintOn) -> "Painter":
 
 
 def _output(item: StageInput, scene: "PaintedScene") -> StageOutput:
-    label, placement = str(item.job.variant["label"]), item.load(1)
+    photo, label = item.job.inputs[0], str(item.job.variant["label"])
     left_out = {str(index): reason for index, reason in sorted(scene.left_out.items())}
     if not scene.objects:
         reasons = "; ".join(dict.fromkeys(left_out.values()))
-        return StageOutput(
-            metadata={"counted_as": label}, reject_reason=f"nothing was painted: {reasons}"
-        )
-    real = [
-        {**entry, "source": item.job.inputs[0].name, "is_new": False}
-        for entry in placement["objects"]
-    ]
+        return StageOutput(reject_reason=f"nothing was painted: {reasons}")
     new = [
-        {
-            "label": label,
-            "box": list(made.box),
-            "mask": made.mask,
-            "source": made.follows or item.job.inputs[0].name,
-            "is_new": True,
-            "placed": list(scene.boxes[index]),
-            "scores": list(made.scores),
-            "chosen": made.chosen,
-        }
+        new_object(
+            label,
+            made.box,
+            made.mask,
+            made.follows or photo.name,
+            placed=list(scene.boxes[index]),
+            scores=list(made.scores),
+            chosen=made.chosen,
+        )
         for index, made in sorted(scene.objects.items())
     ]
-    metadata = {
-        "objects": [*real, *new],
-        "sources": item.job.inputs[0].metadata["sources"],
-        "counted_as": label,
-        # Placements of a scene are alike by nature.
-        "composition": item.job.inputs[0].digest[:16],
-        "left_out": left_out,
-    }
-    return StageOutput(scene.pixels, metadata=metadata)
+    described = describe_scene(photo, label, item.load(1), new, photo.metadata["sources"])
+    return StageOutput(scene.pixels, metadata={**described, "left_out": left_out})
 
 
 def _box(sides: Sequence[float]) -> Box:
