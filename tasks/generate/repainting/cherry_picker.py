@@ -61,6 +61,7 @@ def one_picker(
     media="json",
     plan=one_picker,
     batch_size=1,
+    uses_gpu=True,
     cost=Cost(ms=12_000, megabytes=lambda _: 0.05),
 )
 def fit_cherry_picker(
