@@ -1,12 +1,13 @@
 """Sections of a recipe as settings: those of generators, and of the task that is trained."""
 
+from contextlib import suppress
 from typing import Any
 
 from pydantic import ValidationError
 
 from flows.config.profiles import MODELS, require_models, with_models, without_other_models
 from flows.config.sections import first_error
-from flows.generators.catalog import GENERATORS, find_generator
+from flows.generators.catalog import find_generator
 from models.data.records import Record
 from models.data.specs import Profile
 from models.training.detection.settings import DetectionParameters
@@ -62,15 +63,33 @@ def read_settings(name: str, section: Any, profile: Profile) -> Record:
         raise ValueError(f"{name}.{first_error(error, settings)}") from error
 
 
+def with_repeated(sections: dict[Any, Any]) -> dict[Any, Any]:
+    """Sections of generators; ``copy_paste-near`` gets what ``copy_paste`` has and it lacks."""
+    return {
+        name: _completed(sections.get(str(name).partition("-")[0]), {} if own is None else own)
+        for name, own in sections.items()
+    }
+
+
+def _completed(usual: Any, own: Any) -> Any:
+    """The own fields and, of those that are not there, the usual ones; not of another model."""
+    if not isinstance(usual, dict) or not isinstance(own, dict):
+        return own
+    if "model" in own and own["model"] != usual.get("model"):
+        return own
+    return {**usual, **{name: _completed(usual.get(name), value) for name, value in own.items()}}
+
+
 def drop_replaced_models(content: dict[str, Any], profile: Any) -> dict[str, Any]:
     """A recipe's content for another profile: without the fields of models that this replaces."""
     sections = content.get("generators")
     if profile not in MODELS or not isinstance(sections, dict):
         return content
     sections = dict(sections)
-    for generator in GENERATORS:
-        section = sections.get(generator.name)
+    for name, section in sections.items():
         if isinstance(section, dict):
-            settings = generator.settings
-            sections[generator.name] = without_other_models(section, settings, profile)
+            # An unknown generator is refused where its section is read.
+            with suppress(ValueError):
+                settings = find_generator(name).settings
+                sections[name] = without_other_models(section, settings, profile)
     return {**content, "generators": sections}

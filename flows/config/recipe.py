@@ -9,7 +9,13 @@ from pydantic import Field, SerializeAsAny, ValidationError, field_validator, mo
 
 from flows.config.changes import RecipeError, change_content
 from flows.config.comparison import check_names, default_datasets, default_trainings
-from flows.config.read_sections import drop_replaced_models, read_settings, read_train, task_in
+from flows.config.read_sections import (
+    drop_replaced_models,
+    read_settings,
+    read_train,
+    task_in,
+    with_repeated,
+)
 from flows.config.read_yaml import read_yaml
 from flows.config.renamed import find_renamed
 from flows.config.sections import first_error
@@ -72,7 +78,9 @@ class Recipe(Record):
     generators: dict[str, SerializeAsAny[Record]] = Field(
         {"multiview": {}},
         validate_default=True,
-        description="Generator: its settings. Every listed generator makes images.",
+        description="Generator: its settings. Every listed generator makes images. A section"
+        " copy_paste-near is copy_paste again, with the fields of the section copy_paste and with"
+        " its own.",
         # Prefect checks a deployment's parameters against the schema, where a Record has no fields.
         json_schema_extra={"additionalProperties": {"type": "object"}},
     )
@@ -144,7 +152,8 @@ class Recipe(Record):
         if not isinstance(content, dict) or not content:
             raise ValueError("list at least one generator, such as {multiview: {}}")
         profile = info.data.get("profile", "classical")
-        return {name: read_settings(name, section, profile) for name, section in content.items()}
+        sections = with_repeated(content)
+        return {name: read_settings(name, section, profile) for name, section in sections.items()}
 
     @model_validator(mode="after")
     def _check_datasets(self) -> Self:

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from flows.config.read_sections import with_repeated
 from flows.config.sections import first_error
 from flows.generators.catalog import find_generator
 from models.evaluation.study_description import Description
@@ -56,7 +57,9 @@ def split_study(fields: dict[str, Any]) -> tuple[dict[str, Any], StudySection | 
         )
     rare = section.grid.rare_class
     recipe["generators"] = {
-        name: _of_class(name, found, rare) for name, found in generators.items() if name in used
+        name: _of_class(name, found, rare)
+        for name, found in with_repeated(generators).items()
+        if name in used
     }
     return recipe, section
 

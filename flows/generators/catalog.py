@@ -1,5 +1,8 @@
 """All ways to make images. To add a generator, write its file and add a line here."""
 
+import re
+from dataclasses import replace
+
 from flows.generators import (
     controlnet,
     copy_paste,
@@ -27,15 +30,27 @@ GENERATORS: tuple[Generator, ...] = (
     ddpm_repaint.GENERATOR,
 )
 
+# What may follow the hyphen in the name of a section.
+_WORD = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
 
 def find_generator(name: str) -> Generator:
-    """The generator of that name.
+    """The generator of a section of a recipe; its name is that of the section.
+
+    A section is named as its generator, or so with a hyphen and a word: ``copy_paste-near`` is
+    ``copy_paste`` again, with settings of its own.
 
     Raises:
-        ValueError: there is none; names those that there are.
+        ValueError: there is no such generator, or the word can't be part of a file's name.
     """
+    base, hyphen, word = str(name).partition("-")
+    if hyphen and not _WORD.fullmatch(word):
+        raise ValueError(
+            f"{name}: the word after the hyphen may have a-z, 0-9, - and _; use a name such as "
+            f"{base}-second"
+        )
     for generator in GENERATORS:
-        if generator.name == name:
-            return generator
+        if generator.name == base:
+            return replace(generator, name=name)
     names = ", ".join(generator.name for generator in GENERATORS)
     raise ValueError(f"{name}: there is no such generator; choose from: {names}")
