@@ -1,6 +1,6 @@
 """Generators over their work items: phase after phase, one child run per item."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 
 from flows.config.recipe import Recipe
 from flows.execution.results import (
@@ -77,11 +77,13 @@ def generate_all(
     execution: Execution,
     is_last_attempt: bool,
     keep: Callable[[Generation], None] = lambda _: None,
+    images_of: Set[str] | None = None,
 ) -> Generation:
     """Run all generators of a recipe on the same references.
 
     Args:
         keep: gets the results so far after each generator, also of one that failed.
+        images_of: as `generate` has it.
 
     Raises:
         As `generate`.
@@ -107,6 +109,7 @@ def generate_all(
                     execution,
                     recipe.min_references,
                     is_last_attempt,
+                    images_of,
                 )
             except ItemsFailedError as error:
                 keep(Generation(results={**results, name: error.results}))
@@ -126,6 +129,7 @@ def generate(
     execution: Execution,
     min_results: int | None = None,
     is_last_attempt: bool = False,
+    images_of: Set[str] | None = None,
 ) -> list[Result]:
     """Run all phases of one generator; items that are done start no child run.
 
@@ -135,6 +139,8 @@ def generate(
         run: the parent's context, which receives the counts of the child runs.
         min_results: items that must succeed; None: all.
         is_last_attempt: accept items that failed on corrupt inputs, like other failed items.
+        images_of: names of the references that images are made of, while generators learn from all;
+            None: all. Images of a class are made of all its references.
 
     Raises:
         ValueError: a reference lacks the boxes or masks that the generator needs.
@@ -151,6 +157,8 @@ def generate(
     inputs: dict[str, tuple[Artifact, ...]] = {}
     failed: list[Result] = []
     for phase in generator.phases:
+        if images_of is not None and generator.is_last(phase) and phase.unit != "class":
+            references = [reference for reference in references if reference.name in images_of]
         items = make_items(generator, phase, settings, references, inputs, config)
         results = run_items(run, items, config, execution, generate_item)
         if not is_last_attempt:

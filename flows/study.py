@@ -119,9 +119,7 @@ def _run_once(
     real = real_samples(run, recipe, sources)
     by_name = {sample.name: sample for sample in real}
     sets = draw_photo_sets(grid, sources.of("train"), _features(run, grid, _of(real, "train")))
-    images = make_study_images(
-        run, recipe, sources, sets, backgrounds, execution, is_last, grid.learn_from
-    )
+    images = make_study_images(run, recipe, sources, sets, backgrounds, execution, is_last, grid)
     series = series_of(recipe, grid)
     with verify_inputs_on_error(run.store, run.made.values()):
         subsets, more = draw_subsets(grid, sets, by_name, images.made, series)

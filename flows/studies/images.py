@@ -1,8 +1,7 @@
 """The generated images of a study: made of the photos of each set alone."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
-from typing import Literal
 
 from flows.config.recipe import Recipe
 from flows.execution.run_items import Execution
@@ -10,6 +9,7 @@ from flows.generate import Generation, generate_all
 from flows.generators.catalog import find_generator
 from models.data.records import Artifact, Sample, SourceImage, Sources
 from tasks.engine.run_context import RunContext
+from tasks.study.grid import Grid
 from tasks.study.photo_sets import PhotoSets, all_photos
 
 
@@ -29,36 +29,48 @@ def make_study_images(
     backgrounds: Sequence[Artifact],
     execution: Execution,
     is_last_attempt: bool,
-    learn_from: Literal["own", "all"] = "own",
+    grid: Grid,
 ) -> StudyImages:
     """Run the generators of a recipe on the photos of each set.
 
     A generator whose images are of one photo each runs once on all photos. Others, such as those
     that mix or learn from all photos of a class, run once per set: so no image of a set is made of
-    other photos. If they learn from all train photos, all run once.
+    other photos. If they learn from all train photos, all run once, and make images of the photos
+    of those sets that get images.
 
     Raises:
         As `flows.generate.generate_all`.
     """
     images = StudyImages()
+    learn_from_all = grid.learn_from == "all"
 
-    def make(names: set[str], photos: Sequence[SourceImage]) -> dict[str, list[Sample]]:
+    def make(
+        names: set[str], photos: Sequence[SourceImage], images_of: Set[str] | None = None
+    ) -> dict[str, list[Sample]]:
         wanted = {name: found for name, found in recipe.generators.items() if name in names}
         if not wanted:
             return {}
         own = recipe.model_copy(update={"generators": wanted})
         found: Generation = generate_all(
-            run, own, sources, photos, backgrounds, execution, is_last_attempt
+            run,
+            own,
+            sources,
+            photos,
+            backgrounds,
+            execution,
+            is_last_attempt,
+            images_of=images_of,
         )
         images.keys += [result.key for result in found.all if result.failure is None]
         return found.load_samples(run.store)
 
     alone = {
-        name
-        for name in recipe.generators
-        if learn_from == "all" or find_generator(name).is_per_photo
+        name for name in recipe.generators if learn_from_all or find_generator(name).is_per_photo
     }
-    shared = make(alone, sources.of("train") if learn_from == "all" else all_photos(sets))
+    if learn_from_all:
+        shared = make(alone, sources.of("train"), _photos_with_images(sources, sets, grid))
+    else:
+        shared = make(alone, all_photos(sets))
     for drawn in sets.values():
         for found in drawn:
             if found.names not in images.made:
@@ -69,3 +81,10 @@ def make_study_images(
                     name: {**shared, **own}[name] for name in recipe.generators
                 }
     return images
+
+
+def _photos_with_images(sources: Sources, sets: PhotoSets, grid: Grid) -> set[str]:
+    """The photos of sets that get images: a set of all photos has all instances already."""
+    every = {photo.name for photo in sources.of("train")}
+    drawn = {found.names for several in sets.values() for found in several}
+    return {name for names in drawn if grid.fill == "none" or names != every for name in names}

@@ -11,10 +11,23 @@ from flows.pipeline import RunPaths
 from flows.studies import points as study_points
 from flows.study import StudyResult, study
 from tasks.study.grid import Grid, Method
+from tests.tasks.ingest.test_annotated import draw_images, write_set
 from tests.tiny import Undisturbed, files_of
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 LINEAR = ["train.classifier=linear", "train.linear_copies=2", "train.augment=none"]
+RARE = """\
+profile: classical
+ingest: {objects: scene}
+generators:
+  copy_paste: {classes: [block], cut_outs: {min_side: 4}, scenes: {blends: 1, placing: {}}}
+screen:
+  {min_contrast: 0, min_sharpness: 0, min_object: 0, max_object: 1, max_cut: 1,
+   sibling_bits: 0, heldout_bits: 0}
+split: {compare_pictures: false}
+train:
+  {task: detection, epochs: 1, steps_per_epoch: 1, image_size: 64, batch_size: 2, loggers: [csv]}
+"""
 FILES = ("study.html", "study.parquet", "study.png", "study.svg")
 
 
@@ -116,3 +129,27 @@ def test_a_study_of_a_network_that_was_killed_continues(
     assert result.trainings == 4
     assert computed(result) == {"score": 2}
     assert result.answer.endswith(".")
+
+
+@pytest.mark.slow
+def test_images_are_made_of_the_photos_that_get_some(tmp_path: Path) -> None:
+    kinds = [["disc", "block"], ["disc"], ["disc", "block"], ["disc", "block"], ["disc", "block"]]
+    drawn = draw_images(tmp_path / "drawn", [*kinds, *kinds[:2], *kinds[:2]])
+    splits = {"train": drawn[:5], "val": drawn[5:7], "test": drawn[7:]}
+    write_set(tmp_path / "photos", "coco", splits)
+    (tmp_path / "rare.yaml").write_text(RARE)
+    grid = Grid(
+        rare_class="block",
+        photos_per_class=("50%", "100%"),
+        fill="instances",
+        learn_from="all",
+        methods={"removal": Method(), "pasted": Method(synthetic={"copy_paste": 1.0})},
+        seeds=1,
+    )
+    paths = RunPaths(
+        photos=tmp_path / "photos", out=tmp_path / "study", store=str(tmp_path / "store")
+    )
+    made = computed(study(load_recipe(tmp_path / "rare.yaml"), paths, grid))
+    # Objects of all four photos that show a block; two of them, and the other photo, are scenes.
+    assert made["cut_out"] == 4
+    assert made["place_objects"] == made["paste_objects"] == 3
