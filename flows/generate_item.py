@@ -63,9 +63,7 @@ def _generate_item(
         run.made.update((artifact.id, artifact) for artifact in _inputs_of(item, config.shared))
         samples: tuple[Sample, ...] = ()
         is_last = generator.is_last(phase)
-        outputs: list[Artifact] = []
-        if not is_last or generator.makes_images_for(own_settings, item):
-            outputs = phase.run(run, own_settings, item, config.shared)
+        outputs = phase.run(run, own_settings, item, config.shared)
         if is_last:
             samples = finish_samples(run, item, outputs, config.shared, finish)
             outputs = []

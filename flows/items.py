@@ -20,12 +20,13 @@ def make_items(
 ) -> list[WorkItem]:
     """The work items of a phase: one per image, per class or per shard.
 
-    The item of a class holds all references that show the class, whatever else they show.
+    The item of a class holds all references that show the class, whatever else they show. Images
+    and classes that get no images have no item.
     """
     groups = [
         (name, sources)
         for name, sources in _groups(phase, references)
-        if not phase.only_wanted or generator.makes_objects_of(settings, name)
+        if _is_wanted(generator, phase, settings, name, sources)
     ]
     if not groups:
         return []
@@ -110,6 +111,17 @@ def _item(
     else:
         made = phase.choose_inputs(settings, sources, inputs)
     return item.model_copy(update={"inputs": made})
+
+
+def _is_wanted(
+    generator: Generator, phase: Phase, settings: Record, name: str, sources: Sequence[SourceImage]
+) -> bool:
+    if phase.only_wanted:
+        return generator.makes_objects_of(settings, name)
+    if not generator.is_last(phase):
+        return True
+    shown = {note.label for source in sources for note in source.annotations}
+    return generator.makes_images_for(settings, [name] if phase.unit == "class" else shown)
 
 
 def _groups(

@@ -1,6 +1,6 @@
 """What a generator is: settings, and one to three phases that are plain functions."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -96,13 +96,13 @@ class Generator:
         placing = self.placing(settings)
         return placing.is_scene((label,)) if placing else self.makes_objects_of(settings, label)
 
-    def makes_images_for(self, settings: Any, item: WorkItem) -> bool:
-        """Whether a work item of the last phase gives images: those of a class may have none.
+    def makes_images_for(self, settings: Any, labels: Iterable[str]) -> bool:
+        """Whether a work item of the last phase, whose photos show these classes, gives images.
 
         The photos of a shard are scenes for objects of other photos, so that each shard has some.
         """
         is_shard = self.phases[-1].unit == "shard"
-        return is_shard or any(self.makes_images_of(settings, label) for label in item.classes)
+        return is_shard or any(self.makes_images_of(settings, label) for label in labels)
 
     @property
     def is_per_photo(self) -> bool:

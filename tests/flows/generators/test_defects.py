@@ -8,15 +8,18 @@ import numpy as np
 import pytest
 
 from flows.generators import good_photos, inpaint
+from flows.items import make_items
 from models.data.records import NO_OBJECT_LABEL, SourceImage, Sources
 from models.diffusion.inpaint.request import InpaintRequest
 from models.diffusion.safety import SafeImage
 from tasks.engine.run_context import RunContext
-from tasks.engine.work_items import SharedInputs, WorkItem
+from tasks.engine.work_items import ItemConfig, SharedInputs, WorkItem
 from tasks.settings.inpaint import InpaintSd15
 from tasks.settings.placing import PlaceObjects
 from tasks.store.store import open_store
 from tests.flows.generators.parts import GOOD, SCRATCHED, read_parts, write_parts
+
+CONFIG = ItemConfig(settings={}, finish={}, shared=SharedInputs())
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +70,13 @@ def test_photos_that_look_alike_are_said_with_the_field_that_ends_it(
 def test_more_good_photos_differ_in_light_alone(run: RunContext, parts: Sources) -> None:
     photo = next(photo for photo in parts.images if photo.shows(NO_OBJECT_LABEL))
     settings = good_photos.Settings()
-    assert good_photos.GENERATOR.makes_images_for(settings, item_of("own", photo))
-    assert not good_photos.GENERATOR.makes_images_for(
-        settings, item_of("own", *(photo for photo in parts.images if photo.shows("scratch")))
-    )
+    (phase,) = good_photos.GENERATOR.phases
+    items = make_items(good_photos.GENERATOR, phase, settings, parts.images, {}, CONFIG)
+    # Photos of defects have no item.
+    assert [item.name for item in items] == [
+        found.name for found in parts.images if found.shows(NO_OBJECT_LABEL)
+    ]
+    assert len(items) < len(parts.images)
     (copy,) = good_photos.make_images(run, settings, item_of("own", photo), SharedInputs())
     before, after = (run.load(image)[..., 0].astype(float) for image in (photo.image, copy))
     assert after.shape == before.shape
