@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from pydantic import JsonValue
 
 from models.evaluation.classification import DatasetScores
@@ -81,8 +82,14 @@ def template_environment(*, keep_trailing_newline: bool = False) -> Environment:
         duration=tables.duration,
         percent=tables.percent,
         points=tables.points,
+        breakable=_breakable,
     )
     return environment
+
+
+def _breakable(name: str) -> Markup:
+    """A name that a narrow column breaks after an underscore, and not within a word."""
+    return Markup("_<wbr>").join(name.split("_"))
 
 
 def recipe_as_yaml(recipe: Mapping[str, JsonValue]) -> str:

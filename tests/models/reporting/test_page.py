@@ -46,7 +46,7 @@ from tests.models.reporting.report_case import (
     make_sheet,
 )
 
-VOID = {"meta", "img", "input", "br", "link", "hr"}
+VOID = {"meta", "img", "input", "br", "link", "hr", "wbr"}
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
 
 
@@ -317,8 +317,11 @@ def test_datasets_take_colours_by_position() -> None:
 def test_a_page_of_many_classes_and_datasets_is_well_formed() -> None:
     classes = tuple(f"breed_{index:02d}" for index in range(14))
     names = (*DATASETS, *(f"set_{index}" for index in range(3)))
-    page = Page(render_report(make_report(make_metrics(classes, seeds=1, datasets=names))))
+    text = render_report(make_report(make_metrics(classes, seeds=1, datasets=names)))
+    page = Page(text)
     assert page.unpaired == []
+    # A narrow column breaks a name after its underscore.
+    assert "set_<wbr>2" in text
     assert "the 12 classes with the lowest average precision; 2 more not drawn" in page.text
 
 
