@@ -62,6 +62,7 @@ DETECTION = (
     "--set=generators.ddpm_repaint.repaint.steps=2",
     "--set=generators.ddpm_repaint.repaint.jump=1",
     "--set=generators.ddpm_repaint.repaint.candidates=1",
+    "--set=generators.ddpm_repaint.repaint.least_score=0",
 )
 
 
