@@ -113,6 +113,12 @@ def make_plan(recipe: Recipe, folder: Path, limit: int | None) -> Plan:
             *prompt_warnings(recipe, list_prompts(folder, recipe.ingest.format)),
             *([f"not on this machine: {absent}"] if absent else []),
             *(f"the class {label!r} {why}; it is left out" for label, why in small.items()),
+            *(
+                f"{name}: what it has in common with {first} is computed once, and counted here "
+                "for both"
+                for name in recipe.generators
+                if (first := name.partition("-")[0]) != name and first in recipe.generators
+            ),
         ),
     )
 

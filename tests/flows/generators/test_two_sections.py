@@ -8,6 +8,7 @@ import pytest
 from flows.config.recipe import Recipe, RecipeError, load_recipe
 from flows.config.study import load_study
 from flows.generators.catalog import find_generator
+from flows.planning import make_plan
 from tests.tasks.ingest.test_annotated import draw_images, write_set
 from tests.tiny import Cli
 
@@ -104,6 +105,16 @@ def test_another_profile_replaces_the_models_of_all_sections(tmp_path: Path) -> 
     # Its network has no field sharpen.
     other = load_recipe(path, ["profile=diffusion"]).generators["multiview-soft"]
     assert other.upscale_views.model == "realesrgan"  # type: ignore[attr-defined]
+
+
+def test_a_plan_says_that_equal_work_is_counted_twice(tmp_path: Path) -> None:
+    write_set(
+        tmp_path / "photos", "coco", {"train": draw_images(tmp_path, [["disc", "block"]] * 3)}
+    )
+    (tmp_path / "twice.yaml").write_text(RECIPE)
+    plan = make_plan(load_recipe(tmp_path / "twice.yaml"), tmp_path / "photos", None)
+    assert plan.images_per_photo == {"copy_paste": 1, "copy_paste-two": 2}
+    assert any(note.startswith("copy_paste-two: what it has in common") for note in plan.warnings)
 
 
 def test_a_rare_class_of_a_study_holds_for_all_sections(tmp_path: Path) -> None:
