@@ -7,7 +7,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.config.recipe import Recipe
-from flows.execution.progress import log_progress
+from flows.execution.progress import log_progress, stage_progress
 from flows.execution.run_names import recipe_name
 from flows.generate import Generation
 from models.data.records import Artifact, Record, Sample, Sources
@@ -64,7 +64,12 @@ def build_datasets(recipe: Recipe, run_id: str, out: Path, store: str) -> Datase
         ForeignFileError: a dataset folder holds a file that no run made.
     """
     log_progress()
-    run = RunContext(open_store(store, wait_s=RUNS_WAIT_S), "datasets")
+    with stage_progress() as on_batch:
+        opened = open_store(store, wait_s=RUNS_WAIT_S)
+        return _build(RunContext(opened, "datasets", on_batch=on_batch), recipe, run_id, out)
+
+
+def _build(run: RunContext, recipe: Recipe, run_id: str, out: Path) -> Datasets:
     sources = load_part(run.store, run_id, Sources)
     generation = load_part(run.store, run_id, Generation)
     real = real_samples(run, recipe, sources)

@@ -59,7 +59,7 @@ def measure_quality(
         return MeasuredQuality()
     started = time.process_time()
     # A context of its own: the run counts `resize` where the datasets are built.
-    own = RunContext(run.store, "quality")
+    own = RunContext(run.store, "quality", on_batch=run.on_batch)
     samples = photo_samples(own, recipe, sources.images)
     for made in generation.load_samples(run.store).values():
         samples += [sample for sample in made if sample.label in sources.classes]

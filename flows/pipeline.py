@@ -18,7 +18,7 @@ from flows.early_end import FOLDER as EARLY
 from flows.early_end import Steps, report_early_end
 from flows.execution.crash_limit import fail_after_too_many_crashes
 from flows.execution.deployment import cancel_children
-from flows.execution.progress import log_progress, show_notes, this_run
+from flows.execution.progress import log_progress, show_notes, stage_progress, this_run
 from flows.execution.results import run_with_repair
 from flows.execution.run_items import Execution
 from flows.execution.run_names import pipeline_name
@@ -80,15 +80,16 @@ def pipeline(recipe: Recipe, paths: RunPaths, execution: Execution = Execution()
     check_writable(paths.out, "out", "give the worker's user the right to write it")
     refuse_foreign(paths.out)
     require_trainable_models(recipe, store, make_run_id(paths.out), execution)
-    run = RunContext(store, recipe.name)
     started = time.monotonic()
+    with stage_progress() as on_batch:
+        run = RunContext(store, recipe.name, on_batch=on_batch)
 
-    def run_once(is_last_attempt: bool) -> RunResult:
-        steps = Steps(started)
-        with report_early_end(run, recipe, paths.out, steps):
-            return run_steps(run, recipe, paths, execution, steps, is_last_attempt)
+        def run_once(is_last_attempt: bool) -> RunResult:
+            steps = Steps(started)
+            with report_early_end(run, recipe, paths.out, steps):
+                return run_steps(run, recipe, paths, execution, steps, is_last_attempt)
 
-    return run_with_repair(run_once)
+        return run_with_repair(run_once)
 
 
 def run_steps(

@@ -34,7 +34,7 @@ def select_images(
     if settings is None:
         return generation
     # A context of its own: the run counts `resize` where the datasets are built.
-    own = RunContext(run.store, "select")
+    own = RunContext(run.store, "select", on_batch=run.on_batch)
     references = {name for result in generation.all for name in result.sources}
     used = [photo for photo in sources.of("train") if photo.name in references]
     photos = photo_samples(own, recipe, [*used, *sources.of("val")])

@@ -1,10 +1,11 @@
 """Where new objects would go, as pictures: before anything is painted."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from flows.config.checks.validate import check_paths
 from flows.config.recipe import Recipe
+from flows.execution.progress import stage_progress
 from flows.generators.catalog import find_generator
 from models.data.files import write_atomic
 from models.data.records import Artifact, Record
@@ -51,7 +52,20 @@ def show_placements(
     """
     settings_of = _settings_of(recipe)
     check_paths(photos, out, store, recipe, None)
-    run = RunContext(open_store(store, wait_s=STAGES_WAIT_S), recipe.name)
+    with stage_progress() as on_batch:
+        opened = open_store(store, wait_s=STAGES_WAIT_S)
+        run = RunContext(opened, recipe.name, on_batch=on_batch)
+        return _show(run, recipe, photos, out, scenes, settings_of)
+
+
+def _show(
+    run: RunContext,
+    recipe: Recipe,
+    photos: Path,
+    out: Path,
+    scenes: int,
+    settings_of: Mapping[str, tuple[PlaceObjects, tuple[str, ...]]],
+) -> ShownPlacements:
     sources = ingest_photos(run, photos, recipe.ingest, recipe.split)
     references = choose_references(
         sources.of("train"), recipe.references_per_class, None, recipe.split.seed

@@ -12,7 +12,7 @@ from flows.config.recipe import Recipe
 from flows.config.study import series_of
 from flows.early_end import RunEndedError
 from flows.execution.crash_limit import fail_after_too_many_crashes
-from flows.execution.progress import log_progress, show_notes, this_run
+from flows.execution.progress import log_progress, show_notes, stage_progress, this_run
 from flows.execution.results import run_with_repair
 from flows.execution.run_items import Execution
 from flows.execution.run_names import pipeline_name
@@ -88,15 +88,15 @@ def study(
     for method in series_of(recipe, grid).values():
         own = {"augment": method.augment, "classifier": method.classifier}
         task_of(settings).check(settings.model_copy(update=own), True)
-    run = RunContext(
-        open_store(paths.store, wait_s=RUNS_WAIT_S), recipe.name, scratch=paths.out / "trainings"
-    )
     started = time.monotonic()
-    return run_with_repair(
-        lambda is_last: _run_once(
-            run, recipe, paths, grid, execution, description, started, is_last
+    store, scratch = open_store(paths.store, wait_s=RUNS_WAIT_S), paths.out / "trainings"
+    with stage_progress() as on_batch:
+        run = RunContext(store, recipe.name, scratch=scratch, on_batch=on_batch)
+        return run_with_repair(
+            lambda is_last: _run_once(
+                run, recipe, paths, grid, execution, description, started, is_last
+            )
         )
-    )
 
 
 def _run_once(

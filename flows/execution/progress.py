@@ -2,9 +2,10 @@
 
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -14,8 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 log = logging.getLogger("synthset.progress")
 
-# A shorter stage needs no bar of its own.
+# A shorter stage needs no bar of its own, and in a log no lines.
 LONG_S = 5.0
+LINE_S = 60.0
 COLUMNS = (
     TextColumn("{task.description}", markup=False),
     BarColumn(),
@@ -56,7 +58,7 @@ def show_progress(title: str, total: int) -> Iterator[Advance]:
     """Show a work of ``total`` steps, on stderr and in the artifacts of the flow run."""
     artifact: Any = create_progress_artifact(progress=0.0, description=title)
     done, updated = 0, 0.0
-    with progress_bar(title) as move:
+    with progress_bar(title, total) as move:
 
         def advance(doing: str) -> None:
             nonlocal done, updated
@@ -72,26 +74,40 @@ def show_progress(title: str, total: int) -> Iterator[Advance]:
 
 @contextmanager
 def stage_progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A function to call after each batch: a stage that takes long gets a progress artifact."""
+    """A function to call after each batch of a stage: a stage that takes long is shown.
+
+    It gets a row on stderr, and a progress artifact where a flow runs.
+    """
     started: dict[str, float] = {}
-    artifacts: dict[str, Any] = {}
     updated: dict[str, float] = {}
+    artifacts: dict[str, Any] = {}
+    with ExitStack() as shown:
+        rows: dict[str, tuple[ExitStack, SetProgress]] = {}
 
-    def progress(stage: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        waited = now - updated.get(stage, started.setdefault(stage, now))
-        if FlowRunContext.get() is None or (
-            waited < LONG_S and (done < total or stage not in updated)
-        ):
-            return
-        updated[stage] = now
-        share = 100.0 * done / max(total, 1)
-        if stage in artifacts:
-            update_progress_artifact(artifacts[stage], progress=share)
-        else:
-            artifacts[stage] = create_progress_artifact(progress=share, description=stage)
+        def progress(stage: str, done: int, total: int) -> None:
+            now = time.monotonic()
+            waited = now - updated.get(stage, started.setdefault(stage, now))
+            if waited < LONG_S and (done < total or stage not in updated):
+                return
+            updated[stage] = now
+            if stage not in rows:
+                own = shown.enter_context(ExitStack())
+                rows[stage] = own, own.enter_context(_row(stage, total, LINE_S, stays=False))
+            own, move = rows[stage]
+            move(done, total)
+            if done >= total:
+                own.close()
+                for known in (rows, started, updated):
+                    known.pop(stage, None)
+            if FlowRunContext.get() is None:
+                return
+            share = 100.0 * done / max(total, 1)
+            if stage in artifacts:
+                update_progress_artifact(artifacts[stage], progress=share)
+            else:
+                artifacts[stage] = create_progress_artifact(progress=share, description=stage)
 
-    yield progress
+        yield progress
 
 
 def this_run() -> str | None:
@@ -101,20 +117,63 @@ def this_run() -> str | None:
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[SetProgress]:
+def progress_bar(title: str, total: int | None = None) -> Iterator[SetProgress]:
     """A bar on stderr, or a line per tenth of the work where stderr is no terminal."""
-    # Names of classes and photos are no markup: [red] and :cat: mean themselves.
-    console = Console(file=sys.stderr, markup=False, emoji=False)
-    shown = -1
-    with Progress(*COLUMNS, console=console, disable=not console.is_terminal) as progress:
-        row = progress.add_task(title, total=None, doing="")
-
-        def move(done: int, total: int, doing: str = "") -> None:
-            nonlocal shown
-            progress.update(row, completed=done, total=total, doing=doing)
-            tenth = 10 * done // max(total, 1)
-            if not console.is_terminal and tenth != shown:
-                shown = tenth
-                console.print(f"{title}: {done}/{total} {doing}", highlight=False)
-
+    with _row(title, total) as move:
         yield move
+
+
+class _Display:
+    """Rows of progress on stderr, of all threads."""
+
+    def __init__(self) -> None:
+        # Names of classes and photos are no markup: [red] and :cat: mean themselves.
+        self.console = Console(file=sys.stderr, markup=False, emoji=False)
+        self.bars = Progress(*COLUMNS, console=self.console, disable=not self.console.is_terminal)
+        self.rows = 0
+
+
+# A terminal has place for one display; it is there while it has a row.
+_display: _Display | None = None
+_display_lock = threading.Lock()
+
+
+@contextmanager
+def _row(
+    title: str, total: int | None, least_s: float = 0.0, stays: bool = True
+) -> Iterator[SetProgress]:
+    """A row of the display.
+
+    Args:
+        least_s: seconds between two lines, and before the first one, where it is no terminal.
+        stays: keep the bar when its work is done.
+    """
+    global _display
+    with _display_lock:
+        display = _display = _display or _Display()
+        if not display.rows:
+            display.bars.start()
+        display.rows += 1
+        row = display.bars.add_task(title, total=total, doing="")
+    shown, written = -1, time.monotonic()
+
+    def move(done: int, total: int, doing: str = "") -> None:
+        nonlocal shown, written
+        display.bars.update(row, completed=done, total=total, doing=doing)
+        if display.console.is_terminal:
+            return
+        tenth, now = 10 * done // max(total, 1), time.monotonic()
+        if tenth != shown and now - written >= least_s:
+            shown, written = tenth, now
+            display.console.print(f"{title}: {done}/{total} {doing}".rstrip(), highlight=False)
+
+    try:
+        yield move
+    finally:
+        with _display_lock:
+            if not stays:
+                display.bars.remove_task(row)
+            display.rows -= 1
+            if not display.rows:
+                display.bars.stop()
+                _display = None

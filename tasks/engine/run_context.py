@@ -56,7 +56,8 @@ class RunContext:
         scratch: folder for data that must be a file, such as the checkpoints of a training.
         is_cancelled: asked between batches, so that a cancelled run stops within one batch.
         on_step: called with a text after each step of a long job, such as an epoch.
-        on_batch: called after each batch with the stage, the artifacts made, and all to make.
+        on_batch: called at the start of a stage and after each batch, with its name, the artifacts
+            made, and all to make.
 
     Attributes:
         made: every artifact of the run by id, rejected ones included.

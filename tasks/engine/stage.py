@@ -165,6 +165,7 @@ class Stage(Generic[P]):
         model = {"parameters": self.key_params(parameters), **describe_model(parameters)}
         published: list[Future[Artifact]] = []
         started = time.perf_counter()
+        run.on_batch(self.name, 0, len(inputs))
         with ThreadPoolExecutor(PUBLISHERS, thread_name_prefix="publish") as publishers:
             for first in range(0, len(inputs), self.batch_size):
                 run.check_cancelled()

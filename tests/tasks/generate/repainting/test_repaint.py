@@ -113,7 +113,7 @@ def test_a_stopped_painting_continues_with_the_next_image(tmp_path: Path) -> Non
     finished: list[int] = []
 
     def on_batch(stage: str, done: int, _total: int) -> None:
-        finished.extend([done] if stage == "repaint" else [])
+        finished.extend([done] if stage == "repaint" and done else [])
 
     folders = tmp_path / "whole", tmp_path / "stopped"
     runs = [
