@@ -108,6 +108,7 @@ def summarize(
         shown_as=_explanations(recipe),
         arithmetic=_arithmetic(recipe, generation),
         photos=sources,
+        reference_photos=len({name for result in generation.all for name in result.sources}),
         references=tuple(
             _reference(result).model_copy(update={"is_learned": find_generator(name).learns})
             for name, results in generation.results.items()

@@ -173,7 +173,10 @@ class Metrics(Record):
     photos: dict[str, dict[str, int]] = Field(description="Photos per split and class.")
     refused: tuple[RefusedFile, ...] = ()
     notes: tuple[str, ...] = Field((), description="Warnings of the run.")
-    references: tuple[ReferenceMetrics, ...] = ()
+    reference_photos: int = Field(0, description="Photos that images were made of.")
+    references: tuple[ReferenceMetrics, ...] = Field(
+        (), description="Per generator, what was made of each photo, class or shard of scenes."
+    )
     arithmetic: dict[str, Arithmetic] = Field({}, description="Planned images per generator.")
     stages: dict[str, StageMetrics] = {}
     rejects: dict[str, int] = Field({}, description="Rejected images per reason.")

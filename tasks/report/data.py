@@ -41,6 +41,7 @@ class RunSummary(Record):
     arithmetic: dict[str, Arithmetic] = Field({}, description="Planned images per generator.")
     problem: str = Field("", description="Why the run ended early; empty if it did not.")
     photos: Sources
+    reference_photos: int = Field(0, description="Photos that images were made of.")
     references: tuple[ReferenceSummary, ...]
     stages: dict[str, StageMetrics]
     rejects: dict[str, int] = Field(description="Rejected images per reason.")

@@ -64,6 +64,7 @@ def gather_metrics(run: RunContext, summary: RunSummary) -> Metrics:
         photos={split: _photos_per_class(summary, split) for split in ("train", "val", "test")},
         refused=tuple(RefusedFile(file=file, reason=reason) for file, reason in photos.refused),
         notes=(*summary.warnings, *photos.warnings, *photos.notes),
+        reference_photos=summary.reference_photos,
         references=tuple(
             ReferenceMetrics.model_validate(reference.model_dump(exclude={"key", "is_learned"}))
             for reference in summary.references

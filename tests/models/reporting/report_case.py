@@ -68,6 +68,7 @@ def make_metrics(
         photos={split: dict.fromkeys(classes, amount) for split, amount in photos.items()},
         refused=(RefusedFile(file=f"{classes[0]}/broken.jpg", reason="the file ends too early"),),
         notes=("2 photos are exact copies of others and were counted once",),
+        reference_photos=len(_references(classes)),
         references=_references(classes),
         arithmetic={
             "multiview": Arithmetic(

@@ -299,6 +299,13 @@ def test_a_failed_reference_is_named_at_the_top_with_its_reason(metrics: Metrics
     assert count_generated(failed).failed == 1
 
 
+def test_shards_of_scenes_are_not_counted_as_photos(metrics: Metrics) -> None:
+    changed = change(metrics, reference_photos=12)
+    words = words_of(Page(render_report(make_report(changed))))
+    assert "of 12 reference photos" in words
+    assert "All 15 photos, classes and shards as a table" in words
+
+
 def test_reject_counts_are_shown_without_pictures(metrics: Metrics) -> None:
     text = Page(render_report(ReportInput("run", metrics))).text
     assert "object too small" in text
