@@ -163,8 +163,7 @@ class Stage(Generic[P]):
     ) -> dict[str, Artifact]:
         inputs = [StageInput(job, key, run) for key, job in missing.items()]
         model = {"parameters": self.key_params(parameters), **describe_model(parameters)}
-        published: list[Future[Artifact]] = []
-        started = time.perf_counter()
+        published, started = list[Future[Artifact]](), time.perf_counter()
         run.on_batch(self.name, 0, len(inputs))
         with ThreadPoolExecutor(PUBLISHERS, thread_name_prefix="publish") as publishers:
             for first in range(0, len(inputs), self.batch_size):
