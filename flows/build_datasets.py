@@ -12,13 +12,12 @@ from flows.execution.run_names import recipe_name
 from flows.generate import Generation
 from models.data.records import Artifact, Record, Sample, Sources
 from models.data.specs import Origin
-from models.training.settings import TrainingParameters
 from tasks.assemble.annotate import Annotate, annotate
 from tasks.assemble.choose import choose, find_repeated
 from tasks.assemble.choose_scenes import choose_scenes
 from tasks.assemble.dataset import Dataset, dataset
 from tasks.assemble.gaps import count_reasons
-from tasks.assemble.ground_truth import GroundTruth, ground_truth, object_boxes
+from tasks.assemble.ground_truth import write_truths
 from tasks.assemble.manifest import write_manifest
 from tasks.assemble.origin import find_origin
 from tasks.assemble.resize import resize
@@ -86,7 +85,7 @@ def _build(run: RunContext, recipe: Recipe, run_id: str, out: Path) -> Datasets:
     made = [sample for samples in synthetic.values() for sample in samples]
     listed = mark_left_out([*real, *made], short)
     held = {name: [*samples, *val] for name, samples in chosen.items()}
-    truths = describe_objects(run, recipe.train, {**held, "test": test})
+    truths = write_truths(run, recipe.train, {**held, "test": test})
     settings = dataset_settings(recipe, classes)
     write_manifest(out / "manifest.parquet", listed, sources.refused, chosen)
     datasets = Datasets(
@@ -107,20 +106,6 @@ def _build(run: RunContext, recipe: Recipe, run_id: str, out: Path) -> Datasets:
     )
     save_part(run.store, run_id, datasets)
     return datasets
-
-
-def describe_objects(
-    run: RunContext, settings: TrainingParameters | None, samples: Mapping[str, Sequence[Sample]]
-) -> dict[str, Artifact]:
-    """The document of masks or boxes of some samples, by their name, if a training needs them.
-
-    Raises:
-        ValueError: an object lacks its mask or box; the line names the image.
-    """
-    if settings is None or not (settings.needs_masks or settings.needs_boxes):
-        return {}
-    describe = ground_truth if settings.needs_masks else object_boxes
-    return {name: describe(run, GroundTruth(), name, found)[0] for name, found in samples.items()}
 
 
 def dataset_settings(recipe: Recipe, classes: Sequence[str]) -> Dataset:

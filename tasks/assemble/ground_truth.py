@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from models.data.names import shorten
 from models.data.records import NO_OBJECT_LABEL, Annotation, Artifact, Record, Sample, SourceImage
 from models.training.settings import TrainingParameters
 from tasks.engine.jobs import Job, StageInput, StageOutput
+from tasks.engine.run_context import RunContext
 from tasks.engine.stage import stage
 
 
@@ -136,3 +137,17 @@ def object_boxes(inputs: Sequence[StageInput], parameters: GroundTruth) -> Itera
     """
     for item in inputs:
         yield StageOutput({found.id: found.metadata["objects"] for found in item.job.inputs})
+
+
+def write_truths(
+    run: RunContext, settings: TrainingParameters | None, samples: Mapping[str, Sequence[Sample]]
+) -> dict[str, Artifact]:
+    """The document of masks or boxes of some samples, by their name, if a training needs them.
+
+    Raises:
+        ValueError: an object lacks its mask or box; the line names the image.
+    """
+    if settings is None or not (settings.needs_masks or settings.needs_boxes):
+        return {}
+    describe = ground_truth if settings.needs_masks else object_boxes
+    return {name: describe(run, GroundTruth(), name, found)[0] for name, found in samples.items()}
