@@ -198,3 +198,5 @@ def test_one_run_paints_a_rare_class_into_all_scenes(cli: Cli, tmp_path: Path) -
     ]
     assert sorted(found) == [("fit_ddpm", "block", 2, 1), ("pretrain_ddpm", "network 1", 2, 1)]
     assert "How fit_ddpm learned" in (out / "report.html").read_text(encoding="utf-8")
+    again = cli.run(*command).found
+    assert again["stages"]["repaint"]["computed"] == 0
