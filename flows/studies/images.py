@@ -68,7 +68,9 @@ def make_study_images(
         name for name in recipe.generators if learn_from_all or find_generator(name).is_per_photo
     }
     if learn_from_all:
-        shared = make(alone, sources.of("train"), _photos_with_images(sources, sets, grid))
+        wanted = _photos_with_images(sources, sets, grid)
+        # Nothing has to be learned where no photo gets images.
+        shared = make(alone if wanted else set(), sources.of("train"), wanted)
     else:
         shared = make(alone, all_photos(sets))
     for drawn in sets.values():
@@ -78,7 +80,7 @@ def make_study_images(
                 own = make(recipe.generators.keys() - alone, photos)
                 # In the order of the recipe, which names the methods of a study without any.
                 images.made[found.names] = {
-                    name: {**shared, **own}[name] for name in recipe.generators
+                    name: {**shared, **own}.get(name, []) for name in recipe.generators
                 }
     return images
 

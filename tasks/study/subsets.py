@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from models.data.records import Sample
+from models.data.records import NO_OBJECT_LABEL, Sample
 from models.evaluation.study_point import Point
 from tasks.assemble.draw import take_turns
 from tasks.study.grid import Grid, Method
@@ -49,6 +49,9 @@ def draw_subsets(
         sets: the photos of each number and order, one set per replicate.
         real: the sample of each photo by its name.
         series: the methods by name, each with its augmentation and its classifier.
+
+    Raises:
+        ValueError: no point is left; the line says why.
     """
     subsets: list[Subset] = []
     notes: list[str] = []
@@ -56,6 +59,12 @@ def draw_subsets(
     total = count_instances((real[name] for name in train), grid.rare_class or "")
     for (number, order), drawn in sets.items():
         bases = [tuple(real[photo.name] for photo in found.photos) for found in drawn]
+        if grid.rare_class is not None and not all(map(_shows_objects, bases)):
+            notes.append(
+                f"{number} of the photos of {grid.rare_class}: left out, because no photo that is "
+                "left shows an object"
+            )
+            continue
         ordered = [
             order_images(made[found.names], base, found.replicate, grid, train)
             for found, base in zip(drawn, bases, strict=True)
@@ -87,6 +96,12 @@ def draw_subsets(
                 )
                 subsets += found
                 notes += note
+    if not subsets:
+        reasons = "; ".join(notes)
+        raise ValueError(
+            f"no point of the study can be trained ({reasons}); give other numbers with "
+            "--photos-per-class"
+        )
     return subsets, notes
 
 
@@ -187,6 +202,10 @@ def _fill_instances(
         photos = base if point.with_photos else ()
         subsets.append(Subset(filled, replicate, (*photos, *taken)))
     return subsets, []
+
+
+def _shows_objects(photos: Sequence[Sample]) -> bool:
+    return any(note.label != NO_OBJECT_LABEL for photo in photos for note in photo.annotations)
 
 
 def _counts(photos: Sequence[Sample], rare_class: str) -> Counter[str]:

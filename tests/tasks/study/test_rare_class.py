@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.data.records import Annotation, Sample
+from models.data.records import NO_OBJECT_LABEL, Annotation, Sample
 from tasks.study.grid import Grid, Method
 from tasks.study.photo_sets import draw_photo_sets, leave_out_numbers
 from tasks.study.rare_class import count_instances, take_instances
@@ -41,16 +41,16 @@ SERIES = {"removed": Method(), "painted": Method(synthetic={"paint": 1})}
 RARE = {"rare_class": "platelet", "photos_per_class": ("0%", "50%", "all"), "seeds": 1}
 
 
-def draw(**changes: object) -> tuple[list[Subset], list[str]]:
+def draw(real: list[Sample] = REAL, **changes: object) -> tuple[list[Subset], list[str]]:
     grid = Grid.model_validate({**RARE, "fill": "instances", "learn_from": "all", **changes})
     photos = [
         photo.model_copy(update={"counted_as": sample.counted_as})
-        for photo, sample in zip(photos_of(REAL), REAL, strict=True)
+        for photo, sample in zip(photos_of(real), real, strict=True)
     ]
     grid, _ = leave_out_numbers(photos, grid)
     sets = draw_photo_sets(grid, photos, {})
     made = {found.names: {"paint": PAINTED} for drawn in sets.values() for found in drawn}
-    return draw_subsets(grid, sets, {sample.name: sample for sample in REAL}, made, SERIES)
+    return draw_subsets(grid, sets, {sample.name: sample for sample in real}, made, SERIES)
 
 
 def test_numbers_hold_for_the_photos_that_show_the_class_and_all_others_stay() -> None:
@@ -63,6 +63,21 @@ def test_numbers_hold_for_the_photos_that_show_the_class_and_all_others_stay() -
     }
     assert {sample.name for sample in removed["0%"]} == {sample.name for sample in CELLS}
     assert [count_instances(train, "platelet") for train in removed.values()] == [0, 4, 8]
+
+
+@pytest.mark.parametrize("others", [[], [NO_OBJECT_LABEL]], ids=["no others", "good photos"])
+def test_a_number_that_leaves_no_object_is_left_out(others: list[str]) -> None:
+    kept = [showing(sample, *others) for sample in CELLS] if others else []
+    subsets, notes = draw([*kept, *SHOWN])
+    assert {subset.point.photos_per_class for subset in subsets} == {"50%", "all"}
+    assert notes == [
+        "0% of the photos of platelet: left out, because no photo that is left shows an object"
+    ]
+
+
+def test_a_study_without_a_point_says_why() -> None:
+    with pytest.raises(ValueError, match=r"trained \(0% of the photos .* object\); give other"):
+        draw(SHOWN, photos_per_class=("0%",))
 
 
 def test_images_fill_the_class_up_to_the_instances_of_all_photos() -> None:
