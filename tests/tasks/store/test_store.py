@@ -165,13 +165,14 @@ class TestFolder(ArtifactContract, LayoutContract, LeaseContract, MaintenanceCon
                 raise PermissionError(errno.EACCES, "Permission denied", path)
             return scan(path)
 
-        monkeypatch.setattr(os, "scandir", refuse)
         Path(url, blob_name(shown)).write_bytes(b"spoilt")
-        report = verify(store)
-        assert report.unlisted == (f"upscale/{hidden.key[:2]}",)
-        assert report.corrupt == (shown.id,)
-        with pytest.raises(StoreAccessError, match=r"listing .* failed: Permission denied"):
-            collect_garbage(store, [shown.id])
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "scandir", refuse)
+            report = verify(store)
+            assert report.unlisted == (f"upscale/{hidden.key[:2]}",)
+            assert report.corrupt == (shown.id,)
+            with pytest.raises(StoreAccessError, match=r"listing .* failed: Permission denied"):
+                collect_garbage(store, [shown.id])
 
     def test_verify_says_what_it_could_not_remove(
         self, store: Store, backend: Backend, monkeypatch: pytest.MonkeyPatch
