@@ -23,7 +23,6 @@ from models.data.pixels import Floats
 from models.data.records import Record, Sample, Sources
 from models.evaluation.study import Choice, ScoredPoint, evaluate_study
 from models.evaluation.study_description import Description
-from models.reporting.studies.page import say_answer
 from models.training.settings import TrainingParameters
 from models.training.task import task_of
 from tasks.assemble.ground_truth import require_objects
@@ -109,6 +108,8 @@ def _run_once(
     started: float,
     is_last: bool,
 ) -> StudyResult:
+    from models.reporting.studies.page import say_answer
+
     sources = _read_photos(run, recipe, paths)
     grid, left_out = leave_out_numbers(sources.of("train"), grid)
     backgrounds, refused = ingest_backgrounds(

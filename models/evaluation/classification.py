@@ -11,7 +11,6 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
-from sklearn import metrics
 
 from models.data.records import Record
 
@@ -116,6 +115,9 @@ def score(
     Raises:
         ValueError: the set is empty, or lengths, labels and probabilities do not fit together.
     """
+    # Here and below: scikit-learn takes a second to import, and reading a recipe needs none of it.
+    from sklearn import metrics
+
     truth = check_predictions(y_true, probabilities, classes)
     predicted = probabilities.argmax(axis=1)
     present = np.unique(truth)
@@ -202,6 +204,8 @@ def _trace_curves(
     recall, the precision-recall curve keeps the most precise. At recall 0 precision is 1, as in
     scikit-learn.
     """
+    from sklearn import metrics
+
     precision, recall, threshold = metrics.precision_recall_curve(is_class, probability)
     # Recall falls along the array, and within equal recall precision rises: the last is the best.
     best = np.flatnonzero(np.append(recall[1:] != recall[:-1], True))
@@ -221,6 +225,8 @@ def _score_class(
     predicted_as: npt.NDArray[np.bool_],
     probability: npt.NDArray[np.floating],
 ) -> ClassScores:
+    from sklearn import metrics
+
     hits = int(np.sum(is_class & predicted_as))
     support, predictions = int(np.sum(is_class)), int(np.sum(predicted_as))
     has_both_kinds = 0 < support < len(is_class)
@@ -267,6 +273,8 @@ def _calibration_error(truth: Labels, probabilities: Probabilities) -> float:
 
 
 def _mean_f1(truth: Labels, predicted: Labels, present: Labels, average: str) -> float:
+    from sklearn import metrics
+
     return float(
         metrics.f1_score(truth, predicted, labels=present, average=average, zero_division=0)
     )

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from pydantic import Field
-from scipy import stats
 
 from models.data.records import Record
 from models.evaluation.classification import Metric, Values
@@ -162,6 +161,8 @@ def _add_variances(deviations: Values, parts: list[Jackknife], least: float) -> 
 
 def _quantile(level: float, degrees_of_freedom: float) -> float:
     """Student's quantile. Below one degree of freedom nothing is known, so it is infinite."""
+    from scipy import stats
+
     if degrees_of_freedom < 1:
         return float("inf")
     return float(stats.t.ppf((1 + level) / 2, degrees_of_freedom))

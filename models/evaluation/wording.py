@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import numpy as np
-from scipy import stats
 
 from models.evaluation.answers import LEAST_SEEDS, Answer, Conclusion, Trainings
 from models.evaluation.classification import Metric
@@ -113,6 +112,8 @@ def say_needed_size(pair: Difference) -> Iterator[str]:
 
     Nothing is said of a gain below its standard error, which may be any size or none.
     """
+    from scipy import stats
+
     if pair.difference <= pair.standard_error:
         return
     quantiles = stats.norm.ppf((1 + pair.level) / 2) + stats.norm.ppf(POWER)

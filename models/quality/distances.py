@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics.pairwise import cosine_distances, euclidean_distances, polynomial_kernel
-from sklearn.preprocessing import normalize
 
 Features = npt.NDArray[np.floating[Any]]
 Matrix = npt.NDArray[np.float64]
@@ -41,6 +39,8 @@ def kernel_distance(images: Features, photos: Features, rng: np.random.Generator
     Raises:
         ValueError: a set has fewer than four images.
     """
+    from sklearn.metrics.pairwise import polynomial_kernel
+
     smaller = min(len(images), len(photos))
     if smaller < 4:
         raise ValueError(f"kernel distance: {smaller} images; give at least 4 in either set")
@@ -87,6 +87,8 @@ def density_and_coverage(images: Features, photos: Features, neighbour: int) -> 
     Raises:
         ValueError: there are no more photos than k.
     """
+    from sklearn.metrics.pairwise import euclidean_distances
+
     if len(photos) <= neighbour:
         raise ValueError(f"coverage: {len(photos)} photos; give more than {neighbour}")
     spheres = np.asarray(photos, np.float64)
@@ -99,6 +101,8 @@ def density_and_coverage(images: Features, photos: Features, neighbour: int) -> 
 
 def nearest(images: Features, photos: Features) -> tuple[Matrix, npt.NDArray[np.intp]]:
     """Cosine distance (0 to 2) from each image to its nearest photo, and that photo's index."""
+    from sklearn.metrics.pairwise import cosine_distances
+
     distances = cosine_distances(np.asarray(images, np.float64), np.asarray(photos, np.float64))
     indices = distances.argmin(axis=1)
     return distances[np.arange(len(images)), indices], indices
@@ -110,6 +114,8 @@ def mean_pairwise_distance(images: Features) -> float:
     Raises:
         ValueError: there are fewer than two images.
     """
+    from sklearn.preprocessing import normalize
+
     count = len(images)
     if count < 2:
         raise ValueError(f"pairwise distance: {count} images; give at least 2")

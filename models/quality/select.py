@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics.pairwise import cosine_similarity, polynomial_kernel
 
 from models.quality.distances import Features, Matrix
 
@@ -43,6 +42,8 @@ def similarity(images: Features, photos: Features) -> Matrix:
     Raises:
         ValueError: there is no photo.
     """
+    from sklearn.metrics.pairwise import cosine_similarity
+
     if not len(photos):
         raise ValueError("similarity: give at least one photo")
     nearest = min(NEAREST, len(photos))
@@ -81,6 +82,8 @@ def reduce_distance(images: Features, train: Features, val: Features, least: int
     Raises:
         ValueError: there are fewer than two images, two train photos, or ``least`` is below two.
     """
+    from sklearn.metrics.pairwise import polynomial_kernel
+
     if min(len(images), len(train), least) < _LEAST:
         raise ValueError(
             f"selection: {len(images)} images, {len(train)} train photos, {least} to keep; give "
@@ -113,6 +116,8 @@ class _Target:
     """Real photos: the mean kernel of each image to them, and that among them."""
 
     def __init__(self, images: Matrix, photos: Features) -> None:
+        from sklearn.metrics.pairwise import polynomial_kernel
+
         real = np.asarray(photos, np.float64)
         self.mean: Matrix = polynomial_kernel(images, real).mean(axis=1)
         self.among = float(polynomial_kernel(real).mean())

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from xml.etree import ElementTree
 
 from markupsafe import Markup
 
 from models.evaluation.classification import DatasetScores
 from models.evaluation.detection.scores import DetectionScores
+from models.reporting.input import Figure
 from models.reporting.metrics import Metrics
 from models.reporting.plots.classes import draw_confusion_matrix, draw_prediction_share
 from models.reporting.plots.curves import (
@@ -35,20 +35,6 @@ _PAGE_COLOURS = {
     SVG.ink: "var(--soft)",
     **{colour: f"var(--t{index})" for index, (colour, _) in enumerate(DATASET_LOOKS)},
 }
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A figure under its file name without ending. ``description`` says in words what it shows.
-
-    The page shows figures ``on_page``; it has the content of the others as tables.
-    """
-
-    name: str
-    title: str
-    description: str
-    svg: bytes
-    on_page: bool = False
 
 
 def draw_figures(metrics: Metrics) -> Iterator[Figure]:

@@ -7,7 +7,6 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from models.reporting.figures import Figure
 from models.reporting.metrics import Metrics
 
 Picture = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.bool_]
@@ -31,6 +30,20 @@ class Thumb:
     alpha_style: AlphaStyle = "checker"
     reject_reason: str = ""
     scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure under its file name without ending. ``description`` says in words what it shows.
+
+    The page shows figures ``on_page``; it has the content of the others as tables.
+    """
+
+    name: str
+    title: str
+    description: str
+    svg: bytes
+    on_page: bool = False
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,6 @@ from functools import cached_property
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import dijkstra
-from skimage.segmentation import slic
 
 from models.data.pixels import Bools, Floats, Pixels, resize
 
@@ -95,6 +92,8 @@ def build_region_graph(pixels: Pixels) -> RegionGraph:
 
     Regions are SLIC superpixels (Achanta et al., PAMI 2012).
     """
+    from skimage.segmentation import slic
+
     scale = _SIDE_PX / max(pixels.shape[:2])
     height, width = (max(8, round(side * scale)) for side in pixels.shape[:2])
     small = resize(pixels, width, height, enlarge=cv2.INTER_LINEAR)
@@ -127,6 +126,9 @@ def region_saliency(graph: RegionGraph, sharpness: float = 1.0) -> Values:
 
     With a larger `sharpness` smaller colour steps count as the edge of the background.
     """
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.csgraph import dijkstra
+
     distance = graph.colour_distance
     on_border = graph.border.sum(0) > 0
     # Border regions count as neighbours of each other, so that an object that splits the

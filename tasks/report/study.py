@@ -9,9 +9,6 @@ import pyarrow.parquet as pq
 from models.data.files import write_atomic
 from models.evaluation.study import ScoredPoint, StudyScores, figure_rows
 from models.evaluation.study_description import Description
-from models.reporting.plots.style import PNG, SVG
-from models.reporting.studies.figure import draw_study
-from models.reporting.studies.page import render_study
 
 
 def write_study(
@@ -30,6 +27,10 @@ def write_study(
     Returns:
         The files under the names table, page, svg and png.
     """
+    from models.reporting.plots.style import PNG, SVG
+    from models.reporting.studies.figure import draw_study
+    from models.reporting.studies.page import render_study
+
     page = render_study(title, description, scores, left_out, same_photos)
     table = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(list(figure_rows(scored))), table)

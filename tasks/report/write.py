@@ -11,10 +11,7 @@ from models.data.records import Record
 from models.evaluation.answers import Conclusion
 from models.evaluation.prediction_file.table import FILE_NAME as PREDICTIONS
 from models.evaluation.prediction_file.table import write_predictions
-from models.reporting.dataset_card import render_card
-from models.reporting.figures import draw_figures
 from models.reporting.input import ReportInput
-from models.reporting.page import render_report
 from tasks.engine.run_context import RunContext
 from tasks.report.data import RunSummary
 from tasks.report.detections import draw_detections
@@ -28,7 +25,6 @@ from tasks.report.pictures import (
     draw_sheets,
     draw_test,
 )
-from tasks.report.prefect_artifacts import publish
 
 
 class WrittenReport(Record):
@@ -59,6 +55,12 @@ def report_document(recipe: str, out: Path) -> str:
 
 
 def _write(run: RunContext, summary: RunSummary, out: Path) -> WrittenReport:
+    # Not above: matplotlib takes half a second to import, and a command without report needs none.
+    from models.reporting.dataset_card import render_card
+    from models.reporting.figures import draw_figures
+    from models.reporting.page import render_report
+    from tasks.report.prefect_artifacts import publish
+
     metrics = gather_metrics(run, summary)
     figures = tuple(draw_figures(metrics))
     sheets = draw_sheets(run, summary)

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from models.evaluation.study import Choice, PointScores, StudyScores
 from models.evaluation.study_description import Description
-from models.reporting.figures import Figure, inline_svg
+from models.reporting.figures import inline_svg
+from models.reporting.input import Figure
 from models.reporting.page import template_environment
 from models.reporting.studies.figure import draw_study, has_several_amounts
 from models.reporting.studies.plots import METRIC_NAMES, draw_gains, draw_scores, line_name

@@ -10,7 +10,6 @@ from models.data.files import write_atomic
 from models.data.pixels import encode_png
 from models.diffusion.finetuning.denoiser import Denoiser, Progress
 from models.diffusion.finetuning.samples import draw_samples
-from models.reporting.plots.losses import draw_losses
 from tasks.engine.jobs import StageInput
 from tasks.settings.finetuning import Finetuning
 
@@ -50,6 +49,8 @@ def show_progress(
 
 def write_losses(folder: Path, label: str, losses: Sequence[float]) -> None:
     """Write the losses of a training as a table and as a figure into its folder."""
+    from models.reporting.plots.losses import draw_losses
+
     table = io.StringIO()
     rows = csv.writer(table)
     rows.writerow(["step", "loss"])

@@ -19,9 +19,9 @@ from models.data.pixels import decode
 from models.evaluation.comparison import Difference
 from models.reporting.class_tables import class_tables, confusion_of
 from models.reporting.contact_sheet import contact_sheet
-from models.reporting.figures import Figure, draw_figures, inline_svg
+from models.reporting.figures import draw_figures, inline_svg
 from models.reporting.headline import headline_of
-from models.reporting.input import Gap, ReportInput, Sheet, SheetRow, Thumb
+from models.reporting.input import Figure, Gap, ReportInput, Sheet, SheetRow, Thumb
 from models.reporting.metrics import Metrics, ModelUse, RefusedFile
 from models.reporting.page import render_report
 from models.reporting.tables import (

@@ -2,7 +2,6 @@
 
 import numpy as np
 from pydantic import Field
-from sklearn.metrics.pairwise import cosine_distances
 
 from models.data.pixels import Floats, Matrix
 from models.data.records import Record
@@ -33,6 +32,8 @@ def evaluate(step: int, loss: float, images: Floats, crops: Floats) -> Evaluatio
         images, crops: features, [N, D]; two or more images. Of a single crop, the score is the
             distance to it.
     """
+    from sklearn.metrics.pairwise import cosine_distances
+
     nearest = float(cosine_distances(images, crops).min(axis=1).mean())
     diversity = _mean_of_pairs(cosine_distances(images))
     if len(crops) == 1:
