@@ -5,6 +5,7 @@ exists with the signature that this file relies on.
 """
 
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
@@ -62,10 +63,9 @@ class WorkerBase(BaseWorker[Configuration, Variables, RunResult]):
 
 def has_ephemeral_server() -> bool:
     """Whether Prefect's clients in this process have a server."""
-    # Importing the server takes 2 seconds.
-    from prefect.server.api.server import SubprocessASGIServer
-
-    return SubprocessASGIServer().running
+    # Importing it takes 2 seconds; who has a server has imported it.
+    server = sys.modules.get("prefect.server.api.server")
+    return server is not None and bool(server.SubprocessASGIServer().running)
 
 
 def set_ephemeral_server(process: subprocess.Popen[bytes], port: int) -> None:

@@ -83,10 +83,13 @@ STACKS_S = 180.0
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
     [
-        "models.training.classification.train",
-        "models.augmentation.transforms",
-        "models.reporting.plots.datasets",
         "flows.pipeline",
+        # What its stages import when they run.
+        "models.training.classification.train",
+        "models.training.classification.linear",
+        "models.augmentation.transforms",
+        "models.reporting.dataset_card",
+        "skimage.segmentation",
     ]
 )
 

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from importlib import import_module
 from typing import IO
 
 import httpx
@@ -165,6 +166,8 @@ def temporary_server() -> Iterator[None]:
         check_writable(settings.home, "Prefect's home folder", fix)
         server = TemporaryServer()
         try:
+            # Clients need it; it takes as long as the start of the server, which goes on meanwhile.
+            import_module("prefect.server.api.server")
             server.wait_until_ready(settings.server.ephemeral.startup_timeout_seconds)
         except BaseException:
             server.stop()
