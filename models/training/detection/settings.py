@@ -85,7 +85,7 @@ class DetectionParameters(TrainingParameters):
         description="Side of the square input, pixels: a multiple of 32. Photos are scaled to fit, "
         "and padded right and below.",
     )
-    epochs: int = Field(15, ge=1, le=MAX_EPOCHS, description="Largest number of epochs.")
+    epochs: int = Field(30, ge=1, le=MAX_EPOCHS, description="Largest number of epochs.")
     early_stopping_patience: int | None = Field(
         None, ge=1, description="Epochs without a better val AP50 before stopping; None: never."
     )
