@@ -126,7 +126,7 @@ def cases() -> Iterator[Any]:
         yield pytest.param(path, field, models, id=name)
 
 
-@pytest.mark.parametrize(("path", "field", "models"), cases())
+@pytest.mark.parametrize(("path", "field", "models"), list(cases()))
 def test_accepts_another_value_and_keeps_it(
     path: str, field: FieldInfo, models: dict[str, str]
 ) -> None:
