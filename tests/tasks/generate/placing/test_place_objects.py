@@ -100,8 +100,8 @@ def test_a_placement_lists_new_and_real_objects(run: RunContext) -> None:
 
 
 def test_relevant_places_have_scores_and_versions_choose_among_the_same(run: RunContext) -> None:
-    # Seeds differ between machines: features do, in their last digits. With 24 versions, all at one
-    # of two places is chance of 1 to 8 million.
+    # Seeds differ between machines: features do, in their last digits. All of 24 versions lie at
+    # one of two places by a chance of 1 in 8 million.
     settings = PlaceObjects(context="relevant", candidates=2, top_share=1.0, versions=24)
     placed = [run.load(one)["placed"] for one in _place(run, settings)[:24]]
     assert len({str(places) for places in placed}) == 2
